@@ -1,0 +1,149 @@
+//! What stands at the two ends of a stage? Bounded flume channels, in the few arrangements that the pipeline has.
+//!
+//! The end of a stream is its last sender dropped, and a stage nobody listens to ends too: there is no other word for
+//! either. So wiring moves both ends into the actors and keeps none.
+
+use std::sync::Arc;
+
+use flume::{Receiver, Sender};
+
+/// Where a stage's inputs come from.
+pub trait Inlet: Send + 'static {
+    /// One input.
+    type Item: Send;
+
+    /// The next input; `None` when there will be no more. May be dropped while it waits without losing an input.
+    fn take(&mut self) -> impl Future<Output = Option<Self::Item>> + Send;
+}
+
+/// Where a stage's outputs go.
+pub trait Outlet: Send + 'static {
+    /// One output.
+    type Item: Send;
+
+    /// Waits until there is room and gives; false when nobody will take it.
+    fn give(&mut self, item: Self::Item) -> impl Future<Output = bool> + Send;
+}
+
+impl<T: Send + 'static> Inlet for Receiver<T> {
+    type Item = T;
+
+    async fn take(&mut self) -> Option<T> {
+        self.recv_async().await.ok()
+    }
+}
+
+impl<T: Send + 'static> Outlet for Sender<T> {
+    type Item = T;
+
+    async fn give(&mut self, item: T) -> bool {
+        self.send_async(item).await.is_ok()
+    }
+}
+
+/// Brings results of parallel work back into order: a place is reserved, as a channel for one result, before the work
+/// begins, and the places are waited for in the order in which they were reserved.
+pub struct InOrder<T> {
+    places: Receiver<Receiver<T>>,
+    /// The place that is waited for; kept here so that waiting may be interrupted.
+    current: Option<Receiver<T>>,
+}
+
+impl<T> InOrder<T> {
+    /// Takes the results of `places` in turn.
+    pub fn new(places: Receiver<Receiver<T>>) -> Self {
+        Self { places, current: None }
+    }
+}
+
+impl<T: Send + 'static> Inlet for InOrder<T> {
+    type Item = T;
+
+    async fn take(&mut self) -> Option<T> {
+        let place = match &mut self.current {
+            Some(place) => place,
+            none => none.insert(self.places.recv_async().await.ok()?),
+        };
+        // A place that was given up ends the stream: the worker behind it failed, and with it the song.
+        let result = place.recv_async().await.ok()?;
+        self.current = None;
+        Some(result)
+    }
+}
+
+/// Gives every output to several takers; the slowest holds back the rest. One that leaves ends the stream.
+pub struct ToAll<T>(pub Vec<Sender<Arc<T>>>);
+
+impl<T: Send + Sync + 'static> Outlet for ToAll<T> {
+    type Item = Arc<T>;
+
+    async fn give(&mut self, item: Arc<T>) -> bool {
+        for taker in &self.0 {
+            if taker.send_async(Arc::clone(&item)).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// The outlet of a stage that makes nothing: the end of the pipeline.
+pub struct Nowhere;
+
+impl Outlet for Nowhere {
+    type Item = std::convert::Infallible;
+
+    async fn give(&mut self, item: Self::Item) -> bool {
+        match item {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn results_come_in_the_order_of_their_places_whenever_they_are_ready() {
+        let (reserve, places) = flume::bounded(3);
+        let mut inlet = InOrder::new(places);
+        let workers: Vec<_> = (0..3)
+            .map(|_| {
+                let (give, place) = flume::bounded(1);
+                reserve.send(place).expect("room for three");
+                give
+            })
+            .collect();
+        drop(reserve);
+        for index in [2, 0, 1] {
+            workers[index].send(index).expect("a place");
+        }
+        for expected in 0..3 {
+            assert_eq!(inlet.take().await, Some(expected));
+        }
+        assert_eq!(inlet.take().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_place_given_up_ends_the_stream() {
+        let (reserve, places) = flume::bounded(1);
+        let (give, place) = flume::bounded::<u8>(1);
+        reserve.send(place).expect("room for one");
+        drop(give);
+        assert_eq!(InOrder::new(places).take().await, None);
+    }
+
+    #[tokio::test]
+    async fn waiting_for_a_place_can_be_interrupted_without_losing_it() {
+        let (reserve, places) = flume::bounded(1);
+        let (give, place) = flume::bounded(1);
+        reserve.send(place).expect("room for one");
+        let mut inlet = InOrder::new(places);
+        tokio::select! {
+            biased;
+            _ = inlet.take() => unreachable!("nothing was given yet"),
+            () = std::future::ready(()) => (),
+        }
+        give.send(7).expect("the place is still waited for");
+        assert_eq!(inlet.take().await, Some(7));
+    }
+}

@@ -1,0 +1,129 @@
+//! Segments to latents: one of several workers that take from one queue.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+};
+
+use flume::{Receiver, Sender};
+use heartstream_messages::{CodeSegment, LatentSegment, Stage};
+use heartstream_models::{
+    heartcodec::{FlowJob, FlowOptions, HeartCodec, LATENTS_PER_FRAME},
+    signal::KeyedNoise,
+};
+
+use crate::{
+    channel::{Inlet, Outlet},
+    song_context::SongContext,
+    stage::{Failure, StageWork},
+};
+
+/// A segment to be decoded, and where its result and the end of its latents go.
+pub struct FlowTask {
+    /// The segment.
+    pub segment: CodeSegment,
+    /// From where the latents come that it shares with the segment before; `None` when it shares none.
+    pub previous: Option<Receiver<Vec<f32>>>,
+    /// Those latents, once they are there.
+    pub known: Vec<f32>,
+    /// To whoever has the next segment.
+    pub hand_on: Sender<Vec<f32>>,
+    /// The reserved place of the result.
+    pub place: Sender<LatentSegment>,
+}
+
+/// Makes the latents of one segment after another; a pure function of the segment, so a panic is tried once more.
+pub struct FlowWorkerStage {
+    codec: Arc<HeartCodec>,
+    options: FlowOptions,
+    noise: KeyedNoise,
+    /// Latents that the next segment shares.
+    shared_latents: usize,
+    song: SongContext,
+}
+
+impl FlowWorkerStage {
+    /// A worker around the shared weights; neighbouring segments share `shared_frames` frames.
+    pub fn new(codec: Arc<HeartCodec>, options: FlowOptions, noise: KeyedNoise, shared_frames: usize, song: SongContext) -> Self {
+        Self { codec, options, noise, shared_latents: shared_frames * LATENTS_PER_FRAME, song }
+    }
+}
+
+/// A result and its place.
+pub struct Placed {
+    latents: LatentSegment,
+    place: Sender<LatentSegment>,
+}
+
+impl StageWork for FlowWorkerStage {
+    const STAGE: Stage = Stage::FlowWorker;
+    const RETRIES: u32 = 1;
+    type Input = FlowTask;
+    type Output = Placed;
+
+    fn work(&mut self, task: &FlowTask, outputs: &mut VecDeque<Placed>) -> Result<(), Failure> {
+        let FlowTask { segment, known, hand_on, place, .. } = task;
+        let flow = &self.codec.flow;
+        let length = segment.codes.len() / flow.quantizer.codebooks() * LATENTS_PER_FRAME;
+        let mut noise = vec![0f32; length * flow.channels()];
+        // Keyed by the place in the song: windows that overlap start from the same noise where they do.
+        for (latent, row) in (segment.first_frame.first_latent().0..).zip(noise.chunks_mut(flow.channels())) {
+            self.noise.fill_latent(latent, row);
+        }
+        let job = FlowJob { codes: &segment.codes, noise: &noise, in_context: known, options: self.options };
+        let Some(latents) = flow.solve(job, &|| self.song.interrupt.is_raised())? else {
+            return Ok(()); // the song was ended: its place is given up
+        };
+        let end = latents[latents.len().saturating_sub(self.shared_latents * flow.channels())..].to_vec();
+        let _ = hand_on.send(end); // nobody has the next segment when this one is the last
+        self.song.meter.segments.fetch_add(1, Ordering::Relaxed);
+        self.song.meter.stage(Self::STAGE).did_one();
+        let latents = LatentSegment { index: segment.index, latents, song_end: segment.song_end };
+        outputs.push_back(Placed { latents, place: place.clone() });
+        Ok(())
+    }
+}
+
+/// Takes tasks from the queue of all workers, and waits for what each needs of the segment before.
+///
+/// Whoever has that segment took it from the queue earlier, so this waiting always ends.
+pub struct FlowInlet {
+    tasks: Receiver<FlowTask>,
+    /// A task that waits; kept here so that waiting may be interrupted.
+    waiting: Option<FlowTask>,
+}
+
+impl FlowInlet {
+    /// One of several inlets of the queue `tasks`.
+    pub fn new(tasks: Receiver<FlowTask>) -> Self {
+        Self { tasks, waiting: None }
+    }
+}
+
+impl Inlet for FlowInlet {
+    type Item = FlowTask;
+
+    async fn take(&mut self) -> Option<FlowTask> {
+        let task = match &mut self.waiting {
+            Some(task) => task,
+            none => none.insert(self.tasks.recv_async().await.ok()?),
+        };
+        if let Some(previous) = &task.previous {
+            // The segment before was given up: so is the song.
+            task.known = previous.recv_async().await.ok()?;
+            task.previous = None;
+        }
+        self.waiting.take()
+    }
+}
+
+/// Puts each result into its place, which always has room.
+pub struct ToPlaces;
+
+impl Outlet for ToPlaces {
+    type Item = Placed;
+
+    async fn give(&mut self, Placed { latents, place }: Placed) -> bool {
+        place.send_async(latents).await.is_ok()
+    }
+}

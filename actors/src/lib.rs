@@ -1,0 +1,29 @@
+//! Who computes: one page per stage of the pipeline, and the one loop that they all run in.
+//!
+//! A stage is a value with a method that works on one input ([`StageWork`]); it can be tested without a runtime. The
+//! kameo actor around it ([`StageActor`]) receives, works and gives, on a thread of its own, and answers its mailbox
+//! between two units of work. Data flows through bounded flume channels; who is connected to whom is not known here.
+//!
+//! # Layout
+//! - [`stage`]: the loop; [`channel`]: what stands at its two ends
+//! - [`compute_site`]: threads and their cores
+//! - [`song_context`]: what all stages of one song share: counters, the interrupt, planted faults
+//! - a page per stage, in the order of the data: [`prompt_tokenizer`], [`language_model`], [`segmenter`],
+//!   [`flow_worker`], [`vocoder`], [`stitcher`], [`wav_sink`], [`speaker_sink`] (with its [`sample_ring`]), [`subscriber_sink`]
+
+pub mod channel;
+pub mod compute_site;
+pub mod flow_worker;
+pub mod language_model;
+pub mod prompt_tokenizer;
+pub mod sample_ring;
+pub mod segmenter;
+pub mod song_context;
+pub mod speaker_sink;
+pub mod stage;
+pub mod stitcher;
+pub mod subscriber_sink;
+pub mod vocoder;
+pub mod wav_sink;
+
+pub use stage::{Failure, StageActor, StageArgs, StageWork};

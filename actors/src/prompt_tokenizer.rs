@@ -1,0 +1,37 @@
+//! Words to ids: the first stage, once per song.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use heartstream_messages::{PromptTokens, SongRequest, Stage};
+use heartstream_models::text::PromptTokenizer;
+
+use crate::{
+    song_context::SongContext,
+    stage::{Failure, StageWork},
+};
+
+/// Turns a request into a prompt.
+pub struct PromptTokenizerStage {
+    tokenizer: Arc<PromptTokenizer>,
+    song: SongContext,
+}
+
+impl PromptTokenizerStage {
+    /// A stage around the shared tokenizer.
+    pub fn new(tokenizer: Arc<PromptTokenizer>, song: SongContext) -> Self {
+        Self { tokenizer, song }
+    }
+}
+
+impl StageWork for PromptTokenizerStage {
+    const STAGE: Stage = Stage::PromptTokenizer;
+    type Input = SongRequest;
+    type Output = PromptTokens;
+
+    fn work(&mut self, request: &SongRequest, outputs: &mut VecDeque<PromptTokens>) -> Result<(), Failure> {
+        let ids = self.tokenizer.prompt(&request.tags, &request.lyrics)?.ids;
+        outputs.push_back(PromptTokens { tags: ids.tags, lyrics: ids.lyrics });
+        self.song.meter.stage(Self::STAGE).did_one();
+        Ok(())
+    }
+}

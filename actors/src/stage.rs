@@ -1,0 +1,217 @@
+//! How does every stage run? Receive, work, give; and in between, listen to the mailbox.
+
+use std::{
+    any::Any,
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Instant,
+};
+
+use heartstream_messages::{Stage, StageError};
+use kameo::{
+    actor::{Actor, ActorRef, WeakActorRef},
+    mailbox::{MailboxReceiver, Signal},
+};
+
+use crate::{
+    channel::{Inlet, Outlet},
+    compute_site::{ComputePool, ComputeSite},
+    song_context::SongContext,
+};
+
+/// Why a stage cannot go on; the sentence in it reaches the user.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a stage does, without how it runs.
+pub trait StageWork: Send + 'static {
+    /// Which stage it is.
+    const STAGE: Stage;
+    /// How often an input is worked on again after a panic. Only for work that is a pure function of its input.
+    const RETRIES: u32 = 0;
+    /// What it takes.
+    type Input: Send + Sync + 'static;
+    /// What it makes.
+    type Output: Send + 'static;
+
+    /// Works on one input and appends what it makes.
+    ///
+    /// # Errors
+    /// Ends the song.
+    fn work(&mut self, input: &Self::Input, outputs: &mut VecDeque<Self::Output>) -> Result<(), Failure>;
+
+    /// Whether there is more to make before the next input is taken.
+    fn has_more(&self) -> bool {
+        false
+    }
+
+    /// Makes the next piece of what [`StageWork::has_more`] promised.
+    ///
+    /// # Errors
+    /// Ends the song.
+    fn go_on(&mut self, _outputs: &mut VecDeque<Self::Output>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Makes what is left when there is no more input.
+    ///
+    /// # Errors
+    /// Ends the song.
+    fn finish(&mut self, _outputs: &mut VecDeque<Self::Output>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// What a stage's actor is started with.
+pub struct StageArgs<W, I, O> {
+    /// What it does.
+    pub work: W,
+    /// Where its inputs come from.
+    pub inlet: I,
+    /// Where its outputs go.
+    pub outlet: O,
+    /// On which cores it computes; `None` for a stage that does not.
+    pub site: Option<ComputeSite>,
+    /// What the stages of its song share.
+    pub song: SongContext,
+}
+
+/// The kameo actor of a stage.
+///
+/// It ends by itself when its input ends and all it made is given, or when nobody takes its outputs any more; with
+/// that it drops its ends of the channels, which ends its neighbours in turn. It fails with a [`StageError`], by which
+/// whoever is linked to it learns the stage's name.
+pub struct StageActor<W: StageWork, I, O> {
+    work: W,
+    /// Dropped as soon as the work is over, before anybody hears of it.
+    ends: Option<(I, O)>,
+    outputs: VecDeque<W::Output>,
+    pool: ComputePool,
+    song: SongContext,
+    taken: u64,
+}
+
+/// A piece of a stage's work.
+enum Task<'a, I> {
+    Input(&'a I),
+    GoOn,
+    Finish,
+}
+
+impl<W, I, O> Actor for StageActor<W, I, O>
+where
+    W: StageWork,
+    I: Inlet<Item = W::Input>,
+    O: Outlet<Item = W::Output>,
+{
+    type Args = StageArgs<W, I, O>;
+    type Error = StageError;
+
+    fn name() -> &'static str {
+        W::STAGE.name()
+    }
+
+    async fn on_start(args: Self::Args, _: ActorRef<Self>) -> Result<Self, StageError> {
+        let StageArgs { work, inlet, outlet, site, song } = args;
+        let pool = ComputePool::new(site.as_ref(), W::STAGE.name()).map_err(|error| failed::<W>(&error))?;
+        Ok(Self { work, ends: Some((inlet, outlet)), outputs: VecDeque::new(), pool, song, taken: 0 })
+    }
+
+    async fn next(
+        &mut self,
+        _: WeakActorRef<Self>,
+        mailbox: &mut MailboxReceiver<Self>,
+    ) -> Result<Option<Signal<Self>>, StageError> {
+        loop {
+            if !self.give_all().await {
+                return Ok(None); // nobody takes what this stage makes: not a failure of this stage
+            }
+            if self.work.has_more() {
+                if let Ok(signal) = mailbox.try_recv() {
+                    return Ok(Some(signal));
+                }
+                self.perform(Task::GoOn)?;
+                tokio::task::yield_now().await; // a point at which the actor can be killed
+                continue;
+            }
+            let Some((inlet, _)) = &mut self.ends else { return Ok(None) };
+            let since = Instant::now();
+            let input = tokio::select! {
+                biased;
+                signal = mailbox.recv() => return Ok(signal),
+                input = inlet.take() => input,
+            };
+            self.song.meter.stage(W::STAGE).waited(since.elapsed());
+            match input {
+                Some(input) => self.perform(Task::Input(&input))?,
+                None => {
+                    self.perform(Task::Finish)?;
+                    self.give_all().await;
+                    self.ends = None;
+                    return Ok(None);
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl<W, I, O> StageActor<W, I, O>
+where
+    W: StageWork,
+    O: Outlet<Item = W::Output>,
+{
+    /// Gives what was made; false when nobody takes it any more.
+    async fn give_all(&mut self) -> bool {
+        let Some((_, outlet)) = &mut self.ends else { return false };
+        while let Some(output) = self.outputs.pop_front() {
+            let since = Instant::now();
+            let taken = outlet.give(output).await;
+            self.song.meter.stage(W::STAGE).waited(since.elapsed());
+            if !taken {
+                self.ends = None;
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Does a piece of work on the stage's cores; a panic becomes an error, after the retries that the stage allows.
+    fn perform(&mut self, task: Task<'_, W::Input>) -> Result<(), StageError> {
+        let since = Instant::now();
+        if let Task::Input(_) = task {
+            self.taken += 1;
+        }
+        let mut tries = 0;
+        let result = loop {
+            let (work, outputs, song, item) = (&mut self.work, &mut self.outputs, &self.song, self.taken);
+            let once = AssertUnwindSafe(|| {
+                song.faults.strike(W::STAGE, item);
+                match task {
+                    Task::Input(input) => work.work(input, outputs),
+                    Task::GoOn => work.go_on(outputs),
+                    Task::Finish => work.finish(outputs),
+                }
+            });
+            match catch_unwind(AssertUnwindSafe(|| self.pool.run(once))) {
+                Ok(result) => break result.map_err(|failure| failed::<W>(&*failure)),
+                Err(panic) if tries < W::RETRIES => {
+                    tries += 1;
+                    self.outputs.clear();
+                    tracing::warn!(stage = %W::STAGE, "panicked and does its work again: {}", panic_message(&*panic));
+                }
+                Err(panic) => break Err(StageError { stage: W::STAGE, panicked: true, message: panic_message(&*panic) }),
+            }
+        };
+        self.song.meter.stage(W::STAGE).worked(since.elapsed());
+        result
+    }
+}
+
+fn failed<W: StageWork>(error: &(dyn std::error::Error + '_)) -> StageError {
+    StageError { stage: W::STAGE, panicked: false, message: error.to_string() }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("without a message").to_owned()
+}

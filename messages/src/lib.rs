@@ -1,0 +1,23 @@
+//! What flows between the stages of a song: plain data, one noun per file, no behaviour.
+//!
+//! Messages hold host memory and numbers, never tensors, so that a stage can be moved to another device, process or
+//! machine without changing what it says. Sizes and places carry their unit in their type ([`units`]).
+
+mod code_frame;
+mod latent_segment;
+mod pcm;
+mod progress;
+mod prompt_tokens;
+mod song_report;
+mod song_request;
+mod stage;
+pub mod units;
+
+pub use code_frame::{CodeFrame, CodeSegment};
+pub use latent_segment::LatentSegment;
+pub use pcm::{PcmBlock, PcmSegment};
+pub use progress::Progress;
+pub use prompt_tokens::PromptTokens;
+pub use song_report::{Outcome, SongReport, StageReport};
+pub use song_request::{Flow, Sampling, SongRequest};
+pub use stage::{Stage, StageError};

@@ -1,0 +1,53 @@
+//! How did a song go? Outcome, lengths and times, at its end.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    stage::{Stage, StageError},
+    units::{Frames, Seconds},
+};
+
+/// How a song ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The model ended it, or its longest allowed length was reached.
+    Finished,
+    /// Someone ended it.
+    Cancelled,
+    /// A stage failed; the first one that did. What was decoded before is good.
+    Failed(StageError),
+}
+
+/// What is known about a song when it has ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SongReport {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Frames that the language model wrote.
+    pub frames: Frames,
+    /// Length of the audio that every sink received.
+    pub audio: Seconds,
+    /// From the request to the end.
+    pub wall: Seconds,
+    /// From the request to the first sample handed to a sink.
+    pub first_audio: Option<Seconds>,
+    /// Samples of silence that a speaker had to play because no music was there.
+    pub underrun_samples: u64,
+    /// What was changed in the request to fit the model, in sentences.
+    pub notes: Vec<String>,
+    /// The stages that took part, in the order of the pipeline.
+    pub stages: Vec<StageReport>,
+}
+
+/// What one stage (all its workers together) did for a song.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct StageReport {
+    /// The stage.
+    pub stage: Stage,
+    /// Time at work.
+    pub busy: Seconds,
+    /// Time waiting for input or for room at its output.
+    pub wait: Seconds,
+    /// Inputs worked on; for the language model, frames written.
+    pub items: u64,
+}

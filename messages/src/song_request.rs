@@ -1,0 +1,73 @@
+//! What does someone ask for? Words, chance, length, and how to sample and decode.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Frames, Seconds};
+
+/// A song to be made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SongRequest {
+    /// What it should be like: words with commas between, such as `piano,happy`.
+    pub tags: String,
+    /// What is sung, with section marks such as `[Verse]` on lines of their own.
+    pub lyrics: String,
+    /// The same request with the same seed is the same song.
+    pub seed: u64,
+    /// The song ends here at the latest; the model may end it before.
+    pub max_frames: Frames,
+    /// How codes are drawn.
+    pub sampling: Sampling,
+    /// How codes become latents.
+    pub flow: Flow,
+}
+
+/// How codes are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    /// Logits are divided by it; 0 takes the likeliest code always.
+    pub temperature: f32,
+    /// Only the likeliest codes can be drawn.
+    pub top_k: usize,
+    /// How far the words lead the song: 1 is no guidance.
+    pub cfg_scale: f64,
+}
+
+/// How codes become latents.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Flow {
+    /// Euler steps.
+    pub steps: usize,
+    /// How far the codes lead the sound: 1 is no guidance.
+    pub guidance: f32,
+}
+
+/// The reference's defaults: `music_generation.py` and the command line of `run_music_generation.py`.
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 1.0, top_k: 50, cfg_scale: 1.5 }
+    }
+}
+
+/// The reference's defaults: `HeartCodec.detokenize`.
+impl Default for Flow {
+    fn default() -> Self {
+        Self { steps: 10, guidance: 1.25 }
+    }
+}
+
+impl SongRequest {
+    /// Longest song by default: the 240 s of the reference's command line.
+    pub const DEFAULT_LENGTH: Seconds = Seconds(240.0);
+
+    /// A song of these words with seed 0 and default settings.
+    pub fn new(tags: impl Into<String>, lyrics: impl Into<String>) -> Self {
+        Self {
+            tags: tags.into(),
+            lyrics: lyrics.into(),
+            seed: 0,
+            max_frames: Self::DEFAULT_LENGTH.frames(),
+            sampling: Sampling::default(),
+            flow: Flow::default(),
+        }
+    }
+}

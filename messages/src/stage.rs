@@ -1,0 +1,91 @@
+//! Which stages does a song pass, and how does one say that it failed?
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A stage of the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Words to ids.
+    PromptTokenizer,
+    /// Ids to codes.
+    LanguageModel,
+    /// Codes to segments.
+    Segmenter,
+    /// Segments to latents.
+    FlowWorker,
+    /// Latents to samples.
+    Vocoder,
+    /// Samples of segments to one song.
+    Stitcher,
+    /// The song to a file or to standard output.
+    WavSink,
+    /// The song to a loudspeaker.
+    SpeakerSink,
+    /// The song to the program that embeds the engine.
+    SubscriberSink,
+}
+
+impl Stage {
+    /// Every stage, in the order in which a song passes them.
+    pub const ALL: [Self; 9] = [
+        Self::PromptTokenizer,
+        Self::LanguageModel,
+        Self::Segmenter,
+        Self::FlowWorker,
+        Self::Vocoder,
+        Self::Stitcher,
+        Self::WavSink,
+        Self::SpeakerSink,
+        Self::SubscriberSink,
+    ];
+
+    /// Its name: in messages, in records, and of its thread (so at most 15 bytes, all that Linux keeps).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PromptTokenizer => "tokenizer",
+            Self::LanguageModel => "language_model",
+            Self::Segmenter => "segmenter",
+            Self::FlowWorker => "flow_worker",
+            Self::Vocoder => "vocoder",
+            Self::Stitcher => "stitcher",
+            Self::WavSink => "wav_sink",
+            Self::SpeakerSink => "speaker_sink",
+            Self::SubscriberSink => "subscriber_sink",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why a stage ended before the song did.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("the {stage} {}: {message}", if *.panicked { "panicked" } else { "failed" })]
+pub struct StageError {
+    /// The stage.
+    pub stage: Stage,
+    /// Whether it was a panic: a mistake of the engine, not of its input.
+    pub panicked: bool,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stage_is_listed_once_and_its_name_fits_a_thread() {
+        for (place, stage) in Stage::ALL.iter().enumerate() {
+            assert_eq!(Stage::ALL.iter().position(|other| other.name() == stage.name()), Some(place));
+            assert_eq!(*stage as usize, place);
+            assert!(stage.name().len() <= 15, "{stage}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What lies in a model directory? The published layout: two parts, a tokenizer, a list of special ids.
+
+use candle_core::Device;
+
+use crate::{
+    error::{ModelError, Result},
+    heartcodec::{HeartCodec, HeartCodecConfig},
+    heartmula::{HeartMula, HeartMulaConfig, SpecialIds},
+    text::PromptTokenizer,
+    weights::{Checkpoint, Shards},
+};
+
+/// The folders that a language model can be in, in the order they are looked for.
+pub const LM_PARTS: [&str; 2] = ["HeartMuLa-oss-3B", "HeartMuLa-oss-7B"];
+/// The folder of the codec.
+pub const CODEC_PART: &str = "HeartCodec-oss";
+/// The tokenizer's file.
+pub const TOKENIZER: &str = "tokenizer.json";
+
+/// A model directory whose configs have been read and whose tensors have not.
+#[derive(Debug)]
+pub struct ModelDirectory {
+    /// Where its files are.
+    pub checkpoint: Checkpoint,
+    /// The folder of the language model, one of [`LM_PARTS`].
+    pub lm_part: &'static str,
+    /// Sizes of the language model.
+    pub lm: HeartMulaConfig,
+    /// Ids with a meaning.
+    pub ids: SpecialIds,
+    /// Sizes of the codec.
+    pub codec: HeartCodecConfig,
+    /// A sentence for each field of a config that nobody knows.
+    pub warnings: Vec<String>,
+}
+
+impl ModelDirectory {
+    /// Reads the configs. With both sizes of the language model there, the smaller one is taken.
+    ///
+    /// # Errors
+    /// When a config is missing or describes something that cannot be.
+    pub fn open(checkpoint: Checkpoint) -> Result<Self> {
+        let there = LM_PARTS.into_iter().find(|part| checkpoint.has(&format!("{part}/config.json")));
+        let lm_part = there.unwrap_or(LM_PARTS[0]); // if there is none, reading its config says so
+        let (lm, mut warnings) = HeartMulaConfig::read(&checkpoint, &format!("{lm_part}/config.json"))?;
+        let (codec, more) = HeartCodecConfig::read(&checkpoint, &format!("{CODEC_PART}/config.json"))?;
+        warnings.extend(more);
+        let (ids, more) = SpecialIds::read(&checkpoint, &lm)?;
+        warnings.extend(more);
+        Ok(Self { checkpoint, lm_part, lm, ids, codec, warnings })
+    }
+
+    /// Checks that the codec has a codebook for each code that the language model writes.
+    ///
+    /// # Errors
+    /// When it has more or fewer.
+    pub fn check_codes(&self) -> Result<()> {
+        let (written, read) = (self.lm.audio_num_codebooks, self.codec.num_quantizers);
+        if written == read {
+            return Ok(());
+        }
+        Err(ModelError::Field {
+            path: self.checkpoint.path_of(&format!("{CODEC_PART}/config.json")),
+            field: "num_quantizers".to_owned(),
+            expected: format!("the language model's `audio_num_codebooks` ({written})"),
+            found: read.to_string(),
+        })
+    }
+
+    /// The headers of the language model's files.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged.
+    pub fn lm_shards(&self) -> Result<Shards> {
+        Shards::open(&self.checkpoint, self.lm_part)
+    }
+
+    /// The headers of the codec's files.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged.
+    pub fn codec_shards(&self) -> Result<Shards> {
+        Shards::open(&self.checkpoint, CODEC_PART)
+    }
+
+    /// Reads the language model.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, or tensors do not fit the config.
+    pub fn load_lm(&self, device: &Device) -> Result<HeartMula> {
+        HeartMula::load(&self.lm, &self.lm_shards()?, device)
+    }
+
+    /// Reads the codec.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, or tensors do not fit the config.
+    pub fn load_codec(&self, device: &Device) -> Result<HeartCodec> {
+        HeartCodec::load(&self.codec, &self.codec_shards()?, device)
+    }
+
+    /// Reads the tokenizer.
+    ///
+    /// # Errors
+    /// When it is missing, damaged, or has ids that the language model has no embedding for.
+    pub fn load_tokenizer(&self) -> Result<PromptTokenizer> {
+        PromptTokenizer::load(&self.checkpoint, TOKENIZER, self.ids, self.lm.text_vocab_size)
+    }
+}

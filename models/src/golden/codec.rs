@@ -1,0 +1,190 @@
+//! Does the codec make the reference's sound, part by part and as a whole?
+
+use candle_core::Tensor;
+
+use super::{Row, dims, floats, ids, measure::signal_to_noise};
+use crate::{
+    error::{ModelError, Result},
+    heartcodec::{FlowJob, FlowOptions, HeartCodec, LATENTS_PER_FRAME, round_to_ninths},
+    signal::{OverlapAdd, ReferenceWindows},
+    weights::Shards,
+};
+
+/// Relative error of a single module.
+const MODULE: f64 = 1e-4;
+/// Relative error of latents after all steps of all windows.
+const LATENTS: f64 = 1e-3;
+/// dB of the vocoder alone.
+const VOCODER: f64 = 80.0;
+/// dB from codes to sound …
+const WHOLE: f64 = 60.0;
+/// … and when a latent at a rounding edge went the other way, which the vocoder then makes audible.
+const WHOLE_WITH_FLIPS: f64 = 35.0;
+/// How near to an edge a latent must be for that to be an excuse.
+const EDGE: f32 = 1e-4;
+
+/// Compares every tensor `codec.…` that this code knows.
+pub(super) fn check(codec: &HeartCodec, goldens: &Shards, report: &mut dyn FnMut(Row)) -> Result<()> {
+    quantizer(codec, goldens, report)?;
+    estimator(codec, goldens, report)?;
+    vocoder(codec, goldens, report)?;
+    let runs: Vec<String> = goldens
+        .names()
+        .filter_map(|name| Some(name.strip_prefix("codec.")?.strip_suffix(".noise")?.to_owned()))
+        .collect();
+    runs.iter().try_for_each(|run| whole(codec, goldens, run, report))
+}
+
+fn quantizer(codec: &HeartCodec, goldens: &Shards, report: &mut dyn FnMut(Row)) -> Result<()> {
+    const OUTPUT: &str = "codec.rvq_output";
+    const CONDITION: &str = "codec.condition";
+    if goldens.shape(OUTPUT).is_none() {
+        return Ok(());
+    }
+    let (output, [frames, _]) = floats::<2>(goldens, OUTPUT)?;
+    let codes = codes(goldens, "codec.codes")?;
+    let wanted = frames * codec.flow.quantizer.codebooks();
+    let codes = codes.get(..wanted).ok_or_else(|| ModelError::shape("codes of golden data", format!("at least {wanted}"), codes.len()))?;
+    let embedded = codec.flow.quantizer.embed(codes)?;
+    report(Row::relative(OUTPUT, &host(&embedded)?, &output, MODULE));
+    if goldens.shape(CONDITION).is_some() {
+        let condition = codec.flow.quantizer.condition(&embedded)?;
+        report(Row::relative(CONDITION, &host(&condition)?, &goldens.floats(CONDITION)?, MODULE));
+    }
+    Ok(())
+}
+
+fn estimator(codec: &HeartCodec, goldens: &Shards, report: &mut dyn FnMut(Row)) -> Result<()> {
+    const OUTPUT: &str = "codec.estimator.output";
+    if goldens.shape(OUTPUT).is_none() {
+        return Ok(());
+    }
+    let (input, shape) = floats::<3>(goldens, "codec.estimator.input")?;
+    let times = goldens.floats("codec.estimator.timestep")?;
+    let input = Tensor::from_vec(input, &shape, codec.flow.device())?;
+    let ours = codec.flow.estimator.forward(&input, &times)?;
+    report(Row::relative(OUTPUT, &host(&ours)?, &goldens.floats(OUTPUT)?, MODULE));
+    Ok(())
+}
+
+fn vocoder(codec: &HeartCodec, goldens: &Shards, report: &mut dyn FnMut(Row)) -> Result<()> {
+    const PCM: &str = "codec.vocoder.pcm";
+    if goldens.shape(PCM).is_none() {
+        return Ok(());
+    }
+    let (latent, [_, channels, length]) = floats::<3>(goldens, "codec.vocoder.latent")?;
+    let [left, right] = codec.vocoder.decode(&frame_by_frame(&latent, channels, length))?;
+    report(Row::ratio(PCM, &[left, right].concat(), &goldens.floats(PCM)?, VOCODER));
+    Ok(())
+}
+
+/// One run of the whole codec: the reference's noise in, latents of each window and the joined sound out.
+fn whole(codec: &HeartCodec, goldens: &Shards, run: &str, report: &mut dyn FnMut(Row)) -> Result<()> {
+    let options = options(run)?;
+    let own = format!("codec.{run}.codes");
+    let codes = codes(goldens, if goldens.shape(&own).is_some() { &own } else { "codec.codes" })?;
+    let codebooks = codec.flow.quantizer.codebooks();
+    let (noise, [_, length, channels]) = floats::<3>(goldens, &format!("codec.{run}.noise"))?;
+    let windows = ReferenceWindows::new(length / LATENTS_PER_FRAME)?;
+    let frames = codes.len() / codebooks;
+    let mut latents = Vec::new(); // of each window
+    for index in 0..windows.count(frames) {
+        let tiled: Vec<u16> = windows
+            .frames(index)
+            .flat_map(|place| &codes[windows.source(place, frames) * codebooks..][..codebooks])
+            .copied()
+            .collect();
+        let noise = noise
+            .get(index * length * channels..(index + 1) * length * channels)
+            .ok_or_else(|| ModelError::shape("windows of golden noise", windows.count(frames), index))?;
+        let shared = windows.overlap() * LATENTS_PER_FRAME * channels;
+        let in_context = latents.last().map_or(&[][..], |last: &Vec<f32>| &last[last.len() - shared..]);
+        let solved = codec.flow.solve(FlowJob { codes: &tiled, noise, in_context, options }, &|| false)?;
+        latents.push(solved.unwrap_or_default());
+    }
+    let name = format!("codec.{run}.latents");
+    let (golden, [count, _, half, _]) = floats::<4>(goldens, &name)?;
+    let golden: Vec<Vec<f32>> =
+        golden.chunks(golden.len() / count.max(1)).map(|window| frame_by_frame(window, half, length)).collect();
+    report(Row::relative(&name, &latents.concat(), &golden.concat(), LATENTS));
+    let name = format!("codec.{run}.pcm");
+    if goldens.shape(&name).is_some() {
+        let song = Song { codec, windows, samples: ReferenceWindows::song_samples(frames) as usize };
+        report(song.compare(&name, &latents, &golden, &goldens.floats(&name)?)?);
+    }
+    Ok(())
+}
+
+/// How latents become a song.
+struct Song<'a> {
+    codec: &'a HeartCodec,
+    windows: ReferenceWindows,
+    /// Samples of each channel.
+    samples: usize,
+}
+
+impl Song<'_> {
+    /// Compares the joined sound. Latents that were rounded to another ninth are an excuse only when each was at an
+    /// edge, and when the reference's own latents give the reference's sound.
+    fn compare(&self, name: &str, ours: &[Vec<f32>], golden: &[Vec<f32>], pcm: &[f32]) -> Result<Row> {
+        let row = Row::ratio(name, &self.joined(ours)?, pcm, WHOLE);
+        if row.ok() {
+            return Ok(row);
+        }
+        let pairs = ours.iter().flatten().zip(golden.iter().flatten());
+        let flipped: Vec<f32> = pairs.filter(|(a, b)| round_to_ninths(**a) != round_to_ninths(**b)).map(|(_, b)| *b).collect();
+        let far = flipped.iter().filter(|latent| distance_to_edge(**latent) > EDGE).count();
+        let from_golden = signal_to_noise(&self.joined(golden)?, pcm);
+        let note = format!(
+            "{} latents rounded the other way, {far} of them not at an edge; from the reference's latents {from_golden:.1} dB",
+            flipped.len()
+        );
+        let excused = !flipped.is_empty() && far == 0 && from_golden >= WHOLE;
+        Ok(Row { tolerance: if excused { WHOLE_WITH_FLIPS } else { WHOLE }, note, ..row })
+    }
+
+    /// Left, then right, of all windows joined and cut where the song ends.
+    fn joined(&self, latents: &[Vec<f32>]) -> Result<Vec<f32>> {
+        let vocoder = &self.codec.vocoder;
+        let mut join = OverlapAdd::new(self.windows.overlap_samples(vocoder.samples_per_latent() * LATENTS_PER_FRAME));
+        let mut stereo = Vec::new();
+        for window in latents {
+            let [left, right] = vocoder.decode(window)?;
+            stereo.extend(join.push(&left, &right)?);
+        }
+        stereo.extend(join.finish());
+        let channel = |offset: usize| stereo.iter().skip(offset).step_by(2).take(self.samples).copied();
+        Ok(channel(0).chain(channel(1)).collect())
+    }
+}
+
+/// Distance of a latent from the nearest place where rounding to ninths changes.
+fn distance_to_edge(latent: f32) -> f32 {
+    let ninths = 9.0 * latent;
+    ((ninths - ninths.floor()) - 0.5).abs() / 9.0
+}
+
+/// \[2, C, L\] as it is stored, as frame after frame of 2 · C numbers, as the engine has it.
+fn frame_by_frame(stored: &[f32], channels: usize, length: usize) -> Vec<f32> {
+    let place = |frame: usize, channel: usize| stored.get(channel * length + frame).copied().unwrap_or(f32::NAN);
+    (0..length).flat_map(|frame| (0..2 * channels).map(move |channel| place(frame, channel))).collect()
+}
+
+/// \[K, T\] as it is stored, as frame after frame of K codes.
+fn codes(goldens: &Shards, name: &str) -> Result<Vec<u16>> {
+    let [codebooks, frames] = dims(goldens, name)?;
+    let stored = ids(goldens, name)?;
+    let code = |place: usize| u16::try_from(stored[place]).map_err(|_| ModelError::shape("codes of golden data", "below 65536", stored[place]));
+    (0..frames).flat_map(|frame| (0..codebooks).map(move |codebook| codebook * frames + frame)).map(code).collect()
+}
+
+/// What a run's name says: `stepsN` with guidance 1.25, `stepsN_noguide` without; every other run has 6 steps with.
+fn options(run: &str) -> Result<FlowOptions> {
+    let digits: String = run.strip_prefix("steps").unwrap_or("6").chars().take_while(char::is_ascii_digit).collect();
+    let steps = digits.parse().map_err(|_| ModelError::shape("name of a run of the codec", "steps and their count", run))?;
+    FlowOptions { steps, guidance: if run.ends_with("_noguide") { 1.0 } else { 1.25 } }.check()
+}
+
+fn host(tensor: &Tensor) -> Result<Vec<f32>> {
+    Ok(tensor.flatten_all()?.to_vec1()?)
+}

@@ -1,0 +1,64 @@
+//! Does the engine compute what the reference computed? The comparison behind `heartstream check`.
+//!
+//! A directory with golden data is a model directory with one more file, `goldens.safetensors`: inputs, and what the
+//! reference implementation made of them in f32. Each tensor of it becomes a [`Row`]. The code that is compared is the
+//! code that renders.
+
+mod codec;
+mod lm;
+mod measure;
+
+pub use measure::{Measure, Row};
+
+use candle_core::Device;
+
+use crate::{
+    directory::ModelDirectory,
+    error::{ModelError, Result},
+    weights::Shards,
+};
+
+const FILE: &str = "goldens.safetensors";
+
+/// Compares everything that the directory has golden data for; hands over each row as it is known.
+///
+/// # Errors
+/// When the model or the golden data cannot be read, or there is nothing to compare.
+pub fn check(directory: &ModelDirectory, device: &Device, report: &mut dyn FnMut(Row)) -> Result<()> {
+    let goldens = Shards::open_file(&directory.checkpoint, FILE)?;
+    let mut count = 0;
+    let mut report = |row| {
+        count += 1;
+        report(row);
+    };
+    if goldens.names().any(|name| name.starts_with("lm.")) {
+        lm::check(&directory.load_lm(device)?, &goldens, &mut report)?;
+    }
+    if goldens.names().any(|name| name.starts_with("codec.")) {
+        codec::check(&directory.load_codec(device)?, &goldens, &mut report)?;
+    }
+    if count == 0 {
+        return Err(ModelError::Damaged {
+            path: directory.checkpoint.path_of(FILE),
+            reason: "it holds no tensor that begins with `lm.` or `codec.`".to_owned(),
+            remedy: "Give a directory with golden data".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// A tensor of the golden data with its shape, which must have `N` dimensions.
+fn floats<const N: usize>(goldens: &Shards, name: &str) -> Result<(Vec<f32>, [usize; N])> {
+    Ok((goldens.floats(name)?, dims(goldens, name)?))
+}
+
+fn dims<const N: usize>(goldens: &Shards, name: &str) -> Result<[usize; N]> {
+    let shape = goldens.shape(name).unwrap_or_default();
+    shape.try_into().map_err(|_| ModelError::shape("dimensions of a golden tensor", N, format!("{shape:?} in {name}")))
+}
+
+/// Whole numbers of the golden data that are ids or codes.
+fn ids(goldens: &Shards, name: &str) -> Result<Vec<u32>> {
+    let wrong = |id: i64| ModelError::shape("ids of golden data", "from 0 to 2^32 - 1", format!("{id} in {name}"));
+    goldens.integers(name)?.into_iter().map(|id| u32::try_from(id).map_err(|_| wrong(id))).collect()
+}

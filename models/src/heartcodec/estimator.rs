@@ -1,0 +1,227 @@
+//! In which direction, and how fast, does noise become music? The transformer that flow matching asks at each step.
+
+use candle_core::{Device, Tensor};
+
+use super::{config::HeartCodecConfig, tensors::TIME_FEATURES};
+use crate::{
+    error::Result,
+    kernels::{Linear, RmsNorm, RotaryTable, attention, base_frequencies, centred_windows, layer_norm, taps_as_product},
+    weights::Shards,
+};
+
+// All from the reference's transformer.py.
+const NORM_EPS: f64 = 1e-6;
+const ROTARY_BASE: f64 = 10_000.0;
+const TIME_BASE: f64 = 10_000.0;
+const TIME_SCALE: f32 = 1000.0;
+const PROJECTION_TAPS: usize = 3;
+
+/// Two stages of transformer blocks that see all positions at once, steered by the time step.
+#[derive(Debug)]
+pub struct Estimator {
+    enter: Projection,
+    first: Stage,
+    connect: Projection,
+    second: Stage,
+    leave: Projection,
+    device: Device,
+}
+
+impl Estimator {
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// When a tensor is not there in its shape.
+    pub fn load(config: &HeartCodecConfig, shards: &Shards, device: &Device) -> Result<Self> {
+        let HeartCodecConfig { in_channels, out_channels, num_layers, num_layers_2, .. } = *config;
+        let (first, second) = (config.inner_dim(), 2 * config.inner_dim());
+        Ok(Self {
+            enter: Projection::load(shards, "proj_in", in_channels, first, device)?,
+            first: Stage::load(config, shards, "", first, num_layers, device)?,
+            connect: Projection::load(shards, "connection_proj", in_channels + first, second, device)?,
+            second: Stage::load(config, shards, "_2", second, num_layers_2, device)?,
+            leave: Projection::load(shards, "proj_out", second, out_channels, device)?,
+            device: device.clone(),
+        })
+    }
+
+    /// The velocity at `time` (0 is noise, 1 is music).
+    ///
+    /// # Shapes
+    /// - `xs` \[B, L, in_channels\]: state, in-context latents, condition
+    /// - `times` one for each entry of the batch
+    /// - result \[B, L, out_channels\]
+    ///
+    /// # Errors
+    /// When a shape does not fit.
+    pub fn forward(&self, xs: &Tensor, times: &[f32]) -> Result<Tensor> {
+        let features = time_features(times, &self.device)?;
+        let inner = self.first.forward(self.enter.forward(xs)?, &features)?;
+        let joined = Tensor::cat(&[xs, &inner], 2)?.contiguous()?;
+        let outer = self.second.forward(self.connect.forward(&joined)?, &features)?;
+        self.leave.forward(&outer)
+    }
+}
+
+/// A centred convolution of width 3, scaled, and a linear layer: `ProjectLayer` of the reference.
+#[derive(Debug)]
+struct Projection {
+    convolution: Linear,
+    linear: Linear,
+}
+
+impl Projection {
+    fn load(shards: &Shards, name: &str, inputs: usize, outputs: usize, device: &Device) -> Result<Self> {
+        let name = format!("flow_matching.estimator.{name}");
+        // Folding the scale into the weights costs nothing later.
+        let scale = (PROJECTION_TAPS as f64).powf(-0.5);
+        let weight = shards.tensor(&format!("{name}.ffn_1.weight"), &[outputs, inputs, PROJECTION_TAPS], device)?;
+        let bias = shards.tensor(&format!("{name}.ffn_1.bias"), &[outputs], device)?;
+        Ok(Self {
+            convolution: taps_as_product(&(weight * scale)?, (bias * scale)?)?,
+            linear: Linear::load(shards, &format!("{name}.ffn_2"), [outputs, outputs], true, device)?,
+        })
+    }
+
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        Ok(self.linear.forward(&self.convolution.forward(&centred_windows(xs, PROJECTION_TAPS)?)?)?)
+    }
+}
+
+/// Blocks of one width with their time embedding and the norm behind them.
+#[derive(Debug)]
+struct Stage {
+    width: usize,
+    head_dim: usize,
+    time_1: Linear,
+    time_2: Linear,
+    modulation: Linear,
+    blocks: Vec<Block>,
+    /// Shift and scale behind the last block, \[2, D\]; the time embedding is added to both.
+    out_table: Tensor,
+    frequencies: Vec<f32>,
+}
+
+impl Stage {
+    fn load(config: &HeartCodecConfig, shards: &Shards, suffix: &str, width: usize, layers: usize, device: &Device) -> Result<Self> {
+        let adaln = format!("flow_matching.estimator.adaln_single{suffix}");
+        let linear = |name: &str, outputs, inputs| Linear::load(shards, &format!("{adaln}.{name}"), [outputs, inputs], true, device);
+        let block = |layer| Block::load(shards, &format!("flow_matching.estimator.transformer_blocks{suffix}.{layer}"), width, device);
+        let head_dim = width / config.num_attention_heads;
+        Ok(Self {
+            width,
+            head_dim,
+            time_1: linear("emb.timestep_embedder.linear_1", width, TIME_FEATURES)?,
+            time_2: linear("emb.timestep_embedder.linear_2", width, width)?,
+            modulation: linear("linear", 6 * width, width)?,
+            blocks: (0..layers).map(block).collect::<Result<_>>()?,
+            out_table: shards.tensor(&format!("flow_matching.estimator.scale_shift_table{suffix}"), &[2, width], device)?,
+            frequencies: base_frequencies(ROTARY_BASE, head_dim),
+        })
+    }
+
+    /// # Shapes
+    /// - `xs` and result \[B, L, D\], `features` \[B, 512\]
+    fn forward(&self, mut xs: Tensor, features: &Tensor) -> Result<Tensor> {
+        let (batch, length, _) = xs.dims3()?;
+        let time = self.time_2.forward(&self.time_1.forward(features)?.silu()?)?;
+        let modulation = self.modulation.forward(&time.silu()?)?.reshape((batch, 6, self.width))?;
+        let rotary = RotaryTable::new(&self.frequencies, length, xs.device())?;
+        for block in &self.blocks {
+            xs = block.forward(&xs, &modulation, &rotary, self.head_dim)?;
+        }
+        let steer = time.unsqueeze(1)?.broadcast_add(&self.out_table)?; // [B, 2, D]
+        modulate(&layer_norm(&xs, NORM_EPS)?, &steer.narrow(1, 0, 1)?, &steer.narrow(1, 1, 1)?)
+    }
+}
+
+#[derive(Debug)]
+struct Block {
+    attention_norm: RmsNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+    feed_forward_norm: RmsNorm,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+    /// Shift, scale and gate of attention, then of feed-forward, \[6, D\].
+    table: Tensor,
+}
+
+impl Block {
+    fn load(shards: &Shards, prefix: &str, width: usize, device: &Device) -> Result<Self> {
+        let hidden = HeartCodecConfig::hidden_dim(width);
+        let norm = |name: &str| RmsNorm::load(shards, &format!("{prefix}.{name}.weight"), width, NORM_EPS, device);
+        let linear = |name: &str, shape| Linear::load(shards, &format!("{prefix}.{name}"), shape, false, device);
+        Ok(Self {
+            attention_norm: norm("attn_norm")?,
+            query: linear("attn.q_proj", [width, width])?,
+            key: linear("attn.k_proj", [width, width])?,
+            value: linear("attn.v_proj", [width, width])?,
+            output: linear("attn.o_proj", [width, width])?,
+            feed_forward_norm: norm("mlp_norm")?,
+            gate: linear("mlp.gate", [hidden, width])?,
+            up: linear("mlp.up", [hidden, width])?,
+            down: linear("mlp.down", [width, hidden])?,
+            table: shards.tensor(&format!("{prefix}.scale_shift_table"), &[6, width], device)?,
+        })
+    }
+
+    fn forward(&self, xs: &Tensor, modulation: &Tensor, rotary: &RotaryTable, head_dim: usize) -> Result<Tensor> {
+        let steer = modulation.broadcast_add(&self.table)?;
+        let steer = |row| steer.narrow(1, row, 1); // [B, 1, D]
+        let normed = modulate(&self.attention_norm.forward(xs)?, &steer(0)?, &steer(1)?)?;
+        let xs = (xs + self.attend(&normed, rotary, head_dim)?.broadcast_mul(&steer(2)?)?)?;
+        let normed = modulate(&self.feed_forward_norm.forward(&xs)?, &steer(3)?, &steer(4)?)?;
+        let gated = (self.gate.forward(&normed)?.silu()? * self.up.forward(&normed)?)?;
+        Ok((&xs + self.down.forward(&gated)?.broadcast_mul(&steer(5)?)?)?)
+    }
+
+    fn attend(&self, xs: &Tensor, rotary: &RotaryTable, head_dim: usize) -> Result<Tensor> {
+        let (batch, length, width) = xs.dims3()?;
+        // [B, L, heads · D] -> [B, heads, L, D]
+        let split = |xs: Tensor| xs.reshape((batch, length, width / head_dim, head_dim))?.transpose(1, 2)?.contiguous();
+        let query = (rotary.apply(&split(self.query.forward(xs)?)?, 0)? * (1.0 / (head_dim as f64).sqrt()))?;
+        let key = rotary.apply(&split(self.key.forward(xs)?)?, 0)?;
+        let ys = attention(&query, &key, &split(self.value.forward(xs)?)?, None)?;
+        Ok(self.output.forward(&ys.transpose(1, 2)?.reshape((batch, length, width))?)?)
+    }
+}
+
+/// `xs · (1 + scale) + shift`, shift and scale \[B, 1, D\].
+fn modulate(xs: &Tensor, shift: &Tensor, scale: &Tensor) -> Result<Tensor> {
+    Ok(xs.broadcast_mul(&(scale + 1.0)?)?.broadcast_add(shift)?)
+}
+
+/// A time step as 256 cosines and 256 sines.
+///
+/// # Shapes
+/// - result \[B, 512\]
+fn time_features(times: &[f32], device: &Device) -> Result<Tensor> {
+    let half = TIME_FEATURES / 2;
+    // Angles reach 1000 rad, so they are rounded just where the reference rounds them.
+    let frequency = |i: usize| (-(TIME_BASE.ln()) as f32 * i as f32 / half as f32).exp();
+    let angle = |time: f32, i: usize| f64::from(time * frequency(i) * TIME_SCALE);
+    let row = |time: f32| {
+        let cosines = (0..half).map(move |i| angle(time, i).cos() as f32);
+        cosines.chain((0..half).map(move |i| angle(time, i).sin() as f32))
+    };
+    let features: Vec<f32> = times.iter().flat_map(|time| row(*time)).collect();
+    Ok(Tensor::from_vec(features, (times.len(), TIME_FEATURES), device)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_step_is_written_as_cosines_then_sines() {
+        let features: Vec<f32> = time_features(&[0.0, 0.001], &Device::Cpu).and_then(|t| Ok(t.get(1)?.to_vec1()?)).expect("features");
+        assert!((features[0] - 1f32.cos()).abs() < 1e-6 && (features[256] - 1f32.sin()).abs() < 1e-6);
+        assert!(features[..256].windows(2).all(|pair| pair[0] <= pair[1]), "frequencies must fall");
+        let zero: Vec<f32> = time_features(&[0.0], &Device::Cpu).and_then(|t| Ok(t.get(0)?.to_vec1()?)).expect("features");
+        assert!(zero[..256].iter().all(|x| *x == 1.0) && zero[256..].iter().all(|x| *x == 0.0));
+    }
+}

@@ -1,0 +1,193 @@
+//! How do codes and noise become latents? An Euler solver that follows the estimator's velocity from noise to music.
+
+use candle_core::{Device, Tensor};
+
+use super::{config::HeartCodecConfig, estimator::Estimator, quantizer::Quantizer};
+use crate::{
+    error::{ModelError, Result},
+    weights::Shards,
+};
+
+/// Latent frames of one code frame: 25 a second against 12.5.
+pub const LATENTS_PER_FRAME: usize = 2;
+/// Noise that is left in an in-context latent at the end of the way (`1e-6` in the reference's solver).
+const NOISE_FLOOR: f32 = 1e-6;
+
+/// How latents are made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FlowOptions {
+    /// Euler steps, at least 1.
+    pub steps: usize,
+    /// Above 1, the velocity is led away from that of no condition; both are computed in one batch.
+    pub guidance: f32,
+}
+
+impl FlowOptions {
+    /// Accepts the options, or says which is out of range.
+    ///
+    /// # Errors
+    /// When there are no steps, or more than 1000, or the guidance is below 1 or not a number.
+    pub fn check(self) -> Result<Self> {
+        let refuse = |option, expected: &str, found: String| Err(ModelError::Option { option, expected: expected.to_owned(), found });
+        if !(1..=1000).contains(&self.steps) {
+            return refuse("flow-steps", "from 1 to 1000 (10 is usual)", self.steps.to_string());
+        }
+        if !(self.guidance.is_finite() && self.guidance >= 1.0) {
+            return refuse("flow-guidance", "a number from 1.0 (no guidance) upwards; 1.25 is usual", self.guidance.to_string());
+        }
+        Ok(self)
+    }
+}
+
+/// One window to make latents for; a pure function's argument.
+#[derive(Debug, Clone, Copy)]
+pub struct FlowJob<'a> {
+    /// Codes, frame after frame with K each.
+    pub codes: &'a [u16],
+    /// Where the way starts: normal noise, L · channels numbers, latent frame after latent frame, L twice the frames.
+    pub noise: &'a [f32],
+    /// The latents that the window begins with, already known: a whole number of latent frames, or nothing.
+    pub in_context: &'a [f32],
+    /// Steps and guidance.
+    pub options: FlowOptions,
+}
+
+/// Quantiser, estimator and solver.
+#[derive(Debug)]
+pub struct FlowMatching {
+    /// Codes to condition.
+    pub quantizer: Quantizer,
+    /// State, time and condition to velocity.
+    pub estimator: Estimator,
+    channels: usize,
+    device: Device,
+}
+
+impl FlowMatching {
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// When a tensor is not there in its shape.
+    pub fn load(config: &HeartCodecConfig, shards: &Shards, device: &Device) -> Result<Self> {
+        Ok(Self {
+            quantizer: Quantizer::load(config, shards, device)?,
+            estimator: Estimator::load(config, shards, device)?,
+            channels: config.out_channels,
+            device: device.clone(),
+        })
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Channels of a latent frame.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Makes the latents of a window, latent frame after latent frame; `None` when `cancelled` said so between two steps.
+    ///
+    /// # Errors
+    /// When codes, noise and in-context latents do not fit together.
+    pub fn solve(&self, job: FlowJob<'_>, cancelled: &dyn Fn() -> bool) -> Result<Option<Vec<f32>>> {
+        let FlowJob { codes, noise, in_context, options } = job;
+        let FlowOptions { steps, guidance } = options.check()?;
+        let channels = self.channels;
+        let length = codes.len() / self.quantizer.codebooks() * LATENTS_PER_FRAME;
+        if noise.len() != length * channels || length == 0 {
+            return Err(ModelError::shape("noise of a window", format!("{length} x {channels} numbers"), noise.len()));
+        }
+        if in_context.len() > noise.len() || !in_context.len().is_multiple_of(channels) {
+            return Err(ModelError::shape("in-context latents", format!("at most {length} whole frames of {channels}"), in_context.len()));
+        }
+        let fixed = self.fixed_inputs(codes, in_context, guidance > 1.0)?;
+        // The way is followed in host memory: it is a few numbers beside the estimator's work.
+        let mut state = noise.to_vec();
+        let times = time_steps(steps);
+        let (mut time, mut step) = (times[0], times[1] - times[0]);
+        for index in 1..=steps {
+            if cancelled() {
+                return Ok(None);
+            }
+            // What is known is led along its own straight way from noise to latent.
+            for ((state, noise), known) in state.iter_mut().zip(noise).zip(in_context) {
+                *state = (1.0 - (1.0 - NOISE_FLOOR) * time) * noise + time * known;
+            }
+            let velocity = self.velocity(&state, &fixed, time, guidance)?;
+            state.iter_mut().zip(&velocity).for_each(|(state, velocity)| *state += step * velocity);
+            time += step;
+            if index < steps {
+                step = times[index + 1] - time;
+            }
+        }
+        state[..in_context.len()].copy_from_slice(in_context);
+        Ok(Some(state))
+    }
+
+    /// What the estimator sees beside the state, the same at each step: in-context latents and condition.
+    ///
+    /// # Shapes
+    /// - result \[B, L, channels + dim\]; with guidance B is 2, and the first row has zeros for a condition
+    fn fixed_inputs(&self, codes: &[u16], in_context: &[f32], guided: bool) -> Result<Tensor> {
+        let condition = self.quantizer.condition(&self.quantizer.embed(codes)?)?;
+        let (frames, dim) = condition.dims2()?;
+        // Each frame stands for two latents.
+        let condition = condition.unsqueeze(1)?.broadcast_as((frames, LATENTS_PER_FRAME, dim))?.reshape((1, (), dim))?;
+        let mut known = in_context.to_vec();
+        known.resize(frames * LATENTS_PER_FRAME * self.channels, 0.0);
+        let known = Tensor::from_vec(known, (1, frames * LATENTS_PER_FRAME, self.channels), &self.device)?;
+        let conditional = Tensor::cat(&[&known, &condition], 2)?;
+        if !guided {
+            return Ok(conditional);
+        }
+        let unconditional = Tensor::cat(&[&known, &condition.zeros_like()?], 2)?;
+        Ok(Tensor::cat(&[unconditional, conditional], 0)?)
+    }
+
+    fn velocity(&self, state: &[f32], fixed: &Tensor, time: f32, guidance: f32) -> Result<Vec<f32>> {
+        let (batch, length, _) = fixed.dims3()?;
+        let state = Tensor::from_slice(state, (1, length, self.channels), &self.device)?;
+        let state = state.broadcast_as((batch, length, self.channels))?;
+        let input = Tensor::cat(&[&state.contiguous()?, fixed], 2)?.contiguous()?;
+        let velocity = self.estimator.forward(&input, &vec![time; batch])?.flatten_all()?.to_vec1::<f32>()?;
+        if batch == 1 {
+            return Ok(velocity);
+        }
+        let (unconditional, conditional) = velocity.split_at(length * self.channels);
+        Ok(unconditional.iter().zip(conditional).map(|(u, c)| u + guidance * (c - u)).collect())
+    }
+}
+
+/// `steps + 1` times from 0 to 1, rounded as torch's `linspace` rounds them: from both ends to the middle.
+fn time_steps(steps: usize) -> Vec<f32> {
+    let step = 1.0 / steps as f32;
+    (0..=steps).map(|i| if i < (steps + 1) / 2 { step * i as f32 } else { 1.0 - step * (steps - i) as f32 }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_from_0_to_1_in_equal_steps() {
+        for steps in [1, 4, 5, 10, 15, 20] {
+            let times = time_steps(steps);
+            assert_eq!((times.len(), times[0], times[steps]), (steps + 1, 0.0, 1.0));
+            for (place, time) in times.iter().enumerate() {
+                assert!((time - place as f32 / steps as f32).abs() < 1e-6, "{steps} steps: {times:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn options_outside_their_range_are_refused_by_name() {
+        let check = |steps, guidance| FlowOptions { steps, guidance }.check().map_err(|error| error.to_string());
+        assert!(check(1, 1.0).is_ok() && check(1000, 9.5).is_ok());
+        assert!(check(0, 1.25).is_err_and(|error| error.starts_with("flow-steps must be")));
+        for guidance in [0.99, f32::NAN, f32::INFINITY] {
+            assert!(check(10, guidance).is_err_and(|error| error.starts_with("flow-guidance must be")));
+        }
+    }
+}

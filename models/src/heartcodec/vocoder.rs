@@ -1,0 +1,273 @@
+//! How do latents become samples? A stack of transposed and dilated convolutions that only look back, but for the
+//! first, which sees two latent frames ahead. So it can run along with the music, in pieces of any length.
+
+use candle_core::{Device, Tensor};
+
+use super::{
+    config::HeartCodecConfig,
+    tensors::{DILATIONS, expected_tensors_of_vocoder},
+};
+use crate::{
+    error::{ModelError, Result},
+    kernels::{CausalConv, ConvHistory, Linear, UpConv, prelu, taps_as_product},
+    weights::Shards,
+};
+
+/// Latent frames that are decoded at once. Fixed, so that the samples do not depend on how the latents were fed;
+/// 8 frames are 0.32 s, and the widest layer of the published size then works on 60 MB.
+const CHUNK: usize = 8;
+
+/// The weights of the vocoder. Two audio channels are two entries of a batch.
+#[derive(Debug)]
+pub struct Vocoder {
+    latent_dim: usize,
+    samples_per_latent: usize,
+    first: Linear,
+    /// Latent frames that the first convolution sees to each side.
+    margin: usize,
+    blocks: Vec<Block>,
+    repeat: Option<(usize, CausalConv, f64)>,
+    last: CausalConv,
+    device: Device,
+}
+
+#[derive(Debug)]
+struct Block {
+    up: UpConv,
+    units: Vec<ResidualUnit>,
+}
+
+#[derive(Debug)]
+struct ResidualUnit {
+    dilated: CausalConv,
+    pointwise: CausalConv,
+    slopes: [f64; 2],
+}
+
+/// What the vocoder remembers of one stream of latents.
+#[derive(Debug)]
+pub struct VocoderState {
+    /// Latents for the first convolution, \[2, frames, C\] in host memory for each channel: `margin` frames of the past
+    /// (zeros at the start) and all that was not decoded yet.
+    waiting: [Vec<f32>; 2],
+    histories: Vec<ConvHistory>,
+}
+
+impl Vocoder {
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// When tensors are missing or do not fit the config: all of them in one error.
+    pub fn load(config: &HeartCodecConfig, shards: &Shards, device: &Device) -> Result<Self> {
+        shards.check(&expected_tensors_of_vocoder(config))?;
+        let read = Reader { shards, device };
+        let (wide, narrow, taps) = (config.vocoder_channels(0), config.init_channel, config.default_kernel_size);
+        let (weight, bias) = read.normed("0", [wide, config.latent_hidden_dim, config.delay_kernel_size], wide)?;
+        let after = config.upsample_factors.len() + 1;
+        let repeat = if config.num_samples > 1 {
+            let weight = read.plain(&format!("{after}.conv.weight"), &[narrow, narrow, taps])?;
+            let bias = read.plain(&format!("{after}.conv.bias"), &[narrow])?;
+            Some((config.num_samples, CausalConv::new(&weight, bias, 1)?, read.slope(&format!("{after}.activation"))?))
+        } else {
+            None
+        };
+        let (last, last_bias) = read.normed(&(after + usize::from(repeat.is_some())).to_string(), [1, narrow, taps], 1)?;
+        let block = |(block, factor): (usize, &usize)| Block::load(config, &read, block, *factor);
+        Ok(Self {
+            latent_dim: config.latent_hidden_dim,
+            samples_per_latent: config.samples_per_latent(),
+            first: taps_as_product(&weight, bias)?,
+            margin: config.delay_kernel_size / 2,
+            blocks: config.upsample_factors.iter().enumerate().map(block).collect::<Result<_>>()?,
+            repeat,
+            last: CausalConv::new(&last, last_bias, 1)?,
+            device: device.clone(),
+        })
+    }
+
+    /// Samples of one audio channel that a latent frame becomes.
+    pub fn samples_per_latent(&self) -> usize {
+        self.samples_per_latent
+    }
+
+    /// A stream that begins in silence.
+    ///
+    /// # Errors
+    /// When the device has no memory for it.
+    pub fn start(&self) -> Result<VocoderState> {
+        let mut histories = Vec::new();
+        for block in &self.blocks {
+            histories.push(block.up.silence(2, &self.device)?);
+            for unit in &block.units {
+                histories.push(unit.dilated.silence(2, &self.device)?);
+                histories.push(unit.pointwise.silence(2, &self.device)?);
+            }
+        }
+        if let Some((_, convolution, _)) = &self.repeat {
+            histories.push(convolution.silence(2, &self.device)?);
+        }
+        histories.push(self.last.silence(2, &self.device)?);
+        let zeros = vec![0f32; self.margin * self.latent_dim];
+        Ok(VocoderState { waiting: [zeros.clone(), zeros], histories })
+    }
+
+    /// Feeds latents and gives the samples of all frames that can be decoded by now, left and right.
+    ///
+    /// # Shapes
+    /// - `latents` frame after frame: the left channel's numbers, then the right channel's
+    ///
+    /// # Errors
+    /// When the latents are not whole frames.
+    pub fn push(&self, state: &mut VocoderState, latents: &[f32]) -> Result<[Vec<f32>; 2]> {
+        let width = 2 * self.latent_dim;
+        if !latents.len().is_multiple_of(width) {
+            return Err(ModelError::shape("latents", format!("whole frames of {width}"), latents.len()));
+        }
+        for frame in latents.chunks(width) {
+            let (left, right) = frame.split_at(self.latent_dim);
+            state.waiting[0].extend(left.iter().copied().map(round_to_ninths));
+            state.waiting[1].extend(right.iter().copied().map(round_to_ninths));
+        }
+        self.decode_chunks(state, CHUNK)
+    }
+
+    /// Ends the stream and gives the samples of the frames that were still waiting for what follows.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn finish(&self, mut state: VocoderState) -> Result<[Vec<f32>; 2]> {
+        // Beyond the end the first convolution sees zeros.
+        for channel in &mut state.waiting {
+            channel.resize(channel.len() + self.margin * self.latent_dim, 0.0);
+        }
+        let [mut left, mut right] = self.decode_chunks(&mut state, CHUNK)?;
+        let [last_left, last_right] = self.decode_chunks(&mut state, 1)?;
+        left.extend(last_left);
+        right.extend(last_right);
+        Ok([left, right])
+    }
+
+    /// Decodes the latents of a whole window.
+    ///
+    /// # Errors
+    /// When the latents are not whole frames.
+    pub fn decode(&self, latents: &[f32]) -> Result<[Vec<f32>; 2]> {
+        let mut state = self.start()?;
+        let [mut left, mut right] = self.push(&mut state, latents)?;
+        let [last_left, last_right] = self.finish(state)?;
+        left.extend(last_left);
+        right.extend(last_right);
+        Ok([left, right])
+    }
+
+    /// Decodes as long as at least `least` frames can be; at most [`CHUNK`] at once.
+    fn decode_chunks(&self, state: &mut VocoderState, least: usize) -> Result<[Vec<f32>; 2]> {
+        let mut samples = [Vec::new(), Vec::new()];
+        let mut done = 0;
+        loop {
+            let frames = state.waiting[0].len() / self.latent_dim - done;
+            let ready = frames.saturating_sub(2 * self.margin).min(CHUNK);
+            if ready < least.max(1) {
+                break;
+            }
+            let chunk = |channel: &Vec<f32>| channel[done * self.latent_dim..][..(ready + 2 * self.margin) * self.latent_dim].to_vec();
+            let both = [chunk(&state.waiting[0]), chunk(&state.waiting[1])].concat();
+            let both = Tensor::from_vec(both, (2, ready + 2 * self.margin, self.latent_dim), &self.device)?;
+            let decoded = self.forward(&both, ready, &mut state.histories)?.flatten_all()?.to_vec1::<f32>()?;
+            let (left, right) = decoded.split_at(ready * self.samples_per_latent);
+            samples[0].extend_from_slice(left);
+            samples[1].extend_from_slice(right);
+            done += ready;
+        }
+        for channel in &mut state.waiting {
+            channel.drain(..done * self.latent_dim);
+        }
+        Ok(samples)
+    }
+
+    /// # Shapes
+    /// - `latents` \[2, frames + 2 · margin, C\], result \[2, frames · samples per latent\]
+    fn forward(&self, latents: &Tensor, frames: usize, histories: &mut [ConvHistory]) -> Result<Tensor> {
+        let mut histories = histories.iter_mut();
+        // Each layer meets its own history, in the order of `start`.
+        let mut next = || histories.next().ok_or_else(|| ModelError::shape("histories", "one for each layer", "less"));
+        let taps = (0..=2 * self.margin).map(|tap| latents.narrow(1, tap, frames)).collect::<candle_core::Result<Vec<_>>>()?;
+        let mut xs = self.first.forward(&Tensor::cat(&taps, 2)?.contiguous()?)?;
+        for block in &self.blocks {
+            xs = block.up.forward(&xs, next()?)?;
+            for unit in &block.units {
+                let ys = prelu(&unit.dilated.forward(&xs, next()?)?, unit.slopes[0])?;
+                let ys = prelu(&unit.pointwise.forward(&ys, next()?)?, unit.slopes[1])?;
+                xs = (xs + ys)?;
+            }
+        }
+        if let Some((times, convolution, slope)) = &self.repeat {
+            let (batch, length, channels) = xs.dims3()?;
+            let repeated = xs.unsqueeze(2)?.broadcast_as((batch, length, *times, channels))?;
+            let repeated = repeated.reshape((batch, length * times, channels))?;
+            xs = prelu(&convolution.forward(&repeated, next()?)?, *slope)?;
+        }
+        Ok(self.last.forward(&xs, next()?)?.squeeze(2)?)
+    }
+}
+
+impl Block {
+    fn load(config: &HeartCodecConfig, read: &Reader<'_>, block: usize, factor: usize) -> Result<Self> {
+        let (inputs, outputs) = (config.vocoder_channels(block), config.vocoder_channels(block + 1));
+        let place = block + 1; // the first convolution is place 0
+        let (weight, bias) = read.normed(&format!("{place}.up_conv.layer"), [inputs, outputs, 2 * factor], outputs)?;
+        let unit = |(unit, dilation): (usize, &usize)| {
+            let name = format!("{place}.convs.{unit}");
+            let (dilated, dilated_bias) = read.normed(&format!("{name}.conv1"), [outputs, outputs, config.res_kernel_size], outputs)?;
+            let (pointwise, pointwise_bias) = read.normed(&format!("{name}.conv2"), [outputs, outputs, 1], outputs)?;
+            Ok(ResidualUnit {
+                dilated: CausalConv::new(&dilated, dilated_bias, *dilation)?,
+                pointwise: CausalConv::new(&pointwise, pointwise_bias, 1)?,
+                slopes: [read.slope(&format!("{name}.activation1"))?, read.slope(&format!("{name}.activation2"))?],
+            })
+        };
+        Ok(Self { up: UpConv::new(&weight, &bias, factor)?, units: DILATIONS.iter().enumerate().map(unit).collect::<Result<_>>()? })
+    }
+}
+
+/// Reads the vocoder's tensors by their short names.
+struct Reader<'a> {
+    shards: &'a Shards,
+    device: &'a Device,
+}
+
+impl Reader<'_> {
+    fn plain(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        self.shards.tensor(&format!("scalar_model.decoder.{name}"), shape, self.device)
+    }
+
+    fn slope(&self, name: &str) -> Result<f64> {
+        Ok(f64::from(self.plain(&format!("{name}.weight"), &[1])?.to_vec1::<f32>()?[0]))
+    }
+
+    /// Weight and bias of a convolution that is stored as a length and a direction for each filter.
+    fn normed(&self, name: &str, shape: [usize; 3], biases: usize) -> Result<(Tensor, Tensor)> {
+        let length = self.plain(&format!("{name}.parametrizations.weight.original0"), &[shape[0], 1, 1])?;
+        let direction = self.plain(&format!("{name}.parametrizations.weight.original1"), &shape)?;
+        let norm = direction.sqr()?.sum_keepdim((1, 2))?.sqrt()?;
+        Ok((direction.broadcast_mul(&(length / norm)?)?, self.plain(&format!("{name}.bias"), &[biases])?))
+    }
+}
+
+/// Rounds to the next ninth, ties to the even one as torch does: the scalar quantiser the vocoder was trained behind.
+pub fn round_to_ninths(x: f32) -> f32 {
+    (9.0 * x).round_ties_even() / 9.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latents_are_rounded_to_ninths_with_ties_to_even() {
+        assert_eq!(round_to_ninths(0.0), 0.0);
+        assert_eq!(round_to_ninths(0.5 / 9.0), 0.0);
+        assert_eq!(round_to_ninths(1.5 / 9.0), 2.0 / 9.0);
+        assert_eq!(round_to_ninths(-0.34), -3.0 / 9.0);
+    }
+}

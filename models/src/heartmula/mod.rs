@@ -1,0 +1,16 @@
+//! How are codes written from words? The HeartMuLa language model.
+//!
+//! [`HeartMula`] holds the weights, [`SongState`] what it remembers of one song. A song is [`HeartMula::start`] and
+//! then [`HeartMula::next_frame`] until a frame ends it. Samples are drawn by a [`CodeSampler`].
+
+mod config;
+mod model;
+mod sampler;
+mod tensors;
+mod transformer;
+
+pub use config::{HeartMulaConfig, SpecialIds, TransformerConfig};
+pub use model::{HeartMula, PromptIds, SongState};
+pub(crate) use sampler::argmax;
+pub use sampler::{CodeSampler, KeyedSampler, SamplingOptions};
+pub use tensors::expected_tensors;

@@ -1,0 +1,231 @@
+//! How does a song go on, frame by frame? Prompt, backbone, depth decoder, guidance.
+
+use candle_core::{D, Device, Tensor};
+
+use super::{
+    config::HeartMulaConfig,
+    sampler::CodeSampler,
+    tensors::expected_tensors,
+    transformer::{KvCache, Transformer},
+};
+use crate::{
+    error::{ModelError, Result},
+    kernels::Linear,
+    weights::{RowTable, Shards},
+};
+
+/// The ids of a prompt, BOS and EOS included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptIds {
+    /// The tags.
+    pub tags: Vec<u32>,
+    /// The lyrics.
+    pub lyrics: Vec<u32>,
+}
+
+impl PromptIds {
+    /// Positions of the prompt: tags, the slot of the reference recording, lyrics.
+    pub fn positions(&self) -> usize {
+        self.tags.len() + 1 + self.lyrics.len()
+    }
+}
+
+/// The weights of a HeartMuLa language model; shared by all songs.
+#[derive(Debug)]
+pub struct HeartMula {
+    config: HeartMulaConfig,
+    device: Device,
+    text_embeddings: RowTable,
+    /// \[K · vocabulary, D\]; code `c` of codebook `k` is row `k · vocabulary + c`.
+    audio_embeddings: Tensor,
+    unconditional: Vec<f32>,
+    /// What stands in the slot of the reference recording when there is none: zeros go in, so the bias comes out.
+    no_reference: Vec<f32>,
+    backbone: Transformer,
+    projection: Linear,
+    decoder: Transformer,
+    /// Heads of the codebooks, the first on the backbone, the others on the depth decoder.
+    heads: Vec<Linear>,
+}
+
+/// What the model remembers of one song.
+#[derive(Debug)]
+pub struct SongState {
+    backbone: KvCache,
+    decoder: KvCache,
+    /// Backbone output \[B, D\] from which the next frame follows; taken by it.
+    hidden: Option<Tensor>,
+    /// The last frame, not yet fed to the backbone.
+    last: Option<Vec<u32>>,
+    frame: u64,
+    guidance: f64,
+}
+
+impl SongState {
+    /// Rows of the batch: the prompt's and, with guidance, the unconditional one.
+    fn batch(&self) -> usize {
+        if self.guidance > 1.0 { 2 } else { 1 }
+    }
+
+    /// Frames written so far.
+    pub fn frames(&self) -> u64 {
+        self.frame
+    }
+
+    /// Frames there is room for.
+    pub fn frames_left(&self) -> usize {
+        self.backbone.capacity() + 1 - self.backbone.len() - usize::from(self.last.is_some())
+    }
+}
+
+impl HeartMula {
+    /// Reads the weights onto `device`.
+    ///
+    /// # Errors
+    /// When tensors are missing or do not fit the config: all of them in one error.
+    pub fn load(config: &HeartMulaConfig, shards: &Shards, device: &Device) -> Result<Self> {
+        shards.check(&expected_tensors(config))?;
+        let (width, inner, vocabulary) = (config.backbone.embed_dim, config.decoder.embed_dim, config.audio_vocab_size);
+        let mut heads = vec![Linear::load(shards, "codebook0_head", [vocabulary, width], false, device)?];
+        // These heads are stored [in, out], the other way round than a linear layer's weight.
+        let others = shards.tensor("audio_head", &[config.audio_num_codebooks - 1, inner, vocabulary], device)?;
+        for codebook in 0..config.audio_num_codebooks - 1 {
+            heads.push(Linear::new(&others.get(codebook)?.t()?, None)?);
+        }
+        Ok(Self {
+            text_embeddings: shards.row_table("text_embeddings.weight", config.text_vocab_size, width)?,
+            audio_embeddings: shards.tensor("audio_embeddings.weight", &[vocabulary * config.audio_num_codebooks, width], device)?,
+            unconditional: shards.row_table("unconditional_text_embedding.weight", 1, width)?.row(0)?,
+            no_reference: shards.tensor("muq_linear.bias", &[width], &Device::Cpu)?.to_vec1()?,
+            backbone: Transformer::load(&config.backbone, shards, "backbone", device)?,
+            projection: Linear::load(shards, "projection", [inner, width], false, device)?,
+            decoder: Transformer::load(&config.decoder, shards, "decoder", device)?,
+            heads,
+            config: config.clone(),
+            device: device.clone(),
+        })
+    }
+
+    /// The sizes of the model.
+    pub fn config(&self) -> &HeartMulaConfig {
+        &self.config
+    }
+
+    /// Reads the prompt. With `guidance` above 1 an unconditional row runs beside it in the same batch.
+    ///
+    /// # Errors
+    /// When an id is outside the vocabulary, or prompt and `frames` frames together need more positions than the
+    /// model has.
+    pub fn start(&self, prompt: &PromptIds, guidance: f64, frames: usize) -> Result<SongState> {
+        if !(guidance.is_finite() && guidance >= 1.0) {
+            let expected = "a number from 1.0 (no guidance) upwards; 1.5 is usual".to_owned();
+            return Err(ModelError::Option { option: "cfg-scale", expected, found: guidance.to_string() });
+        }
+        let batch = if guidance > 1.0 { 2 } else { 1 };
+        // The last frame is never fed back, so it needs no position.
+        let positions = prompt.positions() + frames.saturating_sub(1);
+        let mut state = SongState {
+            backbone: KvCache::new(&self.config.backbone, batch, positions, &self.device)?,
+            decoder: KvCache::new(&self.config.decoder, batch, self.config.audio_num_codebooks, &self.device)?,
+            hidden: None,
+            last: None,
+            frame: 0,
+            guidance,
+        };
+        let hidden = self.backbone.forward(&self.embed_prompt(prompt, batch)?, &mut state.backbone)?;
+        state.hidden = Some(hidden.narrow(1, prompt.positions() - 1, 1)?.squeeze(1)?);
+        Ok(state)
+    }
+
+    /// Writes the next frame: one code for each codebook. Whether it ends the song is for the caller to see
+    /// ([`super::SpecialIds::audio_eos`]).
+    ///
+    /// # Errors
+    /// When there is no room for another frame, or a logit is not a number.
+    pub fn next_frame(&self, state: &mut SongState, sampler: &mut dyn CodeSampler) -> Result<Vec<u32>> {
+        if let Some(last) = state.last.take() {
+            let embedding = self.embed_frame(&last, state.batch())?;
+            state.hidden = Some(self.backbone.forward(&embedding, &mut state.backbone)?.squeeze(1)?);
+        }
+        let hidden = state.hidden.take().ok_or_else(|| ModelError::shape("song", "one that can go on", "one that failed"))?;
+        let codes = self.complete_frame(state, &hidden, sampler)?;
+        state.last = Some(codes.clone());
+        state.frame += 1;
+        Ok(codes)
+    }
+
+    /// The codes of a frame, one after the other.
+    ///
+    /// # Shapes
+    /// - `hidden` \[B, D\]
+    fn complete_frame(&self, state: &mut SongState, hidden: &Tensor, sampler: &mut dyn CodeSampler) -> Result<Vec<u32>> {
+        let mut codes = Vec::with_capacity(self.heads.len());
+        codes.push(sampler.sample(state.frame, 0, &self.logits(0, hidden, state.guidance)?)?);
+        // The decoder sees the backbone's output, then code after code; it is asked for a code after each of these.
+        state.decoder.truncate(0);
+        let mut input = hidden.unsqueeze(1)?;
+        for codebook in 1..self.heads.len() {
+            let code = self.embed_code(codebook - 1, codes[codebook - 1], state.batch())?;
+            input = if codebook == 1 { Tensor::cat(&[&input, &code], 1)? } else { code };
+            let inner = self.decoder.forward(&self.projection.forward(&input)?, &mut state.decoder)?;
+            let last = inner.narrow(1, inner.dim(1)? - 1, 1)?.squeeze(1)?;
+            codes.push(sampler.sample(state.frame, codebook, &self.logits(codebook, &last, state.guidance)?)?);
+        }
+        Ok(codes)
+    }
+
+    /// Guided logits of one codebook. A head is linear, so guiding its input is guiding its logits, for one row less.
+    ///
+    /// # Shapes
+    /// - `hidden` \[B, D\]
+    fn logits(&self, codebook: usize, hidden: &Tensor, guidance: f64) -> Result<Vec<f32>> {
+        let guided = if hidden.dim(0)? == 2 {
+            let (conditional, unconditional) = (hidden.narrow(0, 0, 1)?, hidden.narrow(0, 1, 1)?);
+            (&unconditional + ((conditional - &unconditional)? * guidance)?)?
+        } else {
+            hidden.clone()
+        };
+        Ok(self.heads[codebook].forward(&guided)?.squeeze(0)?.to_vec1()?)
+    }
+
+    /// # Shapes
+    /// - result \[B, T, D\], T the positions of the prompt
+    fn embed_prompt(&self, prompt: &PromptIds, batch: usize) -> Result<Tensor> {
+        let mut rows = Vec::with_capacity(batch * prompt.positions() * self.config.backbone.embed_dim);
+        let text = |id: &u32| self.text_embeddings.row(*id as usize);
+        for id in &prompt.tags {
+            rows.extend(text(id)?);
+        }
+        rows.extend(&self.no_reference);
+        for id in &prompt.lyrics {
+            rows.extend(text(id)?);
+        }
+        if batch == 2 {
+            // The unconditional row holds the same embedding at every position, the slot of the reference included.
+            for _ in 0..prompt.positions() {
+                rows.extend(&self.unconditional);
+            }
+        }
+        Ok(Tensor::from_vec(rows, (batch, prompt.positions(), self.config.backbone.embed_dim), &self.device)?)
+    }
+
+    /// # Shapes
+    /// - result \[B, 1, D\]
+    fn embed_frame(&self, codes: &[u32], batch: usize) -> Result<Tensor> {
+        let rows = (0..).zip(codes).map(|(codebook, code)| self.audio_row(codebook, *code)).collect::<Vec<u32>>();
+        let rows = Tensor::from_vec(rows, codes.len(), &self.device)?;
+        let sum = self.audio_embeddings.index_select(&rows, 0)?.sum_keepdim(0)?;
+        Ok(sum.unsqueeze(0)?.broadcast_as((batch, 1, sum.dim(D::Minus1)?))?.contiguous()?)
+    }
+
+    /// # Shapes
+    /// - result \[B, 1, D\]
+    fn embed_code(&self, codebook: usize, code: u32, batch: usize) -> Result<Tensor> {
+        let row = self.audio_embeddings.narrow(0, self.audio_row(codebook, code) as usize, 1)?;
+        Ok(row.unsqueeze(0)?.broadcast_as((batch, 1, row.dim(D::Minus1)?))?.contiguous()?)
+    }
+
+    fn audio_row(&self, codebook: usize, code: u32) -> u32 {
+        (codebook * self.config.audio_vocab_size) as u32 + code
+    }
+}

@@ -1,0 +1,167 @@
+//! Which code does a list of logits become? Temperature, top-k, and noise that is keyed by its place.
+
+use crate::{
+    error::{ModelError, Result},
+    signal::KeyedNoise,
+};
+
+/// Chooses codes. The engine draws keyed samples; a comparison with recorded numbers takes the largest logit.
+pub trait CodeSampler {
+    /// The code of `codebook` of `frame` for `logits`, one for each code, guidance already applied.
+    ///
+    /// # Errors
+    /// When the logits are not numbers.
+    fn sample(&mut self, frame: u64, codebook: usize, logits: &[f32]) -> Result<u32>;
+}
+
+/// How adventurous sampling is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SamplingOptions {
+    /// Logits are divided by it. 0 takes the largest logit always.
+    pub temperature: f32,
+    /// Only codes with one of the `top_k` largest logits can be drawn (more where the last of them are equal).
+    pub top_k: usize,
+}
+
+/// Draws from the softmax of the filtered logits, with noise keyed by (seed, frame, codebook, code).
+#[derive(Debug, Clone)]
+pub struct KeyedSampler {
+    options: SamplingOptions,
+    noise: KeyedNoise,
+    /// Kept between calls so that nothing is allocated for a code.
+    scratch: Vec<f32>,
+}
+
+impl KeyedSampler {
+    /// A sampler for the song of `noise`.
+    ///
+    /// # Errors
+    /// When the temperature is negative or not a number, or `top_k` is 0.
+    pub fn new(options: SamplingOptions, noise: KeyedNoise) -> Result<Self> {
+        let SamplingOptions { temperature, top_k } = options;
+        let refuse = |option, expected: &str, found: String| Err(ModelError::Option { option, expected: expected.to_owned(), found });
+        if !(temperature.is_finite() && temperature >= 0.0) {
+            return refuse("temperature", "a number from 0 (always the likeliest code) upwards; 1.0 is usual", temperature.to_string());
+        }
+        if top_k == 0 {
+            return refuse("top-k", "at least 1 (50 is usual)", top_k.to_string());
+        }
+        Ok(Self { options, noise, scratch: Vec::new() })
+    }
+
+    /// The `top_k`-th largest of `scaled`.
+    fn threshold(&mut self, scaled: impl Iterator<Item = f32>) -> f32 {
+        self.scratch.clear();
+        self.scratch.extend(scaled);
+        let rank = self.options.top_k.min(self.scratch.len()) - 1;
+        *self.scratch.select_nth_unstable_by(rank, |a, b| b.total_cmp(a)).1
+    }
+}
+
+impl CodeSampler for KeyedSampler {
+    fn sample(&mut self, frame: u64, codebook: usize, logits: &[f32]) -> Result<u32> {
+        if let Some(bad) = logits.iter().find(|logit| !logit.is_finite()) {
+            return Err(ModelError::NotANumber { frame, codebook, found: *bad });
+        }
+        if logits.is_empty() {
+            return Err(ModelError::shape("logits", "at least one", 0));
+        }
+        if self.options.temperature == 0.0 {
+            return Ok(argmax(logits));
+        }
+        let temperature = self.options.temperature;
+        let scaled = || logits.iter().map(move |logit| logit / temperature);
+        let threshold = self.threshold(scaled());
+        let mut best = (f64::NEG_INFINITY, 0);
+        for (token, logit) in (0u32..).zip(scaled()) {
+            if logit < threshold {
+                continue;
+            }
+            let score = f64::from(logit) + self.noise.gumbel(frame, codebook as u32, token);
+            // Strictly larger: of equal scores the lower code wins, everywhere.
+            if score > best.0 {
+                best = (score, token);
+            }
+        }
+        Ok(best.1)
+    }
+}
+
+/// The place of the largest logit, the lower one of equals.
+pub(crate) fn argmax(logits: &[f32]) -> u32 {
+    let mut best = (f32::NEG_INFINITY, 0);
+    for (token, logit) in (0u32..).zip(logits) {
+        if *logit > best.0 {
+            best = (*logit, token);
+        }
+    }
+    best.1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sampler(temperature: f32, top_k: usize) -> Result<KeyedSampler> {
+        KeyedSampler::new(SamplingOptions { temperature, top_k }, KeyedNoise::new(11))
+    }
+
+    #[test]
+    fn samples_follow_the_softmax_of_the_survivors() {
+        let logits = [1.0f32, 0.0, 2.0, -1.0, 0.5];
+        let temperature = 0.8;
+        let weights: Vec<f64> = [0usize, 2, 4].iter().map(|i| (f64::from(logits[*i]) / 0.8).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        let mut counts = [0f64; 5];
+        let draws = 60_000;
+        let mut sampler = sampler(temperature, 3).expect("options in range");
+        for frame in 0..draws {
+            counts[sampler.sample(frame, 3, &logits).expect("finite logits") as usize] += 1.0;
+        }
+        assert_eq!((counts[1], counts[3]), (0.0, 0.0), "codes outside the top 3 were drawn");
+        for (place, code) in [0usize, 2, 4].iter().enumerate() {
+            let expected = weights[place] / total * draws as f64;
+            let z = (counts[*code] - expected) / (expected * (1.0 - weights[place] / total)).sqrt();
+            assert!(z.abs() < 4.0, "code {code}: {} draws, expected {expected}, z {z}", counts[*code]);
+        }
+    }
+
+    #[test]
+    fn ties_at_the_threshold_all_survive() {
+        let mut sampler = sampler(1.0, 2).expect("options in range");
+        let mut seen = [false; 4];
+        for frame in 0..1000 {
+            seen[sampler.sample(frame, 0, &[1.0, 1.0, 1.0, -9.0]).expect("finite logits") as usize] = true;
+        }
+        assert_eq!(seen, [true, true, true, false]);
+    }
+
+    #[test]
+    fn temperature_zero_takes_the_largest_logit_and_the_lower_of_equals() {
+        assert_eq!(sampler(0.0, 50).expect("in range").sample(0, 0, &[0.0, 3.0, 3.0, 1.0]).expect("finite"), 1);
+    }
+
+    #[test]
+    fn a_top_k_beyond_the_vocabulary_filters_nothing() {
+        let mut all = sampler(1.0, 1000).expect("in range");
+        let mut exact = sampler(1.0, 4).expect("in range");
+        let logits = [0.3, 0.1, -0.2, 0.7];
+        for frame in 0..200 {
+            assert_eq!(all.sample(frame, 1, &logits).expect("finite"), exact.sample(frame, 1, &logits).expect("finite"));
+        }
+    }
+
+    #[test]
+    fn options_outside_their_range_are_refused_by_name() {
+        for temperature in [f32::NAN, f32::INFINITY, -0.1] {
+            assert!(sampler(temperature, 50).expect_err("out of range").to_string().starts_with("temperature must be"));
+        }
+        assert!(sampler(1.0, 0).expect_err("out of range").to_string().starts_with("top-k must be"));
+    }
+
+    #[test]
+    fn logits_that_are_not_numbers_are_an_error_with_their_place() {
+        let error = sampler(1.0, 5).expect("in range").sample(12, 3, &[0.0, f32::NAN]).expect_err("not a number");
+        assert!(error.to_string().contains("frame 12, codebook 3"), "{error}");
+    }
+}

@@ -1,0 +1,48 @@
+//! Rotary position embedding: pairs of neighbouring channels are turned by an angle that grows with the position.
+
+use candle_core::{Device, Result, Tensor};
+
+/// Sines and cosines of the first positions, computed once.
+#[derive(Debug, Clone)]
+pub struct RotaryTable {
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl RotaryTable {
+    /// Angles of `positions` positions for the given frequencies in radians per position, one for each pair of channels.
+    ///
+    /// # Errors
+    /// When the device has no memory for the table.
+    pub fn new(frequencies: &[f32], positions: usize, device: &Device) -> Result<Self> {
+        let shape = (positions, frequencies.len());
+        // The reference multiplies in f32 before it takes the sine; at position 8000 that rounding can be seen.
+        let angles = || (0..positions).flat_map(|position| frequencies.iter().map(move |f| f64::from(position as f32 * f)));
+        let cos: Vec<f32> = angles().map(|angle| angle.cos() as f32).collect();
+        let sin: Vec<f32> = angles().map(|angle| angle.sin() as f32).collect();
+        Ok(Self { cos: Tensor::from_vec(cos, shape, device)?, sin: Tensor::from_vec(sin, shape, device)? })
+    }
+
+    /// How many positions the table has.
+    pub fn positions(&self) -> usize {
+        self.cos.dims()[0]
+    }
+
+    /// Turns `xs`, whose first position is `start`.
+    ///
+    /// # Shapes
+    /// - `xs` and result \[B, heads, T, head width\]
+    ///
+    /// # Errors
+    /// When `start + T` is beyond the table.
+    pub fn apply(&self, xs: &Tensor, start: usize) -> Result<Tensor> {
+        let positions = xs.dim(2)?;
+        let (cos, sin) = (self.cos.narrow(0, start, positions)?, self.sin.narrow(0, start, positions)?);
+        candle_nn::rotary_emb::rope_i(&xs.contiguous()?, &cos, &sin)
+    }
+}
+
+/// `base^(-2i / head_dim)` for each pair i of a head's channels, rounded to f32 in the order torch rounds.
+pub fn base_frequencies(base: f64, head_dim: usize) -> Vec<f32> {
+    (0..head_dim / 2).map(|pair| 1.0 / (base as f32).powf((2 * pair) as f32 / head_dim as f32)).collect()
+}

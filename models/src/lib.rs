@@ -1,0 +1,29 @@
+//! What is computed: the HeartMuLa language model, HeartCodec, and what lies between words, numbers and sound.
+//!
+//! Nothing here knows of actors, threads or channels. Weights are loaded once and shared; what a song changes is a
+//! value of its own ([`heartmula::SongState`], [`heartcodec::VocoderState`]).
+//!
+//! # Layout
+//! - [`weights`]: files, tensors and configs of a checkpoint, checked before anything is allocated
+//! - [`text`]: tags and lyrics to prompt ids
+//! - [`heartmula`]: prompt ids to codes
+//! - [`heartcodec`]: codes to latents to samples
+//! - [`signal`]: keyed noise, windows, overlap-add
+//! - [`golden`]: comparison with what the reference computed
+//! - [`synth`]: checkpoints from a seed; [`demo`]: the one inside the program
+//! - [`kernels`]: the arithmetic of both models
+
+pub mod demo;
+mod directory;
+mod error;
+pub mod golden;
+pub mod heartcodec;
+pub mod heartmula;
+pub mod kernels;
+pub mod signal;
+pub mod synth;
+pub mod text;
+pub mod weights;
+
+pub use directory::{CODEC_PART, LM_PARTS, ModelDirectory, TOKENIZER};
+pub use error::{Found, ModelError, Result, TensorProblem, TensorProblems};

@@ -1,0 +1,9 @@
+//! What does the engine do with numbers that are neither a model's weights nor its layers? Noise, windows, fades.
+
+mod keyed_noise;
+mod overlap_add;
+mod windows;
+
+pub use keyed_noise::{Domain, KeyedNoise, philox4x32_10};
+pub use overlap_add::OverlapAdd;
+pub use windows::{REFERENCE_WINDOW, ReferenceWindows};

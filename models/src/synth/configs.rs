@@ -1,0 +1,118 @@
+//! Which sizes can be synthesised, and how are they written as configs?
+
+use serde_json::json;
+
+use crate::{
+    heartcodec::HeartCodecConfig,
+    heartmula::{HeartMulaConfig, TransformerConfig},
+};
+
+/// A size of checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SynthSize {
+    /// The model in the program: 1.4 M parameters, faster than real time on one core.
+    Demo,
+    /// As small as can be, for tests: 0.3 M parameters, and windows still take 29.76 s.
+    Tiny,
+}
+
+impl SynthSize {
+    /// Sizes of the language model.
+    pub fn lm(self) -> HeartMulaConfig {
+        let transformer = |num_layers, num_heads, num_kv_heads, embed_dim, intermediate_dim, max_seq_len| TransformerConfig {
+            flavor: format!("explicit-{embed_dim}x{num_layers}"),
+            num_layers,
+            num_heads,
+            num_kv_heads,
+            embed_dim,
+            max_seq_len,
+            intermediate_dim,
+            norm_eps: 1e-5,
+            rope_base: 500_000.0,
+            rope_scale_factor: 32.0,
+        };
+        let (backbone, decoder, codes) = match self {
+            Self::Demo => (transformer(3, 4, 2, 96, 256, 8192), transformer(2, 4, 2, 96, 192, 2048), 128),
+            Self::Tiny => (transformer(1, 2, 1, 32, 64, 4096), transformer(1, 2, 1, 32, 64, 64), 32),
+        };
+        HeartMulaConfig {
+            backbone,
+            decoder,
+            text_vocab_size: super::tokenizer::VOCABULARY,
+            audio_vocab_size: codes + 5, // as published: 8192 codes, 8197 ids
+            audio_num_codebooks: 8,
+            muq_dim: 16,
+        }
+    }
+
+    /// Sizes of the codec.
+    pub fn codec(self) -> HeartCodecConfig {
+        let (codebook_size, heads, layers, init_channel) = match self {
+            Self::Demo => (128, 2, (3, 2), 4),
+            Self::Tiny => (32, 1, (1, 1), 1),
+        };
+        HeartCodecConfig {
+            dim: 32,
+            codebook_size,
+            codebook_dim: 16,
+            num_quantizers: 8,
+            num_attention_heads: heads,
+            attention_head_dim: 16,
+            in_channels: 2 * 256 + 32,
+            out_channels: 256,
+            num_layers: layers.0,
+            num_layers_2: layers.1,
+            init_channel,
+            latent_hidden_dim: 128,
+            delay_kernel_size: 5,
+            res_kernel_size: 7,
+            default_kernel_size: 7,
+            upsample_factors: vec![5, 4, 4, 4, 3],
+            num_samples: 2,
+        }
+    }
+}
+
+/// `config.json` of a language model.
+pub(super) fn lm_json(config: &HeartMulaConfig) -> String {
+    let transformer = |t: &TransformerConfig| {
+        json!({
+            "num_layers": t.num_layers, "num_heads": t.num_heads, "num_kv_heads": t.num_kv_heads, "embed_dim": t.embed_dim,
+            "max_seq_len": t.max_seq_len, "intermediate_dim": t.intermediate_dim, "norm_eps": t.norm_eps,
+            "rope_base": t.rope_base, "rope_scale_factor": t.rope_scale_factor,
+        })
+    };
+    let json = json!({
+        "architectures": ["HeartMuLa"], "model_type": "heartmula", "dtype": "float16",
+        "backbone_flavor": config.backbone.flavor, "decoder_flavor": config.decoder.flavor,
+        "backbone": transformer(&config.backbone), "decoder": transformer(&config.decoder),
+        "text_vocab_size": config.text_vocab_size, "audio_vocab_size": config.audio_vocab_size,
+        "audio_num_codebooks": config.audio_num_codebooks, "muq_dim": config.muq_dim,
+    });
+    format!("{json:#}\n")
+}
+
+/// `config.json` of a codec.
+pub(super) fn codec_json(config: &HeartCodecConfig) -> String {
+    let doubled: Vec<usize> = config.upsample_factors.iter().map(|factor| 2 * factor).collect();
+    let json = json!({
+        "architectures": ["HeartCodec"], "model_type": "heartcodec", "dtype": "float16", "sample_rate": 48_000,
+        "dim": config.dim, "codebook_size": config.codebook_size, "codebook_dim": config.codebook_dim,
+        "num_quantizers": config.num_quantizers, "num_attention_heads": config.num_attention_heads,
+        "attention_head_dim": config.attention_head_dim, "in_channels": config.in_channels,
+        "out_channels": config.out_channels, "num_layers": config.num_layers, "num_layers_2": config.num_layers_2,
+        "norm_type": "ada_norm_single", "num_bands": 1, "causal": true, "num_samples": config.num_samples,
+        "init_channel": config.init_channel, "latent_hidden_dim": config.latent_hidden_dim,
+        "delay_kernel_size": config.delay_kernel_size, "res_kernel_size": config.res_kernel_size,
+        "default_kernel_size": config.default_kernel_size, "upsample_factors": config.upsample_factors,
+        "upsample_kernel_sizes": doubled, "use_cosine_sim": false,
+    });
+    format!("{json:#}\n")
+}
+
+/// `gen_config.json`: the song ends with the second of the ids that are no codes, as in the published file.
+pub(super) fn gen_config_json(config: &HeartMulaConfig) -> String {
+    let [bos, eos] = super::tokenizer::SPECIAL;
+    let json = json!({ "text_bos_id": bos, "text_eos_id": eos, "audio_eos_id": config.audio_vocab_size - 4, "empty_id": 0 });
+    format!("{json:#}\n")
+}

@@ -1,0 +1,74 @@
+//! How is a checkpoint made from nothing but a seed? Random weights in the published layout.
+//!
+//! Such a model knows nothing of music, but it has every tensor, loads through the code that loads the published
+//! checkpoints, and makes sound that is heard and not clipped. Tests use it, and the program carries one
+//! ([`crate::demo`]) until it carries one that has learned something.
+
+mod configs;
+mod tokenizer;
+mod values;
+
+use std::{collections::HashMap, fs, io, path::Path};
+
+use half::f16;
+use safetensors::{Dtype, tensor::TensorView};
+
+pub use configs::SynthSize;
+use configs::{codec_json, gen_config_json, lm_json};
+
+use crate::{
+    directory::{CODEC_PART, LM_PARTS, TOKENIZER},
+    error::{ModelError, Result},
+    heartcodec, heartmula,
+    signal::KeyedNoise,
+    weights::Expected,
+};
+
+/// Writes a checkpoint of `size` with weights from `seed` into the directory `out`, as f16.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn synthesise(size: SynthSize, seed: u64, out: &Path) -> Result<()> {
+    let (lm, codec) = (size.lm(), size.codec());
+    write(&out.join(LM_PARTS[0]).join("config.json"), lm_json(&lm).as_bytes())?;
+    write(&out.join(CODEC_PART).join("config.json"), codec_json(&codec).as_bytes())?;
+    write(&out.join("gen_config.json"), gen_config_json(&lm).as_bytes())?;
+    write(&out.join(TOKENIZER), tokenizer::byte_tokenizer()?.as_bytes())?;
+    let noise = KeyedNoise::new(seed);
+    let values = values::Values { noise, special_codes: lm.audio_vocab_size - codec.codebook_size };
+    let lm_tensors = tensors(&values, 0, &heartmula::expected_tensors(&lm));
+    write(&out.join(LM_PARTS[0]).join("model.safetensors"), &serialised(&lm_tensors)?)?;
+    let codec_tensors = tensors(&values, lm_tensors.len() as u64, &heartcodec::expected_tensors(&codec));
+    write(&out.join(CODEC_PART).join("model.safetensors"), &serialised(&codec_tensors)?)
+}
+
+type Tensors = Vec<(String, Vec<usize>, Vec<u8>)>;
+
+/// The values of each tensor; tensor number i of the checkpoint has the noise of latent i.
+fn tensors(values: &values::Values, first: u64, expected: &[Expected]) -> Tensors {
+    let bytes = |(place, tensor): (u64, &Expected)| {
+        let numbers = values.of(place, &tensor.name, &tensor.shape);
+        let bytes = numbers.into_iter().flat_map(|x| f16::from_f32(x).to_le_bytes()).collect();
+        (tensor.name.clone(), tensor.shape.clone(), bytes)
+    };
+    (first..).zip(expected).map(bytes).collect()
+}
+
+fn serialised(tensors: &Tensors) -> Result<Vec<u8>> {
+    let unwritable = |error: safetensors::SafeTensorError| ModelError::shape("tensors", "such that can be written", error);
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        Ok((name.as_str(), TensorView::new(Dtype::F16, shape.clone(), bytes).map_err(unwritable)?))
+    });
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize(views.collect::<Result<Vec<_>>>()?, Some(metadata)).map_err(unwritable)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let unwritable = |error: io::Error| ModelError::Unreadable {
+        path: path.to_owned(),
+        reason: error.to_string(),
+        remedy: "Give a directory that can be made and written to".to_owned(),
+    };
+    fs::create_dir_all(path.parent().unwrap_or(path)).map_err(unwritable)?;
+    fs::write(path, bytes).map_err(unwritable)
+}

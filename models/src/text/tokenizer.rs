@@ -1,0 +1,76 @@
+//! Which ids do normalised words become? The one file that knows the tokenizer's library.
+
+use tokenizers::Tokenizer;
+
+use super::normalise::normalise;
+use crate::{
+    error::{ModelError, Result},
+    heartmula::{PromptIds, SpecialIds},
+    weights::Checkpoint,
+};
+
+/// A checkpoint's tokenizer with the ids that begin and end the parts of a prompt.
+#[derive(Debug)]
+pub struct PromptTokenizer {
+    tokenizer: Tokenizer,
+    ids: SpecialIds,
+}
+
+/// A prompt as the model will see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The normalised tags.
+    pub tags: String,
+    /// The normalised lyrics.
+    pub lyrics: String,
+    /// What was changed on the way, in sentences.
+    pub notes: Vec<String>,
+    /// The ids.
+    pub ids: PromptIds,
+}
+
+impl PromptTokenizer {
+    /// Reads the tokenizer in `file`.
+    ///
+    /// # Errors
+    /// When it is missing or damaged, or has ids that a model with `vocabulary` embeddings does not know.
+    pub fn load(checkpoint: &Checkpoint, file: &str, ids: SpecialIds, vocabulary: usize) -> Result<Self> {
+        let bytes = checkpoint.file(file)?;
+        let damaged = |reason: String| ModelError::Damaged {
+            path: checkpoint.path_of(file),
+            reason,
+            remedy: "Restore the tokenizer.json that came with the checkpoint".to_owned(),
+        };
+        let tokenizer = Tokenizer::from_bytes(&*bytes).map_err(|error| damaged(format!("it is no tokenizer ({error})")))?;
+        let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
+        if largest as usize >= vocabulary {
+            return Err(damaged(format!("it has ids up to {largest}, but the language model knows {vocabulary}")));
+        }
+        Ok(Self { tokenizer, ids })
+    }
+
+    /// Normalises tags and lyrics and writes them as ids, each part between BOS and EOS.
+    ///
+    /// # Errors
+    /// When the lyrics are empty, or the tokenizer cannot write the words.
+    pub fn prompt(&self, tags: &str, lyrics: &str) -> Result<Prompt> {
+        let words = normalise(tags, lyrics)?;
+        let ids = PromptIds { tags: self.encode(&words.tags)?, lyrics: self.encode(&words.lyrics)? };
+        Ok(Prompt { tags: words.tags, lyrics: words.lyrics, notes: words.notes, ids })
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.tokenizer.encode(text, true).map_err(|error| ModelError::Prompt {
+            problem: format!("the tokenizer cannot write these words ({error})"),
+            remedy: "Use the tokenizer.json that came with the checkpoint".to_owned(),
+        })?;
+        let mut ids = encoding.get_ids().to_vec();
+        if ids.first() != Some(&self.ids.text_bos) {
+            ids.insert(0, self.ids.text_bos);
+        }
+        if ids.last() != Some(&self.ids.text_eos) {
+            ids.push(self.ids.text_eos);
+        }
+        Ok(ids)
+    }
+}

@@ -1,0 +1,160 @@
+//! How are the fields of a JSON config read, checked and, where nobody knows them, warned of?
+
+use std::{collections::BTreeSet, fmt, path::PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::Checkpoint;
+use crate::error::{ModelError, Result};
+
+/// A JSON object whose fields are taken one by one; what is left at the end is unknown.
+#[derive(Debug)]
+pub struct Json {
+    path: PathBuf,
+    prefix: String,
+    fields: Map<String, Value>,
+    taken: BTreeSet<String>,
+}
+
+impl Json {
+    /// Reads the object in `file`.
+    ///
+    /// # Errors
+    /// When the file is missing, is not JSON, or is not an object.
+    pub fn read(checkpoint: &Checkpoint, file: &str) -> Result<Self> {
+        let path = checkpoint.path_of(file);
+        let bytes = checkpoint.file(file)?;
+        let damaged = |reason: String| ModelError::Damaged {
+            path: path.clone(),
+            reason,
+            remedy: "Restore the file that came with the checkpoint".to_owned(),
+        };
+        match serde_json::from_slice(&bytes) {
+            Ok(Value::Object(fields)) => Ok(Self { path, prefix: String::new(), fields, taken: BTreeSet::new() }),
+            Ok(other) => Err(damaged(format!("expected a JSON object, found {}", kind(&other)))),
+            Err(error) => Err(damaged(format!("it is not JSON ({error})"))),
+        }
+    }
+
+    /// The whole number in `name`, or `default` when the field is not there.
+    ///
+    /// # Errors
+    /// When the field is no whole number in `range`.
+    pub fn whole(&mut self, name: &str, default: usize, range: std::ops::RangeInclusive<usize>) -> Result<usize> {
+        let expected = || format!("a whole number from {} to {}", range.start(), range.end());
+        let Some(value) = self.take(name) else { return Ok(default) };
+        // 5e5 and 500000.0 are whole numbers too: some writers of JSON know only floats.
+        let number = value.as_u64().or_else(|| value.as_f64().filter(|x| x.fract() == 0.0 && *x >= 0.0 && *x < 9e15).map(|x| x as u64));
+        match number.and_then(|number| usize::try_from(number).ok()) {
+            Some(number) if range.contains(&number) => Ok(number),
+            _ => Err(self.wrong(name, expected(), &value)),
+        }
+    }
+
+    /// The number in `name`, or `default` when the field is not there.
+    ///
+    /// # Errors
+    /// When the field is no finite number above 0.
+    pub fn positive(&mut self, name: &str, default: f64) -> Result<f64> {
+        let Some(value) = self.take(name) else { return Ok(default) };
+        match value.as_f64() {
+            Some(number) if number.is_finite() && number > 0.0 => Ok(number),
+            _ => Err(self.wrong(name, "a number above 0", &value)),
+        }
+    }
+
+    /// The truth value in `name`, or `default`.
+    ///
+    /// # Errors
+    /// When the field is neither true nor false.
+    pub fn flag(&mut self, name: &str, default: bool) -> Result<bool> {
+        let Some(value) = self.take(name) else { return Ok(default) };
+        value.as_bool().ok_or_else(|| self.wrong(name, "true or false", &value))
+    }
+
+    /// The text in `name`, or `default`.
+    ///
+    /// # Errors
+    /// When the field is not text.
+    pub fn text(&mut self, name: &str, default: &str) -> Result<String> {
+        let Some(value) = self.take(name) else { return Ok(default.to_owned()) };
+        match value {
+            Value::String(text) => Ok(text),
+            other => Err(self.wrong(name, "text", &other)),
+        }
+    }
+
+    /// The list of whole numbers in `name`, or `default`.
+    ///
+    /// # Errors
+    /// When the field is not a list of at most 64 whole numbers in `range`.
+    pub fn wholes(&mut self, name: &str, default: &[usize], range: std::ops::RangeInclusive<usize>) -> Result<Vec<usize>> {
+        let Some(value) = self.take(name) else { return Ok(default.to_vec()) };
+        let numbers = value.as_array().filter(|list| list.len() <= 64).and_then(|list| {
+            list.iter()
+                .map(|item| item.as_u64().and_then(|number| usize::try_from(number).ok()).filter(|number| range.contains(number)))
+                .collect::<Option<Vec<_>>>()
+        });
+        numbers.ok_or_else(|| {
+            let expected = format!("a list of at most 64 whole numbers from {} to {}", range.start(), range.end());
+            self.wrong(name, expected, &value)
+        })
+    }
+
+    /// The nested object in `name`, if it is there.
+    ///
+    /// # Errors
+    /// When the field is there and is no object.
+    pub fn object(&mut self, name: &str) -> Result<Option<Json>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Object(fields)) => {
+                let prefix = format!("{}{name}.", self.prefix);
+                Ok(Some(Json { path: self.path.clone(), prefix, fields, taken: BTreeSet::new() }))
+            }
+            Some(other) => Err(self.wrong(name, "an object", &other)),
+        }
+    }
+
+    /// Marks fields that mean nothing to the engine, so that [`Json::finish`] does not warn of them.
+    pub fn ignore(&mut self, names: &[&str]) {
+        self.taken.extend(names.iter().map(|name| (*name).to_owned()));
+    }
+
+    /// Ends the reading: one sentence for each field that nobody asked for, which is also logged as a warning.
+    pub fn finish(self) -> Vec<String> {
+        let unknown: Vec<String> = self.fields.keys().filter(|name| !self.taken.contains(*name)).map(|name| {
+            format!("{}: unknown field `{}{name}` is ignored", self.path.display(), self.prefix)
+        }).collect();
+        for warning in &unknown {
+            tracing::warn!("{warning}");
+        }
+        unknown
+    }
+
+    /// The error for a field that is there but useless.
+    pub fn wrong(&self, name: &str, expected: impl fmt::Display, found: impl fmt::Display) -> ModelError {
+        let mut found = found.to_string();
+        if let Some((cut, _)) = found.char_indices().nth(120) {
+            found.truncate(cut);
+            found.push('…');
+        }
+        ModelError::Field { path: self.path.clone(), field: format!("{}{name}", self.prefix), expected: expected.to_string(), found }
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.taken.insert(name.to_owned());
+        self.fields.get(name).filter(|value| !value.is_null()).cloned()
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

@@ -1,0 +1,237 @@
+//! Which tensors does a part of a checkpoint hold, and do they fit what its config asks for?
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use candle_core::{Device, Tensor};
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+
+use super::{Checkpoint, FileBytes, RowTable, row_table::numbers_to_f32};
+use crate::error::{Found, ModelError, Result, TensorProblem, TensorProblems};
+
+/// A tensor that a config asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// Its name in the checkpoint.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+}
+
+impl Expected {
+    /// The tensor `name` of `shape`.
+    pub fn new(name: impl Into<String>, shape: &[usize]) -> Self {
+        Self { name: name.into(), shape: shape.to_vec() }
+    }
+}
+
+/// All safetensors files of one part of a checkpoint, their headers read, their data untouched.
+#[derive(Debug)]
+pub struct Shards {
+    /// The first file, named when a tensor is in none of them.
+    first: PathBuf,
+    files: Vec<(PathBuf, FileBytes)>,
+    tensors: BTreeMap<String, Place>,
+}
+
+/// Where a tensor's numbers are.
+#[derive(Debug, Clone)]
+struct Place {
+    file: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: std::ops::Range<usize>,
+}
+
+const INDEX: &str = "model.safetensors.index.json";
+const SINGLE: &str = "model.safetensors";
+
+impl Shards {
+    /// Opens the files of `part` (a folder of the checkpoint) and reads their headers.
+    ///
+    /// # Errors
+    /// When the index names a file that is not there (all such files at once), or a file is no safetensors file.
+    pub fn open(checkpoint: &Checkpoint, part: &str) -> Result<Self> {
+        let names = file_names(checkpoint, part)?;
+        let missing: Vec<&String> = names.iter().filter(|name| !checkpoint.has(&format!("{part}/{name}"))).collect();
+        if let Some(first) = missing.first() {
+            let all = missing.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(ModelError::Unreadable {
+                path: checkpoint.path_of(&format!("{part}/{first}")),
+                reason: format!("of the {} files that the checkpoint consists of, missing: {all}", names.len()),
+                remedy: "Download the missing files into this directory".to_owned(),
+            });
+        }
+        let mut shards = Self { first: checkpoint.path_of(&format!("{part}/{}", names[0])), files: Vec::new(), tensors: BTreeMap::new() };
+        for name in &names {
+            let file = format!("{part}/{name}");
+            shards.add(checkpoint.path_of(&file), checkpoint.file(&file)?)?;
+        }
+        Ok(shards)
+    }
+
+    /// Opens a single safetensors file, whatever its name.
+    ///
+    /// # Errors
+    /// When it is not there or is no safetensors file.
+    pub fn open_file(checkpoint: &Checkpoint, file: &str) -> Result<Self> {
+        let path = checkpoint.path_of(file);
+        let mut shards = Self { first: path.clone(), files: Vec::new(), tensors: BTreeMap::new() };
+        shards.add(path, checkpoint.file(file)?)?;
+        Ok(shards)
+    }
+
+    fn add(&mut self, path: PathBuf, bytes: FileBytes) -> Result<()> {
+        // The header's length, every offset and every shape are compared with the file's size in here.
+        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| ModelError::Damaged {
+            path: path.clone(),
+            reason: format!("its safetensors header does not fit the {} bytes of the file ({error})", bytes.len()),
+            remedy: "The download was probably cut short: download the file again".to_owned(),
+        })?;
+        let start = 8 + header; // 8 bytes say how long the header is
+        let file = self.files.len();
+        for (name, info) in metadata.tensors() {
+            let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
+            self.tensors.insert(name, Place { file, dtype: info.dtype, shape: info.shape.clone(), bytes });
+        }
+        self.files.push((path, bytes));
+        Ok(())
+    }
+
+    /// Checks every tensor of `expected` and reports all problems at once. Further tensors are ignored.
+    ///
+    /// # Errors
+    /// One [`TensorProblems`] with everything that is missing, of another shape, or not of a float type.
+    pub fn check(&self, expected: &[Expected]) -> Result<()> {
+        let problems: Vec<TensorProblem> = expected.iter().filter_map(|tensor| self.problem(tensor)).collect();
+        if problems.is_empty() { Ok(()) } else { Err(TensorProblems { problems }.into()) }
+    }
+
+    fn problem(&self, Expected { name, shape }: &Expected) -> Option<TensorProblem> {
+        let (file, found) = match self.tensors.get(name) {
+            None => (&self.first, Found::Missing),
+            Some(place) if place.shape != *shape => (&self.files[place.file].0, Found::Shape(place.shape.clone())),
+            Some(place) if bytes_per_number(place.dtype).is_none() => {
+                (&self.files[place.file].0, Found::Type(format!("{:?}", place.dtype)))
+            }
+            Some(_) => return None,
+        };
+        Some(TensorProblem { file: file.clone(), name: name.clone(), expected: shape.clone(), found })
+    }
+
+    /// Reads a float tensor as f32 onto `device`.
+    ///
+    /// # Errors
+    /// When it is not there with exactly this shape.
+    pub fn tensor(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
+        let place = self.place(name, shape)?;
+        let numbers = numbers_to_f32(&self.files[place.file].1[place.bytes.clone()], place.dtype);
+        Ok(Tensor::from_vec(numbers, shape, device)?)
+    }
+
+    /// A table whose rows stay in the mapped file and are read one by one.
+    ///
+    /// # Errors
+    /// When it is not there with exactly this shape.
+    pub fn row_table(&self, name: &str, rows: usize, width: usize) -> Result<RowTable> {
+        let place = self.place(name, &[rows, width])?;
+        Ok(RowTable::new(self.files[place.file].1.clone(), place.bytes.clone(), place.dtype, rows, width))
+    }
+
+    /// Reads a float tensor as f32 into host memory, whatever its shape.
+    ///
+    /// # Errors
+    /// When it is not there, or not of a float type.
+    pub fn floats(&self, name: &str) -> Result<Vec<f32>> {
+        let shape = self.shape(name).unwrap_or_default().to_vec();
+        let place = self.place(name, &shape)?;
+        Ok(numbers_to_f32(&self.files[place.file].1[place.bytes.clone()], place.dtype))
+    }
+
+    /// Reads a tensor of i64 into host memory, whatever its shape.
+    ///
+    /// # Errors
+    /// When it is not there, or of another type.
+    pub fn integers(&self, name: &str) -> Result<Vec<i64>> {
+        let place = self.tensors.get(name).ok_or_else(|| self.missing(name, &[]))?;
+        if place.dtype != Dtype::I64 {
+            return Err(ModelError::shape("type of a tensor of ids", "I64", format!("{:?} in {name}", place.dtype)));
+        }
+        let (numbers, _) = self.files[place.file].1[place.bytes.clone()].as_chunks::<8>();
+        Ok(numbers.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect())
+    }
+
+    /// The shape of a tensor, if it is there.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|place| place.shape.as_slice())
+    }
+
+    /// The names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Number type as it is written in the file, count of numbers, and count of bytes of a tensor.
+    pub fn stored(&self, name: &str) -> Option<(String, u64, u64)> {
+        let place = self.tensors.get(name)?;
+        let numbers = place.shape.iter().product::<usize>() as u64;
+        Some((format!("{:?}", place.dtype).to_lowercase(), numbers, place.bytes.len() as u64))
+    }
+
+    /// The files, in the order of their names.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, u64)> {
+        self.files.iter().map(|(path, bytes)| (path.as_path(), bytes.len() as u64))
+    }
+
+    fn place(&self, name: &str, shape: &[usize]) -> Result<&Place> {
+        if let Some(problem) = self.problem(&Expected::new(name, shape)) {
+            return Err(TensorProblems { problems: vec![problem] }.into());
+        }
+        self.tensors.get(name).ok_or_else(|| self.missing(name, shape))
+    }
+
+    fn missing(&self, name: &str, shape: &[usize]) -> ModelError {
+        let problem = TensorProblem { file: self.first.clone(), name: name.to_owned(), expected: shape.to_vec(), found: Found::Missing };
+        TensorProblems { problems: vec![problem] }.into()
+    }
+}
+
+/// Bytes of one number of a float type that weights can have; `None` for every other type.
+pub(super) fn bytes_per_number(dtype: Dtype) -> Option<usize> {
+    match dtype {
+        Dtype::F32 => Some(4),
+        Dtype::F16 | Dtype::BF16 => Some(2),
+        _ => None,
+    }
+}
+
+/// The safetensors files of a part: those its index names, or the single file.
+fn file_names(checkpoint: &Checkpoint, part: &str) -> Result<Vec<String>> {
+    let index = format!("{part}/{INDEX}");
+    if !checkpoint.has(&index) {
+        return Ok(vec![SINGLE.to_owned()]);
+    }
+    let path = checkpoint.path_of(&index);
+    let damaged = |reason: &str| ModelError::Damaged {
+        path: path.clone(),
+        reason: reason.to_owned(),
+        remedy: "Restore the index that came with the checkpoint".to_owned(),
+    };
+    let index: Value = serde_json::from_slice(&checkpoint.file(&index)?).map_err(|error| damaged(&format!("it is not JSON ({error})")))?;
+    let map = index.get("weight_map").and_then(Value::as_object).ok_or_else(|| damaged("it has no object `weight_map`"))?;
+    let mut names = BTreeSet::new();
+    for name in map.values() {
+        match name.as_str() {
+            // An index must not lead out of its own folder.
+            Some(name) if Path::new(name).file_name() == Some(name.as_ref()) => names.insert(name.to_owned()),
+            _ => return Err(damaged(&format!("`weight_map` must name files of its own folder, but names {name}"))),
+        };
+    }
+    if names.is_empty() {
+        return Err(damaged("its `weight_map` is empty"));
+    }
+    Ok(names.into_iter().collect())
+}

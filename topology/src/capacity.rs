@@ -1,0 +1,91 @@
+//! How much music may lie between two stages?
+//!
+//! Every channel is bounded, so a slow sink holds back every stage before it as far as the language model, and memory
+//! does not grow with the length of a song. Capacities are given in seconds of audio.
+
+use heartstream_actors::stitcher::BLOCK_SAMPLES;
+use heartstream_messages::units::{SAMPLES_PER_FRAME, Seconds};
+use heartstream_models::signal::ReferenceWindows;
+
+/// Room between the stages of a song.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Capacities {
+    /// Frames between language model and segmenter. Little: they are gathered behind it.
+    pub frames: Seconds,
+    /// Segments on the way through the flow workers, for each worker: one is in its hands, so this much keeps it busy.
+    pub segments_per_worker: Seconds,
+    /// Segments between vocoder and stitcher. As little as can be: a segment of samples is large.
+    pub sound: Seconds,
+    /// Blocks between the stitcher and each sink, and again between the subscriber's sink and the subscriber.
+    pub blocks: Seconds,
+}
+
+impl Default for Capacities {
+    fn default() -> Self {
+        Self { frames: Seconds(2.0), segments_per_worker: Seconds(25.6), sound: Seconds(25.6), blocks: Seconds(1.0) }
+    }
+}
+
+impl Capacities {
+    /// Places in the channel from language model to segmenter.
+    pub fn frame_places(&self) -> usize {
+        (self.frames.frames().0 as usize).max(1)
+    }
+
+    /// Places for segments between segmenter and vocoder, with `workers` flow workers.
+    pub fn segment_places(&self, windows: ReferenceWindows, workers: usize) -> usize {
+        workers * segments(self.segments_per_worker, windows)
+    }
+
+    /// Places in the channel from vocoder to stitcher.
+    pub fn sound_places(&self, windows: ReferenceWindows) -> usize {
+        segments(self.sound, windows)
+    }
+
+    /// Places in each channel of blocks.
+    pub fn block_places(&self) -> usize {
+        (self.blocks.samples() as usize / BLOCK_SAMPLES).max(1)
+    }
+
+    /// The most frames that can have been written and not yet been handed to a subscriber.
+    ///
+    /// Each term is a place where music can wait: a channel, or the hands of a stage.
+    pub fn most_frames_in_flight(&self, windows: ReferenceWindows, workers: usize) -> usize {
+        let in_hand = 1;
+        let frames = in_hand + self.frame_places() + in_hand; // model, channel, segmenter
+        let gathering = windows.window; // frames of the window that is not complete yet, the overlap among them
+        // The vocoder holds a segment's place while it waits for it and decodes it, so the flow workers' hands and
+        // their queue are counted by the places between segmenter and vocoder.
+        let segments = in_hand + self.segment_places(windows, workers) + in_hand; // segmenter, places, vocoder
+        let sounds = self.sound_places(windows) + in_hand; // channel, stitcher
+        let blocks = 2 * self.block_places() + 2 * in_hand; // two channels, sink, subscriber
+        let frames_of_blocks = (blocks * BLOCK_SAMPLES).div_ceil(SAMPLES_PER_FRAME as usize);
+        frames + gathering + (segments + sounds) * windows.hop + windows.overlap() + frames_of_blocks
+    }
+}
+
+/// Segments that hold `span` of new audio; at least one.
+fn segments(span: Seconds, windows: ReferenceWindows) -> usize {
+    ((span.frames().0 as usize) / windows.hop).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_keeps_a_segment_for_each_worker_and_a_second_for_the_sink() {
+        let (capacities, windows) = (Capacities::default(), ReferenceWindows::default());
+        assert_eq!(capacities.frame_places(), 25);
+        assert_eq!(capacities.segment_places(windows, 3), 3);
+        assert_eq!(capacities.sound_places(windows), 1);
+        assert_eq!(capacities.block_places(), 4);
+    }
+
+    #[test]
+    fn no_channel_is_without_a_place() {
+        let none = Capacities { frames: Seconds(0.0), segments_per_worker: Seconds(0.0), sound: Seconds(0.0), blocks: Seconds(0.0) };
+        let windows = ReferenceWindows::default();
+        assert_eq!([none.frame_places(), none.segment_places(windows, 1), none.sound_places(windows), none.block_places()], [1; 4]);
+    }
+}

@@ -1,0 +1,29 @@
+//! `check`: does the engine compute what the reference computed?
+
+use candle_core::Device;
+use heartstream_models::{ModelDirectory, golden};
+
+use super::{Failed, args::CheckArgs};
+use crate::Checkpoint;
+
+/// Prints a row for each golden tensor.
+pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
+    let directory = ModelDirectory::open(Checkpoint::open(&args.directory)?)?;
+    let (mut rows, mut bad) = (0, 0);
+    println!("{:<34} {:<28} {:<10} ", "tensor", "engine against reference", "tolerance");
+    golden::check(&directory, &Device::Cpu, &mut |row| {
+        rows += 1;
+        bad += usize::from(!row.ok());
+        let verdict = if row.ok() { "ok" } else { "NOT OK" };
+        println!("{:<34} {:<28} {:<10} {verdict}", row.tensor, row.measure.to_string(), row.limit());
+        if !row.note.is_empty() {
+            println!("{:<34} {}", "", row.note);
+        }
+    })?;
+    if bad == 0 {
+        println!("all {rows} ok");
+        return Ok(());
+    }
+    println!("{bad} of {rows} not ok");
+    Err(Failed::Said)
+}

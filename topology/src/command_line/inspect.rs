@@ -1,0 +1,208 @@
+//! `inspect`: what is a model, what does it need, what is wrong with it, and how does it see the words?
+
+use std::collections::BTreeMap;
+
+use heartstream_messages::SongRequest;
+use heartstream_models::{
+    ModelDirectory, ModelError, heartcodec,
+    heartmula::{self, TransformerConfig},
+    text::Prompt,
+    weights::{Expected, Shards},
+};
+use serde_json::{Value, json};
+
+use super::{Failed, args::InspectArgs, render::checkpoint, words};
+
+/// Bytes of a number in memory: everything is computed in f32.
+const BYTES_IN_MEMORY: u64 = 4;
+
+/// Prints what is known of a model.
+pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
+    let directory = ModelDirectory::open(checkpoint(&args.model.model)?)?;
+    let mut problems = Vec::new();
+    let mut note = |error: ModelError| problems.push(error.to_string());
+    let lm = part(directory.lm_shards(), &heartmula::expected_tensors(&directory.lm), &mut note);
+    let codec = part(directory.codec_shards(), &heartcodec::expected_tensors(&directory.codec), &mut note);
+    directory.check_codes().unwrap_or_else(&mut note);
+    let tokenizer = directory.load_tokenizer().map_err(&mut note).ok();
+    let asked = args.words.tags.is_some() || args.words.lyrics.is_some();
+    let prompt = match (&tokenizer, asked) {
+        (Some(tokenizer), true) => {
+            let words = words::read(&args.words)?;
+            Some(tokenizer.prompt(&words.tags, &words.lyrics)?)
+        }
+        _ => None,
+    };
+    let report = report(&args.model.model, &directory, &lm, &codec, &problems, prompt.as_ref());
+    if args.json {
+        println!("{report:#}");
+    } else {
+        print(&report);
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Failed::Said) }
+}
+
+/// What one part of a checkpoint consists of.
+#[derive(Default)]
+struct Part {
+    parameters: u64,
+    /// Parameters that stay in the mapped file.
+    mapped: u64,
+    stored_bytes: u64,
+    files: Vec<(String, u64)>,
+    /// Tensors by number type.
+    dtypes: BTreeMap<String, u64>,
+}
+
+fn part(shards: Result<Shards, ModelError>, expected: &[Expected], note: &mut impl FnMut(ModelError)) -> Part {
+    let shards = match shards {
+        Ok(shards) => shards,
+        Err(error) => {
+            note(error);
+            return Part::default();
+        }
+    };
+    let mut part = Part { files: shards.files().map(|(path, bytes)| (path.display().to_string(), bytes)).collect(), ..Part::default() };
+    for Expected { name, .. } in expected {
+        if let Some((dtype, numbers, bytes)) = shards.stored(name) {
+            part.parameters += numbers;
+            part.stored_bytes += bytes;
+            part.mapped += if name == "text_embeddings.weight" { numbers } else { 0 };
+            *part.dtypes.entry(dtype).or_default() += 1;
+        }
+    }
+    shards.check(expected).unwrap_or_else(note);
+    part
+}
+
+fn report(model: &str, directory: &ModelDirectory, lm: &Part, codec: &Part, problems: &[String], prompt: Option<&Prompt>) -> Value {
+    let ModelDirectory { lm: lm_config, codec: codec_config, .. } = directory;
+    let in_memory = |part: &Part| (part.parameters - part.mapped) * BYTES_IN_MEMORY;
+    // Both rows of a guided song of the default length, and a prompt of 500 positions.
+    let positions = (SongRequest::DEFAULT_LENGTH.frames().0 + 500).min(lm_config.backbone.max_seq_len as u64);
+    let cache = 2 * positions * lm_config.backbone.kv_bytes_per_position() as u64;
+    let mut report = json!({
+        "model": model,
+        "language_model": {
+            "part": directory.lm_part,
+            "backbone": transformer(&lm_config.backbone),
+            "depth_decoder": transformer(&lm_config.decoder),
+            "text_vocabulary": lm_config.text_vocab_size,
+            "audio_vocabulary": lm_config.audio_vocab_size,
+            "codebooks": lm_config.audio_num_codebooks,
+            "part_of_checkpoint": stored(lm),
+        },
+        "codec": {
+            "codebooks": codec_config.num_quantizers,
+            "codebook_size": codec_config.codebook_size,
+            "condition_width": codec_config.dim,
+            "estimator": {
+                "layers": [codec_config.num_layers, codec_config.num_layers_2],
+                "widths": [codec_config.inner_dim(), 2 * codec_config.inner_dim()],
+                "heads": codec_config.num_attention_heads,
+            },
+            "vocoder_channels": codec_config.vocoder_channels(0),
+            "part_of_checkpoint": stored(codec),
+        },
+        "memory_bytes": {
+            "language_model": in_memory(lm),
+            "codec": in_memory(codec),
+            "kv_cache_of_a_song": cache,
+            "together": in_memory(lm) + in_memory(codec) + cache,
+        },
+        "warnings": directory.warnings,
+        "problems": problems,
+    });
+    if let Some(prompt) = prompt {
+        report["prompt"] = json!({
+            "tags": prompt.tags,
+            "lyrics": prompt.lyrics,
+            "tags_ids": prompt.ids.tags,
+            "lyrics_ids": prompt.ids.lyrics,
+            "positions": prompt.ids.positions(),
+            "positions_of_model": lm_config.backbone.max_seq_len,
+            "notes": prompt.notes,
+        });
+    }
+    report
+}
+
+fn transformer(config: &TransformerConfig) -> Value {
+    json!({
+        "flavor": config.flavor,
+        "layers": config.num_layers,
+        "width": config.embed_dim,
+        "heads": config.num_heads,
+        "kv_heads": config.num_kv_heads,
+        "hidden_width": config.intermediate_dim,
+        "positions": config.max_seq_len,
+    })
+}
+
+fn stored(part: &Part) -> Value {
+    let files: Vec<Value> = part.files.iter().map(|(path, bytes)| json!({ "path": path, "bytes": bytes })).collect();
+    json!({ "parameters": part.parameters, "bytes": part.stored_bytes, "tensors_by_type": part.dtypes, "files": files })
+}
+
+/// The report for people.
+fn print(report: &Value) {
+    println!("model {}", text(&report["model"]));
+    let lm = &report["language_model"];
+    println!("language model {}: {}", text(&lm["part"]), summary(&lm["part_of_checkpoint"]));
+    for part in ["backbone", "depth_decoder"] {
+        let t = &lm[part];
+        println!(
+            "  {:<14} {}: {} layers of width {}, {} heads ({} for keys), hidden {}, {} positions",
+            part.replace('_', " "),
+            text(&t["flavor"]),
+            t["layers"],
+            t["width"],
+            t["heads"],
+            t["kv_heads"],
+            t["hidden_width"],
+            t["positions"]
+        );
+    }
+    println!("  {:<14} {} text ids, {} codes in each of {} codebooks", "vocabulary", lm["text_vocabulary"], lm["audio_vocabulary"], lm["codebooks"]);
+    let codec = &report["codec"];
+    println!("codec: {}", summary(&codec["part_of_checkpoint"]));
+    let estimator = &codec["estimator"];
+    println!("  {:<14} {} codebooks of {} codes, condition of width {}", "quantiser", codec["codebooks"], codec["codebook_size"], codec["condition_width"]);
+    println!("  {:<14} {} layers of widths {}, {} heads", "estimator", estimator["layers"], estimator["widths"], estimator["heads"]);
+    println!("  {:<14} {} channels at its widest", "vocoder", codec["vocoder_channels"]);
+    println!("memory");
+    for (what, bytes) in report["memory_bytes"].as_object().into_iter().flatten() {
+        println!("  {:<20} {}", what.replace('_', " "), size(bytes));
+    }
+    for warning in report["warnings"].as_array().into_iter().flatten() {
+        println!("warning: {}", text(warning));
+    }
+    if let Some(prompt) = report.get("prompt") {
+        println!("prompt: {} of {} positions", prompt["positions"], prompt["positions_of_model"]);
+        println!("  tags   {:?}\n         {}", text(&prompt["tags"]), prompt["tags_ids"]);
+        println!("  lyrics {:?}\n         {}", text(&prompt["lyrics"]), prompt["lyrics_ids"]);
+        for note in prompt["notes"].as_array().into_iter().flatten() {
+            println!("  note: {}", text(note));
+        }
+    }
+    match report["problems"].as_array().filter(|problems| !problems.is_empty()) {
+        None => println!("nothing is wrong with it"),
+        Some(problems) => problems.iter().for_each(|problem| println!("problem: {}", text(problem))),
+    }
+}
+
+fn summary(part: &Value) -> String {
+    let types = part["tensors_by_type"].as_object().into_iter().flatten().map(|(dtype, count)| format!("{count} {dtype}"));
+    let parameters = part["parameters"].as_u64().unwrap_or(0) as f64;
+    let parameters = if parameters >= 1e9 { format!("{:.3} B", parameters / 1e9) } else { format!("{:.2} M", parameters / 1e6) };
+    format!("{parameters} parameters, {} in {} files, tensors: {}", size(&part["bytes"]), part["files"].as_array().map_or(0, Vec::len), types.collect::<Vec<_>>().join(", "))
+}
+
+fn size(bytes: &Value) -> String {
+    let bytes = bytes.as_u64().unwrap_or(0) as f64;
+    if bytes >= 1e9 { format!("{:.2} GB", bytes / 1e9) } else { format!("{:.1} MB", bytes / 1e6) }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}

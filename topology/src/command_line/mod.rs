@@ -1,0 +1,100 @@
+//! What does the program do with its arguments? A file per command, and what they share.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C.
+
+mod args;
+mod check;
+mod inspect;
+mod output;
+mod record;
+mod render;
+mod status;
+mod synth;
+mod words;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use args::{Args, Command};
+
+/// Why a command ended without having done what it was asked for.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// Something went wrong; exit code 1.
+    Error(String),
+    /// An option is out of range or the words cannot be sung; exit code 2.
+    Usage(String),
+    /// Ctrl-C; exit code 130.
+    Cancelled,
+    /// A command has said already what is wrong; exit code 1.
+    Said,
+}
+
+/// Runs the program with the arguments of the process.
+pub fn run() -> ExitCode {
+    let args = Args::parse(); // a wrong option ends the process here, with exit code 2
+    start_log(args.verbose, args.quiet);
+    quiet_panics();
+    let done = match args.command {
+        Command::Render(command) => render::render(&command, args.quiet),
+        Command::Play(command) => render::play(&command, args.quiet),
+        Command::Inspect(command) => inspect::inspect(&command),
+        Command::Check(command) => check::check(&command),
+        Command::Synth(command) => synth::synth(&command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed::Said) => ExitCode::from(1),
+        Err(Failed::Error(message)) => {
+            eprintln!("heartstream: {message}");
+            ExitCode::from(1)
+        }
+        Err(Failed::Usage(message)) => {
+            eprintln!("heartstream: {message}");
+            ExitCode::from(2)
+        }
+        Err(Failed::Cancelled) => ExitCode::from(130),
+    }
+}
+
+/// Warnings by default; more with `-v`, less with `--quiet`; `RUST_LOG` overrides both.
+fn start_log(verbose: u8, quiet: bool) {
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, 2) => "debug",
+        (false, _) => "trace",
+    };
+    // kameo logs a failed actor on its own; the song's report says the same, once and in plain words.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("{level},kameo=off")));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+}
+
+/// A panic in a stage becomes an error of its song; where it happened is for the log, not for the screen.
+fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| tracing::info!("{panic}")));
+}
+
+impl From<crate::EngineError> for Failed {
+    fn from(error: crate::EngineError) -> Self {
+        use crate::EngineError::{Model, Option};
+        match error {
+            Model(error) => error.into(),
+            Option { .. } => Self::Usage(error.to_string()),
+            error => Self::Error(error.to_string()),
+        }
+    }
+}
+
+impl From<heartstream_models::ModelError> for Failed {
+    fn from(error: heartstream_models::ModelError) -> Self {
+        use heartstream_models::ModelError::{Option, Prompt};
+        match error {
+            Option { .. } | Prompt { .. } => Self::Usage(error.to_string()),
+            error => Self::Error(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Can the song be written where it shall be? Asked before a large model is loaded, answered without leaving a trace.
+
+use std::{
+    fs::{self, OpenOptions},
+    path::{Path, PathBuf},
+};
+
+use super::Failed;
+use crate::{EngineError, WavTarget};
+
+/// Where a WAV goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Output {
+    File(PathBuf),
+    StandardOutput,
+}
+
+impl Output {
+    pub(super) fn new(path: &Path) -> Self {
+        if path == Path::new("-") { Self::StandardOutput } else { Self::File(path.to_owned()) }
+    }
+
+    /// Makes sure that the file can be made. Nothing of it is touched if it is there already.
+    pub(super) fn probe(&self) -> Result<(), Failed> {
+        match self {
+            Self::StandardOutput => Ok(()),
+            Self::File(path) => probe_file(path),
+        }
+    }
+
+    /// Opens it for the song.
+    pub(super) fn open(&self) -> Result<WavTarget, EngineError> {
+        Ok(match self {
+            Self::File(path) => WavTarget::file(path)?,
+            Self::StandardOutput => WavTarget::standard_output()?,
+        })
+    }
+
+    /// Removes the file of a song that has no sound.
+    pub(super) fn discard(&self) {
+        if let Self::File(path) = self
+            && let Err(error) = fs::remove_file(path)
+        {
+            tracing::warn!("cannot remove {}: {error}", path.display());
+        }
+    }
+}
+
+/// Makes sure that `path` can be written to; a file that is made for that is removed again.
+pub(super) fn probe_file(path: &Path) -> Result<(), Failed> {
+    let existed = path.exists();
+    match OpenOptions::new().append(true).create(true).open(path) {
+        Ok(_) if existed => Ok(()),
+        Ok(_) => fs::remove_file(path).map_err(|error| unwritable(path, &error)),
+        Err(error) => Err(unwritable(path, &error)),
+    }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failed {
+    Failed::Error(format!(
+        "cannot write {}: {error}. Give a path in a directory that exists and may be written to",
+        path.display()
+    ))
+}

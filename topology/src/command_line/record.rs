@@ -1,0 +1,84 @@
+//! What is written down about a song? One JSON object: what was asked for, what came of it, and how long it took.
+
+use std::{fs, path::Path};
+
+use serde_json::{Map, Value, json};
+
+use super::Failed;
+use crate::{Outcome, Plan, SongReport, SongRequest};
+
+/// The record of a song.
+pub(super) fn record(model: &str, request: &SongRequest, plan: &Plan, report: &SongReport) -> Value {
+    let stages: Map<String, Value> = report
+        .stages
+        .iter()
+        .map(|stage| {
+            let counters = json!({ "busy_s": stage.busy.0, "wait_s": stage.wait.0, "items": stage.items });
+            (stage.stage.name().to_owned(), counters)
+        })
+        .collect();
+    let (audio, wall) = (report.audio.0, report.wall.0);
+    let mut outcome = json!({ "kind": match &report.outcome {
+        Outcome::Finished => "finished",
+        Outcome::Cancelled => "cancelled",
+        Outcome::Failed(_) => "failed",
+    } });
+    if let Outcome::Failed(error) = &report.outcome {
+        outcome["stage"] = json!(error.stage.name());
+        outcome["message"] = json!(error.message);
+    }
+    json!({
+        "seed": request.seed,
+        "model": model,
+        "options": options(request, plan),
+        "frames": report.frames.0,
+        "audio_s": audio,
+        "wall_s": wall,
+        "first_audio_s": report.first_audio.map(|first| first.0),
+        "rtf": (audio > 0.0).then(|| wall / audio),
+        "peak_rss_bytes": peak_memory(),
+        "underrun_samples": report.underrun_samples,
+        "stages": stages,
+        "notes": report.notes,
+        "outcome": outcome,
+    })
+}
+
+fn options(request: &SongRequest, plan: &Plan) -> Value {
+    json!({
+        "tags": request.tags,
+        "lyrics": request.lyrics,
+        "max_seconds": request.max_frames.seconds().0,
+        "temperature": request.sampling.temperature,
+        "top_k": request.sampling.top_k,
+        "cfg_scale": request.sampling.cfg_scale,
+        "flow_steps": request.flow.steps,
+        "flow_guidance": request.flow.guidance,
+        "flow_workers": plan.flow.len(),
+        "continuity": "reference",
+        "lm_threads": plan.lm.threads,
+        "flow_threads": plan.flow.first().map(|site| site.threads),
+        "vocoder_threads": plan.vocoder.threads,
+    })
+}
+
+/// Writes the record of a song.
+pub(super) fn write(path: &Path, record: &Value) -> Result<(), Failed> {
+    fs::write(path, format!("{record:#}\n")).map_err(|error| {
+        Failed::Error(format!("cannot write the record {}: {error}. The song itself is complete", path.display()))
+    })
+}
+
+/// The most memory that the process ever had, in bytes; `None` where the system does not say.
+pub(super) fn peak_memory() -> Option<u64> {
+    #[cfg(unix)]
+    {
+        use nix::sys::resource::{UsageWho, getrusage};
+        let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+        // Kibibytes, but on Apple's systems bytes.
+        let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
+        u64::try_from(usage.max_rss()).ok().map(|rss| rss * unit)
+    }
+    #[cfg(not(unix))]
+    None
+}

@@ -1,0 +1,170 @@
+//! `render` and `play`: how does a song get from the command line to a file or a loudspeaker?
+
+use std::{
+    path::PathBuf,
+    process,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use heartstream_actors::speaker_sink::Speaker;
+
+use super::{
+    Failed,
+    args::{CoreList, RenderArgs},
+    output::{Output, probe_file},
+    record,
+    status::Status,
+    words,
+};
+use crate::{
+    Checkpoint, EngineError, Flow, Heartstream, Outcome, Placement, Progress, Sampling, Sink, Song, SongReport, SongRequest,
+    units::Seconds,
+};
+
+/// Between two looks at the progress.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+/// The exit code of a second Ctrl-C, which does not wait for anything.
+const INTERRUPTED: i32 = 130;
+
+/// Writes a song to a file or to standard output.
+pub(super) fn render(args: &RenderArgs, quiet: bool) -> Result<(), Failed> {
+    let output = Output::new(args.output.as_deref().unwrap_or("song.wav".as_ref()));
+    sing(args, Some(output), None, quiet)
+}
+
+/// Plays a song; without a loudspeaker it is written to a file.
+pub(super) fn play(args: &RenderArgs, quiet: bool) -> Result<(), Failed> {
+    let asked = args.output.as_deref().map(Output::new);
+    match Speaker::default_device() {
+        Ok(speaker) => sing(args, asked, Some(speaker), quiet),
+        Err(error) => {
+            let output = asked.unwrap_or_else(|| Output::File(PathBuf::from("song.wav")));
+            let path = args.output.clone().unwrap_or_else(|| "song.wav".into());
+            eprintln!("heartstream: {error}, so the song is written to {} instead", path.display());
+            sing(args, Some(output), None, quiet)
+        }
+    }
+}
+
+fn sing(args: &RenderArgs, output: Option<Output>, speaker: Option<Speaker>, quiet: bool) -> Result<(), Failed> {
+    let request = request(args)?;
+    output.as_ref().map_or(Ok(()), Output::probe)?;
+    args.record.as_deref().map_or(Ok(()), probe_file)?;
+    let checkpoint = checkpoint(&args.model.model)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Failed::Error(format!("the system starts no more threads: {error}")))?;
+    runtime.block_on(async {
+        let mut status = Status::new(quiet);
+        status.say(&format!("loading the model {}", args.model.model));
+        let engine = Heartstream::builder().model(checkpoint).placement(placement(args)).build().await?;
+        let verb = if speaker.is_some() { "played" } else { "written" };
+        let mut sinks: Vec<Sink> = speaker.map(Sink::Speaker).into_iter().collect();
+        let record_request = request.clone();
+        // Whatever can be refused is refused before the file is made.
+        engine.check(&request)?;
+        if let Some(output) = &output {
+            sinks.push(Sink::Wav(output.open()?));
+        }
+        let song = engine.sing_to(request, sinks).await?;
+        let report = watch(song, &mut status, verb).await;
+        for note in &report.notes {
+            status.say(&format!("note: {note}"));
+        }
+        if let Some(path) = &args.record {
+            record::write(path, &record::record(&args.model.model, &record_request, engine.plan(), &report))?;
+        }
+        conclude(&report, output.as_ref(), record_request.seed, &status, verb)
+    })
+}
+
+/// Shows the progress of a song until it ends. The first Ctrl-C ends it, the second the program.
+async fn watch(mut song: Song, status: &mut Status, verb: &str) -> SongReport {
+    let mut look = tokio::time::interval(BETWEEN_LOOKS);
+    let mut interrupted = false;
+    loop {
+        // The end is waited for by reference, so looks in between do not lose it.
+        let progress: Progress = song.progress();
+        tokio::select! {
+            biased;
+            signal = tokio::signal::ctrl_c() => match signal {
+                Ok(()) if !interrupted => {
+                    interrupted = true;
+                    song.cancel();
+                }
+                _ => process::exit(INTERRUPTED),
+            },
+            report = song.wait() => return report,
+            _ = look.tick() => status.show(&progress, verb),
+        }
+    }
+}
+
+fn conclude(report: &SongReport, output: Option<&Output>, seed: u64, status: &Status, verb: &str) -> Result<(), Failed> {
+    if report.audio.0 == 0.0
+        && let Some(output) = output
+    {
+        output.discard();
+    }
+    let mut sentence = format!("{} {verb} in {}", report.audio, report.wall);
+    if report.audio.0 > 0.0 {
+        sentence += &format!(" (real-time factor {:.2})", report.wall.0 / report.audio.0);
+    }
+    if let Some(first) = report.first_audio {
+        sentence += &format!(", first audio after {first}");
+    }
+    if report.underrun_samples > 0 {
+        sentence += &format!(", {} of silence for want of music", Seconds(report.underrun_samples as f64 / f64::from(crate::units::SAMPLE_RATE)));
+    }
+    if let Some(Output::File(path)) = output.filter(|_| report.audio.0 > 0.0) {
+        sentence += &format!(", {}", path.display());
+    }
+    status.end(&format!("{sentence}, seed {seed}"));
+    match &report.outcome {
+        Outcome::Finished if report.frames.0 == 0 => {
+            Err(Failed::Error("the model ended the song before its first frame. Try another seed".to_owned()))
+        }
+        Outcome::Finished => Ok(()),
+        Outcome::Cancelled => Err(Failed::Cancelled),
+        Outcome::Failed(error) => Err(Failed::Error(error.to_string())),
+    }
+}
+
+/// The model directory, or the model inside the program.
+pub(super) fn checkpoint(model: &str) -> Result<Checkpoint, Failed> {
+    if model == heartstream_models::demo::NAME {
+        return Ok(heartstream_models::demo::checkpoint());
+    }
+    Ok(Checkpoint::open(model)?)
+}
+
+fn request(args: &RenderArgs) -> Result<SongRequest, Failed> {
+    if !(args.max_seconds.is_finite() && args.max_seconds > 0.0) {
+        let (expected, found) = ("a number above 0".to_owned(), args.max_seconds.to_string());
+        return Err(EngineError::Option { option: "max-seconds", expected, found }.into());
+    }
+    let words = words::read(&args.words)?;
+    Ok(SongRequest {
+        seed: args.seed.unwrap_or_else(another_seed),
+        max_frames: Seconds(args.max_seconds).frames(),
+        sampling: Sampling { temperature: args.temperature, top_k: args.top_k, cfg_scale: args.cfg_scale },
+        flow: Flow { steps: args.flow_steps, guidance: args.flow_guidance },
+        ..SongRequest::new(words.tags, words.lyrics)
+    })
+}
+
+/// A seed that is short enough to be typed again.
+fn another_seed() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (now.as_nanos() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40
+}
+
+fn placement(args: &RenderArgs) -> Placement {
+    let cores = |list: &Option<CoreList>| list.as_ref().map(|list| list.0.clone());
+    Placement {
+        lm_cores: cores(&args.lm_cores),
+        flow_cores: cores(&args.flow_cores),
+        vocoder_cores: cores(&args.vocoder_cores),
+        threads: args.threads,
+        flow_workers: args.flow_workers,
+    }
+}

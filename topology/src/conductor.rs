@@ -1,0 +1,131 @@
+//! Who watches over a song? One kameo actor that every stage is linked to.
+//!
+//! It hears of each stage's end, and of its failure by name; ends the rest when one fails or somebody cancels; and
+//! when the last stage has ended it writes the report. No stage is ever started again in the middle of a song: a
+//! language model without its past would sing something else.
+
+use std::ops::ControlFlow;
+
+use heartstream_actors::song_context::SongContext;
+use heartstream_messages::{Outcome, SongReport, Stage, StageError};
+use kameo::{
+    actor::{Actor, ActorId, ActorRef, WeakActorRef},
+    error::ActorStopReason,
+    message::{Context, Message},
+};
+use tokio::sync::oneshot;
+
+/// A stage of the song, as its conductor sees it.
+pub(crate) struct Member {
+    pub id: ActorId,
+    pub stage: Stage,
+    /// Ends the actor at its next point of rest.
+    pub kill: Box<dyn Fn() + Send + Sync>,
+}
+
+/// What the conductor starts with.
+pub(crate) struct ConductorArgs {
+    pub members: Vec<Member>,
+    pub song: SongContext,
+    pub notes: Vec<String>,
+    pub report: oneshot::Sender<SongReport>,
+}
+
+/// The actor.
+pub(crate) struct Conductor {
+    /// Stages that have not ended.
+    members: Vec<Member>,
+    /// Stages that took part.
+    took_part: Vec<Stage>,
+    song: SongContext,
+    /// How the song ends, once something other than its own end is known.
+    ended_early: Option<Outcome>,
+    notes: Vec<String>,
+    report: Option<oneshot::Sender<SongReport>>,
+}
+
+/// Ends the song. What was decoded so far still reaches the sinks that write.
+pub(crate) struct Cancel;
+
+impl Message<Cancel> for Conductor {
+    type Reply = ();
+
+    async fn handle(&mut self, _: Cancel, _: &mut Context<Self, ()>) {
+        if self.ended_early.is_none() {
+            self.end_early(Outcome::Cancelled);
+        }
+    }
+}
+
+impl Actor for Conductor {
+    type Args = ConductorArgs;
+    type Error = std::convert::Infallible;
+
+    fn name() -> &'static str {
+        "conductor"
+    }
+
+    async fn on_start(args: ConductorArgs, _: ActorRef<Self>) -> Result<Self, Self::Error> {
+        let ConductorArgs { members, song, notes, report } = args;
+        let took_part = members.iter().map(|member| member.stage).collect();
+        Ok(Self { members, took_part, song, ended_early: None, notes, report: Some(report) })
+    }
+
+    async fn on_link_died(
+        &mut self,
+        _: WeakActorRef<Self>,
+        id: ActorId,
+        reason: ActorStopReason,
+    ) -> Result<ControlFlow<ActorStopReason>, Self::Error> {
+        let Some(place) = self.members.iter().position(|member| member.id == id) else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        let stage = self.members.swap_remove(place).stage;
+        tracing::debug!(%stage, ?reason, "stage ended");
+        if let ActorStopReason::Panicked(panic) = &reason {
+            let known = panic.with_downcast_ref(|error: &StageError| error.clone());
+            let error = known.unwrap_or_else(|| StageError { stage, panicked: true, message: panic.to_string() });
+            if !matches!(self.ended_early, Some(Outcome::Failed(_))) {
+                self.end_early(Outcome::Failed(error));
+            }
+        }
+        if !self.members.is_empty() {
+            return Ok(ControlFlow::Continue(()));
+        }
+        self.write_report();
+        Ok(ControlFlow::Break(ActorStopReason::Normal))
+    }
+}
+
+impl Conductor {
+    /// Ends what makes music; what was made goes on to the sinks, which end when it is through.
+    fn end_early(&mut self, outcome: Outcome) {
+        self.song.interrupt.raise();
+        for member in &self.members {
+            match member.stage {
+                Stage::Stitcher | Stage::WavSink | Stage::SpeakerSink => (),
+                // A subscriber may have stopped reading, and nothing is lost that it could still want.
+                Stage::SubscriberSink if outcome != Outcome::Cancelled => (),
+                _ => (member.kill)(),
+            }
+        }
+        self.ended_early = Some(outcome);
+    }
+
+    fn write_report(&mut self) {
+        let progress = self.song.meter.progress();
+        let report = SongReport {
+            outcome: self.ended_early.take().unwrap_or(Outcome::Finished),
+            frames: progress.frames_written,
+            audio: progress.delivered.seconds(),
+            wall: progress.elapsed,
+            first_audio: progress.first_audio,
+            underrun_samples: progress.underrun_samples,
+            notes: std::mem::take(&mut self.notes),
+            stages: self.song.meter.stage_reports(|stage| self.took_part.contains(&stage)),
+        };
+        if let Some(waiting) = self.report.take() {
+            let _ = waiting.send(report); // whoever asked may have left
+        }
+    }
+}

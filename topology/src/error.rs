@@ -1,0 +1,35 @@
+//! What can go wrong before a song begins?
+
+use heartstream_actors::{speaker_sink::SpeakerError, wav_sink::WavError};
+use heartstream_models::ModelError;
+
+/// An error of the engine. What goes wrong while a song runs is in its report instead.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The model cannot be loaded, or cannot do what was asked for.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The song cannot be written.
+    #[error(transparent)]
+    Wav(#[from] WavError),
+    /// The song cannot be played.
+    #[error(transparent)]
+    Speaker(#[from] SpeakerError),
+    /// An option of the engine is outside its range.
+    #[error("{option} must be {expected}, but is {found}")]
+    Option {
+        /// The option's name, as a user writes it.
+        option: &'static str,
+        /// The range that works.
+        expected: String,
+        /// The value that was given.
+        found: String,
+    },
+    /// The engine was called from where it cannot start threads of its own.
+    #[error("a song needs tokio's multi-threaded runtime; start the program with #[tokio::main] or Builder::new_multi_thread")]
+    Runtime,
+    /// Loading was interrupted by the end of the program.
+    #[error("loading the model was interrupted: {0}")]
+    Interrupted(String),
+}

@@ -1,0 +1,49 @@
+//! heartstream: a streaming music engine. Words and tags go in, 48 kHz stereo comes out while the song is written.
+//!
+//! This is the library that other programs depend on, and the one place that knows which stage is next to which.
+//!
+//! ```no_run
+//! use heartstream::{Heartstream, SongRequest};
+//!
+//! # async fn example() -> Result<(), heartstream::EngineError> {
+//! let engine = Heartstream::builder().build().await?; // the model inside the program
+//! let mut song = engine.sing(SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in across the floor")).await?;
+//! while let Some(block) = song.next_block().await {
+//!     println!("{} samples from {}", block.samples.len(), block.start.seconds());
+//! }
+//! println!("{:?}", song.finished().await.outcome);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
+//! - [`Plan`]: how many workers, on which cores, with how much room in between: a checked value
+//! - `wiring`: the plan becomes actors and channels, from the sinks back to the source
+//! - `conductor`: the kameo actor that every stage of a song is linked to
+//! - [`Song`]: what the one who asked holds in hand
+//! - [`command_line`]: the program around it
+
+mod capacity;
+pub mod command_line;
+mod conductor;
+mod engine;
+mod error;
+mod plan;
+mod request;
+mod song;
+mod wiring;
+
+pub use capacity::Capacities;
+pub use engine::{Builder, Heartstream, Sink};
+pub use error::EngineError;
+pub use heartstream_actors::{
+    compute_site::ComputeSite,
+    song_context::{Fault, Faults},
+    wav_sink::WavTarget,
+};
+pub use heartstream_messages::{
+    Flow, Outcome, PcmBlock, Progress, Sampling, SongReport, SongRequest, Stage, StageError, StageReport, units,
+};
+pub use heartstream_models::weights::Checkpoint;
+pub use plan::{Placement, Plan};
+pub use song::Song;

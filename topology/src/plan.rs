@@ -1,0 +1,146 @@
+//! How is a machine shared among the stages? Workers, threads, cores and room, as one checked value.
+
+use heartstream_actors::compute_site::{ComputeSite, available_cores};
+use heartstream_models::signal::ReferenceWindows;
+
+use crate::{capacity::Capacities, error::EngineError};
+
+/// Cores below which stages share all of them: binding would leave some idle while others wait.
+const CORES_WORTH_DIVIDING: usize = 4;
+
+/// What was asked for; anything not asked for follows from the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Placement {
+    /// Cores of the language model.
+    pub lm_cores: Option<Vec<usize>>,
+    /// Cores of all flow workers together.
+    pub flow_cores: Option<Vec<usize>>,
+    /// Cores of the vocoder.
+    pub vocoder_cores: Option<Vec<usize>>,
+    /// Threads of each stage that computes; by default one for each of its cores.
+    pub threads: Option<usize>,
+    /// Flow workers.
+    pub flow_workers: usize,
+}
+
+/// How the songs of an engine run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// Where the language model computes.
+    pub lm: ComputeSite,
+    /// Where each flow worker computes; one entry for each.
+    pub flow: Vec<ComputeSite>,
+    /// Where the vocoder computes.
+    pub vocoder: ComputeSite,
+    /// Room between the stages.
+    pub capacities: Capacities,
+    /// How songs are cut.
+    pub windows: ReferenceWindows,
+}
+
+impl Plan {
+    /// The plan for this machine.
+    ///
+    /// # Errors
+    /// When a core is named that this process may not use, or a count is out of range.
+    pub fn new(placement: &Placement) -> Result<Self, EngineError> {
+        Self::for_cores(placement, &available_cores())
+    }
+
+    /// The plan for a machine with these cores.
+    fn for_cores(placement: &Placement, machine: &[usize]) -> Result<Self, EngineError> {
+        let Placement { lm_cores, flow_cores, vocoder_cores, threads, flow_workers } = placement;
+        if !(1..=64).contains(flow_workers) {
+            return refuse("flow-workers", "from 1 to 64".to_owned(), flow_workers.to_string());
+        }
+        if threads.is_some_and(|threads| !(1..=1024).contains(&threads)) {
+            return refuse("threads", "from 1 to 1024".to_owned(), threads.unwrap_or_default().to_string());
+        }
+        for (option, cores) in [("lm-cores", lm_cores), ("flow-cores", flow_cores), ("vocoder-cores", vocoder_cores)] {
+            let strange = cores.iter().flatten().find(|core| !machine.is_empty() && !machine.contains(core));
+            if let Some(core) = strange {
+                return refuse(option, format!("among the cores of this machine, {machine:?}"), core.to_string());
+            }
+        }
+        let all = machine.len().max(1);
+        let site = |cores: &[usize]| ComputeSite { threads: threads.unwrap_or(cores.len().max(1)), cores: cores.to_vec() };
+        let anywhere = |share: usize| ComputeSite { threads: threads.unwrap_or(share.max(1)), cores: Vec::new() };
+        // The language model reads weights while the flow workers multiply, so both can go on side by side. The vocoder
+        // works between two segments of the flow workers, on their cores.
+        let divided = machine.len() >= CORES_WORTH_DIVIDING;
+        let (first, second) = machine.split_at(if divided { machine.len() / 2 } else { 0 });
+        let default = |cores: &[usize]| if divided { site(cores) } else { anywhere(all) };
+        let flow = match flow_cores {
+            Some(cores) => site(cores),
+            None => default(second),
+        };
+        Ok(Self {
+            lm: lm_cores.as_deref().map_or_else(|| default(first), site),
+            vocoder: match vocoder_cores {
+                Some(cores) => site(cores),
+                None => flow.clone(),
+            },
+            flow: (0..*flow_workers).map(|worker| share(&flow, worker, *flow_workers, *threads)).collect(),
+            capacities: Capacities::default(),
+            windows: ReferenceWindows::default(),
+        })
+    }
+}
+
+/// The share of one worker: every n-th core, at least one.
+fn share(whole: &ComputeSite, worker: usize, workers: usize, threads: Option<usize>) -> ComputeSite {
+    if whole.cores.is_empty() {
+        return ComputeSite { threads: threads.unwrap_or((whole.threads / workers).max(1)), cores: Vec::new() };
+    }
+    let mut cores: Vec<usize> = whole.cores.iter().copied().skip(worker).step_by(workers).collect();
+    if cores.is_empty() {
+        cores.push(whole.cores[worker % whole.cores.len()]);
+    }
+    ComputeSite { threads: threads.unwrap_or(cores.len()), cores }
+}
+
+fn refuse<T>(option: &'static str, expected: String, found: String) -> Result<T, EngineError> {
+    Err(EngineError::Option { option, expected, found })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(placement: &Placement, machine: &[usize]) -> Plan {
+        Plan::for_cores(placement, machine).expect("a plan")
+    }
+
+    #[test]
+    fn a_small_machine_is_shared_by_all_stages() {
+        let plan = plan(&Placement { flow_workers: 1, ..Placement::default() }, &[0, 1]);
+        for site in [&plan.lm, &plan.flow[0], &plan.vocoder] {
+            assert_eq!(*site, ComputeSite { threads: 2, cores: Vec::new() });
+        }
+    }
+
+    #[test]
+    fn a_large_machine_is_divided_without_overlap_between_model_and_workers() {
+        let machine: Vec<usize> = (0..16).collect();
+        let plan = plan(&Placement { flow_workers: 3, ..Placement::default() }, &machine);
+        assert_eq!(plan.lm.cores, (0..8).collect::<Vec<_>>());
+        let mut flow: Vec<usize> = plan.flow.iter().flat_map(|site| site.cores.clone()).collect();
+        flow.sort_unstable();
+        assert_eq!(flow, (8..16).collect::<Vec<_>>());
+        assert_eq!(plan.vocoder.cores, (8..16).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn more_workers_than_cores_share_them() {
+        let placement = Placement { flow_cores: Some(vec![1]), flow_workers: 3, ..Placement::default() };
+        assert!(plan(&placement, &[0, 1]).flow.iter().all(|site| site.cores == [1] && site.threads == 1));
+    }
+
+    #[test]
+    fn cores_that_are_not_there_and_counts_out_of_range_are_refused_by_name() {
+        let error = |placement: Placement| Plan::for_cores(&placement, &[0, 1]).expect_err("out of range").to_string();
+        assert!(error(Placement { lm_cores: Some(vec![9]), flow_workers: 1, ..Placement::default() }).starts_with("lm-cores must be"));
+        assert!(error(Placement { flow_workers: 0, ..Placement::default() }).starts_with("flow-workers must be"));
+        assert!(error(Placement { threads: Some(0), flow_workers: 1, ..Placement::default() }).starts_with("threads must be"));
+    }
+}

@@ -1,0 +1,103 @@
+//! What does the one who asked for a song hold in hand? Its blocks, its progress, its end.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use flume::r#async::RecvStream;
+use futures_core::Stream;
+use heartstream_actors::song_context::SongContext;
+use heartstream_messages::{Outcome, PcmBlock, Progress, SongReport};
+use kameo::actor::ActorRef;
+use tokio::sync::oneshot;
+
+use crate::{
+    conductor::{Cancel, Conductor},
+    wiring::Wired,
+};
+
+/// A song that is being made. Dropping it cancels the song, unless its end was waited for.
+///
+/// With a subscriber among its sinks it is a [`Stream`] of blocks; reading slowly holds the whole song back.
+pub struct Song {
+    conductor: ActorRef<Conductor>,
+    report: oneshot::Receiver<SongReport>,
+    blocks: Option<RecvStream<'static, Arc<PcmBlock>>>,
+    context: SongContext,
+    /// Set once the end was waited for.
+    over: bool,
+}
+
+impl Song {
+    pub(crate) fn new(wired: Wired, context: SongContext) -> Self {
+        let Wired { conductor, report, blocks } = wired;
+        Self { conductor, report, blocks: blocks.map(flume::Receiver::into_stream), context, over: false }
+    }
+
+    /// The next block; `None` at the end, or when no sink of the song is a subscriber.
+    pub async fn next_block(&mut self) -> Option<Arc<PcmBlock>> {
+        std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+
+    /// How far the song is.
+    pub fn progress(&self) -> Progress {
+        self.context.meter.progress()
+    }
+
+    /// Ends the song within one frame of the language model and one step of flow matching. What has been decoded is
+    /// still written to a file.
+    pub fn cancel(&self) {
+        // Work under way sees the interrupt at once; the conductor ends the stages.
+        self.context.interrupt.raise();
+        if let Err(error) = self.conductor.tell(Cancel).try_send() {
+            tracing::debug!(%error, "the song had ended before it was cancelled");
+        }
+    }
+
+    /// Waits for the end of the song. Blocks that nobody has read are let go.
+    pub async fn finished(mut self) -> SongReport {
+        self.wait().await
+    }
+
+    /// Waits for the end of the song, which stays in hand.
+    pub(crate) async fn wait(&mut self) -> SongReport {
+        if let Some(mut blocks) = self.blocks.take() {
+            // Reading on to the end is what keeps the sink, and so the song, going.
+            while std::future::poll_fn(|context| Pin::new(&mut blocks).poll_next(context)).await.is_some() {}
+        }
+        let report = (&mut self.report).await;
+        self.over = true;
+        report.unwrap_or_else(|_| SongReport {
+            // The conductor cannot vanish while the runtime lives; a runtime that shuts down cancels its songs.
+            outcome: Outcome::Cancelled,
+            frames: self.progress().frames_written,
+            audio: self.progress().delivered.seconds(),
+            wall: self.progress().elapsed,
+            first_audio: self.progress().first_audio,
+            underrun_samples: self.progress().underrun_samples,
+            notes: Vec::new(),
+            stages: Vec::new(),
+        })
+    }
+}
+
+impl Stream for Song {
+    type Item = Arc<PcmBlock>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Arc<PcmBlock>>> {
+        match &mut self.blocks {
+            Some(blocks) => Pin::new(blocks).poll_next(context),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+impl Drop for Song {
+    fn drop(&mut self) {
+        if !self.over {
+            self.cancel();
+        }
+    }
+}
