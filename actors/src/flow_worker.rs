@@ -44,7 +44,13 @@ pub struct FlowWorkerStage {
 
 impl FlowWorkerStage {
     /// A worker around the shared weights; neighbouring segments share `shared_frames` frames.
-    pub fn new(codec: Arc<HeartCodec>, options: FlowOptions, noise: KeyedNoise, shared_frames: usize, song: SongContext) -> Self {
+    pub fn new(
+        codec: Arc<HeartCodec>,
+        options: FlowOptions,
+        noise: KeyedNoise,
+        shared_frames: usize,
+        song: SongContext,
+    ) -> Self {
         Self { codec, options, noise, shared_latents: shared_frames * LATENTS_PER_FRAME, song }
     }
 }

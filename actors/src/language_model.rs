@@ -31,7 +31,14 @@ pub struct LanguageModelStage {
 
 impl LanguageModelStage {
     /// A stage around the shared weights.
-    pub fn new(model: Arc<HeartMula>, sampler: KeyedSampler, audio_eos: u32, guidance: f64, max_frames: Frames, song: SongContext) -> Self {
+    pub fn new(
+        model: Arc<HeartMula>,
+        sampler: KeyedSampler,
+        audio_eos: u32,
+        guidance: f64,
+        max_frames: Frames,
+        song: SongContext,
+    ) -> Self {
         Self { model, sampler, audio_eos, guidance, max_frames, state: None, song }
     }
 }

@@ -112,7 +112,7 @@ impl SongMeter {
             frames_written: Frames(self.frames.load(Ordering::Relaxed)),
             segments_decoded: self.segments.load(Ordering::Relaxed),
             delivered: SampleIndex(delivered),
-            first_audio: (first > 0).then(|| Seconds(first as f64 * 1e-9)),
+            first_audio: (first > 0).then_some(Seconds(first as f64 * 1e-9)),
             underrun_samples: self.underruns.load(Ordering::Relaxed),
         }
     }

@@ -75,7 +75,12 @@ impl Speaker {
             None if offered.is_empty() => Err(SpeakerError::NoDevice),
             None => {
                 let found = offered.iter().map(|range| {
-                    format!("{} from {} to {} Hz", range.sample_format(), range.min_sample_rate(), range.max_sample_rate())
+                    format!(
+                        "{} from {} to {} Hz",
+                        range.sample_format(),
+                        range.min_sample_rate(),
+                        range.max_sample_rate()
+                    )
                 });
                 Err(SpeakerError::NoFormat { found: found.collect::<Vec<_>>().join(", ") })
             }
@@ -94,7 +99,12 @@ impl Speaker {
         .and_then(|stream| stream.play().map(|()| stream).map_err(|error| SpeakerError::Open(error.to_string())))
     }
 
-    fn stream<T: SizedSample + cpal::FromSample<f32>>(&self, config: StreamConfig, mut playback: Playback, shared: Arc<Shared>) -> Result<Stream, SpeakerError> {
+    fn stream<T: SizedSample + cpal::FromSample<f32>>(
+        &self,
+        config: StreamConfig,
+        mut playback: Playback,
+        shared: Arc<Shared>,
+    ) -> Result<Stream, SpeakerError> {
         let channels = usize::from(config.channels);
         let fill = move |buffer: &mut [T], _: &cpal::OutputCallbackInfo| playback.fill(buffer, channels);
         let failed = move |error: cpal::Error| match error.kind() {
@@ -102,7 +112,9 @@ impl Speaker {
             ErrorKind::Xrun | ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => (),
             _ => shared.lost.store(true, Ordering::Relaxed),
         };
-        self.device.build_output_stream(config, fill, failed, None).map_err(|error| SpeakerError::Open(error.to_string()))
+        self.device
+            .build_output_stream(config, fill, failed, None)
+            .map_err(|error| SpeakerError::Open(error.to_string()))
     }
 }
 

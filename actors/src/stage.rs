@@ -199,7 +199,9 @@ where
                     self.outputs.clear();
                     tracing::warn!(stage = %W::STAGE, "panicked and does its work again: {}", panic_message(&*panic));
                 }
-                Err(panic) => break Err(StageError { stage: W::STAGE, panicked: true, message: panic_message(&*panic) }),
+                Err(panic) => {
+                    break Err(StageError { stage: W::STAGE, panicked: true, message: panic_message(&*panic) });
+                }
             }
         };
         self.song.meter.stage(W::STAGE).worked(since.elapsed());

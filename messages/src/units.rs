@@ -52,7 +52,6 @@ impl FrameIndex {
     pub fn first_latent(self) -> LatentIndex {
         LatentIndex(self.0.saturating_mul(LATENTS_PER_FRAME))
     }
-
 }
 
 impl Frames {

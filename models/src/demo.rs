@@ -44,7 +44,11 @@ mod tests {
         crate::synth::synthesise(SIZE, SEED, directory.path()).expect("a checkpoint");
         for file in FILES {
             let made = std::fs::read(directory.path().join(file.path)).expect("a synthesised file");
-            assert!(made == file.bytes, "{} differs: write it again with `heartstream synth --size demo --out models/demo`", file.path);
+            assert!(
+                made == file.bytes,
+                "{} differs: write it again with `heartstream synth --size demo --out models/demo`",
+                file.path
+            );
         }
     }
 }

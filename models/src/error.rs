@@ -63,7 +63,9 @@ pub enum ModelError {
         remedy: String,
     },
     /// The model computed something that is not a number.
-    #[error("the logits of frame {frame}, codebook {codebook} are not numbers ({found} among them): the checkpoint is damaged or was made for another model. Run `heartstream inspect` on it")]
+    #[error(
+        "the logits of frame {frame}, codebook {codebook} are not numbers ({found} among them): the checkpoint is damaged or was made for another model. Run `heartstream inspect` on it"
+    )]
     NotANumber {
         /// The frame, counted from 0.
         frame: u64,

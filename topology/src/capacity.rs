@@ -84,8 +84,16 @@ mod tests {
 
     #[test]
     fn no_channel_is_without_a_place() {
-        let none = Capacities { frames: Seconds(0.0), segments_per_worker: Seconds(0.0), sound: Seconds(0.0), blocks: Seconds(0.0) };
+        let none = Capacities {
+            frames: Seconds(0.0),
+            segments_per_worker: Seconds(0.0),
+            sound: Seconds(0.0),
+            blocks: Seconds(0.0),
+        };
         let windows = ReferenceWindows::default();
-        assert_eq!([none.frame_places(), none.segment_places(windows, 1), none.sound_places(windows), none.block_places()], [1; 4]);
+        assert_eq!(
+            [none.frame_places(), none.segment_places(windows, 1), none.sound_places(windows), none.block_places()],
+            [1; 4]
+        );
     }
 }

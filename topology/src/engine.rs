@@ -10,7 +10,8 @@ use heartstream_actors::{
 };
 use heartstream_messages::SongRequest;
 use heartstream_models::{
-    ModelDirectory, ModelError, demo, heartcodec::HeartCodec, heartmula::HeartMula, text::PromptTokenizer, weights::Checkpoint,
+    ModelDirectory, ModelError, demo, heartcodec::HeartCodec, heartmula::HeartMula, text::PromptTokenizer,
+    weights::Checkpoint,
 };
 use tokio::runtime::{Handle, RuntimeFlavor};
 
@@ -106,6 +107,15 @@ impl Heartstream {
         &self.plan
     }
 
+    /// Says whether the options of a request are in range, which does not depend on a model.
+    ///
+    /// # Errors
+    /// When one is not, by its name.
+    pub fn check_options(request: &SongRequest) -> Result<(), EngineError> {
+        request::check_options(request)?;
+        Ok(())
+    }
+
     /// Says whether the model can sing a request, without beginning.
     ///
     /// # Errors
@@ -133,7 +143,11 @@ impl Heartstream {
     /// When the model cannot sing the request, or `sinks` is empty.
     pub async fn sing_to(&self, request: SongRequest, sinks: Vec<Sink>) -> Result<Song, EngineError> {
         if sinks.is_empty() {
-            return Err(EngineError::Option { option: "sinks", expected: "at least one".to_owned(), found: "none".to_owned() });
+            return Err(EngineError::Option {
+                option: "sinks",
+                expected: "at least one".to_owned(),
+                found: "none".to_owned(),
+            });
         }
         if Handle::try_current().map_or(true, |runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread) {
             return Err(EngineError::Runtime);

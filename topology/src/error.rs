@@ -27,7 +27,9 @@ pub enum EngineError {
         found: String,
     },
     /// The engine was called from where it cannot start threads of its own.
-    #[error("a song needs tokio's multi-threaded runtime; start the program with #[tokio::main] or Builder::new_multi_thread")]
+    #[error(
+        "a song needs tokio's multi-threaded runtime; start the program with #[tokio::main] or Builder::new_multi_thread"
+    )]
     Runtime,
     /// Loading was interrupted by the end of the program.
     #[error("loading the model was interrupted: {0}")]

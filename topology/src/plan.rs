@@ -63,7 +63,8 @@ impl Plan {
             }
         }
         let all = machine.len().max(1);
-        let site = |cores: &[usize]| ComputeSite { threads: threads.unwrap_or(cores.len().max(1)), cores: cores.to_vec() };
+        let site =
+            |cores: &[usize]| ComputeSite { threads: threads.unwrap_or(cores.len().max(1)), cores: cores.to_vec() };
         let anywhere = |share: usize| ComputeSite { threads: threads.unwrap_or(share.max(1)), cores: Vec::new() };
         // The language model reads weights while the flow workers multiply, so both can go on side by side. The vocoder
         // works between two segments of the flow workers, on their cores.
@@ -139,8 +140,14 @@ mod tests {
     #[test]
     fn cores_that_are_not_there_and_counts_out_of_range_are_refused_by_name() {
         let error = |placement: Placement| Plan::for_cores(&placement, &[0, 1]).expect_err("out of range").to_string();
-        assert!(error(Placement { lm_cores: Some(vec![9]), flow_workers: 1, ..Placement::default() }).starts_with("lm-cores must be"));
+        assert!(
+            error(Placement { lm_cores: Some(vec![9]), flow_workers: 1, ..Placement::default() })
+                .starts_with("lm-cores must be")
+        );
         assert!(error(Placement { flow_workers: 0, ..Placement::default() }).starts_with("flow-workers must be"));
-        assert!(error(Placement { threads: Some(0), flow_workers: 1, ..Placement::default() }).starts_with("threads must be"));
+        assert!(
+            error(Placement { threads: Some(0), flow_workers: 1, ..Placement::default() })
+                .starts_with("threads must be")
+        );
     }
 }

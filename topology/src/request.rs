@@ -4,7 +4,7 @@ use heartstream_messages::{SongRequest, units::Frames};
 use heartstream_models::{
     ModelError,
     heartcodec::FlowOptions,
-    heartmula::{KeyedSampler, SamplingOptions},
+    heartmula::{KeyedSampler, SamplingOptions, check_guidance},
     signal::KeyedNoise,
     text::PromptTokenizer,
 };
@@ -19,29 +19,38 @@ pub(crate) struct CheckedRequest {
     pub notes: Vec<String>,
 }
 
+/// Checks what does not depend on a model: the options.
+pub(crate) fn check_options(request: &SongRequest) -> Result<(KeyedSampler, FlowOptions), ModelError> {
+    let SongRequest { sampling, flow, max_frames, .. } = request;
+    let options = SamplingOptions { temperature: sampling.temperature, top_k: sampling.top_k };
+    let sampler = KeyedSampler::new(options, KeyedNoise::new(request.seed))?;
+    let flow = FlowOptions { steps: flow.steps, guidance: flow.guidance }.check()?;
+    check_guidance(sampling.cfg_scale)?;
+    if *max_frames == Frames(0) {
+        let expected = "at least 0.08 (one frame)".to_owned();
+        return Err(ModelError::Option { option: "max-seconds", expected, found: max_frames.seconds().0.to_string() });
+    }
+    Ok((sampler, flow))
+}
+
 /// Checks `request` for a model with `positions` positions.
 ///
 /// The prompt is tokenized here and again by its stage: it costs a millisecond, and an error before the first stage
 /// starts is worth it.
-pub(crate) fn check(mut request: SongRequest, tokenizer: &PromptTokenizer, positions: usize) -> Result<CheckedRequest, ModelError> {
-    let noise = KeyedNoise::new(request.seed);
-    let sampling = request.sampling;
-    let sampler = KeyedSampler::new(SamplingOptions { temperature: sampling.temperature, top_k: sampling.top_k }, noise)?;
-    let flow = FlowOptions { steps: request.flow.steps, guidance: request.flow.guidance }.check()?;
-    if !(sampling.cfg_scale.is_finite() && sampling.cfg_scale >= 1.0) {
-        let expected = "a number from 1.0 (no guidance) upwards; 1.5 is usual".to_owned();
-        return Err(ModelError::Option { option: "cfg-scale", expected, found: sampling.cfg_scale.to_string() });
-    }
-    if request.max_frames == Frames(0) {
-        let expected = "at least 0.08 (one frame)".to_owned();
-        return Err(ModelError::Option { option: "max-seconds", expected, found: request.max_frames.seconds().0.to_string() });
-    }
+pub(crate) fn check(
+    mut request: SongRequest,
+    tokenizer: &PromptTokenizer,
+    positions: usize,
+) -> Result<CheckedRequest, ModelError> {
+    let (sampler, flow) = check_options(&request)?;
     let prompt = tokenizer.prompt(&request.tags, &request.lyrics)?;
     let mut notes = prompt.notes;
     let taken = prompt.ids.positions();
     if taken >= positions {
         return Err(ModelError::Prompt {
-            problem: format!("tags and lyrics take {taken} positions, and the model has {positions} for them and the song together"),
+            problem: format!(
+                "tags and lyrics take {taken} positions, and the model has {positions} for them and the song together"
+            ),
             remedy: "Shorten the lyrics".to_owned(),
         });
     }
@@ -54,5 +63,6 @@ pub(crate) fn check(mut request: SongRequest, tokenizer: &PromptTokenizer, posit
         ));
         request.max_frames = room;
     }
+    let noise = KeyedNoise::new(request.seed);
     Ok(CheckedRequest { request, sampler, flow, noise, notes })
 }

@@ -40,11 +40,14 @@ pub(crate) struct Wired {
     pub blocks: Option<Receiver<Arc<PcmBlock>>>,
 }
 
+/// Links an actor to the conductor.
+type Link = Box<dyn FnOnce(ActorRef<Conductor>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
 /// Actors that are prepared and do not run yet.
 #[derive(Default)]
 struct Troupe {
     members: Vec<Member>,
-    links: Vec<Box<dyn FnOnce(ActorRef<Conductor>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>>,
+    links: Vec<Link>,
     starts: Vec<Box<dyn FnOnce() + Send>>,
 }
 
@@ -66,7 +69,11 @@ impl Troupe {
     }
 
     /// Starts everybody, but only after the conductor will hear of each one's end.
-    async fn start(self, song: SongContext, notes: Vec<String>) -> (ActorRef<Conductor>, oneshot::Receiver<SongReport>) {
+    async fn start(
+        self,
+        song: SongContext,
+        notes: Vec<String>,
+    ) -> (ActorRef<Conductor>, oneshot::Receiver<SongReport>) {
         let (report, reported) = oneshot::channel();
         let conductor = Conductor::spawn(ConductorArgs { members: self.members, song, notes, report });
         for link in self.links {
@@ -80,7 +87,13 @@ impl Troupe {
 }
 
 /// Wires a song and starts it.
-pub(crate) async fn wire(models: &Models, plan: &Plan, checked: CheckedRequest, sinks: Vec<Sink>, song: SongContext) -> Wired {
+pub(crate) async fn wire(
+    models: &Models,
+    plan: &Plan,
+    checked: CheckedRequest,
+    sinks: Vec<Sink>,
+    song: SongContext,
+) -> Wired {
     let CheckedRequest { request, sampler, flow, noise, notes } = checked;
     let Plan { lm, flow: flow_sites, vocoder, capacities, windows } = plan;
     let mut troupe = Troupe::default();
@@ -89,7 +102,9 @@ pub(crate) async fn wire(models: &Models, plan: &Plan, checked: CheckedRequest, 
         let (give, take) = bounded(capacities.block_places());
         match sink {
             Sink::Wav(target) => troupe.add(idle(WavSinkStage::new(target, index, song.clone()), take, Nowhere, &song)),
-            Sink::Speaker(speaker) => troupe.add(idle(SpeakerSinkStage::new(speaker, index, song.clone()), take, Nowhere, &song)),
+            Sink::Speaker(speaker) => {
+                troupe.add(idle(SpeakerSinkStage::new(speaker, index, song.clone()), take, Nowhere, &song))
+            }
             Sink::Subscriber => {
                 let (hand_out, blocks) = bounded(capacities.block_places());
                 subscriber = Some(blocks);
@@ -106,7 +121,13 @@ pub(crate) async fn wire(models: &Models, plan: &Plan, checked: CheckedRequest, 
 
     let segment_places = capacities.segment_places(*windows, flow_sites.len());
     let (places, places_out) = bounded(segment_places);
-    troupe.add(busy(VocoderStage::new(Arc::clone(&models.codec), song.clone()), InOrder::new(places_out), sound, vocoder, &song));
+    troupe.add(busy(
+        VocoderStage::new(Arc::clone(&models.codec), *windows, song.clone()),
+        InOrder::new(places_out),
+        sound,
+        vocoder,
+        &song,
+    ));
 
     let (tasks, tasks_out) = bounded(segment_places);
     for site in flow_sites {
@@ -117,15 +138,26 @@ pub(crate) async fn wire(models: &Models, plan: &Plan, checked: CheckedRequest, 
 
     let (frames, frames_out) = bounded(capacities.frame_places());
     let codebooks = models.codec.flow.quantizer.codebooks();
-    troupe.add(idle(SegmenterStage::new(*windows, codebooks, song.clone()), frames_out, Dispatch::new(tasks, places), &song));
+    troupe.add(idle(
+        SegmenterStage::new(*windows, codebooks, song.clone()),
+        frames_out,
+        Dispatch::new(tasks, places),
+        &song,
+    ));
 
     let (prompts, prompts_out) = bounded(1);
     let (guidance, max_frames) = (request.sampling.cfg_scale, request.max_frames);
-    let writer = LanguageModelStage::new(Arc::clone(&models.lm), sampler, models.audio_eos, guidance, max_frames, song.clone());
+    let writer =
+        LanguageModelStage::new(Arc::clone(&models.lm), sampler, models.audio_eos, guidance, max_frames, song.clone());
     troupe.add(busy(writer, prompts_out, frames, lm, &song));
 
     let (requests, requests_out) = bounded(1);
-    troupe.add(idle(PromptTokenizerStage::new(Arc::clone(&models.tokenizer), song.clone()), requests_out, prompts, &song));
+    troupe.add(idle(
+        PromptTokenizerStage::new(Arc::clone(&models.tokenizer), song.clone()),
+        requests_out,
+        prompts,
+        &song,
+    ));
     let _ = requests.try_send(request); // the channel is empty and has a place; dropping its sender ends the source
     drop(requests);
 

@@ -44,7 +44,9 @@ fn quantizer(codec: &HeartCodec, goldens: &Shards, report: &mut dyn FnMut(Row)) 
     let (output, [frames, _]) = floats::<2>(goldens, OUTPUT)?;
     let codes = codes(goldens, "codec.codes")?;
     let wanted = frames * codec.flow.quantizer.codebooks();
-    let codes = codes.get(..wanted).ok_or_else(|| ModelError::shape("codes of golden data", format!("at least {wanted}"), codes.len()))?;
+    let codes = codes
+        .get(..wanted)
+        .ok_or_else(|| ModelError::shape("codes of golden data", format!("at least {wanted}"), codes.len()))?;
     let embedded = codec.flow.quantizer.embed(codes)?;
     report(Row::relative(OUTPUT, &host(&embedded)?, &output, MODULE));
     if goldens.shape(CONDITION).is_some() {
@@ -132,7 +134,8 @@ impl Song<'_> {
             return Ok(row);
         }
         let pairs = ours.iter().flatten().zip(golden.iter().flatten());
-        let flipped: Vec<f32> = pairs.filter(|(a, b)| round_to_ninths(**a) != round_to_ninths(**b)).map(|(_, b)| *b).collect();
+        let flipped: Vec<f32> =
+            pairs.filter(|(a, b)| round_to_ninths(**a) != round_to_ninths(**b)).map(|(_, b)| *b).collect();
         let far = flipped.iter().filter(|latent| distance_to_edge(**latent) > EDGE).count();
         let from_golden = signal_to_noise(&self.joined(golden)?, pcm);
         let note = format!(
@@ -174,14 +177,18 @@ fn frame_by_frame(stored: &[f32], channels: usize, length: usize) -> Vec<f32> {
 fn codes(goldens: &Shards, name: &str) -> Result<Vec<u16>> {
     let [codebooks, frames] = dims(goldens, name)?;
     let stored = ids(goldens, name)?;
-    let code = |place: usize| u16::try_from(stored[place]).map_err(|_| ModelError::shape("codes of golden data", "below 65536", stored[place]));
+    let code = |place: usize| {
+        u16::try_from(stored[place])
+            .map_err(|_| ModelError::shape("codes of golden data", "below 65536", stored[place]))
+    };
     (0..frames).flat_map(|frame| (0..codebooks).map(move |codebook| codebook * frames + frame)).map(code).collect()
 }
 
 /// What a run's name says: `stepsN` with guidance 1.25, `stepsN_noguide` without; every other run has 6 steps with.
 fn options(run: &str) -> Result<FlowOptions> {
     let digits: String = run.strip_prefix("steps").unwrap_or("6").chars().take_while(char::is_ascii_digit).collect();
-    let steps = digits.parse().map_err(|_| ModelError::shape("name of a run of the codec", "steps and their count", run))?;
+    let steps =
+        digits.parse().map_err(|_| ModelError::shape("name of a run of the codec", "steps and their count", run))?;
     FlowOptions { steps, guidance: if run.ends_with("_noguide") { 1.0 } else { 1.25 } }.check()
 }
 

@@ -28,7 +28,12 @@ pub(super) fn check(model: &HeartMula, goldens: &Shards, report: &mut dyn FnMut(
         }
         let equal = ours.iter().zip(&codes).filter(|(a, b)| a == b).count();
         let all = codes.len().max(ours.len());
-        report(Row { tensor: codes_name, measure: Measure::CodesEqual(equal, all), tolerance: all as f64, note: String::new() });
+        report(Row {
+            tensor: codes_name,
+            measure: Measure::CodesEqual(equal, all),
+            tolerance: all as f64,
+            note: String::new(),
+        });
         let logits_name = format!("lm.{run}.logits");
         if goldens.shape(&logits_name).is_some() {
             let (logits, _) = floats::<3>(goldens, &logits_name)?;

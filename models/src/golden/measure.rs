@@ -47,12 +47,22 @@ impl Row {
 
     /// Compares by relative error.
     pub(super) fn relative(tensor: &str, ours: &[f32], golden: &[f32], tolerance: f64) -> Self {
-        Self { tensor: tensor.to_owned(), measure: Measure::RelativeError(relative_error(ours, golden)), tolerance, note: String::new() }
+        Self {
+            tensor: tensor.to_owned(),
+            measure: Measure::RelativeError(relative_error(ours, golden)),
+            tolerance,
+            note: String::new(),
+        }
     }
 
     /// Compares by signal-to-noise ratio.
     pub(super) fn ratio(tensor: &str, ours: &[f32], golden: &[f32], tolerance: f64) -> Self {
-        Self { tensor: tensor.to_owned(), measure: Measure::SignalToNoise(signal_to_noise(ours, golden)), tolerance, note: String::new() }
+        Self {
+            tensor: tensor.to_owned(),
+            measure: Measure::SignalToNoise(signal_to_noise(ours, golden)),
+            tolerance,
+            note: String::new(),
+        }
     }
 }
 

@@ -60,7 +60,13 @@ impl HeartCodecConfig {
         let mut json = Json::read(checkpoint, file)?;
         json.ignore(&["architectures", "model_type", "torch_dtype", "dtype", "transformers_version", "_name_or_path"]);
         // The encoding side and what only training needs.
-        json.ignore(&["commitment_weight", "decay", "threshold_ema_dead_code", "downsample_factors", "downsample_kernel_sizes"]);
+        json.ignore(&[
+            "commitment_weight",
+            "decay",
+            "threshold_ema_dead_code",
+            "downsample_factors",
+            "downsample_kernel_sizes",
+        ]);
         let width = 1..=1 << 20;
         // Defaults: HeartCodecConfig in the reference's configuration_heartcodec.py.
         let config = Self {
@@ -107,15 +113,27 @@ impl HeartCodecConfig {
         }
         let doubled: Vec<usize> = self.upsample_factors.iter().map(|factor| 2 * factor).collect();
         if kernels != doubled {
-            return Err(json.wrong("upsample_kernel_sizes", format!("twice `upsample_factors`: {doubled:?}"), format!("{kernels:?}")));
+            return Err(json.wrong(
+                "upsample_kernel_sizes",
+                format!("twice `upsample_factors`: {doubled:?}"),
+                format!("{kernels:?}"),
+            ));
         }
         if self.upsample_factors.len() > 16 {
             return Err(json.wrong("upsample_factors", "a list of at most 16 factors", self.upsample_factors.len()));
         }
-        let product = self.upsample_factors.iter().try_fold(self.num_samples, |product, factor| product.checked_mul(*factor));
+        let product =
+            self.upsample_factors.iter().try_fold(self.num_samples, |product, factor| product.checked_mul(*factor));
         if product != Some(SAMPLE_RATE / LATENTS_PER_SECOND) {
-            let expected = format!("such that their product times `num_samples` is {} (one latent frame of samples)", SAMPLE_RATE / LATENTS_PER_SECOND);
-            return Err(json.wrong("upsample_factors", expected, format!("{:?} times {}", self.upsample_factors, self.num_samples)));
+            let expected = format!(
+                "such that their product times `num_samples` is {} (one latent frame of samples)",
+                SAMPLE_RATE / LATENTS_PER_SECOND
+            );
+            return Err(json.wrong(
+                "upsample_factors",
+                expected,
+                format!("{:?} times {}", self.upsample_factors, self.num_samples),
+            ));
         }
         if self.out_channels != 2 * self.latent_hidden_dim {
             let expected = format!("twice `latent_hidden_dim` ({})", self.latent_hidden_dim);
@@ -125,7 +143,9 @@ impl HeartCodecConfig {
             let expected = format!("twice `out_channels` plus `dim` ({})", 2 * self.out_channels + self.dim);
             return Err(json.wrong("in_channels", expected, self.in_channels));
         }
-        for (name, even) in [("attention_head_dim", self.attention_head_dim), ("delay_kernel_size + 1", self.delay_kernel_size + 1)] {
+        for (name, even) in
+            [("attention_head_dim", self.attention_head_dim), ("delay_kernel_size + 1", self.delay_kernel_size + 1)]
+        {
             if even % 2 != 0 {
                 return Err(json.wrong(name, "even", even));
             }

@@ -5,7 +5,9 @@ use candle_core::{Device, Tensor};
 use super::{config::HeartCodecConfig, tensors::TIME_FEATURES};
 use crate::{
     error::Result,
-    kernels::{Linear, RmsNorm, RotaryTable, attention, base_frequencies, centred_windows, layer_norm, taps_as_product},
+    kernels::{
+        Linear, RmsNorm, RotaryTable, attention, base_frequencies, centred_windows, layer_norm, taps_as_product,
+    },
     weights::Shards,
 };
 
@@ -103,10 +105,21 @@ struct Stage {
 }
 
 impl Stage {
-    fn load(config: &HeartCodecConfig, shards: &Shards, suffix: &str, width: usize, layers: usize, device: &Device) -> Result<Self> {
+    fn load(
+        config: &HeartCodecConfig,
+        shards: &Shards,
+        suffix: &str,
+        width: usize,
+        layers: usize,
+        device: &Device,
+    ) -> Result<Self> {
         let adaln = format!("flow_matching.estimator.adaln_single{suffix}");
-        let linear = |name: &str, outputs, inputs| Linear::load(shards, &format!("{adaln}.{name}"), [outputs, inputs], true, device);
-        let block = |layer| Block::load(shards, &format!("flow_matching.estimator.transformer_blocks{suffix}.{layer}"), width, device);
+        let linear = |name: &str, outputs, inputs| {
+            Linear::load(shards, &format!("{adaln}.{name}"), [outputs, inputs], true, device)
+        };
+        let block = |layer| {
+            Block::load(shards, &format!("flow_matching.estimator.transformer_blocks{suffix}.{layer}"), width, device)
+        };
         let head_dim = width / config.num_attention_heads;
         Ok(Self {
             width,
@@ -115,7 +128,11 @@ impl Stage {
             time_2: linear("emb.timestep_embedder.linear_2", width, width)?,
             modulation: linear("linear", 6 * width, width)?,
             blocks: (0..layers).map(block).collect::<Result<_>>()?,
-            out_table: shards.tensor(&format!("flow_matching.estimator.scale_shift_table{suffix}"), &[2, width], device)?,
+            out_table: shards.tensor(
+                &format!("flow_matching.estimator.scale_shift_table{suffix}"),
+                &[2, width],
+                device,
+            )?,
             frequencies: base_frequencies(ROTARY_BASE, head_dim),
         })
     }
@@ -218,10 +235,12 @@ mod tests {
 
     #[test]
     fn a_time_step_is_written_as_cosines_then_sines() {
-        let features: Vec<f32> = time_features(&[0.0, 0.001], &Device::Cpu).and_then(|t| Ok(t.get(1)?.to_vec1()?)).expect("features");
+        let features: Vec<f32> =
+            time_features(&[0.0, 0.001], &Device::Cpu).and_then(|t| Ok(t.get(1)?.to_vec1()?)).expect("features");
         assert!((features[0] - 1f32.cos()).abs() < 1e-6 && (features[256] - 1f32.sin()).abs() < 1e-6);
         assert!(features[..256].windows(2).all(|pair| pair[0] <= pair[1]), "frequencies must fall");
-        let zero: Vec<f32> = time_features(&[0.0], &Device::Cpu).and_then(|t| Ok(t.get(0)?.to_vec1()?)).expect("features");
+        let zero: Vec<f32> =
+            time_features(&[0.0], &Device::Cpu).and_then(|t| Ok(t.get(0)?.to_vec1()?)).expect("features");
         assert!(zero[..256].iter().all(|x| *x == 1.0) && zero[256..].iter().all(|x| *x == 0.0));
     }
 }

@@ -28,12 +28,18 @@ impl FlowOptions {
     /// # Errors
     /// When there are no steps, or more than 1000, or the guidance is below 1 or not a number.
     pub fn check(self) -> Result<Self> {
-        let refuse = |option, expected: &str, found: String| Err(ModelError::Option { option, expected: expected.to_owned(), found });
+        let refuse = |option, expected: &str, found: String| {
+            Err(ModelError::Option { option, expected: expected.to_owned(), found })
+        };
         if !(1..=1000).contains(&self.steps) {
             return refuse("flow-steps", "from 1 to 1000 (10 is usual)", self.steps.to_string());
         }
         if !(self.guidance.is_finite() && self.guidance >= 1.0) {
-            return refuse("flow-guidance", "a number from 1.0 (no guidance) upwards; 1.25 is usual", self.guidance.to_string());
+            return refuse(
+                "flow-guidance",
+                "a number from 1.0 (no guidance) upwards; 1.25 is usual",
+                self.guidance.to_string(),
+            );
         }
         Ok(self)
     }
@@ -100,7 +106,11 @@ impl FlowMatching {
             return Err(ModelError::shape("noise of a window", format!("{length} x {channels} numbers"), noise.len()));
         }
         if in_context.len() > noise.len() || !in_context.len().is_multiple_of(channels) {
-            return Err(ModelError::shape("in-context latents", format!("at most {length} whole frames of {channels}"), in_context.len()));
+            return Err(ModelError::shape(
+                "in-context latents",
+                format!("at most {length} whole frames of {channels}"),
+                in_context.len(),
+            ));
         }
         let fixed = self.fixed_inputs(codes, in_context, guidance > 1.0)?;
         // The way is followed in host memory: it is a few numbers beside the estimator's work.
@@ -134,7 +144,8 @@ impl FlowMatching {
         let condition = self.quantizer.condition(&self.quantizer.embed(codes)?)?;
         let (frames, dim) = condition.dims2()?;
         // Each frame stands for two latents.
-        let condition = condition.unsqueeze(1)?.broadcast_as((frames, LATENTS_PER_FRAME, dim))?.reshape((1, (), dim))?;
+        let condition =
+            condition.unsqueeze(1)?.broadcast_as((frames, LATENTS_PER_FRAME, dim))?.reshape((1, (), dim))?;
         let mut known = in_context.to_vec();
         known.resize(frames * LATENTS_PER_FRAME * self.channels, 0.0);
         let known = Tensor::from_vec(known, (1, frames * LATENTS_PER_FRAME, self.channels), &self.device)?;
@@ -163,7 +174,7 @@ impl FlowMatching {
 /// `steps + 1` times from 0 to 1, rounded as torch's `linspace` rounds them: from both ends to the middle.
 fn time_steps(steps: usize) -> Vec<f32> {
     let step = 1.0 / steps as f32;
-    (0..=steps).map(|i| if i < (steps + 1) / 2 { step * i as f32 } else { 1.0 - step * (steps - i) as f32 }).collect()
+    (0..=steps).map(|i| if i < steps.div_ceil(2) { step * i as f32 } else { 1.0 - step * (steps - i) as f32 }).collect()
 }
 
 #[cfg(test)]

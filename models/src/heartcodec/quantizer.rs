@@ -32,7 +32,8 @@ impl Quantizer {
             let name = format!("flow_matching.vq_embed.layers.{quantizer}._codebook.embed");
             Ok(shards.tensor(&name, &[1, codebook_size, codebook_dim], &Device::Cpu)?.flatten_all()?.to_vec1()?)
         };
-        let linear = |name: &str, inputs| Linear::load(shards, &format!("flow_matching.{name}"), [dim, inputs], true, device);
+        let linear =
+            |name: &str, inputs| Linear::load(shards, &format!("flow_matching.{name}"), [dim, inputs], true, device);
         Ok(Self {
             codebook_size,
             codebook_dim,

@@ -38,9 +38,11 @@ fn flow_tensors(config: &HeartCodecConfig, tensors: &mut Vec<Expected>) {
         linear(&format!("{adaln}.emb.timestep_embedder.linear_2"), width, width);
         linear(&format!("{adaln}.linear"), 6 * width, width);
     }
-    for (name, outputs, inputs) in
-        [("proj_in", first, in_channels), ("connection_proj", second, in_channels + first), ("proj_out", out_channels, second)]
-    {
+    for (name, outputs, inputs) in [
+        ("proj_in", first, in_channels),
+        ("connection_proj", second, in_channels + first),
+        ("proj_out", out_channels, second),
+    ] {
         add(format!("estimator.{name}.ffn_1.weight"), &[outputs, inputs, 3]);
         add(format!("estimator.{name}.ffn_1.bias"), &[outputs]);
         add(format!("estimator.{name}.ffn_2.weight"), &[outputs, outputs]);
@@ -67,7 +69,8 @@ fn flow_tensors(config: &HeartCodecConfig, tensors: &mut Vec<Expected>) {
 /// Every tensor that the vocoder needs. Most convolutions are stored as a direction and a length for each filter.
 pub fn expected_tensors_of_vocoder(config: &HeartCodecConfig) -> Vec<Expected> {
     let mut tensors = Vec::new();
-    let mut add = |name: String, shape: &[usize]| tensors.push(Expected::new(format!("scalar_model.decoder.{name}"), shape));
+    let mut add =
+        |name: String, shape: &[usize]| tensors.push(Expected::new(format!("scalar_model.decoder.{name}"), shape));
     // A filter belongs to the first dimension: to an output, or, in a transposed convolution, to an input.
     let mut normed = |name: String, shape: [usize; 3], biases: usize| {
         add(format!("{name}.parametrizations.weight.original0"), &[shape[0], 1, 1]);
@@ -89,7 +92,9 @@ pub fn expected_tensors_of_vocoder(config: &HeartCodecConfig) -> Vec<Expected> {
     let after = config.upsample_factors.len() + 1;
     let last = if config.num_samples > 1 { after + 1 } else { after };
     normed(last.to_string(), [1, narrow, taps], 1);
-    for (block, unit) in (0..config.upsample_factors.len()).flat_map(|block| (0..DILATIONS.len()).map(move |unit| (block, unit))) {
+    for (block, unit) in
+        (0..config.upsample_factors.len()).flat_map(|block| (0..DILATIONS.len()).map(move |unit| (block, unit)))
+    {
         add(format!("{}.convs.{unit}.activation1.weight", block + 1), &[1]);
         add(format!("{}.convs.{unit}.activation2.weight", block + 1), &[1]);
     }

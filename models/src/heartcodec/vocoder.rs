@@ -71,7 +71,8 @@ impl Vocoder {
         } else {
             None
         };
-        let (last, last_bias) = read.normed(&(after + usize::from(repeat.is_some())).to_string(), [1, narrow, taps], 1)?;
+        let (last, last_bias) =
+            read.normed(&(after + usize::from(repeat.is_some())).to_string(), [1, narrow, taps], 1)?;
         let block = |(block, factor): (usize, &usize)| Block::load(config, &read, block, *factor);
         Ok(Self {
             latent_dim: config.latent_hidden_dim,
@@ -88,6 +89,12 @@ impl Vocoder {
     /// Samples of one audio channel that a latent frame becomes.
     pub fn samples_per_latent(&self) -> usize {
         self.samples_per_latent
+    }
+
+    /// How many latent frames must be fed so that the samples of the first `wanted` are what they are when more follows:
+    /// those it looks ahead to, and the rest of the chunk.
+    pub fn latents_to_feed(&self, wanted: usize) -> usize {
+        (wanted + self.margin).next_multiple_of(CHUNK)
     }
 
     /// A stream that begins in silence.
@@ -170,7 +177,9 @@ impl Vocoder {
             if ready < least.max(1) {
                 break;
             }
-            let chunk = |channel: &Vec<f32>| channel[done * self.latent_dim..][..(ready + 2 * self.margin) * self.latent_dim].to_vec();
+            let chunk = |channel: &Vec<f32>| {
+                channel[done * self.latent_dim..][..(ready + 2 * self.margin) * self.latent_dim].to_vec()
+            };
             let both = [chunk(&state.waiting[0]), chunk(&state.waiting[1])].concat();
             let both = Tensor::from_vec(both, (2, ready + 2 * self.margin, self.latent_dim), &self.device)?;
             let decoded = self.forward(&both, ready, &mut state.histories)?.flatten_all()?.to_vec1::<f32>()?;
@@ -191,7 +200,8 @@ impl Vocoder {
         let mut histories = histories.iter_mut();
         // Each layer meets its own history, in the order of `start`.
         let mut next = || histories.next().ok_or_else(|| ModelError::shape("histories", "one for each layer", "less"));
-        let taps = (0..=2 * self.margin).map(|tap| latents.narrow(1, tap, frames)).collect::<candle_core::Result<Vec<_>>>()?;
+        let taps =
+            (0..=2 * self.margin).map(|tap| latents.narrow(1, tap, frames)).collect::<candle_core::Result<Vec<_>>>()?;
         let mut xs = self.first.forward(&Tensor::cat(&taps, 2)?.contiguous()?)?;
         for block in &self.blocks {
             xs = block.up.forward(&xs, next()?)?;
@@ -218,7 +228,8 @@ impl Block {
         let (weight, bias) = read.normed(&format!("{place}.up_conv.layer"), [inputs, outputs, 2 * factor], outputs)?;
         let unit = |(unit, dilation): (usize, &usize)| {
             let name = format!("{place}.convs.{unit}");
-            let (dilated, dilated_bias) = read.normed(&format!("{name}.conv1"), [outputs, outputs, config.res_kernel_size], outputs)?;
+            let (dilated, dilated_bias) =
+                read.normed(&format!("{name}.conv1"), [outputs, outputs, config.res_kernel_size], outputs)?;
             let (pointwise, pointwise_bias) = read.normed(&format!("{name}.conv2"), [outputs, outputs, 1], outputs)?;
             Ok(ResidualUnit {
                 dilated: CausalConv::new(&dilated, dilated_bias, *dilation)?,
@@ -226,7 +237,10 @@ impl Block {
                 slopes: [read.slope(&format!("{name}.activation1"))?, read.slope(&format!("{name}.activation2"))?],
             })
         };
-        Ok(Self { up: UpConv::new(&weight, &bias, factor)?, units: DILATIONS.iter().enumerate().map(unit).collect::<Result<_>>()? })
+        Ok(Self {
+            up: UpConv::new(&weight, &bias, factor)?,
+            units: DILATIONS.iter().enumerate().map(unit).collect::<Result<_>>()?,
+        })
     }
 }
 

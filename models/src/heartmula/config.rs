@@ -121,9 +121,14 @@ fn transformer(json: &mut Json, part: &str, default: &str, warnings: &mut Vec<St
     let flavor = json.text(&field, default)?;
     let known = FLAVORS.iter().find(|known| known.0 == flavor);
     let Some(mut sizes) = json.object(part)? else {
-        let Some(Flavor(_, [num_layers, num_heads, num_kv_heads, embed_dim, max_seq_len, intermediate_dim])) = known else {
+        let Some(Flavor(_, [num_layers, num_heads, num_kv_heads, embed_dim, max_seq_len, intermediate_dim])) = known
+        else {
             let names = FLAVORS.map(|known| known.0).join(", ");
-            return Err(json.wrong(&field, format!("one of {names}, or come with an object `{part}` of sizes"), format!("\"{flavor}\"")));
+            return Err(json.wrong(
+                &field,
+                format!("one of {names}, or come with an object `{part}` of sizes"),
+                format!("\"{flavor}\""),
+            ));
         };
         return Ok(TransformerConfig {
             flavor,
@@ -139,7 +144,11 @@ fn transformer(json: &mut Json, part: &str, default: &str, warnings: &mut Vec<St
         });
     };
     let size = known.map_or([0; 6], |known| known.1); // 0 is outside every range, so a size without default must be there
-    let mut whole = |name: &str, default: usize, range: std::ops::RangeInclusive<usize>| match sizes.whole(name, default, range.clone())? {
+    let mut whole = |name: &str, default: usize, range: std::ops::RangeInclusive<usize>| match sizes.whole(
+        name,
+        default,
+        range.clone(),
+    )? {
         0 => Err(sizes.wrong(name, format!("a whole number from {} to {}", range.start(), range.end()), "missing")),
         size => Ok(size),
     };
@@ -189,7 +198,11 @@ impl SpecialIds {
         // Defaults: HeartMuLaGenConfig in the reference's music_generation.py.
         let mut id = |name: &str, default: usize, range| {
             let id = json.whole(name, default, std::ops::RangeInclusive::clone(&range))?;
-            if range.contains(&id) { Ok(id as u32) } else { Err(json.wrong(name, format!("given, up to {}", range.end()), "missing")) }
+            if range.contains(&id) {
+                Ok(id as u32)
+            } else {
+                Err(json.wrong(name, format!("given, up to {}", range.end()), "missing"))
+            }
         };
         let ids = Self {
             text_bos: id("text_bos_id", 128_000, text.clone())?,

@@ -48,6 +48,18 @@ pub struct HeartMula {
     heads: Vec<Linear>,
 }
 
+/// Accepts a guidance scale of 1 (none) or more.
+///
+/// # Errors
+/// When it is less, or not a number. The reference doubles the batch below 1 too, but guides nothing there.
+pub fn check_guidance(guidance: f64) -> Result<f64> {
+    if guidance.is_finite() && guidance >= 1.0 {
+        return Ok(guidance);
+    }
+    let expected = "a number from 1.0 (no guidance) upwards; 1.5 is usual".to_owned();
+    Err(ModelError::Option { option: "cfg-scale", expected, found: guidance.to_string() })
+}
+
 /// What the model remembers of one song.
 #[derive(Debug)]
 pub struct SongState {
@@ -71,11 +83,6 @@ impl SongState {
     pub fn frames(&self) -> u64 {
         self.frame
     }
-
-    /// Frames there is room for.
-    pub fn frames_left(&self) -> usize {
-        self.backbone.capacity() + 1 - self.backbone.len() - usize::from(self.last.is_some())
-    }
 }
 
 impl HeartMula {
@@ -94,7 +101,11 @@ impl HeartMula {
         }
         Ok(Self {
             text_embeddings: shards.row_table("text_embeddings.weight", config.text_vocab_size, width)?,
-            audio_embeddings: shards.tensor("audio_embeddings.weight", &[vocabulary * config.audio_num_codebooks, width], device)?,
+            audio_embeddings: shards.tensor(
+                "audio_embeddings.weight",
+                &[vocabulary * config.audio_num_codebooks, width],
+                device,
+            )?,
             unconditional: shards.row_table("unconditional_text_embedding.weight", 1, width)?.row(0)?,
             no_reference: shards.tensor("muq_linear.bias", &[width], &Device::Cpu)?.to_vec1()?,
             backbone: Transformer::load(&config.backbone, shards, "backbone", device)?,
@@ -117,10 +128,7 @@ impl HeartMula {
     /// When an id is outside the vocabulary, or prompt and `frames` frames together need more positions than the
     /// model has.
     pub fn start(&self, prompt: &PromptIds, guidance: f64, frames: usize) -> Result<SongState> {
-        if !(guidance.is_finite() && guidance >= 1.0) {
-            let expected = "a number from 1.0 (no guidance) upwards; 1.5 is usual".to_owned();
-            return Err(ModelError::Option { option: "cfg-scale", expected, found: guidance.to_string() });
-        }
+        let guidance = check_guidance(guidance)?;
         let batch = if guidance > 1.0 { 2 } else { 1 };
         // The last frame is never fed back, so it needs no position.
         let positions = prompt.positions() + frames.saturating_sub(1);
@@ -147,7 +155,8 @@ impl HeartMula {
             let embedding = self.embed_frame(&last, state.batch())?;
             state.hidden = Some(self.backbone.forward(&embedding, &mut state.backbone)?.squeeze(1)?);
         }
-        let hidden = state.hidden.take().ok_or_else(|| ModelError::shape("song", "one that can go on", "one that failed"))?;
+        let hidden =
+            state.hidden.take().ok_or_else(|| ModelError::shape("song", "one that can go on", "one that failed"))?;
         let codes = self.complete_frame(state, &hidden, sampler)?;
         state.last = Some(codes.clone());
         state.frame += 1;
@@ -158,7 +167,12 @@ impl HeartMula {
     ///
     /// # Shapes
     /// - `hidden` \[B, D\]
-    fn complete_frame(&self, state: &mut SongState, hidden: &Tensor, sampler: &mut dyn CodeSampler) -> Result<Vec<u32>> {
+    fn complete_frame(
+        &self,
+        state: &mut SongState,
+        hidden: &Tensor,
+        sampler: &mut dyn CodeSampler,
+    ) -> Result<Vec<u32>> {
         let mut codes = Vec::with_capacity(self.heads.len());
         codes.push(sampler.sample(state.frame, 0, &self.logits(0, hidden, state.guidance)?)?);
         // The decoder sees the backbone's output, then code after code; it is asked for a code after each of these.

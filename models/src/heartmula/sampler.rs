@@ -39,9 +39,15 @@ impl KeyedSampler {
     /// When the temperature is negative or not a number, or `top_k` is 0.
     pub fn new(options: SamplingOptions, noise: KeyedNoise) -> Result<Self> {
         let SamplingOptions { temperature, top_k } = options;
-        let refuse = |option, expected: &str, found: String| Err(ModelError::Option { option, expected: expected.to_owned(), found });
+        let refuse = |option, expected: &str, found: String| {
+            Err(ModelError::Option { option, expected: expected.to_owned(), found })
+        };
         if !(temperature.is_finite() && temperature >= 0.0) {
-            return refuse("temperature", "a number from 0 (always the likeliest code) upwards; 1.0 is usual", temperature.to_string());
+            return refuse(
+                "temperature",
+                "a number from 0 (always the likeliest code) upwards; 1.0 is usual",
+                temperature.to_string(),
+            );
         }
         if top_k == 0 {
             return refuse("top-k", "at least 1 (50 is usual)", top_k.to_string());
@@ -147,7 +153,10 @@ mod tests {
         let mut exact = sampler(1.0, 4).expect("in range");
         let logits = [0.3, 0.1, -0.2, 0.7];
         for frame in 0..200 {
-            assert_eq!(all.sample(frame, 1, &logits).expect("finite"), exact.sample(frame, 1, &logits).expect("finite"));
+            assert_eq!(
+                all.sample(frame, 1, &logits).expect("finite"),
+                exact.sample(frame, 1, &logits).expect("finite")
+            );
         }
     }
 

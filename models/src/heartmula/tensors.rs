@@ -26,7 +26,8 @@ fn transformer_tensors(prefix: &str, config: &TransformerConfig, tensors: &mut V
     let (width, hidden) = (config.embed_dim, config.intermediate_dim);
     let keys = config.num_kv_heads * config.head_dim();
     for layer in 0..config.num_layers {
-        let mut add = |name: &str, shape: &[usize]| tensors.push(Expected::new(format!("{prefix}.layers.{layer}.{name}"), shape));
+        let mut add =
+            |name: &str, shape: &[usize]| tensors.push(Expected::new(format!("{prefix}.layers.{layer}.{name}"), shape));
         add("sa_norm.scale", &[width]);
         add("attn.q_proj.weight", &[width, width]);
         add("attn.k_proj.weight", &[keys, width]);

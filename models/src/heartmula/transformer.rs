@@ -47,23 +47,21 @@ impl KvCache {
     /// When `capacity` is beyond the positions of the model, or the device has no memory for it.
     pub fn new(config: &TransformerConfig, batch: usize, capacity: usize, device: &Device) -> Result<Self> {
         if capacity > config.max_seq_len {
-            return Err(ModelError::shape("positions of a KV cache", format!("at most {}", config.max_seq_len), capacity));
+            return Err(ModelError::shape(
+                "positions of a KV cache",
+                format!("at most {}", config.max_seq_len),
+                capacity,
+            ));
         }
         let shape = (batch, config.num_kv_heads, capacity, config.head_dim());
         let buffer = || Tensor::zeros(shape, DType::F32, device);
         let layers = (0..config.num_layers).map(|_| Ok((buffer()?, buffer()?))).collect::<Result<_>>()?;
-        Ok(Self { layers, rotary: RotaryTable::new(&scaled_frequencies(config), capacity, device)?, length: 0, capacity })
-    }
-
-    /// Positions remembered.
-    pub fn len(&self) -> usize {
-        self.length
-    }
-
-
-    /// Positions there is room for.
-    pub fn capacity(&self) -> usize {
-        self.capacity
+        Ok(Self {
+            layers,
+            rotary: RotaryTable::new(&scaled_frequencies(config), capacity, device)?,
+            length: 0,
+            capacity,
+        })
     }
 
     /// Forgets all positions from `length` on.
@@ -78,7 +76,8 @@ impl Transformer {
     /// # Errors
     /// When one is not there in its shape.
     pub fn load(config: &TransformerConfig, shards: &Shards, prefix: &str, device: &Device) -> Result<Self> {
-        let layers = (0..config.num_layers).map(|index| Layer::load(config, shards, &format!("{prefix}.layers.{index}"), device));
+        let layers = (0..config.num_layers)
+            .map(|index| Layer::load(config, shards, &format!("{prefix}.layers.{index}"), device));
         Ok(Self {
             layers: layers.collect::<Result<_>>()?,
             norm: RmsNorm::load(shards, &format!("{prefix}.norm.scale"), config.embed_dim, config.norm_eps, device)?,
@@ -103,7 +102,8 @@ impl Transformer {
         let mask = if count > 1 { Some(causal_mask(count, start, group, xs.device())?) } else { None };
         let mut xs = xs.clone();
         for (layer, index) in self.layers.iter().zip(0..) {
-            xs = (&xs + layer.attend(&self.config, &layer.attention_norm.forward(&xs)?, cache, index, mask.as_ref())?)?;
+            xs = (&xs
+                + layer.attend(&self.config, &layer.attention_norm.forward(&xs)?, cache, index, mask.as_ref())?)?;
             xs = (&xs + layer.feed_forward(&layer.feed_forward_norm.forward(&xs)?)?)?;
         }
         cache.length = end;
@@ -115,7 +115,8 @@ impl Layer {
     fn load(config: &TransformerConfig, shards: &Shards, prefix: &str, device: &Device) -> Result<Self> {
         let (width, hidden) = (config.embed_dim, config.intermediate_dim);
         let keys = config.num_kv_heads * config.head_dim();
-        let norm = |name: &str| RmsNorm::load(shards, &format!("{prefix}.{name}.scale"), width, config.norm_eps, device);
+        let norm =
+            |name: &str| RmsNorm::load(shards, &format!("{prefix}.{name}.scale"), width, config.norm_eps, device);
         let linear = |name: &str, shape| Linear::load(shards, &format!("{prefix}.{name}"), shape, false, device);
         Ok(Self {
             attention_norm: norm("sa_norm")?,
@@ -130,12 +131,20 @@ impl Layer {
         })
     }
 
-    fn attend(&self, config: &TransformerConfig, xs: &Tensor, cache: &mut KvCache, layer: usize, mask: Option<&Tensor>) -> Result<Tensor> {
+    fn attend(
+        &self,
+        config: &TransformerConfig,
+        xs: &Tensor,
+        cache: &mut KvCache,
+        layer: usize,
+        mask: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let (batch, count, width) = xs.dims3()?;
         let (heads, kv_heads, head_dim) = (config.num_heads, config.num_kv_heads, config.head_dim());
         let start = cache.length;
         // [B, T, heads · D] -> [B, heads, T, D]
-        let split = |xs: Tensor, heads: usize| xs.reshape((batch, count, heads, head_dim))?.transpose(1, 2)?.contiguous();
+        let split =
+            |xs: Tensor, heads: usize| xs.reshape((batch, count, heads, head_dim))?.transpose(1, 2)?.contiguous();
         let query = cache.rotary.apply(&split(self.query.forward(xs)?, heads)?, start)?;
         let key = cache.rotary.apply(&split(self.key.forward(xs)?, kv_heads)?, start)?;
         let value = split(self.value.forward(xs)?, kv_heads)?;
@@ -143,7 +152,12 @@ impl Layer {
         keys.slice_set(&key, 2, start)?;
         values.slice_set(&value, 2, start)?;
         // Query heads h = kv · group + g share the key head kv, so a group's heads stand below each other as rows.
-        let query = (query * (1.0 / (head_dim as f64).sqrt()))?.reshape((batch, kv_heads, heads / kv_heads * count, head_dim))?;
+        let query = (query * (1.0 / (head_dim as f64).sqrt()))?.reshape((
+            batch,
+            kv_heads,
+            heads / kv_heads * count,
+            head_dim,
+        ))?;
         let (keys, values) = (keys.narrow(2, 0, start + count)?, values.narrow(2, 0, start + count)?);
         let ys = attention(&query, &keys, &values, mask)?;
         let ys = ys.reshape((batch, heads, count, head_dim))?.transpose(1, 2)?.reshape((batch, count, width))?;
@@ -162,7 +176,9 @@ impl Layer {
 /// - result \[group · count, start + count\]
 fn causal_mask(count: usize, start: usize, group: usize, device: &Device) -> Result<Tensor> {
     let rows = (0..group * count).map(|row| row % count);
-    let mask: Vec<f32> = rows.flat_map(|row| (0..start + count).map(move |seen| if seen <= start + row { 0.0 } else { f32::NEG_INFINITY })).collect();
+    let mask: Vec<f32> = rows
+        .flat_map(|row| (0..start + count).map(move |seen| if seen <= start + row { 0.0 } else { f32::NEG_INFINITY }))
+        .collect();
     Ok(Tensor::from_vec(mask, (group * count, start + count), device)?)
 }
 
@@ -170,7 +186,8 @@ fn causal_mask(count: usize, start: usize, group: usize, device: &Device) -> Res
 /// between are mixed (`Llama3ScaledRoPE` of torchtune, which computes in f32).
 fn scaled_frequencies(config: &TransformerConfig) -> Vec<f32> {
     let scale = config.rope_scale_factor as f32;
-    let (low, high, context) = (ROPE_LOW_FREQUENCY_FACTOR as f32, ROPE_HIGH_FREQUENCY_FACTOR as f32, ROPE_OLD_CONTEXT as f32);
+    let (low, high, context) =
+        (ROPE_LOW_FREQUENCY_FACTOR as f32, ROPE_HIGH_FREQUENCY_FACTOR as f32, ROPE_OLD_CONTEXT as f32);
     let scaled = |frequency: f32| {
         let wavelength = (2.0 * std::f64::consts::PI) as f32 / frequency;
         if wavelength < context / high {

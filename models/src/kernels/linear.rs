@@ -25,7 +25,13 @@ impl Linear {
     ///
     /// # Errors
     /// When a tensor is not there in that shape.
-    pub fn load(shards: &Shards, name: &str, [outputs, inputs]: [usize; 2], bias: bool, device: &Device) -> crate::Result<Self> {
+    pub fn load(
+        shards: &Shards,
+        name: &str,
+        [outputs, inputs]: [usize; 2],
+        bias: bool,
+        device: &Device,
+    ) -> crate::Result<Self> {
         let weight = shards.tensor(&format!("{name}.weight"), &[outputs, inputs], device)?;
         let bias = if bias { Some(shards.tensor(&format!("{name}.bias"), &[outputs], device)?) } else { None };
         Ok(Self::new(&weight, bias)?)

@@ -17,7 +17,8 @@ impl RotaryTable {
     pub fn new(frequencies: &[f32], positions: usize, device: &Device) -> Result<Self> {
         let shape = (positions, frequencies.len());
         // The reference multiplies in f32 before it takes the sine; at position 8000 that rounding can be seen.
-        let angles = || (0..positions).flat_map(|position| frequencies.iter().map(move |f| f64::from(position as f32 * f)));
+        let angles =
+            || (0..positions).flat_map(|position| frequencies.iter().map(move |f| f64::from(position as f32 * f)));
         let cos: Vec<f32> = angles().map(|angle| angle.cos() as f32).collect();
         let sin: Vec<f32> = angles().map(|angle| angle.sin() as f32).collect();
         Ok(Self { cos: Tensor::from_vec(cos, shape, device)?, sin: Tensor::from_vec(sin, shape, device)? })

@@ -19,18 +19,19 @@ pub enum SynthSize {
 impl SynthSize {
     /// Sizes of the language model.
     pub fn lm(self) -> HeartMulaConfig {
-        let transformer = |num_layers, num_heads, num_kv_heads, embed_dim, intermediate_dim, max_seq_len| TransformerConfig {
-            flavor: format!("explicit-{embed_dim}x{num_layers}"),
-            num_layers,
-            num_heads,
-            num_kv_heads,
-            embed_dim,
-            max_seq_len,
-            intermediate_dim,
-            norm_eps: 1e-5,
-            rope_base: 500_000.0,
-            rope_scale_factor: 32.0,
-        };
+        let transformer =
+            |num_layers, num_heads, num_kv_heads, embed_dim, intermediate_dim, max_seq_len| TransformerConfig {
+                flavor: format!("explicit-{embed_dim}x{num_layers}"),
+                num_layers,
+                num_heads,
+                num_kv_heads,
+                embed_dim,
+                max_seq_len,
+                intermediate_dim,
+                norm_eps: 1e-5,
+                rope_base: 500_000.0,
+                rope_scale_factor: 32.0,
+            };
         let (backbone, decoder, codes) = match self {
             Self::Demo => (transformer(3, 4, 2, 96, 256, 8192), transformer(2, 4, 2, 96, 192, 2048), 128),
             Self::Tiny => (transformer(1, 2, 1, 32, 64, 4096), transformer(1, 2, 1, 32, 64, 64), 32),
@@ -113,6 +114,7 @@ pub(super) fn codec_json(config: &HeartCodecConfig) -> String {
 /// `gen_config.json`: the song ends with the second of the ids that are no codes, as in the published file.
 pub(super) fn gen_config_json(config: &HeartMulaConfig) -> String {
     let [bos, eos] = super::tokenizer::SPECIAL;
-    let json = json!({ "text_bos_id": bos, "text_eos_id": eos, "audio_eos_id": config.audio_vocab_size - 4, "empty_id": 0 });
+    let json =
+        json!({ "text_bos_id": bos, "text_eos_id": eos, "audio_eos_id": config.audio_vocab_size - 4, "empty_id": 0 });
     format!("{json:#}\n")
 }

@@ -55,7 +55,8 @@ fn tensors(values: &values::Values, first: u64, expected: &[Expected]) -> Tensor
 }
 
 fn serialised(tensors: &Tensors) -> Result<Vec<u8>> {
-    let unwritable = |error: safetensors::SafeTensorError| ModelError::shape("tensors", "such that can be written", error);
+    let unwritable =
+        |error: safetensors::SafeTensorError| ModelError::shape("tensors", "such that can be written", error);
     let views = tensors.iter().map(|(name, shape, bytes)| {
         Ok((name.as_str(), TensorView::new(Dtype::F16, shape.clone(), bytes).map_err(unwritable)?))
     });

@@ -42,7 +42,9 @@ impl Values {
     /// The heads give the ids that are no codes a logit of 0.
     fn silence_special_codes(&self, name: &str, shape: &[usize], values: &mut [f32]) {
         match (name, shape) {
-            ("codebook0_head.weight", [vocabulary, width]) => values[(vocabulary - self.special_codes) * width..].fill(0.0),
+            ("codebook0_head.weight", [vocabulary, width]) => {
+                values[(vocabulary - self.special_codes) * width..].fill(0.0)
+            }
             ("audio_head", [_, _, vocabulary]) => {
                 values.chunks_mut(*vocabulary).for_each(|row| row[vocabulary - self.special_codes..].fill(0.0));
             }

@@ -32,7 +32,10 @@ pub fn normalise(tags: &str, lyrics: &str) -> Result<NormalisedWords> {
     let mut tags = tags.trim().to_lowercase();
     let tight = without_spaces_at_commas(&tags);
     if tight != tags {
-        notes.push("spaces beside the commas of the tags were removed: the model does not understand tags with them".to_owned());
+        notes.push(
+            "spaces beside the commas of the tags were removed: the model does not understand tags with them"
+                .to_owned(),
+        );
         tags = tight;
     }
     if !tags.starts_with("<tag>") {

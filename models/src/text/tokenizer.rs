@@ -41,7 +41,8 @@ impl PromptTokenizer {
             reason,
             remedy: "Restore the tokenizer.json that came with the checkpoint".to_owned(),
         };
-        let tokenizer = Tokenizer::from_bytes(&*bytes).map_err(|error| damaged(format!("it is no tokenizer ({error})")))?;
+        let tokenizer =
+            Tokenizer::from_bytes(&*bytes).map_err(|error| damaged(format!("it is no tokenizer ({error})")))?;
         let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
         if largest as usize >= vocabulary {
             return Err(damaged(format!("it has ids up to {largest}, but the language model knows {vocabulary}")));

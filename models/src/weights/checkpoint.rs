@@ -43,8 +43,9 @@ impl Checkpoint {
             Ok(_) => "it is a file, and a model is a directory".to_owned(),
             Err(error) => error.to_string(),
         };
-        let remedy = "Give the directory that holds HeartMuLa-oss-3B/, HeartCodec-oss/, tokenizer.json and gen_config.json"
-            .to_owned();
+        let remedy =
+            "Give the directory that holds HeartMuLa-oss-3B/, HeartCodec-oss/, tokenizer.json and gen_config.json"
+                .to_owned();
         Err(ModelError::Unreadable { path, reason, remedy })
     }
 
@@ -69,10 +70,12 @@ impl Checkpoint {
     /// # Errors
     /// When the file is not there or cannot be mapped.
     pub fn file(&self, file: &str) -> Result<FileBytes> {
-        let unreadable = |reason: String| ModelError::Unreadable {
+        let unreadable = |reason: String| {
+            ModelError::Unreadable {
             path: self.path_of(file),
             reason,
             remedy: "A model directory holds HeartMuLa-oss-3B/, HeartCodec-oss/, tokenizer.json and gen_config.json; download what is missing".to_owned(),
+        }
         };
         match self {
             Self::Directory(directory) => {

@@ -44,7 +44,9 @@ impl Json {
         let expected = || format!("a whole number from {} to {}", range.start(), range.end());
         let Some(value) = self.take(name) else { return Ok(default) };
         // 5e5 and 500000.0 are whole numbers too: some writers of JSON know only floats.
-        let number = value.as_u64().or_else(|| value.as_f64().filter(|x| x.fract() == 0.0 && *x >= 0.0 && *x < 9e15).map(|x| x as u64));
+        let number = value
+            .as_u64()
+            .or_else(|| value.as_f64().filter(|x| x.fract() == 0.0 && *x >= 0.0 && *x < 9e15).map(|x| x as u64));
         match number.and_then(|number| usize::try_from(number).ok()) {
             Some(number) if range.contains(&number) => Ok(number),
             _ => Err(self.wrong(name, expected(), &value)),
@@ -88,11 +90,20 @@ impl Json {
     ///
     /// # Errors
     /// When the field is not a list of at most 64 whole numbers in `range`.
-    pub fn wholes(&mut self, name: &str, default: &[usize], range: std::ops::RangeInclusive<usize>) -> Result<Vec<usize>> {
+    pub fn wholes(
+        &mut self,
+        name: &str,
+        default: &[usize],
+        range: std::ops::RangeInclusive<usize>,
+    ) -> Result<Vec<usize>> {
         let Some(value) = self.take(name) else { return Ok(default.to_vec()) };
         let numbers = value.as_array().filter(|list| list.len() <= 64).and_then(|list| {
             list.iter()
-                .map(|item| item.as_u64().and_then(|number| usize::try_from(number).ok()).filter(|number| range.contains(number)))
+                .map(|item| {
+                    item.as_u64()
+                        .and_then(|number| usize::try_from(number).ok())
+                        .filter(|number| range.contains(number))
+                })
                 .collect::<Option<Vec<_>>>()
         });
         numbers.ok_or_else(|| {
@@ -123,9 +134,12 @@ impl Json {
 
     /// Ends the reading: one sentence for each field that nobody asked for, which is also logged as a warning.
     pub fn finish(self) -> Vec<String> {
-        let unknown: Vec<String> = self.fields.keys().filter(|name| !self.taken.contains(*name)).map(|name| {
-            format!("{}: unknown field `{}{name}` is ignored", self.path.display(), self.prefix)
-        }).collect();
+        let unknown: Vec<String> = self
+            .fields
+            .keys()
+            .filter(|name| !self.taken.contains(*name))
+            .map(|name| format!("{}: unknown field `{}{name}` is ignored", self.path.display(), self.prefix))
+            .collect();
         for warning in &unknown {
             tracing::warn!("{warning}");
         }
@@ -139,7 +153,12 @@ impl Json {
             found.truncate(cut);
             found.push('…');
         }
-        ModelError::Field { path: self.path.clone(), field: format!("{}{name}", self.prefix), expected: expected.to_string(), found }
+        ModelError::Field {
+            path: self.path.clone(),
+            field: format!("{}{name}", self.prefix),
+            expected: expected.to_string(),
+            found,
+        }
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {

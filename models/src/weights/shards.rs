@@ -65,7 +65,11 @@ impl Shards {
                 remedy: "Download the missing files into this directory".to_owned(),
             });
         }
-        let mut shards = Self { first: checkpoint.path_of(&format!("{part}/{}", names[0])), files: Vec::new(), tensors: BTreeMap::new() };
+        let mut shards = Self {
+            first: checkpoint.path_of(&format!("{part}/{}", names[0])),
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+        };
         for name in &names {
             let file = format!("{part}/{name}");
             shards.add(checkpoint.path_of(&file), checkpoint.file(&file)?)?;
@@ -194,7 +198,12 @@ impl Shards {
     }
 
     fn missing(&self, name: &str, shape: &[usize]) -> ModelError {
-        let problem = TensorProblem { file: self.first.clone(), name: name.to_owned(), expected: shape.to_vec(), found: Found::Missing };
+        let problem = TensorProblem {
+            file: self.first.clone(),
+            name: name.to_owned(),
+            expected: shape.to_vec(),
+            found: Found::Missing,
+        };
         TensorProblems { problems: vec![problem] }.into()
     }
 }
@@ -220,8 +229,10 @@ fn file_names(checkpoint: &Checkpoint, part: &str) -> Result<Vec<String>> {
         reason: reason.to_owned(),
         remedy: "Restore the index that came with the checkpoint".to_owned(),
     };
-    let index: Value = serde_json::from_slice(&checkpoint.file(&index)?).map_err(|error| damaged(&format!("it is not JSON ({error})")))?;
-    let map = index.get("weight_map").and_then(Value::as_object).ok_or_else(|| damaged("it has no object `weight_map`"))?;
+    let index: Value = serde_json::from_slice(&checkpoint.file(&index)?)
+        .map_err(|error| damaged(&format!("it is not JSON ({error})")))?;
+    let map =
+        index.get("weight_map").and_then(Value::as_object).ok_or_else(|| damaged("it has no object `weight_map`"))?;
     let mut names = BTreeSet::new();
     for name in map.values() {
         match name.as_str() {

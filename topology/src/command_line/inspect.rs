@@ -62,7 +62,10 @@ fn part(shards: Result<Shards, ModelError>, expected: &[Expected], note: &mut im
             return Part::default();
         }
     };
-    let mut part = Part { files: shards.files().map(|(path, bytes)| (path.display().to_string(), bytes)).collect(), ..Part::default() };
+    let mut part = Part {
+        files: shards.files().map(|(path, bytes)| (path.display().to_string(), bytes)).collect(),
+        ..Part::default()
+    };
     for Expected { name, .. } in expected {
         if let Some((dtype, numbers, bytes)) = shards.stored(name) {
             part.parameters += numbers;
@@ -75,7 +78,14 @@ fn part(shards: Result<Shards, ModelError>, expected: &[Expected], note: &mut im
     part
 }
 
-fn report(model: &str, directory: &ModelDirectory, lm: &Part, codec: &Part, problems: &[String], prompt: Option<&Prompt>) -> Value {
+fn report(
+    model: &str,
+    directory: &ModelDirectory,
+    lm: &Part,
+    codec: &Part,
+    problems: &[String],
+    prompt: Option<&Prompt>,
+) -> Value {
     let ModelDirectory { lm: lm_config, codec: codec_config, .. } = directory;
     let in_memory = |part: &Part| (part.parameters - part.mapped) * BYTES_IN_MEMORY;
     // Both rows of a guided song of the default length, and a prompt of 500 positions.
@@ -163,12 +173,21 @@ fn print(report: &Value) {
             t["positions"]
         );
     }
-    println!("  {:<14} {} text ids, {} codes in each of {} codebooks", "vocabulary", lm["text_vocabulary"], lm["audio_vocabulary"], lm["codebooks"]);
+    println!(
+        "  {:<14} {} text ids, {} codes in each of {} codebooks",
+        "vocabulary", lm["text_vocabulary"], lm["audio_vocabulary"], lm["codebooks"]
+    );
     let codec = &report["codec"];
     println!("codec: {}", summary(&codec["part_of_checkpoint"]));
     let estimator = &codec["estimator"];
-    println!("  {:<14} {} codebooks of {} codes, condition of width {}", "quantiser", codec["codebooks"], codec["codebook_size"], codec["condition_width"]);
-    println!("  {:<14} {} layers of widths {}, {} heads", "estimator", estimator["layers"], estimator["widths"], estimator["heads"]);
+    println!(
+        "  {:<14} {} codebooks of {} codes, condition of width {}",
+        "quantiser", codec["codebooks"], codec["codebook_size"], codec["condition_width"]
+    );
+    println!(
+        "  {:<14} {} layers of widths {}, {} heads",
+        "estimator", estimator["layers"], estimator["widths"], estimator["heads"]
+    );
     println!("  {:<14} {} channels at its widest", "vocoder", codec["vocoder_channels"]);
     println!("memory");
     for (what, bytes) in report["memory_bytes"].as_object().into_iter().flatten() {
@@ -192,10 +211,17 @@ fn print(report: &Value) {
 }
 
 fn summary(part: &Value) -> String {
-    let types = part["tensors_by_type"].as_object().into_iter().flatten().map(|(dtype, count)| format!("{count} {dtype}"));
+    let types =
+        part["tensors_by_type"].as_object().into_iter().flatten().map(|(dtype, count)| format!("{count} {dtype}"));
     let parameters = part["parameters"].as_u64().unwrap_or(0) as f64;
-    let parameters = if parameters >= 1e9 { format!("{:.3} B", parameters / 1e9) } else { format!("{:.2} M", parameters / 1e6) };
-    format!("{parameters} parameters, {} in {} files, tensors: {}", size(&part["bytes"]), part["files"].as_array().map_or(0, Vec::len), types.collect::<Vec<_>>().join(", "))
+    let parameters =
+        if parameters >= 1e9 { format!("{:.3} B", parameters / 1e9) } else { format!("{:.2} M", parameters / 1e6) };
+    format!(
+        "{parameters} parameters, {} in {} files, tensors: {}",
+        size(&part["bytes"]),
+        part["files"].as_array().map_or(0, Vec::len),
+        types.collect::<Vec<_>>().join(", ")
+    )
 }
 
 fn size(bytes: &Value) -> String {

@@ -17,8 +17,8 @@ use super::{
     words,
 };
 use crate::{
-    Checkpoint, EngineError, Flow, Heartstream, Outcome, Placement, Progress, Sampling, Sink, Song, SongReport, SongRequest,
-    units::Seconds,
+    Checkpoint, EngineError, Flow, Heartstream, Outcome, Placement, Plan, Sampling, Sink, Song, SongReport,
+    SongRequest, units::Seconds,
 };
 
 /// Between two looks at the progress.
@@ -48,6 +48,9 @@ pub(super) fn play(args: &RenderArgs, quiet: bool) -> Result<(), Failed> {
 
 fn sing(args: &RenderArgs, output: Option<Output>, speaker: Option<Speaker>, quiet: bool) -> Result<(), Failed> {
     let request = request(args)?;
+    // A large model loads for a minute: what can be refused before is.
+    Heartstream::check_options(&request)?;
+    Plan::new(&placement(args))?;
     output.as_ref().map_or(Ok(()), Output::probe)?;
     args.record.as_deref().map_or(Ok(()), probe_file)?;
     let checkpoint = checkpoint(&args.model.model)?;
@@ -60,7 +63,7 @@ fn sing(args: &RenderArgs, output: Option<Output>, speaker: Option<Speaker>, qui
         let verb = if speaker.is_some() { "played" } else { "written" };
         let mut sinks: Vec<Sink> = speaker.map(Sink::Speaker).into_iter().collect();
         let record_request = request.clone();
-        // Whatever can be refused is refused before the file is made.
+        // What only the model can refuse is refused before the file is made.
         engine.check(&request)?;
         if let Some(output) = &output {
             sinks.push(Sink::Wav(output.open()?));
@@ -81,25 +84,48 @@ fn sing(args: &RenderArgs, output: Option<Output>, speaker: Option<Speaker>, qui
 async fn watch(mut song: Song, status: &mut Status, verb: &str) -> SongReport {
     let mut look = tokio::time::interval(BETWEEN_LOOKS);
     let mut interrupted = false;
+    let mut interrupt = Box::pin(end_asked_for());
     loop {
         // The end is waited for by reference, so looks in between do not lose it.
-        let progress: Progress = song.progress();
+        let progress = song.progress();
         tokio::select! {
             biased;
-            signal = tokio::signal::ctrl_c() => match signal {
-                Ok(()) if !interrupted => {
-                    interrupted = true;
-                    song.cancel();
+            () = &mut interrupt => {
+                if interrupted {
+                    process::exit(INTERRUPTED);
                 }
-                _ => process::exit(INTERRUPTED),
-            },
+                interrupted = true;
+                interrupt.set(end_asked_for());
+                song.cancel();
+            }
             report = song.wait() => return report,
             _ = look.tick() => status.show(&progress, verb),
         }
     }
 }
 
-fn conclude(report: &SongReport, output: Option<&Output>, seed: u64, status: &Status, verb: &str) -> Result<(), Failed> {
+/// Ends with Ctrl-C, or when the system asks the program to end.
+async fn end_asked_for() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => return,
+                _ = terminate.recv() => return,
+            }
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+fn conclude(
+    report: &SongReport,
+    output: Option<&Output>,
+    seed: u64,
+    status: &Status,
+    verb: &str,
+) -> Result<(), Failed> {
     if report.audio.0 == 0.0
         && let Some(output) = output
     {
@@ -113,7 +139,10 @@ fn conclude(report: &SongReport, output: Option<&Output>, seed: u64, status: &St
         sentence += &format!(", first audio after {first}");
     }
     if report.underrun_samples > 0 {
-        sentence += &format!(", {} of silence for want of music", Seconds(report.underrun_samples as f64 / f64::from(crate::units::SAMPLE_RATE)));
+        sentence += &format!(
+            ", {} of silence for want of music",
+            Seconds(report.underrun_samples as f64 / f64::from(crate::units::SAMPLE_RATE))
+        );
     }
     if let Some(Output::File(path)) = output.filter(|_| report.audio.0 > 0.0) {
         sentence += &format!(", {}", path.display());

@@ -41,9 +41,13 @@ fn text_or_file(what: &str, text: &str) -> Result<String, Failed> {
     if path.is_file() {
         return decode(what, text, fs::File::open(path).and_then(limited));
     }
-    let suffix = path.extension().is_some_and(|suffix| ["txt", "lrc", "md"].iter().any(|known| suffix.eq_ignore_ascii_case(known)));
+    let suffix = path
+        .extension()
+        .is_some_and(|suffix| ["txt", "lrc", "md"].iter().any(|known| suffix.eq_ignore_ascii_case(known)));
     if suffix && !text.contains(char::is_whitespace) {
-        return Err(Failed::Usage(format!("there is no file {text} to read the {what} from. Give a file that exists, or the {what} themselves")));
+        return Err(Failed::Usage(format!(
+            "there is no file {text} to read the {what} from. Give a file that exists, or the {what} themselves"
+        )));
     }
     Ok(text.to_owned())
 }
@@ -55,12 +59,18 @@ fn limited(source: impl Read) -> io::Result<Vec<u8>> {
 }
 
 fn decode(what: &str, source: &str, bytes: io::Result<Vec<u8>>) -> Result<String, Failed> {
-    let bytes = bytes.map_err(|error| Failed::Usage(format!("cannot read the {what} from {source}: {error}. Give a text file that may be read")))?;
+    let bytes = bytes.map_err(|error| {
+        Failed::Usage(format!("cannot read the {what} from {source}: {error}. Give a text file that may be read"))
+    })?;
     if bytes.len() as u64 > MOST_BYTES {
-        return Err(Failed::Usage(format!("the {what} in {source} are longer than 1 MiB, and no model reads so much. Shorten them")));
+        return Err(Failed::Usage(format!(
+            "the {what} in {source} are longer than 1 MiB, and no model reads so much. Shorten them"
+        )));
     }
     String::from_utf8(bytes).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
-        Failed::Usage(format!("the {what} in {source} are not UTF-8 text: byte {place} is wrong. Save the file as UTF-8"))
+        Failed::Usage(format!(
+            "the {what} in {source} are not UTF-8 text: byte {place} is wrong. Save the file as UTF-8"
+        ))
     })
 }
