@@ -39,6 +39,7 @@ pub use error::EngineError;
 pub use heartstream_actors::{
     compute_site::ComputeSite,
     song_context::{Fault, Faults},
+    speaker_sink::Speaker,
     wav_sink::WavTarget,
 };
 pub use heartstream_messages::{
