@@ -7,7 +7,8 @@ use heartstream::{Heartstream, Sink, SongRequest, WavTarget, units::Seconds};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Heartstream::builder().build().await?;
-    let mut request = SongRequest::new("piano,calm", "[Verse]\nA kettle hums, the window clears\n\n[Outro]\nLet it ring");
+    let mut request =
+        SongRequest::new("piano,calm", "[Verse]\nA kettle hums, the window clears\n\n[Outro]\nLet it ring");
     request.seed = 7;
     request.max_frames = Seconds(20.0).frames();
 

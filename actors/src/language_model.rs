@@ -26,6 +26,8 @@ pub struct LanguageModelStage {
     max_frames: Frames,
     /// There while the song goes on; dropping it frees the song's memory.
     state: Option<SongState>,
+    /// When the first frame was written, in seconds from the request.
+    first_frame: Option<f64>,
     song: SongContext,
 }
 
@@ -39,7 +41,7 @@ impl LanguageModelStage {
         max_frames: Frames,
         song: SongContext,
     ) -> Self {
-        Self { model, sampler, audio_eos, guidance, max_frames, state: None, song }
+        Self { model, sampler, audio_eos, guidance, max_frames, state: None, first_frame: None, song }
     }
 }
 
@@ -68,7 +70,12 @@ impl StageWork for LanguageModelStage {
         }
         // Every code is below the vocabulary size, which the config limits to 16 bits.
         outputs.push_back(CodeFrame { index, codes: codes.into_iter().map(|code| code as u16).collect() });
-        self.song.meter.frames.store(index.0 + 1, Ordering::Relaxed);
+        let meter = &self.song.meter;
+        let first = *self.first_frame.get_or_insert(meter.elapsed());
+        if index.0 > 0 {
+            meter.frames_took(first, (meter.elapsed() - first) / index.0 as f64);
+        }
+        meter.frames.store(index.0 + 1, Ordering::Relaxed);
         self.song.meter.stage(Self::STAGE).did_one();
         Ok(())
     }

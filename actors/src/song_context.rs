@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -12,6 +12,7 @@ use heartstream_messages::{
     Progress, Stage, StageReport,
     units::{Frames, SampleIndex, Seconds},
 };
+use heartstream_models::signal::Rates;
 
 /// What the stages of one song share. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -57,11 +58,25 @@ pub struct SongMeter {
     pub segments: AtomicU64,
     /// Samples of silence that a speaker had to play.
     pub underruns: AtomicU64,
+    /// Frames of the first window, 0 before it was cut.
+    pub first_window: AtomicU64,
+    measured: Mutex<Measured>,
     /// For each sink, the place up to which it has the song.
     delivered: Vec<AtomicU64>,
     /// Nanoseconds from the request to the first sample, 0 before.
     first_audio: AtomicU64,
     stages: [StageMeter; Stage::ALL.len()],
+}
+
+/// What has been measured of the stages' speed, in seconds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Measured {
+    /// To the first frame, and for each frame after it.
+    frames: Option<(f64, f64)>,
+    /// For a frame of a window, through all steps of flow matching.
+    flow: Option<f64>,
+    /// From the first latents to the first samples.
+    sound: Option<f64>,
 }
 
 /// The counters of one stage, all its workers together.
@@ -79,6 +94,8 @@ impl SongMeter {
             frames: AtomicU64::new(0),
             segments: AtomicU64::new(0),
             underruns: AtomicU64::new(0),
+            first_window: AtomicU64::new(0),
+            measured: Mutex::default(),
             delivered: (0..sinks).map(|_| AtomicU64::new(0)).collect(),
             first_audio: AtomicU64::new(0),
             stages: Default::default(),
@@ -88,6 +105,38 @@ impl SongMeter {
     /// The counters of `stage`.
     pub fn stage(&self, stage: Stage) -> &StageMeter {
         &self.stages[stage as usize]
+    }
+
+    /// Seconds since the request.
+    pub fn elapsed(&self) -> f64 {
+        self.since.elapsed().as_secs_f64()
+    }
+
+    /// The first frame came after `first` seconds, and each one since took `each`.
+    pub fn frames_took(&self, first: f64, each: f64) {
+        self.measured().frames = Some((first, each));
+    }
+
+    /// Flow matching, all its steps, takes `seconds` for a frame of a window.
+    pub fn flow_measured(&self, seconds: f64) {
+        self.measured().flow = Some(seconds);
+    }
+
+    /// The vocoder takes `seconds` to its first samples.
+    pub fn sound_measured(&self, seconds: f64) {
+        self.measured().sound = Some(seconds);
+    }
+
+    /// How fast the stages are; `None` before all have been measured.
+    pub fn rates(&self) -> Option<Rates> {
+        let Measured { frames: Some((prompt, frame)), flow: Some(flow), sound: Some(sound) } = *self.measured() else {
+            return None;
+        };
+        Some(Rates { prompt, frame, flow, sound })
+    }
+
+    fn measured(&self) -> MutexGuard<'_, Measured> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sink number `sink` begins to take audio. The first to do so ends the time to first audio.

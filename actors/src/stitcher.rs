@@ -1,9 +1,9 @@
-//! Samples of segments to one song: cross-fades, cuts the filling off, and gives small blocks.
+//! Pieces of segments to one song: cross-fades, cuts the filling off, and gives blocks.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use heartstream_messages::{
-    PcmBlock, PcmSegment, Stage,
+    PcmBlock, PcmPiece, Stage,
     units::{CHANNELS, SampleIndex},
 };
 use heartstream_models::signal::OverlapAdd;
@@ -27,9 +27,9 @@ pub struct StitcherStage {
 }
 
 impl StitcherStage {
-    /// A stage for segments that share `overlap` samples of each channel with the next.
-    pub fn new(overlap: usize, song: SongContext) -> Self {
-        Self { join: Some(OverlapAdd::new(overlap)), next: SampleIndex(0), end: SampleIndex(u64::MAX), song }
+    /// A stage at the beginning of a song.
+    pub fn new(song: SongContext) -> Self {
+        Self { join: Some(OverlapAdd::new()), next: SampleIndex(0), end: SampleIndex(u64::MAX), song }
     }
 
     fn give(&mut self, interleaved: &[f32], outputs: &mut VecDeque<Arc<PcmBlock>>) {
@@ -48,13 +48,16 @@ impl StitcherStage {
 
 impl StageWork for StitcherStage {
     const STAGE: Stage = Stage::Stitcher;
-    type Input = PcmSegment;
+    type Input = PcmPiece;
     type Output = Arc<PcmBlock>;
 
-    fn work(&mut self, segment: &PcmSegment, outputs: &mut VecDeque<Arc<PcmBlock>>) -> Result<(), Failure> {
+    fn work(&mut self, piece: &PcmPiece, outputs: &mut VecDeque<Arc<PcmBlock>>) -> Result<(), Failure> {
         let Some(join) = &mut self.join else { return Ok(()) };
-        self.end = segment.song_end.unwrap_or(self.end);
-        let joined = join.push(&segment.left, &segment.right)?;
+        self.end = piece.song_end.unwrap_or(self.end);
+        if let Some(window) = piece.window {
+            join.begin(usize::try_from(window.samples).unwrap_or(usize::MAX), window.fade_out as usize)?;
+        }
+        let joined = join.push(&piece.left, &piece.right)?;
         self.give(&joined, outputs);
         self.song.meter.stage(Self::STAGE).did_one();
         Ok(())
@@ -71,21 +74,22 @@ impl StageWork for StitcherStage {
 mod tests {
     use super::*;
     use crate::song_context::Faults;
-    use heartstream_messages::units::SegmentIndex;
+    use heartstream_messages::PcmWindow;
 
     #[test]
     fn blocks_follow_each_other_without_a_gap_and_end_with_the_song() {
-        let mut stage = StitcherStage::new(100, SongContext::new(0, Faults::default()));
+        let mut stage = StitcherStage::new(SongContext::new(0, Faults::default()));
         let mut blocks = VecDeque::new();
         for index in 0..3 {
-            let end = (index == 2).then_some(SampleIndex(110_000));
-            let segment = PcmSegment {
-                index: SegmentIndex(index),
-                left: vec![0.5; 40_000],
-                right: vec![-0.5; 40_000],
-                song_end: end,
-            };
-            stage.work(&segment, &mut blocks).expect("a segment");
+            for half in 0..2 {
+                let piece = PcmPiece {
+                    window: (half == 0).then_some(PcmWindow { samples: 40_000, fade_out: 100 }),
+                    left: vec![0.5; 20_000],
+                    right: vec![-0.5; 20_000],
+                    song_end: (index == 2).then_some(SampleIndex(110_000)),
+                };
+                stage.work(&piece, &mut blocks).expect("a piece");
+            }
         }
         stage.finish(&mut blocks).expect("the end");
         let mut place = SampleIndex(0);

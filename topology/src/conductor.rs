@@ -4,10 +4,10 @@
 //! when the last stage has ended it writes the report. No stage is ever started again in the middle of a song: a
 //! language model without its past would sing something else.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::atomic::Ordering};
 
 use heartstream_actors::song_context::SongContext;
-use heartstream_messages::{Outcome, SongReport, Stage, StageError};
+use heartstream_messages::{Outcome, SongReport, Stage, StageError, units::Frames};
 use kameo::{
     actor::{Actor, ActorId, ActorRef, WeakActorRef},
     error::ActorStopReason,
@@ -120,6 +120,9 @@ impl Conductor {
             audio: progress.delivered.seconds(),
             wall: progress.elapsed,
             first_audio: progress.first_audio,
+            first_window: Some(self.song.meter.first_window.load(Ordering::Relaxed))
+                .filter(|frames| *frames > 0)
+                .map(Frames),
             underrun_samples: progress.underrun_samples,
             notes: std::mem::take(&mut self.notes),
             stages: self.song.meter.stage_reports(|stage| self.took_part.contains(&stage)),

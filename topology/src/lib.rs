@@ -43,7 +43,8 @@ pub use heartstream_actors::{
     wav_sink::WavTarget,
 };
 pub use heartstream_messages::{
-    Flow, Outcome, PcmBlock, Progress, Sampling, SongReport, SongRequest, Stage, StageError, StageReport, units,
+    Continuity, FirstWindow, Flow, Outcome, PcmBlock, Progress, Sampling, SongReport, SongRequest, Stage, StageError,
+    StageReport, units,
 };
 pub use heartstream_models::weights::Checkpoint;
 pub use plan::{Placement, Plan};

@@ -1,11 +1,11 @@
 //! Can this model sing that request? Everything that can be known before a song begins is checked here.
 
-use heartstream_messages::{SongRequest, units::Frames};
+use heartstream_messages::{Continuity, SongRequest, units::Frames};
 use heartstream_models::{
     ModelError,
     heartcodec::FlowOptions,
     heartmula::{KeyedSampler, SamplingOptions, check_guidance},
-    signal::KeyedNoise,
+    signal::{KeyedNoise, ReferenceWindows, SegmentPlan},
     text::PromptTokenizer,
 };
 
@@ -15,6 +15,7 @@ pub(crate) struct CheckedRequest {
     pub sampler: KeyedSampler,
     pub flow: FlowOptions,
     pub noise: KeyedNoise,
+    pub plan: SegmentPlan,
     /// What was changed to fit the model, in sentences.
     pub notes: Vec<String>,
 }
@@ -30,7 +31,23 @@ pub(crate) fn check_options(request: &SongRequest) -> Result<(KeyedSampler, Flow
         let expected = "at least 0.08 (one frame)".to_owned();
         return Err(ModelError::Option { option: "max-seconds", expected, found: max_frames.seconds().0.to_string() });
     }
+    segment_plan(request)?;
     Ok((sampler, flow))
+}
+
+/// How the song is cut, as far as that is known before it begins.
+pub(crate) fn segment_plan(request: &SongRequest) -> Result<SegmentPlan, ModelError> {
+    let most = request.first_window.most;
+    if most > request.max_frames && request.first_window.deadline.is_none() {
+        let expected = format!("at most the {} frames of the song", request.max_frames.0);
+        return Err(ModelError::Option { option: "first-window", expected, found: most.0.to_string() });
+    }
+    let first = usize::try_from(most.0).unwrap_or(usize::MAX);
+    match request.continuity {
+        Continuity::Reference => Ok(SegmentPlan::reference(ReferenceWindows::default())),
+        Continuity::Chained => SegmentPlan::chained(first),
+        Continuity::Parallel => SegmentPlan::parallel(first),
+    }
 }
 
 /// Checks `request` for a model with `positions` positions.
@@ -64,5 +81,6 @@ pub(crate) fn check(
         request.max_frames = room;
     }
     let noise = KeyedNoise::new(request.seed);
-    Ok(CheckedRequest { request, sampler, flow, noise, notes })
+    let plan = segment_plan(&request)?;
+    Ok(CheckedRequest { request, sampler, flow, noise, plan, notes })
 }

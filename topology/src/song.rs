@@ -76,6 +76,7 @@ impl Song {
             audio: self.progress().delivered.seconds(),
             wall: self.progress().elapsed,
             first_audio: self.progress().first_audio,
+            first_window: None,
             underrun_samples: self.progress().underrun_samples,
             notes: Vec::new(),
             stages: Vec::new(),

@@ -21,7 +21,7 @@ use heartstream_actors::{
     vocoder::VocoderStage,
     wav_sink::WavSinkStage,
 };
-use heartstream_messages::{PcmBlock, SongReport, units::SAMPLES_PER_FRAME};
+use heartstream_messages::{Continuity, PcmBlock, SongReport};
 use kameo::actor::{ActorRef, Spawn};
 use tokio::sync::oneshot;
 
@@ -94,7 +94,7 @@ pub(crate) async fn wire(
     sinks: Vec<Sink>,
     song: SongContext,
 ) -> Wired {
-    let CheckedRequest { request, sampler, flow, noise, notes } = checked;
+    let CheckedRequest { request, sampler, flow, noise, plan: segments, notes } = checked;
     let Plan { lm, flow: flow_sites, vocoder, capacities, windows } = plan;
     let mut troupe = Troupe::default();
     let mut subscriber = None;
@@ -115,14 +115,17 @@ pub(crate) async fn wire(
     });
     let block_takers: Vec<Sender<Arc<PcmBlock>>> = block_takers.collect();
 
-    let (sound, sound_out) = bounded(capacities.sound_places(*windows));
-    let overlap = windows.overlap_samples(SAMPLES_PER_FRAME as usize);
-    troupe.add(idle(StitcherStage::new(overlap, song.clone()), sound_out, ToAll(block_takers), &song));
+    let (sound, sound_out) = bounded(capacities.sound_places());
+    troupe.add(idle(StitcherStage::new(song.clone()), sound_out, ToAll(block_takers), &song));
+
+    // Only a deadline asks how fast the stages are, and only where it has a say.
+    let deadline = request.first_window.deadline.filter(|_| request.continuity != Continuity::Reference);
+    let calibrate = deadline.is_some();
 
     let segment_places = capacities.segment_places(*windows, flow_sites.len());
     let (places, places_out) = bounded(segment_places);
     troupe.add(busy(
-        VocoderStage::new(Arc::clone(&models.codec), *windows, song.clone()),
+        VocoderStage::new(Arc::clone(&models.codec), segments, calibrate, song.clone()),
         InOrder::new(places_out),
         sound,
         vocoder,
@@ -130,16 +133,17 @@ pub(crate) async fn wire(
     ));
 
     let (tasks, tasks_out) = bounded(segment_places);
-    for site in flow_sites {
-        let worker = FlowWorkerStage::new(Arc::clone(&models.codec), flow, noise, windows.overlap(), song.clone());
-        troupe.add(busy(worker, FlowInlet::new(tasks_out.clone()), ToPlaces, site, &song));
+    for (worker, site) in flow_sites.iter().enumerate() {
+        let (codec, handed_on) = (Arc::clone(&models.codec), segments.longest_overlap());
+        let stage = FlowWorkerStage::new(codec, flow, noise, handed_on, calibrate && worker == 0, song.clone());
+        troupe.add(busy(stage, FlowInlet::new(tasks_out.clone()), ToPlaces, site, &song));
     }
     drop(tasks_out); // only workers hold it, so that their death is seen
 
     let (frames, frames_out) = bounded(capacities.frame_places());
     let codebooks = models.codec.flow.quantizer.codebooks();
     troupe.add(idle(
-        SegmenterStage::new(*windows, codebooks, song.clone()),
+        SegmenterStage::new(segments, deadline, codebooks, song.clone()),
         frames_out,
         Dispatch::new(tasks, places),
         &song,

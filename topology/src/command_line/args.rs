@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use heartstream_messages::Continuity;
 use heartstream_models::synth::SynthSize;
 
 /// Makes music from words, and plays it while it is still being written.
@@ -80,6 +81,19 @@ pub(crate) struct RenderArgs {
     /// How far the codes lead the sound: 1 not at all
     #[arg(long, value_name = "G", default_value_t = 1.25, allow_negative_numbers = true)]
     pub flow_guidance: f32,
+    /// How the song is cut into windows and joined again
+    #[arg(long, value_enum, default_value_t = ContinuityName::Chained)]
+    pub continuity: ContinuityName,
+    /// Frames of the first window (12.5 a second), whatever that means for the first sound
+    #[arg(long, value_name = "N")]
+    pub first_window: Option<u64>,
+    /// When the first sound shall be there, such as 10s or 800ms: the longest first window that meets it is taken
+    /// [default: 48 frames, and fewer where 10s demand it]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub first_audio: Option<f64>,
+    /// Cut the song as it was cut before: a record, or the plan out of one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["continuity", "first_window", "first_audio"])]
+    pub plan: Option<PathBuf>,
     /// Workers that decode segments
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub flow_workers: usize,
@@ -148,6 +162,39 @@ impl From<Size> for SynthSize {
     }
 }
 
+/// How a song is cut into windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ContinuityName {
+    /// The reference's windows of 29.76 s, to the number
+    Reference,
+    /// Windows that start small and grow, each going on from the one before, without a seam
+    Chained,
+    /// Windows that start small and grow and are cross-faded; several workers decode them side by side
+    Parallel,
+}
+
+impl From<ContinuityName> for Continuity {
+    fn from(name: ContinuityName) -> Self {
+        match name {
+            ContinuityName::Reference => Self::Reference,
+            ContinuityName::Chained => Self::Chained,
+            ContinuityName::Parallel => Self::Parallel,
+        }
+    }
+}
+
+/// Reads `10`, `10s` or `800ms` as seconds.
+fn time(text: &str) -> Result<f64, String> {
+    let (number, unit) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(number), _) => (number, 0.001),
+        (None, Some(number)) => (number, 1.0),
+        (None, None) => (text, 1.0),
+    };
+    let seconds = number.trim().parse::<f64>().ok().map(|number| number * unit);
+    let seconds = seconds.filter(|seconds| seconds.is_finite() && *seconds > 0.0);
+    seconds.ok_or_else(|| "expected a time above 0 such as 10s or 800ms".to_owned())
+}
+
 /// Numbers of cores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CoreList(pub Vec<usize>);
@@ -172,6 +219,14 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_seconds_or_milliseconds() {
+        assert_eq!([time("10"), time("10s"), time("800ms")], [Ok(10.0), Ok(10.0), Ok(0.8)]);
+        for wrong in ["", "s", "0", "-1s", "NaN", "inf", "10m"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod inspect;
 mod output;
 mod record;
 mod render;
+mod song_plan;
 mod status;
 mod synth;
 mod words;

@@ -7,12 +7,13 @@ use std::{
 };
 
 use heartstream_actors::speaker_sink::Speaker;
+use heartstream_models::ModelDirectory;
 
 use super::{
     Failed,
     args::{CoreList, RenderArgs},
     output::{Output, probe_file},
-    record,
+    record, song_plan,
     status::Status,
     words,
 };
@@ -47,13 +48,14 @@ pub(super) fn play(args: &RenderArgs, quiet: bool) -> Result<(), Failed> {
 }
 
 fn sing(args: &RenderArgs, output: Option<Output>, speaker: Option<Speaker>, quiet: bool) -> Result<(), Failed> {
-    let request = request(args)?;
+    let checkpoint = checkpoint(&args.model.model)?;
+    let fingerprint = ModelDirectory::open(checkpoint.clone())?.fingerprint()?;
+    let request = request(args, &fingerprint)?;
     // A large model loads for a minute: what can be refused before is.
     Heartstream::check_options(&request)?;
     Plan::new(&placement(args))?;
     output.as_ref().map_or(Ok(()), Output::probe)?;
     args.record.as_deref().map_or(Ok(()), probe_file)?;
-    let checkpoint = checkpoint(&args.model.model)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failed::Error(format!("the system starts no more threads: {error}")))?;
     runtime.block_on(async {
@@ -74,7 +76,9 @@ fn sing(args: &RenderArgs, output: Option<Output>, speaker: Option<Speaker>, qui
             status.say(&format!("note: {note}"));
         }
         if let Some(path) = &args.record {
-            record::write(path, &record::record(&args.model.model, &record_request, engine.plan(), &report))?;
+            let mut record = record::record(&args.model.model, &record_request, engine.plan(), &report);
+            record["plan"] = song_plan::plan(&record_request, &report, &fingerprint);
+            record::write(path, &record)?;
         }
         conclude(&report, output.as_ref(), record_request.seed, &status, verb)
     })
@@ -166,17 +170,20 @@ pub(super) fn checkpoint(model: &str) -> Result<Checkpoint, Failed> {
     Ok(Checkpoint::open(model)?)
 }
 
-fn request(args: &RenderArgs) -> Result<SongRequest, Failed> {
+fn request(args: &RenderArgs, fingerprint: &str) -> Result<SongRequest, Failed> {
     if !(args.max_seconds.is_finite() && args.max_seconds > 0.0) {
         let (expected, found) = ("a number above 0".to_owned(), args.max_seconds.to_string());
         return Err(EngineError::Option { option: "max-seconds", expected, found }.into());
     }
     let words = words::read(&args.words)?;
+    let (continuity, first_window) = song_plan::asked_for(args, fingerprint)?;
     Ok(SongRequest {
         seed: args.seed.unwrap_or_else(another_seed),
         max_frames: Seconds(args.max_seconds).frames(),
         sampling: Sampling { temperature: args.temperature, top_k: args.top_k, cfg_scale: args.cfg_scale },
         flow: Flow { steps: args.flow_steps, guidance: args.flow_guidance },
+        continuity,
+        first_window,
         ..SongRequest::new(words.tags, words.lyrics)
     })
 }
