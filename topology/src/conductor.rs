@@ -103,7 +103,7 @@ impl Conductor {
         self.song.interrupt.raise();
         for member in &self.members {
             match member.stage {
-                Stage::Stitcher | Stage::WavSink | Stage::SpeakerSink => (),
+                Stage::CodesSink | Stage::Stitcher | Stage::WavSink | Stage::SpeakerSink => (),
                 // A subscriber may have stopped reading, and nothing is lost that it could still want.
                 Stage::SubscriberSink if outcome != Outcome::Cancelled => (),
                 _ => (member.kill)(),

@@ -26,15 +26,19 @@
 mod capacity;
 pub mod command_line;
 mod conductor;
+mod decoder;
 mod engine;
 mod error;
+mod kept_song;
 mod plan;
 mod request;
+mod sink;
 mod song;
 mod wiring;
 
 pub use capacity::Capacities;
-pub use engine::{Builder, Heartstream, Sink};
+pub use decoder::Decoder;
+pub use engine::{Builder, Heartstream};
 pub use error::EngineError;
 pub use heartstream_actors::{
     compute_site::ComputeSite,
@@ -46,6 +50,8 @@ pub use heartstream_messages::{
     Continuity, FirstWindow, Flow, Outcome, PcmBlock, Progress, Sampling, SongReport, SongRequest, Stage, StageError,
     StageReport, units,
 };
-pub use heartstream_models::weights::Checkpoint;
+pub use heartstream_models::{SongCodes, weights::Checkpoint};
+pub use kept_song::KeptSong;
 pub use plan::{Placement, Plan};
+pub use sink::{Sink, Sinks};
 pub use song::Song;
