@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Render(RenderArgs),
     /// Play a song on the loudspeakers
     Play(RenderArgs),
+    /// Decode a song again whose codes were kept, with other settings
+    Decode(DecodeArgs),
     /// Say what a model is, what it needs, and what is wrong with it
     Inspect(InspectArgs),
     /// Compare the engine with what the reference implementation computed
@@ -53,9 +55,8 @@ pub(crate) struct ModelArgs {
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RenderArgs {
-    /// The WAV file; - writes to standard output [default: song.wav; for play, nothing]
-    #[arg(long, short, value_name = "FILE|-")]
-    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
     #[command(flatten)]
     pub words: WordsArgs,
     #[command(flatten)]
@@ -75,6 +76,48 @@ pub(crate) struct RenderArgs {
     /// How far the words lead the song: 1 not at all
     #[arg(long, value_name = "C", default_value_t = 1.5, allow_negative_numbers = true)]
     pub cfg_scale: f64,
+    #[command(flatten)]
+    pub sound: SoundArgs,
+    #[command(flatten)]
+    pub placement: PlacementArgs,
+    /// Keep the codes, to be decoded again or gone on with; written anew every second
+    #[arg(long, value_name = "FILE")]
+    pub save_codes: Option<PathBuf>,
+    /// Go on with a song whose codes were kept; everything it was asked for with comes from the file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tags", "lyrics", "seed", "max_seconds", "temperature", "top_k",
+        "cfg_scale", "flow_steps", "flow_guidance", "continuity", "first_window", "first_audio", "plan"])]
+    pub resume: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DecodeArgs {
+    /// A file that --save-codes wrote
+    #[arg(value_name = "FILE")]
+    pub codes: PathBuf,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub sound: SoundArgs,
+    #[command(flatten)]
+    pub placement: PlacementArgs,
+}
+
+/// Where a song goes.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct OutputArgs {
+    /// The WAV file; - writes to standard output [default: song.wav; for play, nothing]
+    #[arg(long, short, value_name = "FILE|-")]
+    pub output: Option<PathBuf>,
+    /// Write what was done and how long it took, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+}
+
+/// How codes become sound.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SoundArgs {
     /// Steps of flow matching: fewer are faster, more are finer
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub flow_steps: usize,
@@ -94,6 +137,11 @@ pub(crate) struct RenderArgs {
     /// Cut the song as it was cut before: a record, or the plan out of one
     #[arg(long, value_name = "FILE", conflicts_with_all = ["continuity", "first_window", "first_audio"])]
     pub plan: Option<PathBuf>,
+}
+
+/// Where stages compute.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PlacementArgs {
     /// Workers that decode segments
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub flow_workers: usize,
@@ -109,9 +157,6 @@ pub(crate) struct RenderArgs {
     /// Cores of the vocoder [default: those of the flow workers]
     #[arg(long, value_name = "LIST", value_parser = core_list)]
     pub vocoder_cores: Option<CoreList>,
-    /// Write what was done and how long it took, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub record: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, clap::Args)]

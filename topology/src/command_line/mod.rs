@@ -5,6 +5,7 @@
 mod args;
 mod check;
 mod inspect;
+mod order;
 mod output;
 mod record;
 mod render;
@@ -41,6 +42,7 @@ pub fn run() -> ExitCode {
     let done = match args.command {
         Command::Render(command) => render::render(&command, args.quiet),
         Command::Play(command) => render::play(&command, args.quiet),
+        Command::Decode(command) => render::decode(&command, args.quiet),
         Command::Inspect(command) => inspect::inspect(&command),
         Command::Check(command) => check::check(&command),
         Command::Synth(command) => synth::synth(&command),
