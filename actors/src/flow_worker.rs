@@ -120,6 +120,7 @@ impl StageWork for FlowWorkerStage {
         let end = latents[latents.len().saturating_sub(self.handed_on * flow.channels())..].to_vec();
         let _ = hand_on.send(end); // nobody has the next segment when this one is the last
         self.song.meter.segments.fetch_add(1, Ordering::Relaxed);
+        self.song.meter.publish();
         self.song.meter.stage(Self::STAGE).did_one();
         let CodeSegment { index, first_frame, known, fade_out, song_end, .. } = *segment;
         let latents = LatentSegment { index, first_frame, latents, known, fade_out, song_end };

@@ -103,6 +103,7 @@ impl StageWork for LanguageModelStage {
             meter.frames_took(first, (meter.elapsed() - first) / index.0 as f64);
         }
         meter.frames.store(index.0 + 1, Ordering::Relaxed);
+        meter.publish();
         self.song.meter.stage(Self::STAGE).did_one();
         Ok(())
     }

@@ -13,6 +13,7 @@ use heartstream_messages::{
     units::{Frames, SampleIndex, Seconds},
 };
 use heartstream_models::signal::Rates;
+use tokio::sync::watch;
 
 /// What the stages of one song share. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -66,6 +67,8 @@ pub struct SongMeter {
     /// Nanoseconds from the request to the first sample, 0 before.
     first_audio: AtomicU64,
     stages: [StageMeter; Stage::ALL.len()],
+    ended: AtomicBool,
+    watched: watch::Sender<Progress>,
 }
 
 /// What has been measured of the stages' speed, in seconds.
@@ -99,6 +102,8 @@ impl SongMeter {
             delivered: (0..sinks).map(|_| AtomicU64::new(0)).collect(),
             first_audio: AtomicU64::new(0),
             stages: Default::default(),
+            ended: AtomicBool::new(false),
+            watched: watch::Sender::new(Progress::default()),
         }
     }
 
@@ -150,6 +155,27 @@ impl SongMeter {
         if let Some(place) = self.delivered.get(sink) {
             place.store(end.0, Ordering::Relaxed);
         }
+        self.publish();
+    }
+
+    /// Tells those who watch how far the song is.
+    pub fn publish(&self) {
+        if self.watched.receiver_count() > 0 {
+            self.watched.send_replace(self.progress());
+        }
+    }
+
+    /// The song is over.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.publish();
+    }
+
+    /// Watches how far the song is: changes with each frame, segment and block.
+    pub fn watch(&self) -> watch::Receiver<Progress> {
+        let receiver = self.watched.subscribe();
+        self.publish();
+        receiver
     }
 
     /// A snapshot.
@@ -163,6 +189,7 @@ impl SongMeter {
             delivered: SampleIndex(delivered),
             first_audio: (first > 0).then_some(Seconds(first as f64 * 1e-9)),
             underrun_samples: self.underruns.load(Ordering::Relaxed),
+            ended: self.ended.load(Ordering::Acquire),
         }
     }
 

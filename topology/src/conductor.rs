@@ -127,6 +127,7 @@ impl Conductor {
             notes: std::mem::take(&mut self.notes),
             stages: self.song.meter.stage_reports(|stage| self.took_part.contains(&stage)),
         };
+        self.song.meter.end();
         if let Some(waiting) = self.report.take() {
             let _ = waiting.send(report); // whoever asked may have left
         }

@@ -169,7 +169,7 @@ async fn watch(mut song: Song, status: &mut Status, verb: &str) -> SongReport {
     let mut interrupt = Box::pin(end_asked_for());
     loop {
         // The end is waited for by reference, so looks in between do not lose it.
-        let progress = song.progress();
+        let progress = song.snapshot();
         tokio::select! {
             biased;
             () = &mut interrupt => {
