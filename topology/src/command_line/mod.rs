@@ -6,6 +6,7 @@ mod args;
 mod check;
 mod inspect;
 mod output;
+mod pull;
 mod record;
 mod render;
 mod status;
@@ -43,6 +44,7 @@ pub fn run() -> ExitCode {
         Command::Inspect(command) => inspect::inspect(&command),
         Command::Check(command) => check::check(&command),
         Command::Synth(command) => synth::synth(&command),
+        Command::Pull(command) => pull::pull(&command, args.quiet),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
