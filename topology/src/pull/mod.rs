@@ -32,6 +32,8 @@ use transfer::Wanted;
 const BRANCH: &str = "main";
 /// An index of shards has some hundred entries; what is larger is none.
 const LARGEST_INDEX: u64 = 16 << 20;
+/// Hashing a file of this size takes so long that somebody who waits wants to know why.
+const LONG_TO_HASH: u64 = 1 << 29;
 
 /// Is told how far it is.
 pub(crate) trait Watcher {
@@ -120,7 +122,7 @@ impl Pull<'_> {
         if index.facts.size > LARGEST_INDEX {
             return Err(bad(format!("it has {}", Bytes(index.facts.size))));
         }
-        if !self.is_there(index)? {
+        if !self.is_there(index)? && !self.is_nearby(index)? {
             self.obtain(index, &mut |_, _| ())?;
         }
         let bytes = fs::read(&place).map_err(PullError::disk("read", &place))?;
@@ -136,15 +138,11 @@ impl Pull<'_> {
             }
         }
         missing.sort_by_key(|file| file.facts.size);
-        let taken = missing.len();
+        let new_files = missing.len();
         let mut fetch = Vec::new();
         for file in missing {
-            match nearby::take(&self.hub, file, self.directory) {
-                Some(found) => {
-                    self.record.note(self.directory, self.version.name(), file)?;
-                    self.watcher.say(&format!("{} was found in {}", file.place.display(), found.display()));
-                }
-                None => fetch.push(file),
+            if !self.is_nearby(file)? {
+                fetch.push(file);
             }
         }
         self.check_room(&fetch)?;
@@ -155,7 +153,7 @@ impl Pull<'_> {
             self.obtain(file, &mut |watcher, bytes| watcher.at(&file.place, before + bytes))?;
             before += file.facts.size;
         }
-        Ok(taken)
+        Ok(new_files)
     }
 
     /// Whether a file is in its place and right.
@@ -168,6 +166,9 @@ impl Pull<'_> {
             return Ok(false);
         }
         let Facts { size, hash, .. } = file.facts;
+        if size >= LONG_TO_HASH {
+            self.watcher.say(&format!("{} is there already: it is being verified", place.display()));
+        }
         let right = verify::is_file(&place, size, hash).map_err(PullError::disk("read", &place))?;
         if right {
             self.record.note(self.directory, self.version.name(), file)?;
@@ -175,6 +176,14 @@ impl Pull<'_> {
             self.watcher.say(&format!("{} is not what the hub has: it is fetched anew", place.display()));
         }
         Ok(right)
+    }
+
+    /// Whether a file was elsewhere on this machine, and is now in its place too.
+    fn is_nearby(&mut self, file: &Wanted) -> Result<bool> {
+        let Some(found) = nearby::take(&self.hub, file, self.directory) else { return Ok(false) };
+        self.record.note(self.directory, self.version.name(), file)?;
+        self.watcher.say(&format!("{} was found in {}", file.place.display(), found.display()));
+        Ok(true)
     }
 
     /// Fetches a file.
