@@ -21,6 +21,7 @@
 //! - `wiring`: the plan becomes actors and channels, from the sinks back to the source
 //! - `conductor`: the kameo actor that every stage of a song is linked to
 //! - [`Song`]: what the one who asked holds in hand
+//! - `pull`: the published checkpoints, from the hub into a directory
 //! - [`command_line`]: the program around it
 
 mod capacity;
@@ -31,6 +32,7 @@ mod engine;
 mod error;
 mod kept_song;
 mod plan;
+mod pull;
 mod request;
 mod sink;
 mod song;

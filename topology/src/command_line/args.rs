@@ -6,6 +6,8 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use heartstream_messages::Continuity;
 use heartstream_models::synth::SynthSize;
 
+use crate::pull::Version;
+
 /// Makes music from words, and plays it while it is still being written.
 #[derive(Debug, Parser)]
 #[command(name = "heartstream", version, max_term_width = 100)]
@@ -34,6 +36,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Write a checkpoint of random weights in the published layout
     Synth(SynthArgs),
+    /// Download a published model: 22 GB, resumed where it was interrupted, verified by its hashes
+    Pull(PullArgs),
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -188,6 +192,21 @@ pub(crate) struct SynthArgs {
     /// The seed of the weights
     #[arg(long, value_name = "N", default_value_t = heartstream_models::demo::SEED)]
     pub seed: u64,
+}
+
+/// Fetches a language model, the codec and the tokenizer into one directory, for --model of the other commands.
+///
+/// An interrupted download goes on where it ended. Files that are there already, in the directory, in one beside it or
+/// in the hub's cache, are not fetched again and take no room twice. The environment variables HF_ENDPOINT (a mirror),
+/// HF_TOKEN, HF_HOME and HF_HUB_CACHE mean what they mean to the hub's own programs.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PullArgs {
+    /// Which release of the language model
+    #[arg(value_enum, default_value = "happy-new-year")]
+    pub version: Version,
+    /// The directory to fill [default: heartstream/VERSION in HF_HOME, which is ~/.cache/huggingface if unset]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -7,6 +7,7 @@ mod check;
 mod inspect;
 mod order;
 mod output;
+mod pull;
 mod record;
 mod render;
 mod song_plan;
@@ -46,6 +47,7 @@ pub fn run() -> ExitCode {
         Command::Inspect(command) => inspect::inspect(&command),
         Command::Check(command) => check::check(&command),
         Command::Synth(command) => synth::synth(&command),
+        Command::Pull(command) => pull::pull(&command, args.quiet),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
