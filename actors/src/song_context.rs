@@ -57,6 +57,8 @@ pub struct SongMeter {
     pub segments: AtomicU64,
     /// Samples of silence that a speaker had to play.
     pub underruns: AtomicU64,
+    /// Whether the reader of a stream has closed it before the song was over.
+    pub reader_left: AtomicBool,
     /// For each sink, the place up to which it has the song.
     delivered: Vec<AtomicU64>,
     /// Nanoseconds from the request to the first sample, 0 before.
@@ -79,6 +81,7 @@ impl SongMeter {
             frames: AtomicU64::new(0),
             segments: AtomicU64::new(0),
             underruns: AtomicU64::new(0),
+            reader_left: AtomicBool::new(false),
             delivered: (0..sinks).map(|_| AtomicU64::new(0)).collect(),
             first_audio: AtomicU64::new(0),
             stages: Default::default(),

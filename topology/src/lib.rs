@@ -39,7 +39,7 @@ pub use error::EngineError;
 pub use heartstream_actors::{
     compute_site::ComputeSite,
     song_context::{Fault, Faults},
-    wav_sink::WavTarget,
+    wav_sink::{SampleFormat, WavTarget},
 };
 pub use heartstream_messages::{
     Flow, Outcome, PcmBlock, Progress, Sampling, SongReport, SongRequest, Stage, StageError, StageReport, units,

@@ -101,7 +101,10 @@ pub(crate) async fn wire(
     let block_takers = sinks.into_iter().enumerate().map(|(index, sink)| {
         let (give, take) = bounded(capacities.block_places());
         match sink {
-            Sink::Wav(target) => troupe.add(idle(WavSinkStage::new(target, index, song.clone()), take, Nowhere, &song)),
+            Sink::Wav(target) => {
+                let sink = WavSinkStage::new(target, noise, index, song.clone());
+                troupe.add(idle(sink, take, Nowhere, &song));
+            }
             Sink::Speaker(speaker) => {
                 troupe.add(idle(SpeakerSinkStage::new(speaker, index, song.clone()), take, Nowhere, &song))
             }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use heartstream_models::synth::SynthSize;
 
+use crate::SampleFormat;
+
 /// Makes music from words, and plays it while it is still being written.
 #[derive(Debug, Parser)]
 #[command(name = "heartstream", version, max_term_width = 100)]
@@ -55,6 +57,9 @@ pub(crate) struct RenderArgs {
     /// The WAV file; - writes to standard output [default: song.wav; for play, nothing]
     #[arg(long, short, value_name = "FILE|-")]
     pub output: Option<PathBuf>,
+    /// Samples in the WAV: 32-bit floats as they are made, or integers of 24 bits, or of 16 with dither
+    #[arg(long, value_enum, default_value_t = Format::F32)]
+    pub format: Format,
     #[command(flatten)]
     pub words: WordsArgs,
     #[command(flatten)]
@@ -129,6 +134,24 @@ pub(crate) struct SynthArgs {
     /// The seed of the weights
     #[arg(long, value_name = "N", default_value_t = heartstream_models::demo::SEED)]
     pub seed: u64,
+}
+
+/// The help of the option says what each is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Format {
+    F32,
+    S24,
+    S16,
+}
+
+impl From<Format> for SampleFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::F32 => Self::F32,
+            Format::S24 => Self::S24,
+            Format::S16 => Self::S16,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -17,8 +17,8 @@ use super::{
     words,
 };
 use crate::{
-    Checkpoint, EngineError, Flow, Heartstream, Outcome, Placement, Plan, Sampling, Sink, Song, SongReport,
-    SongRequest, units::Seconds,
+    Checkpoint, EngineError, Flow, Heartstream, Outcome, Placement, Plan, SampleFormat, Sampling, Sink, Song,
+    SongReport, SongRequest, units::Seconds,
 };
 
 /// Between two looks at the progress.
@@ -63,10 +63,12 @@ fn sing(args: &RenderArgs, output: Option<Output>, speaker: Option<Speaker>, qui
         let verb = if speaker.is_some() { "played" } else { "written" };
         let mut sinks: Vec<Sink> = speaker.map(Sink::Speaker).into_iter().collect();
         let record_request = request.clone();
+        let format = SampleFormat::from(args.format);
+        let written_as = output.as_ref().map(|_| format);
         // What only the model can refuse is refused before the file is made.
         engine.check(&request)?;
         if let Some(output) = &output {
-            sinks.push(Sink::Wav(output.open()?));
+            sinks.push(Sink::Wav(output.open(format)?));
         }
         let song = engine.sing_to(request, sinks).await?;
         let report = watch(song, &mut status, verb).await;
@@ -74,7 +76,10 @@ fn sing(args: &RenderArgs, output: Option<Output>, speaker: Option<Speaker>, qui
             status.say(&format!("note: {note}"));
         }
         if let Some(path) = &args.record {
-            record::write(path, &record::record(&args.model.model, &record_request, engine.plan(), &report))?;
+            record::write(
+                path,
+                &record::record(&args.model.model, &record_request, written_as, engine.plan(), &report),
+            )?;
         }
         conclude(&report, output.as_ref(), record_request.seed, &status, verb)
     })
@@ -147,12 +152,16 @@ fn conclude(
     if let Some(Output::File(path)) = output.filter(|_| report.audio.0 > 0.0) {
         sentence += &format!(", {}", path.display());
     }
+    if report.outcome == Outcome::ReaderLeft {
+        sentence += ", until the reader wanted no more";
+    }
     status.end(&format!("{sentence}, seed {seed}"));
     match &report.outcome {
         Outcome::Finished if report.frames.0 == 0 => {
             Err(Failed::Error("the model ended the song before its first frame. Try another seed".to_owned()))
         }
-        Outcome::Finished => Ok(()),
+        // A reader that leaves, such as `head`, has all it wanted.
+        Outcome::Finished | Outcome::ReaderLeft => Ok(()),
         Outcome::Cancelled => Err(Failed::Cancelled),
         Outcome::Failed(error) => Err(Failed::Error(error.to_string())),
     }
