@@ -62,6 +62,8 @@ pub struct SongMeter {
     /// Frames of the first window, 0 before it was cut.
     pub first_window: AtomicU64,
     measured: Mutex<Measured>,
+    /// Whether the reader of a stream has closed it before the song was over.
+    pub reader_left: AtomicBool,
     /// For each sink, the place up to which it has the song.
     delivered: Vec<AtomicU64>,
     /// Nanoseconds from the request to the first sample, 0 before.
@@ -99,6 +101,7 @@ impl SongMeter {
             underruns: AtomicU64::new(0),
             first_window: AtomicU64::new(0),
             measured: Mutex::default(),
+            reader_left: AtomicBool::new(false),
             delivered: (0..sinks).map(|_| AtomicU64::new(0)).collect(),
             first_audio: AtomicU64::new(0),
             stages: Default::default(),

@@ -114,8 +114,10 @@ impl Conductor {
 
     fn write_report(&mut self) {
         let progress = self.song.meter.progress();
+        let reader_left = self.song.meter.reader_left.load(Ordering::Relaxed);
+        let own_end = if reader_left { Outcome::ReaderLeft } else { Outcome::Finished };
         let report = SongReport {
-            outcome: self.ended_early.take().unwrap_or(Outcome::Finished),
+            outcome: self.ended_early.take().unwrap_or(own_end),
             frames: progress.frames_written,
             audio: progress.delivered.seconds(),
             wall: progress.elapsed,

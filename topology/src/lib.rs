@@ -46,7 +46,7 @@ pub use heartstream_actors::{
     compute_site::ComputeSite,
     song_context::{Fault, Faults},
     speaker_sink::Speaker,
-    wav_sink::WavTarget,
+    wav_sink::{SampleFormat, WavTarget},
 };
 pub use heartstream_messages::{
     Continuity, FirstWindow, Flow, Outcome, PcmBlock, Progress, Sampling, SongReport, SongRequest, Stage, StageError,

@@ -176,7 +176,9 @@ fn add_sound(troupe: &mut Troupe, decoder: &Decoder, sound: Sound, sinks: Vec<Si
         let (give, take) = bounded(capacities.block_places());
         takers.push(give);
         match sink {
-            Sink::Wav(target) => troupe.add(idle(WavSinkStage::new(target, index, song.clone()), take, Nowhere, song)),
+            Sink::Wav(target) => {
+                troupe.add(idle(WavSinkStage::new(target, noise, index, song.clone()), take, Nowhere, song))
+            }
             Sink::Speaker(speaker) => {
                 troupe.add(idle(SpeakerSinkStage::new(speaker, index, song.clone()), take, Nowhere, song))
             }

@@ -6,7 +6,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use heartstream_messages::Continuity;
 use heartstream_models::synth::SynthSize;
 
-use crate::pull::Version;
+use crate::{SampleFormat, pull::Version};
 
 /// Makes music from words, and plays it while it is still being written.
 #[derive(Debug, Parser)]
@@ -114,6 +114,9 @@ pub(crate) struct OutputArgs {
     /// The WAV file; - writes to standard output [default: song.wav; for play, nothing]
     #[arg(long, short, value_name = "FILE|-")]
     pub output: Option<PathBuf>,
+    /// Samples in the WAV: 32-bit floats as they are made, or integers of 24 bits, or of 16 with dither
+    #[arg(long, value_enum, default_value_t = Format::F32)]
+    pub format: Format,
     /// Write what was done and how long it took, as JSON
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
@@ -207,6 +210,24 @@ pub(crate) struct PullArgs {
     /// The directory to fill [default: heartstream/VERSION in HF_HOME, which is ~/.cache/huggingface if unset]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// The help of the option says what each is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Format {
+    F32,
+    S24,
+    S16,
+}
+
+impl From<Format> for SampleFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::F32 => Self::F32,
+            Format::S24 => Self::S24,
+            Format::S16 => Self::S16,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -1,6 +1,7 @@
 //! What does the program do with its arguments? A file per command, and what they share.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C. A reader of standard output that closes it before the
+//! song is over, such as `head`, has what it wanted: the song ends there, and that is 0.
 
 mod args;
 mod check;

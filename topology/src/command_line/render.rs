@@ -18,8 +18,8 @@ use super::{
     status::Status,
 };
 use crate::{
-    Checkpoint, Decoder, Heartstream, KeptSong, Outcome, Placement, Plan, Sink, Sinks, Song, SongReport, SongRequest,
-    units::Seconds,
+    Checkpoint, Decoder, Heartstream, KeptSong, Outcome, Placement, Plan, SampleFormat, Sink, Sinks, Song, SongReport,
+    SongRequest, units::Seconds,
 };
 
 /// Between two looks at the progress.
@@ -32,6 +32,8 @@ const USUAL_OUTPUT: &str = "song.wav";
 /// Where the song's sound goes, and what is written down about it.
 struct Destination<'a> {
     output: Option<Output>,
+    /// Samples of the file.
+    format: SampleFormat,
     speaker: Option<Speaker>,
     record: Option<&'a Path>,
     quiet: bool,
@@ -40,7 +42,8 @@ struct Destination<'a> {
 impl<'a> Destination<'a> {
     fn file(args: &'a OutputArgs, quiet: bool) -> Self {
         let output = Output::new(args.output.as_deref().unwrap_or(USUAL_OUTPUT.as_ref()));
-        Self { output: Some(output), speaker: None, record: args.record.as_deref(), quiet }
+        let format = args.format.into();
+        Self { output: Some(output), format, speaker: None, record: args.record.as_deref(), quiet }
     }
 
     /// A loudspeaker, and a file where one was asked for or where there is no loudspeaker.
@@ -54,7 +57,7 @@ impl<'a> Destination<'a> {
                 (Some(Output::new(&path)), None)
             }
         };
-        Self { output, speaker, record: args.record.as_deref(), quiet }
+        Self { output, format: args.format.into(), speaker, record: args.record.as_deref(), quiet }
     }
 
     /// Makes sure that everything can be written, before a large model is loaded.
@@ -71,7 +74,7 @@ impl<'a> Destination<'a> {
     fn open(&mut self) -> Result<Sinks, Failed> {
         let mut sinks: Vec<Sink> = self.speaker.take().map(Sink::Speaker).into_iter().collect();
         if let Some(output) = &self.output {
-            sinks.push(Sink::Wav(output.open()?));
+            sinks.push(Sink::Wav(output.open(self.format)?));
         }
         Ok(sinks.into())
     }
@@ -224,7 +227,8 @@ fn conclude(
     output.filter(|_| !heard).into_iter().for_each(Output::discard);
     status.end(&summary(report, output.filter(|_| heard), about.request.seed, verb));
     if let Some(path) = destination.record {
-        let mut record = record::record(about.model, about.request, about.plan, report);
+        let format = output.map(|_| destination.format);
+        let mut record = record::record(about.model, about.request, format, about.plan, report);
         record["plan"] = song_plan::plan(about.request, report, about.fingerprint);
         record::write(path, &record)?;
     }
@@ -232,7 +236,8 @@ fn conclude(
         Outcome::Finished if report.frames.0 == 0 => {
             Err(Failed::Error("the model ended the song before its first frame. Try another seed".to_owned()))
         }
-        Outcome::Finished => Ok(()),
+        // A reader that leaves, such as `head`, has all it wanted.
+        Outcome::Finished | Outcome::ReaderLeft => Ok(()),
         Outcome::Cancelled => Err(Failed::Cancelled),
         Outcome::Failed(error) => Err(Failed::Error(error.to_string())),
     }
@@ -253,6 +258,9 @@ fn summary(report: &SongReport, output: Option<&Output>, seed: u64, verb: &str) 
     }
     if let Some(Output::File(path)) = output {
         sentence += &format!(", {}", path.display());
+    }
+    if report.outcome == Outcome::ReaderLeft {
+        sentence += ", until the reader wanted no more";
     }
     format!("{sentence}, seed {seed}")
 }
