@@ -1,12 +1,15 @@
 //! Samples of segments to one song: cross-fades, cuts the filling off, and gives small blocks.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+};
 
 use heartstream_messages::{
     PcmBlock, PcmSegment, Stage,
     units::{CHANNELS, SampleIndex},
 };
-use heartstream_models::signal::OverlapAdd;
+use heartstream_models::signal::{OverlapAdd, ReferenceWindows};
 
 use crate::{
     song_context::SongContext,
@@ -62,6 +65,15 @@ impl StageWork for StitcherStage {
 
     fn finish(&mut self, outputs: &mut VecDeque<Arc<PcmBlock>>) -> Result<(), Failure> {
         let rest = self.join.take().map(OverlapAdd::finish).unwrap_or_default();
+        if self.song.interrupt.is_raised() {
+            // In the whole song the next segment would have been faded in here: what was kept back is not part of it.
+            return Ok(());
+        }
+        if self.end == SampleIndex(u64::MAX) {
+            // The last segment was complete before anybody knew that it is the last.
+            let frames = self.song.meter.frames.load(Ordering::Relaxed) as usize;
+            self.end = SampleIndex(ReferenceWindows::song_samples(frames));
+        }
         self.give(&rest, outputs);
         Ok(())
     }
@@ -96,5 +108,31 @@ mod tests {
             place = block.end();
         }
         assert_eq!(place, SampleIndex(110_000));
+    }
+
+    /// The blocks of a song that is one segment of 10 frames, of which nobody has said that it is the last.
+    fn song_of_one_segment(context: &SongContext) -> u64 {
+        let mut stage = StitcherStage::new(100, context.clone());
+        let mut blocks = VecDeque::new();
+        let samples = vec![0.5; 38_400];
+        let segment = PcmSegment { index: SegmentIndex(0), left: samples.clone(), right: samples, song_end: None };
+        stage.work(&segment, &mut blocks).expect("a segment");
+        stage.finish(&mut blocks).expect("the end");
+        blocks.iter().map(|block| block.samples.len() as u64 / 2).sum()
+    }
+
+    #[test]
+    fn a_song_that_ends_with_a_whole_segment_is_as_long_as_its_frames() {
+        let context = SongContext::new(0, Faults::default());
+        context.meter.frames.store(10, Ordering::Relaxed);
+        assert_eq!(song_of_one_segment(&context), 38_400);
+    }
+
+    #[test]
+    fn of_a_song_that_was_ended_nothing_is_given_that_the_next_segment_would_change() {
+        let context = SongContext::new(0, Faults::default());
+        context.meter.frames.store(10, Ordering::Relaxed);
+        context.interrupt.raise();
+        assert_eq!(song_of_one_segment(&context), 38_300);
     }
 }

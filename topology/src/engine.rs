@@ -16,6 +16,7 @@ use heartstream_models::{
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::{
+    capacity::Capacities,
     error::EngineError,
     plan::{Placement, Plan},
     request::{self, CheckedRequest},
@@ -56,7 +57,7 @@ pub struct Heartstream {
 pub struct Builder {
     checkpoint: Checkpoint,
     placement: Placement,
-    faults: Faults,
+    capacities: Capacities,
 }
 
 impl Builder {
@@ -72,10 +73,9 @@ impl Builder {
         self
     }
 
-    /// Plants panics, for tests of what a panic does.
-    #[doc(hidden)]
-    pub fn faults(mut self, faults: Faults) -> Self {
-        self.faults = faults;
+    /// Room between the stages: less holds less memory, more rides out a slower moment of a stage. No song depends on it.
+    pub fn capacities(mut self, capacities: Capacities) -> Self {
+        self.capacities = capacities;
         self
     }
 
@@ -84,11 +84,11 @@ impl Builder {
     /// # Errors
     /// When the model cannot be loaded, or the placement does not fit the machine.
     pub async fn build(self) -> Result<Heartstream, EngineError> {
-        let Self { checkpoint, placement, faults } = self;
-        let plan = Plan::new(&placement)?;
+        let Self { checkpoint, placement, capacities } = self;
+        let plan = Plan { capacities: capacities.check()?, ..Plan::new(&placement)? };
         let models = tokio::task::spawn_blocking(move || load(checkpoint)).await;
         let models = models.map_err(|error| EngineError::Interrupted(error.to_string()))??;
-        Ok(Heartstream { models, plan, faults })
+        Ok(Heartstream { models, plan, faults: Faults::default() })
     }
 }
 
@@ -98,8 +98,15 @@ impl Heartstream {
         Builder {
             checkpoint: demo::checkpoint(),
             placement: Placement { flow_workers: 1, ..Placement::default() },
-            faults: Faults::default(),
+            capacities: Capacities::default(),
         }
+    }
+
+    /// The same engine, weights and all, whose songs panic where `faults` says. For tests of what a panic does: songs
+    /// of the engine that this was called on know nothing of them.
+    #[doc(hidden)]
+    pub fn with_faults(&self, faults: Faults) -> Self {
+        Self { faults, ..self.clone() }
     }
 
     /// How songs are run.
