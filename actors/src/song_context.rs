@@ -170,6 +170,11 @@ impl Faults {
         Self(Arc::new(Mutex::new(faults.into_iter().collect())))
     }
 
+    /// How many of the panics have not been had yet.
+    pub fn left(&self) -> u32 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|fault| fault.times).sum()
+    }
+
     /// Panics if a fault was planted here.
     pub(crate) fn strike(&self, stage: Stage, item: u64) {
         let struck = {
