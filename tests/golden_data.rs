@@ -12,7 +12,7 @@ use heartstream_models::{
     golden::{self, Row},
     weights::Checkpoint,
 };
-use support::{complaint, folder, run, text};
+use support::{complaint, copy_tree, folder, run, text};
 
 /// The sets of golden data, and how many tensors of each are compared.
 const SETS: [(&str, usize); 2] = [("windows", 10), ("half", 9)];
@@ -59,7 +59,8 @@ fn one_wrong_number_in_any_golden_tensor_is_noticed() {
     let path = copy.path().join("goldens.safetensors");
     let good = fs::read(&path).expect("golden data");
     let outputs = ["lm.plain.greedy_codes", "lm.cfg30.logits", "codec.rvq_output", "codec.vocoder.pcm"];
-    for tensor in outputs.into_iter().chain(["codec.condition", "codec.estimator.output", "codec.steps4_noguide.latents"])
+    for tensor in
+        outputs.into_iter().chain(["codec.condition", "codec.estimator.output", "codec.steps4_noguide.latents"])
     {
         fs::write(&path, with_another_number(&good, tensor)).expect("changed golden data");
         let bad: Vec<String> = rows(copy.path()).into_iter().filter(|row| !row.ok()).map(|row| row.tensor).collect();
@@ -85,17 +86,4 @@ fn with_another_number(file: &[u8], tensor: &str) -> Vec<u8> {
         file[start..start + 4].copy_from_slice(&30f32.to_le_bytes());
     }
     file
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_tree(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).expect("a copy");
-        }
-    }
 }

@@ -1,7 +1,10 @@
 //! What the tests share: the program, a small model, songs, and a place for files.
 #![allow(dead_code)] // each test file uses its part of this
 
+pub mod refusal;
+
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::OnceLock,
@@ -54,6 +57,27 @@ pub fn complaint(output: &Output) -> String {
 /// A folder that goes away with the test.
 pub fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
+}
+
+/// Copies a folder with everything in it.
+pub fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_tree(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).expect("a copy");
+        }
+    }
+}
+
+/// Changes a JSON file.
+pub fn edit_json(path: &Path, edit: impl Fn(&mut serde_json::Value)) {
+    let mut value = serde_json::from_slice(&fs::read(path).expect("a file")).expect("JSON");
+    edit(&mut value);
+    fs::write(path, value.to_string()).expect("a file");
 }
 
 /// A path as an argument.

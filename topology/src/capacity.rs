@@ -46,11 +46,9 @@ impl Capacities {
         ];
         match all.into_iter().find(|(_, span)| !(Seconds(0.0)..=MOST).contains(span)) {
             None => Ok(self),
-            Some((option, found)) => Err(EngineError::Option {
-                option,
-                expected: format!("from 0 s to {MOST}"),
-                found: found.to_string(),
-            }),
+            Some((option, found)) => {
+                Err(EngineError::Option { option, expected: format!("from 0 s to {MOST}"), found: found.to_string() })
+            }
         }
     }
 

@@ -106,8 +106,10 @@ fn whole(codec: &HeartCodec, goldens: &Shards, run: &str, report: &mut dyn FnMut
     }
     let name = format!("codec.{run}.latents");
     let (golden, [count, _, half, _]) = floats::<4>(goldens, &name)?;
-    let golden: Vec<Vec<f32>> =
-        golden.chunks(golden.len() / count.max(1)).map(|window| frame_by_frame(window, half, length)).collect();
+    let golden: Vec<Vec<f32>> = golden
+        .chunks((golden.len() / count.max(1)).max(1))
+        .map(|window| frame_by_frame(window, half, length))
+        .collect();
     report(Row::relative(&name, &latents.concat(), &golden.concat(), LATENTS));
     let name = format!("codec.{run}.pcm");
     if goldens.shape(&name).is_some() {

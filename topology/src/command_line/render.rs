@@ -52,7 +52,15 @@ fn sing(args: &RenderArgs, output: Option<Output>, speaker: Option<Speaker>, qui
     Heartstream::check_options(&request)?;
     Plan::new(&placement(args))?;
     output.as_ref().map_or(Ok(()), Output::probe)?;
-    args.record.as_deref().map_or(Ok(()), probe_file)?;
+    if let Some(record) = &args.record {
+        probe_file(record)?;
+        if output.as_ref().is_some_and(|output| output.is_file(record)) {
+            let record = record.display();
+            return Err(Failed::Usage(format!(
+                "the record would overwrite the song in {record}. Give --record another file"
+            )));
+        }
+    }
     let checkpoint = checkpoint(&args.model.model)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failed::Error(format!("the system starts no more threads: {error}")))?;
