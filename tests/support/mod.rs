@@ -130,9 +130,12 @@ pub async fn read(mut song: Song) -> (Vec<f32>, SongReport) {
     (samples, song.finished().await)
 }
 
-/// Sings `request` to its end.
+/// Sings `request` to its end. What comes of it must be heard, or comparing it with anything would say nothing.
 pub async fn sung(engine: &Heartstream, request: SongRequest) -> (Vec<f32>, SongReport) {
-    read(engine.sing(request).await.expect("a song")).await
+    let (samples, report) = read(engine.sing(request).await.expect("a song")).await;
+    let power = samples.iter().map(|x| x * x).sum::<f32>() / samples.len() as f32;
+    assert!(power.sqrt() > 1e-3, "RMS {}", power.sqrt());
+    (samples, report)
 }
 
 /// Fails when two songs differ, and says where instead of printing millions of samples.
