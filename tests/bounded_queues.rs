@@ -25,7 +25,7 @@ async fn a_reader_that_stops_holds_the_language_model_back() {
 
     // Nobody reads: the song comes to rest, with not more and not much less on its way than there is room for.
     let in_flight = |song: &Song, read: usize| {
-        let written = song.progress().frames_written.0;
+        let written = song.snapshot().frames_written.0;
         let flying = written - (read / FRAME) as u64;
         assert!(flying <= bound, "{written} frames written, {} read: {flying} on their way", read / FRAME);
         written

@@ -2,8 +2,8 @@
 
 mod support;
 
-use heartstream::{Outcome, Sink, WavTarget};
-use support::{FRAME, HOP, assert_prefix, engine, folder, request, samples, sung, tiny_model, until};
+use heartstream::{Outcome, Sink};
+use support::{FRAME, HOP, assert_prefix, engine, folder, request, samples, sung, tiny_model, until, wav};
 
 /// Three windows; what a longer song begins with is the same up to the end of its second window.
 const FRAMES: u64 = 700;
@@ -16,9 +16,9 @@ async fn a_cancelled_song_says_so_and_its_file_is_what_the_whole_song_begins_wit
     let (whole, _) = sung(&engine, request(FRAMES, 1)).await;
 
     let path = out.path().join("x.wav");
-    let sinks = vec![Sink::Wav(WavTarget::file(&path).expect("a file"))];
+    let sinks = vec![Sink::Wav(wav(&path))];
     let song = engine.sing_to(request(3500, 1), sinks).await.expect("a song");
-    until("something is in the file", || song.progress().delivered.0 > 0).await;
+    until("something is in the file", || song.snapshot().delivered.0 > 0).await;
     song.cancel();
     let report = song.finished().await;
     assert_eq!(report.outcome, Outcome::Cancelled);
@@ -29,7 +29,7 @@ async fn a_cancelled_song_says_so_and_its_file_is_what_the_whole_song_begins_wit
 
     // Before the first sound, and twice: no matter.
     let path = out.path().join("y.wav");
-    let sinks = vec![Sink::Wav(WavTarget::file(&path).expect("a file")), Sink::Subscriber];
+    let sinks = vec![Sink::Wav(wav(&path)), Sink::Subscriber];
     let song = engine.sing_to(request(3500, 1), sinks).await.expect("a song");
     song.cancel();
     song.cancel();
@@ -45,7 +45,7 @@ async fn a_song_that_nobody_reads_can_be_cancelled() {
     let mut song = engine.sing(request(3500, 1)).await.expect("a song");
     let first = song.next_block().await.expect("a block");
     assert_eq!(first.start.0, 0);
-    until("the reader's queue is full", || song.progress().delivered > first.end()).await;
+    until("the reader's queue is full", || song.snapshot().delivered > first.end()).await;
     song.cancel();
     assert_eq!(song.finished().await.outcome, Outcome::Cancelled);
 }
@@ -64,7 +64,7 @@ fn the_program_ends_gracefully_when_it_is_asked_to() {
     let (model, out) = (tiny_model(), folder());
     let arguments = |path: &std::path::Path, seconds: &str| {
         let render = ["render", "--model", text(model.path()), "--seed", "7", "--top-k", "5", "--flow-steps", "2"];
-        [&render[..], &["--max-seconds", seconds, "-o", text(path)]].concat().join("\n")
+        [&render[..], &["--continuity", "reference", "--max-seconds", seconds, "-o", text(path)]].concat().join("\n")
     };
     let whole = out.path().join("whole.wav");
     let done = program().args(arguments(&whole, "56").lines()).output().expect("the program runs");

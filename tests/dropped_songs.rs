@@ -27,7 +27,7 @@ async fn a_dropped_song_ends_its_threads_wherever_it_was() {
     drop(young);
     assert!(read.next_block().await.is_some());
     drop(read);
-    until("a song is held back by nobody reading it", || unread.progress().delivered.0 > 0).await;
+    until("a song is held back by nobody reading it", || unread.snapshot().delivered.0 > 0).await;
     drop(unread);
     until("all threads of the dropped songs have ended", || threads() <= before).await;
 }

@@ -3,32 +3,38 @@
 
 mod support;
 
-use heartstream::{Capacities, Checkpoint, Fault, Faults, Heartstream, Outcome, Placement, Stage, units::Seconds};
+use heartstream::{
+    Capacities, Checkpoint, Continuity, Fault, Faults, Heartstream, Outcome, Placement, SongRequest, Stage,
+    units::Seconds,
+};
 use support::{assert_same, engine, folder, read, request, run, sung, text, tiny_model};
 
-/// Three windows, the last one short.
-const FRAMES: u64 = 700;
+/// Two windows of the reference, or four that grow.
+const FRAMES: u64 = 400;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_song_is_the_same_song_however_it_is_made() {
     let model = tiny_model();
-    let (one, three) = (engine(&model, 1, 1).await, engine(&model, 3, 2).await);
-    // Both of these run beside each other, and a shorter song of another seed beside both.
-    let (first, second, other) =
-        tokio::join!(sung(&one, request(FRAMES, 7)), sung(&three, request(FRAMES, 7)), sung(&three, request(40, 8)));
-    assert_same("with three workers and two threads each, beside other songs", &second.0, &first.0);
-    assert!(other.0[..1000] != first.0[..1000], "another seed is another song");
+    let (one, three, tight) = (engine(&model, 1, 1).await, engine(&model, 3, 2).await, tight_engine(&model).await);
+    for continuity in [Continuity::Reference, Continuity::Chained, Continuity::Parallel] {
+        let song = |frames, seed| SongRequest { continuity, ..request(frames, seed) };
+        // Both of these run beside each other, and a shorter song of another seed beside both.
+        let (first, second, other) =
+            tokio::join!(sung(&one, song(FRAMES, 7)), sung(&three, song(FRAMES, 7)), sung(&three, song(40, 8)));
+        let what = format!("{continuity:?}, with three workers and two threads each, beside other songs");
+        assert_same(&what, &second.0, &first.0);
+        assert!(other.0[..1000] != first.0[..1000], "another seed is another song");
 
-    // The first worker to take a segment panics in it, and does it again.
-    let faults = Faults::new([Fault { stage: Stage::FlowWorker, item: 1, times: 1 }]);
-    let again = three.with_faults(faults.clone());
-    // As little room as there can be: every stage waits for the next.
-    let tight = tight_engine(&model).await;
-    let (repeated, tight) = tokio::join!(sung(&again, request(FRAMES, 7)), sung(&tight, request(FRAMES, 7)));
-    assert_same("with a segment that was done again", &repeated.0, &first.0);
-    assert_same("with hardly any room between the stages", &tight.0, &first.0);
-    assert_eq!(repeated.1.outcome, Outcome::Finished);
-    assert_eq!(faults.left(), 0, "the panic was had");
+        // The first worker to take a segment panics in it, and does it again.
+        let faults = Faults::new([Fault { stage: Stage::FlowWorker, item: 1, times: 1 }]);
+        let again = three.with_faults(faults.clone());
+        // As little room as there can be: every stage waits for the next.
+        let (repeated, tight) = tokio::join!(sung(&again, song(FRAMES, 7)), sung(&tight, song(FRAMES, 7)));
+        assert_same(&format!("{continuity:?}, with a segment that was done again"), &repeated.0, &first.0);
+        assert_same(&format!("{continuity:?}, with hardly any room between the stages"), &tight.0, &first.0);
+        assert_eq!(repeated.1.outcome, Outcome::Finished);
+        assert_eq!(faults.left(), 0, "the panic was had");
+    }
 }
 
 async fn tight_engine(model: &tempfile::TempDir) -> Heartstream {
@@ -64,7 +70,19 @@ fn the_program_writes_bit_identical_files() {
     let (model, out) = (tiny_model(), folder());
     let file = |name: &str, more: &[&str]| {
         let path = out.path().join(name);
-        let common = ["render", "--model", text(model.path()), "--seed", "7", "--max-seconds", "31", "--top-k", "5"];
+        let common = [
+            "render",
+            "--model",
+            text(model.path()),
+            "--seed",
+            "7",
+            "--max-seconds",
+            "31",
+            "--top-k",
+            "5",
+            "--continuity",
+            "reference",
+        ];
         let output = run(&[&common[..], &["--flow-steps", "2", "-q", "-o", text(&path)], more].concat());
         assert!(output.status.success(), "{}", support::complaint(&output));
         std::fs::read(path).expect("a file")

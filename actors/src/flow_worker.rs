@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, atomic::Ordering},
+    time::Instant,
 };
 
 use flume::{Receiver, Sender};
@@ -24,7 +25,7 @@ pub struct FlowTask {
     pub segment: CodeSegment,
     /// From where the latents come that it shares with the segment before; `None` when it shares none.
     pub previous: Option<Receiver<Vec<f32>>>,
-    /// Those latents, once they are there.
+    /// The end of the segment before, once it is there; at least what this one shares with it.
     pub known: Vec<f32>,
     /// To whoever has the next segment.
     pub hand_on: Sender<Vec<f32>>,
@@ -32,26 +33,35 @@ pub struct FlowTask {
     pub place: Sender<LatentSegment>,
 }
 
+/// Frames of the window that the speed is measured on: few, so that it takes little of the time to first audio.
+const CALIBRATION_FRAMES: usize = 16;
+/// Seconds above which one measurement must do.
+const LONG_CALIBRATION: f64 = 0.2;
+
 /// Makes the latents of one segment after another; a pure function of the segment, so a panic is tried once more.
 pub struct FlowWorkerStage {
     codec: Arc<HeartCodec>,
     options: FlowOptions,
     noise: KeyedNoise,
-    /// Latents that the next segment shares.
-    shared_latents: usize,
+    /// Latents that the next segment may need.
+    handed_on: usize,
+    /// Whether this worker still has to measure its speed.
+    calibrate: bool,
     song: SongContext,
 }
 
 impl FlowWorkerStage {
-    /// A worker around the shared weights; neighbouring segments share `shared_frames` frames.
+    /// A worker around the shared weights, which hands on the last `handed_on` frames of each segment. In a song with a
+    /// deadline one worker should `calibrate`: measure its speed before the first segment comes.
     pub fn new(
         codec: Arc<HeartCodec>,
         options: FlowOptions,
         noise: KeyedNoise,
-        shared_frames: usize,
+        handed_on: usize,
+        calibrate: bool,
         song: SongContext,
     ) -> Self {
-        Self { codec, options, noise, shared_latents: shared_frames * LATENTS_PER_FRAME, song }
+        Self { codec, options, noise, handed_on: handed_on * LATENTS_PER_FRAME, calibrate, song }
     }
 }
 
@@ -67,24 +77,53 @@ impl StageWork for FlowWorkerStage {
     type Input = FlowTask;
     type Output = Placed;
 
+    fn has_more(&self) -> bool {
+        self.calibrate
+    }
+
+    fn go_on(&mut self, _: &mut VecDeque<Placed>) -> Result<(), Failure> {
+        self.calibrate = false;
+        let flow = &self.codec.flow;
+        let codes = vec![0; CALIBRATION_FRAMES * flow.quantizer.codebooks()];
+        let noise = vec![0.0; CALIBRATION_FRAMES * LATENTS_PER_FRAME * flow.channels()];
+        let one_step = FlowOptions { steps: 1, ..self.options };
+        let job = FlowJob { codes: &codes, noise: &noise, in_context: &[], options: one_step };
+        // The first time also pays for memory that was never touched; a large model has no time for a second.
+        let mut seconds = f64::INFINITY;
+        for _ in 0..2 {
+            let since = Instant::now();
+            flow.solve(job, &|| false)?;
+            seconds = seconds.min(since.elapsed().as_secs_f64());
+            if seconds > LONG_CALIBRATION {
+                break;
+            }
+        }
+        self.song.meter.flow_measured(seconds * self.options.steps as f64 / CALIBRATION_FRAMES as f64);
+        Ok(())
+    }
+
     fn work(&mut self, task: &FlowTask, outputs: &mut VecDeque<Placed>) -> Result<(), Failure> {
         let FlowTask { segment, known, hand_on, place, .. } = task;
         let flow = &self.codec.flow;
+        let shared = segment.known.0 as usize * LATENTS_PER_FRAME * flow.channels();
+        let in_context = &known[known.len().saturating_sub(shared)..];
         let length = segment.codes.len() / flow.quantizer.codebooks() * LATENTS_PER_FRAME;
         let mut noise = vec![0f32; length * flow.channels()];
         // Keyed by the place in the song: windows that overlap start from the same noise where they do.
         for (latent, row) in (segment.first_frame.first_latent().0..).zip(noise.chunks_mut(flow.channels())) {
             self.noise.fill_latent(latent, row);
         }
-        let job = FlowJob { codes: &segment.codes, noise: &noise, in_context: known, options: self.options };
+        let job = FlowJob { codes: &segment.codes, noise: &noise, in_context, options: self.options };
         let Some(latents) = flow.solve(job, &|| self.song.interrupt.is_raised())? else {
             return Ok(()); // the song was ended: its place is given up
         };
-        let end = latents[latents.len().saturating_sub(self.shared_latents * flow.channels())..].to_vec();
+        let end = latents[latents.len().saturating_sub(self.handed_on * flow.channels())..].to_vec();
         let _ = hand_on.send(end); // nobody has the next segment when this one is the last
         self.song.meter.segments.fetch_add(1, Ordering::Relaxed);
+        self.song.meter.publish();
         self.song.meter.stage(Self::STAGE).did_one();
-        let latents = LatentSegment { index: segment.index, latents, song_end: segment.song_end };
+        let CodeSegment { index, first_frame, known, fade_out, song_end, .. } = *segment;
+        let latents = LatentSegment { index, first_frame, latents, known, fade_out, song_end };
         outputs.push_back(Placed { latents, place: place.clone() });
         Ok(())
     }

@@ -1,13 +1,13 @@
-//! Codes to segments: gathers the reference's windows, and fills the last one with the song's own beginning.
+//! Codes to segments: gathers the windows of the plan, and cuts the first one so that the first sound comes in time.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::atomic::Ordering};
 
 use flume::Sender;
 use heartstream_messages::{
     CodeFrame, CodeSegment, LatentSegment, Stage,
-    units::{FrameIndex, SampleIndex, SegmentIndex},
+    units::{FrameIndex, Frames, SAMPLES_PER_FRAME, SampleIndex, Seconds, SegmentIndex},
 };
-use heartstream_models::signal::ReferenceWindows;
+use heartstream_models::signal::{SegmentPlan, Window, longest_first_window};
 
 use crate::{
     channel::Outlet,
@@ -18,35 +18,61 @@ use crate::{
 
 /// Cuts a song into windows. A window goes out as soon as its last frame is there.
 pub struct SegmenterStage {
-    windows: ReferenceWindows,
+    plan: SegmentPlan,
+    /// Seconds from the request within which the first sound shall come; `None` once the first window is cut.
+    deadline: Option<f64>,
     codebooks: usize,
-    /// All codes of the song (16 bytes for each 80 ms): its beginning fills the last window.
+    samples_per_frame: usize,
+    /// All codes of the song (16 bytes for each 80 ms): its beginning fills the reference's last window.
     codes: Vec<u16>,
-    /// Windows that went out.
-    done: usize,
+    /// The last window that went out.
+    last: Option<Window>,
     song: SongContext,
 }
 
 impl SegmenterStage {
-    /// A stage for a song of frames with `codebooks` codes.
-    pub fn new(windows: ReferenceWindows, codebooks: usize, song: SongContext) -> Self {
-        Self { windows, codebooks, codes: Vec::new(), done: 0, song }
+    /// A stage for a song of frames with `codebooks` codes. With a `deadline` the first window of the plan is cut short
+    /// where that is needed for the first sound to come in time.
+    pub fn new(plan: SegmentPlan, deadline: Option<Seconds>, codebooks: usize, song: SongContext) -> Self {
+        let deadline = deadline.map(|seconds| seconds.0);
+        let samples_per_frame = SAMPLES_PER_FRAME as usize;
+        Self { plan, deadline, codebooks, samples_per_frame, codes: Vec::new(), last: None, song }
     }
 
     fn frames(&self) -> usize {
         self.codes.len() / self.codebooks
     }
 
-    fn segment(&self, index: usize) -> CodeSegment {
-        let frame = |place| self.windows.source(place, self.frames()) * self.codebooks;
-        let places = self.windows.frames(index);
-        CodeSegment {
-            index: SegmentIndex(index as u32),
-            first_frame: FrameIndex(places.start as u64),
-            codes: places.flat_map(|place| &self.codes[frame(place)..][..self.codebooks]).copied().collect(),
-            shared_frames: if index == 0 { 0 } else { self.windows.overlap() },
-            song_end: None,
+    /// Cuts the first window here if one more frame would be too late for the deadline.
+    fn keep_deadline(&mut self) {
+        let Some(deadline) = self.deadline else { return };
+        let frames = self.frames();
+        let enough = match self.song.meter.rates() {
+            Some(rates) => longest_first_window(deadline, rates),
+            // Nothing is known of the other stages yet; half of the time must be enough for them.
+            None if self.song.meter.elapsed() > deadline / 2.0 => frames,
+            None => return,
+        };
+        if frames >= enough {
+            self.plan = self.plan.cut_first(frames);
         }
+    }
+
+    fn send(&mut self, window: Window, outputs: &mut VecDeque<CodeSegment>) {
+        if window.index == 0 {
+            self.deadline = None;
+            self.song.meter.first_window.store(window.frames as u64, Ordering::Relaxed);
+        }
+        let frame = |place| self.plan.source(place, self.frames()) * self.codebooks;
+        outputs.push_back(CodeSegment {
+            index: SegmentIndex(window.index as u32),
+            first_frame: FrameIndex(window.first as u64),
+            codes: window.places().flat_map(|place| &self.codes[frame(place)..][..self.codebooks]).copied().collect(),
+            known: Frames(window.known as u64),
+            fade_out: Frames(window.fade_out as u64),
+            song_end: None,
+        });
+        self.last = Some(window);
     }
 }
 
@@ -57,22 +83,24 @@ impl StageWork for SegmenterStage {
 
     fn work(&mut self, frame: &CodeFrame, outputs: &mut VecDeque<CodeSegment>) -> Result<(), Failure> {
         self.codes.extend(&frame.codes);
-        if self.frames() == self.windows.frames(self.done).end {
-            outputs.push_back(self.segment(self.done));
-            self.done += 1;
+        self.keep_deadline();
+        let next = self.plan.next(self.last.as_ref());
+        if self.frames() == next.end() {
+            self.send(next, outputs);
         }
         self.song.meter.stage(Self::STAGE).did_one();
         Ok(())
     }
 
     fn finish(&mut self, outputs: &mut VecDeque<CodeSegment>) -> Result<(), Failure> {
-        let count = self.windows.count(self.frames());
-        for index in self.done..count {
-            let mut segment = self.segment(index);
-            if index + 1 == count {
-                segment.song_end = Some(SampleIndex(ReferenceWindows::song_samples(self.frames())));
-            }
-            outputs.push_back(segment);
+        for window in self.plan.rest(self.last.as_ref(), self.frames()) {
+            self.send(window, outputs);
+        }
+        let end = self.plan.song_samples(self.frames(), self.samples_per_frame);
+        // The last segment may have gone out before anybody knew that it is the last.
+        self.song.meter.song_end.store(end, Ordering::Release);
+        if let Some(last) = outputs.back_mut() {
+            last.song_end = Some(SampleIndex(end));
         }
         Ok(())
     }
@@ -101,7 +129,7 @@ impl Outlet for Dispatch {
         let (place, reserved) = flume::bounded(1);
         let (hand_on, handed) = flume::bounded(1);
         let previous = self.previous.replace(handed);
-        let previous = if segment.shared_frames > 0 { previous } else { None };
+        let previous = if segment.known > Frames(0) { previous } else { None };
         self.places.send_async(reserved).await.is_ok()
             && self.tasks.send_async(FlowTask { segment, previous, known: Vec::new(), hand_on, place }).await.is_ok()
     }
@@ -111,34 +139,42 @@ impl Outlet for Dispatch {
 mod tests {
     use super::*;
     use crate::song_context::Faults;
+    use heartstream_models::signal::ReferenceWindows;
 
-    fn segments(frames: usize) -> Vec<CodeSegment> {
-        let windows = ReferenceWindows::new(93).expect("one quantum");
-        let mut stage = SegmenterStage::new(windows, 1, SongContext::new(0, Faults::default()));
+    fn stage(plan: SegmentPlan, deadline: Option<Seconds>) -> SegmenterStage {
+        SegmenterStage::new(plan, deadline, 1, SongContext::new(0, Faults::default()))
+    }
+
+    fn reference() -> SegmentPlan {
+        SegmentPlan::reference(ReferenceWindows::new(93).expect("one quantum"))
+    }
+
+    fn feed(stage: &mut SegmenterStage, frames: std::ops::Range<usize>) -> VecDeque<CodeSegment> {
         let mut out = VecDeque::new();
-        for index in 0..frames {
+        for index in frames {
             let frame = CodeFrame { index: FrameIndex(index as u64), codes: vec![index as u16] };
             stage.work(&frame, &mut out).expect("a frame");
         }
+        out
+    }
+
+    fn segments(plan: SegmentPlan, frames: usize) -> Vec<CodeSegment> {
+        let mut stage = stage(plan, None);
+        let mut out = feed(&mut stage, 0..frames);
         stage.finish(&mut out).expect("the end");
         out.into()
     }
 
     #[test]
     fn a_window_goes_out_with_its_last_frame() {
-        let windows = ReferenceWindows::new(93).expect("one quantum");
-        let mut stage = SegmenterStage::new(windows, 1, SongContext::new(0, Faults::default()));
-        let mut out = VecDeque::new();
-        for index in 0..93 {
-            assert!(out.is_empty(), "before frame {index}");
-            stage.work(&CodeFrame { index: FrameIndex(index), codes: vec![index as u16] }, &mut out).expect("a frame");
-        }
-        assert_eq!(out.len(), 1);
+        let mut stage = stage(reference(), None);
+        assert!(feed(&mut stage, 0..92).is_empty());
+        assert_eq!(feed(&mut stage, 92..93).len(), 1);
     }
 
     #[test]
-    fn a_short_song_is_repeated_and_its_end_is_marked() {
-        let short = segments(40);
+    fn a_short_song_is_repeated_by_the_reference_and_its_end_is_marked() {
+        let short = segments(reference(), 40);
         assert_eq!(short.len(), 1);
         assert_eq!(short[0].codes[..], (0..93).map(|i| i % 40).collect::<Vec<u16>>()[..]);
         assert_eq!(short[0].song_end, Some(SampleIndex(40 * 3840)));
@@ -146,14 +182,32 @@ mod tests {
 
     #[test]
     fn segments_share_what_the_reference_hands_on() {
-        let song = segments(200);
+        let song = segments(reference(), 200);
         assert_eq!(song.iter().map(|s| s.first_frame.0).collect::<Vec<_>>(), [0, 80, 160]);
-        assert_eq!(song.iter().map(|s| s.shared_frames).collect::<Vec<_>>(), [0, 13, 13]);
+        assert_eq!(song.iter().map(|s| s.known.0).collect::<Vec<_>>(), [0, 13, 13]);
         assert_eq!(song.iter().map(|s| s.song_end.is_some()).collect::<Vec<_>>(), [false, false, true]);
     }
 
     #[test]
     fn a_song_without_frames_has_no_segments() {
-        assert!(segments(0).is_empty());
+        assert!(segments(reference(), 0).is_empty());
+        assert!(segments(SegmentPlan::chained(8).expect("in range"), 0).is_empty());
+    }
+
+    #[test]
+    fn a_deadline_cuts_the_first_window_and_the_rest_grows_from_there() {
+        let mut stage = stage(SegmentPlan::chained(372).expect("in range"), Some(Seconds(3600.0)));
+        // As if a frame took a minute and flow matching another: within an hour there is time for 29.
+        stage.song.meter.flow_measured(60.0);
+        stage.song.meter.sound_measured(0.0);
+        stage.song.meter.frames_took(0.0, 60.0);
+        let first = feed(&mut stage, 0..60);
+        assert_eq!(first.iter().map(|s| s.codes.len()).collect::<Vec<_>>(), [30, 60]);
+    }
+
+    #[test]
+    fn without_a_measurement_half_of_the_deadline_is_enough() {
+        let mut stage = stage(SegmentPlan::chained(372).expect("in range"), Some(Seconds(0.0)));
+        assert_eq!(feed(&mut stage, 0..3).iter().map(|s| s.codes.len()).collect::<Vec<_>>(), [1, 2]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -12,6 +12,8 @@ use heartstream_messages::{
     Progress, Stage, StageReport,
     units::{Frames, SampleIndex, Seconds},
 };
+use heartstream_models::signal::Rates;
+use tokio::sync::watch;
 
 /// What the stages of one song share. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -57,11 +59,31 @@ pub struct SongMeter {
     pub segments: AtomicU64,
     /// Samples of silence that a speaker had to play.
     pub underruns: AtomicU64,
+    /// Where the song ends, in samples of one channel; 0 before that is known.
+    pub song_end: AtomicU64,
+    /// Frames of the first window, 0 before it was cut.
+    pub first_window: AtomicU64,
+    measured: Mutex<Measured>,
+    /// Whether the reader of a stream has closed it before the song was over.
+    pub reader_left: AtomicBool,
     /// For each sink, the place up to which it has the song.
     delivered: Vec<AtomicU64>,
     /// Nanoseconds from the request to the first sample, 0 before.
     first_audio: AtomicU64,
     stages: [StageMeter; Stage::ALL.len()],
+    ended: AtomicBool,
+    watched: watch::Sender<Progress>,
+}
+
+/// What has been measured of the stages' speed, in seconds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Measured {
+    /// To the first frame, and for each frame after it.
+    frames: Option<(f64, f64)>,
+    /// For a frame of a window, through all steps of flow matching.
+    flow: Option<f64>,
+    /// From the first latents to the first samples.
+    sound: Option<f64>,
 }
 
 /// The counters of one stage, all its workers together.
@@ -79,15 +101,53 @@ impl SongMeter {
             frames: AtomicU64::new(0),
             segments: AtomicU64::new(0),
             underruns: AtomicU64::new(0),
+            song_end: AtomicU64::new(0),
+            first_window: AtomicU64::new(0),
+            measured: Mutex::default(),
+            reader_left: AtomicBool::new(false),
             delivered: (0..sinks).map(|_| AtomicU64::new(0)).collect(),
             first_audio: AtomicU64::new(0),
             stages: Default::default(),
+            ended: AtomicBool::new(false),
+            watched: watch::Sender::new(Progress::default()),
         }
     }
 
     /// The counters of `stage`.
     pub fn stage(&self, stage: Stage) -> &StageMeter {
         &self.stages[stage as usize]
+    }
+
+    /// Seconds since the request.
+    pub fn elapsed(&self) -> f64 {
+        self.since.elapsed().as_secs_f64()
+    }
+
+    /// The first frame came after `first` seconds, and each one since took `each`.
+    pub fn frames_took(&self, first: f64, each: f64) {
+        self.measured().frames = Some((first, each));
+    }
+
+    /// Flow matching, all its steps, takes `seconds` for a frame of a window.
+    pub fn flow_measured(&self, seconds: f64) {
+        self.measured().flow = Some(seconds);
+    }
+
+    /// The vocoder takes `seconds` to its first samples.
+    pub fn sound_measured(&self, seconds: f64) {
+        self.measured().sound = Some(seconds);
+    }
+
+    /// How fast the stages are; `None` before all have been measured.
+    pub fn rates(&self) -> Option<Rates> {
+        let Measured { frames: Some((prompt, frame)), flow: Some(flow), sound: Some(sound) } = *self.measured() else {
+            return None;
+        };
+        Some(Rates { prompt, frame, flow, sound })
+    }
+
+    fn measured(&self) -> MutexGuard<'_, Measured> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sink number `sink` begins to take audio. The first to do so ends the time to first audio.
@@ -101,6 +161,27 @@ impl SongMeter {
         if let Some(place) = self.delivered.get(sink) {
             place.store(end.0, Ordering::Relaxed);
         }
+        self.publish();
+    }
+
+    /// Tells those who watch how far the song is.
+    pub fn publish(&self) {
+        if self.watched.receiver_count() > 0 {
+            self.watched.send_replace(self.progress());
+        }
+    }
+
+    /// The song is over.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.publish();
+    }
+
+    /// Watches how far the song is: changes with each frame, segment and block.
+    pub fn watch(&self) -> watch::Receiver<Progress> {
+        let receiver = self.watched.subscribe();
+        self.publish();
+        receiver
     }
 
     /// A snapshot.
@@ -114,6 +195,7 @@ impl SongMeter {
             delivered: SampleIndex(delivered),
             first_audio: (first > 0).then_some(Seconds(first as f64 * 1e-9)),
             underrun_samples: self.underruns.load(Ordering::Relaxed),
+            ended: self.ended.load(Ordering::Acquire),
         }
     }
 

@@ -52,6 +52,12 @@ pub trait StageWork: Send + 'static {
         Ok(())
     }
 
+    /// Whether it takes no more, although there may be more input. Then its actor ends at once, and with it the stages
+    /// before it, to which nobody listens any more.
+    fn is_over(&self) -> bool {
+        false
+    }
+
     /// Makes what is left when there is no more input.
     ///
     /// # Errors
@@ -142,7 +148,13 @@ where
             };
             self.song.meter.stage(W::STAGE).waited(since.elapsed());
             match input {
-                Some(input) => self.perform(Task::Input(&input))?,
+                Some(input) => {
+                    self.perform(Task::Input(&input))?;
+                    if self.work.is_over() {
+                        self.ends = None;
+                        return Ok(None);
+                    }
+                }
                 None => {
                     self.perform(Task::Finish)?;
                     self.give_all().await;

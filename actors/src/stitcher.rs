@@ -1,4 +1,4 @@
-//! Samples of segments to one song: cross-fades, cuts the filling off, and gives small blocks.
+//! Pieces of segments to one song: cross-fades, cuts the filling off, and gives blocks.
 
 use std::{
     collections::VecDeque,
@@ -6,10 +6,10 @@ use std::{
 };
 
 use heartstream_messages::{
-    PcmBlock, PcmSegment, Stage,
+    PcmBlock, PcmPiece, Stage,
     units::{CHANNELS, SampleIndex},
 };
-use heartstream_models::signal::{OverlapAdd, ReferenceWindows};
+use heartstream_models::signal::OverlapAdd;
 
 use crate::{
     song_context::SongContext,
@@ -30,9 +30,9 @@ pub struct StitcherStage {
 }
 
 impl StitcherStage {
-    /// A stage for segments that share `overlap` samples of each channel with the next.
-    pub fn new(overlap: usize, song: SongContext) -> Self {
-        Self { join: Some(OverlapAdd::new(overlap)), next: SampleIndex(0), end: SampleIndex(u64::MAX), song }
+    /// A stage at the beginning of a song.
+    pub fn new(song: SongContext) -> Self {
+        Self { join: Some(OverlapAdd::new()), next: SampleIndex(0), end: SampleIndex(u64::MAX), song }
     }
 
     fn give(&mut self, interleaved: &[f32], outputs: &mut VecDeque<Arc<PcmBlock>>) {
@@ -51,13 +51,16 @@ impl StitcherStage {
 
 impl StageWork for StitcherStage {
     const STAGE: Stage = Stage::Stitcher;
-    type Input = PcmSegment;
+    type Input = PcmPiece;
     type Output = Arc<PcmBlock>;
 
-    fn work(&mut self, segment: &PcmSegment, outputs: &mut VecDeque<Arc<PcmBlock>>) -> Result<(), Failure> {
+    fn work(&mut self, piece: &PcmPiece, outputs: &mut VecDeque<Arc<PcmBlock>>) -> Result<(), Failure> {
         let Some(join) = &mut self.join else { return Ok(()) };
-        self.end = segment.song_end.unwrap_or(self.end);
-        let joined = join.push(&segment.left, &segment.right)?;
+        self.end = piece.song_end.unwrap_or(self.end);
+        if let Some(window) = piece.window {
+            join.begin(usize::try_from(window.samples).unwrap_or(usize::MAX), window.fade_out as usize)?;
+        }
+        let joined = join.push(&piece.left, &piece.right)?;
         self.give(&joined, outputs);
         self.song.meter.stage(Self::STAGE).did_one();
         Ok(())
@@ -69,11 +72,8 @@ impl StageWork for StitcherStage {
             // In the whole song the next segment would have been faded in here: what was kept back is not part of it.
             return Ok(());
         }
-        if self.end == SampleIndex(u64::MAX) {
-            // The last segment was complete before anybody knew that it is the last.
-            let frames = self.song.meter.frames.load(Ordering::Relaxed) as usize;
-            self.end = SampleIndex(ReferenceWindows::song_samples(frames));
-        }
+        // The last segment may have been complete before anybody knew that it is the last.
+        self.end = self.end.min(SampleIndex(self.song.meter.song_end.load(Ordering::Acquire)));
         self.give(&rest, outputs);
         Ok(())
     }
@@ -83,21 +83,24 @@ impl StageWork for StitcherStage {
 mod tests {
     use super::*;
     use crate::song_context::Faults;
-    use heartstream_messages::units::SegmentIndex;
+    use heartstream_messages::PcmWindow;
 
     #[test]
     fn blocks_follow_each_other_without_a_gap_and_end_with_the_song() {
-        let mut stage = StitcherStage::new(100, SongContext::new(0, Faults::default()));
+        let context = SongContext::new(0, Faults::default());
+        context.meter.song_end.store(110_000, Ordering::Release);
+        let mut stage = StitcherStage::new(context);
         let mut blocks = VecDeque::new();
         for index in 0..3 {
-            let end = (index == 2).then_some(SampleIndex(110_000));
-            let segment = PcmSegment {
-                index: SegmentIndex(index),
-                left: vec![0.5; 40_000],
-                right: vec![-0.5; 40_000],
-                song_end: end,
-            };
-            stage.work(&segment, &mut blocks).expect("a segment");
+            for half in 0..2 {
+                let piece = PcmPiece {
+                    window: (half == 0).then_some(PcmWindow { samples: 40_000, fade_out: 100 }),
+                    left: vec![0.5; 20_000],
+                    right: vec![-0.5; 20_000],
+                    song_end: (index == 2).then_some(SampleIndex(110_000)),
+                };
+                stage.work(&piece, &mut blocks).expect("a piece");
+            }
         }
         stage.finish(&mut blocks).expect("the end");
         let mut place = SampleIndex(0);
@@ -110,28 +113,27 @@ mod tests {
         assert_eq!(place, SampleIndex(110_000));
     }
 
-    /// The blocks of a song that is one segment of 10 frames, of which nobody has said that it is the last.
+    /// The samples given of a song that is one segment of 38 400, of which nobody has said that it is the last.
     fn song_of_one_segment(context: &SongContext) -> u64 {
-        let mut stage = StitcherStage::new(100, context.clone());
+        let mut stage = StitcherStage::new(context.clone());
         let mut blocks = VecDeque::new();
         let samples = vec![0.5; 38_400];
-        let segment = PcmSegment { index: SegmentIndex(0), left: samples.clone(), right: samples, song_end: None };
-        stage.work(&segment, &mut blocks).expect("a segment");
+        let window = Some(PcmWindow { samples: 38_400, fade_out: 100 });
+        let piece = PcmPiece { window, left: samples.clone(), right: samples, song_end: None };
+        stage.work(&piece, &mut blocks).expect("a piece");
+        context.meter.song_end.store(38_399, Ordering::Release);
         stage.finish(&mut blocks).expect("the end");
         blocks.iter().map(|block| block.samples.len() as u64 / 2).sum()
     }
 
     #[test]
-    fn a_song_that_ends_with_a_whole_segment_is_as_long_as_its_frames() {
-        let context = SongContext::new(0, Faults::default());
-        context.meter.frames.store(10, Ordering::Relaxed);
-        assert_eq!(song_of_one_segment(&context), 38_400);
+    fn a_song_that_ends_with_a_whole_segment_ends_at_its_own_sample() {
+        assert_eq!(song_of_one_segment(&SongContext::new(0, Faults::default())), 38_399);
     }
 
     #[test]
     fn of_a_song_that_was_ended_nothing_is_given_that_the_next_segment_would_change() {
         let context = SongContext::new(0, Faults::default());
-        context.meter.frames.store(10, Ordering::Relaxed);
         context.interrupt.raise();
         assert_eq!(song_of_one_segment(&context), 38_300);
     }

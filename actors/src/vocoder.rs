@@ -1,71 +1,153 @@
-//! Latents to samples: one segment after the other, each from silence, as the reference does it.
+//! Latents to samples: in small pieces, so that the first of a segment is heard before its last is decoded.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use heartstream_messages::{
-    LatentSegment, PcmSegment, Stage,
+    LatentSegment, PcmPiece, PcmWindow, Stage,
     units::{LATENTS_PER_FRAME, SAMPLES_PER_FRAME, SAMPLES_PER_LATENT},
 };
-use heartstream_models::{heartcodec::HeartCodec, signal::ReferenceWindows};
+use heartstream_models::{
+    heartcodec::{HeartCodec, VocoderState},
+    signal::SegmentPlan,
+};
 
 use crate::{
     song_context::SongContext,
     stage::{Failure, StageWork},
 };
 
-/// Latent frames between two looks at the interrupt: 1.28 s of music.
-const FRAMES_BETWEEN_LOOKS: usize = 32;
+/// Latents of a piece: 0.64 s of music.
+const LATENTS_OF_A_PIECE: usize = 16;
+/// Samples of each channel in a piece.
+pub const PIECE_SAMPLES: usize = LATENTS_OF_A_PIECE * SAMPLES_PER_LATENT as usize;
+/// Samples of each channel in the last piece of a segment, at most: what the vocoder held back comes with it.
+pub const LONGEST_PIECE_SAMPLES: usize = 2 * PIECE_SAMPLES;
 
-/// Decodes segments.
+/// Decodes segments: each from silence, or, in a continuous plan, all as one stream.
 pub struct VocoderStage {
     codec: Arc<HeartCodec>,
-    windows: ReferenceWindows,
+    plan: SegmentPlan,
+    /// What the vocoder remembers of the stream it is in.
+    state: Option<VocoderState>,
+    /// The segment that is being decoded.
+    pending: Option<Pending>,
+    /// Whether this stage still has to measure its speed.
+    calibrate: bool,
     song: SongContext,
 }
 
+/// A segment, and how far it is decoded.
+struct Pending {
+    segment: LatentSegment,
+    /// Latents that were fed, or need not be.
+    fed: usize,
+    /// Latents that are heard.
+    heard: usize,
+    /// Goes out with the first piece.
+    window: Option<PcmWindow>,
+}
+
 impl VocoderStage {
-    /// A stage around the shared weights, for segments that are `windows`.
-    pub fn new(codec: Arc<HeartCodec>, windows: ReferenceWindows, song: SongContext) -> Self {
-        Self { codec, windows, song }
+    /// A stage around the shared weights, for segments of `plan`. In a song with a deadline it should `calibrate`:
+    /// measure its speed before the first segment comes.
+    pub fn new(codec: Arc<HeartCodec>, plan: SegmentPlan, calibrate: bool, song: SongContext) -> Self {
+        Self { codec, plan, state: None, pending: None, calibrate, song }
     }
 
-    /// How many of a segment's latents are heard. What fills the last segment up is not, and since the vocoder looks
-    /// only a little ahead, leaving it away changes nothing before it.
-    fn latents_heard(&self, segment: &LatentSegment) -> usize {
+    fn pending(&self, segment: LatentSegment) -> Pending {
         let all = segment.latents.len() / self.codec.flow.channels();
+        if self.plan.is_continuous() {
+            let fed = (segment.known.0 * LATENTS_PER_FRAME) as usize;
+            // The first piece of the song opens the one window that all of it is.
+            let window = self.state.is_none().then_some(PcmWindow { samples: u64::MAX, fade_out: 0 });
+            return Pending { segment, fed, heard: all, window };
+        }
+        let heard = self.latents_heard(&segment, all);
+        // After the last segment comes none that would fade in.
+        let fade_out = if segment.song_end.is_some() { 0 } else { segment.fade_out.0 as usize };
+        let fade_out = self.plan.fade_samples(fade_out, SAMPLES_PER_FRAME as usize) as u64;
+        let window = Some(PcmWindow { samples: heard as u64 * SAMPLES_PER_LATENT, fade_out });
+        Pending { segment, fed: 0, heard, window }
+    }
+
+    /// How many latents of a segment are heard. What fills the reference's last segment up is not, and since the vocoder
+    /// looks only a little ahead, leaving it away changes nothing before it.
+    fn latents_heard(&self, segment: &LatentSegment, all: usize) -> usize {
         let Some(end) = segment.song_end else { return all };
-        let start = self.windows.frames(segment.index.0 as usize).start as u64 * SAMPLES_PER_FRAME;
+        let start = segment.first_frame.0 * SAMPLES_PER_FRAME;
         let heard = end.0.saturating_sub(start).div_ceil(SAMPLES_PER_LATENT) as usize;
         // The cross-fade wants the whole overlap, whatever of it is heard.
-        let wanted = heard.max(self.windows.overlap() * LATENTS_PER_FRAME as usize);
+        let wanted = heard.max(self.plan.longest_overlap() * LATENTS_PER_FRAME as usize);
         self.codec.vocoder.latents_to_feed(wanted).min(all)
+    }
+
+    /// Feeds the next latents of the pending segment; `None` when it is over and the stream with it.
+    fn next_piece(&mut self) -> Result<Option<PcmPiece>, Failure> {
+        let Some(pending) = &mut self.pending else { return Ok(None) };
+        let vocoder = &self.codec.vocoder;
+        let channels = self.codec.flow.channels();
+        let state = match &mut self.state {
+            Some(state) => state,
+            none => none.insert(vocoder.start()?),
+        };
+        let end = (pending.fed + LATENTS_OF_A_PIECE).min(pending.heard);
+        let [mut left, mut right] =
+            vocoder.push(state, &pending.segment.latents[pending.fed * channels..end * channels])?;
+        pending.fed = end;
+        let window = pending.window.take();
+        let song_end = pending.segment.song_end;
+        if end == pending.heard {
+            self.pending = None;
+            self.song.meter.stage(Self::STAGE).did_one();
+            if !self.plan.is_continuous()
+                && let Some(state) = self.state.take()
+            {
+                let [last_left, last_right] = vocoder.finish(state)?;
+                left.extend(last_left);
+                right.extend(last_right);
+            }
+        }
+        Ok(Some(PcmPiece { window, left, right, song_end }))
+    }
+
+    fn measure(&mut self) -> Result<(), Failure> {
+        self.calibrate = false;
+        let vocoder = &self.codec.vocoder;
+        let since = Instant::now();
+        let silence = vec![0.0; vocoder.latents_to_feed(LATENTS_OF_A_PIECE) * self.codec.flow.channels()];
+        vocoder.push(&mut vocoder.start()?, &silence)?;
+        self.song.meter.sound_measured(since.elapsed().as_secs_f64());
+        Ok(())
     }
 }
 
 impl StageWork for VocoderStage {
     const STAGE: Stage = Stage::Vocoder;
     type Input = LatentSegment;
-    type Output = PcmSegment;
+    type Output = PcmPiece;
 
-    fn work(&mut self, segment: &LatentSegment, outputs: &mut VecDeque<PcmSegment>) -> Result<(), Failure> {
-        let vocoder = &self.codec.vocoder;
-        let mut state = vocoder.start()?;
-        let (mut left, mut right) = (Vec::new(), Vec::new());
-        let channels = self.codec.flow.channels();
-        let heard = &segment.latents[..self.latents_heard(segment) * channels];
-        for latents in heard.chunks(FRAMES_BETWEEN_LOOKS * channels) {
-            if self.song.interrupt.is_raised() {
-                return Ok(());
-            }
-            let [more_left, more_right] = vocoder.push(&mut state, latents)?;
-            left.extend(more_left);
-            right.extend(more_right);
+    fn work(&mut self, segment: &LatentSegment, _: &mut VecDeque<PcmPiece>) -> Result<(), Failure> {
+        self.pending = Some(self.pending(segment.clone()));
+        Ok(())
+    }
+
+    fn has_more(&self) -> bool {
+        self.calibrate || self.pending.is_some()
+    }
+
+    fn go_on(&mut self, outputs: &mut VecDeque<PcmPiece>) -> Result<(), Failure> {
+        if self.calibrate {
+            return self.measure();
         }
-        let [last_left, last_right] = vocoder.finish(state)?;
-        left.extend(last_left);
-        right.extend(last_right);
-        outputs.push_back(PcmSegment { index: segment.index, left, right, song_end: segment.song_end });
-        self.song.meter.stage(Self::STAGE).did_one();
+        outputs.extend(self.next_piece()?);
+        Ok(())
+    }
+
+    fn finish(&mut self, outputs: &mut VecDeque<PcmPiece>) -> Result<(), Failure> {
+        if let Some(state) = self.state.take() {
+            let [left, right] = self.codec.vocoder.finish(state)?;
+            outputs.push_back(PcmPiece { window: None, left, right, song_end: None });
+        }
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{FrameIndex, SampleIndex, SegmentIndex};
+use crate::units::{FrameIndex, Frames, SampleIndex, SegmentIndex};
 
 /// 80 ms of music as codes; from the language model to the segmenter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +22,10 @@ pub struct CodeSegment {
     pub first_frame: FrameIndex,
     /// Its codes, frame after frame.
     pub codes: Vec<u16>,
-    /// How many of its first frames the segment before has made latents for.
-    pub shared_frames: usize,
+    /// So many of its first frames have latents already: the end of the segment before.
+    pub known: Frames,
+    /// The next segment comes in over so many of its last frames.
+    pub fade_out: Frames,
     /// In the last segment: where the song ends. What lies beyond is filling.
     pub song_end: Option<SampleIndex>,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{SampleIndex, SegmentIndex};
+use crate::units::{FrameIndex, Frames, SampleIndex, SegmentIndex};
 
 /// From a flow worker to the vocoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -11,6 +11,12 @@ pub struct LatentSegment {
     pub index: SegmentIndex,
     /// Latent frame after latent frame; in each, the left channel's numbers come before the right channel's.
     pub latents: Vec<f32>,
+    /// The place of its first frame.
+    pub first_frame: FrameIndex,
+    /// So many of its first frames were known: they are the end of the segment before.
+    pub known: Frames,
+    /// The next segment comes in over so many of its last frames.
+    pub fade_out: Frames,
     /// In the last segment: where the song ends.
     pub song_end: Option<SampleIndex>,
 }

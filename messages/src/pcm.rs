@@ -1,20 +1,29 @@
-//! What is heard? Samples: of a segment from the vocoder, then in small blocks from the stitcher.
+//! What is heard? Samples: in pieces of a segment from the vocoder, then as one song in blocks from the stitcher.
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{CHANNELS, SampleIndex, SegmentIndex};
+use crate::units::{CHANNELS, SampleIndex};
 
-/// The sound of one segment; from the vocoder to the stitcher.
+/// A part of the sound of a segment; from the vocoder to the stitcher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PcmSegment {
-    /// Its place among the segments.
-    pub index: SegmentIndex,
+pub struct PcmPiece {
+    /// There in the first piece of what is joined as one.
+    pub window: Option<PcmWindow>,
     /// Samples of the left channel.
     pub left: Vec<f32>,
     /// Samples of the right channel, as many.
     pub right: Vec<f32>,
     /// In the last segment: where the song ends.
     pub song_end: Option<SampleIndex>,
+}
+
+/// What is joined as one: a segment, or, where the vocoder runs on through the seams, the whole song.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PcmWindow {
+    /// Its length in samples of one channel; `u64::MAX` for a song that just goes on.
+    pub samples: u64,
+    /// The next window comes in over so many of its last samples.
+    pub fade_out: u64,
 }
 
 /// A piece of the finished song; from the stitcher to every sink.

@@ -14,6 +14,8 @@ pub enum Outcome {
     Finished,
     /// Someone ended it.
     Cancelled,
+    /// Whoever read the song, such as `head` on standard output, closed it and wanted no more. Nothing is wrong.
+    ReaderLeft,
     /// A stage failed; the first one that did. What was decoded before is good.
     Failed(StageError),
 }
@@ -31,6 +33,8 @@ pub struct SongReport {
     pub wall: Seconds,
     /// From the request to the first sample handed to a sink.
     pub first_audio: Option<Seconds>,
+    /// Length of the first window, once it was known: with it the song can be cut the same way again.
+    pub first_window: Option<Frames>,
     /// Samples of silence that a speaker had to play because no music was there.
     pub underrun_samples: u64,
     /// What was changed in the request to fit the model, in sentences.

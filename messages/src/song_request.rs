@@ -19,6 +19,45 @@ pub struct SongRequest {
     pub sampling: Sampling,
     /// How codes become latents.
     pub flow: Flow,
+    /// How the song is cut into windows.
+    pub continuity: Continuity,
+    /// How long the first window is.
+    pub first_window: FirstWindow,
+}
+
+/// How a song is cut into windows, and how they are joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Continuity {
+    /// The reference's windows of 29.76 s, to the number.
+    Reference,
+    /// Windows that start small and grow; each goes on from the latents of the one before, without a seam.
+    #[default]
+    Chained,
+    /// Windows that start small and grow and know nothing of each other; workers decode them side by side.
+    Parallel,
+}
+
+/// How long the first window is, and so how soon the first sound comes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FirstWindow {
+    /// It has at most so many frames …
+    pub most: Frames,
+    /// … and as many fewer as it takes for the first sound to come in time, at the rates measured in this run. Without
+    /// a deadline its length, and so the song, does not depend on the machine.
+    pub deadline: Option<Seconds>,
+}
+
+impl Default for FirstWindow {
+    fn default() -> Self {
+        Self { most: Self::USUAL, deadline: Some(Seconds(10.0)) }
+    }
+}
+
+impl FirstWindow {
+    /// Long enough for the model to sound like itself, short enough for a first sound within a second on a machine
+    /// that is a few times faster than real time; `heartstream bench continuity` measures what it costs.
+    pub const USUAL: Frames = Frames(48);
 }
 
 /// How codes are drawn.
@@ -68,6 +107,8 @@ impl SongRequest {
             max_frames: Self::DEFAULT_LENGTH.frames(),
             sampling: Sampling::default(),
             flow: Flow::default(),
+            continuity: Continuity::default(),
+            first_window: FirstWindow::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     heartcodec::{HeartCodec, HeartCodecConfig},
     heartmula::{HeartMula, HeartMulaConfig, SpecialIds},
     text::PromptTokenizer,
-    weights::{Checkpoint, Shards},
+    weights::{Checkpoint, Shards, file_names, fingerprint},
 };
 
 /// The folders that a language model can be in, in the order they are looked for.
@@ -48,6 +48,19 @@ impl ModelDirectory {
         let (ids, more) = SpecialIds::read(&checkpoint, &lm)?;
         warnings.extend(more);
         Ok(Self { checkpoint, lm_part, lm, ids, codec, warnings })
+    }
+
+    /// A short name for the contents of all its files, the same wherever they lie.
+    ///
+    /// # Errors
+    /// When a file is missing.
+    pub fn fingerprint(&self) -> Result<String> {
+        let mut files = vec!["gen_config.json".to_owned(), TOKENIZER.to_owned()];
+        for part in [self.lm_part, CODEC_PART] {
+            files.push(format!("{part}/config.json"));
+            files.extend(file_names(&self.checkpoint, part)?.into_iter().map(|name| format!("{part}/{name}")));
+        }
+        fingerprint(&self.checkpoint, &files)
     }
 
     /// Checks that the codec has a codebook for each code that the language model writes.

@@ -11,13 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use heartstream::{Checkpoint, Flow, Heartstream, Placement, Sampling, Song, SongReport, SongRequest, units};
+use heartstream::{
+    Checkpoint, Continuity, FirstWindow, Flow, Heartstream, Placement, SampleFormat, Sampling, Song, SongReport,
+    SongRequest, WavTarget, units,
+};
 use heartstream_models::synth::{SynthSize, synthesise};
 use tempfile::TempDir;
 
 /// A frame in samples of both channels.
 pub const FRAME: usize = units::SAMPLES_PER_FRAME as usize * units::CHANNELS;
-/// Frames from the start of a window to the start of the next: what a complete window gives out at once.
+/// Frames from the start of one of the reference's windows to the start of the next.
 pub const HOP: usize = 320;
 /// How long a test waits for something that must happen: far longer than it ever takes.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -36,6 +39,12 @@ fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["test", "--no-run", "--quiet", "--workspace", "--test", "program"]);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    // What cargo told this test of its own package would look like a change to build scripts that watch these variables.
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            cargo.env_remove(name);
+        }
+    }
     if profile.file_name().is_some_and(|name| name == "release") {
         cargo.arg("--release");
     }
@@ -107,7 +116,7 @@ pub async fn engine(model: &TempDir, flow_workers: usize, threads: usize) -> Hea
     Heartstream::builder().model(checkpoint).placement(placement).build().await.expect("an engine")
 }
 
-/// A song that is exactly `frames` frames long when the smallest model sings it.
+/// A song that is exactly `frames` frames long when the smallest model sings it, in the reference's windows.
 ///
 /// The ids that end a song have the logit 0 there, and with so small a top-k they are never among the candidates.
 pub fn request(frames: u64, seed: u64) -> SongRequest {
@@ -116,8 +125,15 @@ pub fn request(frames: u64, seed: u64) -> SongRequest {
         max_frames: units::Frames(frames),
         sampling: Sampling { top_k: 5, ..Sampling::default() },
         flow: Flow { steps: 2, ..Flow::default() },
+        continuity: Continuity::Reference,
+        first_window: FirstWindow { deadline: None, ..FirstWindow::default() },
         ..SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in across the floor")
     }
+}
+
+/// A file for a song, its samples as they are made.
+pub fn wav(path: &Path) -> WavTarget {
+    WavTarget::file(path, SampleFormat::F32).expect("a file")
 }
 
 /// Reads a song to its end: its samples, left and right in turn, and its report. Every block must follow the one before.

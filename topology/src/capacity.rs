@@ -3,7 +3,10 @@
 //! Every channel is bounded, so a slow sink holds back every stage before it as far as the language model, and memory
 //! does not grow with the length of a song. Capacities are given in seconds of audio.
 
-use heartstream_actors::stitcher::BLOCK_SAMPLES;
+use heartstream_actors::{
+    stitcher::BLOCK_SAMPLES,
+    vocoder::{LONGEST_PIECE_SAMPLES, PIECE_SAMPLES},
+};
 use heartstream_messages::units::{SAMPLES_PER_FRAME, Seconds};
 use heartstream_models::signal::ReferenceWindows;
 
@@ -19,7 +22,7 @@ pub struct Capacities {
     pub frames: Seconds,
     /// Segments on the way through the flow workers, for each worker: one is in its hands, so this much keeps it busy.
     pub segments_per_worker: Seconds,
-    /// Segments between vocoder and stitcher. As little as can be: a segment of samples is large.
+    /// Pieces of sound between vocoder and stitcher. Little: samples are larger than anything before them.
     pub sound: Seconds,
     /// Blocks between the stitcher and each sink, and again between the subscriber's sink and the subscriber.
     pub blocks: Seconds,
@@ -27,7 +30,7 @@ pub struct Capacities {
 
 impl Default for Capacities {
     fn default() -> Self {
-        Self { frames: Seconds(2.0), segments_per_worker: Seconds(25.6), sound: Seconds(25.6), blocks: Seconds(1.0) }
+        Self { frames: Seconds(2.0), segments_per_worker: Seconds(25.6), sound: Seconds(2.56), blocks: Seconds(1.0) }
     }
 }
 
@@ -63,8 +66,8 @@ impl Capacities {
     }
 
     /// Places in the channel from vocoder to stitcher.
-    pub fn sound_places(&self, windows: ReferenceWindows) -> usize {
-        segments(self.sound, windows)
+    pub fn sound_places(&self) -> usize {
+        (self.sound.samples() as usize / PIECE_SAMPLES).max(1)
     }
 
     /// Places in each channel of blocks.
@@ -82,10 +85,12 @@ impl Capacities {
         // The vocoder holds a segment's place while it waits for it and decodes it, so the flow workers' hands and
         // their queue are counted by the places between segmenter and vocoder.
         let segments = in_hand + self.segment_places(windows, workers) + in_hand; // segmenter, places, vocoder
-        let sounds = self.sound_places(windows) + in_hand; // channel, stitcher
+        let pieces = self.sound_places() + 2 * in_hand; // vocoder, channel, stitcher
         let blocks = 2 * self.block_places() + 2 * in_hand; // two channels, sink, subscriber
-        let frames_of_blocks = (blocks * BLOCK_SAMPLES).div_ceil(SAMPLES_PER_FRAME as usize);
-        frames + gathering + (segments + sounds) * windows.hop + windows.overlap() + frames_of_blocks
+        let samples = pieces * LONGEST_PIECE_SAMPLES + blocks * BLOCK_SAMPLES;
+        let sound = samples.div_ceil(SAMPLES_PER_FRAME as usize);
+        // The longest first window is as long as the reference's; every later one has at most a hop of new frames.
+        frames + gathering + windows.window + segments * windows.hop + windows.overlap() + sound
     }
 }
 
@@ -103,7 +108,7 @@ mod tests {
         let (capacities, windows) = (Capacities::default(), ReferenceWindows::default());
         assert_eq!(capacities.frame_places(), 25);
         assert_eq!(capacities.segment_places(windows, 3), 3);
-        assert_eq!(capacities.sound_places(windows), 1);
+        assert_eq!(capacities.sound_places(), 4);
         assert_eq!(capacities.block_places(), 4);
     }
 
@@ -126,7 +131,7 @@ mod tests {
         };
         let windows = ReferenceWindows::default();
         assert_eq!(
-            [none.frame_places(), none.segment_places(windows, 1), none.sound_places(windows), none.block_places()],
+            [none.frame_places(), none.segment_places(windows, 1), none.sound_places(), none.block_places()],
             [1; 4]
         );
     }

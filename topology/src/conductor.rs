@@ -4,10 +4,10 @@
 //! when the last stage has ended it writes the report. No stage is ever started again in the middle of a song: a
 //! language model without its past would sing something else.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::atomic::Ordering};
 
 use heartstream_actors::song_context::SongContext;
-use heartstream_messages::{Outcome, SongReport, Stage, StageError};
+use heartstream_messages::{Outcome, SongReport, Stage, StageError, units::Frames};
 use kameo::{
     actor::{Actor, ActorId, ActorRef, WeakActorRef},
     error::ActorStopReason,
@@ -103,7 +103,7 @@ impl Conductor {
         self.song.interrupt.raise();
         for member in &self.members {
             match member.stage {
-                Stage::Stitcher | Stage::WavSink | Stage::SpeakerSink => (),
+                Stage::CodesSink | Stage::Stitcher | Stage::WavSink | Stage::SpeakerSink => (),
                 // A subscriber may have stopped reading, and nothing is lost that it could still want.
                 Stage::SubscriberSink if outcome != Outcome::Cancelled => (),
                 _ => (member.kill)(),
@@ -114,16 +114,22 @@ impl Conductor {
 
     fn write_report(&mut self) {
         let progress = self.song.meter.progress();
+        let reader_left = self.song.meter.reader_left.load(Ordering::Relaxed);
+        let own_end = if reader_left { Outcome::ReaderLeft } else { Outcome::Finished };
         let report = SongReport {
-            outcome: self.ended_early.take().unwrap_or(Outcome::Finished),
+            outcome: self.ended_early.take().unwrap_or(own_end),
             frames: progress.frames_written,
             audio: progress.delivered.seconds(),
             wall: progress.elapsed,
             first_audio: progress.first_audio,
+            first_window: Some(self.song.meter.first_window.load(Ordering::Relaxed))
+                .filter(|frames| *frames > 0)
+                .map(Frames),
             underrun_samples: progress.underrun_samples,
             notes: std::mem::take(&mut self.notes),
             stages: self.song.meter.stage_reports(|stage| self.took_part.contains(&stage)),
         };
+        self.song.meter.end();
         if let Some(waiting) = self.report.take() {
             let _ = waiting.send(report); // whoever asked may have left
         }

@@ -1,11 +1,16 @@
 //! Can this model sing that request? Everything that can be known before a song begins is checked here.
 
-use heartstream_messages::{SongRequest, units::Frames};
+use std::{collections::HashMap, sync::Arc};
+
+use heartstream_messages::{
+    Continuity, SongRequest,
+    units::{Frames, Seconds},
+};
 use heartstream_models::{
-    ModelError,
+    ModelError, SongCodes,
     heartcodec::FlowOptions,
     heartmula::{KeyedSampler, SamplingOptions, check_guidance},
-    signal::KeyedNoise,
+    signal::{KeyedNoise, ReferenceWindows, SegmentPlan},
     text::PromptTokenizer,
 };
 
@@ -13,24 +18,59 @@ use heartstream_models::{
 pub(crate) struct CheckedRequest {
     pub request: SongRequest,
     pub sampler: KeyedSampler,
-    pub flow: FlowOptions,
-    pub noise: KeyedNoise,
+    pub sound: Sound,
+    /// Frames that were written before, in a song that is gone on with; none otherwise.
+    pub written_before: Arc<SongCodes>,
     /// What was changed to fit the model, in sentences.
     pub notes: Vec<String>,
 }
 
+/// How codes become sound.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sound {
+    pub segments: SegmentPlan,
+    /// For the first sound; only where it has a say.
+    pub deadline: Option<Seconds>,
+    pub flow: FlowOptions,
+    pub noise: KeyedNoise,
+}
+
+/// Checks what decides how codes become sound.
+pub(crate) fn sound(request: &SongRequest) -> Result<Sound, ModelError> {
+    Ok(Sound {
+        segments: segment_plan(request)?,
+        deadline: request.first_window.deadline.filter(|_| request.continuity != Continuity::Reference),
+        flow: FlowOptions { steps: request.flow.steps, guidance: request.flow.guidance }.check()?,
+        noise: KeyedNoise::new(request.seed),
+    })
+}
+
 /// Checks what does not depend on a model: the options.
-pub(crate) fn check_options(request: &SongRequest) -> Result<(KeyedSampler, FlowOptions), ModelError> {
-    let SongRequest { sampling, flow, max_frames, .. } = request;
+pub(crate) fn check_options(request: &SongRequest) -> Result<(KeyedSampler, Sound), ModelError> {
+    let SongRequest { sampling, max_frames, .. } = request;
     let options = SamplingOptions { temperature: sampling.temperature, top_k: sampling.top_k };
     let sampler = KeyedSampler::new(options, KeyedNoise::new(request.seed))?;
-    let flow = FlowOptions { steps: flow.steps, guidance: flow.guidance }.check()?;
     check_guidance(sampling.cfg_scale)?;
     if *max_frames == Frames(0) {
         let expected = "at least 0.08 (one frame)".to_owned();
         return Err(ModelError::Option { option: "max-seconds", expected, found: max_frames.seconds().0.to_string() });
     }
-    Ok((sampler, flow))
+    Ok((sampler, sound(request)?))
+}
+
+/// How the song is cut, as far as that is known before it begins.
+pub(crate) fn segment_plan(request: &SongRequest) -> Result<SegmentPlan, ModelError> {
+    let most = request.first_window.most;
+    if most > request.max_frames && request.first_window.deadline.is_none() {
+        let expected = format!("at most the {} frames of the song", request.max_frames.0);
+        return Err(ModelError::Option { option: "first-window", expected, found: most.0.to_string() });
+    }
+    let first = usize::try_from(most.0).unwrap_or(usize::MAX);
+    match request.continuity {
+        Continuity::Reference => Ok(SegmentPlan::reference(ReferenceWindows::default())),
+        Continuity::Chained => SegmentPlan::chained(first),
+        Continuity::Parallel => SegmentPlan::parallel(first),
+    }
 }
 
 /// Checks `request` for a model with `positions` positions.
@@ -42,7 +82,7 @@ pub(crate) fn check(
     tokenizer: &PromptTokenizer,
     positions: usize,
 ) -> Result<CheckedRequest, ModelError> {
-    let (sampler, flow) = check_options(&request)?;
+    let (sampler, _) = check_options(&request)?;
     let prompt = tokenizer.prompt(&request.tags, &request.lyrics)?;
     let mut notes = prompt.notes;
     let taken = prompt.ids.positions();
@@ -63,6 +103,8 @@ pub(crate) fn check(
         ));
         request.max_frames = room;
     }
-    let noise = KeyedNoise::new(request.seed);
-    Ok(CheckedRequest { request, sampler, flow, noise, notes })
+    // Only now is it known how long the song can be.
+    let sound = sound(&request)?;
+    let written_before = Arc::new(SongCodes { codebooks: 0, codes: Vec::new(), notes: HashMap::new() });
+    Ok(CheckedRequest { request, sampler, sound, written_before, notes })
 }

@@ -5,8 +5,8 @@ use candle_core::Tensor;
 use super::{Row, dims, floats, ids, measure::signal_to_noise};
 use crate::{
     error::{ModelError, Result},
-    heartcodec::{FlowJob, FlowOptions, HeartCodec, LATENTS_PER_FRAME, round_to_ninths},
-    signal::{OverlapAdd, ReferenceWindows},
+    heartcodec::{FlowOptions, HeartCodec, LATENTS_PER_FRAME, round_to_ninths},
+    signal::{ReferenceWindows, SegmentPlan, Window},
     weights::Shards,
 };
 
@@ -85,61 +85,56 @@ fn whole(codec: &HeartCodec, goldens: &Shards, run: &str, report: &mut dyn FnMut
     let options = options(run)?;
     let own = format!("codec.{run}.codes");
     let codes = codes(goldens, if goldens.shape(&own).is_some() { &own } else { "codec.codes" })?;
-    let codebooks = codec.flow.quantizer.codebooks();
-    let (noise, [_, length, channels]) = floats::<3>(goldens, &format!("codec.{run}.noise"))?;
-    let windows = ReferenceWindows::new(length / LATENTS_PER_FRAME)?;
-    let frames = codes.len() / codebooks;
-    let mut latents = Vec::new(); // of each window
-    for index in 0..windows.count(frames) {
-        let tiled: Vec<u16> = windows
-            .frames(index)
-            .flat_map(|place| &codes[windows.source(place, frames) * codebooks..][..codebooks])
-            .copied()
-            .collect();
-        let noise = noise
-            .get(index * length * channels..(index + 1) * length * channels)
-            .ok_or_else(|| ModelError::shape("windows of golden noise", windows.count(frames), index))?;
-        let shared = windows.overlap() * LATENTS_PER_FRAME * channels;
-        let in_context = latents.last().map_or(&[][..], |last: &Vec<f32>| &last[last.len() - shared..]);
-        let solved = codec.flow.solve(FlowJob { codes: &tiled, noise, in_context, options }, &|| false)?;
-        latents.push(solved.unwrap_or_default());
+    let frames = codes.len() / codec.flow.quantizer.codebooks();
+    let (noise, [count, length, channels]) = floats::<3>(goldens, &format!("codec.{run}.noise"))?;
+    let plan = SegmentPlan::reference(ReferenceWindows::new(length / LATENTS_PER_FRAME)?);
+    if plan.windows(frames).len() != count {
+        return Err(ModelError::shape("windows of golden noise", plan.windows(frames).len(), count));
     }
+    let mut fill = |window: &Window, start: &mut [f32]| {
+        start.copy_from_slice(&noise[window.index * length * channels..][..start.len()]);
+    };
+    let ours = codec.song_latents(&codes, &plan, options, &mut fill)?;
     let name = format!("codec.{run}.latents");
-    let (golden, [count, _, half, _]) = floats::<4>(goldens, &name)?;
-    let golden: Vec<Vec<f32>> = golden
-        .chunks((golden.len() / count.max(1)).max(1))
-        .map(|window| frame_by_frame(window, half, length))
-        .collect();
-    report(Row::relative(&name, &latents.concat(), &golden.concat(), LATENTS));
+    let (stored, [_, _, half, _]) = floats::<4>(goldens, &name)?;
+    let golden = stored.chunks((2 * half * length).max(1)).map(|window| frame_by_frame(window, half, length));
+    let golden: Vec<_> = ours.iter().map(|(window, _)| *window).zip(golden).collect();
+    report(Row::relative(&name, &flat(&ours), &flat(&golden), LATENTS));
     let name = format!("codec.{run}.pcm");
     if goldens.shape(&name).is_some() {
-        let song = Song { codec, windows, samples: ReferenceWindows::song_samples(frames) as usize };
-        report(song.compare(&name, &latents, &golden, &goldens.floats(&name)?)?);
+        let song = Song { codec, plan, frames };
+        report(song.compare(&name, &ours, &golden, &goldens.floats(&name)?)?);
     }
     Ok(())
+}
+
+/// The latents of each window.
+type Latents = [(Window, Vec<f32>)];
+
+fn flat(latents: &Latents) -> Vec<f32> {
+    latents.iter().flat_map(|(_, latents)| latents).copied().collect()
 }
 
 /// How latents become a song.
 struct Song<'a> {
     codec: &'a HeartCodec,
-    windows: ReferenceWindows,
-    /// Samples of each channel.
-    samples: usize,
+    plan: SegmentPlan,
+    frames: usize,
 }
 
 impl Song<'_> {
     /// Compares the joined sound. Latents that were rounded to another ninth are an excuse only when each was at an
     /// edge, and when the reference's own latents give the reference's sound.
-    fn compare(&self, name: &str, ours: &[Vec<f32>], golden: &[Vec<f32>], pcm: &[f32]) -> Result<Row> {
-        let row = Row::ratio(name, &self.joined(ours)?, pcm, WHOLE);
+    fn compare(&self, name: &str, ours: &Latents, golden: &Latents, pcm: &[f32]) -> Result<Row> {
+        let row = Row::ratio(name, &self.sound(ours)?, pcm, WHOLE);
         if row.ok() {
             return Ok(row);
         }
-        let pairs = ours.iter().flatten().zip(golden.iter().flatten());
+        let pairs = flat(ours).into_iter().zip(flat(golden));
         let flipped: Vec<f32> =
-            pairs.filter(|(a, b)| round_to_ninths(**a) != round_to_ninths(**b)).map(|(_, b)| *b).collect();
+            pairs.filter(|(a, b)| round_to_ninths(*a) != round_to_ninths(*b)).map(|(_, b)| b).collect();
         let far = flipped.iter().filter(|latent| distance_to_edge(**latent) > EDGE).count();
-        let from_golden = signal_to_noise(&self.joined(golden)?, pcm);
+        let from_golden = signal_to_noise(&self.sound(golden)?, pcm);
         let note = format!(
             "{} latents rounded the other way, {far} of them not at an edge; from the reference's latents {from_golden:.1} dB",
             flipped.len()
@@ -148,17 +143,10 @@ impl Song<'_> {
         Ok(Row { tolerance: if excused { WHOLE_WITH_FLIPS } else { WHOLE }, note, ..row })
     }
 
-    /// Left, then right, of all windows joined and cut where the song ends.
-    fn joined(&self, latents: &[Vec<f32>]) -> Result<Vec<f32>> {
-        let vocoder = &self.codec.vocoder;
-        let mut join = OverlapAdd::new(self.windows.overlap_samples(vocoder.samples_per_latent() * LATENTS_PER_FRAME));
-        let mut stereo = Vec::new();
-        for window in latents {
-            let [left, right] = vocoder.decode(window)?;
-            stereo.extend(join.push(&left, &right)?);
-        }
-        stereo.extend(join.finish());
-        let channel = |offset: usize| stereo.iter().skip(offset).step_by(2).take(self.samples).copied();
+    /// Left, then right, of the whole song, as the golden data has it.
+    fn sound(&self, latents: &Latents) -> Result<Vec<f32>> {
+        let stereo = self.codec.song_sound(latents, &self.plan, self.frames)?;
+        let channel = |offset: usize| stereo.iter().skip(offset).step_by(2).copied();
         Ok(channel(0).chain(channel(1)).collect())
     }
 }

@@ -8,6 +8,7 @@ mod config;
 mod estimator;
 mod flow_matching;
 mod quantizer;
+mod song;
 mod tensors;
 mod vocoder;
 

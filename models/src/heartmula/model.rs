@@ -163,6 +163,29 @@ impl HeartMula {
         Ok(codes)
     }
 
+    /// Takes a frame that was written before as the next one: the song goes on behind it as if it had been written now,
+    /// bit for bit, without the work of the depth decoder.
+    ///
+    /// # Errors
+    /// When there is no room for another frame, or it has another count of codes or a code that the model does not have.
+    pub fn replay_frame(&self, state: &mut SongState, codes: &[u32]) -> Result<()> {
+        let HeartMulaConfig { audio_num_codebooks: count, audio_vocab_size: vocabulary, .. } = self.config;
+        if codes.len() != count || codes.iter().any(|code| *code as usize >= vocabulary) {
+            return Err(ModelError::shape(
+                "codes of a frame",
+                format!("{count} below {vocabulary}"),
+                format!("{codes:?}"),
+            ));
+        }
+        if let Some(last) = state.last.take() {
+            self.backbone.forward(&self.embed_frame(&last, state.batch())?, &mut state.backbone)?;
+        }
+        state.hidden = None;
+        state.last = Some(codes.to_vec());
+        state.frame += 1;
+        Ok(())
+    }
+
     /// The codes of a frame, one after the other.
     ///
     /// # Shapes

@@ -2,8 +2,10 @@
 
 mod keyed_noise;
 mod overlap_add;
+mod segment_plan;
 mod windows;
 
 pub use keyed_noise::{Domain, KeyedNoise, philox4x32_10};
 pub use overlap_add::OverlapAdd;
+pub use segment_plan::{Rates, SegmentPlan, Window, longest_first_window};
 pub use windows::{REFERENCE_WINDOW, ReferenceWindows};

@@ -4,11 +4,14 @@
 //! Nothing here allocates by a number that was not first compared with the size of a file.
 
 mod checkpoint;
+mod fingerprint;
 mod json;
 mod row_table;
 mod shards;
 
 pub use checkpoint::{Checkpoint, EmbeddedFile, FileBytes};
+pub use fingerprint::fingerprint;
 pub use json::Json;
 pub use row_table::RowTable;
+pub(crate) use shards::file_names;
 pub use shards::{Expected, Shards};

@@ -218,7 +218,7 @@ pub(super) fn bytes_per_number(dtype: Dtype) -> Option<usize> {
 }
 
 /// The safetensors files of a part: those its index names, or the single file.
-fn file_names(checkpoint: &Checkpoint, part: &str) -> Result<Vec<String>> {
+pub(crate) fn file_names(checkpoint: &Checkpoint, part: &str) -> Result<Vec<String>> {
     let index = format!("{part}/{INDEX}");
     if !checkpoint.has(&index) {
         return Ok(vec![SINGLE.to_owned()]);

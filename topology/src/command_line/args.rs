@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use heartstream_messages::Continuity;
 use heartstream_models::synth::SynthSize;
+
+use crate::{SampleFormat, pull::Version};
 
 /// Makes music from words, and plays it while it is still being written.
 #[derive(Debug, Parser)]
@@ -25,12 +28,16 @@ pub(crate) enum Command {
     Render(RenderArgs),
     /// Play a song on the loudspeakers
     Play(RenderArgs),
+    /// Decode a song again whose codes were kept, with other settings
+    Decode(DecodeArgs),
     /// Say what a model is, what it needs, and what is wrong with it
     Inspect(InspectArgs),
     /// Compare the engine with what the reference implementation computed
     Check(CheckArgs),
     /// Write a checkpoint of random weights in the published layout
     Synth(SynthArgs),
+    /// Download a published model: 22 GB, resumed where it was interrupted, verified by its hashes
+    Pull(PullArgs),
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -52,9 +59,8 @@ pub(crate) struct ModelArgs {
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RenderArgs {
-    /// The WAV file; - writes to standard output [default: song.wav; for play, nothing]
-    #[arg(long, short, value_name = "FILE|-")]
-    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
     #[command(flatten)]
     pub words: WordsArgs,
     #[command(flatten)]
@@ -74,12 +80,75 @@ pub(crate) struct RenderArgs {
     /// How far the words lead the song: 1 not at all
     #[arg(long, value_name = "C", default_value_t = 1.5, allow_negative_numbers = true)]
     pub cfg_scale: f64,
+    #[command(flatten)]
+    pub sound: SoundArgs,
+    #[command(flatten)]
+    pub placement: PlacementArgs,
+    /// Keep the codes, to be decoded again or gone on with; written anew every second
+    #[arg(long, value_name = "FILE")]
+    pub save_codes: Option<PathBuf>,
+    /// Go on with a song whose codes were kept; everything it was asked for with comes from the file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tags", "lyrics", "seed", "max_seconds", "temperature", "top_k",
+        "cfg_scale", "flow_steps", "flow_guidance", "continuity", "first_window", "first_audio", "plan"])]
+    pub resume: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DecodeArgs {
+    /// A file that --save-codes wrote
+    #[arg(value_name = "FILE")]
+    pub codes: PathBuf,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub sound: SoundArgs,
+    #[command(flatten)]
+    pub placement: PlacementArgs,
+}
+
+/// Where a song goes.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct OutputArgs {
+    /// The WAV file; - writes to standard output [default: song.wav; for play, nothing]
+    #[arg(long, short, value_name = "FILE|-")]
+    pub output: Option<PathBuf>,
+    /// Samples in the WAV: 32-bit floats as they are made, or integers of 24 bits, or of 16 with dither
+    #[arg(long, value_enum, default_value_t = Format::F32)]
+    pub format: Format,
+    /// Write what was done and how long it took, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+}
+
+/// How codes become sound.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SoundArgs {
     /// Steps of flow matching: fewer are faster, more are finer
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub flow_steps: usize,
     /// How far the codes lead the sound: 1 not at all
     #[arg(long, value_name = "G", default_value_t = 1.25, allow_negative_numbers = true)]
     pub flow_guidance: f32,
+    /// How the song is cut into windows and joined again
+    #[arg(long, value_enum, default_value_t = ContinuityName::Chained)]
+    pub continuity: ContinuityName,
+    /// Frames of the first window (12.5 a second), whatever that means for the first sound
+    #[arg(long, value_name = "N")]
+    pub first_window: Option<u64>,
+    /// When the first sound shall be there, such as 10s or 800ms: the longest first window that meets it is taken
+    /// [default: 48 frames, and fewer where 10s demand it]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub first_audio: Option<f64>,
+    /// Cut the song as it was cut before: a record, or the plan out of one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["continuity", "first_window", "first_audio"])]
+    pub plan: Option<PathBuf>,
+}
+
+/// Where stages compute.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PlacementArgs {
     /// Workers that decode segments
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub flow_workers: usize,
@@ -95,9 +164,6 @@ pub(crate) struct RenderArgs {
     /// Cores of the vocoder [default: those of the flow workers]
     #[arg(long, value_name = "LIST", value_parser = core_list)]
     pub vocoder_cores: Option<CoreList>,
-    /// Write what was done and how long it took, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub record: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -131,6 +197,39 @@ pub(crate) struct SynthArgs {
     pub seed: u64,
 }
 
+/// Fetches a language model, the codec and the tokenizer into one directory, for --model of the other commands.
+///
+/// An interrupted download goes on where it ended. Files that are there already, in the directory, in one beside it or
+/// in the hub's cache, are not fetched again and take no room twice. The environment variables HF_ENDPOINT (a mirror),
+/// HF_TOKEN, HF_HOME and HF_HUB_CACHE mean what they mean to the hub's own programs.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PullArgs {
+    /// Which release of the language model
+    #[arg(value_enum, default_value = "happy-new-year")]
+    pub version: Version,
+    /// The directory to fill [default: heartstream/VERSION in HF_HOME, which is ~/.cache/huggingface if unset]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// The help of the option says what each is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Format {
+    F32,
+    S24,
+    S16,
+}
+
+impl From<Format> for SampleFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::F32 => Self::F32,
+            Format::S24 => Self::S24,
+            Format::S16 => Self::S16,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Size {
     /// The model inside the program
@@ -146,6 +245,39 @@ impl From<Size> for SynthSize {
             Size::Tiny => Self::Tiny,
         }
     }
+}
+
+/// How a song is cut into windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ContinuityName {
+    /// The reference's windows of 29.76 s, to the number
+    Reference,
+    /// Windows that start small and grow, each going on from the one before, without a seam
+    Chained,
+    /// Windows that start small and grow and are cross-faded; several workers decode them side by side
+    Parallel,
+}
+
+impl From<ContinuityName> for Continuity {
+    fn from(name: ContinuityName) -> Self {
+        match name {
+            ContinuityName::Reference => Self::Reference,
+            ContinuityName::Chained => Self::Chained,
+            ContinuityName::Parallel => Self::Parallel,
+        }
+    }
+}
+
+/// Reads `10`, `10s` or `800ms` as seconds.
+fn time(text: &str) -> Result<f64, String> {
+    let (number, unit) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
+        (Some(number), _) => (number, 0.001),
+        (None, Some(number)) => (number, 1.0),
+        (None, None) => (text, 1.0),
+    };
+    let seconds = number.trim().parse::<f64>().ok().map(|number| number * unit);
+    let seconds = seconds.filter(|seconds| seconds.is_finite() && *seconds > 0.0);
+    seconds.ok_or_else(|| "expected a time above 0 such as 10s or 800ms".to_owned())
 }
 
 /// Numbers of cores.
@@ -182,6 +314,14 @@ mod tests {
             if let Ok(CoreList(cores)) = core_list(&text) {
                 proptest::prop_assert!(!cores.is_empty() && cores.iter().all(|core| *core < 4096));
             }
+        }
+    }
+
+    #[test]
+    fn times_are_seconds_or_milliseconds() {
+        assert_eq!([time("10"), time("10s"), time("800ms")], [Ok(10.0), Ok(10.0), Ok(0.8)]);
+        for wrong in ["", "s", "0", "-1s", "NaN", "inf", "10m"] {
+            assert!(time(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,13 +1,17 @@
 //! What does the program do with its arguments? A file per command, and what they share.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C. A reader of standard output that closes it before the
+//! song is over, such as `head`, has what it wanted: the song ends there, and that is 0.
 
 mod args;
 mod check;
 mod inspect;
+mod order;
 mod output;
+mod pull;
 mod record;
 mod render;
+mod song_plan;
 mod status;
 mod synth;
 mod words;
@@ -40,9 +44,11 @@ pub fn run() -> ExitCode {
     let done = match args.command {
         Command::Render(command) => render::render(&command, args.quiet),
         Command::Play(command) => render::play(&command, args.quiet),
+        Command::Decode(command) => render::decode(&command, args.quiet),
         Command::Inspect(command) => inspect::inspect(&command),
         Command::Check(command) => check::check(&command),
         Command::Synth(command) => synth::synth(&command),
+        Command::Pull(command) => pull::pull(&command, args.quiet),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

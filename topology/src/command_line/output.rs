@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Failed;
-use crate::{EngineError, WavTarget};
+use crate::{EngineError, SampleFormat, WavTarget};
 
 /// Where a WAV goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,10 +29,10 @@ impl Output {
     }
 
     /// Opens it for the song.
-    pub(super) fn open(&self) -> Result<WavTarget, EngineError> {
+    pub(super) fn open(&self, format: SampleFormat) -> Result<WavTarget, EngineError> {
         Ok(match self {
-            Self::File(path) => WavTarget::file(path)?,
-            Self::StandardOutput => WavTarget::standard_output()?,
+            Self::File(path) => WavTarget::file(path, format)?,
+            Self::StandardOutput => WavTarget::standard_output(format),
         })
     }
 
@@ -46,10 +46,10 @@ impl Output {
         matches!(self, Self::File(path) if place(path).is_some_and(|path| Some(path) == place(other)))
     }
 
-    /// Removes the file of a song that has no sound. What is no file, such as `/dev/null`, is left alone.
+    /// Removes the file of a song that has no sound. A pipe or a device stays.
     pub(super) fn discard(&self) {
         if let Self::File(path) = self
-            && fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
+            && fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
             && let Err(error) = fs::remove_file(path)
         {
             tracing::warn!("cannot remove {}: {error}", path.display());
@@ -60,6 +60,9 @@ impl Output {
 /// Makes sure that `path` can be written to; a file that is made for that is removed again.
 pub(super) fn probe_file(path: &Path) -> Result<(), Failed> {
     let existed = path.exists();
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+        return Ok(()); // the reader of a named pipe would take this for the end of the song
+    }
     match OpenOptions::new().append(true).create(true).open(path) {
         Ok(_) if existed => Ok(()),
         Ok(_) => fs::remove_file(path).map_err(|error| unwritable(path, &error)),
