@@ -2,6 +2,7 @@
 //!
 //! Small files come at once, with their git hash as ETag. Weights are a redirect that carries their SHA-256, to a store
 //! under another host name, whose own ETag is no hash of the file.
+#![allow(dead_code)] // each test file uses its part of this
 
 use std::{
     collections::BTreeMap,

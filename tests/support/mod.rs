@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses its part of this
 
 pub mod refusal;
+pub mod sox;
 
 use std::{
     fs,

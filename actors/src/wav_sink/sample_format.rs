@@ -14,7 +14,7 @@ pub enum SampleFormat {
     /// 32-bit floats: what the vocoder makes, untouched.
     #[default]
     F32,
-    /// 24-bit integers: rounded to the nearest, which is 40 dB below what a loudspeaker can show.
+    /// 24-bit integers: rounded to the nearest. A step is 138 dB below full scale.
     S24,
     /// 16-bit integers: rounded with dither, so that quiet music fades into noise and not into distortion.
     S16,

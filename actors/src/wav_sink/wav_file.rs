@@ -116,11 +116,13 @@ mod tests {
     struct Disk {
         bytes: Rc<RefCell<Cursor<Vec<u8>>>>,
         room: usize,
+        /// What it held after each write: what a kill at any moment would leave.
+        moments: Option<Rc<RefCell<Vec<Vec<u8>>>>>,
     }
 
     impl Disk {
         fn new(room: usize) -> Self {
-            Self { bytes: Rc::default(), room }
+            Self { bytes: Rc::default(), room, moments: None }
         }
 
         fn content(&self) -> Vec<u8> {
@@ -135,7 +137,11 @@ mod tests {
             if fits == 0 && !bytes.is_empty() {
                 return Err(ErrorKind::StorageFull.into());
             }
-            disk.write(&bytes[..fits])
+            let written = disk.write(&bytes[..fits])?;
+            if let Some(moments) = &self.moments {
+                moments.borrow_mut().push(disk.get_ref().clone());
+            }
+            Ok(written)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -213,18 +219,22 @@ mod tests {
     #[test]
     fn at_every_moment_the_file_is_a_prefix_that_lacks_less_than_a_second() {
         for format in SampleFormat::ALL {
-            let song = encoded(format, &music(200_000));
-            let disk = Disk::new(usize::MAX);
-            let mut file = WavFile::begin(disk.clone(), format).unwrap();
+            let song = encoded(format, &music(150_000));
+            let moments = Rc::new(RefCell::new(Vec::new()));
+            let disk = Disk { moments: Some(Rc::clone(&moments)), ..Disk::new(usize::MAX) };
+            let mut file = WavFile::begin(disk, format).unwrap();
             let frame = format.bytes_per_frame() as usize;
-            let mut written = 0;
-            for piece in song.chunks(11_520 * frame) {
-                file.write(piece).unwrap();
-                written += piece.len();
-                let heard = heard(&disk.content());
+            // Blocks as the stitcher makes them, and then all that is left at once.
+            let (blocks, rest) = song.split_at(4 * 11_520 * frame);
+            blocks.chunks(11_520 * frame).chain([rest]).for_each(|piece| file.write(piece).unwrap());
+            drop(file);
+            for moment in moments.borrow().iter() {
+                let (heard, header) = (heard(moment), header::file_header_bytes(format) as usize);
                 assert_eq!(heard, song[..heard.len()]);
-                assert!(written - heard.len() < 48_000 * frame, "{} of {written} bytes are claimed", heard.len());
+                let unclaimed = moment.len() - header - heard.len();
+                assert!(unclaimed < 48_000 * frame, "{unclaimed} of {} bytes are not claimed", moment.len());
             }
+            assert_eq!(heard(moments.borrow().last().unwrap()), song);
         }
     }
 

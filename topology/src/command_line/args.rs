@@ -37,6 +37,10 @@ pub(crate) enum Command {
     /// Write a checkpoint of random weights in the published layout
     Synth(SynthArgs),
     /// Download a published model: 22 GB, resumed where it was interrupted, verified by its hashes
+    ///
+    /// Language model, codec and tokenizer come into one directory, for --model of the other commands. Files that are
+    /// there already, in it, in a directory beside it or in the hub's cache, are not fetched again and take no room
+    /// twice. HF_ENDPOINT (a mirror), HF_TOKEN, HF_HOME and HF_HUB_CACHE mean what they mean to the hub's own programs.
     Pull(PullArgs),
 }
 
@@ -197,11 +201,6 @@ pub(crate) struct SynthArgs {
     pub seed: u64,
 }
 
-/// Fetches a language model, the codec and the tokenizer into one directory, for --model of the other commands.
-///
-/// An interrupted download goes on where it ended. Files that are there already, in the directory, in one beside it or
-/// in the hub's cache, are not fetched again and take no room twice. The environment variables HF_ENDPOINT (a mirror),
-/// HF_TOKEN, HF_HOME and HF_HUB_CACHE mean what they mean to the hub's own programs.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct PullArgs {
     /// Which release of the language model

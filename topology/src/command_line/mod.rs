@@ -74,8 +74,10 @@ fn start_log(verbose: u8, quiet: bool) {
         (false, 2) => "debug",
         (false, _) => "trace",
     };
-    // kameo logs a failed actor on its own; the song's report says the same, once and in plain words.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("{level},kameo=off")));
+    // kameo logs a failed actor, and the verifier a failed certificate, on its own; the error that ends the command says
+    // the same, once and in plain words.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{level},kameo=off,rustls_platform_verifier=off")));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
 }
 

@@ -13,7 +13,7 @@ use crate::pull::{self, Bytes, PullError, Watcher};
 
 /// Between two lines when standard error is no terminal.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
-const BAR: &str = "{wide_bar} {bytes} of {total_bytes} · {bytes_per_sec} · {eta} left\n{msg}";
+const BAR: &str = "{wide_bar} {decimal_bytes} of {decimal_total_bytes} · {decimal_bytes_per_sec} · {eta} left\n{msg}";
 
 /// Fetches a version, and says how to use it.
 pub(super) fn pull(args: &PullArgs, quiet: bool) -> Result<(), Failed> {
@@ -25,7 +25,10 @@ pub(super) fn pull(args: &PullArgs, quiet: bool) -> Result<(), Failed> {
     let pulled = runtime.block_on(async {
         let work = tokio::task::spawn_blocking(move || pull::pull(version, &into, &mut Lines::new(quiet)));
         tokio::select! {
-            pulled = work => pulled.map_err(|error| Failed::Error(format!("the pull broke off: {error}")))?.map_err(Failed::from),
+            pulled = work => match pulled {
+                Ok(pulled) => pulled.map_err(Failed::from),
+                Err(error) => Err(Failed::Error(format!("the pull broke off: {error}"))),
+            },
             // What is on the disk is right up to its last byte at every moment, so nothing has to be ended in order.
             _ = tokio::signal::ctrl_c() => Err(Failed::Cancelled),
         }

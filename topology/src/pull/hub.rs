@@ -3,16 +3,17 @@
 //! Redirects are followed here, not in the HTTP client: what the hub says of a large file comes with the redirect, and
 //! the token must not follow to another host.
 
-use std::{cell::Cell, io::ErrorKind, path::PathBuf, time::Duration};
+use std::{cell::Cell, path::PathBuf};
 
 use hf_hub::{Cache, Repo, RepoType, api::sync::Api};
 use ureq::{
-    Agent, Body, Timeout,
-    http::{HeaderMap, Method, Request, Response, Uri, header},
+    Agent, Body,
+    http::{Method, Request, Response, Uri, header},
     tls::{RootCerts, TlsConfig},
 };
 
 use super::{
+    answer::{PATIENCE, Silence, checked, content_range, is_commit, number, silence, text},
     error::{PullError, Result},
     retry::{Patience, Trouble},
     settings::Settings,
@@ -21,8 +22,6 @@ use super::{
 
 /// Redirects from a file's address to its bytes: the hub needs one, a renamed repository one more.
 const MOST_REDIRECTS: usize = 5;
-/// A connection that is not made in this time, or over which nothing comes for so long, is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
 const USER_AGENT: &str = concat!("heartstream/", env!("CARGO_PKG_VERSION"));
 
 /// The hub, or a mirror of it.
@@ -210,60 +209,17 @@ impl Hub {
 
     /// A request that got no answer.
     fn failed(&self, host: String, error: &ureq::Error) -> Trouble {
-        use ureq::Error::{ConnectProxyFailed, ConnectionFailed, HostNotFound, InvalidProxyUrl, Io, Rustls, Tls};
-        let (reason, nobody, certain) = match error {
-            HostNotFound => ("nobody knows a machine of this name".to_owned(), true, false),
-            Io(error) if is_nobody(error.kind()) => (error.to_string(), true, false),
-            Io(error) if error.kind() == ErrorKind::InvalidData => (untrusted(error), true, true),
-            Rustls(_) | Tls(_) => (untrusted(error), true, true),
-            ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
-                (format!("no connection within {} seconds", PATIENCE.as_secs()), true, false)
-            }
-            ConnectionFailed | ConnectProxyFailed(_) | InvalidProxyUrl => (error.to_string(), true, false),
-            ureq::Error::Timeout(_) => (format!("no answer within {} seconds", PATIENCE.as_secs()), false, false),
-            Io(error) => (error.to_string(), false, false),
-            error => (error.to_string(), false, false),
-        };
+        let (silence, reason) = silence(error);
         // Somebody who answered before is likely to answer again.
-        if certain || nobody && !self.reached.get() {
+        let certain = match silence {
+            Silence::Distrust => true,
+            Silence::Nobody => !self.reached.get(),
+            Silence::Broken => false,
+        };
+        if certain {
             return PullError::Unreachable { host, reason, by_hand: self.by_hand.clone() }.into();
         }
         Trouble::Passing { reason: format!("{host} does not answer ({reason})"), wait: None }
-    }
-}
-
-/// Whether an error says that there was no connection at all.
-fn is_nobody(kind: ErrorKind) -> bool {
-    use ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable};
-    matches!(kind, AddrNotAvailable | ConnectionRefused | HostUnreachable | NetworkDown | NetworkUnreachable)
-}
-
-fn untrusted(error: &dyn std::error::Error) -> String {
-    format!("{error} (for certificates of an authority of your own, set SSL_CERT_FILE)")
-}
-
-/// An answer that is a file or a redirect; everything else is trouble.
-fn checked(url: &str, host: &str, with_token: bool, response: Response<Body>) -> Result<Response<Body>, Trouble> {
-    let status = response.status();
-    let url = url.to_owned();
-    match status.as_u16() {
-        200 | 206 | 301 | 302 | 303 | 307 | 308 => Ok(response),
-        401 | 403 => {
-            let remedy = if with_token {
-                "its token is not valid, or its owner has not accepted the terms of the repository. Check HF_TOKEN, and \
-                 the repository's page"
-            } else {
-                "the repository is gated or private. Accept its terms on its page, and set HF_TOKEN to a token of your \
-                 account"
-            };
-            Err(PullError::Refused { host: host.to_owned(), url, status: status.as_u16(), remedy }.into())
-        }
-        404 | 410 => Err(PullError::NotFound { url, status: status.as_u16() }.into()),
-        408 | 425 | 429 | 500 | 502 | 503 | 504 => {
-            let wait = number(response.headers(), "retry-after").map(Duration::from_secs);
-            Err(Trouble::Passing { reason: format!("the server answers with status {status}"), wait })
-        }
-        _ => Err(PullError::Answer { url, expected: "a file", found: format!("status {status}") }.into()),
     }
 }
 
@@ -276,38 +232,9 @@ fn same_origin(one: &Uri, other: &Uri) -> bool {
     one.scheme() == other.scheme() && one.authority() == other.authority()
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
-    text(headers, name).and_then(|text| text.trim().parse().ok())
-}
-
-/// A commit becomes a part of addresses, so it must be what it says.
-fn is_commit(commit: &str) -> bool {
-    commit.len() == 40 && commit.bytes().all(|digit| digit.is_ascii_hexdigit())
-}
-
-/// The begin and, unless it is `*`, the size of the whole of `bytes BEGIN-END/SIZE`.
-fn content_range(range: &str) -> Option<(u64, Option<u64>)> {
-    let (range, size) = range.strip_prefix("bytes ")?.split_once('/')?;
-    let (begin, _) = range.split_once('-')?;
-    Some((begin.trim().parse().ok()?, size.trim().parse().ok()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_place_of_a_part_is_read_or_refused() {
-        assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
-        assert_eq!(content_range("bytes 5-9/*"), Some((5, None)));
-        for wrong in ["", "bytes", "bytes */10", "items 5-9/10", "bytes 5", "bytes -1-9/10"] {
-            assert_eq!(content_range(wrong), None, "{wrong}");
-        }
-    }
 
     #[test]
     fn the_token_is_for_the_endpoint_alone() {

@@ -1,10 +1,11 @@
 //! How does a published checkpoint get from the hub into a directory that the engine loads?
 //!
 //! - `catalogue`: what there is, and which file goes where
-//! - `settings`, `hub`, `retry`: whom to ask, how to ask, and how often
+//! - `settings`, `hub`, `answer`, `retry`: whom to ask, how to ask, what is meant, and how often
 //! - `transfer`, `verify`: one file, from a partial one to one whose hash is right
 //! - `record`, `nearby`: what need not be fetched, because it is there already
 
+mod answer;
 mod catalogue;
 mod error;
 mod hub;
