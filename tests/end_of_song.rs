@@ -2,7 +2,7 @@
 
 mod support;
 
-use heartstream::{Outcome, Stage, units};
+use heartstream::{Outcome, SongRequest, Stage, units};
 use heartstream_models::signal::ReferenceWindows;
 use support::{engine, read, request, tiny_model};
 
@@ -50,7 +50,8 @@ async fn a_song_that_does_not_fit_beside_its_words_ends_where_the_positions_do_a
     let model = tiny_model();
     let engine = engine(&model, 1, 1).await;
     // A letter is a position in this model, and it has 4096.
-    let words = heartstream::SongRequest { lyrics: "la ".repeat(1350), ..request(1000, 3) };
+    let words = SongRequest { lyrics: "la ".repeat(1350), ..request(10, 3) };
+    let words = SongRequest { max_frames: units::Frames(1000), ..words };
     let (_, report) = support::sung(&engine, words).await;
     // Tags: BOS, <tag>piano,calm</tag>, EOS; the reference's slot; lyrics: BOS, 4050 letters, EOS.
     let taken = (2 + 21) + 1 + (2 + 4050);
