@@ -7,8 +7,8 @@ use support::{FRAME, HOP, assert_prefix, assert_same, engine, folder, read, requ
 
 /// Three windows.
 const FRAMES: u64 = 700;
-/// Blocks of three frames in what is heard before the second window.
-const BLOCKS_OF_FIRST_WINDOW: u64 = HOP as u64 / 3;
+/// A block in the midst of the first window; blocks are two or three frames long.
+const BLOCK: u64 = 60;
 /// Pieces of eight frames that a window is decoded in, and more.
 const PIECES_OF_FIRST_WINDOW: u64 = 50;
 /// Frames that a file may lack which was not closed: a second.
@@ -24,8 +24,8 @@ const CRASHES: [(Stage, u64, usize); 9] = [
     (Stage::FlowWorker, 2, 0),
     (Stage::Vocoder, 2, 0),
     (Stage::Stitcher, PIECES_OF_FIRST_WINDOW, HOP),
-    (Stage::WavSink, BLOCKS_OF_FIRST_WINDOW / 2, HOP / 2 - SECOND - 6),
-    (Stage::SubscriberSink, BLOCKS_OF_FIRST_WINDOW / 2, HOP / 2 - SECOND - 6),
+    (Stage::WavSink, BLOCK, 2 * (BLOCK as usize - 1) - SECOND),
+    (Stage::SubscriberSink, BLOCK, 2 * (BLOCK as usize - 1) - SECOND),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
