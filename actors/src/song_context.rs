@@ -59,6 +59,8 @@ pub struct SongMeter {
     pub segments: AtomicU64,
     /// Samples of silence that a speaker had to play.
     pub underruns: AtomicU64,
+    /// Where the song ends, in samples of one channel; 0 before that is known.
+    pub song_end: AtomicU64,
     /// Frames of the first window, 0 before it was cut.
     pub first_window: AtomicU64,
     measured: Mutex<Measured>,
@@ -99,6 +101,7 @@ impl SongMeter {
             frames: AtomicU64::new(0),
             segments: AtomicU64::new(0),
             underruns: AtomicU64::new(0),
+            song_end: AtomicU64::new(0),
             first_window: AtomicU64::new(0),
             measured: Mutex::default(),
             reader_left: AtomicBool::new(false),
@@ -247,6 +250,11 @@ impl Faults {
     /// Plants panics.
     pub fn new(faults: impl IntoIterator<Item = Fault>) -> Self {
         Self(Arc::new(Mutex::new(faults.into_iter().collect())))
+    }
+
+    /// How many of the panics have not been had yet.
+    pub fn left(&self) -> u32 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|fault| fault.times).sum()
     }
 
     /// Panics if a fault was planted here.

@@ -188,6 +188,9 @@ where
     }
 
     /// Does a piece of work on the stage's cores; a panic becomes an error, after the retries that the stage allows.
+    ///
+    /// An error is told to the whole song while this stage still holds its ends of the channels: stages behind it see
+    /// their input end soon after, and must not take that for the end of the song.
     fn perform(&mut self, task: Task<'_, W::Input>) -> Result<(), StageError> {
         let since = Instant::now();
         if let Task::Input(_) = task {
@@ -217,6 +220,9 @@ where
             }
         };
         self.song.meter.stage(W::STAGE).worked(since.elapsed());
+        if result.is_err() {
+            self.song.interrupt.raise();
+        }
         result
     }
 }

@@ -10,6 +10,7 @@ use heartstream_models::{
 };
 
 use crate::{
+    capacity::Capacities,
     decoder::{Decoder, blocking, check_runtime},
     error::EngineError,
     kept_song::KeptSong,
@@ -44,7 +45,7 @@ pub struct Heartstream {
 pub struct Builder {
     checkpoint: Checkpoint,
     placement: Placement,
-    faults: Faults,
+    capacities: Capacities,
 }
 
 impl Builder {
@@ -60,10 +61,9 @@ impl Builder {
         self
     }
 
-    /// Plants panics, for tests of what a panic does.
-    #[doc(hidden)]
-    pub fn faults(mut self, faults: Faults) -> Self {
-        self.faults = faults;
+    /// Room between the stages: less holds less memory, more rides out a slower moment of a stage. No song depends on it.
+    pub fn capacities(mut self, capacities: Capacities) -> Self {
+        self.capacities = capacities;
         self
     }
 
@@ -72,10 +72,10 @@ impl Builder {
     /// # Errors
     /// When the model cannot be loaded, or the placement does not fit the machine.
     pub async fn build(self) -> Result<Heartstream, EngineError> {
-        let Self { checkpoint, placement, faults } = self;
-        let plan = Plan::new(&placement)?;
+        let Self { checkpoint, placement, capacities } = self;
+        let plan = Plan { capacities: capacities.check()?, ..Plan::new(&placement)? };
         let (voice, codec) = blocking(move || load(checkpoint)).await?;
-        Ok(Heartstream { voice, decoder: Decoder { codec: Arc::new(codec), plan }, faults })
+        Ok(Heartstream { voice, decoder: Decoder { codec: Arc::new(codec), plan }, faults: Faults::default() })
     }
 }
 
@@ -85,8 +85,15 @@ impl Heartstream {
         Builder {
             checkpoint: demo::checkpoint(),
             placement: Placement { flow_workers: 1, ..Placement::default() },
-            faults: Faults::default(),
+            capacities: Capacities::default(),
         }
+    }
+
+    /// The same engine, weights and all, whose songs panic where `faults` says. For tests of what a panic does: songs
+    /// of the engine that this was called on know nothing of them.
+    #[doc(hidden)]
+    pub fn with_faults(&self, faults: Faults) -> Self {
+        Self { faults, ..self.clone() }
     }
 
     /// How songs are run.

@@ -305,6 +305,17 @@ mod tests {
         Args::command().debug_assert();
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn any_text_is_a_list_of_real_cores_or_refused(text in r"[0-9,\- ]{0,12}|[0-9]{1,4}(-[0-9]{1,4})?|\PC{0,8}") {
+            if let Ok(CoreList(cores)) = core_list(&text) {
+                proptest::prop_assert!(!cores.is_empty() && cores.iter().all(|core| *core < 4096));
+            }
+        }
+    }
+
     #[test]
     fn times_are_seconds_or_milliseconds() {
         assert_eq!([time("10"), time("10s"), time("800ms")], [Ok(10.0), Ok(10.0), Ok(0.8)]);

@@ -36,6 +36,16 @@ impl Output {
         })
     }
 
+    /// Whether `other` is the file itself, by whatever name. For files that can be made.
+    pub(super) fn is_file(&self, other: &Path) -> bool {
+        let place = |path: &Path| {
+            let name = path.file_name()?;
+            let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(".".as_ref());
+            path.canonicalize().or_else(|_| folder.canonicalize().map(|folder| folder.join(name))).ok()
+        };
+        matches!(self, Self::File(path) if place(path).is_some_and(|path| Some(path) == place(other)))
+    }
+
     /// Removes the file of a song that has no sound. A pipe or a device stays.
     pub(super) fn discard(&self) {
         if let Self::File(path) = self
@@ -65,4 +75,36 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Failed {
         "cannot write {}: {error}. Give a path in a directory that exists and may be written to",
         path.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_known_by_its_other_names() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let output = Output::new(&folder.path().join("x.wav"));
+        assert!(output.is_file(&folder.path().join(".").join("x.wav")));
+        assert!(!output.is_file(&folder.path().join("y.wav")));
+        fs::write(folder.path().join("x.wav"), "").expect("a file");
+        assert!(output.is_file(&folder.path().join("x.wav")));
+        assert!(!Output::StandardOutput.is_file(Path::new("-")));
+    }
+
+    #[test]
+    fn only_a_file_is_discarded() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("x.wav");
+        fs::write(&path, "").expect("a file");
+        #[cfg(unix)]
+        {
+            let other = folder.path().join("other");
+            std::os::unix::fs::symlink(&path, &other).expect("a link");
+            Output::new(&other).discard();
+            assert!(other.exists() && path.exists(), "a link is not a file that this program made");
+        }
+        Output::new(&path).discard();
+        assert!(!path.exists());
+    }
 }

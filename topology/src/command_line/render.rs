@@ -61,9 +61,25 @@ impl<'a> Destination<'a> {
     }
 
     /// Makes sure that everything can be written, before a large model is loaded.
-    fn probe(&self) -> Result<(), Failed> {
+    fn probe(&self, codes: Option<&Path>) -> Result<(), Failed> {
         self.output.as_ref().map_or(Ok(()), Output::probe)?;
-        self.record.map_or(Ok(()), probe_file)
+        let beside = [("record", self.record), ("save-codes", codes)];
+        for (option, path) in beside.into_iter().filter_map(|(option, path)| Some((option, path?))) {
+            probe_file(path)?;
+            if self.output.as_ref().is_some_and(|output| output.is_file(path)) {
+                return Err(Failed::Usage(format!(
+                    "--{option} would overwrite the song in {}. Give it another file",
+                    path.display()
+                )));
+            }
+        }
+        match (self.record, codes) {
+            (Some(record), Some(codes)) if Output::new(record).is_file(codes) => Err(Failed::Usage(format!(
+                "--record would overwrite the codes in {}. Give it another file",
+                codes.display()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     fn verb(&self) -> &'static str {
@@ -110,8 +126,7 @@ fn sing(args: &RenderArgs, mut destination: Destination<'_>) -> Result<(), Faile
     Heartstream::check_options(&request)?;
     let placement = placement(&args.placement);
     Plan::new(&placement)?;
-    destination.probe()?;
-    args.save_codes.as_deref().map_or(Ok(()), probe_file)?;
+    destination.probe(args.save_codes.as_deref())?;
     runtime()?.block_on(async {
         let mut status = Status::new(destination.quiet);
         status.say(&format!("loading the model {}", args.model.model));
@@ -147,7 +162,7 @@ pub(super) fn decode(args: &DecodeArgs, quiet: bool) -> Result<(), Failed> {
     Heartstream::check_options(&request)?;
     let placement = placement(&args.placement);
     Plan::new(&placement)?;
-    destination.probe()?;
+    destination.probe(None)?;
     runtime()?.block_on(async {
         let mut status = Status::new(quiet);
         let decoder = Decoder::load(checkpoint, &placement).await?;
