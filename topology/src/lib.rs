@@ -44,7 +44,7 @@ pub use engine::{Builder, Heartstream};
 pub use error::EngineError;
 pub use heartstream_actors::{
     compute_site::ComputeSite,
-    song_context::{Fault, Faults},
+    song_context::{Fault, Faults, Hold},
     speaker_sink::Speaker,
     wav_sink::{SampleFormat, WavTarget},
 };
