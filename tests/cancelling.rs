@@ -2,7 +2,7 @@
 
 mod support;
 
-use heartstream::{Outcome, Sink};
+use heartstream::{Continuity, Outcome, Sink, SongRequest};
 use support::{FRAME, HOP, assert_prefix, engine, folder, request, samples, sung, tiny_model, until, wav};
 
 /// Three windows; what a longer song begins with is the same up to the end of its second window.
@@ -36,6 +36,24 @@ async fn a_cancelled_song_says_so_and_its_file_is_what_the_whole_song_begins_wit
     let report = song.finished().await;
     assert_eq!(report.outcome, Outcome::Cancelled);
     assert!(samples(&path).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_that_grow_leave_a_prefix_too() {
+    let (model, out) = (tiny_model(), folder());
+    let engine = engine(&model, 2, 1).await;
+    for continuity in [Continuity::Chained, Continuity::Parallel] {
+        let song = SongRequest { continuity, ..request(FRAMES, 1) };
+        let (whole, _) = sung(&engine, song.clone()).await;
+        let path = out.path().join("x.wav");
+        let song = engine.sing_to(song, Sink::Wav(wav(&path))).await.expect("a song");
+        until("something is in the file", || song.snapshot().delivered.0 > 0).await;
+        song.cancel();
+        assert_eq!(song.finished().await.outcome, Outcome::Cancelled);
+        let file = samples(&path);
+        assert!(!file.is_empty() && file.len() < whole.len(), "{continuity:?}: {} samples", file.len());
+        assert_prefix(&format!("{continuity:?}"), &file, &whole);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
