@@ -5,8 +5,8 @@ mod support;
 use heartstream::{Continuity, Fault, Faults, Outcome, Sink, Sinks, SongRequest, Stage, units};
 use support::{FRAME, HOP, assert_prefix, assert_same, engine, folder, read, request, samples, sung, tiny_model, wav};
 
-/// Three windows.
-const FRAMES: u64 = 700;
+/// Two windows.
+const FRAMES: u64 = 400;
 /// A block in the midst of the first window; blocks are two or three frames long.
 const BLOCK: u64 = 60;
 /// Pieces of eight frames that a window is decoded in, and more.
