@@ -66,7 +66,13 @@ impl WavTarget {
 
     /// Writes to standard output, the header with the first block.
     pub fn standard_output(format: SampleFormat) -> Self {
-        Self { path: "-".into(), format, writer: Writer::Stream(WavStream::new(Box::new(stdout()), format)) }
+        Self::stream("-", stdout(), format)
+    }
+
+    /// Writes to anything that takes bytes, the header with the first block; `name` is what messages call it. A write
+    /// that fails with [`ErrorKind::BrokenPipe`] says that the reader has left, which ends the song.
+    pub fn stream(name: &str, to: impl io::Write + Send + 'static, format: SampleFormat) -> Self {
+        Self { path: name.into(), format, writer: Writer::Stream(WavStream::new(Box::new(to), format)) }
     }
 }
 
