@@ -2,12 +2,12 @@
 
 mod support;
 
-use heartstream::{Outcome, Sink};
+use heartstream::{Continuity, Outcome, Sink, SongRequest};
 use support::{FRAME, HOP, assert_prefix, engine, folder, request, samples, sung, tiny_model, until, wav};
 
-/// Three windows; what a longer song begins with is the same up to the end of its second window.
-const FRAMES: u64 = 700;
-const COMMON: usize = 2 * HOP * FRAME;
+/// Two windows; what a longer song begins with is the same up to the end of the first one.
+const FRAMES: u64 = 400;
+const COMMON: usize = HOP * FRAME;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_song_says_so_and_its_file_is_what_the_whole_song_begins_with() {
@@ -39,6 +39,24 @@ async fn a_cancelled_song_says_so_and_its_file_is_what_the_whole_song_begins_wit
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn windows_that_grow_leave_a_prefix_too() {
+    let (model, out) = (tiny_model(), folder());
+    let engine = engine(&model, 2, 1).await;
+    for continuity in [Continuity::Chained, Continuity::Parallel] {
+        let song = SongRequest { continuity, ..request(FRAMES, 1) };
+        let (whole, _) = sung(&engine, song.clone()).await;
+        let path = out.path().join("x.wav");
+        let song = engine.sing_to(song, Sink::Wav(wav(&path))).await.expect("a song");
+        until("something is in the file", || song.snapshot().delivered.0 > 0).await;
+        song.cancel();
+        assert_eq!(song.finished().await.outcome, Outcome::Cancelled);
+        let file = samples(&path);
+        assert!(!file.is_empty() && file.len() < whole.len(), "{continuity:?}: {} samples", file.len());
+        assert_prefix(&format!("{continuity:?}"), &file, &whole);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_song_that_nobody_reads_can_be_cancelled() {
     let model = tiny_model();
     let engine = engine(&model, 1, 1).await;
@@ -67,7 +85,7 @@ fn the_program_ends_gracefully_when_it_is_asked_to() {
         [&render[..], &["--continuity", "reference", "--max-seconds", seconds, "-o", text(path)]].concat().join("\n")
     };
     let whole = out.path().join("whole.wav");
-    let done = program().args(arguments(&whole, "56").lines()).output().expect("the program runs");
+    let done = program().args(arguments(&whole, "32").lines()).output().expect("the program runs");
     assert!(done.status.success());
     let whole = samples(&whole);
     for signal in [Signal::SIGINT, Signal::SIGTERM] {

@@ -2,11 +2,11 @@
 
 mod support;
 
-use heartstream::{Fault, Faults, Outcome, Sink, Sinks, Stage, units};
+use heartstream::{Continuity, Fault, Faults, Outcome, Sink, Sinks, SongRequest, Stage, units};
 use support::{FRAME, HOP, assert_prefix, assert_same, engine, folder, read, request, samples, sung, tiny_model, wav};
 
-/// Three windows.
-const FRAMES: u64 = 700;
+/// Two windows.
+const FRAMES: u64 = 400;
 /// A block in the midst of the first window; blocks are two or three frames long.
 const BLOCK: u64 = 60;
 /// Pieces of eight frames that a window is decoded in, and more.
@@ -66,6 +66,26 @@ async fn a_panic_in_any_stage_ends_its_song_by_name_and_nothing_else() {
         let (beside, report) = read(bystander).await;
         assert_same(&format!("beside a panic in the {stage}"), &beside, &usual);
         assert_eq!(report.outcome, Outcome::Finished);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_that_grow_leave_a_prefix_too() {
+    let (model, out) = (tiny_model(), folder());
+    let engine = engine(&model, 2, 1).await;
+    for continuity in [Continuity::Chained, Continuity::Parallel] {
+        let song = SongRequest { continuity, ..request(300, 1) };
+        let (whole, _) = sung(&engine, song.clone()).await;
+        for (stage, item, times) in [(Stage::Segmenter, 200, 1), (Stage::FlowWorker, 2, 2), (Stage::Vocoder, 2, 1)] {
+            let engine = engine.with_faults(Faults::new([Fault { stage, item, times }]));
+            let path = out.path().join("x.wav");
+            let song = engine.sing_to(song.clone(), Sink::Wav(wav(&path))).await.expect("a song");
+            let report = song.finished().await;
+            assert!(matches!(&report.outcome, Outcome::Failed(error) if error.stage == stage), "{:?}", report.outcome);
+            let file = samples(&path);
+            assert!(file.len() < whole.len(), "{continuity:?}, {stage}: {} samples", file.len());
+            assert_prefix(&format!("{continuity:?}, {stage}"), &file, &whole);
+        }
     }
 }
 
