@@ -6,6 +6,8 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use heartstream_messages::Continuity;
 use heartstream_models::synth::SynthSize;
 
+use super::bench::args::BenchArgs;
+
 /// Makes music from words, and plays it while it is still being written.
 #[derive(Debug, Parser)]
 #[command(name = "heartstream", version, max_term_width = 100)]
@@ -32,6 +34,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Write a checkpoint of random weights in the published layout
     Synth(SynthArgs),
+    /// Measure what a way of making a song costs
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Clone, clap::Args)]

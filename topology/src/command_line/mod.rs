@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C.
 
 mod args;
+mod bench;
 mod check;
 mod inspect;
 mod output;
@@ -44,6 +45,7 @@ pub fn run() -> ExitCode {
         Command::Inspect(command) => inspect::inspect(&command),
         Command::Check(command) => check::check(&command),
         Command::Synth(command) => synth::synth(&command),
+        Command::Bench(command) => bench::bench(&command, args.quiet),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
