@@ -173,6 +173,7 @@ impl Decoder<'_> {
             signal_to_noise: signal_to_noise(&both(&sound), &both(&golden.sound)),
             mel: left.iter().zip(&right).map(|(left, right)| (left + right) / 2.0).collect(),
             found: measure_seams([&sound[0], &sound[1]], &seams, latent, mel),
+            golden: measure_seams([&golden.sound[0], &golden.sound[1]], &seams, latent, mel),
             seams,
             audio: Seconds(sound[0].len() as f64 / f64::from(SAMPLE_RATE)),
             flow,

@@ -3,11 +3,7 @@
 use std::error::Error;
 
 use heartstream_messages::{Continuity, units::SampleIndex};
-use plotters::{
-    coord::Shift,
-    prelude::*,
-    style::{FontFamily, text_anchor::Pos},
-};
+use plotters::{coord::Shift, prelude::*, style::FontFamily};
 
 use super::{
     report::{Measured, Report},
@@ -27,6 +23,8 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(120, 120, 120),
 ];
+/// Room beside the end of the song for the legend, as a share of the song.
+const LEGEND: f64 = 0.16;
 const SEAM: RGBColor = RGBColor(90, 90, 90);
 
 /// The drawing, as SVG.
@@ -62,7 +60,7 @@ fn draw_panel(
         .margin(8)
         .x_label_area_size(34)
         .y_label_area_size(56)
-        .build_cartesian_2d(0.0..seconds.max(1.0), 0.0..most)?;
+        .build_cartesian_2d(0.0..seconds.max(1.0) * (1.0 + LEGEND), 0.0..most)?;
     chart
         .configure_mesh()
         .light_line_style(WHITE)
@@ -85,17 +83,12 @@ fn draw_panel(
         let usual = measured.mode.usual;
         let style = colour.stroke_width(if usual { 3 } else { 1 });
         let points = measured.mel_by_second().into_iter().enumerate().map(|(second, mel)| (second as f64 + 0.5, mel));
-        let label = format!("{}{}", measured.mode.plan.first_window(), if usual { ", its seams marked" } else { "" });
+        let label = format!("{}{}", measured.mode.plan.first_window(), if usual { " (its seams)" } else { "" });
         chart
             .draw_series(LineSeries::new(points.filter(|point| point.0 <= seconds), style))?
             .label(label)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE.mix(0.85))
-        .label_font(TextStyle::from(font(12)).pos(Pos::default()))
-        .draw()?;
+    chart.configure_series_labels().position(SeriesLabelPosition::MiddleRight).label_font(font(12)).draw()?;
     Ok(())
 }

@@ -29,6 +29,8 @@ pub(super) struct Measured {
     pub mel: Vec<f64>,
     pub seams: Vec<Seam>,
     pub found: SeamReport,
+    /// The same measures at the same places in the song that this one is compared with, which has no seam there.
+    pub golden: SeamReport,
     pub audio: Seconds,
     /// The time of all windows, one after the other.
     pub flow: Seconds,
@@ -72,7 +74,7 @@ impl Report {
 }
 
 fn mode(measured: &Measured) -> Value {
-    let Measured { mode, windows, signal_to_noise, seams, found, audio, flow, vocoder, .. } = measured;
+    let Measured { mode, windows, signal_to_noise, seams, found, golden, audio, flow, vocoder, .. } = measured;
     let seam = |seam: &Seam| json!({ "begin_s": seconds(seam.begin), "end_s": seconds(seam.end) });
     json!({
         "continuity": name(mode.continuity),
@@ -83,8 +85,8 @@ fn mode(measured: &Measured) -> Value {
         "mel_distance": measured.mel_distance(),
         "mel_distance_by_second": measured.mel_by_second(),
         "seams": seams.iter().map(seam).collect::<Vec<_>>(),
-        "jump_db": seam_measure(&found.jump),
-        "step": seam_measure(&found.step),
+        "jump_db": seam_measure(&found.jump, &golden.jump),
+        "step": seam_measure(&found.step, &golden.step),
         "audio_s": audio.0,
         "flow_s": flow.0,
         "vocoder_s": vocoder.0,
@@ -92,13 +94,17 @@ fn mode(measured: &Measured) -> Value {
     })
 }
 
-fn seam_measure(measure: &SeamMeasure) -> Value {
-    let at = |(place, value): &(usize, f64)| json!({ "at_s": seconds(*place), "value": value, "percentile": measure.percentile(*value) });
+fn seam_measure(measure: &SeamMeasure, golden: &SeamMeasure) -> Value {
+    let at = |(place, value): &(usize, f64)| {
+        let (percentile, reference) = (measure.percentile(*value), golden.at(*place));
+        json!({ "at_s": seconds(*place), "value": value, "percentile": percentile, "in_reference": reference })
+    };
     json!({
         "at_seams": measure.at_seams.iter().map(at).collect::<Vec<_>>(),
         "worst": measure.worst().as_ref().map(at),
         "places_elsewhere": measure.elsewhere.len(),
         "percentile_99_elsewhere": measure.limit(),
+        "seams_above_it": measure.above(),
         "holds": measure.holds(),
     })
 }
