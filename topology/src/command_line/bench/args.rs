@@ -27,8 +27,8 @@ pub(crate) struct ContinuityArgs {
     /// The seed of the song
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Length of the song; the model may end it before
-    #[arg(long, value_name = "S", default_value_t = 60.0, allow_negative_numbers = true)]
+    /// Length of the song; the model may end it before. A minute shows windows of every length and takes three times as long
+    #[arg(long, value_name = "S", default_value_t = 20.0, allow_negative_numbers = true)]
     pub seconds: f64,
     /// Steps of flow matching of the decoding that all others are compared with
     #[arg(long, value_name = "N", default_value_t = 100)]

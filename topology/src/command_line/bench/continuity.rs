@@ -8,7 +8,7 @@ use std::{fs, path::Path, time::Instant};
 use candle_core::Device;
 use heartstream_messages::{
     Flow, SongRequest,
-    units::{SAMPLE_RATE, Seconds},
+    units::{Frames, SAMPLE_RATE, Seconds},
 };
 use heartstream_models::{
     ModelDirectory,
@@ -38,15 +38,15 @@ pub(super) fn continuity(args: &ContinuityArgs, quiet: bool) -> Result<(), Faile
     args.plot.as_deref().map_or(Ok(()), probe_plot)?;
     // What is out of range is refused before the song is written; where it ends is not known yet.
     modes::modes(args, &request)?;
+    let mut mel = MelAnalyser::new(SAMPLE_RATE);
     let status = Status::new(quiet);
     status.say(&format!("writing {} of codes", Seconds(args.seconds)));
     let codes = codes::written(&directory, request.clone())?;
     let codec = directory.load_codec(&Device::Cpu)?;
     let frames = codes.len() / codec.flow.quantizer.codebooks();
-    request.max_frames.0 = frames as u64;
+    request.max_frames = Frames(frames as u64);
     let (golden, modes) = (modes::golden(args, &request)?, modes::modes(args, &request)?);
     let decoder = Decoder { codec: &codec, codes: &codes, frames, request: &request };
-    let mut mel = MelAnalyser::new(SAMPLE_RATE);
     status.say(&format!("decoding as the reference does, in {} steps", golden.steps));
     let golden = decoder.decode(&golden)?;
     let spectra = golden.sound.each_ref().map(|channel| mel.log_mel(channel));
@@ -76,8 +76,8 @@ pub(super) fn continuity(args: &ContinuityArgs, quiet: bool) -> Result<(), Faile
 
 /// The song, checked as far as it can be without its model.
 fn request(args: &ContinuityArgs) -> Result<SongRequest, Failed> {
-    if !(args.seconds.is_finite() && args.seconds > 0.0) {
-        let (expected, found) = ("a number above 0".to_owned(), args.seconds.to_string());
+    if !args.seconds.is_finite() || Seconds(args.seconds).frames() == Frames(0) {
+        let (expected, found) = ("a number from 0.08 (one frame) upwards".to_owned(), args.seconds.to_string());
         return Err(EngineError::Option { option: "seconds", expected, found }.into());
     }
     let words = words::read(&args.words)?;
