@@ -10,6 +10,7 @@
 //! - [`heartcodec`]: codes to latents to samples
 //! - [`signal`]: keyed noise, windows, overlap-add
 //! - [`golden`]: comparison with what the reference computed
+//! - [`quality`]: what a cheaper or earlier way of decoding costs
 //! - [`synth`]: checkpoints from a seed; [`demo`]: the one inside the program
 //! - [`kernels`]: the arithmetic of both models
 
@@ -20,6 +21,7 @@ pub mod golden;
 pub mod heartcodec;
 pub mod heartmula;
 pub mod kernels;
+pub mod quality;
 pub mod signal;
 mod song_codes;
 pub mod synth;

@@ -2,10 +2,11 @@
 
 use candle_core::Tensor;
 
-use super::{Row, dims, floats, ids, measure::signal_to_noise};
+use super::{Row, dims, floats, ids};
 use crate::{
     error::{ModelError, Result},
     heartcodec::{FlowOptions, HeartCodec, LATENTS_PER_FRAME, round_to_ninths},
+    quality::signal_to_noise,
     signal::{ReferenceWindows, SegmentPlan, Window},
     weights::Shards,
 };

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::quality::signal_to_noise;
+
 /// One compared tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
@@ -95,17 +97,6 @@ fn relative_error(ours: &[f32], golden: &[f32]) -> f64 {
     (difference.sqrt() / signal.sqrt().max(tiny)).max(worst / largest.max(tiny))
 }
 
-/// dB; infinite when nothing differs, not a number when the lengths do.
-pub(super) fn signal_to_noise(ours: &[f32], golden: &[f32]) -> f64 {
-    if ours.len() != golden.len() || golden.is_empty() {
-        return f64::NAN;
-    }
-    let square = |x: f64| x * x;
-    let noise: f64 = ours.iter().zip(golden).map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
-    let signal: f64 = golden.iter().map(|b| square(f64::from(*b))).sum();
-    if noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,10 +116,5 @@ mod tests {
         ours[77] += 0.01;
         assert!(!Row::relative("x", &ours, &golden, 1e-3).ok());
         assert!(Row::relative("x", &golden, &golden, 0.0).ok());
-    }
-
-    #[test]
-    fn a_tenth_of_the_amplitude_is_20_db() {
-        assert!((signal_to_noise(&[1.1, -1.1], &[1.0, -1.0]) - 20.0).abs() < 1e-4);
     }
 }

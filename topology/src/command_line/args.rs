@@ -6,6 +6,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use heartstream_messages::Continuity;
 use heartstream_models::synth::SynthSize;
 
+use super::bench::args::BenchArgs;
 use crate::{SampleFormat, pull::Version};
 
 /// Makes music from words, and plays it while it is still being written.
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     /// there already, in it, in a directory beside it or in the hub's cache, are not fetched again and take no room
     /// twice. HF_ENDPOINT (a mirror), HF_TOKEN, HF_HOME and HF_HUB_CACHE mean what they mean to the hub's own programs.
     Pull(PullArgs),
+    /// Measure what a way of making a song costs
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Clone, clap::Args)]

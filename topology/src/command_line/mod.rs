@@ -4,6 +4,7 @@
 //! song is over, such as `head`, has what it wanted: the song ends there, and that is 0.
 
 mod args;
+mod bench;
 mod check;
 mod inspect;
 mod order;
@@ -49,6 +50,7 @@ pub fn run() -> ExitCode {
         Command::Check(command) => check::check(&command),
         Command::Synth(command) => synth::synth(&command),
         Command::Pull(command) => pull::pull(&command, args.quiet),
+        Command::Bench(command) => bench::bench(&command, args.quiet),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

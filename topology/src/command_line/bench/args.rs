@@ -1,0 +1,48 @@
+//! Which options do the benches have?
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use crate::command_line::args::{ModelArgs, WordsArgs};
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub bench: Bench,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Bench {
+    /// Decode one song in every way it can be cut, and say what each way costs
+    Continuity(ContinuityArgs),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ContinuityArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub words: WordsArgs,
+    /// The seed of the song
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Length of the song; the model may end it before. A minute shows windows of every length and takes three times as long
+    #[arg(long, value_name = "S", default_value_t = 20.0, allow_negative_numbers = true)]
+    pub seconds: f64,
+    /// Steps of flow matching of the decoding that all others are compared with
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub reference_steps: usize,
+    /// Frames of the first window, with commas between [default: those of 8,16,32,48,93,186,372 that the song has]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub first_windows: Option<Vec<u64>>,
+    /// Steps of flow matching, with commas between: the first for every first window, the others for the usual one only
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "10,1,4,5,20")]
+    pub flow_steps: Vec<usize>,
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
+    /// Draw the mel distance over the song, with its seams
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+}
