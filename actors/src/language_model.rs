@@ -58,18 +58,26 @@ impl StageWork for LanguageModelStage {
         self.state.as_ref().is_some_and(|state| state.frames() < self.max_frames.0)
     }
 
+    fn rests(&self) -> bool {
+        self.song.pause.holds_model() && !self.song.interrupt.is_raised()
+    }
+
     fn go_on(&mut self, outputs: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
         let Some(state) = &mut self.state else { return Ok(()) };
         let index = FrameIndex(state.frames());
         let codes = self.model.next_frame(state, &mut self.sampler)?;
         if codes.iter().any(|code| *code >= self.audio_eos) {
             self.state = None; // this frame says that the song is over, and is not part of it
+            self.song.meter.all_written.store(true, Ordering::Release);
             return Ok(());
         }
         // Every code is below the vocabulary size, which the config limits to 16 bits.
         outputs.push_back(CodeFrame { index, codes: codes.into_iter().map(|code| code as u16).collect() });
         self.song.meter.frames.store(index.0 + 1, Ordering::Relaxed);
         self.song.meter.stage(Self::STAGE).did_one();
+        if !self.has_more() {
+            self.song.meter.all_written.store(true, Ordering::Release);
+        }
         Ok(())
     }
 

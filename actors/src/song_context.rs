@@ -9,7 +9,7 @@ use std::{
 };
 
 use heartstream_messages::{
-    Progress, Stage, StageReport,
+    Progress, SpeakerProgress, Stage, StageReport,
     units::{Frames, SampleIndex, Seconds},
 };
 
@@ -20,6 +20,8 @@ pub struct SongContext {
     pub meter: Arc<SongMeter>,
     /// The word to stop.
     pub interrupt: Interrupt,
+    /// The word to pause.
+    pub pause: Pause,
     /// Faults planted by tests; none in a real song.
     pub faults: Faults,
 }
@@ -27,7 +29,8 @@ pub struct SongContext {
 impl SongContext {
     /// A song that begins now, with `sinks` sinks.
     pub fn new(sinks: usize, faults: Faults) -> Self {
-        Self { meter: Arc::new(SongMeter::new(sinks)), interrupt: Interrupt::default(), faults }
+        let meter = Arc::new(SongMeter::new(sinks));
+        Self { meter, interrupt: Interrupt::default(), pause: Pause::default(), faults }
     }
 }
 
@@ -47,12 +50,49 @@ impl Interrupt {
     }
 }
 
+/// Tells a song to make no sound for a while. What it sounds like afterwards does not depend on it.
+///
+/// A speaker obeys by playing silence, and full queues then hold the song back; without a speaker the language model
+/// obeys before its next frame.
+#[derive(Debug, Clone, Default)]
+pub struct Pause(Arc<PauseFlags>);
+
+#[derive(Debug, Default)]
+struct PauseFlags {
+    on: AtomicBool,
+    has_speaker: AtomicBool,
+}
+
+impl Pause {
+    /// Pauses, or goes on.
+    pub fn set(&self, on: bool) {
+        self.0.on.store(on, Ordering::Release);
+    }
+
+    /// Whether the song is paused. One atomic load, so the audio callback may ask.
+    pub fn is_on(&self) -> bool {
+        self.0.on.load(Ordering::Acquire)
+    }
+
+    /// A speaker takes part in the song and will obey.
+    pub fn leave_to_speaker(&self) {
+        self.0.has_speaker.store(true, Ordering::Release);
+    }
+
+    /// Whether the language model writes no frame for now.
+    pub fn holds_model(&self) -> bool {
+        self.is_on() && !self.0.has_speaker.load(Ordering::Acquire)
+    }
+}
+
 /// The counters of one song. Each is written by one stage and read by anybody.
 #[derive(Debug)]
 pub struct SongMeter {
     since: Instant,
     /// Frames that the language model has written.
     pub frames: AtomicU64,
+    /// Whether the language model has written its last frame.
+    pub all_written: AtomicBool,
     /// Segments decoded to latents.
     pub segments: AtomicU64,
     /// Samples of silence that a speaker had to play.
@@ -61,6 +101,8 @@ pub struct SongMeter {
     delivered: Vec<AtomicU64>,
     /// Nanoseconds from the request to the first sample, 0 before.
     first_audio: AtomicU64,
+    /// What the speaker does; written by its stage, never by the audio callback.
+    speaker: Mutex<Option<SpeakerProgress>>,
     stages: [StageMeter; Stage::ALL.len()],
 }
 
@@ -77,10 +119,12 @@ impl SongMeter {
         Self {
             since: Instant::now(),
             frames: AtomicU64::new(0),
+            all_written: AtomicBool::new(false),
             segments: AtomicU64::new(0),
             underruns: AtomicU64::new(0),
             delivered: (0..sinks).map(|_| AtomicU64::new(0)).collect(),
             first_audio: AtomicU64::new(0),
+            speaker: Mutex::new(None),
             stages: Default::default(),
         }
     }
@@ -103,7 +147,17 @@ impl SongMeter {
         }
     }
 
-    /// A snapshot.
+    /// Time since the request.
+    pub fn elapsed(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// The speaker does this now.
+    pub fn speaker_does(&self, progress: SpeakerProgress) {
+        *self.speaker.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+    }
+
+    /// A snapshot; whether the song is paused is not known here.
     pub fn progress(&self) -> Progress {
         let first = self.first_audio.load(Ordering::Relaxed);
         let delivered = self.delivered.iter().map(|place| place.load(Ordering::Relaxed)).min().unwrap_or(0);
@@ -114,6 +168,8 @@ impl SongMeter {
             delivered: SampleIndex(delivered),
             first_audio: (first > 0).then_some(Seconds(first as f64 * 1e-9)),
             underrun_samples: self.underruns.load(Ordering::Relaxed),
+            speaker: *self.speaker.lock().unwrap_or_else(PoisonError::into_inner),
+            paused: false,
         }
     }
 
