@@ -38,11 +38,17 @@ pub use engine::{Builder, Heartstream, Sink};
 pub use error::EngineError;
 pub use heartstream_actors::{
     compute_site::ComputeSite,
+    sample_ring::Playback,
     song_context::{Fault, Faults},
+    speaker_sink::{
+        CpalDevice, DeviceDescription, DeviceLoss, OnDeviceLoss, OpenStream, OutputDevice, Speaker, SpeakerError,
+        StartPolicy, devices,
+    },
     wav_sink::WavTarget,
 };
 pub use heartstream_messages::{
-    Flow, Outcome, PcmBlock, Progress, Sampling, SongReport, SongRequest, Stage, StageError, StageReport, units,
+    Flow, Outcome, PcmBlock, Progress, Sampling, SongReport, SongRequest, SpeakerProgress, SpeakerState, Stage,
+    StageError, StageReport, units,
 };
 pub use heartstream_models::weights::Checkpoint;
 pub use plan::{Placement, Plan};

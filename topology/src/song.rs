@@ -43,7 +43,23 @@ impl Song {
 
     /// How far the song is.
     pub fn progress(&self) -> Progress {
-        self.context.meter.progress()
+        Progress { paused: self.is_paused(), ..self.context.meter.progress() }
+    }
+
+    /// Makes no sound until [`Song::resume`]: a speaker plays silence and full queues hold the song back; without a
+    /// speaker the language model writes no further frame. The song itself does not depend on it.
+    pub fn pause(&self) {
+        self.context.pause.set(true);
+    }
+
+    /// Goes on after [`Song::pause`], with the next sample or the next frame.
+    pub fn resume(&self) {
+        self.context.pause.set(false);
+    }
+
+    /// Whether the song is paused.
+    pub fn is_paused(&self) -> bool {
+        self.context.pause.is_on()
     }
 
     /// Ends the song within one frame of the language model and one step of flow matching. What has been decoded is

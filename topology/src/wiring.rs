@@ -21,7 +21,10 @@ use heartstream_actors::{
     vocoder::VocoderStage,
     wav_sink::WavSinkStage,
 };
-use heartstream_messages::{PcmBlock, SongReport, units::SAMPLES_PER_FRAME};
+use heartstream_messages::{
+    PcmBlock, SongReport,
+    units::{Frames, SAMPLES_PER_FRAME},
+};
 use kameo::actor::{ActorRef, Spawn};
 use tokio::sync::oneshot;
 
@@ -103,7 +106,10 @@ pub(crate) async fn wire(
         match sink {
             Sink::Wav(target) => troupe.add(idle(WavSinkStage::new(target, index, song.clone()), take, Nowhere, &song)),
             Sink::Speaker(speaker) => {
-                troupe.add(idle(SpeakerSinkStage::new(speaker, index, song.clone()), take, Nowhere, &song))
+                // Audio comes as the flow workers finish it: the new frames of a whole window at once.
+                let at_once = Frames(windows.hop as u64).seconds();
+                let stage = SpeakerSinkStage::new(speaker, index, request.max_frames, at_once, song.clone());
+                troupe.add(idle(stage, take, Nowhere, &song))
             }
             Sink::Subscriber => {
                 let (hand_out, blocks) = bounded(capacities.block_places());

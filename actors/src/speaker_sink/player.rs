@@ -234,7 +234,8 @@ impl Player {
     /// Lets go of what the callback has taken.
     fn retire(&mut self) {
         if let Some(line) = &mut self.line {
-            let taken = line.in_ring - line.feed.in_ring();
+            // The callback may be between left and right.
+            let taken = (line.in_ring - line.feed.in_ring()) / CHANNELS * CHANNELS;
             self.ready.drain(..taken);
             line.in_ring -= taken;
             self.played += span(taken, self.rate);

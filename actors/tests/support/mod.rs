@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{JoinHandle, spawn, yield_now},
 };
 
@@ -66,28 +69,35 @@ impl FakeDevice {
         }
     }
 
-    /// Plays on a thread of its own, until `listen` says that it has heard enough. It is given what was played, a piece
-    /// at a time, without the silence for want of music.
-    pub fn play(
-        &self,
-        frames: usize,
-        mut listen: impl FnMut(&FakeDevice, &[f32]) -> bool + Send + 'static,
-    ) -> JoinHandle<()> {
-        let device = self.clone();
-        spawn(move || {
-            loop {
-                match device.pull(frames) {
-                    Some(buffer) => {
-                        let end = buffer.iter().rposition(|sample| *sample != 0.0).map_or(0, |last| (last / 2 + 1) * 2);
-                        if !listen(&device, &buffer[..end]) {
-                            return;
-                        }
-                    }
-                    None => yield_now(),
+    /// Plays on a thread of its own until it is told to stop. `listen` is given what was played, a piece at a time,
+    /// without the silence for want of music.
+    pub fn play(&self, frames: usize, mut listen: impl FnMut(&FakeDevice, &[f32]) + Send + 'static) -> Playing {
+        let (device, stop) = (self.clone(), Arc::new(AtomicBool::new(false)));
+        let stopped = Arc::clone(&stop);
+        let thread = spawn(move || {
+            while !stopped.load(Ordering::Acquire) {
+                if let Some(buffer) = device.pull(frames) {
+                    let end = buffer.iter().rposition(|sample| *sample != 0.0).map_or(0, |last| (last / 2 + 1) * 2);
+                    listen(&device, &buffer[..end]);
                 }
                 yield_now();
             }
-        })
+        });
+        Playing { stop, thread }
+    }
+}
+
+/// A device that plays on a thread of its own.
+pub struct Playing {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Playing {
+    /// Stops, and waits until it has.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.join().expect("what was heard was right");
     }
 }
 

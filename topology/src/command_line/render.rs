@@ -6,19 +6,18 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use heartstream_actors::speaker_sink::Speaker;
-
 use super::{
     Failed,
-    args::{CoreList, RenderArgs},
+    args::{CoreList, PlayArgs, RenderArgs},
+    keys::{Key, Keys},
     output::{Output, probe_file},
     record,
     status::Status,
     words,
 };
 use crate::{
-    Checkpoint, EngineError, Flow, Heartstream, Outcome, Placement, Plan, Sampling, Sink, Song, SongReport,
-    SongRequest, units::Seconds,
+    Checkpoint, CpalDevice, EngineError, Flow, Heartstream, Outcome, Placement, Plan, Sampling, Sink, Song, SongReport,
+    SongRequest, Speaker, SpeakerError, units::Seconds,
 };
 
 /// Between two looks at the progress.
@@ -32,11 +31,19 @@ pub(super) fn render(args: &RenderArgs, quiet: bool) -> Result<(), Failed> {
     sing(args, Some(output), None, quiet)
 }
 
-/// Plays a song; without a loudspeaker it is written to a file.
-pub(super) fn play(args: &RenderArgs, quiet: bool) -> Result<(), Failed> {
+/// Plays a song; where there is no loudspeaker it is written to a file.
+pub(super) fn play(args: &PlayArgs, quiet: bool) -> Result<(), Failed> {
+    let PlayArgs { render: args, device, device_rate, start, on_device_loss } = args;
     let asked = args.output.as_deref().map(Output::new);
-    match Speaker::default_device() {
-        Ok(speaker) => sing(args, asked, Some(speaker), quiet),
+    match CpalDevice::find(device.as_deref(), *device_rate) {
+        Ok(device) => {
+            let speaker = Speaker::on(device).start((*start).into()).on_device_loss((*on_device_loss).into());
+            sing(args, asked, Some(speaker), quiet)
+        }
+        // Somebody who names a device or a rate wants that one and no file.
+        Err(error @ (SpeakerError::Unknown { .. } | SpeakerError::Ambiguous { .. } | SpeakerError::NoRate { .. })) => {
+            Err(error.into())
+        }
         Err(error) => {
             let output = asked.unwrap_or_else(|| Output::File(PathBuf::from("song.wav")));
             let path = args.output.clone().unwrap_or_else(|| "song.wav".into());
@@ -85,6 +92,10 @@ async fn watch(mut song: Song, status: &mut Status, verb: &str) -> SongReport {
     let mut look = tokio::time::interval(BETWEEN_LOOKS);
     let mut interrupted = false;
     let mut interrupt = Box::pin(end_asked_for());
+    let mut keys = Keys::listen();
+    if keys.is_some() {
+        status.say("space pauses, q stops");
+    }
     loop {
         // The end is waited for by reference, so looks in between do not lose it.
         let progress = song.progress();
@@ -92,15 +103,29 @@ async fn watch(mut song: Song, status: &mut Status, verb: &str) -> SongReport {
             biased;
             () = &mut interrupt => {
                 if interrupted {
+                    drop(keys); // sets the terminal back
                     process::exit(INTERRUPTED);
                 }
                 interrupted = true;
                 interrupt.set(end_asked_for());
                 song.cancel();
             }
+            key = pressed(&mut keys) => match key {
+                Key::Stop => song.cancel(),
+                Key::Pause if song.is_paused() => song.resume(),
+                Key::Pause => song.pause(),
+            },
             report = song.wait() => return report,
             _ = look.tick() => status.show(&progress, verb),
         }
+    }
+}
+
+/// The next key, where there are keys.
+async fn pressed(keys: &mut Option<Keys>) -> Key {
+    match keys {
+        Some(keys) => keys.next().await,
+        None => std::future::pending().await,
     }
 }
 
