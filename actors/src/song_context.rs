@@ -97,6 +97,8 @@ pub struct SongMeter {
     pub segments: AtomicU64,
     /// Samples of silence that a speaker had to play.
     pub underruns: AtomicU64,
+    /// How often a speaker's own buffer ran dry.
+    pub xruns: AtomicU64,
     /// For each sink, the place up to which it has the song.
     delivered: Vec<AtomicU64>,
     /// Nanoseconds from the request to the first sample, 0 before.
@@ -122,6 +124,7 @@ impl SongMeter {
             all_written: AtomicBool::new(false),
             segments: AtomicU64::new(0),
             underruns: AtomicU64::new(0),
+            xruns: AtomicU64::new(0),
             delivered: (0..sinks).map(|_| AtomicU64::new(0)).collect(),
             first_audio: AtomicU64::new(0),
             speaker: Mutex::new(None),
@@ -168,6 +171,7 @@ impl SongMeter {
             delivered: SampleIndex(delivered),
             first_audio: (first > 0).then_some(Seconds(first as f64 * 1e-9)),
             underrun_samples: self.underruns.load(Ordering::Relaxed),
+            xruns: self.xruns.load(Ordering::Relaxed),
             speaker: *self.speaker.lock().unwrap_or_else(PoisonError::into_inner),
             paused: false,
         }

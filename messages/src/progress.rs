@@ -19,6 +19,8 @@ pub struct Progress {
     pub first_audio: Option<Seconds>,
     /// Samples of silence that a speaker had to play because no music was there.
     pub underrun_samples: u64,
+    /// How often the speaker's own buffer ran dry because the system let the audio callback run too late.
+    pub xruns: u64,
     /// What the speaker does; `None` for a song without one, and before its first audio.
     pub speaker: Option<SpeakerProgress>,
     /// Whether the song is paused.

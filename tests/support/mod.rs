@@ -1,6 +1,8 @@
 //! What the tests share: the program, and a place for files.
 #![allow(dead_code)] // each test file uses its part of this
 
+pub mod null_sink;
+
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},

@@ -121,6 +121,7 @@ impl Conductor {
             wall: progress.elapsed,
             first_audio: progress.first_audio,
             underrun_samples: progress.underrun_samples,
+            xruns: progress.xruns,
             notes: std::mem::take(&mut self.notes),
             stages: self.song.meter.stage_reports(|stage| self.took_part.contains(&stage)),
         };

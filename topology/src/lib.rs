@@ -41,7 +41,7 @@ pub use heartstream_actors::{
     sample_ring::Playback,
     song_context::{Fault, Faults},
     speaker_sink::{
-        CpalDevice, DeviceDescription, DeviceLoss, OnDeviceLoss, OpenStream, OutputDevice, Speaker, SpeakerError,
+        CpalDevice, DeviceDescription, DeviceNews, OnDeviceLoss, OpenStream, OutputDevice, Speaker, SpeakerError,
         StartPolicy, devices,
     },
     wav_sink::WavTarget,

@@ -93,6 +93,7 @@ impl Song {
             wall: self.progress().elapsed,
             first_audio: self.progress().first_audio,
             underrun_samples: self.progress().underrun_samples,
+            xruns: self.progress().xruns,
             notes: Vec::new(),
             stages: Vec::new(),
         })

@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 
 use cpal::{
-    ErrorKind, FromSample, I24, SampleFormat, SizedSample, Stream, StreamConfig, SupportedStreamConfig,
-    SupportedStreamConfigRange, U24,
+    BufferSize, ErrorKind, FromSample, I24, SampleFormat, SizedSample, Stream, StreamConfig, SupportedBufferSize,
+    SupportedStreamConfig, SupportedStreamConfigRange, U24,
     traits::{DeviceTrait, HostTrait, StreamTrait},
 };
 use heartstream_messages::units::{CHANNELS, SAMPLE_RATE};
 
-use super::device::{DeviceLoss, OpenStream, OutputDevice, SpeakerError};
+use super::{
+    device::{DeviceNews, OpenStream, OutputDevice, SpeakerError},
+    start_policy::LEAD,
+};
 use crate::sample_ring::Playback;
 
 /// Formats that the engine can make, best first: what keeps most of a sample.
@@ -161,25 +164,39 @@ impl OutputDevice for CpalDevice {
         Ok(rate)
     }
 
-    fn open(&mut self, playback: Playback, loss: DeviceLoss) -> Result<OpenStream, SpeakerError> {
+    fn open(&mut self, playback: Playback, news: DeviceNews) -> Result<OpenStream, SpeakerError> {
         let (device, config) = self.found.as_ref().ok_or(SpeakerError::NoDevice)?;
+        let settings = StreamConfig { buffer_size: period(config), ..config.config() };
         let stream = match config.sample_format() {
-            SampleFormat::F32 => stream::<f32>(device, config.config(), playback, loss),
-            SampleFormat::F64 => stream::<f64>(device, config.config(), playback, loss),
-            SampleFormat::I8 => stream::<i8>(device, config.config(), playback, loss),
-            SampleFormat::I16 => stream::<i16>(device, config.config(), playback, loss),
-            SampleFormat::I24 => stream::<I24>(device, config.config(), playback, loss),
-            SampleFormat::I32 => stream::<i32>(device, config.config(), playback, loss),
-            SampleFormat::I64 => stream::<i64>(device, config.config(), playback, loss),
-            SampleFormat::U8 => stream::<u8>(device, config.config(), playback, loss),
-            SampleFormat::U16 => stream::<u16>(device, config.config(), playback, loss),
-            SampleFormat::U24 => stream::<U24>(device, config.config(), playback, loss),
-            SampleFormat::U32 => stream::<u32>(device, config.config(), playback, loss),
-            SampleFormat::U64 => stream::<u64>(device, config.config(), playback, loss),
+            SampleFormat::F32 => stream::<f32>(device, settings, playback, news),
+            SampleFormat::F64 => stream::<f64>(device, settings, playback, news),
+            SampleFormat::I8 => stream::<i8>(device, settings, playback, news),
+            SampleFormat::I16 => stream::<i16>(device, settings, playback, news),
+            SampleFormat::I24 => stream::<I24>(device, settings, playback, news),
+            SampleFormat::I32 => stream::<i32>(device, settings, playback, news),
+            SampleFormat::I64 => stream::<i64>(device, settings, playback, news),
+            SampleFormat::U8 => stream::<u8>(device, settings, playback, news),
+            SampleFormat::U16 => stream::<u16>(device, settings, playback, news),
+            SampleFormat::U24 => stream::<U24>(device, settings, playback, news),
+            SampleFormat::U32 => stream::<u32>(device, settings, playback, news),
+            SampleFormat::U64 => stream::<u64>(device, settings, playback, news),
             other => return Err(SpeakerError::NoFormat { device: name(device), found: other.to_string() }),
         };
         let stream = stream.and_then(|stream| stream.play().map(|()| stream));
         Ok(Box::new(stream.map_err(|error| SpeakerError::Open(error.to_string()))?))
+    }
+}
+
+/// Samples of each channel that the device asks for at once. A player may be a moment late with a pause, but must not
+/// stutter while every core computes: so as much as [`LEAD`] allows of two periods.
+fn period(config: &SupportedStreamConfig) -> BufferSize {
+    match config.buffer_size() {
+        SupportedBufferSize::Range { min, max } => {
+            let wanted = (LEAD.0 * f64::from(config.sample_rate())) as u32 * 2 / 5;
+            // Two periods must fit; some systems name the largest buffer here, others the largest period.
+            BufferSize::Fixed(wanted.clamp(*min, (*max / 2).max(*min)))
+        }
+        SupportedBufferSize::Unknown => BufferSize::Default,
     }
 }
 
@@ -188,14 +205,15 @@ fn stream<T: SizedSample + FromSample<f32>>(
     device: &cpal::Device,
     config: StreamConfig,
     mut playback: Playback,
-    loss: DeviceLoss,
+    news: DeviceNews,
 ) -> Result<Stream, cpal::Error> {
     let channels = usize::from(config.channels);
     let fill = move |buffer: &mut [T], _: &cpal::OutputCallbackInfo| playback.fill(buffer, channels);
     let failed = move |error: cpal::Error| match error.kind() {
         // The stream goes on after these.
-        ErrorKind::Xrun | ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => (),
-        _ => loss.raise(),
+        ErrorKind::Xrun => news.xrun(),
+        ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => (),
+        _ => news.lost(),
     };
     device.build_output_stream(config, fill, failed, None)
 }
@@ -246,8 +264,6 @@ fn rank(range: &SupportedStreamConfigRange, rate: u32) -> Option<(bool, u32, usi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cpal::SupportedBufferSize;
-
     fn range(channels: u16, rates: (u32, u32), format: SampleFormat) -> SupportedStreamConfigRange {
         SupportedStreamConfigRange::new(channels, rates.0, rates.1, SupportedBufferSize::Unknown, format)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use heartstream_messages::units::Seconds;
@@ -23,29 +23,46 @@ pub trait OutputDevice: Send + 'static {
     fn connect(&mut self) -> Result<u32, SpeakerError>;
 
     /// Opens the device that was found: from now on it calls [`Playback::fill`] whenever it wants samples, until what is
-    /// returned is dropped; after the drop it does not call any more. When the device goes away it raises `loss`.
+    /// returned is dropped; after the drop it does not call any more. When the device goes away it says so in `news`.
     ///
     /// # Errors
     /// When it does not open.
-    fn open(&mut self, playback: Playback, loss: DeviceLoss) -> Result<OpenStream, SpeakerError>;
+    fn open(&mut self, playback: Playback, news: DeviceNews) -> Result<OpenStream, SpeakerError>;
 }
 
 /// A device that plays, until this is dropped.
 pub type OpenStream = Box<dyn Send>;
 
-/// Says that a device is gone.
+/// What an open device has to say: that it is gone, or that it was not called in time. May be said in the real-time
+/// thread.
 #[derive(Debug, Clone, Default)]
-pub struct DeviceLoss(Arc<AtomicBool>);
+pub struct DeviceNews(Arc<News>);
 
-impl DeviceLoss {
-    /// Says so. May be called in the real-time thread.
-    pub fn raise(&self) {
-        self.0.store(true, Ordering::Release);
+#[derive(Debug, Default)]
+struct News {
+    lost: AtomicBool,
+    xruns: AtomicU64,
+}
+
+impl DeviceNews {
+    /// It is gone.
+    pub fn lost(&self) {
+        self.0.lost.store(true, Ordering::Release);
     }
 
-    /// Whether it was said.
-    pub fn is_raised(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    /// Its own buffer ran dry, because the system let the callback run too late.
+    pub fn xrun(&self) {
+        self.0.xruns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether it is gone.
+    pub fn is_lost(&self) -> bool {
+        self.0.lost.load(Ordering::Acquire)
+    }
+
+    /// How often its own buffer ran dry.
+    pub fn xruns(&self) -> u64 {
+        self.0.xruns.load(Ordering::Relaxed)
     }
 }
 

@@ -31,7 +31,7 @@ use heartstream_messages::{
 };
 
 pub use cpal_device::{CpalDevice, DeviceDescription, devices};
-pub use device::{DeviceLoss, OnDeviceLoss, OpenStream, OutputDevice, SpeakerError};
+pub use device::{DeviceNews, OnDeviceLoss, OpenStream, OutputDevice, SpeakerError};
 pub use start_policy::StartPolicy;
 
 use crate::{
@@ -151,7 +151,8 @@ impl SpeakerSinkStage {
             self.allowance = Some(if waited { self.player.waiting() } else { Seconds(0.0) });
         }
         let pumped = self.player.pump(open, now);
-        meter.underruns.store(self.player.underruns(), Ordering::Relaxed);
+        meter.underruns.store(self.player.gaps().underruns, Ordering::Relaxed);
+        meter.xruns.store(self.player.gaps().xruns, Ordering::Relaxed);
         if let Some(decision) = self.gate.decision() {
             meter.speaker_does(SpeakerProgress {
                 state: match (self.player.is_lost(), open) {

@@ -13,8 +13,9 @@ use std::{collections::VecDeque, sync::atomic::Ordering, time::Duration};
 use heartstream_messages::units::{CHANNELS, SAMPLE_RATE, Seconds};
 
 use super::{
-    device::{DeviceLoss, OnDeviceLoss, OpenStream, OutputDevice, SpeakerError},
+    device::{DeviceNews, OnDeviceLoss, OpenStream, OutputDevice, SpeakerError},
     resample::Resampler,
+    start_policy::LEAD,
 };
 use crate::{
     sample_ring::{Feed, Playback, sample_ring},
@@ -49,8 +50,17 @@ pub(super) struct Player {
     /// On the song's clock.
     next_try: Duration,
     played: f64,
-    /// Under-runs of devices that are gone.
-    past_underruns: u64,
+    /// Under-runs and xruns of devices that are gone.
+    past: Gaps,
+}
+
+/// What should not have been.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Gaps {
+    /// Samples of each channel that were silence for want of music.
+    pub(super) underruns: u64,
+    /// How often the device's own buffer ran dry.
+    pub(super) xruns: u64,
 }
 
 /// The ring to a device that is there.
@@ -61,7 +71,7 @@ struct Line {
     /// The callback's end, until the device is opened.
     playback: Option<Playback>,
     stream: Option<OpenStream>,
-    loss: DeviceLoss,
+    news: DeviceNews,
 }
 
 impl Player {
@@ -86,7 +96,7 @@ impl Player {
             has_opened: false,
             next_try: Duration::ZERO,
             played: 0.0,
-            past_underruns: 0,
+            past: Gaps::default(),
         }
     }
 
@@ -131,10 +141,11 @@ impl Player {
         Some(line.feed.shared.callbacks.load(Ordering::Relaxed))
     }
 
-    /// Samples of each channel that were silence for want of music.
-    pub(super) fn underruns(&self) -> u64 {
-        let now = self.line.as_ref().map_or(0, |line| line.feed.shared.underruns.load(Ordering::Relaxed));
-        self.past_underruns + now
+    /// How well the devices were served so far.
+    pub(super) fn gaps(&self) -> Gaps {
+        let Some(line) = &self.line else { return self.past };
+        let underruns = self.past.underruns + line.feed.shared.underruns.load(Ordering::Relaxed);
+        Gaps { underruns, xruns: self.past.xruns + line.news.xruns() }
     }
 
     /// Moves on what can be moved: finds the device, fills the ring, and with `may_start` opens the device. `now` is the
@@ -143,7 +154,7 @@ impl Player {
     /// # Errors
     /// When the device cannot be used, or was lost and shall not be waited for.
     pub(super) fn pump(&mut self, may_start: bool, now: Duration) -> Result<(), SpeakerError> {
-        if self.line.as_ref().is_some_and(|line| line.loss.is_raised()) {
+        if self.line.as_ref().is_some_and(|line| line.news.is_lost()) {
             self.hang_up();
             self.next_try = now;
             if self.on_loss == OnDeviceLoss::End {
@@ -200,16 +211,18 @@ impl Player {
             self.resampler = (!self.flushed).then_some(next);
         }
         let (feed, playback) = sample_ring(rate as usize, self.pause.clone()); // a second
-        let loss = DeviceLoss::default();
-        self.line = Some(Line { feed, in_ring: 0, playback: Some(playback), stream: None, loss });
+        self.line =
+            Some(Line { feed, in_ring: 0, playback: Some(playback), stream: None, news: DeviceNews::default() });
         Ok(())
     }
 
-    /// Opens the device once there is something for it in the ring.
+    /// Opens the device once what it takes at once is in the ring, or all there is.
     fn open(&mut self) -> Result<(), SpeakerError> {
-        let Some(line) = self.line.as_mut().filter(|line| line.in_ring > 0) else { return Ok(()) };
+        let enough = (LEAD.0 * f64::from(self.rate)) as usize * CHANNELS;
+        let all = self.flushed;
+        let Some(line) = self.line.as_mut().filter(|line| all || line.in_ring >= enough) else { return Ok(()) };
         let Some(playback) = line.playback.take() else { return Ok(()) };
-        match self.device.open(playback, line.loss.clone()) {
+        match self.device.open(playback, line.news.clone()) {
             Ok(stream) => {
                 line.stream = Some(stream);
                 self.has_opened = true;
@@ -227,7 +240,7 @@ impl Player {
             line.stream = None; // from here on the callback takes nothing
         }
         self.retire();
-        self.past_underruns = self.underruns();
+        self.past = self.gaps();
         self.line = None;
     }
 

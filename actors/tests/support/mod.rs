@@ -11,7 +11,7 @@ use std::{
 
 use heartstream_actors::{
     sample_ring::Playback,
-    speaker_sink::{DeviceLoss, OpenStream, OutputDevice, Speaker, SpeakerError},
+    speaker_sink::{DeviceNews, OpenStream, OutputDevice, Speaker, SpeakerError},
 };
 
 /// The test's end of the device.
@@ -21,7 +21,7 @@ pub struct FakeDevice(Arc<Mutex<Inside>>);
 struct Inside {
     /// What it is each time it is looked for, in turn; the last one stays.
     offers: VecDeque<Offer>,
-    open: Option<(Playback, DeviceLoss)>,
+    open: Option<(Playback, DeviceNews)>,
     times_opened: usize,
 }
 
@@ -64,8 +64,8 @@ impl FakeDevice {
 
     /// Pulls the cable.
     pub fn lose(&self) {
-        if let Some((_, loss)) = &self.inside().open {
-            loss.raise();
+        if let Some((_, news)) = &self.inside().open {
+            news.lost();
         }
     }
 
@@ -127,14 +127,14 @@ impl OutputDevice for FakeDevice {
         }
     }
 
-    fn open(&mut self, playback: Playback, loss: DeviceLoss) -> Result<OpenStream, SpeakerError> {
+    fn open(&mut self, playback: Playback, news: DeviceNews) -> Result<OpenStream, SpeakerError> {
         let stuck = self.inside().offers.front() == Some(&Offer::Stuck);
         self.next_offer();
         if stuck {
             return Err(SpeakerError::Open("stuck".to_owned()));
         }
         let mut inside = self.inside();
-        inside.open = Some((playback, loss));
+        inside.open = Some((playback, news));
         inside.times_opened += 1;
         Ok(Box::new(Opened(self.clone())))
     }

@@ -38,6 +38,7 @@ pub(super) fn record(model: &str, request: &SongRequest, plan: &Plan, report: &S
         "rtf": (audio > 0.0).then(|| wall / audio),
         "peak_rss_bytes": peak_memory(),
         "underrun_samples": report.underrun_samples,
+        "xruns": report.xruns,
         "stages": stages,
         "notes": report.notes,
         "outcome": outcome,

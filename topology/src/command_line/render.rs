@@ -169,6 +169,9 @@ fn conclude(
             Seconds(report.underrun_samples as f64 / f64::from(crate::units::SAMPLE_RATE))
         );
     }
+    if report.xruns > 0 {
+        sentence += &format!(", the device's buffer ran dry {} times", report.xruns);
+    }
     if let Some(Output::File(path)) = output.filter(|_| report.audio.0 > 0.0) {
         sentence += &format!(", {}", path.display());
     }
