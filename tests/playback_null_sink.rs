@@ -116,7 +116,7 @@ fn a_sound_server_that_dies_and_comes_back_hears_the_rest_of_the_song() {
     let stderr = play.stderr.take().expect("a pipe");
     let listener =
         thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| say.send(line)));
-    let mut until = |part: &str| loop {
+    let until = |part: &str| loop {
         let line = said.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("nothing about \"{part}\""));
         if line.contains(part) {
             return;
@@ -139,7 +139,6 @@ fn a_sound_server_that_dies_and_comes_back_hears_the_rest_of_the_song() {
     assert!(rest.len() > 48_000);
     let furthest = recording[2 * first..].iter().zip(rest).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
     assert!(furthest < 1e-4, "the furthest sample is {furthest} off");
-    drop(until);
     drop(said);
     let _ = listener.join().expect("the listener listens");
 }

@@ -112,7 +112,7 @@ pub(crate) struct PlayArgs {
     #[arg(long, value_name = "NAME")]
     pub device: Option<String>,
     /// The rate to play at [default: 48000, or what the device has that is nearest]
-    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(8_000..=768_000))]
     pub device_rate: Option<u32>,
     /// When to start: with the first sound, or when what remains cannot run dry
     #[arg(long, value_enum, default_value_t = Start::Gapless)]
