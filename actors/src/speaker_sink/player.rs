@@ -160,7 +160,7 @@ impl Player {
             if self.on_loss == OnDeviceLoss::End {
                 return Err(SpeakerError::Lost { device: self.device.name(), at: self.played() });
             }
-            tracing::warn!(device = self.device.name(), at = %self.played(), "the audio device was lost");
+            tracing::info!(device = self.device.name(), at = %self.played(), "the audio device was lost");
         }
         if self.is_done() {
             return Ok(());
@@ -218,7 +218,7 @@ impl Player {
 
     /// Opens the device once what it takes at once is in the ring, or all there is.
     fn open(&mut self) -> Result<(), SpeakerError> {
-        let enough = (LEAD.0 * f64::from(self.rate)) as usize * CHANNELS;
+        let enough = ((LEAD.0 * f64::from(self.rate)) as usize).max(1) * CHANNELS;
         let all = self.flushed;
         let Some(line) = self.line.as_mut().filter(|line| all || line.in_ring >= enough) else { return Ok(()) };
         let Some(playback) = line.playback.take() else { return Ok(()) };
