@@ -46,11 +46,15 @@ impl StageWork for CodesSourceStage {
         let codes = kept.codes[self.next * kept.codebooks..][..kept.codebooks].to_vec();
         let meter = &self.song.meter;
         if self.next == 0 {
-            meter.frames_took(meter.elapsed(), 0.0);
+            meter.frames_took(meter.seconds(), 0.0);
         }
         outputs.push_back(CodeFrame { index: FrameIndex(self.next as u64), codes });
         self.next += 1;
         meter.frames.store(self.next as u64, Ordering::Relaxed);
+        meter.publish();
+        if self.next == kept.frames() {
+            meter.all_written.store(true, Ordering::Release);
+        }
         meter.stage(Self::STAGE).did_one();
         Ok(())
     }

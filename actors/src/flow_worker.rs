@@ -132,7 +132,8 @@ impl StageWork for FlowWorkerStage {
             return Ok(()); // the song was ended: its place is given up
         };
         let end = latents[latents.len().saturating_sub(self.handed_on * flow.channels())..].to_vec();
-        let _ = hand_on.send(end); // nobody has the next segment when this one is the last
+        // Nobody has the next segment when this one is the last; and a repeated segment may have handed on already.
+        let _ = hand_on.try_send(end);
         self.song.meter.segments.fetch_add(1, Ordering::Relaxed);
         self.song.meter.publish();
         self.song.meter.stage(Self::STAGE).did_one();

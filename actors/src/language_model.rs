@@ -87,24 +87,33 @@ impl StageWork for LanguageModelStage {
         self.state.as_ref().is_some_and(|state| state.frames() < self.max_frames.0)
     }
 
+    fn rests(&self) -> bool {
+        self.song.pause.holds_model() && !self.song.interrupt.is_raised()
+    }
+
     fn go_on(&mut self, outputs: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
         let Some(mut state) = self.state.take() else { return Ok(()) };
         let index = FrameIndex(state.frames());
         let codes = self.frame(&mut state, index)?;
         if codes.iter().any(|code| *code >= self.audio_eos) {
-            return Ok(()); // this frame says that the song is over, and is not part of it; so is its state
+            // This frame says that the song is over, and is not part of it; nor is its state kept.
+            self.song.meter.all_written.store(true, Ordering::Release);
+            return Ok(());
         }
         self.state = Some(state);
         // Every code is below the vocabulary size, which the config limits to 16 bits.
         outputs.push_back(CodeFrame { index, codes: codes.into_iter().map(|code| code as u16).collect() });
         let meter = &self.song.meter;
-        let first = *self.first_frame.get_or_insert(meter.elapsed());
+        let first = *self.first_frame.get_or_insert(meter.seconds());
         if index.0 > 0 {
-            meter.frames_took(first, (meter.elapsed() - first) / index.0 as f64);
+            meter.frames_took(first, (meter.seconds() - first) / index.0 as f64);
         }
         meter.frames.store(index.0 + 1, Ordering::Relaxed);
         meter.publish();
         self.song.meter.stage(Self::STAGE).did_one();
+        if !self.has_more() {
+            self.song.meter.all_written.store(true, Ordering::Release);
+        }
         Ok(())
     }
 

@@ -50,7 +50,7 @@ impl SegmenterStage {
         let enough = match self.song.meter.rates() {
             Some(rates) => longest_first_window(deadline, rates),
             // Nothing is known of the other stages yet; half of the time must be enough for them.
-            None if self.song.meter.elapsed() > deadline / 2.0 => frames,
+            None if self.song.meter.seconds() > deadline / 2.0 => frames,
             None => return,
         };
         if frames >= enough {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use heartstream_messages::{
-    Progress, Stage, StageReport,
+    Progress, SpeakerProgress, Stage, StageReport,
     units::{Frames, SampleIndex, Seconds},
 };
 use heartstream_models::signal::Rates;
@@ -22,6 +22,8 @@ pub struct SongContext {
     pub meter: Arc<SongMeter>,
     /// The word to stop.
     pub interrupt: Interrupt,
+    /// The word to pause.
+    pub pause: Pause,
     /// Faults planted by tests; none in a real song.
     pub faults: Faults,
 }
@@ -29,7 +31,9 @@ pub struct SongContext {
 impl SongContext {
     /// A song that begins now, with `sinks` sinks.
     pub fn new(sinks: usize, faults: Faults) -> Self {
-        Self { meter: Arc::new(SongMeter::new(sinks)), interrupt: Interrupt::default(), faults }
+        let pause = Pause::default();
+        let meter = Arc::new(SongMeter::new(sinks, pause.clone()));
+        Self { meter, interrupt: Interrupt::default(), pause, faults }
     }
 }
 
@@ -49,12 +53,49 @@ impl Interrupt {
     }
 }
 
+/// Tells a song to make no sound for a while. What it sounds like afterwards does not depend on it.
+///
+/// A speaker obeys by playing silence, and full queues then hold the song back; without a speaker the language model
+/// obeys before its next frame.
+#[derive(Debug, Clone, Default)]
+pub struct Pause(Arc<PauseFlags>);
+
+#[derive(Debug, Default)]
+struct PauseFlags {
+    on: AtomicBool,
+    has_speaker: AtomicBool,
+}
+
+impl Pause {
+    /// Pauses, or goes on.
+    pub fn set(&self, on: bool) {
+        self.0.on.store(on, Ordering::Release);
+    }
+
+    /// Whether the song is paused. One atomic load, so the audio callback may ask.
+    pub fn is_on(&self) -> bool {
+        self.0.on.load(Ordering::Acquire)
+    }
+
+    /// A speaker takes part in the song and will obey.
+    pub fn leave_to_speaker(&self) {
+        self.0.has_speaker.store(true, Ordering::Release);
+    }
+
+    /// Whether the language model writes no frame for now.
+    pub fn holds_model(&self) -> bool {
+        self.is_on() && !self.0.has_speaker.load(Ordering::Acquire)
+    }
+}
+
 /// The counters of one song. Each is written by one stage and read by anybody.
 #[derive(Debug)]
 pub struct SongMeter {
     since: Instant,
     /// Frames that the language model has written.
     pub frames: AtomicU64,
+    /// Whether the language model has written its last frame.
+    pub all_written: AtomicBool,
     /// Segments decoded to latents.
     pub segments: AtomicU64,
     /// Samples of silence that a speaker had to play.
@@ -66,12 +107,17 @@ pub struct SongMeter {
     measured: Mutex<Measured>,
     /// Whether the reader of a stream has closed it before the song was over.
     pub reader_left: AtomicBool,
+    /// How often a speaker's own buffer ran dry.
+    pub xruns: AtomicU64,
     /// For each sink, the place up to which it has the song.
     delivered: Vec<AtomicU64>,
     /// Nanoseconds from the request to the first sample, 0 before.
     first_audio: AtomicU64,
+    /// What the speaker does; written by its stage, never by the audio callback.
+    speaker: Mutex<Option<SpeakerProgress>>,
     stages: [StageMeter; Stage::ALL.len()],
     ended: AtomicBool,
+    pause: Pause,
     watched: watch::Sender<Progress>,
 }
 
@@ -95,20 +141,24 @@ pub struct StageMeter {
 }
 
 impl SongMeter {
-    fn new(sinks: usize) -> Self {
+    fn new(sinks: usize, pause: Pause) -> Self {
         Self {
             since: Instant::now(),
             frames: AtomicU64::new(0),
+            all_written: AtomicBool::new(false),
             segments: AtomicU64::new(0),
             underruns: AtomicU64::new(0),
             song_end: AtomicU64::new(0),
             first_window: AtomicU64::new(0),
             measured: Mutex::default(),
             reader_left: AtomicBool::new(false),
+            xruns: AtomicU64::new(0),
             delivered: (0..sinks).map(|_| AtomicU64::new(0)).collect(),
             first_audio: AtomicU64::new(0),
+            speaker: Mutex::new(None),
             stages: Default::default(),
             ended: AtomicBool::new(false),
+            pause,
             watched: watch::Sender::new(Progress::default()),
         }
     }
@@ -119,8 +169,8 @@ impl SongMeter {
     }
 
     /// Seconds since the request.
-    pub fn elapsed(&self) -> f64 {
-        self.since.elapsed().as_secs_f64()
+    pub fn seconds(&self) -> f64 {
+        self.elapsed().as_secs_f64()
     }
 
     /// The first frame came after `first` seconds, and each one since took `each`.
@@ -150,7 +200,7 @@ impl SongMeter {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sink number `sink` begins to take audio. The first to do so ends the time to first audio.
+    /// A sink begins to take audio. The first to do so ends the time to first audio.
     pub fn audio_arrives(&self) {
         let now = nanoseconds(self.since.elapsed()).max(1);
         let _ = self.first_audio.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
@@ -167,7 +217,8 @@ impl SongMeter {
     /// Tells those who watch how far the song is.
     pub fn publish(&self) {
         if self.watched.receiver_count() > 0 {
-            self.watched.send_replace(self.progress());
+            // Looked at under the watch's own lock, so that no older snapshot follows a newer one.
+            self.watched.send_modify(|progress| *progress = self.progress());
         }
     }
 
@@ -184,6 +235,16 @@ impl SongMeter {
         receiver
     }
 
+    /// Time since the request.
+    pub fn elapsed(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// The speaker does this now.
+    pub fn speaker_does(&self, progress: SpeakerProgress) {
+        *self.speaker.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+    }
+
     /// A snapshot.
     pub fn progress(&self) -> Progress {
         let first = self.first_audio.load(Ordering::Relaxed);
@@ -196,6 +257,9 @@ impl SongMeter {
             first_audio: (first > 0).then_some(Seconds(first as f64 * 1e-9)),
             underrun_samples: self.underruns.load(Ordering::Relaxed),
             ended: self.ended.load(Ordering::Acquire),
+            xruns: self.xruns.load(Ordering::Relaxed),
+            speaker: *self.speaker.lock().unwrap_or_else(PoisonError::into_inner),
+            paused: self.pause.is_on(),
         }
     }
 

@@ -4,7 +4,8 @@ use std::{
     any::Any,
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    time::Instant,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use heartstream_messages::{Stage, StageError};
@@ -21,6 +22,9 @@ use crate::{
 
 /// Why a stage cannot go on; the sentence in it reaches the user.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Between two looks at a stage that rests.
+const REST: Duration = Duration::from_millis(10);
 
 /// What a stage does, without how it runs.
 pub trait StageWork: Send + 'static {
@@ -44,7 +48,17 @@ pub trait StageWork: Send + 'static {
         false
     }
 
-    /// Makes the next piece of what [`StageWork::has_more`] promised.
+    /// Whether it makes nothing for now although it has more: it is asked again soon.
+    fn rests(&self) -> bool {
+        false
+    }
+
+    /// How long it may wait for its next input before [`StageWork::go_on`] is called in between; `None` for ever.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Makes the next piece of what [`StageWork::has_more`] promised, or does what cannot wait for an input.
     ///
     /// # Errors
     /// Ends the song.
@@ -135,7 +149,12 @@ where
                 if let Ok(signal) = mailbox.try_recv() {
                     return Ok(Some(signal));
                 }
-                self.perform(Task::GoOn)?;
+                if self.work.rests() {
+                    sleep(REST); // the thread is the stage's own
+                    self.song.meter.stage(W::STAGE).waited(REST);
+                } else {
+                    self.perform(Task::GoOn)?;
+                }
                 tokio::task::yield_now().await; // a point at which the actor can be killed
                 continue;
             }
@@ -144,18 +163,20 @@ where
             let input = tokio::select! {
                 biased;
                 signal = mailbox.recv() => return Ok(signal),
-                input = inlet.take() => input,
+                input = inlet.take() => Some(input),
+                () = out_of(self.work.patience()) => None,
             };
             self.song.meter.stage(W::STAGE).waited(since.elapsed());
             match input {
-                Some(input) => {
+                None => self.perform(Task::GoOn)?,
+                Some(Some(input)) => {
                     self.perform(Task::Input(&input))?;
                     if self.work.is_over() {
                         self.ends = None;
                         return Ok(None);
                     }
                 }
-                None => {
+                Some(None) => {
                     self.perform(Task::Finish)?;
                     self.give_all().await;
                     self.ends = None;
@@ -224,6 +245,14 @@ where
             self.song.interrupt.raise();
         }
         result
+    }
+}
+
+/// Ends when `patience` does.
+async fn out_of(patience: Option<Duration>) {
+    match patience {
+        Some(patience) => tokio::time::sleep(patience).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -16,7 +16,7 @@ pub mod units;
 pub use code_frame::{CodeFrame, CodeSegment};
 pub use latent_segment::LatentSegment;
 pub use pcm::{PcmBlock, PcmPiece, PcmWindow};
-pub use progress::Progress;
+pub use progress::{Progress, SpeakerProgress, SpeakerState};
 pub use prompt_tokens::PromptTokens;
 pub use song_report::{Outcome, SongReport, StageReport};
 pub use song_request::{Continuity, FirstWindow, Flow, Sampling, SongRequest};

@@ -19,8 +19,40 @@ pub struct Progress {
     pub first_audio: Option<Seconds>,
     /// Samples of silence that a speaker had to play because no music was there.
     pub underrun_samples: u64,
+    /// How often the speaker's own buffer ran dry because the system let the audio callback run too late.
+    pub xruns: u64,
+    /// What the speaker does; `None` for a song without one, and before its first audio.
+    pub speaker: Option<SpeakerProgress>,
+    /// Whether the song is paused.
+    pub paused: bool,
     /// The song is over, however it ended.
     pub ended: bool,
+}
+
+/// A snapshot of a song that is played.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SpeakerProgress {
+    /// What it does.
+    pub state: SpeakerState,
+    /// Up to here the song has been handed to the device.
+    pub played: Seconds,
+    /// Audio that is there and not played yet.
+    pub buffered: Seconds,
+    /// Seconds of work for a second of audio before the start, by which the wait was chosen.
+    pub real_time_factor: f64,
+    /// How long playing was to wait so that it will not stop again, from when that was decided.
+    pub wait: Seconds,
+}
+
+/// What a speaker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SpeakerState {
+    /// It waits, so that playing will not stop once it has started.
+    Waits,
+    /// It plays, or would if the song were not paused.
+    Plays,
+    /// Its device is gone, and it looks for it.
+    DeviceLost,
 }
 
 impl Progress {

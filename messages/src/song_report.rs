@@ -37,6 +37,8 @@ pub struct SongReport {
     pub first_window: Option<Frames>,
     /// Samples of silence that a speaker had to play because no music was there.
     pub underrun_samples: u64,
+    /// How often the speaker's own buffer ran dry because the system let the audio callback run too late.
+    pub xruns: u64,
     /// What was changed in the request to fit the model, in sentences.
     pub notes: Vec<String>,
     /// The stages that took part, in the order of the pipeline.

@@ -126,6 +126,7 @@ impl Conductor {
                 .filter(|frames| *frames > 0)
                 .map(Frames),
             underrun_samples: progress.underrun_samples,
+            xruns: progress.xruns,
             notes: std::mem::take(&mut self.notes),
             stages: self.song.meter.stage_reports(|stage| self.took_part.contains(&stage)),
         };

@@ -44,13 +44,17 @@ pub use engine::{Builder, Heartstream};
 pub use error::EngineError;
 pub use heartstream_actors::{
     compute_site::ComputeSite,
+    sample_ring::Playback,
     song_context::{Fault, Faults, Hold},
-    speaker_sink::Speaker,
+    speaker_sink::{
+        CpalDevice, DeviceDescription, DeviceNews, OnDeviceLoss, OpenStream, OutputDevice, Speaker, SpeakerError,
+        StartPolicy, devices,
+    },
     wav_sink::{SampleFormat, WavTarget},
 };
 pub use heartstream_messages::{
-    Continuity, FirstWindow, Flow, Outcome, PcmBlock, Progress, Sampling, SongReport, SongRequest, Stage, StageError,
-    StageReport, units,
+    Continuity, FirstWindow, Flow, Outcome, PcmBlock, Progress, Sampling, SongReport, SongRequest, SpeakerProgress,
+    SpeakerState, Stage, StageError, StageReport, units,
 };
 pub use heartstream_models::{SongCodes, weights::Checkpoint};
 pub use kept_song::KeptSong;

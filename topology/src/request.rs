@@ -33,6 +33,8 @@ pub(crate) struct Sound {
     pub deadline: Option<Seconds>,
     pub flow: FlowOptions,
     pub noise: KeyedNoise,
+    /// The song has at most so many frames.
+    pub longest: Frames,
 }
 
 /// Checks what decides how codes become sound.
@@ -42,6 +44,7 @@ pub(crate) fn sound(request: &SongRequest) -> Result<Sound, ModelError> {
         deadline: request.first_window.deadline.filter(|_| request.continuity != Continuity::Reference),
         flow: FlowOptions { steps: request.flow.steps, guidance: request.flow.guidance }.check()?,
         noise: KeyedNoise::new(request.seed),
+        longest: request.max_frames,
     })
 }
 

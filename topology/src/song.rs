@@ -60,6 +60,24 @@ impl Song {
         self.context.meter.progress()
     }
 
+    /// Makes no sound until [`Song::resume`]: a speaker plays silence and full queues hold the song back; without a
+    /// speaker the language model writes no further frame. The song itself does not depend on it.
+    pub fn pause(&self) {
+        self.context.pause.set(true);
+        self.context.meter.publish();
+    }
+
+    /// Goes on after [`Song::pause`], with the next sample or the next frame.
+    pub fn resume(&self) {
+        self.context.pause.set(false);
+        self.context.meter.publish();
+    }
+
+    /// Whether the song is paused.
+    pub fn is_paused(&self) -> bool {
+        self.context.pause.is_on()
+    }
+
     /// Ends the song within one frame of the language model and one step of flow matching. What has been decoded is
     /// still written to a file.
     pub fn cancel(&self) {
@@ -92,6 +110,7 @@ impl Song {
             first_audio: self.snapshot().first_audio,
             first_window: None,
             underrun_samples: self.snapshot().underrun_samples,
+            xruns: self.snapshot().xruns,
             notes: Vec::new(),
             stages: Vec::new(),
         })

@@ -23,7 +23,7 @@ use heartstream_actors::{
     vocoder::VocoderStage,
     wav_sink::WavSinkStage,
 };
-use heartstream_messages::{CodeFrame, PcmBlock, SongReport};
+use heartstream_messages::{CodeFrame, PcmBlock, SongReport, units::Frames};
 use heartstream_models::SongCodes;
 use kameo::actor::{ActorRef, Spawn};
 use tokio::sync::oneshot;
@@ -169,7 +169,7 @@ struct SoundEnds {
 fn add_sound(troupe: &mut Troupe, decoder: &Decoder, sound: Sound, sinks: Vec<Sink>, song: &SongContext) -> SoundEnds {
     let Decoder { codec, plan } = decoder;
     let Plan { flow: flow_sites, vocoder, capacities, windows, .. } = plan;
-    let Sound { segments, deadline, flow, noise } = sound;
+    let Sound { segments, deadline, flow, noise, longest } = sound;
     let mut subscriber = None;
     let mut takers: Vec<Sender<Arc<PcmBlock>>> = Vec::new();
     for (index, sink) in sinks.into_iter().enumerate() {
@@ -180,7 +180,10 @@ fn add_sound(troupe: &mut Troupe, decoder: &Decoder, sound: Sound, sinks: Vec<Si
                 troupe.add(idle(WavSinkStage::new(target, noise, index, song.clone()), take, Nowhere, song))
             }
             Sink::Speaker(speaker) => {
-                troupe.add(idle(SpeakerSinkStage::new(speaker, index, song.clone()), take, Nowhere, song))
+                // Audio comes as the flow workers finish it: the new frames of a whole window at once.
+                let at_once = Frames(windows.hop as u64).seconds();
+                let stage = SpeakerSinkStage::new(speaker, index, longest, at_once, song.clone());
+                troupe.add(idle(stage, take, Nowhere, song));
             }
             Sink::Subscriber => {
                 let (hand_out, blocks) = bounded(capacities.block_places());

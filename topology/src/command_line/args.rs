@@ -7,7 +7,7 @@ use heartstream_messages::Continuity;
 use heartstream_models::synth::SynthSize;
 
 use super::bench::args::BenchArgs;
-use crate::{SampleFormat, pull::Version};
+use crate::{OnDeviceLoss, SampleFormat, StartPolicy, pull::Version};
 
 /// Makes music from words, and plays it while it is still being written.
 #[derive(Debug, Parser)]
@@ -28,7 +28,9 @@ pub(crate) enum Command {
     /// Write a song to a WAV file
     Render(RenderArgs),
     /// Play a song on the loudspeakers
-    Play(RenderArgs),
+    Play(PlayArgs),
+    /// List the loudspeakers that there are
+    Devices(DevicesArgs),
     /// Decode a song again whose codes were kept, with other settings
     Decode(DecodeArgs),
     /// Say what a model is, what it needs, and what is wrong with it
@@ -171,6 +173,65 @@ pub(crate) struct PlacementArgs {
     /// Cores of the vocoder [default: those of the flow workers]
     #[arg(long, value_name = "LIST", value_parser = core_list)]
     pub vocoder_cores: Option<CoreList>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PlayArgs {
+    #[command(flatten)]
+    pub render: RenderArgs,
+    /// The output device: its name or a part of it [default: the system's]
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+    /// The rate to play at [default: 48000, or what the device has that is nearest]
+    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(8_000..=768_000))]
+    pub device_rate: Option<u32>,
+    /// When to start: with the first sound, or when what remains cannot run dry
+    #[arg(long, value_enum, default_value_t = Start::Gapless)]
+    pub start: Start,
+    /// When the device goes away: wait for it, or end the song
+    #[arg(long, value_enum, default_value_t = DeviceLossAnswer::Wait)]
+    pub on_device_loss: DeviceLossAnswer,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Start {
+    /// With the first sound; what the machine is too slow for is silence
+    Now,
+    /// When what remains cannot run dry: at once on a machine that is fast enough
+    Gapless,
+}
+
+impl From<Start> for StartPolicy {
+    fn from(start: Start) -> Self {
+        match start {
+            Start::Now => Self::Now,
+            Start::Gapless => Self::Gapless,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum DeviceLossAnswer {
+    /// Hold the song back, look for the device each second, and go on where it stopped
+    Wait,
+    /// End the song with an error
+    End,
+}
+
+impl From<DeviceLossAnswer> for OnDeviceLoss {
+    fn from(answer: DeviceLossAnswer) -> Self {
+        match answer {
+            DeviceLossAnswer::Wait => Self::Wait,
+            DeviceLossAnswer::End => Self::End,
+        }
+    }
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DevicesArgs {
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, clap::Args)]

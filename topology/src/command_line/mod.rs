@@ -6,7 +6,9 @@
 mod args;
 mod bench;
 mod check;
+mod devices;
 mod inspect;
+mod keys;
 mod order;
 mod output;
 mod pull;
@@ -46,6 +48,7 @@ pub fn run() -> ExitCode {
         Command::Render(command) => render::render(&command, args.quiet),
         Command::Play(command) => render::play(&command, args.quiet),
         Command::Decode(command) => render::decode(&command, args.quiet),
+        Command::Devices(command) => devices::devices(&command),
         Command::Inspect(command) => inspect::inspect(&command),
         Command::Check(command) => check::check(&command),
         Command::Synth(command) => synth::synth(&command),
@@ -90,10 +93,21 @@ fn quiet_panics() {
 
 impl From<crate::EngineError> for Failed {
     fn from(error: crate::EngineError) -> Self {
-        use crate::EngineError::{Model, Option};
+        use crate::EngineError::{Model, Option, Speaker};
         match error {
             Model(error) => error.into(),
+            Speaker(error) => error.into(),
             Option { .. } => Self::Usage(error.to_string()),
+            error => Self::Error(error.to_string()),
+        }
+    }
+}
+
+impl From<crate::SpeakerError> for Failed {
+    fn from(error: crate::SpeakerError) -> Self {
+        use crate::SpeakerError::{Ambiguous, NoRate, Unknown};
+        match error {
+            Unknown { .. } | Ambiguous { .. } | NoRate { .. } => Self::Usage(error.to_string()),
             error => Self::Error(error.to_string()),
         }
     }

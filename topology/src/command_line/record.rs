@@ -45,6 +45,7 @@ pub(super) fn record(
         "rtf": (audio > 0.0).then(|| wall / audio),
         "peak_rss_bytes": peak_memory(),
         "underrun_samples": report.underrun_samples,
+        "xruns": report.xruns,
         "stages": stages,
         "notes": report.notes,
         "outcome": outcome,

@@ -6,20 +6,20 @@ use std::{
     time::Duration,
 };
 
-use heartstream_actors::speaker_sink::Speaker;
 use heartstream_models::{ModelDirectory, ModelError};
 
 use super::{
     Failed,
-    args::{CoreList, DecodeArgs, OutputArgs, PlacementArgs, RenderArgs},
+    args::{CoreList, DecodeArgs, OutputArgs, PlacementArgs, PlayArgs, RenderArgs},
+    keys::{Key, Keys},
     order::{kept_request, request},
     output::{Output, probe_file},
     record, song_plan,
     status::Status,
 };
 use crate::{
-    Checkpoint, Decoder, Heartstream, KeptSong, Outcome, Placement, Plan, SampleFormat, Sink, Sinks, Song, SongReport,
-    SongRequest, units::Seconds,
+    Checkpoint, CpalDevice, Decoder, Heartstream, KeptSong, Outcome, Placement, Plan, SampleFormat, Sink, Sinks, Song,
+    SongReport, SongRequest, Speaker, SpeakerError, units::Seconds,
 };
 
 /// Between two looks at the progress.
@@ -47,17 +47,27 @@ impl<'a> Destination<'a> {
     }
 
     /// A loudspeaker, and a file where one was asked for or where there is no loudspeaker.
-    fn speaker(args: &'a OutputArgs, quiet: bool) -> Self {
+    fn speaker(play: &'a PlayArgs, quiet: bool) -> Result<Self, Failed> {
+        let PlayArgs { render: RenderArgs { output: args, .. }, device, device_rate, start, on_device_loss } = play;
         let asked = args.output.as_deref().map(Output::new);
-        let (output, speaker) = match Speaker::default_device() {
-            Ok(speaker) => (asked, Some(speaker)),
+        let (output, speaker) = match CpalDevice::find(device.as_deref(), *device_rate) {
+            Ok(device) => {
+                let speaker = Speaker::on(device).start((*start).into()).on_device_loss((*on_device_loss).into());
+                (asked, Some(speaker))
+            }
+            // Somebody who names a device or a rate wants that one and no file.
+            Err(
+                error @ (SpeakerError::Unknown { .. } | SpeakerError::Ambiguous { .. } | SpeakerError::NoRate { .. }),
+            ) => {
+                return Err(error.into());
+            }
             Err(error) => {
                 let path = args.output.clone().unwrap_or_else(|| PathBuf::from(USUAL_OUTPUT));
                 eprintln!("heartstream: {error}, so the song is written to {} instead", path.display());
                 (Some(Output::new(&path)), None)
             }
         };
-        Self { output, format: args.format.into(), speaker, record: args.record.as_deref(), quiet }
+        Ok(Self { output, format: args.format.into(), speaker, record: args.record.as_deref(), quiet })
     }
 
     /// Makes sure that everything can be written, before a large model is loaded.
@@ -102,8 +112,8 @@ pub(super) fn render(args: &RenderArgs, quiet: bool) -> Result<(), Failed> {
 }
 
 /// Plays a song; without a loudspeaker it is written to a file.
-pub(super) fn play(args: &RenderArgs, quiet: bool) -> Result<(), Failed> {
-    sing(args, Destination::speaker(&args.output, quiet))
+pub(super) fn play(args: &PlayArgs, quiet: bool) -> Result<(), Failed> {
+    sing(&args.render, Destination::speaker(args, quiet)?)
 }
 
 /// Writes, gone on with or new, a song.
@@ -185,6 +195,10 @@ async fn watch(mut song: Song, status: &mut Status, verb: &str) -> SongReport {
     let mut look = tokio::time::interval(BETWEEN_LOOKS);
     let mut interrupted = false;
     let mut interrupt = Box::pin(end_asked_for());
+    let mut keys = Keys::listen();
+    if keys.is_some() {
+        status.say("space pauses, q stops");
+    }
     loop {
         // The end is waited for by reference, so looks in between do not lose it.
         let progress = song.snapshot();
@@ -192,15 +206,29 @@ async fn watch(mut song: Song, status: &mut Status, verb: &str) -> SongReport {
             biased;
             () = &mut interrupt => {
                 if interrupted {
+                    drop(keys); // sets the terminal back
                     process::exit(INTERRUPTED);
                 }
                 interrupted = true;
                 interrupt.set(end_asked_for());
                 song.cancel();
             }
+            key = pressed(&mut keys) => match key {
+                Key::Stop => song.cancel(),
+                Key::Pause if song.is_paused() => song.resume(),
+                Key::Pause => song.pause(),
+            },
             report = song.wait() => return report,
             _ = look.tick() => status.show(&progress, verb),
         }
+    }
+}
+
+/// The next key, where there are keys.
+async fn pressed(keys: &mut Option<Keys>) -> Key {
+    match keys {
+        Some(keys) => keys.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -270,6 +298,9 @@ fn summary(report: &SongReport, output: Option<&Output>, seed: u64, verb: &str) 
     if report.underrun_samples > 0 {
         let silence = Seconds(report.underrun_samples as f64 / f64::from(crate::units::SAMPLE_RATE));
         sentence += &format!(", {silence} of silence for want of music");
+    }
+    if report.xruns > 0 {
+        sentence += &format!(", the device's buffer ran dry {} times", report.xruns);
     }
     if let Some(Output::File(path)) = output {
         sentence += &format!(", {}", path.display());
