@@ -50,7 +50,7 @@ pub struct FirstWindow {
 
 impl Default for FirstWindow {
     fn default() -> Self {
-        Self { most: Self::USUAL, deadline: Some(Seconds(10.0)) }
+        Self { most: Self::USUAL, deadline: None }
     }
 }
 
@@ -58,6 +58,8 @@ impl FirstWindow {
     /// Long enough for the model to sound like itself, short enough for a first sound within a second on a machine
     /// that is a few times faster than real time; `heartstream bench continuity` measures what it costs.
     pub const USUAL: Frames = Frames(48);
+    /// When the first sound of a song that is listened to shall be there.
+    pub const USUAL_DEADLINE: Seconds = Seconds(10.0);
 }
 
 /// How codes are drawn.

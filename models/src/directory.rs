@@ -4,8 +4,8 @@ use candle_core::Device;
 
 use crate::{
     error::{ModelError, Result},
-    heartcodec::{HeartCodec, HeartCodecConfig},
-    heartmula::{HeartMula, HeartMulaConfig, SpecialIds},
+    heartcodec::{self, HeartCodec, HeartCodecConfig},
+    heartmula::{self, HeartMula, HeartMulaConfig, SpecialIds},
     text::PromptTokenizer,
     weights::{Checkpoint, Shards, file_names, fingerprint},
 };
@@ -94,6 +94,23 @@ impl ModelDirectory {
     /// When a file is missing or damaged.
     pub fn codec_shards(&self) -> Result<Shards> {
         Shards::open(&self.checkpoint, CODEC_PART)
+    }
+
+    /// Checks every tensor of both parts, before any of them is read. All that is wrong is in one error.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, or tensors do not fit the configs.
+    pub fn check_tensors(&self) -> Result<()> {
+        let (lm, codec) = (self.lm_shards()?, self.codec_shards()?);
+        let lm = lm.check(&heartmula::expected_tensors(&self.lm));
+        let codec = codec.check(&heartcodec::expected_tensors(&self.codec));
+        match (lm, codec) {
+            (Err(ModelError::Tensors(mut lm)), Err(ModelError::Tensors(codec))) => {
+                lm.problems.extend(codec.problems);
+                Err(lm.into())
+            }
+            (lm, codec) => lm.and(codec),
+        }
     }
 
     /// Reads the language model.

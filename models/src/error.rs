@@ -19,6 +19,16 @@ pub enum ModelError {
         /// What to do.
         remedy: String,
     },
+    /// A file cannot be written.
+    #[error("cannot write {}: {reason}. {remedy}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        reason: String,
+        /// What to do.
+        remedy: String,
+    },
     /// A file of the checkpoint is not what its name says.
     #[error("{} is damaged: {reason}. {remedy}", path.display())]
     Damaged {

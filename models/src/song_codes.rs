@@ -52,7 +52,11 @@ impl SongCodes {
             reason,
             remedy: "Give a file that `--save-codes` wrote".to_owned(),
         };
-        let size = fs::metadata(path).map_err(unreadable)?.len();
+        let found = fs::metadata(path).map_err(unreadable)?;
+        if !found.is_file() {
+            return Err(damaged("it is no regular file".to_owned()));
+        }
+        let size = found.len();
         if size > MOST_BYTES {
             return Err(damaged(format!("it has {size} bytes, more than the codes of any song")));
         }
@@ -86,7 +90,7 @@ impl SongCodes {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let unwritable = |reason: String| ModelError::Unreadable {
+        let unwritable = |reason: String| ModelError::Unwritable {
             path: path.to_owned(),
             reason,
             remedy: "Give a path in a directory that exists and may be written to".to_owned(),
@@ -98,8 +102,13 @@ impl SongCodes {
         notes.insert(FORMAT.0.to_owned(), FORMAT.1.to_owned());
         let file =
             safetensors::serialize([(TENSOR, view)], Some(notes)).map_err(|error| unwritable(error.to_string()))?;
-        let beside = PathBuf::from(format!("{}.part", path.display()));
-        fs::write(&beside, file).and_then(|()| fs::rename(&beside, path)).map_err(|error| unwritable(error.to_string()))
+        // Through a link to the file itself; and of two programs that keep the same file, the last one wins.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let beside = PathBuf::from(format!("{}.{}.part", path.display(), std::process::id()));
+        fs::write(&beside, file).and_then(|()| fs::rename(&beside, &path)).map_err(|error| {
+            let _ = fs::remove_file(&beside); // what is there of it is of no use
+            unwritable(error.to_string())
+        })
     }
 
     /// Checks that a model can have written them.

@@ -89,6 +89,9 @@ impl Actor for Conductor {
                 self.end_early(Outcome::Failed(error));
             }
         }
+        if self.ended_early.is_none() && self.song.meter.reader_left.load(Ordering::Relaxed) {
+            self.end_early(Outcome::ReaderLeft);
+        }
         if !self.members.is_empty() {
             return Ok(ControlFlow::Continue(()));
         }
@@ -114,8 +117,8 @@ impl Conductor {
 
     fn write_report(&mut self) {
         let progress = self.song.meter.progress();
-        let reader_left = self.song.meter.reader_left.load(Ordering::Relaxed);
-        let own_end = if reader_left { Outcome::ReaderLeft } else { Outcome::Finished };
+        // An interrupt whose word to cancel did not arrive is a cancelled song all the same.
+        let own_end = if self.song.interrupt.is_raised() { Outcome::Cancelled } else { Outcome::Finished };
         let report = SongReport {
             outcome: self.ended_early.take().unwrap_or(own_end),
             frames: progress.frames_written,

@@ -31,7 +31,12 @@ impl Decoder {
     /// When the codec cannot be loaded, or the placement does not fit the machine.
     pub async fn load(checkpoint: Checkpoint, placement: &Placement) -> Result<Self, EngineError> {
         let plan = Plan::new(placement)?;
-        let codec = blocking(move || Ok(ModelDirectory::open(checkpoint)?.load_codec(&Device::Cpu)?)).await?;
+        let load = move || {
+            let directory = ModelDirectory::open(checkpoint)?;
+            directory.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            Ok(directory.load_codec(&Device::Cpu)?)
+        };
+        let codec = blocking(load).await?;
         Ok(Self { codec: Arc::new(codec), plan })
     }
 
@@ -54,7 +59,7 @@ impl Decoder {
         check_runtime()?;
         let context = SongContext::new(sinks.audio.len(), Faults::default());
         let sound = request::sound(request)?;
-        let wired = wire_decoding(self, codes, sound, sinks.audio, context.clone()).await;
+        let wired = wire_decoding(self, codes, sound, sinks.audio, context.clone()).await?;
         Ok(Song::new(wired, context))
     }
 }

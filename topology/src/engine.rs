@@ -167,7 +167,7 @@ impl Heartstream {
         let sinks = sinks.checked()?;
         check_runtime()?;
         let context = SongContext::new(sinks.audio.len(), self.faults.clone());
-        let wired = wire_song(&self.voice, &self.decoder, checked, sinks, context.clone()).await;
+        let wired = wire_song(&self.voice, &self.decoder, checked, sinks, context.clone()).await?;
         Ok(Song::new(wired, context))
     }
 }
@@ -175,7 +175,9 @@ impl Heartstream {
 /// Reads everything; language model and codec must speak the same codes.
 fn load(checkpoint: Checkpoint) -> Result<(Voice, HeartCodec), EngineError> {
     let directory = ModelDirectory::open(checkpoint)?;
+    directory.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     directory.check_codes()?;
+    directory.check_tensors()?;
     // The tokenizer first: it is small, and a directory without one fails at once.
     let voice = Voice {
         tokenizer: Arc::new(directory.load_tokenizer()?),

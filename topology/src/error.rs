@@ -31,6 +31,9 @@ pub enum EngineError {
         "a song needs tokio's multi-threaded runtime; start the program with #[tokio::main] or Builder::new_multi_thread"
     )]
     Runtime,
+    /// The system gives no more threads.
+    #[error("the system starts no more threads ({0}). End other programs, or raise the limit of processes")]
+    Threads(String),
     /// Loading was interrupted by the end of the program.
     #[error("loading the model was interrupted: {0}")]
     Interrupted(String),

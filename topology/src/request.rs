@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use heartstream_messages::{
-    Continuity, SongRequest,
+    Continuity, FirstWindow, SongRequest,
     units::{Frames, Seconds},
 };
 use heartstream_models::{
@@ -63,17 +63,18 @@ pub(crate) fn check_options(request: &SongRequest) -> Result<(KeyedSampler, Soun
 
 /// How the song is cut, as far as that is known before it begins.
 pub(crate) fn segment_plan(request: &SongRequest) -> Result<SegmentPlan, ModelError> {
+    let growing = match request.continuity {
+        Continuity::Reference => return Ok(SegmentPlan::reference(ReferenceWindows::default())),
+        Continuity::Chained => SegmentPlan::chained,
+        Continuity::Parallel => SegmentPlan::parallel,
+    };
     let most = request.first_window.most;
-    if most > request.max_frames && request.first_window.deadline.is_none() {
+    // Somebody who fixes a first window means one that the song has; the usual one may be longer than a short song.
+    if most > request.max_frames && most != FirstWindow::USUAL && request.first_window.deadline.is_none() {
         let expected = format!("at most the {} frames of the song", request.max_frames.0);
         return Err(ModelError::Option { option: "first-window", expected, found: most.0.to_string() });
     }
-    let first = usize::try_from(most.0).unwrap_or(usize::MAX);
-    match request.continuity {
-        Continuity::Reference => Ok(SegmentPlan::reference(ReferenceWindows::default())),
-        Continuity::Chained => SegmentPlan::chained(first),
-        Continuity::Parallel => SegmentPlan::parallel(first),
-    }
+    growing(usize::try_from(most.0).unwrap_or(usize::MAX))
 }
 
 /// Checks `request` for a model with `positions` positions.

@@ -3,7 +3,7 @@
 //! Each stage is given its neighbour's end of a channel, so no half-wired state exists; both ends are moved into the
 //! actors and none is kept, so that a dropped end always means an ended neighbour.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, io, pin::Pin, sync::Arc, thread};
 
 use flume::{Receiver, Sender, bounded};
 use heartstream_actors::{
@@ -26,12 +26,13 @@ use heartstream_actors::{
 use heartstream_messages::{CodeFrame, PcmBlock, SongReport, units::Frames};
 use heartstream_models::SongCodes;
 use kameo::actor::{ActorRef, Spawn};
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
     conductor::{Conductor, ConductorArgs, Member},
     decoder::Decoder,
     engine::Voice,
+    error::EngineError,
     kept_song::kept_notes,
     plan::Plan,
     request::{CheckedRequest, Sound},
@@ -54,7 +55,7 @@ type Link = Box<dyn FnOnce(ActorRef<Conductor>) -> Pin<Box<dyn Future<Output = (
 struct Troupe {
     members: Vec<Member>,
     links: Vec<Link>,
-    starts: Vec<Box<dyn FnOnce() + Send>>,
+    starts: Vec<Box<dyn FnOnce() -> io::Result<()> + Send>>,
 }
 
 impl Troupe {
@@ -70,25 +71,40 @@ impl Troupe {
         let (linked, killed) = (actor.clone(), actor.clone());
         self.members.push(Member { id: actor.id(), stage: W::STAGE, kill: Box::new(move || killed.kill()) });
         self.links.push(Box::new(move |conductor| Box::pin(async move { conductor.link(&linked).await })));
-        // A finished thread that is kept for joining would keep its actor's channels too: so it is let go.
-        self.starts.push(Box::new(move || drop(prepared.spawn_in_thread(args))));
+        // As kameo's own `spawn_in_thread`, which panics where the system has no more threads. A finished thread that is
+        // kept for joining would keep its actor's channels too: so it is let go.
+        self.starts.push(Box::new(move || {
+            let runtime = Handle::current();
+            let thread = thread::Builder::new().name(W::STAGE.name().to_owned());
+            thread.spawn(move || runtime.block_on(prepared.run(args))).map(drop)
+        }));
     }
 
     /// Starts everybody, but only after the conductor will hear of each one's end.
+    ///
+    /// # Errors
+    /// When the system has no thread for one of them; those that started are ended.
     async fn start(
         self,
         song: SongContext,
         notes: Vec<String>,
-    ) -> (ActorRef<Conductor>, oneshot::Receiver<SongReport>) {
+    ) -> Result<(ActorRef<Conductor>, oneshot::Receiver<SongReport>), EngineError> {
         let (report, reported) = oneshot::channel();
+        let interrupt = song.interrupt.clone();
         let conductor = Conductor::spawn(ConductorArgs { members: self.members, song, notes, report });
         for link in self.links {
             link(conductor.clone()).await;
         }
         for start in self.starts {
-            start();
+            if let Err(error) = start() {
+                // Those that run see the interrupt or a neighbour that never came; those that never ran have no end to
+                // tell of, so their conductor ends without them.
+                interrupt.raise();
+                conductor.kill();
+                return Err(EngineError::Threads(error.to_string()));
+            }
         }
-        (conductor, reported)
+        Ok((conductor, reported))
     }
 }
 
@@ -99,7 +115,7 @@ pub(crate) async fn wire_song(
     checked: CheckedRequest,
     sinks: Sinks,
     song: SongContext,
-) -> Wired {
+) -> Result<Wired, EngineError> {
     let CheckedRequest { request, sampler, sound, written_before, notes } = checked;
     let mut troupe = Troupe::default();
     let SoundEnds { frames, blocks } = add_sound(&mut troupe, decoder, sound, sinks.audio, &song);
@@ -137,8 +153,8 @@ pub(crate) async fn wire_song(
     let _ = requests.try_send(request); // the channel is empty and has a place; dropping its sender ends the source
     drop(requests);
 
-    let (conductor, report) = troupe.start(song, notes).await;
-    Wired { conductor, report, blocks }
+    let (conductor, report) = troupe.start(song, notes).await?;
+    Ok(Wired { conductor, report, blocks })
 }
 
 /// Wires the decoding of a kept song and starts it.
@@ -148,15 +164,15 @@ pub(crate) async fn wire_decoding(
     sound: Sound,
     sinks: Vec<Sink>,
     song: SongContext,
-) -> Wired {
+) -> Result<Wired, EngineError> {
     let mut troupe = Troupe::default();
     let SoundEnds { frames, blocks } = add_sound(&mut troupe, decoder, sound, sinks, &song);
     let (songs, songs_out) = bounded(1);
     troupe.add(idle(CodesSourceStage::new(song.clone()), songs_out, frames, &song));
     let _ = songs.try_send(Arc::new(kept)); // as above
     drop(songs);
-    let (conductor, report) = troupe.start(song, Vec::new()).await;
-    Wired { conductor, report, blocks }
+    let (conductor, report) = troupe.start(song, Vec::new()).await?;
+    Ok(Wired { conductor, report, blocks })
 }
 
 /// The outer ends of the half of a song that makes sound.

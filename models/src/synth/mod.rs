@@ -65,7 +65,7 @@ fn serialised(tensors: &Tensors) -> Result<Vec<u8>> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let unwritable = |error: io::Error| ModelError::Unreadable {
+    let unwritable = |error: io::Error| ModelError::Unwritable {
         path: path.to_owned(),
         reason: error.to_string(),
         remedy: "Give a directory that can be made and written to".to_owned(),

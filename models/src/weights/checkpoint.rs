@@ -80,11 +80,12 @@ impl Checkpoint {
         match self {
             Self::Directory(directory) => {
                 let path = directory.join(file);
-                let opened = std::fs::File::open(&path).map_err(|error| unreadable(error.to_string()))?;
-                let size = opened.metadata().map_err(|error| unreadable(error.to_string()))?;
+                // Asked before it is opened: opening a named pipe waits for whoever writes to it.
+                let size = std::fs::metadata(&path).map_err(|error| unreadable(error.to_string()))?;
                 if !size.is_file() {
                     return Err(unreadable("it is not a file".to_owned()));
                 }
+                let opened = std::fs::File::open(&path).map_err(|error| unreadable(error.to_string()))?;
                 if size.len() == 0 {
                     return Err(unreadable("it is empty".to_owned()));
                 }

@@ -132,18 +132,12 @@ impl Json {
         self.taken.extend(names.iter().map(|name| (*name).to_owned()));
     }
 
-    /// Ends the reading: one sentence for each field that nobody asked for, which is also logged as a warning.
+    /// Ends the reading: one sentence for each field that nobody asked for. Whoever loads a model logs them.
     pub fn finish(self) -> Vec<String> {
-        let unknown: Vec<String> = self
-            .fields
-            .keys()
-            .filter(|name| !self.taken.contains(*name))
-            .map(|name| format!("{}: unknown field `{}{name}` is ignored", self.path.display(), self.prefix))
-            .collect();
-        for warning in &unknown {
-            tracing::warn!("{warning}");
-        }
+        let unknown = self.fields.keys().filter(|name| !self.taken.contains(*name));
         unknown
+            .map(|name| format!("{}: unknown field `{}{name}` is ignored", self.path.display(), self.prefix))
+            .collect()
     }
 
     /// The error for a field that is there but useless.

@@ -147,7 +147,7 @@ pub(crate) struct SoundArgs {
     #[arg(long, value_name = "N")]
     pub first_window: Option<u64>,
     /// When the first sound shall be there, such as 10s or 800ms: the longest first window that meets it is taken
-    /// [default: 48 frames, and fewer where 10s demand it]
+    /// [default: 48 frames; when playing, fewer where 10s demand it]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub first_audio: Option<f64>,
     /// Cut the song as it was cut before: a record, or the plan out of one

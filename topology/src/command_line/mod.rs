@@ -22,6 +22,7 @@ mod words;
 use std::process::ExitCode;
 
 use clap::Parser;
+use heartstream_messages::Stage;
 use tracing_subscriber::EnvFilter;
 
 use args::{Args, Command};
@@ -88,7 +89,14 @@ fn start_log(verbose: u8, quiet: bool) {
 
 /// A panic in a stage becomes an error of its song; where it happened is for the log, not for the screen.
 fn quiet_panics() {
-    std::panic::set_hook(Box::new(|panic| tracing::info!("{panic}")));
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        match Stage::ALL.iter().any(|stage| Some(stage.name()) == thread.name()) {
+            true => tracing::info!("{panic}"),
+            false => usual(panic),
+        }
+    }));
 }
 
 impl From<crate::EngineError> for Failed {

@@ -9,14 +9,14 @@ use super::{
 };
 use crate::{EngineError, Flow, KeptSong, Sampling, SongRequest, units::Seconds};
 
-/// The request of `render` and `play`; `fingerprint` is that of the checkpoint.
-pub(super) fn request(args: &RenderArgs, fingerprint: &str) -> Result<SongRequest, Failed> {
+/// The request of `render` and, `live`, of `play`; `fingerprint` is that of the checkpoint.
+pub(super) fn request(args: &RenderArgs, fingerprint: &str, live: bool) -> Result<SongRequest, Failed> {
     if !(args.max_seconds.is_finite() && args.max_seconds > 0.0) {
         let (expected, found) = ("a number above 0".to_owned(), args.max_seconds.to_string());
         return Err(EngineError::Option { option: "max-seconds", expected, found }.into());
     }
     let words = words::read(&args.words)?;
-    let (continuity, first_window) = song_plan::asked_for(&args.sound, fingerprint)?;
+    let (continuity, first_window) = song_plan::asked_for(&args.sound, fingerprint, live)?;
     Ok(SongRequest {
         seed: args.seed.unwrap_or_else(another_seed),
         max_frames: Seconds(args.max_seconds).frames(),
@@ -30,7 +30,7 @@ pub(super) fn request(args: &RenderArgs, fingerprint: &str) -> Result<SongReques
 
 /// The request of a kept song, with the options of `decode` for its sound.
 pub(super) fn kept_request(kept: &KeptSong, args: &SoundArgs, fingerprint: &str) -> Result<SongRequest, Failed> {
-    let (continuity, first_window) = song_plan::asked_for(args, fingerprint)?;
+    let (continuity, first_window) = song_plan::asked_for(args, fingerprint, false)?;
     Ok(SongRequest { flow: flow(args), continuity, first_window, ..kept.request.clone() })
 }
 

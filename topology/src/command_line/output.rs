@@ -59,7 +59,11 @@ impl Output {
 
 /// Makes sure that `path` can be written to; a file that is made for that is removed again.
 pub(super) fn probe_file(path: &Path) -> Result<(), Failed> {
-    let existed = path.exists();
+    // A link to nothing is made whole by the song itself; probing it would have to guess what to remove again.
+    let existed = fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) || path.exists();
+    if existed && !path.exists() {
+        return Ok(());
+    }
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
         return Ok(()); // the reader of a named pipe would take this for the end of the song
     }

@@ -76,7 +76,10 @@ fn options(request: &SongRequest, format: Option<SampleFormat>, plan: &Plan) -> 
 /// Writes the record of a song.
 pub(super) fn write(path: &Path, record: &Value) -> Result<(), Failed> {
     fs::write(path, format!("{record:#}\n")).map_err(|error| {
-        Failed::Error(format!("cannot write the record {}: {error}. The song itself is complete", path.display()))
+        Failed::Error(format!(
+            "cannot write the record {}: {error}. Give --record a path that may be written to",
+            path.display()
+        ))
     })
 }
 

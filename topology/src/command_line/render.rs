@@ -129,7 +129,7 @@ fn sing(args: &RenderArgs, mut destination: Destination<'_>) -> Result<(), Faile
         }
     };
     let request = match &kept {
-        None => request(args, &fingerprint)?,
+        None => request(args, &fingerprint, destination.speaker.is_some())?,
         Some((kept, _)) => kept.request.clone(),
     };
     // A large model loads for a minute: what can be refused before is.

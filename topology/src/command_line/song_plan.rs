@@ -4,7 +4,10 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use super::{Failed, args::SoundArgs};
+use super::{
+    Failed,
+    args::{ContinuityName, SoundArgs},
+};
 use crate::{
     Continuity, FirstWindow, SongReport, SongRequest,
     request::segment_plan,
@@ -14,15 +17,21 @@ use crate::{
 /// Frames of the longest first window.
 const LONGEST: u64 = heartstream_models::signal::REFERENCE_WINDOW as u64;
 
-/// How the options want the song to be cut; `fingerprint` is that of the checkpoint.
-pub(super) fn asked_for(args: &SoundArgs, fingerprint: &str) -> Result<(Continuity, FirstWindow), Failed> {
+/// How the options want the song to be cut; `fingerprint` is that of the checkpoint. Only a song that is listened to
+/// (`live`) has a deadline that nobody asked for: a file may depend on how fast the machine is only where that was.
+pub(super) fn asked_for(args: &SoundArgs, fingerprint: &str, live: bool) -> Result<(Continuity, FirstWindow), Failed> {
     if let Some(path) = &args.plan {
         return read(path, fingerprint);
+    }
+    if args.continuity == ContinuityName::Reference && (args.first_window.is_some() || args.first_audio.is_some()) {
+        let problem =
+            "the reference's windows all have 372 frames, so first-window and first-audio have no say in them";
+        return Err(Failed::Usage(format!("{problem}. Leave the option out, or choose another continuity")));
     }
     let most = args.first_window.map(Frames);
     let deadline = args.first_audio.map(Seconds);
     let first_window = match (most, deadline) {
-        (None, None) => FirstWindow::default(),
+        (None, None) => FirstWindow { deadline: live.then_some(FirstWindow::USUAL_DEADLINE), ..FirstWindow::default() },
         (most, deadline) => FirstWindow { most: most.unwrap_or(Frames(LONGEST)), deadline },
     };
     Ok((args.continuity.into(), first_window))
@@ -51,6 +60,9 @@ fn read(path: &Path, fingerprint: &str) -> Result<(Continuity, FirstWindow), Fai
             path.display()
         ))
     };
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(wrong("is no regular file".to_owned()));
+    }
     let bytes = fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     let file: Value = serde_json::from_slice(&bytes).map_err(|error| wrong(format!("is not JSON: {error}")))?;
     let plan = file.get("plan").unwrap_or(&file);

@@ -41,10 +41,19 @@ fn text_or_file(what: &str, text: &str) -> Result<String, Failed> {
     if path.is_file() {
         return decode(what, text, fs::File::open(path).and_then(limited));
     }
+    if path.is_dir() {
+        return Err(Failed::Usage(format!(
+            "{text} is a directory, and the {what} are read from a file. Give a text file"
+        )));
+    }
+    if path.exists() {
+        return decode(what, text, fs::File::open(path).and_then(limited)); // a named pipe, a shell's <(command)
+    }
     let suffix = path
         .extension()
         .is_some_and(|suffix| ["txt", "lrc", "md"].iter().any(|known| suffix.eq_ignore_ascii_case(known)));
-    if suffix && !text.contains(char::is_whitespace) {
+    let looks_like_path = suffix || ["/", "./", "../"].iter().any(|start| text.starts_with(start));
+    if looks_like_path && !text.contains(char::is_whitespace) {
         return Err(Failed::Usage(format!(
             "there is no file {text} to read the {what} from. Give a file that exists, or the {what} themselves"
         )));
