@@ -8,7 +8,7 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Output, Stdio},
-    sync::mpsc::channel,
+    sync::{Mutex, MutexGuard, PoisonError, mpsc::channel},
     thread,
     time::Duration,
 };
@@ -16,8 +16,16 @@ use std::{
 use support::{complaint, folder, null_sink::NullSink, program, run, samples, text};
 
 const SONG: [&str; 4] = ["--seed", "7", "--max-seconds", "8"];
+/// Longest wait for something to be said.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a song is played again because the machine was too busy to play it.
 const TRIES: usize = 5;
+
+/// One song at a time: each takes the whole machine, and is heard in real time.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The song that is played: left and right in turn at 48 kHz.
 fn rendered(folder: &Path) -> Vec<f32> {
@@ -59,6 +67,7 @@ fn place_of(song: &[f32], from: usize, recording: &[f32]) -> usize {
 
 #[test]
 fn what_a_null_sink_records_is_the_rendered_song_sample_by_sample() {
+    let _turn = turn();
     let folder = folder();
     let song = rendered(folder.path());
     let sink = NullSink::start(48_000);
@@ -82,6 +91,7 @@ fn spectrum(song: &[f32], rate: f64, frequency: f64) -> (f64, f64) {
 
 #[test]
 fn a_sink_at_44_1_khz_hears_the_song_at_its_length_and_with_its_spectrum() {
+    let _turn = turn();
     let folder = folder();
     let song = rendered(folder.path());
     let sink = NullSink::start(44_100);
@@ -104,23 +114,20 @@ fn a_sink_at_44_1_khz_hears_the_song_at_its_length_and_with_its_spectrum() {
     assert!(error < 1e-4 * power, "the spectrum is {:.1} dB off", 10.0 * (error / power).log10());
 }
 
-#[test]
-fn a_sound_server_that_dies_and_comes_back_hears_the_rest_of_the_song() {
-    let folder = folder();
-    let song = rendered(folder.path());
-    let mut sink = NullSink::start(48_000);
+/// Plays the song on a server that is killed when playing has started, and records what its successor hears. `None` when
+/// the machine was too busy to play it.
+fn played_again(sink: &mut NullSink) -> Option<Vec<f32>> {
     let mut play = program();
     sink.environment(&mut play);
     play.arg("play").args(SONG).stderr(Stdio::piped()).stdin(Stdio::null());
     let mut play = play.spawn().expect("the program runs");
     let (say, said) = channel();
     let stderr = play.stderr.take().expect("a pipe");
-    let listener =
-        thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| say.send(line)));
+    thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).try_for_each(|line| say.send(line)));
     let until = |part: &str| loop {
-        let line = said.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("nothing about \"{part}\""));
+        let line = said.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("nothing about \"{part}\""));
         if line.contains(part) {
-            return;
+            return line;
         }
     };
     until("playing starts now");
@@ -129,9 +136,19 @@ fn a_sound_server_that_dies_and_comes_back_hears_the_rest_of_the_song() {
     sink.restart();
     let recording = sink.record("rest");
     until("the audio device is back");
-    until("8.00 s played");
+    let end = until("8.00 s played in");
     assert!(play.wait().expect("it ends").success());
     let recording = recording.stop(48_000);
+    (!end.contains("ran dry") && !end.contains("silence for want")).then_some(recording)
+}
+
+#[test]
+fn a_sound_server_that_dies_and_comes_back_hears_the_rest_of_the_song() {
+    let _turn = turn();
+    let folder = folder();
+    let song = rendered(folder.path());
+    let mut sink = NullSink::start(48_000);
+    let recording = (0..TRIES).find_map(|_| played_again(&mut sink)).expect("a machine with time to play");
     let end = song.len() / 2;
     let place = place_of(&song, end - 48_000, &recording) + 48_000;
     // From the first sample that is heard to the end, it is the song.
@@ -140,12 +157,11 @@ fn a_sound_server_that_dies_and_comes_back_hears_the_rest_of_the_song() {
     assert!(rest.len() > 48_000);
     let furthest = recording[2 * first..].iter().zip(rest).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
     assert!(furthest < 1e-4, "the furthest sample is {furthest} off");
-    drop(said);
-    let _ = listener.join().expect("the listener listens");
 }
 
 #[test]
 fn devices_lists_the_sink_and_names_that_are_none_are_refused_with_those_that_are() {
+    let _turn = turn();
     let sink = NullSink::start(48_000);
     let mut list = program();
     sink.environment(&mut list);
