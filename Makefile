@@ -1,23 +1,33 @@
 # Two commands for a fresh machine with rustup and nothing else. Each does its own set-up and says so.
 
 # What a build needs beside Rust: a C compiler, pkg-config, and the ALSA headers.
-NEEDS := build-essential pkg-config libasound2-dev
+BUILD_NEEDS := build-essential pkg-config libasound2-dev
+# What the tests need beside that: a second reader of WAV files, and a sound server without a sound card.
+TEST_NEEDS := sox pulseaudio pulseaudio-utils libasound2-plugins
 
-.PHONY: play test setup
+.PHONY: play test setup setup-tests
 
 ## Play a song of the model inside the program (or write song.wav where there is no loudspeaker).
 play: setup
 	cargo run --release --package heartstream -- play --max-seconds 30
 
 ## Run every test.
-test: setup
+test: setup-tests
 	cargo test --workspace --all-targets
 	cargo test --workspace --doc
 
 setup:
-	@if [ "$$(uname -s)" = Linux ] && ! { command -v cc && pkg-config --exists alsa; } >/dev/null 2>&1; then \
-		echo "setting up: installing $(NEEDS)"; \
-		sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-		$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(NEEDS) >/dev/null; \
-	fi
+	@$(call install,{ command -v cc && pkg-config --exists alsa; },$(BUILD_NEEDS))
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs, then run make again"; exit 1; }
+
+setup-tests: setup
+	@$(call install,{ command -v sox && command -v pulseaudio && command -v parec && ls /usr/lib/*/alsa-lib/libasound_module_pcm_pulse.so; },$(TEST_NEEDS))
+
+# install(check, packages): installs Debian packages when the check fails on Linux.
+define install
+if [ "$$(uname -s)" = Linux ] && ! $(1) >/dev/null 2>&1; then \
+	echo "setting up: installing $(2)"; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(2) >/dev/null; \
+fi
+endef

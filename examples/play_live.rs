@@ -2,8 +2,6 @@
 //!
 //! Run with: `cargo run --release --example play_live`
 
-use std::time::Duration;
-
 use heartstream::{Heartstream, Sink, SongRequest, Speaker, units::Seconds};
 
 #[tokio::main]
@@ -20,10 +18,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     request.max_frames = Seconds(10.0).frames();
 
     let song = engine.sing_to(request, vec![Sink::Speaker(speaker)]).await?;
-    while song.progress().first_audio.is_none() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    println!("playing, {:.1} s after the request", song.progress().elapsed.0);
+    let mut progress = song.progress();
+    let playing = progress.wait_for(|progress| progress.first_audio.is_some() || progress.ended).await?.first_audio;
+    println!("playing, {} after the request", playing.unwrap_or_default());
     let report = song.finished().await;
     println!("{:?}: {} played", report.outcome, report.audio);
     Ok(())

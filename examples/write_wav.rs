@@ -2,7 +2,7 @@
 //!
 //! Run with: `cargo run --release --example write_wav`
 
-use heartstream::{Heartstream, Sink, SongRequest, WavTarget, units::Seconds};
+use heartstream::{Heartstream, SampleFormat, Sink, SongRequest, WavTarget, units::Seconds};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     request.max_frames = Seconds(20.0).frames();
 
     let path = std::env::temp_dir().join("heartstream-example.wav");
-    let song = engine.sing_to(request, vec![Sink::Wav(WavTarget::file(&path)?)]).await?;
+    let song = engine.sing_to(request, vec![Sink::Wav(WavTarget::file(&path, SampleFormat::F32)?)]).await?;
     let report = song.finished().await;
     println!("{:?}: {} of music in {}, {}", report.outcome, report.audio, report.wall, path.display());
     Ok(())

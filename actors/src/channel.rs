@@ -3,8 +3,6 @@
 //! The end of a stream is its last sender dropped, and a stage nobody listens to ends too: there is no other word for
 //! either. So wiring moves both ends into the actors and keeps none.
 
-use std::sync::Arc;
-
 use flume::{Receiver, Sender};
 
 /// Where a stage's inputs come from.
@@ -72,14 +70,14 @@ impl<T: Send + 'static> Inlet for InOrder<T> {
 }
 
 /// Gives every output to several takers; the slowest holds back the rest. One that leaves ends the stream.
-pub struct ToAll<T>(pub Vec<Sender<Arc<T>>>);
+pub struct ToAll<T>(pub Vec<Sender<T>>);
 
-impl<T: Send + Sync + 'static> Outlet for ToAll<T> {
-    type Item = Arc<T>;
+impl<T: Clone + Send + 'static> Outlet for ToAll<T> {
+    type Item = T;
 
-    async fn give(&mut self, item: Arc<T>) -> bool {
+    async fn give(&mut self, item: T) -> bool {
         for taker in &self.0 {
-            if taker.send_async(Arc::clone(&item)).await.is_err() {
+            if taker.send_async(item.clone()).await.is_err() {
                 return false;
             }
         }

@@ -47,6 +47,8 @@ pub struct FlowWorkerStage {
     handed_on: usize,
     /// Whether this worker still has to measure its speed.
     calibrate: bool,
+    /// Segments this worker has taken.
+    taken: u64,
     song: SongContext,
 }
 
@@ -61,7 +63,17 @@ impl FlowWorkerStage {
         calibrate: bool,
         song: SongContext,
     ) -> Self {
-        Self { codec, options, noise, handed_on: handed_on * LATENTS_PER_FRAME, calibrate, song }
+        Self { codec, options, noise, handed_on: handed_on * LATENTS_PER_FRAME, calibrate, taken: 0, song }
+    }
+}
+
+impl FlowWorkerStage {
+    /// Waits where a test has planted that: for other workers to be faster.
+    fn wait_if_held(&self) {
+        let Some(segments) = self.song.faults.hold(self.taken) else { return };
+        while self.song.meter.segments.load(Ordering::Relaxed) < segments && !self.song.interrupt.is_raised() {
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -103,6 +115,8 @@ impl StageWork for FlowWorkerStage {
     }
 
     fn work(&mut self, task: &FlowTask, outputs: &mut VecDeque<Placed>) -> Result<(), Failure> {
+        self.taken += 1;
+        self.wait_if_held();
         let FlowTask { segment, known, hand_on, place, .. } = task;
         let flow = &self.codec.flow;
         let shared = segment.known.0 as usize * LATENTS_PER_FRAME * flow.channels();
@@ -120,6 +134,7 @@ impl StageWork for FlowWorkerStage {
         let end = latents[latents.len().saturating_sub(self.handed_on * flow.channels())..].to_vec();
         let _ = hand_on.send(end); // nobody has the next segment when this one is the last
         self.song.meter.segments.fetch_add(1, Ordering::Relaxed);
+        self.song.meter.publish();
         self.song.meter.stage(Self::STAGE).did_one();
         let CodeSegment { index, first_frame, known, fade_out, song_end, .. } = *segment;
         let latents = LatentSegment { index, first_frame, latents, known, fade_out, song_end };

@@ -9,12 +9,29 @@ use heartstream_messages::{
     CodeFrame, PromptTokens, Stage,
     units::{FrameIndex, Frames},
 };
-use heartstream_models::heartmula::{HeartMula, KeyedSampler, PromptIds, SongState};
+use heartstream_models::{
+    SongCodes,
+    heartmula::{HeartMula, KeyedSampler, PromptIds, SongState},
+};
 
 use crate::{
     song_context::SongContext,
     stage::{Failure, StageWork},
 };
+
+/// What decides the codes of a song, beside the model and the words.
+pub struct WriterSettings {
+    /// Draws codes.
+    pub sampler: KeyedSampler,
+    /// Codes from here on end the song.
+    pub audio_eos: u32,
+    /// How far the words lead the song.
+    pub guidance: f64,
+    /// The song ends here at the latest.
+    pub max_frames: Frames,
+    /// Frames that were written before, in a song that is gone on with.
+    pub written_before: Arc<SongCodes>,
+}
 
 /// Writes the frames of one song.
 pub struct LanguageModelStage {
@@ -24,6 +41,8 @@ pub struct LanguageModelStage {
     audio_eos: u32,
     guidance: f64,
     max_frames: Frames,
+    /// Codes of frames that were written before, in a song that is gone on with.
+    written_before: Arc<SongCodes>,
     /// There while the song goes on; dropping it frees the song's memory.
     state: Option<SongState>,
     /// When the first frame was written, in seconds from the request.
@@ -33,15 +52,23 @@ pub struct LanguageModelStage {
 
 impl LanguageModelStage {
     /// A stage around the shared weights.
-    pub fn new(
-        model: Arc<HeartMula>,
-        sampler: KeyedSampler,
-        audio_eos: u32,
-        guidance: f64,
-        max_frames: Frames,
-        song: SongContext,
-    ) -> Self {
-        Self { model, sampler, audio_eos, guidance, max_frames, state: None, first_frame: None, song }
+    pub fn new(model: Arc<HeartMula>, settings: WriterSettings, song: SongContext) -> Self {
+        let WriterSettings { sampler, audio_eos, guidance, max_frames, written_before } = settings;
+        Self { model, sampler, audio_eos, guidance, max_frames, written_before, state: None, first_frame: None, song }
+    }
+
+    /// The codes of frame `index`: those written before, or new ones.
+    fn frame(&mut self, state: &mut SongState, index: FrameIndex) -> Result<Vec<u32>, Failure> {
+        let before = &self.written_before;
+        let start = index.0 as usize * before.codebooks;
+        match before.codes.get(start..start + before.codebooks).filter(|codes| !codes.is_empty()) {
+            Some(codes) => {
+                let codes: Vec<u32> = codes.iter().map(|code| u32::from(*code)).collect();
+                self.model.replay_frame(state, &codes)?;
+                Ok(codes)
+            }
+            None => Ok(self.model.next_frame(state, &mut self.sampler)?),
+        }
     }
 }
 
@@ -61,13 +88,13 @@ impl StageWork for LanguageModelStage {
     }
 
     fn go_on(&mut self, outputs: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
-        let Some(state) = &mut self.state else { return Ok(()) };
+        let Some(mut state) = self.state.take() else { return Ok(()) };
         let index = FrameIndex(state.frames());
-        let codes = self.model.next_frame(state, &mut self.sampler)?;
+        let codes = self.frame(&mut state, index)?;
         if codes.iter().any(|code| *code >= self.audio_eos) {
-            self.state = None; // this frame says that the song is over, and is not part of it
-            return Ok(());
+            return Ok(()); // this frame says that the song is over, and is not part of it; so is its state
         }
+        self.state = Some(state);
         // Every code is below the vocabulary size, which the config limits to 16 bits.
         outputs.push_back(CodeFrame { index, codes: codes.into_iter().map(|code| code as u16).collect() });
         let meter = &self.song.meter;
@@ -76,6 +103,7 @@ impl StageWork for LanguageModelStage {
             meter.frames_took(first, (meter.elapsed() - first) / index.0 as f64);
         }
         meter.frames.store(index.0 + 1, Ordering::Relaxed);
+        meter.publish();
         self.song.meter.stage(Self::STAGE).did_one();
         Ok(())
     }

@@ -8,10 +8,13 @@
 //! - [`stage`]: the loop; [`channel`]: what stands at its two ends
 //! - [`compute_site`]: threads and their cores
 //! - [`song_context`]: what all stages of one song share: counters, the interrupt, planted faults
-//! - a page per stage, in the order of the data: [`prompt_tokenizer`], [`language_model`], [`segmenter`],
+//! - a page per stage, in the order of the data: [`prompt_tokenizer`], [`language_model`], [`codes_source`],
+//!   [`codes_sink`], [`segmenter`],
 //!   [`flow_worker`], [`vocoder`], [`stitcher`], [`wav_sink`], [`speaker_sink`] (with its [`sample_ring`]), [`subscriber_sink`]
 
 pub mod channel;
+pub mod codes_sink;
+pub mod codes_source;
 pub mod compute_site;
 pub mod flow_worker;
 pub mod language_model;

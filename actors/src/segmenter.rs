@@ -96,8 +96,11 @@ impl StageWork for SegmenterStage {
         for window in self.plan.rest(self.last.as_ref(), self.frames()) {
             self.send(window, outputs);
         }
+        let end = self.plan.song_samples(self.frames(), self.samples_per_frame);
+        // The last segment may have gone out before anybody knew that it is the last.
+        self.song.meter.song_end.store(end, Ordering::Release);
         if let Some(last) = outputs.back_mut() {
-            last.song_end = Some(SampleIndex(self.plan.song_samples(self.frames(), self.samples_per_frame)));
+            last.song_end = Some(SampleIndex(end));
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use heartstream_messages::{
     units::{Frames, SampleIndex, Seconds},
 };
 use heartstream_models::signal::Rates;
+use tokio::sync::watch;
 
 /// What the stages of one song share. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -58,14 +59,20 @@ pub struct SongMeter {
     pub segments: AtomicU64,
     /// Samples of silence that a speaker had to play.
     pub underruns: AtomicU64,
+    /// Where the song ends, in samples of one channel; 0 before that is known.
+    pub song_end: AtomicU64,
     /// Frames of the first window, 0 before it was cut.
     pub first_window: AtomicU64,
     measured: Mutex<Measured>,
+    /// Whether the reader of a stream has closed it before the song was over.
+    pub reader_left: AtomicBool,
     /// For each sink, the place up to which it has the song.
     delivered: Vec<AtomicU64>,
     /// Nanoseconds from the request to the first sample, 0 before.
     first_audio: AtomicU64,
     stages: [StageMeter; Stage::ALL.len()],
+    ended: AtomicBool,
+    watched: watch::Sender<Progress>,
 }
 
 /// What has been measured of the stages' speed, in seconds.
@@ -94,11 +101,15 @@ impl SongMeter {
             frames: AtomicU64::new(0),
             segments: AtomicU64::new(0),
             underruns: AtomicU64::new(0),
+            song_end: AtomicU64::new(0),
             first_window: AtomicU64::new(0),
             measured: Mutex::default(),
+            reader_left: AtomicBool::new(false),
             delivered: (0..sinks).map(|_| AtomicU64::new(0)).collect(),
             first_audio: AtomicU64::new(0),
             stages: Default::default(),
+            ended: AtomicBool::new(false),
+            watched: watch::Sender::new(Progress::default()),
         }
     }
 
@@ -150,6 +161,27 @@ impl SongMeter {
         if let Some(place) = self.delivered.get(sink) {
             place.store(end.0, Ordering::Relaxed);
         }
+        self.publish();
+    }
+
+    /// Tells those who watch how far the song is.
+    pub fn publish(&self) {
+        if self.watched.receiver_count() > 0 {
+            self.watched.send_replace(self.progress());
+        }
+    }
+
+    /// The song is over.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.publish();
+    }
+
+    /// Watches how far the song is: changes with each frame, segment and block.
+    pub fn watch(&self) -> watch::Receiver<Progress> {
+        let receiver = self.watched.subscribe();
+        self.publish();
+        receiver
     }
 
     /// A snapshot.
@@ -163,6 +195,7 @@ impl SongMeter {
             delivered: SampleIndex(delivered),
             first_audio: (first > 0).then_some(Seconds(first as f64 * 1e-9)),
             underrun_samples: self.underruns.load(Ordering::Relaxed),
+            ended: self.ended.load(Ordering::Acquire),
         }
     }
 
@@ -198,9 +231,15 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Panics to be had, for tests of what a panic does to a song.
+/// Faults to be had, for tests of what they do to a song.
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Mutex<Vec<Fault>>>);
+pub struct Faults(Arc<Mutex<Planted>>);
+
+#[derive(Debug, Default)]
+struct Planted {
+    panics: Vec<Fault>,
+    holds: Vec<Hold>,
+}
 
 /// One planted panic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,19 +252,55 @@ pub struct Fault {
     pub times: u32,
 }
 
+/// A flow worker that is slow, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// Before its input number `item`, counted from 1, …
+    pub item: u64,
+    /// … it waits until the others have decoded so many segments.
+    pub until_segments: u64,
+}
+
 impl Faults {
     /// Plants panics.
     pub fn new(faults: impl IntoIterator<Item = Fault>) -> Self {
-        Self(Arc::new(Mutex::new(faults.into_iter().collect())))
+        Self::default().with(|planted| planted.panics.extend(faults))
+    }
+
+    /// Plants slow moments.
+    pub fn holding(holds: impl IntoIterator<Item = Hold>) -> Self {
+        Self::default().with(|planted| planted.holds.extend(holds))
+    }
+
+    /// How many of them have not been had yet.
+    pub fn left(&self) -> u32 {
+        let planted = self.planted();
+        planted.panics.iter().map(|fault| fault.times).sum::<u32>() + planted.holds.len() as u32
     }
 
     /// Panics if a fault was planted here.
     pub(crate) fn strike(&self, stage: Stage, item: u64) {
         let struck = {
-            let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let fault = faults.iter_mut().find(|fault| fault.stage == stage && fault.item == item && fault.times > 0);
-            fault.map(|fault| fault.times -= 1).is_some()
+            let mut planted = self.planted();
+            let here = |fault: &&mut Fault| fault.stage == stage && fault.item == item && fault.times > 0;
+            planted.panics.iter_mut().find(here).map(|fault| fault.times -= 1).is_some()
         };
         assert!(!struck, "planted in item {item} of the {stage}");
+    }
+
+    /// What a flow worker has to wait for before its input number `item`; only the first that asks has to.
+    pub(crate) fn hold(&self, item: u64) -> Option<u64> {
+        let mut planted = self.planted();
+        let place = planted.holds.iter().position(|hold| hold.item == item)?;
+        Some(planted.holds.remove(place).until_segments)
+    }
+
+    fn with(self, plant: impl FnOnce(&mut Planted)) -> Self {
+        plant(&mut self.planted());
+        self
+    }
+
+    fn planted(&self) -> MutexGuard<'_, Planted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -52,6 +52,12 @@ pub trait StageWork: Send + 'static {
         Ok(())
     }
 
+    /// Whether it takes no more, although there may be more input. Then its actor ends at once, and with it the stages
+    /// before it, to which nobody listens any more.
+    fn is_over(&self) -> bool {
+        false
+    }
+
     /// Makes what is left when there is no more input.
     ///
     /// # Errors
@@ -142,7 +148,13 @@ where
             };
             self.song.meter.stage(W::STAGE).waited(since.elapsed());
             match input {
-                Some(input) => self.perform(Task::Input(&input))?,
+                Some(input) => {
+                    self.perform(Task::Input(&input))?;
+                    if self.work.is_over() {
+                        self.ends = None;
+                        return Ok(None);
+                    }
+                }
                 None => {
                     self.perform(Task::Finish)?;
                     self.give_all().await;
@@ -176,6 +188,9 @@ where
     }
 
     /// Does a piece of work on the stage's cores; a panic becomes an error, after the retries that the stage allows.
+    ///
+    /// An error is told to the whole song while this stage still holds its ends of the channels: stages behind it see
+    /// their input end soon after, and must not take that for the end of the song.
     fn perform(&mut self, task: Task<'_, W::Input>) -> Result<(), StageError> {
         let since = Instant::now();
         if let Task::Input(_) = task {
@@ -205,6 +220,9 @@ where
             }
         };
         self.song.meter.stage(W::STAGE).worked(since.elapsed());
+        if result.is_err() {
+            self.song.interrupt.raise();
+        }
         result
     }
 }

@@ -1,6 +1,9 @@
 //! Pieces of segments to one song: cross-fades, cuts the filling off, and gives blocks.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+};
 
 use heartstream_messages::{
     PcmBlock, PcmPiece, Stage,
@@ -65,6 +68,12 @@ impl StageWork for StitcherStage {
 
     fn finish(&mut self, outputs: &mut VecDeque<Arc<PcmBlock>>) -> Result<(), Failure> {
         let rest = self.join.take().map(OverlapAdd::finish).unwrap_or_default();
+        if self.song.interrupt.is_raised() {
+            // In the whole song the next segment would have been faded in here: what was kept back is not part of it.
+            return Ok(());
+        }
+        // The last segment may have been complete before anybody knew that it is the last.
+        self.end = self.end.min(SampleIndex(self.song.meter.song_end.load(Ordering::Acquire)));
         self.give(&rest, outputs);
         Ok(())
     }
@@ -78,7 +87,9 @@ mod tests {
 
     #[test]
     fn blocks_follow_each_other_without_a_gap_and_end_with_the_song() {
-        let mut stage = StitcherStage::new(SongContext::new(0, Faults::default()));
+        let context = SongContext::new(0, Faults::default());
+        context.meter.song_end.store(110_000, Ordering::Release);
+        let mut stage = StitcherStage::new(context);
         let mut blocks = VecDeque::new();
         for index in 0..3 {
             for half in 0..2 {
@@ -100,5 +111,30 @@ mod tests {
             place = block.end();
         }
         assert_eq!(place, SampleIndex(110_000));
+    }
+
+    /// The samples given of a song that is one segment of 38 400, of which nobody has said that it is the last.
+    fn song_of_one_segment(context: &SongContext) -> u64 {
+        let mut stage = StitcherStage::new(context.clone());
+        let mut blocks = VecDeque::new();
+        let samples = vec![0.5; 38_400];
+        let window = Some(PcmWindow { samples: 38_400, fade_out: 100 });
+        let piece = PcmPiece { window, left: samples.clone(), right: samples, song_end: None };
+        stage.work(&piece, &mut blocks).expect("a piece");
+        context.meter.song_end.store(38_399, Ordering::Release);
+        stage.finish(&mut blocks).expect("the end");
+        blocks.iter().map(|block| block.samples.len() as u64 / 2).sum()
+    }
+
+    #[test]
+    fn a_song_that_ends_with_a_whole_segment_ends_at_its_own_sample() {
+        assert_eq!(song_of_one_segment(&SongContext::new(0, Faults::default())), 38_399);
+    }
+
+    #[test]
+    fn of_a_song_that_was_ended_nothing_is_given_that_the_next_segment_would_change() {
+        let context = SongContext::new(0, Faults::default());
+        context.interrupt.raise();
+        assert_eq!(song_of_one_segment(&context), 38_300);
     }
 }

@@ -144,7 +144,8 @@ impl StageWork for VocoderStage {
     }
 
     fn finish(&mut self, outputs: &mut VecDeque<PcmPiece>) -> Result<(), Failure> {
-        if let Some(state) = self.state.take() {
+        // Of a song that was ended early, what comes next is not known to be silence: the last frames are let go.
+        if let Some(state) = self.state.take().filter(|_| !self.song.interrupt.is_raised()) {
             let [left, right] = self.codec.vocoder.finish(state)?;
             outputs.push_back(PcmPiece { window: None, left, right, song_end: None });
         }

@@ -19,6 +19,8 @@ pub struct Progress {
     pub first_audio: Option<Seconds>,
     /// Samples of silence that a speaker had to play because no music was there.
     pub underrun_samples: u64,
+    /// The song is over, however it ended.
+    pub ended: bool,
 }
 
 impl Progress {

@@ -14,6 +14,8 @@ pub enum Outcome {
     Finished,
     /// Someone ended it.
     Cancelled,
+    /// Whoever read the song, such as `head` on standard output, closed it and wanted no more. Nothing is wrong.
+    ReaderLeft,
     /// A stage failed; the first one that did. What was decoded before is good.
     Failed(StageError),
 }

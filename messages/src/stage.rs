@@ -12,6 +12,10 @@ pub enum Stage {
     PromptTokenizer,
     /// Ids to codes.
     LanguageModel,
+    /// A kept song's codes, in the place of the two before.
+    CodesSource,
+    /// Codes to a file.
+    CodesSink,
     /// Codes to segments.
     Segmenter,
     /// Segments to latents.
@@ -30,9 +34,11 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order in which a song passes them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::PromptTokenizer,
         Self::LanguageModel,
+        Self::CodesSource,
+        Self::CodesSink,
         Self::Segmenter,
         Self::FlowWorker,
         Self::Vocoder,
@@ -47,6 +53,8 @@ impl Stage {
         match self {
             Self::PromptTokenizer => "tokenizer",
             Self::LanguageModel => "language_model",
+            Self::CodesSource => "codes_source",
+            Self::CodesSink => "codes_sink",
             Self::Segmenter => "segmenter",
             Self::FlowWorker => "flow_worker",
             Self::Vocoder => "vocoder",

@@ -74,6 +74,14 @@ pub enum ModelError {
         /// The first bad value.
         found: f32,
     },
+    /// The vocoder computed something that is not a sound.
+    #[error(
+        "the samples of a latent frame are not numbers ({found} among them): the checkpoint is damaged or was made for another model. Run `heartstream inspect` on it"
+    )]
+    NotASound {
+        /// The first bad value.
+        found: f32,
+    },
     /// A shape or length handed to a model function does not fit. A mistake of the caller.
     #[error("{what}: expected {expected}, found {found}")]
     Shape {

@@ -23,9 +23,11 @@ pub mod heartmula;
 pub mod kernels;
 pub mod quality;
 pub mod signal;
+mod song_codes;
 pub mod synth;
 pub mod text;
 pub mod weights;
 
 pub use directory::{CODEC_PART, LM_PARTS, ModelDirectory, TOKENIZER};
 pub use error::{Found, ModelError, Result, TensorProblem, TensorProblems};
+pub use song_codes::SongCodes;

@@ -1,11 +1,30 @@
-//! What the tests share: the program, and a place for files.
+//! What the tests share: the program, a small model, songs, and a place for files.
 #![allow(dead_code)] // each test file uses its part of this
 
+pub mod refusal;
+pub mod sox;
+
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::OnceLock,
+    time::{Duration, Instant},
 };
+
+use heartstream::{
+    Checkpoint, Continuity, FirstWindow, Flow, Heartstream, Placement, SampleFormat, Sampling, Song, SongReport,
+    SongRequest, WavTarget, units,
+};
+use heartstream_models::synth::{SynthSize, synthesise};
+use tempfile::TempDir;
+
+/// A frame in samples of both channels.
+pub const FRAME: usize = units::SAMPLES_PER_FRAME as usize * units::CHANNELS;
+/// Frames from the start of one of the reference's windows to the start of the next.
+pub const HOP: usize = 320;
+/// How long a test waits for something that must happen: far longer than it ever takes.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The program, built like the tests are.
 pub fn program() -> Command {
@@ -21,6 +40,12 @@ fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["test", "--no-run", "--quiet", "--workspace", "--test", "program"]);
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    // What cargo told this test of its own package would look like a change to build scripts that watch these variables.
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            cargo.env_remove(name);
+        }
+    }
     if profile.file_name().is_some_and(|name| name == "release") {
         cargo.arg("--release");
     }
@@ -40,8 +65,29 @@ pub fn complaint(output: &Output) -> String {
 }
 
 /// A folder that goes away with the test.
-pub fn folder() -> tempfile::TempDir {
+pub fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
+}
+
+/// Copies a folder with everything in it.
+pub fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_tree(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).expect("a copy");
+        }
+    }
+}
+
+/// Changes a JSON file.
+pub fn edit_json(path: &Path, edit: impl Fn(&mut serde_json::Value)) {
+    let mut value = serde_json::from_slice(&fs::read(path).expect("a file")).expect("JSON");
+    edit(&mut value);
+    fs::write(path, value.to_string()).expect("a file");
 }
 
 /// A path as an argument.
@@ -55,4 +101,79 @@ pub fn samples(path: &Path) -> Vec<f32> {
     let spec = reader.spec();
     assert_eq!((spec.channels, spec.sample_rate), (2, 48_000));
     reader.samples::<f32>().collect::<Result<_, _>>().expect("samples")
+}
+
+/// The smallest model there is, in the published layout.
+pub fn tiny_model() -> TempDir {
+    let folder = folder();
+    synthesise(SynthSize::Tiny, 5, folder.path()).expect("a checkpoint");
+    folder
+}
+
+/// An engine with the model in `model`: `flow_workers` workers, `threads` threads for each stage.
+pub async fn engine(model: &TempDir, flow_workers: usize, threads: usize) -> Heartstream {
+    let placement = Placement { flow_workers, threads: Some(threads), ..Placement::default() };
+    let checkpoint = Checkpoint::open(model.path()).expect("a model directory");
+    Heartstream::builder().model(checkpoint).placement(placement).build().await.expect("an engine")
+}
+
+/// A song that is exactly `frames` frames long when the smallest model sings it, in the reference's windows.
+///
+/// The ids that end a song have the logit 0 there, and with so small a top-k they are never among the candidates.
+pub fn request(frames: u64, seed: u64) -> SongRequest {
+    SongRequest {
+        seed,
+        max_frames: units::Frames(frames),
+        sampling: Sampling { top_k: 5, ..Sampling::default() },
+        flow: Flow { steps: 2, ..Flow::default() },
+        continuity: Continuity::Reference,
+        // Without a deadline no song depends on how fast this machine is.
+        first_window: FirstWindow { most: FirstWindow::USUAL.min(units::Frames(frames)), deadline: None },
+        ..SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in across the floor")
+    }
+}
+
+/// A file for a song, its samples as they are made.
+pub fn wav(path: &Path) -> WavTarget {
+    WavTarget::file(path, SampleFormat::F32).expect("a file")
+}
+
+/// Reads a song to its end: its samples, left and right in turn, and its report. Every block must follow the one before.
+pub async fn read(mut song: Song) -> (Vec<f32>, SongReport) {
+    let mut samples = Vec::new();
+    while let Some(block) = song.next_block().await {
+        assert_eq!(block.start.0 as usize * units::CHANNELS, samples.len(), "a block follows the one before");
+        samples.extend_from_slice(&block.samples);
+    }
+    (samples, song.finished().await)
+}
+
+/// Sings `request` to its end. What comes of it must be heard, or comparing it with anything would say nothing.
+pub async fn sung(engine: &Heartstream, request: SongRequest) -> (Vec<f32>, SongReport) {
+    let (samples, report) = read(engine.sing(request).await.expect("a song")).await;
+    let power = samples.iter().map(|x| x * x).sum::<f32>() / samples.len() as f32;
+    assert!(power.sqrt() > 1e-3, "RMS {}", power.sqrt());
+    (samples, report)
+}
+
+/// Fails when two songs differ, and says where instead of printing millions of samples.
+pub fn assert_same(what: &str, song: &[f32], expected: &[f32]) {
+    assert_eq!(song.len(), expected.len(), "{what}: samples");
+    assert_prefix(what, song, expected);
+}
+
+/// Fails when `part` is not what `whole` begins with, bit for bit.
+pub fn assert_prefix(what: &str, part: &[f32], whole: &[f32]) {
+    assert!(part.len() <= whole.len(), "{what}: {} samples, the whole song has {}", part.len(), whole.len());
+    let differs = part.iter().zip(whole).position(|(a, b)| a.to_bits() != b.to_bits());
+    assert_eq!(differs, None, "{what}: the place of the first sample that differs, of {}", part.len());
+}
+
+/// Looks again and again until `done`; fails when that takes unbelievably long.
+pub async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !done() {
+        assert!(since.elapsed() < PATIENCE, "in {PATIENCE:?} it did not come to this: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }

@@ -10,6 +10,11 @@ use heartstream_actors::{
 use heartstream_messages::units::{SAMPLES_PER_FRAME, Seconds};
 use heartstream_models::signal::ReferenceWindows;
 
+use crate::error::EngineError;
+
+/// More room than this holds a song of any published model twice, and is a mistake.
+const MOST: Seconds = Seconds(3600.0);
+
 /// Room between the stages of a song.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Capacities {
@@ -30,6 +35,26 @@ impl Default for Capacities {
 }
 
 impl Capacities {
+    /// Accepts the capacities, or says which is out of range.
+    ///
+    /// # Errors
+    /// When one is negative, more than an hour, or not a number.
+    pub fn check(self) -> Result<Self, EngineError> {
+        let Self { frames, segments_per_worker, sound, blocks } = self;
+        let all = [
+            ("capacities.frames", frames),
+            ("capacities.segments_per_worker", segments_per_worker),
+            ("capacities.sound", sound),
+            ("capacities.blocks", blocks),
+        ];
+        match all.into_iter().find(|(_, span)| !(Seconds(0.0)..=MOST).contains(span)) {
+            None => Ok(self),
+            Some((option, found)) => {
+                Err(EngineError::Option { option, expected: format!("from 0 s to {MOST}"), found: found.to_string() })
+            }
+        }
+    }
+
     /// Places in the channel from language model to segmenter.
     pub fn frame_places(&self) -> usize {
         (self.frames.frames().0 as usize).max(1)
@@ -85,6 +110,15 @@ mod tests {
         assert_eq!(capacities.segment_places(windows, 3), 3);
         assert_eq!(capacities.sound_places(), 4);
         assert_eq!(capacities.block_places(), 4);
+    }
+
+    #[test]
+    fn room_that_cannot_be_is_refused_by_name() {
+        for bad in [-1.0, f64::NAN, f64::INFINITY, 3601.0] {
+            let error = Capacities { sound: Seconds(bad), ..Capacities::default() }.check().expect_err("out of range");
+            assert!(error.to_string().starts_with("capacities.sound must be"), "{error}");
+        }
+        assert!(Capacities { blocks: Seconds(0.0), ..Capacities::default() }.check().is_ok());
     }
 
     #[test]

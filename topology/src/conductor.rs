@@ -103,7 +103,7 @@ impl Conductor {
         self.song.interrupt.raise();
         for member in &self.members {
             match member.stage {
-                Stage::Stitcher | Stage::WavSink | Stage::SpeakerSink => (),
+                Stage::CodesSink | Stage::Stitcher | Stage::WavSink | Stage::SpeakerSink => (),
                 // A subscriber may have stopped reading, and nothing is lost that it could still want.
                 Stage::SubscriberSink if outcome != Outcome::Cancelled => (),
                 _ => (member.kill)(),
@@ -114,8 +114,10 @@ impl Conductor {
 
     fn write_report(&mut self) {
         let progress = self.song.meter.progress();
+        let reader_left = self.song.meter.reader_left.load(Ordering::Relaxed);
+        let own_end = if reader_left { Outcome::ReaderLeft } else { Outcome::Finished };
         let report = SongReport {
-            outcome: self.ended_early.take().unwrap_or(Outcome::Finished),
+            outcome: self.ended_early.take().unwrap_or(own_end),
             frames: progress.frames_written,
             audio: progress.delivered.seconds(),
             wall: progress.elapsed,
@@ -127,6 +129,7 @@ impl Conductor {
             notes: std::mem::take(&mut self.notes),
             stages: self.song.meter.stage_reports(|stage| self.took_part.contains(&stage)),
         };
+        self.song.meter.end();
         if let Some(waiting) = self.report.take() {
             let _ = waiting.send(report); // whoever asked may have left
         }

@@ -1,53 +1,42 @@
 //! What is loaded once and sings many songs? The engine.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use candle_core::Device;
-use heartstream_actors::{
-    song_context::{Faults, SongContext},
-    speaker_sink::Speaker,
-    wav_sink::WavTarget,
-};
+use heartstream_actors::song_context::{Faults, SongContext};
 use heartstream_messages::SongRequest;
 use heartstream_models::{
-    ModelDirectory, ModelError, demo, heartcodec::HeartCodec, heartmula::HeartMula, text::PromptTokenizer,
-    weights::Checkpoint,
+    ModelDirectory, demo, heartcodec::HeartCodec, heartmula::HeartMula, text::PromptTokenizer, weights::Checkpoint,
 };
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::{
+    capacity::Capacities,
+    decoder::{Decoder, blocking, check_runtime},
     error::EngineError,
+    kept_song::KeptSong,
     plan::{Placement, Plan},
     request::{self, CheckedRequest},
+    sink::{Sink, Sinks},
     song::Song,
-    wiring::wire,
+    wiring::wire_song,
 };
 
-/// Where a song goes.
-pub enum Sink {
-    /// To a file or to standard output.
-    Wav(WavTarget),
-    /// To a loudspeaker.
-    Speaker(Speaker),
-    /// To whoever holds the [`Song`].
-    Subscriber,
-}
-
-/// The weights that all songs share.
+/// What writes songs: the half of a model that all songs share and a [`Decoder`] does without.
 #[derive(Clone)]
-pub(crate) struct Models {
+pub(crate) struct Voice {
     pub tokenizer: Arc<PromptTokenizer>,
     pub lm: Arc<HeartMula>,
-    pub codec: Arc<HeartCodec>,
     /// Codes from here on end a song.
     pub audio_eos: u32,
+    /// A short name for the contents of the checkpoint.
+    pub fingerprint: String,
 }
 
 /// An engine with a loaded model. Songs that run at once share the weights; each has threads of its own.
 #[derive(Clone)]
 pub struct Heartstream {
-    models: Models,
-    plan: Plan,
+    voice: Voice,
+    decoder: Decoder,
     faults: Faults,
 }
 
@@ -56,7 +45,7 @@ pub struct Heartstream {
 pub struct Builder {
     checkpoint: Checkpoint,
     placement: Placement,
-    faults: Faults,
+    capacities: Capacities,
 }
 
 impl Builder {
@@ -72,10 +61,9 @@ impl Builder {
         self
     }
 
-    /// Plants panics, for tests of what a panic does.
-    #[doc(hidden)]
-    pub fn faults(mut self, faults: Faults) -> Self {
-        self.faults = faults;
+    /// Room between the stages: less holds less memory, more rides out a slower moment of a stage. No song depends on it.
+    pub fn capacities(mut self, capacities: Capacities) -> Self {
+        self.capacities = capacities;
         self
     }
 
@@ -84,11 +72,10 @@ impl Builder {
     /// # Errors
     /// When the model cannot be loaded, or the placement does not fit the machine.
     pub async fn build(self) -> Result<Heartstream, EngineError> {
-        let Self { checkpoint, placement, faults } = self;
-        let plan = Plan::new(&placement)?;
-        let models = tokio::task::spawn_blocking(move || load(checkpoint)).await;
-        let models = models.map_err(|error| EngineError::Interrupted(error.to_string()))??;
-        Ok(Heartstream { models, plan, faults })
+        let Self { checkpoint, placement, capacities } = self;
+        let plan = Plan { capacities: capacities.check()?, ..Plan::new(&placement)? };
+        let (voice, codec) = blocking(move || load(checkpoint)).await?;
+        Ok(Heartstream { voice, decoder: Decoder { codec: Arc::new(codec), plan }, faults: Faults::default() })
     }
 }
 
@@ -98,13 +85,30 @@ impl Heartstream {
         Builder {
             checkpoint: demo::checkpoint(),
             placement: Placement { flow_workers: 1, ..Placement::default() },
-            faults: Faults::default(),
+            capacities: Capacities::default(),
         }
+    }
+
+    /// The same engine, weights and all, whose songs panic where `faults` says. For tests of what a panic does: songs
+    /// of the engine that this was called on know nothing of them.
+    #[doc(hidden)]
+    pub fn with_faults(&self, faults: Faults) -> Self {
+        Self { faults, ..self.clone() }
     }
 
     /// How songs are run.
     pub fn plan(&self) -> &Plan {
-        &self.plan
+        &self.decoder.plan
+    }
+
+    /// The half of the engine that decodes kept songs.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// A short name for the contents of the checkpoint.
+    pub fn fingerprint(&self) -> &str {
+        &self.voice.fingerprint
     }
 
     /// Says whether the options of a request are in range, which does not depend on a model.
@@ -125,8 +129,8 @@ impl Heartstream {
     }
 
     fn checked(&self, request: SongRequest) -> Result<CheckedRequest, EngineError> {
-        let positions = self.models.lm.config().backbone.max_seq_len;
-        Ok(request::check(request, &self.models.tokenizer, positions)?)
+        let positions = self.voice.lm.config().backbone.max_seq_len;
+        Ok(request::check(request, &self.voice.tokenizer, positions)?)
     }
 
     /// Sings to whoever holds the song: read its blocks.
@@ -134,40 +138,50 @@ impl Heartstream {
     /// # Errors
     /// When the model cannot sing the request.
     pub async fn sing(&self, request: SongRequest) -> Result<Song, EngineError> {
-        self.sing_to(request, vec![Sink::Subscriber]).await
+        self.sing_to(request, Sink::Subscriber).await
     }
 
     /// Sings to all of `sinks`; the slowest of them holds back the song.
     ///
     /// # Errors
-    /// When the model cannot sing the request, or `sinks` is empty.
-    pub async fn sing_to(&self, request: SongRequest, sinks: Vec<Sink>) -> Result<Song, EngineError> {
-        if sinks.is_empty() {
-            return Err(EngineError::Option {
-                option: "sinks",
-                expected: "at least one".to_owned(),
-                found: "none".to_owned(),
-            });
-        }
-        if Handle::try_current().map_or(true, |runtime| runtime.runtime_flavor() == RuntimeFlavor::CurrentThread) {
-            return Err(EngineError::Runtime);
-        }
-        let context = SongContext::new(sinks.len(), self.faults.clone());
+    /// When the model cannot sing the request, or `sinks` takes no sound.
+    pub async fn sing_to(&self, request: SongRequest, sinks: impl Into<Sinks>) -> Result<Song, EngineError> {
         let checked = self.checked(request)?;
-        let wired = wire(&self.models, &self.plan, checked, sinks, context.clone()).await;
+        self.start(checked, sinks.into()).await
+    }
+
+    /// Goes on with a song whose beginning was kept in the file `path`. It is the song that it would have been had it
+    /// never stopped, and it is given out from its start.
+    ///
+    /// # Errors
+    /// When another model wrote it, or `sinks` takes no sound.
+    pub async fn resume(&self, kept: KeptSong, path: &Path, sinks: impl Into<Sinks>) -> Result<Song, EngineError> {
+        kept.check_checkpoint(path, &self.voice.fingerprint)?;
+        kept.codes.check(path, self.voice.lm.config().audio_num_codebooks, self.voice.audio_eos)?;
+        let mut checked = self.checked(kept.request)?;
+        checked.written_before = Arc::new(kept.codes);
+        self.start(checked, sinks.into()).await
+    }
+
+    async fn start(&self, checked: CheckedRequest, sinks: Sinks) -> Result<Song, EngineError> {
+        let sinks = sinks.checked()?;
+        check_runtime()?;
+        let context = SongContext::new(sinks.audio.len(), self.faults.clone());
+        let wired = wire_song(&self.voice, &self.decoder, checked, sinks, context.clone()).await;
         Ok(Song::new(wired, context))
     }
 }
 
 /// Reads everything; language model and codec must speak the same codes.
-fn load(checkpoint: Checkpoint) -> Result<Models, ModelError> {
+fn load(checkpoint: Checkpoint) -> Result<(Voice, HeartCodec), EngineError> {
     let directory = ModelDirectory::open(checkpoint)?;
     directory.check_codes()?;
     // The tokenizer first: it is small, and a directory without one fails at once.
-    Ok(Models {
+    let voice = Voice {
         tokenizer: Arc::new(directory.load_tokenizer()?),
+        fingerprint: directory.fingerprint()?,
         lm: Arc::new(directory.load_lm(&Device::Cpu)?),
-        codec: Arc::new(directory.load_codec(&Device::Cpu)?),
         audio_eos: directory.ids.audio_eos,
-    })
+    };
+    Ok((voice, directory.load_codec(&Device::Cpu)?))
 }

@@ -21,31 +21,39 @@
 //! - `wiring`: the plan becomes actors and channels, from the sinks back to the source
 //! - `conductor`: the kameo actor that every stage of a song is linked to
 //! - [`Song`]: what the one who asked holds in hand
+//! - `pull`: the published checkpoints, from the hub into a directory
 //! - [`command_line`]: the program around it
 
 mod capacity;
 pub mod command_line;
 mod conductor;
+mod decoder;
 mod engine;
 mod error;
+mod kept_song;
 mod plan;
+mod pull;
 mod request;
+mod sink;
 mod song;
 mod wiring;
 
 pub use capacity::Capacities;
-pub use engine::{Builder, Heartstream, Sink};
+pub use decoder::Decoder;
+pub use engine::{Builder, Heartstream};
 pub use error::EngineError;
 pub use heartstream_actors::{
     compute_site::ComputeSite,
-    song_context::{Fault, Faults},
+    song_context::{Fault, Faults, Hold},
     speaker_sink::Speaker,
-    wav_sink::WavTarget,
+    wav_sink::{SampleFormat, WavTarget},
 };
 pub use heartstream_messages::{
     Continuity, FirstWindow, Flow, Outcome, PcmBlock, Progress, Sampling, SongReport, SongRequest, Stage, StageError,
     StageReport, units,
 };
-pub use heartstream_models::weights::Checkpoint;
+pub use heartstream_models::{SongCodes, weights::Checkpoint};
+pub use kept_song::KeptSong;
 pub use plan::{Placement, Plan};
+pub use sink::{Sink, Sinks};
 pub use song::Song;

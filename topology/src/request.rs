@@ -1,8 +1,13 @@
 //! Can this model sing that request? Everything that can be known before a song begins is checked here.
 
-use heartstream_messages::{Continuity, SongRequest, units::Frames};
+use std::{collections::HashMap, sync::Arc};
+
+use heartstream_messages::{
+    Continuity, SongRequest,
+    units::{Frames, Seconds},
+};
 use heartstream_models::{
-    ModelError,
+    ModelError, SongCodes,
     heartcodec::FlowOptions,
     heartmula::{KeyedSampler, SamplingOptions, check_guidance},
     signal::{KeyedNoise, ReferenceWindows, SegmentPlan},
@@ -13,26 +18,44 @@ use heartstream_models::{
 pub(crate) struct CheckedRequest {
     pub request: SongRequest,
     pub sampler: KeyedSampler,
-    pub flow: FlowOptions,
-    pub noise: KeyedNoise,
-    pub plan: SegmentPlan,
+    pub sound: Sound,
+    /// Frames that were written before, in a song that is gone on with; none otherwise.
+    pub written_before: Arc<SongCodes>,
     /// What was changed to fit the model, in sentences.
     pub notes: Vec<String>,
 }
 
+/// How codes become sound.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sound {
+    pub segments: SegmentPlan,
+    /// For the first sound; only where it has a say.
+    pub deadline: Option<Seconds>,
+    pub flow: FlowOptions,
+    pub noise: KeyedNoise,
+}
+
+/// Checks what decides how codes become sound.
+pub(crate) fn sound(request: &SongRequest) -> Result<Sound, ModelError> {
+    Ok(Sound {
+        segments: segment_plan(request)?,
+        deadline: request.first_window.deadline.filter(|_| request.continuity != Continuity::Reference),
+        flow: FlowOptions { steps: request.flow.steps, guidance: request.flow.guidance }.check()?,
+        noise: KeyedNoise::new(request.seed),
+    })
+}
+
 /// Checks what does not depend on a model: the options.
-pub(crate) fn check_options(request: &SongRequest) -> Result<(KeyedSampler, FlowOptions), ModelError> {
-    let SongRequest { sampling, flow, max_frames, .. } = request;
+pub(crate) fn check_options(request: &SongRequest) -> Result<(KeyedSampler, Sound), ModelError> {
+    let SongRequest { sampling, max_frames, .. } = request;
     let options = SamplingOptions { temperature: sampling.temperature, top_k: sampling.top_k };
     let sampler = KeyedSampler::new(options, KeyedNoise::new(request.seed))?;
-    let flow = FlowOptions { steps: flow.steps, guidance: flow.guidance }.check()?;
     check_guidance(sampling.cfg_scale)?;
     if *max_frames == Frames(0) {
         let expected = "at least 0.08 (one frame)".to_owned();
         return Err(ModelError::Option { option: "max-seconds", expected, found: max_frames.seconds().0.to_string() });
     }
-    segment_plan(request)?;
-    Ok((sampler, flow))
+    Ok((sampler, sound(request)?))
 }
 
 /// How the song is cut, as far as that is known before it begins.
@@ -59,7 +82,7 @@ pub(crate) fn check(
     tokenizer: &PromptTokenizer,
     positions: usize,
 ) -> Result<CheckedRequest, ModelError> {
-    let (sampler, flow) = check_options(&request)?;
+    let (sampler, _) = check_options(&request)?;
     let prompt = tokenizer.prompt(&request.tags, &request.lyrics)?;
     let mut notes = prompt.notes;
     let taken = prompt.ids.positions();
@@ -80,7 +103,8 @@ pub(crate) fn check(
         ));
         request.max_frames = room;
     }
-    let noise = KeyedNoise::new(request.seed);
-    let plan = segment_plan(&request)?;
-    Ok(CheckedRequest { request, sampler, flow, noise, plan, notes })
+    // Only now is it known how long the song can be.
+    let sound = sound(&request)?;
+    let written_before = Arc::new(SongCodes { codebooks: 0, codes: Vec::new(), notes: HashMap::new() });
+    Ok(CheckedRequest { request, sampler, sound, written_before, notes })
 }

@@ -11,7 +11,7 @@ use futures_core::Stream;
 use heartstream_actors::song_context::SongContext;
 use heartstream_messages::{Outcome, PcmBlock, Progress, SongReport};
 use kameo::actor::ActorRef;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     conductor::{Cancel, Conductor},
@@ -41,8 +41,22 @@ impl Song {
         std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
     }
 
-    /// How far the song is.
-    pub fn progress(&self) -> Progress {
+    /// Watches how far the song is; changes with each frame, segment and block.
+    ///
+    /// ```no_run
+    /// # async fn example(song: heartstream::Song) {
+    /// let mut progress = song.progress();
+    /// while progress.changed().await.is_ok() && !progress.borrow().ended {
+    ///     println!("{} frames written", progress.borrow().frames_written.0);
+    /// }
+    /// # }
+    /// ```
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.context.meter.watch()
+    }
+
+    /// How far the song is now.
+    pub fn snapshot(&self) -> Progress {
         self.context.meter.progress()
     }
 
@@ -72,12 +86,12 @@ impl Song {
         report.unwrap_or_else(|_| SongReport {
             // The conductor cannot vanish while the runtime lives; a runtime that shuts down cancels its songs.
             outcome: Outcome::Cancelled,
-            frames: self.progress().frames_written,
-            audio: self.progress().delivered.seconds(),
-            wall: self.progress().elapsed,
-            first_audio: self.progress().first_audio,
+            frames: self.snapshot().frames_written,
+            audio: self.snapshot().delivered.seconds(),
+            wall: self.snapshot().elapsed,
+            first_audio: self.snapshot().first_audio,
             first_window: None,
-            underrun_samples: self.progress().underrun_samples,
+            underrun_samples: self.snapshot().underrun_samples,
             notes: Vec::new(),
             stages: Vec::new(),
         })

@@ -9,9 +9,11 @@ use flume::{Receiver, Sender, bounded};
 use heartstream_actors::{
     StageActor, StageArgs, StageWork,
     channel::{InOrder, Inlet, Nowhere, Outlet, ToAll},
+    codes_sink::CodesSinkStage,
+    codes_source::CodesSourceStage,
     compute_site::ComputeSite,
     flow_worker::{FlowInlet, FlowWorkerStage, ToPlaces},
-    language_model::LanguageModelStage,
+    language_model::{LanguageModelStage, WriterSettings},
     prompt_tokenizer::PromptTokenizerStage,
     segmenter::{Dispatch, SegmenterStage},
     song_context::SongContext,
@@ -21,15 +23,19 @@ use heartstream_actors::{
     vocoder::VocoderStage,
     wav_sink::WavSinkStage,
 };
-use heartstream_messages::{Continuity, PcmBlock, SongReport};
+use heartstream_messages::{CodeFrame, PcmBlock, SongReport};
+use heartstream_models::SongCodes;
 use kameo::actor::{ActorRef, Spawn};
 use tokio::sync::oneshot;
 
 use crate::{
     conductor::{Conductor, ConductorArgs, Member},
-    engine::{Models, Sink},
+    decoder::Decoder,
+    engine::Voice,
+    kept_song::kept_notes,
     plan::Plan,
-    request::CheckedRequest,
+    request::{CheckedRequest, Sound},
+    sink::{Sink, Sinks},
 };
 
 /// The ends that stay outside of a wired song.
@@ -87,77 +93,43 @@ impl Troupe {
 }
 
 /// Wires a song and starts it.
-pub(crate) async fn wire(
-    models: &Models,
-    plan: &Plan,
+pub(crate) async fn wire_song(
+    voice: &Voice,
+    decoder: &Decoder,
     checked: CheckedRequest,
-    sinks: Vec<Sink>,
+    sinks: Sinks,
     song: SongContext,
 ) -> Wired {
-    let CheckedRequest { request, sampler, flow, noise, plan: segments, notes } = checked;
-    let Plan { lm, flow: flow_sites, vocoder, capacities, windows } = plan;
+    let CheckedRequest { request, sampler, sound, written_before, notes } = checked;
     let mut troupe = Troupe::default();
-    let mut subscriber = None;
-    let block_takers = sinks.into_iter().enumerate().map(|(index, sink)| {
-        let (give, take) = bounded(capacities.block_places());
-        match sink {
-            Sink::Wav(target) => troupe.add(idle(WavSinkStage::new(target, index, song.clone()), take, Nowhere, &song)),
-            Sink::Speaker(speaker) => {
-                troupe.add(idle(SpeakerSinkStage::new(speaker, index, song.clone()), take, Nowhere, &song))
-            }
-            Sink::Subscriber => {
-                let (hand_out, blocks) = bounded(capacities.block_places());
-                subscriber = Some(blocks);
-                troupe.add(idle(SubscriberSinkStage::new(index, song.clone()), take, hand_out, &song));
-            }
-        }
-        give
-    });
-    let block_takers: Vec<Sender<Arc<PcmBlock>>> = block_takers.collect();
-
-    let (sound, sound_out) = bounded(capacities.sound_places());
-    troupe.add(idle(StitcherStage::new(song.clone()), sound_out, ToAll(block_takers), &song));
-
-    // Only a deadline asks how fast the stages are, and only where it has a say.
-    let deadline = request.first_window.deadline.filter(|_| request.continuity != Continuity::Reference);
-    let calibrate = deadline.is_some();
-
-    let segment_places = capacities.segment_places(*windows, flow_sites.len());
-    let (places, places_out) = bounded(segment_places);
-    troupe.add(busy(
-        VocoderStage::new(Arc::clone(&models.codec), segments, calibrate, song.clone()),
-        InOrder::new(places_out),
-        sound,
-        vocoder,
-        &song,
-    ));
-
-    let (tasks, tasks_out) = bounded(segment_places);
-    for (worker, site) in flow_sites.iter().enumerate() {
-        let (codec, handed_on) = (Arc::clone(&models.codec), segments.longest_overlap());
-        let stage = FlowWorkerStage::new(codec, flow, noise, handed_on, calibrate && worker == 0, song.clone());
-        troupe.add(busy(stage, FlowInlet::new(tasks_out.clone()), ToPlaces, site, &song));
+    let SoundEnds { frames, blocks } = add_sound(&mut troupe, decoder, sound, sinks.audio, &song);
+    let mut takers = vec![frames];
+    for path in sinks.codes {
+        let (give, take) = bounded(decoder.plan.capacities.frame_places());
+        let notes = kept_notes(&request, &voice.fingerprint);
+        let kept = SongCodes { codebooks: voice.lm.config().audio_num_codebooks, codes: Vec::new(), notes };
+        troupe.add(idle(
+            CodesSinkStage::new(path, kept, written_before.codes.len(), song.clone()),
+            take,
+            Nowhere,
+            &song,
+        ));
+        takers.push(give);
     }
-    drop(tasks_out); // only workers hold it, so that their death is seen
-
-    let (frames, frames_out) = bounded(capacities.frame_places());
-    let codebooks = models.codec.flow.quantizer.codebooks();
-    troupe.add(idle(
-        SegmenterStage::new(segments, deadline, codebooks, song.clone()),
-        frames_out,
-        Dispatch::new(tasks, places),
-        &song,
-    ));
-
     let (prompts, prompts_out) = bounded(1);
-    let (guidance, max_frames) = (request.sampling.cfg_scale, request.max_frames);
-    let writer =
-        LanguageModelStage::new(Arc::clone(&models.lm), sampler, models.audio_eos, guidance, max_frames, song.clone());
-    troupe.add(busy(writer, prompts_out, frames, lm, &song));
+    let settings = WriterSettings {
+        sampler,
+        audio_eos: voice.audio_eos,
+        guidance: request.sampling.cfg_scale,
+        max_frames: request.max_frames,
+        written_before,
+    };
+    let writer = LanguageModelStage::new(Arc::clone(&voice.lm), settings, song.clone());
+    troupe.add(busy(writer, prompts_out, ToAll(takers), &decoder.plan.lm, &song));
 
     let (requests, requests_out) = bounded(1);
     troupe.add(idle(
-        PromptTokenizerStage::new(Arc::clone(&models.tokenizer), song.clone()),
+        PromptTokenizerStage::new(Arc::clone(&voice.tokenizer), song.clone()),
         requests_out,
         prompts,
         &song,
@@ -166,7 +138,81 @@ pub(crate) async fn wire(
     drop(requests);
 
     let (conductor, report) = troupe.start(song, notes).await;
-    Wired { conductor, report, blocks: subscriber }
+    Wired { conductor, report, blocks }
+}
+
+/// Wires the decoding of a kept song and starts it.
+pub(crate) async fn wire_decoding(
+    decoder: &Decoder,
+    kept: SongCodes,
+    sound: Sound,
+    sinks: Vec<Sink>,
+    song: SongContext,
+) -> Wired {
+    let mut troupe = Troupe::default();
+    let SoundEnds { frames, blocks } = add_sound(&mut troupe, decoder, sound, sinks, &song);
+    let (songs, songs_out) = bounded(1);
+    troupe.add(idle(CodesSourceStage::new(song.clone()), songs_out, frames, &song));
+    let _ = songs.try_send(Arc::new(kept)); // as above
+    drop(songs);
+    let (conductor, report) = troupe.start(song, Vec::new()).await;
+    Wired { conductor, report, blocks }
+}
+
+/// The outer ends of the half of a song that makes sound.
+struct SoundEnds {
+    frames: Sender<CodeFrame>,
+    blocks: Option<Receiver<Arc<PcmBlock>>>,
+}
+
+/// Adds everything from the segmenter to the sinks.
+fn add_sound(troupe: &mut Troupe, decoder: &Decoder, sound: Sound, sinks: Vec<Sink>, song: &SongContext) -> SoundEnds {
+    let Decoder { codec, plan } = decoder;
+    let Plan { flow: flow_sites, vocoder, capacities, windows, .. } = plan;
+    let Sound { segments, deadline, flow, noise } = sound;
+    let mut subscriber = None;
+    let mut takers: Vec<Sender<Arc<PcmBlock>>> = Vec::new();
+    for (index, sink) in sinks.into_iter().enumerate() {
+        let (give, take) = bounded(capacities.block_places());
+        takers.push(give);
+        match sink {
+            Sink::Wav(target) => {
+                troupe.add(idle(WavSinkStage::new(target, noise, index, song.clone()), take, Nowhere, song))
+            }
+            Sink::Speaker(speaker) => {
+                troupe.add(idle(SpeakerSinkStage::new(speaker, index, song.clone()), take, Nowhere, song))
+            }
+            Sink::Subscriber => {
+                let (hand_out, blocks) = bounded(capacities.block_places());
+                subscriber = Some(blocks);
+                troupe.add(idle(SubscriberSinkStage::new(index, song.clone()), take, hand_out, song));
+            }
+        }
+    }
+
+    let (pieces, pieces_out) = bounded(capacities.sound_places());
+    troupe.add(idle(StitcherStage::new(song.clone()), pieces_out, ToAll(takers), song));
+
+    let segment_places = capacities.segment_places(*windows, flow_sites.len());
+    let (places, places_out) = bounded(segment_places);
+    // Only a deadline asks how fast the stages are.
+    let calibrate = deadline.is_some();
+    let stage = VocoderStage::new(Arc::clone(codec), segments, calibrate, song.clone());
+    troupe.add(busy(stage, InOrder::new(places_out), pieces, vocoder, song));
+
+    let (tasks, tasks_out) = bounded(segment_places);
+    for (worker, site) in flow_sites.iter().enumerate() {
+        let (codec, handed_on) = (Arc::clone(codec), segments.longest_overlap());
+        let stage = FlowWorkerStage::new(codec, flow, noise, handed_on, calibrate && worker == 0, song.clone());
+        troupe.add(busy(stage, FlowInlet::new(tasks_out.clone()), ToPlaces, site, song));
+    }
+    drop(tasks_out); // only workers hold it, so that their death is seen
+
+    let (frames, frames_out) = bounded(capacities.frame_places());
+    let codebooks = codec.flow.quantizer.codebooks();
+    let stage = SegmenterStage::new(segments, deadline, codebooks, song.clone());
+    troupe.add(idle(stage, frames_out, Dispatch::new(tasks, places), song));
+    SoundEnds { frames, blocks: subscriber }
 }
 
 /// A stage that does not compute.

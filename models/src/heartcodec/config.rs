@@ -95,11 +95,13 @@ impl HeartCodecConfig {
 
     /// What must be so between the fields, and the variants that the engine does not have.
     fn check(&self, json: &mut Json, kernels: &[usize]) -> Result<()> {
-        if json.whole("sample_rate", SAMPLE_RATE, 1..=1 << 24)? != SAMPLE_RATE {
-            return Err(json.wrong("sample_rate", SAMPLE_RATE, "another rate"));
+        let rate = json.whole("sample_rate", SAMPLE_RATE, 1..=1 << 24)?;
+        if rate != SAMPLE_RATE {
+            return Err(json.wrong("sample_rate", SAMPLE_RATE, rate));
         }
-        if json.whole("num_bands", 1, 1..=64)? != 1 {
-            return Err(json.wrong("num_bands", "1, which all published codecs have", "another count"));
+        let bands = json.whole("num_bands", 1, 1..=64)?;
+        if bands != 1 {
+            return Err(json.wrong("num_bands", "1, which all published codecs have", bands));
         }
         if !json.flag("causal", true)? {
             return Err(json.wrong("causal", "true, as in all published codecs", false));
@@ -143,12 +145,11 @@ impl HeartCodecConfig {
             let expected = format!("twice `out_channels` plus `dim` ({})", 2 * self.out_channels + self.dim);
             return Err(json.wrong("in_channels", expected, self.in_channels));
         }
-        for (name, even) in
-            [("attention_head_dim", self.attention_head_dim), ("delay_kernel_size + 1", self.delay_kernel_size + 1)]
-        {
-            if even % 2 != 0 {
-                return Err(json.wrong(name, "even", even));
-            }
+        if !self.attention_head_dim.is_multiple_of(2) {
+            return Err(json.wrong("attention_head_dim", "even", self.attention_head_dim));
+        }
+        if self.delay_kernel_size.is_multiple_of(2) {
+            return Err(json.wrong("delay_kernel_size", "odd", self.delay_kernel_size));
         }
         Ok(())
     }

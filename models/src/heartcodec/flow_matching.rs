@@ -180,6 +180,71 @@ fn time_steps(steps: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{signal::KeyedNoise, synth::tiny};
+
+    const FRAMES: usize = 10;
+
+    fn setting() -> (FlowMatching, Vec<u16>, Vec<f32>) {
+        let (_folder, directory) = tiny();
+        let codec = directory.load_codec(&Device::Cpu).expect("a codec");
+        let codes = (0..FRAMES * codec.flow.quantizer.codebooks()).map(|place| (place * 5 % 32) as u16).collect();
+        let mut noise = vec![0f32; FRAMES * LATENTS_PER_FRAME * codec.flow.channels()];
+        KeyedNoise::new(6).fill_latent(0, &mut noise);
+        (codec.flow, codes, noise)
+    }
+
+    #[test]
+    fn in_context_latents_come_out_as_they_were_given_and_lead_what_follows() {
+        let (flow, codes, noise) = setting();
+        for guidance in [1.0, 1.25] {
+            for known in [0, 1, 7, FRAMES * LATENTS_PER_FRAME] {
+                let mut in_context = vec![0f32; known * flow.channels()];
+                KeyedNoise::new(7).fill_latent(1, &mut in_context);
+                let options = FlowOptions { steps: 3, guidance };
+                let solve = |in_context: &[f32]| {
+                    let job = FlowJob { codes: &codes, noise: &noise, in_context, options };
+                    flow.solve(job, &|| false).expect("a job that fits").expect("nobody cancelled")
+                };
+                let latents = solve(&in_context);
+                assert_eq!(latents.len(), noise.len());
+                assert!(latents.iter().all(|x| x.is_finite()));
+                assert!(latents[..in_context.len()] == in_context[..], "{known} latents, guidance {guidance}");
+                if (1..FRAMES * LATENTS_PER_FRAME).contains(&known) {
+                    let free = solve(&[]);
+                    assert!(latents[in_context.len()..] != free[in_context.len()..], "{known} latents lead nothing");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_that_is_cancelled_has_no_latents() {
+        let (flow, codes, noise) = setting();
+        let job = |steps| FlowJob {
+            codes: &codes,
+            noise: &noise,
+            in_context: &[],
+            options: FlowOptions { steps, guidance: 1.0 },
+        };
+        let asked = std::cell::Cell::new(0);
+        let after_two = || asked.replace(asked.get() + 1) == 2;
+        assert!(flow.solve(job(5), &after_two).expect("a job that fits").is_none());
+        assert_eq!(asked.get(), 3, "asked before each step, and not after the answer");
+    }
+
+    #[test]
+    fn noise_or_latents_of_another_length_are_refused() {
+        let (flow, codes, noise) = setting();
+        let options = FlowOptions { steps: 1, guidance: 1.0 };
+        let refused = |codes: &[u16], noise: &[f32], in_context: &[f32]| {
+            flow.solve(FlowJob { codes, noise, in_context, options }, &|| false).is_err()
+        };
+        assert!(refused(&codes, &noise[1..], &[]));
+        assert!(refused(&codes[1..], &noise, &[]));
+        assert!(refused(&[], &[], &[]));
+        assert!(refused(&codes, &noise, &noise[1..]));
+        assert!(refused(&codes, &noise, &[&noise[..], &noise[..flow.channels()]].concat()));
+    }
 
     #[test]
     fn time_goes_from_0_to_1_in_equal_steps() {

@@ -124,7 +124,7 @@ impl Vocoder {
     /// - `latents` frame after frame: the left channel's numbers, then the right channel's
     ///
     /// # Errors
-    /// When the latents are not whole frames.
+    /// When the latents are not whole frames, or what is made of them are not numbers.
     pub fn push(&self, state: &mut VocoderState, latents: &[f32]) -> Result<[Vec<f32>; 2]> {
         let width = 2 * self.latent_dim;
         if !latents.len().is_multiple_of(width) {
@@ -183,6 +183,10 @@ impl Vocoder {
             let both = [chunk(&state.waiting[0]), chunk(&state.waiting[1])].concat();
             let both = Tensor::from_vec(both, (2, ready + 2 * self.margin, self.latent_dim), &self.device)?;
             let decoded = self.forward(&both, ready, &mut state.histories)?.flatten_all()?.to_vec1::<f32>()?;
+            // A loudspeaker must never be handed such values, and a file of them is no music.
+            if let Some(found) = decoded.iter().find(|sample| !sample.is_finite()) {
+                return Err(ModelError::NotASound { found: *found });
+            }
             let (left, right) = decoded.split_at(ready * self.samples_per_latent);
             samples[0].extend_from_slice(left);
             samples[1].extend_from_slice(right);
@@ -276,6 +280,77 @@ pub fn round_to_ninths(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{signal::KeyedNoise, synth::tiny};
+    use proptest::{prelude::*, test_runner::TestRunner};
+
+    /// The vocoder of the smallest model, and latents for `frames` frames.
+    fn setting(frames: usize) -> (Vocoder, Vec<f32>) {
+        let (_folder, directory) = tiny();
+        let shards = directory.codec_shards().expect("files");
+        let vocoder = Vocoder::load(&directory.codec, &shards, &Device::Cpu).expect("weights");
+        let mut latents = vec![0f32; frames * 2 * vocoder.latent_dim];
+        KeyedNoise::new(4).fill_latent(0, &mut latents);
+        (vocoder, latents)
+    }
+
+    #[test]
+    fn latents_fed_in_any_pieces_give_the_samples_of_the_whole_bit_for_bit() {
+        const MOST: usize = 45;
+        let (vocoder, latents) = setting(MOST);
+        let width = 2 * vocoder.latent_dim;
+        let pieces = proptest::collection::vec(0usize..12, 1..12);
+        let config = ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() };
+        let split = |pieces: Vec<usize>| {
+            let frames = pieces.iter().sum::<usize>().min(MOST);
+            let whole = vocoder.decode(&latents[..frames * width]).expect("whole frames");
+            let mut state = vocoder.start().expect("silence");
+            let mut samples = [Vec::new(), Vec::new()];
+            let mut place = 0;
+            let mut take = |[left, right]: [Vec<f32>; 2]| {
+                samples[0].extend(left);
+                samples[1].extend(right);
+            };
+            for piece in pieces {
+                let end = (place + piece).min(frames);
+                take(vocoder.push(&mut state, &latents[place * width..end * width]).expect("whole frames"));
+                place = end;
+            }
+            take(vocoder.finish(state).expect("an end"));
+            prop_assert_eq!(samples[0].len(), frames * vocoder.samples_per_latent());
+            prop_assert!(samples == whole);
+            Ok(())
+        };
+        TestRunner::new(config).run(&pieces, split).expect("every split");
+    }
+
+    #[test]
+    fn samples_do_not_change_when_more_latents_follow_than_are_looked_ahead_to() {
+        let (vocoder, latents) = setting(40);
+        let width = 2 * vocoder.latent_dim;
+        let [whole, _] = vocoder.decode(&latents).expect("whole frames");
+        for wanted in [1, 7, 8, 20] {
+            let fed = vocoder.latents_to_feed(wanted);
+            let [part, _] = vocoder.decode(&latents[..fed * width]).expect("whole frames");
+            let samples = wanted * vocoder.samples_per_latent();
+            assert!(part[..samples] == whole[..samples], "the first {wanted} of {fed} latents");
+        }
+    }
+
+    #[test]
+    fn latents_that_are_not_numbers_are_an_error_and_not_a_sound() {
+        let (vocoder, mut latents) = setting(10);
+        latents[300] = f32::NAN;
+        let error = vocoder.decode(&latents).expect_err("not a number");
+        assert!(error.to_string().contains("not numbers (NaN among them)"), "{error}");
+    }
+
+    #[test]
+    fn latents_that_are_no_whole_frame_are_refused() {
+        let (vocoder, latents) = setting(2);
+        let mut state = vocoder.start().expect("silence");
+        assert!(vocoder.push(&mut state, &latents[1..]).is_err());
+        assert!(vocoder.decode(&[]).is_ok_and(|[left, right]| left.is_empty() && right.is_empty()));
+    }
 
     #[test]
     fn latents_are_rounded_to_ninths_with_ties_to_even() {

@@ -163,6 +163,29 @@ impl HeartMula {
         Ok(codes)
     }
 
+    /// Takes a frame that was written before as the next one: the song goes on behind it as if it had been written now,
+    /// bit for bit, without the work of the depth decoder.
+    ///
+    /// # Errors
+    /// When there is no room for another frame, or it has another count of codes or a code that the model does not have.
+    pub fn replay_frame(&self, state: &mut SongState, codes: &[u32]) -> Result<()> {
+        let HeartMulaConfig { audio_num_codebooks: count, audio_vocab_size: vocabulary, .. } = self.config;
+        if codes.len() != count || codes.iter().any(|code| *code as usize >= vocabulary) {
+            return Err(ModelError::shape(
+                "codes of a frame",
+                format!("{count} below {vocabulary}"),
+                format!("{codes:?}"),
+            ));
+        }
+        if let Some(last) = state.last.take() {
+            self.backbone.forward(&self.embed_frame(&last, state.batch())?, &mut state.backbone)?;
+        }
+        state.hidden = None;
+        state.last = Some(codes.to_vec());
+        state.frame += 1;
+        Ok(())
+    }
+
     /// The codes of a frame, one after the other.
     ///
     /// # Shapes
@@ -241,5 +264,70 @@ impl HeartMula {
 
     fn audio_row(&self, codebook: usize, code: u32) -> u32 {
         (codebook * self.config.audio_vocab_size) as u32 + code
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synth::tiny;
+
+    /// Takes codes that do not depend on the logits, and keeps those.
+    #[derive(Default)]
+    struct Dictated {
+        logits: Vec<f32>,
+    }
+
+    impl CodeSampler for Dictated {
+        fn sample(&mut self, frame: u64, codebook: usize, logits: &[f32]) -> Result<u32> {
+            self.logits.extend_from_slice(logits);
+            Ok((7 * frame as u32 + 3 * codebook as u32) % 32)
+        }
+    }
+
+    const FRAMES: usize = 6;
+
+    fn logits(model: &HeartMula, guidance: f64) -> Vec<f32> {
+        let prompt = PromptIds { tags: vec![1, 80, 90, 2], lyrics: vec![1, 100, 110, 120, 2] };
+        let mut state = model.start(&prompt, guidance, FRAMES).expect("a prompt that fits");
+        let mut sampler = Dictated::default();
+        for _ in 0..FRAMES {
+            model.next_frame(&mut state, &mut sampler).expect("a frame");
+        }
+        sampler.logits
+    }
+
+    fn model() -> HeartMula {
+        let (_folder, directory) = tiny();
+        directory.load_lm(&Device::Cpu).expect("a model")
+    }
+
+    #[test]
+    fn the_guided_batch_holds_the_unguided_run_as_its_first_row() {
+        let model = model();
+        let unguided = logits(&model, 1.0);
+        // Guided logits are u + g (c - u): from two guidances the first row's logits c follow.
+        let (twice, thrice) = (logits(&model, 2.0), logits(&model, 3.0));
+        let mut led = 0f32;
+        for (place, c) in unguided.iter().enumerate() {
+            let first_row = 2.0 * twice[place] - thrice[place];
+            assert!((first_row - c).abs() <= 1e-4 * (1.0 + c.abs()), "logit {place}: {first_row} and {c}");
+            led = led.max((twice[place] - c).abs());
+        }
+        assert!(led > 0.1, "guidance leads somewhere");
+    }
+
+    #[test]
+    fn a_prompt_or_a_frame_beyond_the_positions_is_refused() {
+        let model = model();
+        let prompt = PromptIds { tags: vec![1, 2], lyrics: vec![1, 3, 2] };
+        assert!(model.start(&prompt, 1.0, 4096).is_err(), "6 positions of words and 4095 of frames");
+        let mut state = model.start(&prompt, 1.0, 2).expect("room for two frames");
+        let mut sampler = Dictated::default();
+        model.next_frame(&mut state, &mut sampler).expect("the first");
+        model.next_frame(&mut state, &mut sampler).expect("the second");
+        assert!(model.next_frame(&mut state, &mut sampler).is_err());
+        let strange = PromptIds { tags: vec![1, 100_000], lyrics: vec![] };
+        assert!(model.start(&strange, 1.0, 1).is_err_and(|error| error.to_string().contains("100000")));
     }
 }

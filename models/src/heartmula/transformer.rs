@@ -201,3 +201,92 @@ fn scaled_frequencies(config: &TransformerConfig) -> Vec<f32> {
     };
     base_frequencies(config.rope_base, config.head_dim()).into_iter().map(scaled).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{signal::KeyedNoise, synth::tiny};
+
+    const POSITIONS: usize = 12;
+
+    /// The backbone of the smallest model, a cache for it, and what it is fed: normal noise \[batch, 12, D\].
+    fn setting(batch: usize) -> (Transformer, KvCache, Tensor) {
+        let (_folder, directory) = tiny();
+        let (config, shards) = (&directory.lm.backbone, directory.lm_shards().expect("files"));
+        let transformer = Transformer::load(config, &shards, "backbone", &Device::Cpu).expect("weights");
+        let cache = KvCache::new(config, batch, POSITIONS, &Device::Cpu).expect("a cache");
+        let mut noise = vec![0f32; batch * POSITIONS * config.embed_dim];
+        KeyedNoise::new(3).fill_latent(0, &mut noise);
+        let xs = Tensor::from_vec(noise, (batch, POSITIONS, config.embed_dim), &Device::Cpu).expect("numbers");
+        (transformer, cache, xs)
+    }
+
+    fn numbers(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("numbers")
+    }
+
+    /// Feeds the positions from `from` on in pieces of these lengths.
+    fn fed(transformer: &Transformer, cache: &mut KvCache, xs: &Tensor, from: usize, pieces: &[usize]) -> Vec<f32> {
+        let mut start = from;
+        let ys = pieces.iter().map(|length| {
+            let piece = xs.narrow(1, start, *length).expect("positions");
+            start += length;
+            transformer.forward(&piece, cache).expect("room")
+        });
+        numbers(&Tensor::cat(&ys.collect::<Vec<_>>(), 1).expect("pieces"))
+    }
+
+    fn assert_close(a: &[f32], b: &[f32]) {
+        assert_eq!(a.len(), b.len());
+        for (place, (a, b)) in a.iter().zip(b).enumerate() {
+            assert!((a - b).abs() <= 1e-5, "number {place}: {a} and {b}");
+        }
+    }
+
+    #[test]
+    fn positions_one_by_one_are_what_they_are_all_at_once() {
+        for batch in [1, 2] {
+            let (transformer, mut cache, xs) = setting(batch);
+            let whole = fed(&transformer, &mut cache, &xs, 0, &[POSITIONS]);
+            for pieces in [&[1; POSITIONS][..], &[5, 1, 6], &[1, 11], &[11, 1]] {
+                cache.truncate(0);
+                assert_close(&fed(&transformer, &mut cache, &xs, 0, pieces), &whole);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_and_fed_again_is_as_if_it_had_never_been_there() {
+        let (transformer, mut cache, xs) = setting(1);
+        let singly = fed(&transformer, &mut cache, &xs, 0, &[1; POSITIONS]);
+        let other = xs.affine(-3.0, 1.0).expect("numbers");
+        let width = singly.len() / POSITIONS;
+        for kept in [0, 1, 7, POSITIONS - 1] {
+            cache.truncate(kept);
+            fed(&transformer, &mut cache, &other, kept, &[POSITIONS - kept]);
+            cache.truncate(kept);
+            let again = fed(&transformer, &mut cache, &xs, kept, &vec![1; POSITIONS - kept]);
+            assert_eq!(again, singly[kept * width..], "{kept} positions kept");
+        }
+    }
+
+    #[test]
+    fn no_position_sees_a_later_one() {
+        let (transformer, mut cache, xs) = setting(1);
+        let whole = fed(&transformer, &mut cache, &xs, 0, &[POSITIONS]);
+        cache.truncate(0);
+        let changed = Tensor::cat(&[&xs.narrow(1, 0, 8).expect("8"), &xs.narrow(1, 0, 4).expect("4")], 1).expect("12");
+        let other = fed(&transformer, &mut cache, &changed, 0, &[POSITIONS]);
+        let place = 8 * whole.len() / POSITIONS;
+        assert_eq!(whole[..place], other[..place]);
+        assert!(whole[place..] != other[place..], "the change would be seen");
+    }
+
+    #[test]
+    fn a_position_too_many_is_refused() {
+        let (transformer, mut cache, xs) = setting(1);
+        fed(&transformer, &mut cache, &xs, 0, &[POSITIONS]);
+        let error = transformer.forward(&xs.narrow(1, 0, 1).expect("one"), &mut cache).expect_err("full");
+        assert!(error.to_string().contains("at most 12"), "{error}");
+    }
+}

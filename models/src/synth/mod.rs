@@ -73,3 +73,30 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::create_dir_all(path.parent().unwrap_or(path)).map_err(unwritable)?;
     fs::write(path, bytes).map_err(unwritable)
 }
+
+/// The smallest model, for tests; its files are gone when the folder is dropped.
+#[cfg(test)]
+pub(crate) fn tiny() -> (tempfile::TempDir, crate::ModelDirectory) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    synthesise(SynthSize::Tiny, 5, folder.path()).expect("a checkpoint");
+    let checkpoint = crate::weights::Checkpoint::open(folder.path()).expect("a directory");
+    (folder, crate::ModelDirectory::open(checkpoint).expect("configs"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::signal::KeyedNoise;
+
+    #[test]
+    fn the_smallest_model_makes_sound() {
+        let (_folder, directory) = super::tiny();
+        let codec = directory.load_codec(&candle_core::Device::Cpu).expect("a codec");
+        let mut latents = vec![0f32; 20 * codec.flow.channels()];
+        KeyedNoise::new(1).fill_latent(0, &mut latents);
+        let [left, right] = codec.vocoder.decode(&latents).expect("sound");
+        for channel in [left, right] {
+            let power = channel.iter().map(|x| x * x).sum::<f32>() / channel.len() as f32;
+            assert!(power.sqrt() > 1e-3 && power.sqrt() < 10.0, "RMS {}", power.sqrt());
+        }
+    }
+}

@@ -54,6 +54,29 @@ fn without_spaces_at_commas(tags: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn words_that_are_normal_stay_as_they_are(
+            tags in r"(?s)(<tag>|</tag>|[ ,<>A-Z\t\n]|\PC|.){0,12}",
+            lyrics in r"(?s)(\PC|.){0,40}",
+        ) {
+            let Ok(once) = normalise(&tags, &lyrics) else {
+                prop_assert!(lyrics.trim().is_empty());
+                return Ok(());
+            };
+            prop_assert!(once.tags.starts_with("<tag>") && once.tags.ends_with("</tag>"));
+            prop_assert_eq!(&once.tags, &once.tags.to_lowercase());
+            prop_assert_eq!(&once.lyrics, &once.lyrics.to_lowercase());
+            let twice = normalise(&once.tags, &once.lyrics).expect("words are still there");
+            prop_assert_eq!(&twice.tags, &once.tags);
+            prop_assert_eq!(&twice.lyrics, &once.lyrics);
+            prop_assert!(twice.notes.is_empty());
+        }
+    }
 
     fn tags(tags: &str) -> String {
         normalise(tags, "la").expect("lyrics are there").tags

@@ -75,3 +75,32 @@ impl PromptTokenizer {
         Ok(ids)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::synth::tiny;
+    use proptest::{prelude::*, test_runner::TestRunner};
+
+    #[test]
+    fn any_text_becomes_ids_that_the_model_knows_between_begin_and_end() {
+        let (_folder, directory) = tiny();
+        let (tokenizer, ids) = (directory.load_tokenizer().expect("a tokenizer"), directory.ids);
+        const TEXT: &str = r"(?s)(\PC|.|<\|begin_of_text\|>|\x00){0,30}";
+        let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+        let check = |(tags, lyrics): (String, String)| {
+            let Ok(prompt) = tokenizer.prompt(&tags, &lyrics) else {
+                prop_assert!(lyrics.trim().is_empty());
+                return Ok(());
+            };
+            for (part, text) in [(&prompt.ids.tags, &prompt.tags), (&prompt.ids.lyrics, &prompt.lyrics)] {
+                // This model has an id for each byte.
+                prop_assert_eq!(part.len(), text.len() + 2);
+                prop_assert_eq!((part[0], part[part.len() - 1]), (ids.text_bos, ids.text_eos));
+                prop_assert!(part[1..part.len() - 1].iter().all(|id| (3..259).contains(id)));
+            }
+            prop_assert_eq!(prompt.ids.positions(), prompt.tags.len() + prompt.lyrics.len() + 5);
+            Ok(())
+        };
+        TestRunner::new(config).run(&(TEXT, TEXT), check).expect("every text");
+    }
+}

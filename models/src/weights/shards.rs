@@ -56,15 +56,6 @@ impl Shards {
     /// When the index names a file that is not there (all such files at once), or a file is no safetensors file.
     pub fn open(checkpoint: &Checkpoint, part: &str) -> Result<Self> {
         let names = file_names(checkpoint, part)?;
-        let missing: Vec<&String> = names.iter().filter(|name| !checkpoint.has(&format!("{part}/{name}"))).collect();
-        if let Some(first) = missing.first() {
-            let all = missing.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(ModelError::Unreadable {
-                path: checkpoint.path_of(&format!("{part}/{first}")),
-                reason: format!("of the {} files that the checkpoint consists of, missing: {all}", names.len()),
-                remedy: "Download the missing files into this directory".to_owned(),
-            });
-        }
         let mut shards = Self {
             first: checkpoint.path_of(&format!("{part}/{}", names[0])),
             files: Vec::new(),
@@ -217,8 +208,22 @@ pub(super) fn bytes_per_number(dtype: Dtype) -> Option<usize> {
     }
 }
 
-/// The safetensors files of a part: those its index names, or the single file.
+/// The safetensors files of a part: those its index names, or the single file. All of them are there.
 pub(crate) fn file_names(checkpoint: &Checkpoint, part: &str) -> Result<Vec<String>> {
+    let names = named_files(checkpoint, part)?;
+    let missing: Vec<&String> = names.iter().filter(|name| !checkpoint.has(&format!("{part}/{name}"))).collect();
+    if let Some(first) = missing.first() {
+        let all = missing.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(ModelError::Unreadable {
+            path: checkpoint.path_of(&format!("{part}/{first}")),
+            reason: format!("of the {} files that the checkpoint consists of, missing: {all}", names.len()),
+            remedy: "Download the missing files into this directory".to_owned(),
+        });
+    }
+    Ok(names)
+}
+
+fn named_files(checkpoint: &Checkpoint, part: &str) -> Result<Vec<String>> {
     let index = format!("{part}/{INDEX}");
     if !checkpoint.has(&index) {
         return Ok(vec![SINGLE.to_owned()]);

@@ -7,6 +7,7 @@ use heartstream_messages::Continuity;
 use heartstream_models::synth::SynthSize;
 
 use super::bench::args::BenchArgs;
+use crate::{SampleFormat, pull::Version};
 
 /// Makes music from words, and plays it while it is still being written.
 #[derive(Debug, Parser)]
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     Render(RenderArgs),
     /// Play a song on the loudspeakers
     Play(RenderArgs),
+    /// Decode a song again whose codes were kept, with other settings
+    Decode(DecodeArgs),
     /// Say what a model is, what it needs, and what is wrong with it
     Inspect(InspectArgs),
     /// Compare the engine with what the reference implementation computed
@@ -36,6 +39,12 @@ pub(crate) enum Command {
     Synth(SynthArgs),
     /// Measure what a way of making a song costs
     Bench(BenchArgs),
+    /// Download a published model: 22 GB, resumed where it was interrupted, verified by its hashes
+    ///
+    /// Language model, codec and tokenizer come into one directory, for --model of the other commands. Files that are
+    /// there already, in it, in a directory beside it or in the hub's cache, are not fetched again and take no room
+    /// twice. HF_ENDPOINT (a mirror), HF_TOKEN, HF_HOME and HF_HUB_CACHE mean what they mean to the hub's own programs.
+    Pull(PullArgs),
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -57,9 +66,8 @@ pub(crate) struct ModelArgs {
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RenderArgs {
-    /// The WAV file; - writes to standard output [default: song.wav; for play, nothing]
-    #[arg(long, short, value_name = "FILE|-")]
-    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
     #[command(flatten)]
     pub words: WordsArgs,
     #[command(flatten)]
@@ -79,6 +87,51 @@ pub(crate) struct RenderArgs {
     /// How far the words lead the song: 1 not at all
     #[arg(long, value_name = "C", default_value_t = 1.5, allow_negative_numbers = true)]
     pub cfg_scale: f64,
+    #[command(flatten)]
+    pub sound: SoundArgs,
+    #[command(flatten)]
+    pub placement: PlacementArgs,
+    /// Keep the codes, to be decoded again or gone on with; written anew every second
+    #[arg(long, value_name = "FILE")]
+    pub save_codes: Option<PathBuf>,
+    /// Go on with a song whose codes were kept; everything it was asked for with comes from the file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tags", "lyrics", "seed", "max_seconds", "temperature", "top_k",
+        "cfg_scale", "flow_steps", "flow_guidance", "continuity", "first_window", "first_audio", "plan"])]
+    pub resume: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DecodeArgs {
+    /// A file that --save-codes wrote
+    #[arg(value_name = "FILE")]
+    pub codes: PathBuf,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub sound: SoundArgs,
+    #[command(flatten)]
+    pub placement: PlacementArgs,
+}
+
+/// Where a song goes.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct OutputArgs {
+    /// The WAV file; - writes to standard output [default: song.wav; for play, nothing]
+    #[arg(long, short, value_name = "FILE|-")]
+    pub output: Option<PathBuf>,
+    /// Samples in the WAV: 32-bit floats as they are made, or integers of 24 bits, or of 16 with dither
+    #[arg(long, value_enum, default_value_t = Format::F32)]
+    pub format: Format,
+    /// Write what was done and how long it took, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+}
+
+/// How codes become sound.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SoundArgs {
     /// Steps of flow matching: fewer are faster, more are finer
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub flow_steps: usize,
@@ -98,6 +151,11 @@ pub(crate) struct RenderArgs {
     /// Cut the song as it was cut before: a record, or the plan out of one
     #[arg(long, value_name = "FILE", conflicts_with_all = ["continuity", "first_window", "first_audio"])]
     pub plan: Option<PathBuf>,
+}
+
+/// Where stages compute.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PlacementArgs {
     /// Workers that decode segments
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub flow_workers: usize,
@@ -113,9 +171,6 @@ pub(crate) struct RenderArgs {
     /// Cores of the vocoder [default: those of the flow workers]
     #[arg(long, value_name = "LIST", value_parser = core_list)]
     pub vocoder_cores: Option<CoreList>,
-    /// Write what was done and how long it took, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub record: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -147,6 +202,34 @@ pub(crate) struct SynthArgs {
     /// The seed of the weights
     #[arg(long, value_name = "N", default_value_t = heartstream_models::demo::SEED)]
     pub seed: u64,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PullArgs {
+    /// Which release of the language model
+    #[arg(value_enum, default_value = "happy-new-year")]
+    pub version: Version,
+    /// The directory to fill [default: heartstream/VERSION in HF_HOME, which is ~/.cache/huggingface if unset]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// The help of the option says what each is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Format {
+    F32,
+    S24,
+    S16,
+}
+
+impl From<Format> for SampleFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::F32 => Self::F32,
+            Format::S24 => Self::S24,
+            Format::S16 => Self::S16,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -223,6 +306,17 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Args::command().debug_assert();
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn any_text_is_a_list_of_real_cores_or_refused(text in r"[0-9,\- ]{0,12}|[0-9]{1,4}(-[0-9]{1,4})?|\PC{0,8}") {
+            if let Ok(CoreList(cores)) = core_list(&text) {
+                proptest::prop_assert!(!cores.is_empty() && cores.iter().all(|core| *core < 4096));
+            }
+        }
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! What does the program do with its arguments? A file per command, and what they share.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C. A reader of standard output that closes it before the
+//! song is over, such as `head`, has what it wanted: the song ends there, and that is 0.
 
 mod args;
 mod bench;
 mod check;
 mod inspect;
+mod order;
 mod output;
+mod pull;
 mod record;
 mod render;
 mod song_plan;
@@ -42,10 +45,12 @@ pub fn run() -> ExitCode {
     let done = match args.command {
         Command::Render(command) => render::render(&command, args.quiet),
         Command::Play(command) => render::play(&command, args.quiet),
+        Command::Decode(command) => render::decode(&command, args.quiet),
         Command::Inspect(command) => inspect::inspect(&command),
         Command::Check(command) => check::check(&command),
         Command::Synth(command) => synth::synth(&command),
         Command::Bench(command) => bench::bench(&command, args.quiet),
+        Command::Pull(command) => pull::pull(&command, args.quiet),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,8 +76,10 @@ fn start_log(verbose: u8, quiet: bool) {
         (false, 2) => "debug",
         (false, _) => "trace",
     };
-    // kameo logs a failed actor on its own; the song's report says the same, once and in plain words.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("{level},kameo=off")));
+    // kameo logs a failed actor, and the verifier a failed certificate, on its own; the error that ends the command says
+    // the same, once and in plain words.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{level},kameo=off,rustls_platform_verifier=off")));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
 }
 

@@ -5,10 +5,16 @@ use std::{fs, path::Path};
 use serde_json::{Map, Value, json};
 
 use super::Failed;
-use crate::{Outcome, Plan, SongReport, SongRequest};
+use crate::{Outcome, Plan, SampleFormat, SongReport, SongRequest};
 
-/// The record of a song.
-pub(super) fn record(model: &str, request: &SongRequest, plan: &Plan, report: &SongReport) -> Value {
+/// The record of a song; `format` is that of the WAV, if one was written.
+pub(super) fn record(
+    model: &str,
+    request: &SongRequest,
+    format: Option<SampleFormat>,
+    plan: &Plan,
+    report: &SongReport,
+) -> Value {
     let stages: Map<String, Value> = report
         .stages
         .iter()
@@ -21,6 +27,7 @@ pub(super) fn record(model: &str, request: &SongRequest, plan: &Plan, report: &S
     let mut outcome = json!({ "kind": match &report.outcome {
         Outcome::Finished => "finished",
         Outcome::Cancelled => "cancelled",
+        Outcome::ReaderLeft => "reader_left",
         Outcome::Failed(_) => "failed",
     } });
     if let Outcome::Failed(error) = &report.outcome {
@@ -30,7 +37,7 @@ pub(super) fn record(model: &str, request: &SongRequest, plan: &Plan, report: &S
     json!({
         "seed": request.seed,
         "model": model,
-        "options": options(request, plan),
+        "options": options(request, format, plan),
         "frames": report.frames.0,
         "audio_s": audio,
         "wall_s": wall,
@@ -44,7 +51,7 @@ pub(super) fn record(model: &str, request: &SongRequest, plan: &Plan, report: &S
     })
 }
 
-fn options(request: &SongRequest, plan: &Plan) -> Value {
+fn options(request: &SongRequest, format: Option<SampleFormat>, plan: &Plan) -> Value {
     json!({
         "tags": request.tags,
         "lyrics": request.lyrics,
@@ -54,6 +61,7 @@ fn options(request: &SongRequest, plan: &Plan) -> Value {
         "cfg_scale": request.sampling.cfg_scale,
         "flow_steps": request.flow.steps,
         "flow_guidance": request.flow.guidance,
+        "format": format.map(SampleFormat::name),
         "flow_workers": plan.flow.len(),
         "continuity": request.continuity,
         "first_window_at_most": request.first_window.most.0,

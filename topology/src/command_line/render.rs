@@ -1,24 +1,24 @@
-//! `render` and `play`: how does a song get from the command line to a file or a loudspeaker?
+//! `render`, `play` and `decode`: how does a song get from the command line to a file or a loudspeaker?
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use heartstream_actors::speaker_sink::Speaker;
-use heartstream_models::ModelDirectory;
+use heartstream_models::{ModelDirectory, ModelError};
 
 use super::{
     Failed,
-    args::{CoreList, RenderArgs},
+    args::{CoreList, DecodeArgs, OutputArgs, PlacementArgs, RenderArgs},
+    order::{kept_request, request},
     output::{Output, probe_file},
     record, song_plan,
     status::Status,
-    words,
 };
 use crate::{
-    Checkpoint, EngineError, Flow, Heartstream, Outcome, Placement, Plan, Sampling, Sink, Song, SongReport,
+    Checkpoint, Decoder, Heartstream, KeptSong, Outcome, Placement, Plan, SampleFormat, Sink, Sinks, Song, SongReport,
     SongRequest, units::Seconds,
 };
 
@@ -26,62 +26,158 @@ use crate::{
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// The exit code of a second Ctrl-C, which does not wait for anything.
 const INTERRUPTED: i32 = 130;
+/// Where a song goes when nothing is said.
+const USUAL_OUTPUT: &str = "song.wav";
+
+/// Where the song's sound goes, and what is written down about it.
+struct Destination<'a> {
+    output: Option<Output>,
+    /// Samples of the file.
+    format: SampleFormat,
+    speaker: Option<Speaker>,
+    record: Option<&'a Path>,
+    quiet: bool,
+}
+
+impl<'a> Destination<'a> {
+    fn file(args: &'a OutputArgs, quiet: bool) -> Self {
+        let output = Output::new(args.output.as_deref().unwrap_or(USUAL_OUTPUT.as_ref()));
+        let format = args.format.into();
+        Self { output: Some(output), format, speaker: None, record: args.record.as_deref(), quiet }
+    }
+
+    /// A loudspeaker, and a file where one was asked for or where there is no loudspeaker.
+    fn speaker(args: &'a OutputArgs, quiet: bool) -> Self {
+        let asked = args.output.as_deref().map(Output::new);
+        let (output, speaker) = match Speaker::default_device() {
+            Ok(speaker) => (asked, Some(speaker)),
+            Err(error) => {
+                let path = args.output.clone().unwrap_or_else(|| PathBuf::from(USUAL_OUTPUT));
+                eprintln!("heartstream: {error}, so the song is written to {} instead", path.display());
+                (Some(Output::new(&path)), None)
+            }
+        };
+        Self { output, format: args.format.into(), speaker, record: args.record.as_deref(), quiet }
+    }
+
+    /// Makes sure that everything can be written, before a large model is loaded.
+    fn probe(&self, codes: Option<&Path>) -> Result<(), Failed> {
+        self.output.as_ref().map_or(Ok(()), Output::probe)?;
+        let beside = [("record", self.record), ("save-codes", codes)];
+        for (option, path) in beside.into_iter().filter_map(|(option, path)| Some((option, path?))) {
+            probe_file(path)?;
+            if self.output.as_ref().is_some_and(|output| output.is_file(path)) {
+                return Err(Failed::Usage(format!(
+                    "--{option} would overwrite the song in {}. Give it another file",
+                    path.display()
+                )));
+            }
+        }
+        match (self.record, codes) {
+            (Some(record), Some(codes)) if Output::new(record).is_file(codes) => Err(Failed::Usage(format!(
+                "--record would overwrite the codes in {}. Give it another file",
+                codes.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn verb(&self) -> &'static str {
+        if self.speaker.is_some() { "played" } else { "written" }
+    }
+
+    /// Opens the sinks.
+    fn open(&mut self) -> Result<Sinks, Failed> {
+        let mut sinks: Vec<Sink> = self.speaker.take().map(Sink::Speaker).into_iter().collect();
+        if let Some(output) = &self.output {
+            sinks.push(Sink::Wav(output.open(self.format)?));
+        }
+        Ok(sinks.into())
+    }
+}
 
 /// Writes a song to a file or to standard output.
 pub(super) fn render(args: &RenderArgs, quiet: bool) -> Result<(), Failed> {
-    let output = Output::new(args.output.as_deref().unwrap_or("song.wav".as_ref()));
-    sing(args, Some(output), None, quiet)
+    sing(args, Destination::file(&args.output, quiet))
 }
 
 /// Plays a song; without a loudspeaker it is written to a file.
 pub(super) fn play(args: &RenderArgs, quiet: bool) -> Result<(), Failed> {
-    let asked = args.output.as_deref().map(Output::new);
-    match Speaker::default_device() {
-        Ok(speaker) => sing(args, asked, Some(speaker), quiet),
-        Err(error) => {
-            let output = asked.unwrap_or_else(|| Output::File(PathBuf::from("song.wav")));
-            let path = args.output.clone().unwrap_or_else(|| "song.wav".into());
-            eprintln!("heartstream: {error}, so the song is written to {} instead", path.display());
-            sing(args, Some(output), None, quiet)
-        }
-    }
+    sing(args, Destination::speaker(&args.output, quiet))
 }
 
-fn sing(args: &RenderArgs, output: Option<Output>, speaker: Option<Speaker>, quiet: bool) -> Result<(), Failed> {
+/// Writes, gone on with or new, a song.
+fn sing(args: &RenderArgs, mut destination: Destination<'_>) -> Result<(), Failed> {
     let checkpoint = checkpoint(&args.model.model)?;
     let fingerprint = ModelDirectory::open(checkpoint.clone())?.fingerprint()?;
-    let request = request(args, &fingerprint)?;
+    let kept = match &args.resume {
+        None => None,
+        Some(path) => {
+            let kept = KeptSong::read(path)?;
+            kept.check_checkpoint(path, &fingerprint)?;
+            Some((kept, path.as_path()))
+        }
+    };
+    let request = match &kept {
+        None => request(args, &fingerprint)?,
+        Some((kept, _)) => kept.request.clone(),
+    };
     // A large model loads for a minute: what can be refused before is.
     Heartstream::check_options(&request)?;
-    Plan::new(&placement(args))?;
-    output.as_ref().map_or(Ok(()), Output::probe)?;
-    args.record.as_deref().map_or(Ok(()), probe_file)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.map_err(|error| Failed::Error(format!("the system starts no more threads: {error}")))?;
-    runtime.block_on(async {
-        let mut status = Status::new(quiet);
+    let placement = placement(&args.placement);
+    Plan::new(&placement)?;
+    destination.probe(args.save_codes.as_deref())?;
+    runtime()?.block_on(async {
+        let mut status = Status::new(destination.quiet);
         status.say(&format!("loading the model {}", args.model.model));
-        let engine = Heartstream::builder().model(checkpoint).placement(placement(args)).build().await?;
-        let verb = if speaker.is_some() { "played" } else { "written" };
-        let mut sinks: Vec<Sink> = speaker.map(Sink::Speaker).into_iter().collect();
-        let record_request = request.clone();
+        let engine = Heartstream::builder().model(checkpoint).placement(placement).build().await?;
         // What only the model can refuse is refused before the file is made.
         engine.check(&request)?;
-        if let Some(output) = &output {
-            sinks.push(Sink::Wav(output.open()?));
+        let verb = destination.verb();
+        let mut sinks = destination.open()?;
+        if let Some(path) = &args.save_codes {
+            sinks = sinks.and_codes(path);
         }
-        let song = engine.sing_to(request, sinks).await?;
+        let song = match kept {
+            Some((kept, path)) => engine.resume(kept, path, sinks).await?,
+            None => engine.sing_to(request.clone(), sinks).await?,
+        };
         let report = watch(song, &mut status, verb).await;
-        for note in &report.notes {
-            status.say(&format!("note: {note}"));
-        }
-        if let Some(path) = &args.record {
-            let mut record = record::record(&args.model.model, &record_request, engine.plan(), &report);
-            record["plan"] = song_plan::plan(&record_request, &report, &fingerprint);
-            record::write(path, &record)?;
-        }
-        conclude(&report, output.as_ref(), record_request.seed, &status, verb)
+        let about =
+            About { model: &args.model.model, request: &request, plan: engine.plan(), fingerprint: &fingerprint };
+        conclude(&report, &about, &destination, verb, &status)
     })
+}
+
+/// Decodes a kept song.
+pub(super) fn decode(args: &DecodeArgs, quiet: bool) -> Result<(), Failed> {
+    let mut destination = Destination::file(&args.output, quiet);
+    let checkpoint = checkpoint(&args.model.model)?;
+    let directory = ModelDirectory::open(checkpoint.clone())?;
+    let fingerprint = directory.fingerprint()?;
+    let kept = KeptSong::read(&args.codes)?;
+    // Another codec is what decoding again may be for; codes that no model can have written are a mistake.
+    kept.codes.check(&args.codes, directory.codec.num_quantizers, directory.ids.audio_eos)?;
+    let request = kept_request(&kept, &args.sound, &fingerprint)?;
+    Heartstream::check_options(&request)?;
+    let placement = placement(&args.placement);
+    Plan::new(&placement)?;
+    destination.probe(None)?;
+    runtime()?.block_on(async {
+        let mut status = Status::new(quiet);
+        let decoder = Decoder::load(checkpoint, &placement).await?;
+        let sinks = destination.open()?;
+        let song = decoder.decode(kept.codes, &request, sinks).await?;
+        let report = watch(song, &mut status, "written").await;
+        let about =
+            About { model: &args.model.model, request: &request, plan: decoder.plan(), fingerprint: &fingerprint };
+        conclude(&report, &about, &destination, "written", &status)
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(|error| Failed::Error(format!("the system starts no more threads: {error}")))
 }
 
 /// Shows the progress of a song until it ends. The first Ctrl-C ends it, the second the program.
@@ -91,7 +187,7 @@ async fn watch(mut song: Song, status: &mut Status, verb: &str) -> SongReport {
     let mut interrupt = Box::pin(end_asked_for());
     loop {
         // The end is waited for by reference, so looks in between do not lose it.
-        let progress = song.progress();
+        let progress = song.snapshot();
         tokio::select! {
             biased;
             () = &mut interrupt => {
@@ -123,18 +219,47 @@ async fn end_asked_for() {
     let _ = tokio::signal::ctrl_c().await;
 }
 
+/// What a record says beside the report.
+struct About<'a> {
+    model: &'a str,
+    request: &'a SongRequest,
+    plan: &'a Plan,
+    fingerprint: &'a str,
+}
+
 fn conclude(
     report: &SongReport,
-    output: Option<&Output>,
-    seed: u64,
-    status: &Status,
+    about: &About<'_>,
+    destination: &Destination<'_>,
     verb: &str,
+    status: &Status,
 ) -> Result<(), Failed> {
-    if report.audio.0 == 0.0
-        && let Some(output) = output
-    {
-        output.discard();
+    for note in &report.notes {
+        status.say(&format!("note: {note}"));
     }
+    let output = destination.output.as_ref();
+    let heard = report.audio.0 > 0.0;
+    output.filter(|_| !heard).into_iter().for_each(Output::discard);
+    status.end(&summary(report, output.filter(|_| heard), about.request.seed, verb));
+    if let Some(path) = destination.record {
+        let format = output.map(|_| destination.format);
+        let mut record = record::record(about.model, about.request, format, about.plan, report);
+        record["plan"] = song_plan::plan(about.request, report, about.fingerprint);
+        record::write(path, &record)?;
+    }
+    match &report.outcome {
+        Outcome::Finished if report.frames.0 == 0 => {
+            Err(Failed::Error("the model ended the song before its first frame. Try another seed".to_owned()))
+        }
+        // A reader that leaves, such as `head`, has all it wanted.
+        Outcome::Finished | Outcome::ReaderLeft => Ok(()),
+        Outcome::Cancelled => Err(Failed::Cancelled),
+        Outcome::Failed(error) => Err(Failed::Error(error.to_string())),
+    }
+}
+
+/// The last line: what came of it.
+fn summary(report: &SongReport, output: Option<&Output>, seed: u64, verb: &str) -> String {
     let mut sentence = format!("{} {verb} in {}", report.audio, report.wall);
     if report.audio.0 > 0.0 {
         sentence += &format!(" (real-time factor {:.2})", report.wall.0 / report.audio.0);
@@ -143,58 +268,27 @@ fn conclude(
         sentence += &format!(", first audio after {first}");
     }
     if report.underrun_samples > 0 {
-        sentence += &format!(
-            ", {} of silence for want of music",
-            Seconds(report.underrun_samples as f64 / f64::from(crate::units::SAMPLE_RATE))
-        );
+        let silence = Seconds(report.underrun_samples as f64 / f64::from(crate::units::SAMPLE_RATE));
+        sentence += &format!(", {silence} of silence for want of music");
     }
-    if let Some(Output::File(path)) = output.filter(|_| report.audio.0 > 0.0) {
+    if let Some(Output::File(path)) = output {
         sentence += &format!(", {}", path.display());
     }
-    status.end(&format!("{sentence}, seed {seed}"));
-    match &report.outcome {
-        Outcome::Finished if report.frames.0 == 0 => {
-            Err(Failed::Error("the model ended the song before its first frame. Try another seed".to_owned()))
-        }
-        Outcome::Finished => Ok(()),
-        Outcome::Cancelled => Err(Failed::Cancelled),
-        Outcome::Failed(error) => Err(Failed::Error(error.to_string())),
+    if report.outcome == Outcome::ReaderLeft {
+        sentence += ", until the reader wanted no more";
     }
+    format!("{sentence}, seed {seed}")
 }
 
 /// The model directory, or the model inside the program.
-pub(super) fn checkpoint(model: &str) -> Result<Checkpoint, Failed> {
+pub(super) fn checkpoint(model: &str) -> Result<Checkpoint, ModelError> {
     if model == heartstream_models::demo::NAME {
         return Ok(heartstream_models::demo::checkpoint());
     }
-    Ok(Checkpoint::open(model)?)
+    Checkpoint::open(model)
 }
 
-fn request(args: &RenderArgs, fingerprint: &str) -> Result<SongRequest, Failed> {
-    if !(args.max_seconds.is_finite() && args.max_seconds > 0.0) {
-        let (expected, found) = ("a number above 0".to_owned(), args.max_seconds.to_string());
-        return Err(EngineError::Option { option: "max-seconds", expected, found }.into());
-    }
-    let words = words::read(&args.words)?;
-    let (continuity, first_window) = song_plan::asked_for(args, fingerprint)?;
-    Ok(SongRequest {
-        seed: args.seed.unwrap_or_else(another_seed),
-        max_frames: Seconds(args.max_seconds).frames(),
-        sampling: Sampling { temperature: args.temperature, top_k: args.top_k, cfg_scale: args.cfg_scale },
-        flow: Flow { steps: args.flow_steps, guidance: args.flow_guidance },
-        continuity,
-        first_window,
-        ..SongRequest::new(words.tags, words.lyrics)
-    })
-}
-
-/// A seed that is short enough to be typed again.
-fn another_seed() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    (now.as_nanos() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40
-}
-
-fn placement(args: &RenderArgs) -> Placement {
+fn placement(args: &PlacementArgs) -> Placement {
     let cores = |list: &Option<CoreList>| list.as_ref().map(|list| list.0.clone());
     Placement {
         lm_cores: cores(&args.lm_cores),

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use super::{Failed, args::RenderArgs};
+use super::{Failed, args::SoundArgs};
 use crate::{
     Continuity, FirstWindow, SongReport, SongRequest,
     request::segment_plan,
@@ -15,7 +15,7 @@ use crate::{
 const LONGEST: u64 = heartstream_models::signal::REFERENCE_WINDOW as u64;
 
 /// How the options want the song to be cut; `fingerprint` is that of the checkpoint.
-pub(super) fn asked_for(args: &RenderArgs, fingerprint: &str) -> Result<(Continuity, FirstWindow), Failed> {
+pub(super) fn asked_for(args: &SoundArgs, fingerprint: &str) -> Result<(Continuity, FirstWindow), Failed> {
     if let Some(path) = &args.plan {
         return read(path, fingerprint);
     }

@@ -1,0 +1,72 @@
+//! The song's codes to a file, while it is written: what a killed run has written can be gone on with.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    path::PathBuf,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use heartstream_messages::{CodeFrame, Stage};
+use heartstream_models::SongCodes;
+
+use crate::{
+    song_context::SongContext,
+    stage::{Failure, StageWork},
+};
+
+/// Between two writings of the file: a kill loses at most what was written in this time.
+const BETWEEN_WRITINGS: Duration = Duration::from_secs(1);
+/// Under this name the file says how long the first window was, so that the song can be cut the same way again.
+pub const FIRST_WINDOW: &str = "first_window";
+
+/// Keeps a song's codes.
+pub struct CodesSinkStage {
+    path: PathBuf,
+    kept: SongCodes,
+    /// Codes that the file may have already; it is not replaced by fewer.
+    already: usize,
+    written: Instant,
+    song: SongContext,
+}
+
+impl CodesSinkStage {
+    /// A stage that keeps a song in the file `path`: `kept` has the count of codebooks and the notes. In a song that is
+    /// gone on with, the first `already` codes were written before.
+    pub fn new(path: PathBuf, kept: SongCodes, already: usize, song: SongContext) -> Self {
+        Self { path, kept, already, written: Instant::now(), song }
+    }
+
+    fn write(&mut self) -> Result<(), Failure> {
+        if self.kept.codes.len() < self.already.max(1) {
+            return Ok(());
+        }
+        let first = self.song.meter.first_window.load(Ordering::Relaxed);
+        if first > 0 {
+            self.kept.notes.insert(FIRST_WINDOW.to_owned(), first.to_string());
+        }
+        self.kept.write(&self.path)?;
+        self.written = Instant::now();
+        Ok(())
+    }
+}
+
+impl StageWork for CodesSinkStage {
+    const STAGE: Stage = Stage::CodesSink;
+    type Input = CodeFrame;
+    type Output = Infallible;
+
+    fn work(&mut self, frame: &CodeFrame, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
+        self.kept.codes.extend(&frame.codes);
+        if self.written.elapsed() >= BETWEEN_WRITINGS {
+            self.write()?;
+        }
+        self.song.meter.stage(Self::STAGE).did_one();
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
+        self.write()
+    }
+}

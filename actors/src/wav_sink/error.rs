@@ -1,0 +1,37 @@
+//! Why can a WAV not be written?
+
+use std::path::{Path, PathBuf};
+
+use heartstream_messages::units::Seconds;
+
+/// Why a WAV cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WavError {
+    /// The file cannot be made.
+    #[error("cannot write {}: {reason}. Give a path in a directory that exists and may be written to", path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        reason: String,
+    },
+    /// A write failed in the middle of the song.
+    #[error(
+        "writing {} failed after {written} of the song: {reason}. {}ake room or write elsewhere, and sing again with the \
+         same seed",
+        shown(path),
+        if written.0 > 0.0 { "What was written plays; m" } else { "M" }
+    )]
+    Write {
+        /// The file, or `-`.
+        path: PathBuf,
+        /// How much of the song is in the file and plays, or was sent off.
+        written: Seconds,
+        /// What the operating system said.
+        reason: String,
+    },
+}
+
+fn shown(path: &Path) -> String {
+    if path == Path::new("-") { "to standard output".to_owned() } else { path.display().to_string() }
+}

@@ -1,0 +1,228 @@
+//! The song to a file that grows while it is made, or to a stream such as standard output.
+//!
+//! - [`SampleFormat`]: how a sample looks
+//! - `header`: what stands before the samples
+//! - `wav_file`: a file that is right at every moment; `wav_stream`: what cannot be corrected
+
+mod error;
+mod header;
+mod sample_format;
+mod wav_file;
+mod wav_stream;
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    fs::{self, File},
+    io::{self, ErrorKind, stdout},
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+};
+
+use heartstream_messages::{PcmBlock, Stage, units::SampleIndex};
+use heartstream_models::signal::KeyedNoise;
+
+use crate::{
+    song_context::SongContext,
+    stage::{Failure, StageWork},
+};
+pub use error::WavError;
+pub use sample_format::SampleFormat;
+use wav_file::WavFile;
+use wav_stream::WavStream;
+
+/// A file or stream that a song can be written to.
+pub struct WavTarget {
+    path: PathBuf,
+    format: SampleFormat,
+    writer: Writer,
+}
+
+enum Writer {
+    File(WavFile<File>),
+    Stream(WavStream),
+}
+
+impl WavTarget {
+    /// Makes or overwrites the file `path`, which from then on is a WAV without a sample. A named pipe or a device,
+    /// such as `/dev/stdout`, is written to as a stream.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn file(path: &Path, format: SampleFormat) -> Result<Self, WavError> {
+        let failed = |error: io::Error| WavError::Create { path: path.to_owned(), reason: error.to_string() };
+        let file = File::create(path).map_err(failed)?;
+        let writer = if file.metadata().map_err(failed)?.is_file() {
+            Writer::File(WavFile::begin(file, format).map_err(|error| {
+                // A disk without room for a header: what is there does not play.
+                let _ = fs::remove_file(path);
+                failed(error)
+            })?)
+        } else {
+            Writer::Stream(WavStream::new(Box::new(file), format))
+        };
+        Ok(Self { path: path.to_owned(), format, writer })
+    }
+
+    /// Writes to standard output, the header with the first block.
+    pub fn standard_output(format: SampleFormat) -> Self {
+        Self::stream("-", stdout(), format)
+    }
+
+    /// Writes to anything that takes bytes, the header with the first block; `name` is what messages call it. A write
+    /// that fails with [`ErrorKind::BrokenPipe`] says that the reader has left, which ends the song.
+    pub fn stream(name: &str, to: impl io::Write + Send + 'static, format: SampleFormat) -> Self {
+        Self { path: name.into(), format, writer: Writer::Stream(WavStream::new(Box::new(to), format)) }
+    }
+}
+
+/// Writes a song.
+pub struct WavSinkStage {
+    target: WavTarget,
+    /// Where dither comes from.
+    chance: KeyedNoise,
+    /// The place in the song up to which it is written.
+    written: SampleIndex,
+    /// The bytes of a block; kept so that its memory is used again.
+    encoded: Vec<u8>,
+    /// Whether the reader of a stream has closed it.
+    reader_left: bool,
+    sink: usize,
+    song: SongContext,
+}
+
+impl WavSinkStage {
+    /// Sink number `sink` of the song, writing to `target`; `chance` is that of the song's seed.
+    pub fn new(target: WavTarget, chance: KeyedNoise, sink: usize, song: SongContext) -> Self {
+        Self { target, chance, written: SampleIndex(0), encoded: Vec::new(), reader_left: false, sink, song }
+    }
+
+    /// What follows from a failed write. A reader that leaves ends the song, but nothing is wrong with that.
+    fn failed(&mut self, error: &io::Error) -> Result<(), Failure> {
+        if error.kind() == ErrorKind::BrokenPipe {
+            self.reader_left = true;
+            self.song.meter.reader_left.store(true, Ordering::Relaxed);
+            self.song.interrupt.raise();
+            return Ok(());
+        }
+        let (path, written) = (self.target.path.clone(), self.written.seconds());
+        Err(Box::new(WavError::Write { path, written, reason: error.to_string() }))
+    }
+}
+
+impl StageWork for WavSinkStage {
+    const STAGE: Stage = Stage::WavSink;
+    type Input = Arc<PcmBlock>;
+    type Output = Infallible;
+
+    fn work(&mut self, block: &Arc<PcmBlock>, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
+        self.song.meter.audio_arrives();
+        self.encoded.clear();
+        self.target.format.encode(block, &self.chance, &mut self.encoded);
+        let result = match &mut self.target.writer {
+            Writer::File(file) => {
+                let before = file.frames();
+                let result = file.write(&self.encoded);
+                // Of a block that fails, a part may be in the file.
+                self.written = SampleIndex(block.start.0 + file.frames() - before);
+                result
+            }
+            Writer::Stream(stream) => stream.write(&self.encoded).inspect(|()| self.written = block.end()),
+        };
+        self.song.meter.delivered(self.sink, self.written);
+        match result {
+            Ok(()) => self.song.meter.stage(Self::STAGE).did_one(),
+            Err(error) => self.failed(&error)?,
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.reader_left
+    }
+
+    fn finish(&mut self, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
+        let ended = match &mut self.target.writer {
+            Writer::File(file) => file.correct_header(),
+            Writer::Stream(stream) => stream.end(),
+        };
+        ended.or_else(|error| self.failed(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, sync::Mutex};
+
+    use super::*;
+    use crate::song_context::Faults;
+
+    /// A pipe that takes `room` bytes and then fails in one way.
+    struct Pipe {
+        taken: Arc<Mutex<Vec<u8>>>,
+        room: usize,
+        then: ErrorKind,
+    }
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut taken = self.taken.lock().unwrap();
+            if taken.len() == self.room {
+                return Err(self.then.into());
+            }
+            let fits = bytes.len().min(self.room - taken.len());
+            taken.extend(&bytes[..fits]);
+            Ok(fits)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn sink(room: usize, then: ErrorKind) -> (WavSinkStage, Arc<Mutex<Vec<u8>>>, SongContext) {
+        let (taken, song) = (Arc::default(), SongContext::new(1, Faults::default()));
+        let pipe = Pipe { taken: Arc::clone(&taken), room, then };
+        let (path, format) = ("-".into(), SampleFormat::S16);
+        let target = WavTarget { path, format, writer: Writer::Stream(WavStream::new(Box::new(pipe), format)) };
+        (WavSinkStage::new(target, KeyedNoise::new(1), 0, song.clone()), taken, song)
+    }
+
+    fn block(number: u64) -> Arc<PcmBlock> {
+        Arc::new(PcmBlock { start: SampleIndex(number * 1000), samples: vec![0.25; 2000] })
+    }
+
+    #[test]
+    fn a_reader_that_leaves_ends_the_song_and_is_no_failure() {
+        let (mut sink, _, song) = sink(5_000, ErrorKind::BrokenPipe);
+        sink.work(&block(0), &mut VecDeque::new()).unwrap();
+        assert!(!sink.is_over());
+        sink.work(&block(1), &mut VecDeque::new()).unwrap();
+        assert!(sink.is_over() && song.interrupt.is_raised());
+        assert_eq!(song.meter.progress().delivered, SampleIndex(1000), "what was sent off whole");
+    }
+
+    #[test]
+    fn a_stream_that_fails_otherwise_is_a_failure_that_says_where_and_how_far() {
+        let (mut sink, _, song) = sink(5_000, ErrorKind::StorageFull);
+        sink.work(&block(0), &mut VecDeque::new()).unwrap();
+        let failure = sink.work(&block(1), &mut VecDeque::new()).unwrap_err().to_string();
+        assert!(failure.starts_with("writing to standard output failed after 0.02 s of the song: "), "{failure}");
+        assert!(!sink.is_over() && !song.interrupt.is_raised());
+    }
+
+    #[test]
+    fn a_stream_has_one_header_even_when_it_has_no_sample() {
+        let header = header::of_stream(SampleFormat::S16);
+        let (mut empty, taken, _) = sink(usize::MAX, ErrorKind::Other);
+        empty.finish(&mut VecDeque::new()).unwrap();
+        assert_eq!(*taken.lock().unwrap(), header);
+
+        let (mut full, taken, _) = sink(usize::MAX, ErrorKind::Other);
+        for number in 0..3 {
+            full.work(&block(number), &mut VecDeque::new()).unwrap();
+        }
+        full.finish(&mut VecDeque::new()).unwrap();
+        assert_eq!(taken.lock().unwrap().len(), header.len() + 3 * 4_000);
+    }
+}

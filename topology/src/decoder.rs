@@ -1,0 +1,75 @@
+//! What turns codes into sound, without a language model? The codec and a plan; every engine has one inside.
+
+use std::sync::Arc;
+
+use candle_core::Device;
+use heartstream_actors::song_context::{Faults, SongContext};
+use heartstream_messages::SongRequest;
+use heartstream_models::{ModelDirectory, SongCodes, heartcodec::HeartCodec, weights::Checkpoint};
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+use crate::{
+    error::EngineError,
+    plan::{Placement, Plan},
+    request,
+    sink::Sinks,
+    song::Song,
+    wiring::wire_decoding,
+};
+
+/// A loaded codec: decodes kept songs again, as often as wanted and with other settings.
+#[derive(Clone)]
+pub struct Decoder {
+    pub(crate) codec: Arc<HeartCodec>,
+    pub(crate) plan: Plan,
+}
+
+impl Decoder {
+    /// Loads the codec of a checkpoint, and leaves its language model where it is.
+    ///
+    /// # Errors
+    /// When the codec cannot be loaded, or the placement does not fit the machine.
+    pub async fn load(checkpoint: Checkpoint, placement: &Placement) -> Result<Self, EngineError> {
+        let plan = Plan::new(placement)?;
+        let codec = blocking(move || Ok(ModelDirectory::open(checkpoint)?.load_codec(&Device::Cpu)?)).await?;
+        Ok(Self { codec: Arc::new(codec), plan })
+    }
+
+    /// How songs are run.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Decodes kept codes to `sinks`. Of the request, seed, flow, continuity and first window have a say.
+    ///
+    /// # Errors
+    /// When an option is out of range, or `sinks` takes no sound.
+    pub async fn decode(
+        &self,
+        codes: SongCodes,
+        request: &SongRequest,
+        sinks: impl Into<Sinks>,
+    ) -> Result<Song, EngineError> {
+        let sinks = sinks.into().checked()?;
+        check_runtime()?;
+        let context = SongContext::new(sinks.audio.len(), Faults::default());
+        let sound = request::sound(request)?;
+        let wired = wire_decoding(self, codes, sound, sinks.audio, context.clone()).await;
+        Ok(Song::new(wired, context))
+    }
+}
+
+/// Loads on a thread for blocking work.
+pub(crate) async fn blocking<T: Send + 'static>(
+    load: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    tokio::task::spawn_blocking(load).await.map_err(|error| EngineError::Interrupted(error.to_string()))?
+}
+
+/// Stages are threads that talk through tokio's runtime, so it must have a thread of its own.
+pub(crate) fn check_runtime() -> Result<(), EngineError> {
+    match Handle::try_current() {
+        Ok(runtime) if runtime.runtime_flavor() != RuntimeFlavor::CurrentThread => Ok(()),
+        _ => Err(EngineError::Runtime),
+    }
+}

@@ -1,0 +1,63 @@
+//! What is kept beside a song's codes, and what is it good for? The request they were written for.
+
+use std::{collections::HashMap, path::Path};
+
+use heartstream_actors::codes_sink::FIRST_WINDOW;
+use heartstream_messages::{FirstWindow, SongRequest, units::Frames};
+use heartstream_models::{ModelError, SongCodes};
+
+const REQUEST: &str = "request";
+const CHECKPOINT: &str = "checkpoint";
+
+/// A song that was kept in a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptSong {
+    /// What was asked for. Its first window is the one the song had.
+    pub request: SongRequest,
+    /// The fingerprint of the checkpoint that wrote it.
+    pub checkpoint: String,
+    /// Its codes, or those of its beginning.
+    pub codes: SongCodes,
+}
+
+/// What the file says beside the codes.
+pub(crate) fn kept_notes(request: &SongRequest, fingerprint: &str) -> HashMap<String, String> {
+    // A request is plain data, and plain data has a JSON form.
+    let request = serde_json::to_string(request).unwrap_or_default();
+    HashMap::from([(REQUEST.to_owned(), request), (CHECKPOINT.to_owned(), fingerprint.to_owned())])
+}
+
+impl KeptSong {
+    /// Reads a file that a song was kept in.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no such file, or does not say what the song was asked for with.
+    pub fn read(path: &Path) -> Result<Self, ModelError> {
+        let codes = SongCodes::read(path)?;
+        let note = |name: &str| codes.notes.get(name).cloned().unwrap_or_default();
+        let mut request: SongRequest = serde_json::from_str(&note(REQUEST)).map_err(|error| ModelError::Damaged {
+            path: path.to_owned(),
+            reason: format!("it does not say what the song was asked for with ({error})"),
+            remedy: "Give a file that `--save-codes` wrote".to_owned(),
+        })?;
+        if let Ok(first) = note(FIRST_WINDOW).parse() {
+            request.first_window = FirstWindow { most: Frames(first), deadline: None };
+        }
+        Ok(Self { request, checkpoint: note(CHECKPOINT), codes })
+    }
+
+    /// Checks that the model with this fingerprint can go on with it.
+    ///
+    /// # Errors
+    /// When another model wrote it.
+    pub fn check_checkpoint(&self, path: &Path, fingerprint: &str) -> Result<(), ModelError> {
+        if self.checkpoint == fingerprint {
+            return Ok(());
+        }
+        Err(ModelError::Damaged {
+            path: path.to_owned(),
+            reason: format!("the checkpoint {} wrote it, and this model is {fingerprint}", self.checkpoint),
+            remedy: "Give the model that wrote the song with --model".to_owned(),
+        })
+    }
+}

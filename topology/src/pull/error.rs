@@ -1,0 +1,107 @@
+//! What can go wrong while a checkpoint is fetched? Every variant says what happened, where, and what to do.
+
+use std::{io, path::PathBuf};
+
+use super::{catalogue::Version, verify::Hash};
+
+/// The result of everything in this module that can fail.
+pub(crate) type Result<T, E = PullError> = std::result::Result<T, E>;
+
+/// Why a checkpoint is not complete. What was fetched before stays, and the next pull goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PullError {
+    /// A setting that is read from the environment cannot be used.
+    #[error("the environment variable {variable} must be {expected}, but is {found}. Correct it, or unset it")]
+    Setting { variable: &'static str, expected: &'static str, found: String },
+    /// Nobody answers.
+    #[error(
+        "cannot reach {host}: {reason}. If this machine has no connection to it, set HF_ENDPOINT to a mirror that it \
+         can reach (HF_ENDPOINT=https://mirror.example heartstream pull), or fetch the files on another machine and \
+         copy them: {by_hand}. What was fetched before is kept, and the next pull goes on from there"
+    )]
+    Unreachable { host: String, reason: String, by_hand: String },
+    /// The hub lets only those in whom it knows.
+    #[error("{host} refuses {url} (status {status}): {remedy}")]
+    Refused { host: String, url: String, status: u16, remedy: &'static str },
+    /// The hub has no such file.
+    #[error(
+        "{url} does not exist (status {status}). If HF_ENDPOINT names a mirror, it may lack this repository: choose \
+         another one, or unset HF_ENDPOINT"
+    )]
+    NotFound { url: String, status: u16 },
+    /// The server said something that a hub does not say.
+    #[error(
+        "{url}: expected {expected}, but the server answered with {found}. If HF_ENDPOINT is set, what it names is no \
+         mirror of the hub that can be used; otherwise try again later"
+    )]
+    Answer { url: String, expected: &'static str, found: String },
+    /// The server could not, several times over.
+    #[error(
+        "{url}: {reason}, {attempts} times one after another. Run the same command again later: it goes on from there"
+    )]
+    GaveUp { url: String, reason: String, attempts: u32 },
+    /// A file came complete, and is another one than was promised.
+    #[error(
+        "{} from {url} is damaged: its hash should be {expected}, but is {found}. It was deleted; run the same command \
+         again, and if this repeats, unset HF_ENDPOINT or choose another mirror",
+        place.display()
+    )]
+    WrongHash { place: PathBuf, url: String, expected: Hash, found: Hash },
+    /// A file has another length than was promised.
+    #[error(
+        "{} from {url} should have {expected} bytes, but the server sends {found}. Nothing of it is kept; run the \
+         same command again, and if this repeats, unset HF_ENDPOINT or choose another mirror",
+        place.display()
+    )]
+    WrongSize { place: PathBuf, url: String, expected: u64, found: String },
+    /// An index of shards cannot be followed.
+    #[error(
+        "{} is no index of shards that can be followed: {problem}. Delete the file and run the same command again; if \
+         this repeats, the repository {repository} is not the published one",
+        place.display()
+    )]
+    BadIndex { place: PathBuf, repository: &'static str, problem: String },
+    /// The disk is too small.
+    #[error(
+        "{needed} more are needed in {}, where {free} are free. Free some space, or choose another disk with --out",
+        directory.display()
+    )]
+    NoRoom { directory: PathBuf, needed: Bytes, free: Bytes },
+    /// The directory belongs to another version, whose files have the same names.
+    #[error(
+        "{} holds the version {holds}, and {asked} would replace it. Give another directory with --out, or delete this \
+         one first",
+        directory.display(), asked = asked.name()
+    )]
+    OtherVersion { directory: PathBuf, holds: String, asked: Version },
+    /// Somebody else fetches the same file at this moment.
+    #[error("{} is being written by another pull. Wait for its end, or end it", path.display())]
+    Busy { path: PathBuf },
+    /// The disk does not do as it is told.
+    #[error("cannot {doing} {}: {source}. Give a directory that can be made and written to with --out", path.display())]
+    Disk { doing: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl PullError {
+    /// For `map_err`: what was being done to which file.
+    pub(crate) fn disk(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Disk { doing, path, source }
+    }
+}
+
+/// A number of bytes that is printed for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Bytes(pub u64);
+
+impl std::fmt::Display for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bytes = self.0 as f64;
+        match self.0 {
+            0..1_000 => write!(f, "{} bytes", self.0),
+            1_000..1_000_000 => write!(f, "{:.1} kB", bytes / 1e3),
+            1_000_000..1_000_000_000 => write!(f, "{:.1} MB", bytes / 1e6),
+            _ => write!(f, "{:.2} GB", bytes / 1e9),
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! How is the hub spoken to? One request, one answer, and who is told the token.
+//!
+//! Redirects are followed here, not in the HTTP client: what the hub says of a large file comes with the redirect, and
+//! the token must not follow to another host.
+
+use std::{cell::Cell, path::PathBuf};
+
+use hf_hub::{Cache, Repo, RepoType, api::sync::Api};
+use ureq::{
+    Agent, Body,
+    http::{Method, Request, Response, Uri, header},
+    tls::{RootCerts, TlsConfig},
+};
+
+use super::{
+    answer::{PATIENCE, Silence, checked, content_range, is_commit, number, silence, text},
+    error::{PullError, Result},
+    retry::{Patience, Trouble},
+    settings::Settings,
+    verify::Hash,
+};
+
+/// Redirects from a file's address to its bytes: the hub needs one, a renamed repository one more.
+const MOST_REDIRECTS: usize = 5;
+const USER_AGENT: &str = concat!("heartstream/", env!("CARGO_PKG_VERSION"));
+
+/// The hub, or a mirror of it.
+pub(crate) struct Hub {
+    endpoint: Uri,
+    token: Option<String>,
+    api: Api,
+    cache: Cache,
+    agent: Agent,
+    /// Whether anybody has answered yet.
+    reached: Cell<bool>,
+    /// What to do where nobody answers.
+    by_hand: String,
+}
+
+/// What the hub says of a file before it is fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Length in bytes.
+    pub size: u64,
+    /// Its hash; a mirror may give none.
+    pub hash: Option<Hash>,
+    /// The commit that the revision stood for; a mirror may give none.
+    pub commit: Option<String>,
+}
+
+/// The bytes of a file, as they come.
+pub(crate) struct Opened {
+    /// The place in the file at which they begin.
+    pub from: u64,
+    /// The length of the whole file, if the server says it.
+    pub size: Option<u64>,
+    /// The bytes.
+    pub body: Body,
+}
+
+impl Hub {
+    /// The hub of `settings`. Nobody is asked yet.
+    pub(crate) fn new(settings: Settings, by_hand: String) -> Self {
+        let Settings { endpoint, token, cache, api } = settings;
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(PATIENCE))
+            .timeout_recv_response(Some(PATIENCE))
+            .timeout_per_read(Some(PATIENCE))
+            .user_agent(USER_AGENT)
+            // What this machine trusts, so that a mirror with certificates of its own can be used.
+            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
+            .build();
+        Self { endpoint, token, api, cache, agent: agent.into(), reached: Cell::new(false), by_hand }
+    }
+
+    /// The address of a file.
+    pub(crate) fn url(&self, repository: &str, revision: &str, file: &str) -> String {
+        let repo = Repo::with_revision(repository.to_owned(), RepoType::Model, revision.to_owned());
+        self.api.repo(repo).url(file)
+    }
+
+    /// Where the hub's own programs keep a file of this hash on this machine, if they have fetched it.
+    pub(crate) fn cached(&self, repository: &str, hash: Hash) -> PathBuf {
+        self.cache.model(repository.to_owned()).blob_path(&hash.digits())
+    }
+
+    /// What the hub says of the file at `url`.
+    ///
+    /// # Errors
+    /// When the hub cannot be reached, does not have it, or does not say how long it is.
+    pub(crate) fn facts(&self, url: &str) -> Result<Facts> {
+        let mut patience = Patience::default();
+        loop {
+            match self.facts_once(url) {
+                Ok(facts) => return Ok(facts),
+                Err(trouble) => patience.bear(trouble, url)?,
+            }
+        }
+    }
+
+    fn facts_once(&self, url: &str) -> Result<Facts, Trouble> {
+        let (mut at, mut commit) = (url.to_owned(), None);
+        for _ in 0..=MOST_REDIRECTS {
+            let response = self.ask(Method::HEAD, &at, 0)?;
+            let headers = response.headers();
+            let of_hub = text(headers, "x-repo-commit").filter(|commit| is_commit(commit)).map(str::to_owned);
+            commit = commit.or(of_hub);
+            let (size, hash) = (number(headers, "x-linked-size"), text(headers, "x-linked-etag"));
+            if let (Some(size), Some(hash)) = (size, hash) {
+                // The next address is that of a store, whose own ETag may be a hash of something else.
+                return Ok(Facts { size, hash: Hash::from_etag(hash), commit });
+            }
+            if let Some(next) = self.redirect(&at, &response)? {
+                at = next;
+                continue;
+            }
+            let Some(size) = size.or_else(|| number(headers, "content-length")) else {
+                let (expected, found) = ("the length of the file", "none".to_owned());
+                return Err(PullError::Answer { url: at, expected, found }.into());
+            };
+            let hash = hash.or_else(|| text(headers, "etag").filter(|_| commit.is_some()));
+            return Ok(Facts { size, hash: hash.and_then(Hash::from_etag), commit });
+        }
+        Err(too_many_redirects(url))
+    }
+
+    /// Asks for the bytes of the file at `url` from byte `from` on. The server may begin at 0 all the same.
+    pub(crate) fn open(&self, url: &str, from: u64) -> Result<Opened, Trouble> {
+        let mut at = url.to_owned();
+        for _ in 0..=MOST_REDIRECTS {
+            let response = self.ask(Method::GET, &at, from)?;
+            if let Some(next) = self.redirect(&at, &response)? {
+                at = next;
+                continue;
+            }
+            let headers = response.headers();
+            let (from, size) = match response.status().as_u16() {
+                206 => match text(headers, "content-range").and_then(content_range) {
+                    Some((begin, size)) if begin == from => (from, size),
+                    _ => {
+                        let found = text(headers, "content-range").unwrap_or("no place at all").to_owned();
+                        return Err(PullError::Answer { url: at, expected: "the bytes asked for", found }.into());
+                    }
+                },
+                _ => (0, number(headers, "content-length")),
+            };
+            return Ok(Opened { from, size, body: response.into_body() });
+        }
+        Err(too_many_redirects(url))
+    }
+
+    /// One request. Only the endpoint itself is told the token.
+    fn ask(&self, method: Method, url: &str, from: u64) -> Result<Response<Body>, Trouble> {
+        let uri = url.parse::<Uri>().ok().filter(|uri| uri.host().is_some());
+        let Some(uri) = uri else {
+            let (expected, found) = ("an address that can be followed", "a redirect elsewhere".to_owned());
+            return Err(PullError::Answer { url: url.to_owned(), expected, found }.into());
+        };
+        let host = uri.host().unwrap_or_default().to_owned();
+        let token = self.token.as_deref().filter(|_| same_origin(&uri, &self.endpoint));
+        // A compressed answer would have another length and no ranges.
+        let mut request = Request::builder().method(method).uri(uri).header(header::ACCEPT_ENCODING, "identity");
+        if from > 0 {
+            request = request.header(header::RANGE, format!("bytes={from}-"));
+        }
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(()).map_err(|error| {
+            let expected = "an address that can be followed";
+            PullError::Answer { url: url.to_owned(), expected, found: error.to_string() }
+        })?;
+        match self.agent.run(request) {
+            Ok(response) => {
+                self.reached.set(true);
+                checked(url, &host, token.is_some(), response)
+            }
+            Err(error) => Err(self.failed(host, &error)),
+        }
+    }
+
+    /// Where an answer leads on to, if it does.
+    fn redirect(&self, url: &str, response: &Response<Body>) -> Result<Option<String>, Trouble> {
+        if !response.status().is_redirection() {
+            return Ok(None);
+        }
+        let here: Uri = url.parse().unwrap_or_default();
+        let (scheme, authority) = (here.scheme_str().unwrap_or("https"), here.authority());
+        let next = match text(response.headers(), "location") {
+            Some(place) if place.starts_with("//") => Some(format!("{scheme}:{place}")),
+            Some(place) if place.starts_with('/') => authority.map(|host| format!("{scheme}://{host}{place}")),
+            Some(place) if place.starts_with("https://") => Some(place.to_owned()),
+            // Never from a secret connection to an open one.
+            Some(place) if place.starts_with("http://") && scheme == "http" => Some(place.to_owned()),
+            _ => None,
+        };
+        match next {
+            Some(next) => Ok(Some(next)),
+            None => {
+                let expected = "an address that can be followed";
+                let found = text(response.headers(), "location").unwrap_or("a redirect to nowhere").to_owned();
+                Err(PullError::Answer { url: url.to_owned(), expected, found }.into())
+            }
+        }
+    }
+
+    /// A request that got no answer.
+    fn failed(&self, host: String, error: &ureq::Error) -> Trouble {
+        let (silence, reason) = silence(error);
+        // Somebody who answered before is likely to answer again.
+        let certain = match silence {
+            Silence::Distrust => true,
+            Silence::Nobody => !self.reached.get(),
+            Silence::Broken => false,
+        };
+        if certain {
+            return PullError::Unreachable { host, reason, by_hand: self.by_hand.clone() }.into();
+        }
+        Trouble::Passing { reason: format!("{host} does not answer ({reason})"), wait: None }
+    }
+}
+
+fn too_many_redirects(url: &str) -> Trouble {
+    let (expected, found) = ("a file", format!("more than {MOST_REDIRECTS} redirects"));
+    PullError::Answer { url: url.to_owned(), expected, found }.into()
+}
+
+fn same_origin(one: &Uri, other: &Uri) -> bool {
+    one.scheme() == other.scheme() && one.authority() == other.authority()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_for_the_endpoint_alone() {
+        let uri = |text: &str| text.parse::<Uri>().expect("an address");
+        let endpoint = uri("https://hub.example");
+        assert!(same_origin(&uri("https://hub.example/a/b"), &endpoint));
+        for other in ["http://hub.example/", "https://hub.example:444/", "https://cdn.hub.example/", "https://evil/"] {
+            assert!(!same_origin(&uri(other), &endpoint), "{other}");
+        }
+    }
+}

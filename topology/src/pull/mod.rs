@@ -1,0 +1,249 @@
+//! How does a published checkpoint get from the hub into a directory that the engine loads?
+//!
+//! - `catalogue`: what there is, and which file goes where
+//! - `settings`, `hub`, `answer`, `retry`: whom to ask, how to ask, what is meant, and how often
+//! - `transfer`, `verify`: one file, from a partial one to one whose hash is right
+//! - `record`, `nearby`: what need not be fetched, because it is there already
+
+mod answer;
+mod catalogue;
+mod error;
+mod hub;
+mod nearby;
+mod record;
+mod retry;
+mod settings;
+mod transfer;
+mod verify;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+pub(crate) use catalogue::Version;
+use error::Result;
+pub(crate) use error::{Bytes, PullError};
+use hub::{Facts, Hub};
+use record::Record;
+use settings::Settings;
+use transfer::Wanted;
+
+/// The branch that is asked for where a repository's commit is not known yet.
+const BRANCH: &str = "main";
+/// An index of shards has some hundred entries; what is larger is none.
+const LARGEST_INDEX: u64 = 16 << 20;
+/// Hashing a file of this size takes so long that somebody who waits wants to know why.
+const LONG_TO_HASH: u64 = 1 << 29;
+
+/// Is told how far it is.
+pub(crate) trait Watcher {
+    /// A sentence about what was found or is being done.
+    fn say(&mut self, sentence: &str);
+    /// It is now known that `bytes` in `files` files are to be fetched.
+    fn begin(&mut self, files: usize, bytes: u64);
+    /// `bytes` of them are there; `file` is being fetched.
+    fn at(&mut self, file: &Path, bytes: u64);
+}
+
+/// What a pull came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pulled {
+    /// Files of the model.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: Bytes,
+    /// Files among them that were not there before.
+    pub new_files: usize,
+}
+
+/// Where `version` is put if nobody says where.
+pub(crate) fn default_directory(version: Version) -> PathBuf {
+    settings::default_directory(version.name())
+}
+
+/// Makes `directory` hold `version`, complete and verified. What is there and right is not fetched again.
+///
+/// # Errors
+/// When a file cannot be had or written; everything that came before stays for the next time.
+pub(crate) fn pull(version: Version, directory: &Path, watcher: &mut dyn Watcher) -> Result<Pulled> {
+    let record = Record::read(directory);
+    if !record.version.is_empty() && record.version != version.name() {
+        return Err(PullError::OtherVersion { directory: directory.to_owned(), holds: record.version, asked: version });
+    }
+    let hub = Hub::new(Settings::from_environment()?, catalogue::by_hand(version, directory));
+    let mut pull = Pull { hub, record, version, directory, watcher };
+    let mut files = Vec::new();
+    for source in catalogue::sources(version) {
+        files.extend(pull.survey(source)?);
+    }
+    let new_files = pull.complete(&files)?;
+    let bytes = Bytes(files.iter().map(|file| file.facts.size).sum());
+    Ok(Pulled { files: files.len(), bytes, new_files })
+}
+
+/// A pull under way.
+struct Pull<'a> {
+    hub: Hub,
+    record: Record,
+    version: Version,
+    directory: &'a Path,
+    watcher: &'a mut dyn Watcher,
+}
+
+impl Pull<'_> {
+    /// Finds out which files there are in a repository. Its index of shards is fetched for that.
+    fn survey(&mut self, source: catalogue::Source) -> Result<Vec<Wanted>> {
+        let mut repository = Repository { source, revision: BRANCH.to_owned() };
+        let mut files = Vec::new();
+        for file in source.files {
+            files.push(repository.ask(&self.hub, file)?);
+        }
+        if !source.weights {
+            return Ok(files);
+        }
+        let index = match repository.ask(&self.hub, catalogue::INDEX) {
+            Err(PullError::NotFound { .. }) => {
+                files.push(repository.ask(&self.hub, catalogue::SINGLE)?);
+                return Ok(files);
+            }
+            index => index?,
+        };
+        for shard in self.shards(&index)? {
+            files.push(repository.ask(&self.hub, &shard)?);
+        }
+        files.push(index);
+        Ok(files)
+    }
+
+    /// The shards that an index names, once the index itself is here.
+    fn shards(&mut self, index: &Wanted) -> Result<Vec<String>> {
+        let place = self.directory.join(&index.place);
+        let bad = |problem| PullError::BadIndex { place: place.clone(), repository: index.repository, problem };
+        if index.facts.size > LARGEST_INDEX {
+            return Err(bad(format!("it has {}", Bytes(index.facts.size))));
+        }
+        if !self.is_there(index)? && !self.is_nearby(index)? {
+            self.obtain(index, &mut |_, _| ())?;
+        }
+        let bytes = fs::read(&place).map_err(PullError::disk("read", &place))?;
+        Ok(catalogue::shards(&bytes).map_err(bad)?.into_iter().collect())
+    }
+
+    /// Fetches those of `files` that are not there, the small ones first. Returns how many those were.
+    fn complete(&mut self, files: &[Wanted]) -> Result<usize> {
+        let mut missing = Vec::new();
+        for file in files {
+            if !self.is_there(file)? {
+                missing.push(file);
+            }
+        }
+        missing.sort_by_key(|file| file.facts.size);
+        let new_files = missing.len();
+        let mut fetch = Vec::new();
+        for file in missing {
+            if !self.is_nearby(file)? {
+                fetch.push(file);
+            }
+        }
+        self.check_room(&fetch)?;
+        let bytes = |file: &&Wanted| file.facts.size;
+        self.watcher.begin(fetch.len(), fetch.iter().map(bytes).sum());
+        let mut before = 0;
+        for file in fetch {
+            self.obtain(file, &mut |watcher, bytes| watcher.at(&file.place, before + bytes))?;
+            before += file.facts.size;
+        }
+        Ok(new_files)
+    }
+
+    /// Whether a file is in its place and right.
+    fn is_there(&mut self, file: &Wanted) -> Result<bool> {
+        if self.record.vouches(self.directory, &file.place, &file.facts) {
+            return Ok(true);
+        }
+        let place = self.directory.join(&file.place);
+        if !place.exists() {
+            return Ok(false);
+        }
+        let Facts { size, hash, .. } = file.facts;
+        if size >= LONG_TO_HASH {
+            self.watcher.say(&format!("{} is there already: it is being verified", place.display()));
+        }
+        let right = verify::is_file(&place, size, hash).map_err(PullError::disk("read", &place))?;
+        if right {
+            self.record.note(self.directory, self.version.name(), file)?;
+        } else {
+            self.watcher.say(&format!("{} is not what the hub has: it is fetched anew", place.display()));
+        }
+        Ok(right)
+    }
+
+    /// Whether a file was elsewhere on this machine, and is now in its place too.
+    fn is_nearby(&mut self, file: &Wanted) -> Result<bool> {
+        let Some(found) = nearby::take(&self.hub, file, self.directory) else { return Ok(false) };
+        self.record.note(self.directory, self.version.name(), file)?;
+        self.watcher.say(&format!("{} was found in {}", file.place.display(), found.display()));
+        Ok(true)
+    }
+
+    /// Fetches a file.
+    fn obtain(&mut self, file: &Wanted, at: &mut dyn FnMut(&mut dyn Watcher, u64)) -> Result<()> {
+        if file.facts.hash.is_none() {
+            let place = file.place.display();
+            self.watcher.say(&format!("the server gives no hash of {place}, so only its length is checked"));
+        }
+        let watcher = &mut *self.watcher;
+        transfer::fetch(&self.hub, file, self.directory, &mut |bytes| at(watcher, bytes))?;
+        self.record.note(self.directory, self.version.name(), file)
+    }
+
+    /// Makes sure that what is to come fits on the disk.
+    fn check_room(&self, files: &[&Wanted]) -> Result<()> {
+        let sizes = files.iter().map(|file| file.facts.size - file.begun(self.directory));
+        let needed = Bytes(sizes.fold(0, u64::saturating_add));
+        match free_bytes(self.directory) {
+            Some(free) if free < needed => {
+                Err(PullError::NoRoom { directory: self.directory.to_owned(), needed, free })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A repository, and the commit of it that all files are taken from.
+struct Repository {
+    source: catalogue::Source,
+    revision: String,
+}
+
+impl Repository {
+    /// Asks the hub for a file of it.
+    fn ask(&mut self, hub: &Hub, file: &str) -> Result<Wanted> {
+        let url = hub.url(self.source.repository, &self.revision, file);
+        let facts = hub.facts(&url)?;
+        if let Some(commit) = &facts.commit {
+            // From here on, a release that appears in the meantime is not seen: files of two would not fit together.
+            self.revision.clone_from(commit);
+        }
+        let url = hub.url(self.source.repository, &self.revision, file);
+        Ok(Wanted { repository: self.source.repository, url, place: self.source.place(file), facts })
+    }
+}
+
+/// Bytes that may be written to the disk of `directory`, or of the nearest directory above that is there; `None` where
+/// the system does not say.
+fn free_bytes(directory: &Path) -> Option<Bytes> {
+    #[cfg(unix)]
+    {
+        let absolute = std::path::absolute(directory).ok()?;
+        let there = absolute.ancestors().find(|path| path.exists())?;
+        let disk = nix::sys::statvfs::statvfs(there).ok()?;
+        Some(Bytes((disk.blocks_available() as u64).saturating_mul(disk.fragment_size() as u64)))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = directory;
+        None
+    }
+}
