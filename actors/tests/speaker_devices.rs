@@ -38,7 +38,7 @@ fn blocks(song: &[f32]) -> impl Iterator<Item = Arc<PcmBlock>> {
 
 fn stage(speaker: Speaker, context: &SongContext, song: &[f32]) -> SpeakerSinkStage {
     let longest = Frames((song.len() / 2).div_ceil(3840) as u64);
-    SpeakerSinkStage::new(speaker, 0, longest, Seconds(25.6), context.clone())
+    SpeakerSinkStage::new(speaker, 0, longest, &[Seconds(25.6)], context.clone())
 }
 
 fn context() -> SongContext {
@@ -234,7 +234,7 @@ fn a_paused_song_stands_still_and_goes_on_to_the_bit_without_under_runs() {
 fn a_gapless_start_keeps_what_it_waits_for_and_says_so() {
     // The song could be 100 minutes long, and its first 0.24 s took longer than that to make.
     let (song, device, context) = (song(1), FakeDevice::new([Offer::Rate(48_000)]), context());
-    let mut stage = SpeakerSinkStage::new(device.speaker(), 0, Frames(75_000), Seconds(0.24), context.clone());
+    let mut stage = SpeakerSinkStage::new(device.speaker(), 0, Frames(75_000), &[Seconds(0.24)], context.clone());
     let mut none = VecDeque::new();
     while context.meter.elapsed() < Duration::from_millis(300) {
         std::thread::yield_now();

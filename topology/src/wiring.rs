@@ -23,8 +23,11 @@ use heartstream_actors::{
     vocoder::VocoderStage,
     wav_sink::WavSinkStage,
 };
-use heartstream_messages::{CodeFrame, PcmBlock, SongReport, units::Frames};
-use heartstream_models::SongCodes;
+use heartstream_messages::{
+    CodeFrame, PcmBlock, SongReport,
+    units::{Frames, Seconds},
+};
+use heartstream_models::{SongCodes, signal::Window};
 use kameo::actor::{ActorRef, Spawn};
 use tokio::{runtime::Handle, sync::oneshot};
 
@@ -196,9 +199,10 @@ fn add_sound(troupe: &mut Troupe, decoder: &Decoder, sound: Sound, sinks: Vec<Si
                 troupe.add(idle(WavSinkStage::new(target, noise, index, song.clone()), take, Nowhere, song))
             }
             Sink::Speaker(speaker) => {
-                // Audio comes as the flow workers finish it: the new frames of a whole window at once.
-                let at_once = Frames(windows.hop as u64).seconds();
-                let stage = SpeakerSinkStage::new(speaker, index, longest, at_once, song.clone());
+                // Audio comes as the flow workers finish it: all of a window at once, but for what the next one fades.
+                let end = |window: Window| Frames((window.end() - window.fade_out) as u64).seconds();
+                let deliveries: Vec<Seconds> = segments.windows(longest.0 as usize).into_iter().map(end).collect();
+                let stage = SpeakerSinkStage::new(speaker, index, longest, &deliveries, song.clone());
                 troupe.add(idle(stage, take, Nowhere, song));
             }
             Sink::Subscriber => {

@@ -114,14 +114,14 @@ pub struct SpeakerSinkStage {
 }
 
 impl SpeakerSinkStage {
-    /// Sink number `sink` of the song, playing on `speaker`. The song has at most `longest` frames, and comes `at_once`
-    /// at a time: the new audio of a segment.
-    pub fn new(speaker: Speaker, sink: usize, longest: Frames, at_once: Seconds, song: SongContext) -> Self {
+    /// Sink number `sink` of the song, playing on `speaker`. The song has at most `longest` frames, and its audio comes a
+    /// window at a time: `deliveries` says where what each window gives ends.
+    pub fn new(speaker: Speaker, sink: usize, longest: Frames, deliveries: &[Seconds], song: SongContext) -> Self {
         let Speaker { device, start, on_loss, between_tries } = speaker;
         song.pause.leave_to_speaker();
         Self {
             player: Player::new(device, on_loss, between_tries, song.pause.clone()),
-            gate: StartGate::new(start, at_once),
+            gate: StartGate::with_deliveries(start, deliveries),
             longest,
             has_begun: false,
             allowance: None,

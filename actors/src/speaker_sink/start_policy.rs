@@ -74,6 +74,8 @@ pub(super) const LEAD: Seconds = Seconds(0.5);
 #[derive(Debug, Clone)]
 pub struct StartGate {
     policy: StartPolicy,
+    /// Where each delivery of the longest song ends, seconds; beyond the last they go on `each` at a time.
+    ends: Vec<f64>,
     /// Audio in a delivery, seconds.
     each: f64,
     /// The delivery that is in hand, counted from 0.
@@ -86,19 +88,57 @@ pub struct StartGate {
 impl StartGate {
     /// A gate for audio that comes `each` at a time.
     pub fn new(policy: StartPolicy, each: Seconds) -> Self {
-        Self { policy, each: each.0.max(1e-3), delivery: None, first: None, decision: None }
+        Self { policy, ends: Vec::new(), each: each.0.max(1e-3), delivery: None, first: None, decision: None }
+    }
+
+    /// A gate for audio of which each delivery ends where `ends` says, in rising order from the start of the song; what
+    /// comes after the last of them comes like it.
+    pub fn with_deliveries(policy: StartPolicy, ends: &[Seconds]) -> Self {
+        let ends: Vec<f64> = ends.iter().map(|end| end.0).collect();
+        let before_last = ends.len().checked_sub(2).map_or(0.0, |place| ends[place]);
+        let each = ends.last().map_or(1.0, |last| last - before_last);
+        Self { ends, ..Self::new(policy, Seconds(each)) }
+    }
+
+    /// The delivery that the audio just before `delivered` is in.
+    fn delivery_of(&self, delivered: f64) -> u64 {
+        let listed = self.ends.partition_point(|end| *end < delivered) as u64;
+        let last = self.ends.last().copied().unwrap_or(0.0);
+        if (listed as usize) < self.ends.len() {
+            listed
+        } else {
+            listed + ((delivered - last).max(0.0) / self.each) as u64
+        }
+    }
+
+    /// Where a delivery ends.
+    fn end_of(&self, delivery: u64) -> f64 {
+        let last = self.ends.last().copied().unwrap_or(0.0);
+        let beyond = || last + (delivery + 1 - self.ends.len() as u64) as f64 * self.each;
+        self.ends.get(delivery as usize).copied().unwrap_or_else(beyond)
+    }
+
+    /// The audio of the deliveries after the one that ends at `in_hand`, up to `longest`.
+    fn deliveries_after(&self, in_hand: f64, longest: f64) -> impl Iterator<Item = f64> {
+        let mut at = in_hand;
+        let mut listed = Vec::new();
+        for end in self.ends.iter().map(|end| end.min(longest)).filter(|end| *end > in_hand) {
+            listed.push(end - at);
+            at = end;
+        }
+        listed.into_iter().chain(even_deliveries(self.each, longest - at))
     }
 
     /// Hears that the audio up to `delivered` is there, and that at most `longest` will ever be; both from the start of
     /// the song. Nothing of it has been played.
     pub fn arrived(&mut self, now: Duration, delivered: Seconds, longest: Seconds) {
         // A delivery arrives in many small blocks, one right after the other; its first one tells of all of it.
-        let delivery = ((delivered.0 - 1e-6).max(0.0) / self.each) as u64;
+        let delivery = self.delivery_of((delivered.0 - 1e-6).max(0.0));
         if self.delivery == Some(delivery) {
             return;
         }
         self.delivery = Some(delivery);
-        let in_hand = ((delivery + 1) as f64 * self.each).min(longest.0.max(delivered.0));
+        let in_hand = self.end_of(delivery).min(longest.0.max(delivered.0));
         let since_request = in_hand / now.as_secs_f64().max(1e-9);
         // The first delivery also waited for every stage in turn; from then on they work side by side.
         let rate = match self.first {
@@ -111,8 +151,7 @@ impl StartGate {
         let wait = match self.policy {
             StartPolicy::Now => 0.0,
             StartPolicy::Gapless => {
-                let remaining = longest.0 - in_hand;
-                gapless_wait(in_hand - LEAD.0, rate * CAUTION, even_deliveries(self.each, remaining))
+                gapless_wait(in_hand - LEAD.0, rate * CAUTION, self.deliveries_after(in_hand, longest.0))
             }
         };
         // A wait that no clock can hold is as good as one for ever: the end of the song ends it.
@@ -253,5 +292,31 @@ mod tests {
         assert!(!gate.is_open(seconds(101.0)));
         gate.complete(seconds(101.0));
         assert!(gate.is_open(seconds(101.0)));
+    }
+
+    #[test]
+    fn a_small_first_window_does_not_wait_as_long_as_a_large_later_one_takes() {
+        // Windows that double, on a machine that makes 2.5 seconds of audio in a second.
+        let ends = [3.84, 7.68, 18.88, 44.48, 70.08].map(Seconds);
+        let mut gate = StartGate::with_deliveries(StartPolicy::Gapless, &ends);
+        gate.arrived(Duration::from_secs_f64(3.84 / 2.5), Seconds(0.24), Seconds(240.0));
+        let growing = gate.decision().expect("a decision").wait.0;
+        let mut even = StartGate::new(StartPolicy::Gapless, Seconds(25.6));
+        even.arrived(Duration::from_secs_f64(25.6 / 2.5), Seconds(0.24), Seconds(240.0));
+        assert!(growing < 1.0, "{growing}");
+        assert_eq!(even.decision().expect("a decision").wait.0, 0.0);
+    }
+
+    #[test]
+    fn listed_deliveries_that_are_even_are_even_deliveries() {
+        let ends: Vec<Seconds> = (1..=4).map(|place| Seconds(f64::from(place) * 5.0)).collect();
+        let mut listed = StartGate::with_deliveries(StartPolicy::Gapless, &ends);
+        let mut even = StartGate::new(StartPolicy::Gapless, Seconds(5.0));
+        for (seconds, delivered) in [(8.0, 0.5), (15.0, 5.5), (23.0, 10.2), (60.0, 31.0)] {
+            listed.arrived(Duration::from_secs_f64(seconds), Seconds(delivered), Seconds(60.0));
+            even.arrived(Duration::from_secs_f64(seconds), Seconds(delivered), Seconds(60.0));
+            let (listed, even) = (listed.decision().expect("one"), even.decision().expect("one"));
+            assert!((listed.wait.0 - even.wait.0).abs() < 1e-6, "{listed:?} {even:?}");
+        }
     }
 }

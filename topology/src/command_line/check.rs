@@ -10,20 +10,20 @@ use crate::Checkpoint;
 pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
     let directory = ModelDirectory::open(Checkpoint::open(&args.directory)?)?;
     let (mut rows, mut bad) = (0, 0);
-    println!("{:<34} {:<28} {:<10} ", "tensor", "engine against reference", "tolerance");
+    out!("{:<34} {:<28} {:<10} ", "tensor", "engine against reference", "tolerance");
     golden::check(&directory, &Device::Cpu, &mut |row| {
         rows += 1;
         bad += usize::from(!row.ok());
         let verdict = if row.ok() { "ok" } else { "NOT OK" };
-        println!("{:<34} {:<28} {:<10} {verdict}", row.tensor, row.measure.to_string(), row.limit());
+        out!("{:<34} {:<28} {:<10} {verdict}", row.tensor, row.measure.to_string(), row.limit());
         if !row.note.is_empty() {
-            println!("{:<34} {}", "", row.note);
+            out!("{:<34} {}", "", row.note);
         }
     })?;
     if bad == 0 {
-        println!("all {rows} ok");
+        out!("all {rows} ok");
         return Ok(());
     }
-    println!("{bad} of {rows} not ok");
+    out!("{bad} of {rows} not ok");
     Err(Failed::Said)
 }

@@ -9,9 +9,9 @@ use crate::DeviceDescription;
 pub(super) fn devices(args: &DevicesArgs) -> Result<(), Failed> {
     let devices = crate::devices();
     if args.json {
-        println!("{:#}", Value::from(devices.iter().map(json).collect::<Vec<_>>()));
+        out!("{:#}", Value::from(devices.iter().map(json).collect::<Vec<_>>()));
     } else if devices.is_empty() {
-        println!("no audio output device was found");
+        out!("no audio output device was found");
     } else {
         devices.iter().for_each(print);
     }
@@ -27,17 +27,17 @@ fn json(device: &DeviceDescription) -> Value {
 
 fn print(device: &DeviceDescription) {
     let DeviceDescription { id, name, is_default, rates, channels, formats } = device;
-    println!("{} {id}{}", if *is_default { '*' } else { ' ' }, if *is_default { " (default)" } else { "" });
+    out!("{} {id}{}", if *is_default { '*' } else { ' ' }, if *is_default { " (default)" } else { "" });
     if name != id {
-        println!("    {name}");
+        out!("    {name}");
     }
     let rates = rates.iter().map(|(lowest, highest)| match lowest == highest {
         true => lowest.to_string(),
         false => format!("{lowest} to {highest}"),
     });
-    println!("    {} Hz", rates.collect::<Vec<_>>().join(", "));
-    println!("    channels {}", runs(channels));
-    println!("    {}", formats.join(", "));
+    out!("    {} Hz", rates.collect::<Vec<_>>().join(", "));
+    out!("    channels {}", runs(channels));
+    out!("    {}", formats.join(", "));
 }
 
 /// Writes ascending numbers as runs: `1 to 8, 16`.

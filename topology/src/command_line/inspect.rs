@@ -35,7 +35,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
     };
     let report = report(&args.model.model, &directory, &lm, &codec, &problems, prompt.as_ref());
     if args.json {
-        println!("{report:#}");
+        out!("{report:#}");
     } else {
         print(&report);
     }
@@ -156,12 +156,12 @@ fn stored(part: &Part) -> Value {
 
 /// The report for people.
 fn print(report: &Value) {
-    println!("model {}", text(&report["model"]));
+    out!("model {}", text(&report["model"]));
     let lm = &report["language_model"];
-    println!("language model {}: {}", text(&lm["part"]), summary(&lm["part_of_checkpoint"]));
+    out!("language model {}: {}", text(&lm["part"]), summary(&lm["part_of_checkpoint"]));
     for part in ["backbone", "depth_decoder"] {
         let t = &lm[part];
-        println!(
+        out!(
             "  {:<14} {}: {} layers of width {}, {} heads ({} for keys), hidden {}, {} positions",
             part.replace('_', " "),
             text(&t["flavor"]),
@@ -173,40 +173,49 @@ fn print(report: &Value) {
             t["positions"]
         );
     }
-    println!(
+    out!(
         "  {:<14} {} text ids, {} codes in each of {} codebooks",
-        "vocabulary", lm["text_vocabulary"], lm["audio_vocabulary"], lm["codebooks"]
+        "vocabulary",
+        lm["text_vocabulary"],
+        lm["audio_vocabulary"],
+        lm["codebooks"]
     );
     let codec = &report["codec"];
-    println!("codec: {}", summary(&codec["part_of_checkpoint"]));
+    out!("codec: {}", summary(&codec["part_of_checkpoint"]));
     let estimator = &codec["estimator"];
-    println!(
+    out!(
         "  {:<14} {} codebooks of {} codes, condition of width {}",
-        "quantiser", codec["codebooks"], codec["codebook_size"], codec["condition_width"]
+        "quantiser",
+        codec["codebooks"],
+        codec["codebook_size"],
+        codec["condition_width"]
     );
-    println!(
+    out!(
         "  {:<14} {} layers of widths {}, {} heads",
-        "estimator", estimator["layers"], estimator["widths"], estimator["heads"]
+        "estimator",
+        estimator["layers"],
+        estimator["widths"],
+        estimator["heads"]
     );
-    println!("  {:<14} {} channels at its widest", "vocoder", codec["vocoder_channels"]);
-    println!("memory");
+    out!("  {:<14} {} channels at its widest", "vocoder", codec["vocoder_channels"]);
+    out!("memory");
     for (what, bytes) in report["memory_bytes"].as_object().into_iter().flatten() {
-        println!("  {:<20} {}", what.replace('_', " "), size(bytes));
+        out!("  {:<20} {}", what.replace('_', " "), size(bytes));
     }
     for warning in report["warnings"].as_array().into_iter().flatten() {
-        println!("warning: {}", text(warning));
+        out!("warning: {}", text(warning));
     }
     if let Some(prompt) = report.get("prompt") {
-        println!("prompt: {} of {} positions", prompt["positions"], prompt["positions_of_model"]);
-        println!("  tags   {:?}\n         {}", text(&prompt["tags"]), prompt["tags_ids"]);
-        println!("  lyrics {:?}\n         {}", text(&prompt["lyrics"]), prompt["lyrics_ids"]);
+        out!("prompt: {} of {} positions", prompt["positions"], prompt["positions_of_model"]);
+        out!("  tags   {:?}\n         {}", text(&prompt["tags"]), prompt["tags_ids"]);
+        out!("  lyrics {:?}\n         {}", text(&prompt["lyrics"]), prompt["lyrics_ids"]);
         for note in prompt["notes"].as_array().into_iter().flatten() {
-            println!("  note: {}", text(note));
+            out!("  note: {}", text(note));
         }
     }
     match report["problems"].as_array().filter(|problems| !problems.is_empty()) {
-        None => println!("nothing is wrong with it"),
-        Some(problems) => problems.iter().for_each(|problem| println!("problem: {}", text(problem))),
+        None => out!("nothing is wrong with it"),
+        Some(problems) => problems.iter().for_each(|problem| out!("problem: {}", text(problem))),
     }
 }
 

@@ -3,6 +3,9 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C. A reader of standard output that closes it before the
 //! song is over, such as `head`, has what it wanted: the song ends there, and that is 0.
 
+#[macro_use]
+mod say;
+
 mod args;
 mod bench;
 mod check;
@@ -60,11 +63,11 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failed::Said) => ExitCode::from(1),
         Err(Failed::Error(message)) => {
-            eprintln!("heartstream: {message}");
+            note!("heartstream: {message}");
             ExitCode::from(1)
         }
         Err(Failed::Usage(message)) => {
-            eprintln!("heartstream: {message}");
+            note!("heartstream: {message}");
             ExitCode::from(2)
         }
         Err(Failed::Cancelled) => ExitCode::from(130),

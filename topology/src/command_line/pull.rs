@@ -36,7 +36,7 @@ pub(super) fn pull(args: &PullArgs, quiet: bool) -> Result<(), Failed> {
     runtime.shutdown_background();
     let pulled = match pulled {
         Err(Failed::Cancelled) if !quiet => {
-            eprintln!("heartstream: interrupted. The same command goes on from here");
+            note!("heartstream: interrupted. The same command goes on from here");
             return Err(Failed::Cancelled);
         }
         pulled => pulled?,
@@ -46,8 +46,8 @@ pub(super) fn pull(args: &PullArgs, quiet: bool) -> Result<(), Failed> {
             0 => "all of them were there".to_owned(),
             new => format!("{new} of them new"),
         };
-        eprintln!("{} in {} files, {new}, in {}", pulled.bytes, pulled.files, directory.display());
-        eprintln!("to use it: heartstream play --model {}", quoted(&directory));
+        note!("{} in {} files, {new}, in {}", pulled.bytes, pulled.files, directory.display());
+        note!("to use it: heartstream play --model {}", quoted(&directory));
     }
     Ok(())
 }
@@ -85,7 +85,7 @@ impl Watcher for Lines {
         match self {
             Self::Nothing => (),
             Self::Bar(bar) => bar.println(sentence),
-            Self::Plain { .. } => eprintln!("{sentence}"),
+            Self::Plain { .. } => note!("{sentence}"),
         }
     }
 
@@ -94,7 +94,7 @@ impl Watcher for Lines {
             Self::Plain { total, .. } => {
                 *total = bytes;
                 if files > 0 {
-                    eprintln!("{files} files to fetch, {}", Bytes(bytes));
+                    note!("{files} files to fetch, {}", Bytes(bytes));
                 }
             }
             Self::Bar(bar) => {
@@ -113,7 +113,7 @@ impl Watcher for Lines {
                 bar.set_position(bytes);
             }
             Self::Plain { total, file, last } if file != name || last.elapsed() >= BETWEEN_LINES => {
-                eprintln!("{} of {} · {}", Bytes(bytes), Bytes(*total), name.display());
+                note!("{} of {} · {}", Bytes(bytes), Bytes(*total), name.display());
                 (*last, *file) = (Instant::now(), name.to_owned());
             }
             Self::Plain { .. } => (),

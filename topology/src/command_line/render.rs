@@ -63,15 +63,28 @@ impl<'a> Destination<'a> {
             }
             Err(error) => {
                 let path = args.output.clone().unwrap_or_else(|| PathBuf::from(USUAL_OUTPUT));
-                eprintln!("heartstream: {error}, so the song is written to {} instead", path.display());
+                note!("heartstream: {error}, so the song is written to {} instead", path.display());
                 (Some(Output::new(&path)), None)
             }
         };
         Ok(Self { output, format: args.format.into(), speaker, record: args.record.as_deref(), quiet })
     }
 
-    /// Makes sure that everything can be written, before a large model is loaded.
-    fn probe(&self, codes: Option<&Path>) -> Result<(), Failed> {
+    /// Makes sure that everything can be written, before a large model is loaded, and that nothing that is read is
+    /// written over.
+    fn probe(&self, codes: Option<&Path>, read: &[&Path]) -> Result<(), Failed> {
+        for path in read.iter().filter(|path| path.exists()) {
+            let song = self.output.as_ref().is_some_and(|output| output.is_file(path));
+            if song || self.record.is_some_and(|record| Output::new(record).is_file(path)) {
+                return Err(Failed::Usage(format!(
+                    "{} is read for this song and would be written over. Give -o and --record other files",
+                    path.display()
+                )));
+            }
+        }
+        if let Some(path) = codes.filter(|path| path.exists() && !path.is_file()) {
+            return Err(Failed::Usage(format!("--save-codes needs a regular file, and {} is none", path.display())));
+        }
         self.output.as_ref().map_or(Ok(()), Output::probe)?;
         let beside = [("record", self.record), ("save-codes", codes)];
         for (option, path) in beside.into_iter().filter_map(|(option, path)| Some((option, path?))) {
@@ -136,7 +149,9 @@ fn sing(args: &RenderArgs, mut destination: Destination<'_>) -> Result<(), Faile
     Heartstream::check_options(&request)?;
     let placement = placement(&args.placement);
     Plan::new(&placement)?;
-    destination.probe(args.save_codes.as_deref())?;
+    let words = [&args.words.tags, &args.words.lyrics].into_iter().flatten().map(Path::new);
+    let files = [&args.resume, &args.sound.plan].into_iter().flatten().map(PathBuf::as_path);
+    destination.probe(args.save_codes.as_deref(), &words.chain(files).collect::<Vec<_>>())?;
     runtime()?.block_on(async {
         let mut status = Status::new(destination.quiet);
         status.say(&format!("loading the model {}", args.model.model));
@@ -172,7 +187,8 @@ pub(super) fn decode(args: &DecodeArgs, quiet: bool) -> Result<(), Failed> {
     Heartstream::check_options(&request)?;
     let placement = placement(&args.placement);
     Plan::new(&placement)?;
-    destination.probe(None)?;
+    let read: Vec<&Path> = [Some(args.codes.as_path()), args.sound.plan.as_deref()].into_iter().flatten().collect();
+    destination.probe(None, &read)?;
     runtime()?.block_on(async {
         let mut status = Status::new(quiet);
         let decoder = Decoder::load(checkpoint, &placement).await?;
@@ -269,12 +285,18 @@ fn conclude(
     let heard = report.audio.0 > 0.0;
     output.filter(|_| !heard).into_iter().for_each(Output::discard);
     status.end(&summary(report, output.filter(|_| heard), about.request.seed, verb));
-    if let Some(path) = destination.record {
+    let recorded = destination.record.map_or(Ok(()), |path| {
         let format = output.map(|_| destination.format);
         let mut record = record::record(about.model, about.request, format, about.plan, report);
         record["plan"] = song_plan::plan(about.request, report, about.fingerprint);
-        record::write(path, &record)?;
-    }
+        record::write(path, &record)
+    });
+    // What became of the song matters more than what became of its record.
+    outcome(report).and(recorded)
+}
+
+/// What the program's end says of a song's.
+fn outcome(report: &SongReport) -> Result<(), Failed> {
     match &report.outcome {
         Outcome::Finished if report.frames.0 == 0 => {
             Err(Failed::Error("the model ended the song before its first frame. Try another seed".to_owned()))

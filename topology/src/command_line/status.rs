@@ -57,7 +57,7 @@ impl Status {
         match &self.line {
             Line::Nothing => (),
             Line::Rewritten(bar) => bar.set_message(sentence.to_owned()),
-            Line::Now(_) => eprintln!("{sentence}"),
+            Line::Now(_) => note!("{sentence}"),
         }
     }
 
@@ -74,7 +74,7 @@ impl Status {
             }
             Line::Now(last) if last.elapsed() >= BETWEEN_LINES => {
                 *last = Instant::now();
-                eprintln!("{}", sentence(progress, verb));
+                note!("{}", sentence(progress, verb));
             }
             Line::Now(_) => (),
         }
@@ -84,8 +84,8 @@ impl Status {
     fn line(&self, sentence: &str) {
         match &self.line {
             Line::Nothing => (),
-            Line::Rewritten(bar) => bar.suspend(|| eprintln!("{sentence}")),
-            Line::Now(_) => eprintln!("{sentence}"),
+            Line::Rewritten(bar) => bar.suspend(|| note!("{sentence}")),
+            Line::Now(_) => note!("{sentence}"),
         }
     }
 
@@ -95,9 +95,9 @@ impl Status {
             Line::Nothing => (),
             Line::Rewritten(bar) => {
                 bar.finish_and_clear();
-                eprintln!("{sentence}");
+                note!("{sentence}");
             }
-            Line::Now(_) => eprintln!("{sentence}"),
+            Line::Now(_) => note!("{sentence}"),
         }
     }
 }

@@ -7,6 +7,6 @@ use super::{Failed, args::SynthArgs};
 /// Writes the checkpoint.
 pub(super) fn synth(args: &SynthArgs) -> Result<(), Failed> {
     synthesise(args.size.into(), args.seed, &args.out)?;
-    println!("{}", args.out.display());
+    out!("{}", args.out.display());
     Ok(())
 }

@@ -67,7 +67,7 @@ pub(super) fn continuity(args: &ContinuityArgs, quiet: bool) -> Result<(), Faile
             .map_err(|error| Failed::Error(format!("cannot write the plot {}: {error}", path.display())))?;
     }
     if args.json {
-        println!("{:#}", report.json());
+        out!("{:#}", report.json());
     } else {
         print!("{}", table::table(&report));
     }
