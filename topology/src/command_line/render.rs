@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use heartstream_models::{ModelDirectory, ModelError};
@@ -24,6 +24,8 @@ use crate::{
 
 /// Between two looks at the progress.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+/// Ctrl-C within so much of the first is the same one: `timeout` and shells send it to a program and to its group.
+const ONE_KEY: Duration = Duration::from_millis(300);
 /// The exit code of a second Ctrl-C, which does not wait for anything.
 const INTERRUPTED: i32 = 130;
 /// Where a song goes when nothing is said.
@@ -209,7 +211,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
 /// Shows the progress of a song until it ends. The first Ctrl-C ends it, the second the program.
 async fn watch(mut song: Song, status: &mut Status, verb: &str) -> SongReport {
     let mut look = tokio::time::interval(BETWEEN_LOOKS);
-    let mut interrupted = false;
+    let mut interrupted: Option<Instant> = None;
     let mut interrupt = Box::pin(end_asked_for());
     let mut keys = Keys::listen();
     if keys.is_some() {
@@ -221,11 +223,11 @@ async fn watch(mut song: Song, status: &mut Status, verb: &str) -> SongReport {
         tokio::select! {
             biased;
             () = &mut interrupt => {
-                if interrupted {
+                if interrupted.is_some_and(|at| at.elapsed() > ONE_KEY) {
                     drop(keys); // sets the terminal back
                     process::exit(INTERRUPTED);
                 }
-                interrupted = true;
+                interrupted.get_or_insert_with(Instant::now);
                 interrupt.set(end_asked_for());
                 song.cancel();
             }
