@@ -10,7 +10,7 @@ use crate::{
 /// A size of checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SynthSize {
-    /// The model in the program: 1.4 M parameters, faster than real time on one core.
+    /// The model in the program: 1.7 M parameters, faster than real time on one core.
     Demo,
     /// As small as can be, for tests: 0.3 M parameters, and windows still take 29.76 s.
     Tiny,
