@@ -4,6 +4,7 @@
 //! T frames or positions, L latent frames, K codebooks, C channels, D width, S samples.
 
 mod convolution;
+pub mod cpu;
 mod linear;
 mod norm;
 mod rotary;
