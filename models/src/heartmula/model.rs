@@ -3,10 +3,8 @@
 use candle_core::{D, Device, Tensor};
 
 use super::{
-    config::HeartMulaConfig,
-    sampler::CodeSampler,
-    tensors::expected_tensors,
-    transformer::{KvCache, Transformer},
+    config::HeartMulaConfig, kv_cache::KvCache, sampler::CodeSampler, tensors::expected_tensors,
+    transformer::Transformer,
 };
 use crate::{
     error::{ModelError, Result},

@@ -1,14 +1,60 @@
-//! Convolutions over time as matrix products, time first: \[B, T, C\].
+//! Convolutions over time as matrix products, time first: \[T, B, C\].
 //!
-//! A causal convolution carries what it has seen as a value of its own, so a signal can be fed in pieces.
+//! A causal convolution carries what it has seen as a value of its own, so a signal can be fed in pieces. With time
+//! first, what a convolution looks back at lies before what is new, and both channels of a stereo signal are rows of
+//! the same product.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
-use super::Linear;
+use super::{
+    Linear,
+    activation::prelu,
+    cpu::{Finish, KernelSet, Rows, matmul},
+    host::{is_plain, with_numbers},
+};
 
-/// The inputs that a causal convolution still looks back at, \[B, reach, C\].
+/// The inputs that a causal convolution still looks back at, \[reach, B, C\].
 #[derive(Debug, Clone)]
 pub struct ConvHistory(Tensor);
+
+impl ConvHistory {
+    /// Inputs that were seen before, \[reach, B, C\].
+    pub fn of(inputs: Tensor) -> Self {
+        Self(inputs)
+    }
+
+    fn silence(reach: usize, batch: usize, inputs: usize, device: &Device) -> Result<Self> {
+        Ok(Self(Tensor::zeros((reach, batch, inputs), DType::F32, device)?))
+    }
+
+    /// Old and new inputs one after the other; the last of them are remembered.
+    fn see(&mut self, xs: &Tensor) -> Result<Tensor> {
+        let seen = Tensor::cat(&[&self.0, xs], 0)?;
+        self.0 = seen.narrow(0, xs.dim(0)?, self.0.dim(0)?)?.contiguous()?;
+        Ok(seen)
+    }
+}
+
+/// What becomes of a convolution's results before they are given back.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct After<'a> {
+    /// A parametric ReLU with this slope.
+    pub slope: Option<f64>,
+    /// Then this is added, \[T, B, out\].
+    pub add: Option<&'a Tensor>,
+}
+
+impl After<'_> {
+    fn apply(self, mut ys: Tensor) -> Result<Tensor> {
+        if let Some(slope) = self.slope {
+            ys = prelu(&ys, slope)?;
+        }
+        match self.add {
+            Some(add) => ys + add,
+            None => Ok(ys),
+        }
+    }
+}
 
 /// A convolution that looks only back.
 #[derive(Debug, Clone)]
@@ -38,23 +84,31 @@ impl CausalConv {
     /// # Errors
     /// When the device has no memory for it.
     pub fn silence(&self, batch: usize, device: &Device) -> Result<ConvHistory> {
-        Ok(ConvHistory(Tensor::zeros((batch, self.reach(), self.inputs), candle_core::DType::F32, device)?))
+        ConvHistory::silence(self.reach(), batch, self.inputs, device)
     }
 
     /// # Shapes
-    /// - `xs` \[B, T, in\], result \[B, T, out\]
+    /// - `xs` \[T, B, in\], result \[T, B, out\]
     ///
     /// # Errors
     /// When batch or channels differ from those of the history.
-    pub fn forward(&self, xs: &Tensor, history: &mut ConvHistory) -> Result<Tensor> {
-        let length = xs.dim(1)?;
-        if self.reach() == 0 {
-            return self.product.forward(xs);
+    pub fn forward(&self, xs: &Tensor, history: &mut ConvHistory, after: After<'_>) -> Result<Tensor> {
+        let (length, batch, inputs) = xs.dims3()?;
+        if history.0.dims() != [self.reach(), batch, inputs] || inputs != self.inputs {
+            bail!("a convolution of {} inputs was given {:?} after {:?}", self.inputs, xs.shape(), history.0.shape())
         }
-        let seen = Tensor::cat(&[&history.0, xs], 1)?;
-        history.0 = seen.narrow(1, length, self.reach())?.contiguous()?;
-        let taps = (0..self.taps).map(|tap| seen.narrow(1, tap * self.dilation, length)).collect::<Result<Vec<_>>>()?;
-        self.product.forward(&Tensor::cat(&taps, 2)?.contiguous()?)
+        let runs: Vec<usize> = (0..self.taps).map(|tap| tap * self.dilation * batch * inputs).collect();
+        if let Some(ys) = fused_over_time(&self.product, xs, history, &runs, after)? {
+            return Ok(ys);
+        }
+        let taps = if self.reach() == 0 {
+            xs.clone()
+        } else {
+            let seen = history.see(xs)?;
+            let taps = (0..self.taps).map(|tap| seen.narrow(0, tap * self.dilation, length));
+            Tensor::cat(&taps.collect::<Result<Vec<_>>>()?, 2)?.contiguous()?
+        };
+        after.apply(self.product.forward(&taps)?)
     }
 }
 
@@ -76,7 +130,7 @@ impl UpConv {
     pub fn new(weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Self> {
         let (inputs, outputs, taps) = weight.dims3()?;
         if taps != 2 * stride {
-            candle_core::bail!("a transposed convolution of stride {stride} needs {} taps, found {taps}", 2 * stride)
+            bail!("a transposed convolution of stride {stride} needs {} taps, found {taps}", 2 * stride)
         }
         // [in, out, 2, stride] -> rows (which half, in), columns (place in the stride, out). The first half of the
         // kernel belongs to the input of this place, the second half to the input before it.
@@ -91,21 +145,74 @@ impl UpConv {
     /// # Errors
     /// When the device has no memory for it.
     pub fn silence(&self, batch: usize, device: &Device) -> Result<ConvHistory> {
-        Ok(ConvHistory(Tensor::zeros((batch, 1, self.inputs), candle_core::DType::F32, device)?))
+        ConvHistory::silence(1, batch, self.inputs, device)
     }
 
     /// # Shapes
-    /// - `xs` \[B, T, in\], result \[B, stride · T, out\]
+    /// - `xs` \[T, B, in\], result \[stride · T, B, out\]
     ///
     /// # Errors
     /// When batch or channels differ from those of the history.
     pub fn forward(&self, xs: &Tensor, history: &mut ConvHistory) -> Result<Tensor> {
-        let (batch, length, _) = xs.dims3()?;
-        let seen = Tensor::cat(&[&history.0, xs], 1)?;
-        history.0 = seen.narrow(1, length, 1)?.contiguous()?;
-        let pairs = Tensor::cat(&[xs, &seen.narrow(1, 0, length)?], 2)?.contiguous()?;
-        self.product.forward(&pairs)?.reshape((batch, length * self.stride, self.outputs))
+        let (length, batch, inputs) = xs.dims3()?;
+        if history.0.dims() != [1, batch, self.inputs] || inputs != self.inputs {
+            bail!("a convolution of {} inputs was given {:?} after {:?}", self.inputs, xs.shape(), history.0.shape())
+        }
+        let ys = match fused_over_time(&self.product, xs, history, &[batch * inputs, 0], After::default())? {
+            Some(ys) => ys,
+            None => {
+                let seen = history.see(xs)?;
+                self.product.forward(&Tensor::cat(&[xs, &seen.narrow(0, 0, length)?], 2)?.contiguous()?)?
+            }
+        };
+        // [T, B, stride · out] -> [stride · T, B, out]
+        let ys = ys.reshape((length, batch, self.stride, self.outputs))?.transpose(1, 2)?;
+        ys.contiguous()?.reshape((length * self.stride, batch, self.outputs))
     }
+}
+
+/// The product of packed weights with rows that begin at every place of old and new inputs, each made of the inputs at
+/// `runs`, counted from its beginning. `None` when there is no kernel for it; the history is then as it was.
+fn fused_over_time(
+    product: &Linear,
+    xs: &Tensor,
+    history: &mut ConvHistory,
+    runs: &[usize],
+    after: After<'_>,
+) -> Result<Option<Tensor>> {
+    let ((reach, ..), (length, batch, inputs)) = (history.0.dims3()?, xs.dims3()?);
+    let shape = [length, batch, product.outputs()];
+    let fits = |add: &Tensor| is_plain(add) && add.dims() == shape;
+    let Some((weights, bias)) = product.kernel().filter(|_| is_plain(xs) && is_plain(&history.0)) else {
+        return Ok(None);
+    };
+    if !after.add.is_none_or(fits) {
+        return Ok(None);
+    }
+    let mut out = vec![0f32; shape.iter().product()];
+    // What is not added is not read either, so any tensor may stand for it.
+    let kernel = |[old, new, add]: [&[f32]; 3]| {
+        let add = after.add.map(|_| add);
+        let slope = after.slope.map(|slope| slope as f32);
+        let step = batch * inputs;
+        // Only the first results look back at what is old. When there are many others, those read the new inputs where
+        // they lie; when not, a copy costs less than reading the weights a second time.
+        let first = if length > 4 * reach { reach } else { length };
+        let seen = [old, &new[..first * step]].concat();
+        let mut multiply = |numbers: &[f32], times: std::ops::Range<usize>| {
+            let range = times.start * batch * product.outputs()..times.end * batch * product.outputs();
+            let rows = Rows { numbers, count: times.len() * batch, stride: inputs, runs, width: inputs };
+            let finish = Finish { bias, slope, add: add.map(|add| &add[range.clone()]) };
+            matmul(KernelSet::chosen(), rows, weights, finish, &mut out[range]);
+        };
+        multiply(&seen, 0..first);
+        multiply(new, first..length);
+        let last = if length >= reach { &new[(length - reach) * step..] } else { &seen[length * step..] };
+        last.to_vec()
+    };
+    let last = with_numbers([&history.0, xs, after.add.unwrap_or(xs)], kernel)?;
+    history.0 = Tensor::from_vec(last, (reach, batch, inputs), xs.device())?;
+    Ok(Some(Tensor::from_vec(out, &shape, xs.device())?))
 }
 
 /// The windows of `taps` inputs around each place, with zeros beyond both ends, side by side on the channel axis:
