@@ -77,6 +77,11 @@ impl SongState {
         if self.guidance > 1.0 { 2 } else { 1 }
     }
 
+    /// Bytes that the keys and values of the song take at present.
+    pub fn kv_bytes(&self) -> usize {
+        self.backbone.bytes() + self.decoder.bytes()
+    }
+
     /// Frames written so far.
     pub fn frames(&self) -> u64 {
         self.frame
