@@ -110,16 +110,6 @@ pub(super) fn attend<'a>(
     sums
 }
 
-/// Rows of a tile, at most, for so many panels.
-fn tile_rows(tiles: &Tiles, panels: usize) -> usize {
-    if panels <= tiles.many.1 { tiles.many.0 } else { tiles.few.0 }
-}
-
-/// How many panels go into a tile of `rows` rows.
-fn tile_panels(tiles: &Tiles, rows: usize) -> usize {
-    if rows <= tiles.few.0 { tiles.few.1 } else { tiles.many.1 }
-}
-
 /// The scores of a segment whose first position is `start`, for all rows that see something of it.
 fn score(
     tiles: &Tiles,
@@ -132,8 +122,8 @@ fn score(
 ) {
     let mut row = seen.partition_point(|seen| *seen <= start);
     while row < seen.len() {
-        let panels_at_once = tile_panels(tiles, seen.len() - row);
-        let rows = tile_rows(tiles, panels_at_once).min(seen.len() - row);
+        let (rows, panels_at_once) = tiles.shape(seen.len() - row);
+        let rows = rows.min(seen.len() - row);
         // The last row sees most.
         let panels = (seen[row + rows - 1] - start).min(segment.room).div_ceil(PANEL);
         for first in (0..panels).step_by(panels_at_once) {
@@ -174,8 +164,8 @@ fn weigh(
         // Rows that see the same positions go together: none may meet a value that is not its own to see.
         let inputs = cut(row);
         let alike = (row..seen.len()).take_while(|row| cut(*row) == inputs).count();
-        let panels_at_once = tile_panels(tiles, alike);
-        let rows = tile_rows(tiles, panels_at_once).min(alike);
+        let (rows, panels_at_once) = tiles.shape(alike);
+        let rows = rows.min(alike);
         for first in (0..panels).step_by(panels_at_once) {
             let count = panels_at_once.min(panels - first);
             let tile = Tile {
