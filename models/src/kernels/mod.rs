@@ -12,6 +12,8 @@ mod host;
 mod linear;
 mod norm;
 mod rotary;
+#[cfg(test)]
+mod trained;
 
 pub use activation::{prelu, silu_up, softmax};
 pub use attention::{KvLayer, full_attention};

@@ -39,7 +39,12 @@ impl RmsNorm {
     /// # Errors
     /// When the tensor is not there in that shape.
     pub fn load(shards: &Shards, name: &str, width: usize, eps: f64, device: &Device) -> crate::Result<Self> {
-        Ok(Self { weight: shards.tensor(name, &[width], device)?, eps: eps as f32 })
+        Ok(Self::new(shards.tensor(name, &[width], device)?, eps))
+    }
+
+    /// From a weight \[width\]; `eps` is added to the mean square.
+    pub fn new(weight: Tensor, eps: f64) -> Self {
+        Self { weight, eps: eps as f32 }
     }
 
     /// # Shapes
