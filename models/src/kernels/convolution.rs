@@ -296,9 +296,9 @@ mod tests {
             let (xs, weight) = (noise(1, [length, batch, inputs]), noise(2, [outputs, inputs, taps]));
             let (bias, add) = (noise(3, [1, 1, outputs]), noise(4, [length, batch, outputs]));
             let convolution = CausalConv::new(&weight, bias.flatten_all().expect("flat"), dilation).expect("a weight");
-            let after = |add| After { slope: Some(0.25), add: Some(add) };
+            let slope = Some(0.25);
             let mut history = convolution.silence(batch, &Device::Cpu).expect("silence");
-            let whole = convolution.forward(&xs, &mut history, after(&add)).expect("it fits");
+            let whole = convolution.forward(&xs, &mut history, After { slope, add: Some(&add) }).expect("it fits");
             let expected: Vec<f64> = expected_causal(&xs, &weight, &numbers(&bias), dilation)
                 .into_iter()
                 .zip(numbers(&add))
@@ -309,7 +309,7 @@ mod tests {
             let mut start = 0;
             let parts = pieces.iter().map(|count| {
                 let part = |xs: &Tensor| xs.narrow(0, start, *count).expect("a part");
-                let ys = convolution.forward(&part(&xs), &mut history, after(&part(&add))).expect("it fits");
+                let ys = convolution.forward(&part(&xs), &mut history, After { slope, add: Some(&part(&add)) }).expect("it fits");
                 start += count;
                 ys
             });
