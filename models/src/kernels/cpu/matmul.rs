@@ -1,6 +1,6 @@
 //! How is a product with fixed weights split into tiles, and the tiles among threads?
 
-use std::ops::Range;
+use std::{cell::Cell, ops::Range};
 
 use rayon::prelude::*;
 
@@ -18,6 +18,27 @@ const BLOCK: usize = 512;
 const ROWS: usize = 240;
 /// Multiplications that are worth waking another thread for: some ten microseconds of work.
 const WORTH_A_THREAD: usize = 400_000;
+
+thread_local! {
+    /// What a thread copies together, kept from product to product: memory that comes and goes is memory that others
+    /// must find room around.
+    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch { x: Vec::new(), wide: Vec::new() }) };
+}
+
+/// Room of one task.
+#[derive(Default)]
+struct Scratch {
+    x: Vec<f32>,
+    wide: Vec<f32>,
+}
+
+/// The first `count` numbers of `room`, which grows to them; what is in them is left over from before.
+fn first(room: &mut Vec<f32>, count: usize) -> &mut [f32] {
+    if room.len() < count {
+        room.resize(count, 0.0);
+    }
+    &mut room[..count]
+}
 
 /// The left side of a product: rows of inputs in one piece of memory, which may overlap (a convolution's do).
 #[derive(Debug, Clone, Copy)]
@@ -145,13 +166,13 @@ impl Product<'_> {
     unsafe fn few(&self, panels: Range<usize>) {
         let (inputs, count) = (self.weights.inputs(), self.rows.count);
         let group = self.tiles.shape(count).1;
-        let mut gathered = Vec::new();
+        let mut scratch = SCRATCH.take();
         let (x, x_stride) = if self.rows.runs.len() == 1 {
             (&self.rows.numbers[self.rows.runs[0]..], self.rows.stride)
         } else {
-            gathered.resize(count * inputs, 0.0);
+            let gathered = first(&mut scratch.x, count * inputs);
             gathered.chunks_exact_mut(inputs).enumerate().for_each(|(row, to)| self.rows.copy(row, 0..inputs, to));
-            (&gathered[..], inputs)
+            (&*gathered, inputs)
         };
         for first in panels.clone().step_by(group) {
             let group = group.min(panels.end - first);
@@ -174,6 +195,7 @@ impl Product<'_> {
             // SAFETY: as above.
             unsafe { self.finish(0..count, first, group) };
         }
+        SCRATCH.set(scratch);
     }
 
     /// A range of rows with a range of panels. Rows are copied together and weights widened, block by block, for each
@@ -184,8 +206,10 @@ impl Product<'_> {
     unsafe fn many(&self, rows: Range<usize>, panels: Range<usize>) {
         let (inputs, kind) = (self.weights.inputs(), self.weights.kind());
         let (tile_rows, group) = self.tiles.many;
-        let mut x = vec![0f32; rows.len() * BLOCK.min(inputs)];
-        let mut wide = vec![0f32; if kind == NumberType::F32 { 0 } else { group * PANEL * BLOCK.min(inputs) }];
+        let mut scratch = SCRATCH.take();
+        let x = first(&mut scratch.x, rows.len() * BLOCK.min(inputs));
+        let wide =
+            first(&mut scratch.wide, if kind == NumberType::F32 { 0 } else { group * PANEL * BLOCK.min(inputs) });
         for start in (0..inputs).step_by(BLOCK) {
             let block = BLOCK.min(inputs - start);
             x.chunks_exact_mut(block)
@@ -230,6 +254,7 @@ impl Product<'_> {
         }
         // SAFETY: as above.
         unsafe { self.finish(rows, panels.start, panels.len()) };
+        SCRATCH.set(scratch);
     }
 
     /// Computes a tile whose outputs begin at row `row` and panel `first`. The last panel may be cut: its outputs then

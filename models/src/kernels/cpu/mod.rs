@@ -8,6 +8,7 @@
 
 mod attention;
 mod kv_store;
+mod limits;
 mod matmul;
 mod packed;
 mod rows;
@@ -20,6 +21,7 @@ mod tile_avx512;
 mod vector;
 
 pub use kv_store::{Angles, Heads, KvStore, full_attention};
+pub use limits::Limits;
 pub use matmul::{Finish, Rows, matmul};
 pub use packed::{NumberType, Packed};
 pub use rows::{Norm, PerEntry, gated_sum, norm, prelu, rotary, silu_up, softmax};
