@@ -30,10 +30,16 @@ struct Layer {
     down: Linear,
 }
 
-/// Keys and values of the positions seen so far. Allocated once; forgetting is setting a counter back.
+/// Positions that keys and values have room for at first, and by which the room then grows at least: 10 s of a song.
+const POSITIONS_AT_FIRST: usize = 128;
+
+/// Keys and values of the positions seen so far. Forgetting is setting a counter back.
+///
+/// Room is made as it is needed, each time for twice as many positions: a song that ends after a minute never has memory
+/// for five, nor does the next one have to clear it.
 #[derive(Debug)]
 pub struct KvCache {
-    /// For each layer keys and values, both \[B, kv heads, capacity, head width\].
+    /// For each layer keys and values, both \[B, kv heads, room, head width\]; what is behind `length` means nothing.
     layers: Vec<(Tensor, Tensor)>,
     rotary: RotaryTable,
     length: usize,
@@ -46,6 +52,16 @@ impl KvCache {
     /// # Errors
     /// When `capacity` is beyond the positions of the model, or the device has no memory for it.
     pub fn new(config: &TransformerConfig, batch: usize, capacity: usize, device: &Device) -> Result<Self> {
+        Self::with_room(POSITIONS_AT_FIRST.min(capacity), config, batch, capacity, device)
+    }
+
+    fn with_room(
+        room: usize,
+        config: &TransformerConfig,
+        batch: usize,
+        capacity: usize,
+        device: &Device,
+    ) -> Result<Self> {
         if capacity > config.max_seq_len {
             return Err(ModelError::shape(
                 "positions of a KV cache",
@@ -53,7 +69,7 @@ impl KvCache {
                 capacity,
             ));
         }
-        let shape = (batch, config.num_kv_heads, capacity, config.head_dim());
+        let shape = (batch, config.num_kv_heads, room, config.head_dim());
         let buffer = || Tensor::zeros(shape, DType::F32, device);
         let layers = (0..config.num_layers).map(|_| Ok((buffer()?, buffer()?))).collect::<Result<_>>()?;
         Ok(Self {
@@ -62,6 +78,23 @@ impl KvCache {
             length: 0,
             capacity,
         })
+    }
+
+    /// Makes room for `end` positions in all.
+    fn make_room(&mut self, end: usize) -> Result<()> {
+        let capacity = self.capacity;
+        for buffer in self.layers.iter_mut().flat_map(|(keys, values)| [keys, values]) {
+            let (batch, heads, room, width) = buffer.dims4()?;
+            if room >= end {
+                break; // they all have the same
+            }
+            // Twice as many, so that all of this copying is less than one more copy of the song.
+            let grown =
+                Tensor::zeros((batch, heads, end.max(2 * room).min(capacity), width), DType::F32, buffer.device())?;
+            grown.slice_set(buffer, 2, 0)?;
+            *buffer = grown;
+        }
+        Ok(())
     }
 
     /// Forgets all positions from `length` on.
@@ -98,6 +131,7 @@ impl Transformer {
         if end > cache.capacity {
             return Err(ModelError::shape("positions of a song", format!("at most {}", cache.capacity), end));
         }
+        cache.make_room(end)?;
         let group = self.config.num_heads / self.config.num_kv_heads;
         let mask = if count > 1 { Some(causal_mask(count, start, group, xs.device())?) } else { None };
         let mut xs = xs.clone();
@@ -267,6 +301,20 @@ mod tests {
             cache.truncate(kept);
             let again = fed(&transformer, &mut cache, &xs, kept, &vec![1; POSITIONS - kept]);
             assert_eq!(again, singly[kept * width..], "{kept} positions kept");
+        }
+    }
+
+    #[test]
+    fn room_that_is_made_on_the_way_changes_nothing() {
+        let (transformer, mut ample, xs) = setting(2);
+        for pieces in [&[1; POSITIONS][..], &[3, 1, 4, 4]] {
+            ample.truncate(0);
+            let expected = fed(&transformer, &mut ample, &xs, 0, pieces);
+            let mut cache = KvCache::with_room(1, &transformer.config, 2, POSITIONS, &Device::Cpu).expect("a cache");
+            let grown = fed(&transformer, &mut cache, &xs, 0, pieces);
+            let room = |cache: &KvCache| cache.layers[0].0.dim(2).expect("four dimensions");
+            assert_eq!((room(&cache), room(&ample)), (POSITIONS, POSITIONS));
+            assert_eq!(grown, expected, "{pieces:?}");
         }
     }
 
