@@ -10,7 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Songs until the allocator has seen what it can see: it keeps what it was given, in pieces that differ by chance.
 const WARM_UP: usize = 20;
-/// Songs after these. Each has a megabyte of keys and values and more of buffers, so a leak of each is above the limit.
+/// Songs after these. What their stages hold is megabytes, but for the keys and values of a song that has just begun.
 const SONGS: usize = 50;
 
 /// Memory that this process has in use, in pages.
