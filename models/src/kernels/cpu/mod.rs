@@ -6,6 +6,8 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(test)]
+mod against_portable;
 mod matmul;
 mod packed;
 mod set;
@@ -14,6 +16,8 @@ mod tile;
 mod tile_avx2;
 #[cfg(target_arch = "x86_64")]
 mod tile_avx512;
+#[cfg(target_arch = "aarch64")]
+mod tile_neon;
 
 pub use matmul::{Rows, matmul};
 pub use packed::{NumberType, Packed};
