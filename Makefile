@@ -25,7 +25,7 @@ test-memory: setup
 	@$(call install,command -v valgrind,valgrind)
 	runner=CARGO_TARGET_$$(rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)_RUNNER; \
 	env "$$runner=valgrind --quiet --error-exitcode=1" PROPTEST_CASES=8 \
-		cargo test --package heartstream-models --lib -- kernels::cpu
+		cargo test --workspace --lib -- kernels::cpu
 
 setup:
 	@$(call install,{ command -v cc && pkg-config --exists alsa; },$(BUILD_NEEDS))

@@ -12,7 +12,7 @@ const LANES: usize = 4;
 /// Pairs of registers in a panel row: eight narrow numbers are one load and become a pair.
 const PAIRS: usize = PANEL / (2 * LANES);
 
-// Both shapes hold 24 sums; of the 32 registers, 8 are left for the rows' numbers and a pair of weights.
+// Both shapes hold 24 sums; of the 32 registers, 8 are left for a panel row and numbers of the left side.
 pub(super) const TILES: Tiles = Tiles { many: (6, 1), few: (3, 2), compute, widen };
 
 unsafe fn compute(kind: u8, rows: usize, panels: usize, tile: &Tile) {
@@ -66,29 +66,32 @@ unsafe fn weights<const KIND: u8>(w: *const u8, k: usize, pair: usize) -> [float
 unsafe fn product<const KIND: u8, const R: usize, const P: usize>(tile: &Tile) {
     let mut sums = [[[[vdupq_n_f32(0.0); 2]; PAIRS]; P]; R];
     for k in 0..tile.inputs {
-        let mut x = [0f32; R];
-        for (row, x) in x.iter_mut().enumerate() {
-            // SAFETY: number k of each row is there.
-            *x = unsafe { *tile.x.add(row * tile.x_stride + k) };
-        }
         for panel in 0..P {
-            for pair in 0..PAIRS {
-                // SAFETY: input k of each panel is there.
-                let w = unsafe { weights::<KIND>(tile.w.add(panel * tile.w_stride), k, pair) };
-                for (sums, x) in sums.iter_mut().zip(x) {
-                    let sums = &mut sums[panel][pair];
-                    *sums = [vfmaq_n_f32(sums[0], w[0], x), vfmaq_n_f32(sums[1], w[1], x)];
+            // SAFETY: input k of each panel is there, and so is number k of each row.
+            unsafe {
+                let from = tile.w.add(panel * tile.w_stride);
+                let w = [weights::<KIND>(from, k, 0), weights::<KIND>(from, k, 1)];
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = *tile.x.add(row * tile.x_stride + k);
+                    for (sums, w) in sums[panel].iter_mut().zip(w) {
+                        sums[0] = vfmaq_n_f32(sums[0], w[0], x);
+                        sums[1] = vfmaq_n_f32(sums[1], w[1], x);
+                    }
                 }
             }
         }
     }
     for (row, sums) in sums.iter().enumerate() {
-        for (place, sum) in sums.iter().flatten().flatten().enumerate() {
-            // SAFETY: each row of the tile has the outputs of all its panels.
-            unsafe {
-                let out = tile.out.add(row * tile.out_stride + place * LANES);
-                let sum = if tile.add { vaddq_f32(vld1q_f32(out), *sum) } else { *sum };
-                vst1q_f32(out, sum);
+        for (panel, sums) in sums.iter().enumerate() {
+            for (pair, sums) in sums.iter().enumerate() {
+                for (half, sum) in sums.iter().enumerate() {
+                    // SAFETY: each row of the tile has the outputs of all its panels.
+                    unsafe {
+                        let out = tile.out.add(row * tile.out_stride + panel * PANEL + (2 * pair + half) * LANES);
+                        let sum = if tile.add { vaddq_f32(vld1q_f32(out), *sum) } else { *sum };
+                        vst1q_f32(out, sum);
+                    }
+                }
             }
         }
     }
