@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use proptest::prelude::*;
 
-use super::{KernelSet, NumberType, Packed, Rows, matmul, packed::PANEL};
+use super::{Finish, KernelSet, NumberType, Packed, Rows, matmul, packed::PANEL};
 use crate::signal::KeyedNoise;
 
 const KINDS: [NumberType; 3] = [NumberType::F32, NumberType::F16, NumberType::Bf16];
@@ -45,7 +45,7 @@ fn product(set: KernelSet, x: &[f32], weights: &Packed, bias: &[f32], offset: us
     let mut out = vec![7.5f32; offset + rows.count * weights.outputs() + PANEL];
     let (before, rest) = out.split_at_mut(offset);
     let (out, behind) = rest.split_at_mut(rows.count * weights.outputs());
-    matmul(set, rows, weights, Some(bias), out);
+    matmul(set, rows, weights, Finish { bias: Some(bias), ..Finish::default() }, out);
     assert!(before.iter().chain(&*behind).all(|x| *x == 7.5), "{set}: written beside the result");
     out.to_vec()
 }
