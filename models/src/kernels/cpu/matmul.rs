@@ -355,7 +355,9 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            cases: ProptestConfig::default().cases.min(48), failure_persistence: None, ..ProptestConfig::default()
+        })]
 
         #[test]
         fn a_rows_result_depends_neither_on_the_rows_beside_it_nor_on_the_threads(

@@ -6,6 +6,8 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(test)]
+mod against_portable;
 mod attention;
 mod kv_store;
 mod limits;
@@ -18,6 +20,8 @@ mod tile;
 mod tile_avx2;
 #[cfg(target_arch = "x86_64")]
 mod tile_avx512;
+#[cfg(target_arch = "aarch64")]
+mod tile_neon;
 mod vector;
 
 pub use kv_store::{Angles, Heads, KvStore, full_attention};
