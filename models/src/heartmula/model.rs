@@ -1,6 +1,6 @@
 //! How does a song go on, frame by frame? Prompt, backbone, depth decoder, guidance.
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 use super::{
     config::HeartMulaConfig,
@@ -37,7 +37,7 @@ pub struct HeartMula {
     device: Device,
     text_embeddings: RowTable,
     /// \[K · vocabulary, D\]; code `c` of codebook `k` is row `k · vocabulary + c`.
-    audio_embeddings: Tensor,
+    audio_embeddings: RowTable,
     unconditional: Vec<f32>,
     /// What stands in the slot of the reference recording when there is none: zeros go in, so the bias comes out.
     no_reference: Vec<f32>,
@@ -101,10 +101,10 @@ impl HeartMula {
         }
         Ok(Self {
             text_embeddings: shards.row_table("text_embeddings.weight", config.text_vocab_size, width)?,
-            audio_embeddings: shards.tensor(
+            audio_embeddings: shards.row_table(
                 "audio_embeddings.weight",
-                &[vocabulary * config.audio_num_codebooks, width],
-                device,
+                vocabulary * config.audio_num_codebooks,
+                width,
             )?,
             unconditional: shards.row_table("unconditional_text_embedding.weight", 1, width)?.row(0)?,
             no_reference: shards.tensor("muq_linear.bias", &[width], &Device::Cpu)?.to_vec1()?,
@@ -249,21 +249,24 @@ impl HeartMula {
     /// # Shapes
     /// - result \[B, 1, D\]
     fn embed_frame(&self, codes: &[u32], batch: usize) -> Result<Tensor> {
-        let rows = (0..).zip(codes).map(|(codebook, code)| self.audio_row(codebook, *code)).collect::<Vec<u32>>();
-        let rows = Tensor::from_vec(rows, codes.len(), &self.device)?;
-        let sum = self.audio_embeddings.index_select(&rows, 0)?.sum_keepdim(0)?;
-        Ok(sum.unsqueeze(0)?.broadcast_as((batch, 1, sum.dim(D::Minus1)?))?.contiguous()?)
+        let width = self.config.backbone.embed_dim;
+        let (mut sum, mut row) = (vec![0f32; width], vec![0f32; width]);
+        for (codebook, code) in codes.iter().enumerate() {
+            self.audio_embeddings.read(self.audio_row(codebook, *code), &mut row)?;
+            sum.iter_mut().zip(&row).for_each(|(sum, number)| *sum += number);
+        }
+        Ok(Tensor::from_vec(sum.repeat(batch), (batch, 1, width), &self.device)?)
     }
 
     /// # Shapes
     /// - result \[B, 1, D\]
     fn embed_code(&self, codebook: usize, code: u32, batch: usize) -> Result<Tensor> {
-        let row = self.audio_embeddings.narrow(0, self.audio_row(codebook, code) as usize, 1)?;
-        Ok(row.unsqueeze(0)?.broadcast_as((batch, 1, row.dim(D::Minus1)?))?.contiguous()?)
+        let row = self.audio_embeddings.row(self.audio_row(codebook, code))?;
+        Ok(Tensor::from_vec(row.repeat(batch), (batch, 1, self.config.backbone.embed_dim), &self.device)?)
     }
 
-    fn audio_row(&self, codebook: usize, code: u32) -> u32 {
-        (codebook * self.config.audio_vocab_size) as u32 + code
+    fn audio_row(&self, codebook: usize, code: u32) -> usize {
+        codebook * self.config.audio_vocab_size + code as usize
     }
 }
 

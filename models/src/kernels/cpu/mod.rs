@@ -16,5 +16,5 @@ mod tile_avx2;
 mod tile_avx512;
 
 pub use matmul::{Rows, matmul};
-pub use packed::{NumberType, Packed};
+pub use packed::{NumberType, PANEL, Packed};
 pub use set::KernelSet;
