@@ -116,6 +116,11 @@ impl Heartstream {
         &self.decoder.plan
     }
 
+    /// The language model.
+    pub(crate) fn model(&self) -> &HeartMula {
+        &self.voice.lm
+    }
+
     /// The half of the engine that decodes kept songs.
     pub fn decoder(&self) -> &Decoder {
         &self.decoder

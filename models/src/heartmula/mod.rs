@@ -8,6 +8,7 @@ mod model;
 mod sampler;
 mod tensors;
 mod transformer;
+mod work;
 
 pub use config::{HeartMulaConfig, SpecialIds, TransformerConfig};
 pub use model::{HeartMula, PromptIds, SongState, check_guidance};

@@ -122,6 +122,11 @@ impl HeartMula {
         &self.config
     }
 
+    /// Bytes of one weight, as its matrices are stored.
+    pub fn bytes_per_weight(&self) -> u64 {
+        self.heads.first().map_or(0, |head| head.number_type().bytes() as u64)
+    }
+
     /// Reads the prompt. With `guidance` above 1 an unconditional row runs beside it in the same batch.
     ///
     /// # Errors

@@ -135,6 +135,18 @@ impl Linear {
         self.outputs
     }
 
+    /// How the weights are stored.
+    pub fn number_type(&self) -> NumberType {
+        match &self.weight {
+            Weight::Packed(packed) => packed.weights.kind(),
+            Weight::Plain(weight, _) => match weight.dtype() {
+                DType::BF16 => NumberType::Bf16,
+                DType::F16 => NumberType::F16,
+                _ => NumberType::F32,
+            },
+        }
+    }
+
     /// The weights and the bias as the kernels take them; `None` on other devices and while training.
     pub fn kernel(&self) -> Option<(&Packed, Option<&[f32]>)> {
         match &self.weight {

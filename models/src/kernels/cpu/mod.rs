@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+mod limits;
 mod matmul;
 mod packed;
 mod set;
@@ -15,6 +16,7 @@ mod tile_avx2;
 #[cfg(target_arch = "x86_64")]
 mod tile_avx512;
 
+pub use limits::Limits;
 pub use matmul::{Rows, matmul};
 pub use packed::{NumberType, PANEL, Packed};
 pub use set::KernelSet;
