@@ -4,6 +4,7 @@
 //! then [`HeartMula::next_frame`] until a frame ends it. Samples are drawn by a [`CodeSampler`].
 
 mod config;
+mod kv_cache;
 mod model;
 mod sampler;
 mod tensors;

@@ -3,10 +3,8 @@
 use candle_core::{Device, Tensor};
 
 use super::{
-    config::HeartMulaConfig,
-    sampler::CodeSampler,
-    tensors::expected_tensors,
-    transformer::{KvCache, Transformer},
+    config::HeartMulaConfig, kv_cache::KvCache, sampler::CodeSampler, tensors::expected_tensors,
+    transformer::Transformer,
 };
 use crate::{
     error::{ModelError, Result},
@@ -77,6 +75,11 @@ impl SongState {
     /// Rows of the batch: the prompt's and, with guidance, the unconditional one.
     fn batch(&self) -> usize {
         if self.guidance > 1.0 { 2 } else { 1 }
+    }
+
+    /// Bytes that the keys and values of the song take at present.
+    pub fn kv_bytes(&self) -> usize {
+        self.backbone.bytes() + self.decoder.bytes()
     }
 
     /// Frames written so far.
