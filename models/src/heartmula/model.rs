@@ -1,9 +1,11 @@
 //! How does a song go on, frame by frame? Prompt, backbone, depth decoder, guidance.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use candle_core::{Device, Tensor};
 
 use super::{
-    config::HeartMulaConfig, kv_cache::KvCache, sampler::CodeSampler, tensors::expected_tensors,
+    config::HeartMulaConfig, kv_cache::KvCache, prefix::Prefix, sampler::CodeSampler, tensors::expected_tensors,
     transformer::Transformer,
 };
 use crate::{
@@ -44,6 +46,8 @@ pub struct HeartMula {
     decoder: Transformer,
     /// Heads of the codebooks, the first on the backbone, the others on the depth decoder.
     heads: Vec<Linear>,
+    /// The last prompt, for another song with the same words.
+    last_prompt: Mutex<Option<Arc<Prefix>>>,
 }
 
 /// Accepts a guidance scale of 1 (none) or more.
@@ -115,6 +119,7 @@ impl HeartMula {
             projection: Linear::load(shards, "projection", [inner, width], false, device)?,
             decoder: Transformer::load(&config.decoder, shards, "decoder", device)?,
             heads,
+            last_prompt: Mutex::new(None),
             config: config.clone(),
             device: device.clone(),
         })
@@ -148,9 +153,26 @@ impl HeartMula {
             frame: 0,
             guidance,
         };
-        let hidden = self.backbone.forward(&self.embed_prompt(prompt, batch)?, &mut state.backbone)?;
-        state.hidden = Some(hidden.narrow(1, prompt.positions() - 1, 1)?.squeeze(1)?);
+        state.hidden = Some(self.read_prompt(prompt, batch, &mut state.backbone)?);
         Ok(state)
+    }
+
+    /// Reads the prompt, unless it is the last one that was read: what became of that is still there, bit for bit.
+    ///
+    /// # Shapes
+    /// - result \[B, D\]
+    fn read_prompt(&self, prompt: &PromptIds, batch: usize, cache: &mut KvCache) -> Result<Tensor> {
+        // A song that panicked in between left a whole prompt or none.
+        let last = || self.last_prompt.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = last().clone().filter(|prefix| prefix.serves(prompt, batch));
+        if let Some(prefix) = kept {
+            prefix.restore(cache, batch, self.config.backbone.embed_dim)?;
+            return prefix.hidden(batch);
+        }
+        let prefix = Prefix::compute(&self.backbone, prompt, &self.embed_prompt(prompt, batch)?, cache)?;
+        let hidden = prefix.hidden(batch)?;
+        *last() = prefix.is_worth_keeping().then(|| Arc::new(prefix));
+        Ok(hidden)
     }
 
     /// Writes the next frame: one code for each codebook. Whether it ends the song is for the caller to see
@@ -234,9 +256,9 @@ impl HeartMula {
     }
 
     /// # Shapes
-    /// - result \[B, T, D\], T the positions of the prompt
+    /// - result \[1, T, D\], T the positions of the prompt; with an unconditional row T + 1, as [`Prefix`] has it
     fn embed_prompt(&self, prompt: &PromptIds, batch: usize) -> Result<Tensor> {
-        let mut rows = Vec::with_capacity(batch * prompt.positions() * self.config.backbone.embed_dim);
+        let mut rows = Vec::with_capacity((prompt.positions() + batch - 1) * self.config.backbone.embed_dim);
         let text = |id: &u32| self.text_embeddings.row(*id as usize);
         for id in &prompt.tags {
             rows.extend(text(id)?);
@@ -246,12 +268,9 @@ impl HeartMula {
             rows.extend(text(id)?);
         }
         if batch == 2 {
-            // The unconditional row holds the same embedding at every position, the slot of the reference included.
-            for _ in 0..prompt.positions() {
-                rows.extend(&self.unconditional);
-            }
+            rows.extend(&self.unconditional);
         }
-        Ok(Tensor::from_vec(rows, (batch, prompt.positions(), self.config.backbone.embed_dim), &self.device)?)
+        Ok(Tensor::from_vec(rows, (1, prompt.positions() + batch - 1, self.config.backbone.embed_dim), &self.device)?)
     }
 
     /// # Shapes
@@ -326,6 +345,43 @@ mod tests {
             led = led.max((twice[place] - c).abs());
         }
         assert!(led > 0.1, "guidance leads somewhere");
+    }
+
+    #[test]
+    fn a_prompt_that_comes_again_gives_the_same_logits_bit_for_bit() {
+        let model = model();
+        let (guided, unguided) = (logits(&model, 1.5), logits(&model, 1.0));
+        assert!(model.last_prompt.lock().expect("no panic").is_some(), "it is kept");
+        assert!(logits(&model, 1.0) == unguided && logits(&model, 1.5) == guided);
+        let other = PromptIds { tags: vec![1, 2], lyrics: vec![1, 9, 2] };
+        model.start(&other, 1.5, 3).expect("a prompt that fits");
+        assert!(logits(&model, 1.5) == guided);
+        assert!(logits(&self::model(), 1.5) == guided, "and as a model that never read it");
+    }
+
+    #[test]
+    fn one_unconditional_position_stands_for_all_of_them() {
+        let model = model();
+        let prompt = PromptIds { tags: vec![1, 80, 90, 2], lyrics: (3..200).collect() };
+        let (count, width) = (prompt.positions(), model.config.backbone.embed_dim);
+        let cache = || KvCache::new(&model.config.backbone, 2, count + 1, &model.device).expect("a cache");
+        let (mut spread, mut whole) = (cache(), cache());
+        let quick = model.read_prompt(&prompt, 2, &mut spread).expect("a prompt");
+        // Both rows in full, as the reference has them.
+        let words = model.embed_prompt(&prompt, 1).expect("words");
+        let nothing = Tensor::from_vec(model.unconditional.repeat(count), (1, count, width), &model.device);
+        let both = Tensor::cat(&[&words, &nothing.expect("rows")], 0).expect("a batch");
+        let full = model.backbone.forward(&both, &mut whole).expect("room");
+        let full = full.narrow(1, count - 1, 1).and_then(|last| last.squeeze(1)).expect("the last position");
+        let next = model.embed_frame(&[1, 2, 3, 4, 5, 6, 7, 8], 2).expect("a frame");
+        let after = |cache: &mut KvCache| model.backbone.forward(&next, cache).expect("room");
+        for (a, b) in [(quick, full), (after(&mut spread), after(&mut whole))] {
+            let numbers =
+                |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("numbers");
+            for (a, b) in numbers(&a).into_iter().zip(numbers(&b)) {
+                assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{a} and {b}");
+            }
+        }
     }
 
     #[test]
