@@ -115,7 +115,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut told = Vec::new();
         let mut progress = |done, all| told.push((done, all));
-        write_in_files_of(SynthSize::Tiny, 9, folder.path(), 300_000, &mut progress).expect("a checkpoint");
+        write_in_files_of(SynthSize::Tiny, 9, folder.path(), 60_000, &mut progress).expect("a checkpoint");
         assert!(
             told.windows(2).all(|pair| pair[0].0 < pair[1].0) && told.last().is_some_and(|(done, all)| done == all)
         );
