@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use candle_core::Device;
-use heartstream_actors::song_context::{Faults, SongContext};
+use heartstream_actors::{
+    song_context::{Faults, SongContext},
+    stage_threads::StageThreads,
+};
 use heartstream_messages::SongRequest;
 use heartstream_models::{
     ModelDirectory, SongCodes,
@@ -26,9 +29,15 @@ use crate::{
 pub struct Decoder {
     pub(crate) codec: Arc<HeartCodec>,
     pub(crate) plan: Plan,
+    /// What songs run on; started when they are needed, kept for the next song.
+    pub(crate) threads: StageThreads,
 }
 
 impl Decoder {
+    pub(crate) fn new(codec: HeartCodec, plan: Plan) -> Self {
+        Self { codec: Arc::new(codec), plan, threads: StageThreads::default() }
+    }
+
     /// Loads the codec of a checkpoint, and leaves its language model where it is.
     ///
     /// # Errors
@@ -49,7 +58,7 @@ impl Decoder {
             Ok(directory.load_codec(&Device::Cpu)?)
         };
         let codec = blocking(load).await?;
-        Ok(Self { codec: Arc::new(codec), plan })
+        Ok(Self::new(codec, plan))
     }
 
     /// How songs are run.

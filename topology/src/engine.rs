@@ -36,7 +36,8 @@ pub(crate) struct Voice {
     pub fingerprint: String,
 }
 
-/// An engine with a loaded model. Songs that run at once share the weights; each has threads of its own.
+/// An engine with a loaded model. Songs that run at once share the weights; each has threads of its own, which the
+/// engine lends it: they are started for the first song, wait for the next one, and end with the engine.
 #[derive(Clone)]
 pub struct Heartstream {
     voice: Voice,
@@ -88,7 +89,7 @@ impl Builder {
         let Self { checkpoint, lm_storage, codec_storage, placement, capacities } = self;
         let plan = Plan { capacities: capacities.check()?, ..Plan::new(&placement)? };
         let (voice, codec) = blocking(move || load(checkpoint, lm_storage, codec_storage)).await?;
-        Ok(Heartstream { voice, decoder: Decoder { codec: Arc::new(codec), plan }, faults: Faults::default() })
+        Ok(Heartstream { voice, decoder: Decoder::new(codec, plan), faults: Faults::default() })
     }
 }
 
@@ -119,6 +120,11 @@ impl Heartstream {
     /// The language model.
     pub(crate) fn model(&self) -> &HeartMula {
         &self.voice.lm
+    }
+
+    /// Threads that songs have at the moment, without those that compute for them: 0 when no song is being made.
+    pub fn lent_threads(&self) -> usize {
+        self.decoder.threads.lent()
     }
 
     /// The half of the engine that decodes kept songs.
