@@ -12,8 +12,10 @@
 //! - [`golden`]: comparison with what the reference computed
 //! - [`quality`]: what a cheaper or earlier way of decoding costs
 //! - [`synth`]: checkpoints from a seed; [`demo`]: the one inside the program
+//! - [`convert`]: a checkpoint in narrower types
 //! - [`kernels`]: the arithmetic of both models
 
+mod convert;
 pub mod demo;
 mod directory;
 mod error;
@@ -28,6 +30,8 @@ pub mod synth;
 pub mod text;
 pub mod weights;
 
+pub use convert::convert;
 pub use directory::{CODEC_PART, LM_PARTS, ModelDirectory, TOKENIZER};
 pub use error::{Found, ModelError, Result, TensorProblem, TensorProblems};
+pub use kernels::cpu::NumberType;
 pub use song_codes::SongCodes;

@@ -8,7 +8,11 @@ use heartstream_actors::{
     stage_threads::StageThreads,
 };
 use heartstream_messages::SongRequest;
-use heartstream_models::{ModelDirectory, SongCodes, heartcodec::HeartCodec, weights::Checkpoint};
+use heartstream_models::{
+    ModelDirectory, SongCodes,
+    heartcodec::HeartCodec,
+    weights::{Checkpoint, Storage},
+};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::{
@@ -39,9 +43,17 @@ impl Decoder {
     /// # Errors
     /// When the codec cannot be loaded, or the placement does not fit the machine.
     pub async fn load(checkpoint: Checkpoint, placement: &Placement) -> Result<Self, EngineError> {
+        Self::load_as(checkpoint, Storage::Stored, placement).await
+    }
+
+    /// As [`Decoder::load`], with the weights stored in memory as `storage` says.
+    ///
+    /// # Errors
+    /// As [`Decoder::load`].
+    pub async fn load_as(checkpoint: Checkpoint, storage: Storage, placement: &Placement) -> Result<Self, EngineError> {
         let plan = Plan::new(placement)?;
         let load = move || {
-            let directory = ModelDirectory::open(checkpoint)?;
+            let directory = ModelDirectory::open(checkpoint)?.stored_as(Storage::Auto, storage);
             directory.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             Ok(directory.load_codec(&Device::Cpu)?)
         };

@@ -6,7 +6,11 @@ use candle_core::Device;
 use heartstream_actors::song_context::{Faults, SongContext};
 use heartstream_messages::SongRequest;
 use heartstream_models::{
-    ModelDirectory, demo, heartcodec::HeartCodec, heartmula::HeartMula, text::PromptTokenizer, weights::Checkpoint,
+    ModelDirectory, demo,
+    heartcodec::HeartCodec,
+    heartmula::HeartMula,
+    text::PromptTokenizer,
+    weights::{Checkpoint, Storage},
 };
 
 use crate::{
@@ -45,6 +49,8 @@ pub struct Heartstream {
 #[derive(Debug, Clone)]
 pub struct Builder {
     checkpoint: Checkpoint,
+    lm_storage: Storage,
+    codec_storage: Storage,
     placement: Placement,
     capacities: Capacities,
 }
@@ -53,6 +59,13 @@ impl Builder {
     /// The model; by default the one inside the program.
     pub fn model(mut self, checkpoint: Checkpoint) -> Self {
         self.checkpoint = checkpoint;
+        self
+    }
+
+    /// How the weights are stored in memory; by default as in the files, but a large f32 language model as bf16. Songs
+    /// depend on it, as rounding does.
+    pub fn weights(mut self, lm: Storage, codec: Storage) -> Self {
+        (self.lm_storage, self.codec_storage) = (lm, codec);
         self
     }
 
@@ -73,9 +86,9 @@ impl Builder {
     /// # Errors
     /// When the model cannot be loaded, or the placement does not fit the machine.
     pub async fn build(self) -> Result<Heartstream, EngineError> {
-        let Self { checkpoint, placement, capacities } = self;
+        let Self { checkpoint, lm_storage, codec_storage, placement, capacities } = self;
         let plan = Plan { capacities: capacities.check()?, ..Plan::new(&placement)? };
-        let (voice, codec) = blocking(move || load(checkpoint)).await?;
+        let (voice, codec) = blocking(move || load(checkpoint, lm_storage, codec_storage)).await?;
         Ok(Heartstream { voice, decoder: Decoder::new(codec, plan), faults: Faults::default() })
     }
 }
@@ -85,6 +98,8 @@ impl Heartstream {
     pub fn builder() -> Builder {
         Builder {
             checkpoint: demo::checkpoint(),
+            lm_storage: Storage::Auto,
+            codec_storage: Storage::Auto,
             placement: Placement { flow_workers: 1, ..Placement::default() },
             capacities: Capacities::default(),
         }
@@ -184,8 +199,8 @@ impl Heartstream {
 }
 
 /// Reads everything; language model and codec must speak the same codes.
-fn load(checkpoint: Checkpoint) -> Result<(Voice, HeartCodec), EngineError> {
-    let directory = ModelDirectory::open(checkpoint)?;
+fn load(checkpoint: Checkpoint, lm: Storage, codec: Storage) -> Result<(Voice, HeartCodec), EngineError> {
+    let directory = ModelDirectory::open(checkpoint)?.stored_as(lm, codec);
     directory.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     directory.check_codes()?;
     directory.check_tensors()?;

@@ -56,7 +56,10 @@ pub use heartstream_messages::{
     Continuity, FirstWindow, Flow, Outcome, PcmBlock, Progress, Sampling, SongReport, SongRequest, SpeakerProgress,
     SpeakerState, Stage, StageError, StageReport, units,
 };
-pub use heartstream_models::{SongCodes, weights::Checkpoint};
+pub use heartstream_models::{
+    NumberType, SongCodes,
+    weights::{Checkpoint, Storage},
+};
 pub use kept_song::KeptSong;
 pub use plan::{Placement, Plan};
 pub use sink::{Sink, Sinks};

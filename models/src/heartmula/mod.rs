@@ -6,6 +6,7 @@
 mod config;
 mod kv_cache;
 mod model;
+mod prefix;
 mod sampler;
 mod tensors;
 mod transformer;

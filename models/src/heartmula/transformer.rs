@@ -17,16 +17,16 @@ pub struct Transformer {
 }
 
 #[derive(Debug)]
-struct Layer {
-    attention_norm: RmsNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    output: Linear,
-    feed_forward_norm: RmsNorm,
+pub(super) struct Layer {
+    pub(super) attention_norm: RmsNorm,
+    pub(super) query: Linear,
+    pub(super) key: Linear,
+    pub(super) value: Linear,
+    pub(super) output: Linear,
+    pub(super) feed_forward_norm: RmsNorm,
     /// The gate's outputs, then those that it gates.
-    gate_up: Linear,
-    down: Linear,
+    pub(super) gate_up: Linear,
+    pub(super) down: Linear,
 }
 
 impl Transformer {
@@ -41,6 +41,15 @@ impl Transformer {
             layers: layers.collect::<Result<_>>()?,
             norm: RmsNorm::load(shards, &format!("{prefix}.norm.scale"), config.embed_dim, config.norm_eps, device)?,
         })
+    }
+
+    pub(super) fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// The norm behind the last layer.
+    pub(super) fn last_norm(&self, xs: &Tensor) -> Result<Tensor> {
+        Ok(self.norm.forward(xs)?)
     }
 
     /// Computes the positions after those in `cache` and remembers them.
@@ -93,7 +102,7 @@ impl Layer {
         Ok(self.output.forward(&cache.attend(layer, &query, &key, &value)?)?)
     }
 
-    fn feed_forward(&self, xs: &Tensor) -> Result<Tensor> {
+    pub(super) fn feed_forward(&self, xs: &Tensor) -> Result<Tensor> {
         Ok(self.down.forward(&silu_up(&self.gate_up.forward(xs)?)?)?)
     }
 }

@@ -1,6 +1,6 @@
 //! A matrix product with fixed weights.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape, Tensor, bail};
 
@@ -87,15 +87,21 @@ impl Linear {
         let tables = weights.iter().map(|(name, outputs)| shards.row_table(name, *outputs, inputs));
         let tables = tables.collect::<crate::Result<Vec<_>>>()?;
         let outputs = weights.iter().map(|(_, outputs)| outputs).sum();
+        // Rows are read on several threads, which go on after one has failed; what they make then is not kept.
+        let failed = OnceLock::new();
         let read = |mut row: usize, to: &mut [f32]| {
             for table in &tables {
                 match row.checked_sub(table.rows()) {
                     Some(later) => row = later,
-                    None => return table.read(row, to),
+                    None => return table.read(row, to).unwrap_or_else(|error| drop(failed.set(error))),
                 }
             }
         };
-        Ok(Self::packed(Packed::new(outputs, inputs, shards.matrix_type(weights[0].0), read), bias)?)
+        let packed = Packed::new(outputs, inputs, shards.matrix_type(weights[0].0), read);
+        match failed.into_inner() {
+            Some(error) => Err(error),
+            None => Ok(Self::packed(packed, bias)?),
+        }
     }
 
     /// Reads matrix `index` of the tensor `name` \[matrices, inputs, outputs\], stored the other way round than a
@@ -114,9 +120,12 @@ impl Linear {
             let weight = shards.matrix(name, &[matrices, inputs, outputs], device)?.get(index)?;
             return Ok(Self { weight: Weight::Plain(weight, None), outputs });
         }
-        let table = shards.stacked_table(name, [matrices, inputs, outputs])?;
+        // Columns that are read one by one would touch every page of the file for each.
+        let size = inputs * outputs;
+        let numbers =
+            shards.numbers(name, &[matrices, inputs, outputs])?.read_range(index * size..(index + 1) * size)?;
         let read = |output: usize, to: &mut [f32]| {
-            to.iter_mut().enumerate().for_each(|(input, to)| *to = table.number(index * inputs + input, output));
+            to.iter_mut().zip(numbers[output..].iter().step_by(outputs)).for_each(|(to, number)| *to = *number);
         };
         Ok(Self::packed(Packed::new(outputs, inputs, shards.matrix_type(name), read), None)?)
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use heartstream_messages::Continuity;
-use heartstream_models::synth::SynthSize;
+use heartstream_models::{NumberType, synth::SynthSize, weights::Storage};
 
 use super::bench::args::BenchArgs;
 use crate::{OnDeviceLoss, SampleFormat, StartPolicy, pull::Version};
@@ -39,6 +39,11 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Write a checkpoint of random weights in the published layout
     Synth(SynthArgs),
+    /// Write a model once more as it is computed with: smaller, and faster to load
+    ///
+    /// The language model in bf16, the codec without its encoder in f16 or f32, in the published layout. Its songs are
+    /// those of the original loaded with --lm-weights bf16 and the same --codec-weights, bit for bit.
+    Convert(ConvertArgs),
     /// Download a published model: 22 GB, resumed where it was interrupted, verified by its hashes
     ///
     /// Language model, codec and tokenizer come into one directory, for --model of the other commands. Files that are
@@ -66,6 +71,64 @@ pub(crate) struct ModelArgs {
     pub model: String,
 }
 
+/// How the language model's weights are stored in memory.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct LmWeightsArgs {
+    /// How the language model's weights are stored in memory; auto: as in the file, but a large f32 model as bf16
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = LmWeights::Auto)]
+    pub lm_weights: LmWeights,
+}
+
+/// How the codec's weights are stored in memory.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct CodecWeightsArgs {
+    /// How the codec's weights are stored in memory; auto: as in the file
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = CodecWeights::Auto)]
+    pub codec_weights: CodecWeights,
+}
+
+/// The help of the option says what each is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LmWeights {
+    Auto,
+    Stored,
+    F32,
+    Bf16,
+    F16,
+}
+
+impl From<LmWeights> for Storage {
+    fn from(weights: LmWeights) -> Self {
+        match weights {
+            LmWeights::Auto => Self::Auto,
+            LmWeights::Stored => Self::Stored,
+            LmWeights::F32 => Self::As(NumberType::F32),
+            LmWeights::Bf16 => Self::As(NumberType::Bf16),
+            LmWeights::F16 => Self::As(NumberType::F16),
+        }
+    }
+}
+
+/// As for the language model, but never bf16: its 8 bits can be heard.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum CodecWeights {
+    Auto,
+    Stored,
+    F32,
+    F16,
+}
+
+impl From<CodecWeights> for Storage {
+    fn from(weights: CodecWeights) -> Self {
+        match weights {
+            CodecWeights::Auto => Self::Auto,
+            CodecWeights::Stored => Self::Stored,
+            CodecWeights::F32 => Self::As(NumberType::F32),
+            CodecWeights::F16 => Self::As(NumberType::F16),
+        }
+    }
+}
+
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RenderArgs {
     #[command(flatten)]
@@ -74,6 +137,10 @@ pub(crate) struct RenderArgs {
     pub words: WordsArgs,
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub lm_weights: LmWeightsArgs,
+    #[command(flatten)]
+    pub codec_weights: CodecWeightsArgs,
     /// The same words with the same seed are the same song [default: another one each time]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -111,6 +178,8 @@ pub(crate) struct DecodeArgs {
     pub output: OutputArgs,
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub codec_weights: CodecWeightsArgs,
     #[command(flatten)]
     pub sound: SoundArgs,
     #[command(flatten)]
@@ -239,6 +308,10 @@ pub(crate) struct InspectArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
+    pub lm_weights: LmWeightsArgs,
+    #[command(flatten)]
+    pub codec_weights: CodecWeightsArgs,
+    #[command(flatten)]
     pub words: WordsArgs,
     /// For programs
     #[arg(long)]
@@ -263,6 +336,34 @@ pub(crate) struct SynthArgs {
     /// The seed of the weights
     #[arg(long, value_name = "N", default_value_t = heartstream_models::demo::SEED)]
     pub seed: u64,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ConvertArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The directory to write; it must not be there yet
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// How the codec's weights are stored: f16 is half as large, and its rounding is hardly heard
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = CodecFile::F16)]
+    pub codec: CodecFile,
+}
+
+/// The help of the option says what each is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum CodecFile {
+    F16,
+    F32,
+}
+
+impl From<CodecFile> for NumberType {
+    fn from(codec: CodecFile) -> Self {
+        match codec {
+            CodecFile::F16 => Self::F16,
+            CodecFile::F32 => Self::F32,
+        }
+    }
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -299,6 +400,12 @@ pub(crate) enum Size {
     Demo,
     /// As small as can be
     Tiny,
+    /// The published shapes at a hundredth of their size
+    Small,
+    /// The published shapes at a tenth of their size
+    Medium,
+    /// As published: 22 GB
+    Full,
 }
 
 impl From<Size> for SynthSize {
@@ -306,6 +413,9 @@ impl From<Size> for SynthSize {
         match size {
             Size::Demo => Self::Demo,
             Size::Tiny => Self::Tiny,
+            Size::Small => Self::Small,
+            Size::Medium => Self::Medium,
+            Size::Full => Self::Full,
         }
     }
 }

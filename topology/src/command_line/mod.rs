@@ -9,6 +9,7 @@ mod say;
 mod args;
 mod bench;
 mod check;
+mod convert;
 mod devices;
 mod inspect;
 mod keys;
@@ -20,6 +21,7 @@ mod render;
 mod song_plan;
 mod status;
 mod synth;
+mod weights_bar;
 mod words;
 
 use std::process::ExitCode;
@@ -74,7 +76,8 @@ fn execute(args: Args) -> Result<(), Failed> {
         Command::Devices(command) => devices::devices(&command),
         Command::Inspect(command) => inspect::inspect(&command),
         Command::Check(command) => check::check(&command),
-        Command::Synth(command) => synth::synth(&command),
+        Command::Synth(command) => synth::synth(&command, args.quiet),
+        Command::Convert(command) => convert::convert(&command, args.quiet),
         Command::Pull(command) => pull::pull(&command, args.quiet),
         Command::Bench(command) => bench::bench(&command, args.quiet),
     }

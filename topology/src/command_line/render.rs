@@ -157,7 +157,12 @@ fn sing(args: &RenderArgs, mut destination: Destination<'_>) -> Result<(), Faile
     runtime()?.block_on(async {
         let mut status = Status::new(destination.quiet);
         status.say(&format!("loading the model {}", args.model.model));
-        let engine = Heartstream::builder().model(checkpoint).placement(placement).build().await?;
+        let engine = Heartstream::builder()
+            .model(checkpoint)
+            .weights(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into())
+            .placement(placement)
+            .build()
+            .await?;
         // What only the model can refuse is refused before the file is made.
         engine.check(&request)?;
         let verb = destination.verb();
@@ -193,7 +198,7 @@ pub(super) fn decode(args: &DecodeArgs, quiet: bool) -> Result<(), Failed> {
     destination.probe(None, &read)?;
     runtime()?.block_on(async {
         let mut status = Status::new(quiet);
-        let decoder = Decoder::load(checkpoint, &placement).await?;
+        let decoder = Decoder::load_as(checkpoint, args.codec_weights.codec_weights.into(), &placement).await?;
         let sinks = destination.open()?;
         let song = decoder.decode(kept.codes, &request, sinks).await?;
         let report = watch(song, &mut status, "written").await;

@@ -27,6 +27,6 @@ mod vector;
 pub use kv_store::{Angles, Heads, KvStore, full_attention};
 pub use limits::Limits;
 pub use matmul::{Finish, Rows, matmul};
-pub use packed::{NumberType, Packed};
+pub use packed::{NumberType, PANEL, Packed};
 pub use rows::{Norm, PerEntry, gated_sum, norm, prelu, rotary, silu_up, softmax};
 pub use set::KernelSet;
