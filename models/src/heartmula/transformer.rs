@@ -68,6 +68,30 @@ impl KvCache {
     pub fn truncate(&mut self, length: usize) {
         self.length = self.length.min(length);
     }
+
+    /// Positions that are remembered.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Positions there is still room for.
+    pub fn room(&self) -> usize {
+        self.capacity - self.length
+    }
+
+    /// Remembers what the batch rows of `other` from `first` on remember, as many as this cache has.
+    ///
+    /// # Errors
+    /// When `other` has too few rows, or another capacity.
+    pub fn copy_rows(&mut self, other: &Self, first: usize) -> Result<()> {
+        for ((keys, values), (their_keys, their_values)) in self.layers.iter().zip(&other.layers) {
+            let rows = keys.dim(0)?;
+            keys.slice_set(&their_keys.narrow(0, first, rows)?.contiguous()?, 2, 0)?;
+            values.slice_set(&their_values.narrow(0, first, rows)?.contiguous()?, 2, 0)?;
+        }
+        self.length = other.length;
+        Ok(())
+    }
 }
 
 impl Transformer {
