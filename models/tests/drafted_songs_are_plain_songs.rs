@@ -9,7 +9,8 @@ use heartstream_models::{
     heartmula::{HeartMula, KeyedSampler, PromptIds, SamplingOptions},
     signal::KeyedNoise,
     speculation::{
-        Completion, DepthWork, Draft, DraftContext, DrafterName, Frame, FrameDrafter, Oracle, Speculation, Speculator,
+        Completion, DepthWork, Draft, DraftContext, DrafterName, Frame, FrameDrafter, Means, Oracle, Speculation,
+        Speculator,
     },
     synth::{SynthSize, synthesise},
     weights::Checkpoint,
@@ -60,6 +61,10 @@ fn load(checkpoint: Checkpoint) -> Arc<HeartMula> {
     Arc::new(directory.load_lm(&Device::Cpu).expect("a model"))
 }
 
+fn means(model: &Arc<HeartMula>) -> Means<'_> {
+    Means { model, trained: None }
+}
+
 fn sampler(seed: u64) -> KeyedSampler {
     KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: 50 }, KeyedNoise::new(seed)).expect("in range")
 }
@@ -107,7 +112,7 @@ fn assert_every_drafter(model: &Arc<HeartMula>, frames: usize, seed: u64, number
             for frames_at_once in numbers {
                 let frames_at_once = if drafter == DrafterName::DepthJacobi { 0 } else { *frames_at_once };
                 let speculation = Speculation::Fixed { drafters: vec![drafter], frames: frames_at_once };
-                let speculator = Speculator::new(&speculation, sampler(seed), model).expect("a drafter");
+                let speculator = Speculator::new(&speculation, sampler(seed), &means(model), None).expect("a drafter");
                 let drafted = written(model, guidance, frames, speculator);
                 assert_eq!(drafted, *song, "{speculation}, guidance {guidance}, seed {seed}");
             }
@@ -194,11 +199,33 @@ fn after_every_round_the_song_goes_on_as_if_it_had_been_written_frame_by_frame()
 }
 
 #[test]
+fn whatever_pays_and_whatever_was_learned_before_the_song_is_the_plain_one() {
+    let (model, frames) = (tiny(), 120);
+    let mut learned = None;
+    for seed in 0..4 {
+        let song = plain(&model, 1.5, frames, seed);
+        let mut speculator =
+            Speculator::new(&Speculation::Auto, sampler(seed), &means(&model), learned).expect("drafters");
+        let mut state = model.start(&prompt(), 1.5, frames).expect("a prompt that fits");
+        let mut drafted: Vec<Frame> = Vec::new();
+        while drafted.len() < frames {
+            drafted.extend(speculator.next_frames(&model, &mut state).expect("frames"));
+        }
+        assert_eq!(drafted, *song, "seed {seed}");
+        let counters = speculator.counters().expect("it counts");
+        assert_eq!(counters.plain_rounds + counters.frames, frames as u64);
+        learned = speculator.learned();
+        assert!(learned.is_some());
+    }
+}
+
+#[test]
 fn a_trained_drafter_without_a_file_is_refused() {
     let model = tiny();
     for name in DrafterName::ALL.into_iter().filter(|name| name.is_trained()) {
         let speculation = Speculation::Fixed { drafters: vec![name], frames: 2 };
-        let error = Speculator::new(&speculation, sampler(1), &model).err().expect("it was never trained");
+        let error =
+            Speculator::new(&speculation, sampler(1), &means(&model), None).err().expect("it was never trained");
         assert!(error.to_string().contains("drafter.safetensors"), "{error}");
     }
 }

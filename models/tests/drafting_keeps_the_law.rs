@@ -48,6 +48,10 @@ impl FrameTarget for Toy {
         2
     }
 
+    fn vocabulary(&self) -> usize {
+        CODES
+    }
+
     fn room(&self) -> usize {
         100
     }

@@ -113,6 +113,7 @@ impl Song {
             xruns: self.snapshot().xruns,
             notes: Vec::new(),
             stages: Vec::new(),
+            speculation: None,
         })
     }
 }

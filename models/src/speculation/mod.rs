@@ -9,13 +9,20 @@
 //! - [`accept`], [`first_unmatched`]: which codes stand; pure functions
 //! - [`run_round`]: one round on any [`FrameTarget`]
 //! - [`FrameDrafter`], [`Chain`] and the drafters themselves
+//! - [`Prefetch`], [`SpeculationCache`]: drafts that are made while a round is verified
+//! - [`Policy`], [`CompletionPolicy`]: what is worth doing, by what was measured
+//! - [`Distillation`]: the training of [`DrafterWeights`]
 //! - [`Speculator`]: rounds of a whole song; [`Counters`]: what came of them
 //! - [`Speculation`]: what a user writes
 
 mod accept;
 mod counters;
+mod distill;
 mod drafter;
 mod drafters;
+mod policy;
+mod prefetch;
+mod prefetching;
 mod round;
 mod setting;
 mod speculator;
@@ -23,9 +30,14 @@ mod target;
 
 pub use accept::{Verdict, accept, first_unmatched};
 pub use counters::Counters;
+pub use distill::{DistillOptions, Distillation, TaughtSong};
 pub use drafter::{Chain, Chained, Draft, DraftContext, FrameDrafter};
-pub use drafters::{CarryOver, NGram, Oracle, StaleDepth};
+pub use drafters::{CarryOver, DRAFTER_FILE, DrafterWeights, Heads, NGram, NextState, Oracle, StaleDepth};
+pub use policy::{Choice, CompletionPolicy, Policy};
+pub use prefetch::{
+    Bundle, Hit, LikelyOutcome, Prefetch, PrefetchCounters, PrefetchRequest, SpeculationCache, fan_out, likely_outcomes,
+};
 pub use round::{Completion, DepthWork, Drafts, RoundOutcome, RoundTimes, Work, run_round};
 pub use setting::{DrafterName, MOST_FRAMES, Speculation};
-pub use speculator::Speculator;
+pub use speculator::{Learned, Means, Speculator};
 pub use target::{Frame, FrameTarget, Logits};

@@ -46,7 +46,8 @@ impl DepthWork {
 pub struct Drafts<'a> {
     /// The place in the song of the first frame.
     pub first: u64,
-    /// Drafts of the next frames.
+    /// Drafts of the next frames. From one on that is no frame of the model, with another count of codes or with codes
+    /// that it does not have, they are not looked at.
     pub frames: &'a [Frame],
     /// A guess for the frame after them; only its codes behind the first are used.
     pub guess: &'a Frame,
@@ -130,7 +131,12 @@ pub fn run_round(
     drafts: Drafts<'_>,
     work: DepthWork,
 ) -> Result<RoundOutcome> {
-    let codebooks = target.codebooks();
+    let (codebooks, vocabulary) = (target.codebooks(), target.vocabulary());
+    let is_frame = |frame: &&Frame| frame.len() == codebooks && frame.iter().all(|code| (*code as usize) < vocabulary);
+    let frames = drafts.frames.iter().take_while(is_frame).count();
+    let nothing = vec![0; codebooks];
+    let guess = Some(drafts.guess).filter(is_frame).unwrap_or(&nothing);
+    let drafts = Drafts { frames: &drafts.frames[..frames], guess, ..drafts };
     let outcome = RoundOutcome {
         first: drafts.first,
         drafted: drafts.frames.len(),
@@ -221,7 +227,6 @@ impl Round<'_> {
     /// The draft of a frame, or the guess for the one after them, with the code 0 that was drawn.
     fn with_first_code(&self, frame: usize, code: u32) -> Frame {
         let mut codes = self.drafts.frames.get(frame).unwrap_or(self.drafts.guess).clone();
-        codes.resize(self.target.codebooks(), 0);
         codes[0] = code;
         codes
     }

@@ -15,6 +15,9 @@ pub trait FrameTarget {
     /// Codes of a frame, at least 2.
     fn codebooks(&self) -> usize;
 
+    /// Codes of a codebook; all are smaller than it.
+    fn vocabulary(&self) -> usize;
+
     /// How many frames can still be written.
     fn room(&self) -> usize;
 
@@ -50,6 +53,10 @@ pub trait FrameTarget {
 impl FrameTarget for SongTarget<'_> {
     fn codebooks(&self) -> usize {
         self.codebooks()
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.vocabulary()
     }
 
     fn room(&self) -> usize {

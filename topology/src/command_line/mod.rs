@@ -10,6 +10,7 @@ mod args;
 mod bench;
 mod check;
 mod devices;
+mod distill;
 mod inspect;
 mod keys;
 mod order;
@@ -57,6 +58,7 @@ pub fn run() -> ExitCode {
         Command::Check(command) => check::check(&command),
         Command::Synth(command) => synth::synth(&command),
         Command::Pull(command) => pull::pull(&command, args.quiet),
+        Command::Distill(command) => distill::distill(&command, args.quiet),
         Command::Bench(command) => bench::bench(&command, args.quiet),
     };
     match done {

@@ -157,7 +157,8 @@ fn sing(args: &RenderArgs, mut destination: Destination<'_>) -> Result<(), Faile
     runtime()?.block_on(async {
         let mut status = Status::new(destination.quiet);
         status.say(&format!("loading the model {}", args.model.model));
-        let engine = Heartstream::builder().model(checkpoint).placement(placement).build().await?;
+        let builder = Heartstream::builder().model(checkpoint).placement(placement);
+        let engine = builder.speculation(args.speculate.clone()).build().await?;
         // What only the model can refuse is refused before the file is made.
         engine.check(&request)?;
         let verb = destination.verb();
@@ -349,6 +350,7 @@ fn placement(args: &PlacementArgs) -> Placement {
         lm_cores: cores(&args.lm_cores),
         flow_cores: cores(&args.flow_cores),
         vocoder_cores: cores(&args.vocoder_cores),
+        draft_cores: cores(&args.draft_cores),
         threads: args.threads,
         flow_workers: args.flow_workers,
     }

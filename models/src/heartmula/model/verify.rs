@@ -56,6 +56,11 @@ impl<'a> SongTarget<'a> {
         self.model.heads.len()
     }
 
+    /// Codes of a codebook.
+    pub fn vocabulary(&self) -> usize {
+        self.model.config.audio_vocab_size
+    }
+
     /// Frames written so far.
     pub fn frames(&self) -> u64 {
         self.state.frame
@@ -101,6 +106,17 @@ impl<'a> SongTarget<'a> {
         let hidden = Tensor::cat(&outputs, 1)?;
         self.buffers.window = Some(Window { hidden, positions, had_first, depth: None, finishing: None });
         self.logits_of(0, &self.hidden(0, drafts.len() + 1)?)
+    }
+
+    /// The outputs of the backbone for the first `frames` of the window, led by the words.
+    ///
+    /// # Shapes
+    /// - result \[frames, D\]
+    ///
+    /// # Errors
+    /// When no window is open, or it has fewer frames.
+    pub fn led_outputs(&self, frames: usize) -> Result<Tensor> {
+        guided(&self.hidden(0, frames)?, self.state.batch(), self.state.guidance)
     }
 
     /// One pass of the depth decoder over all codes of `frames`, the first of which is number `first` of the window.
@@ -227,8 +243,8 @@ impl<'a> SongTarget<'a> {
     /// - result \[B, positions, D\]
     fn depth_inputs(&self, hidden: Option<Tensor>, from: usize, codes: &[u32]) -> Result<Tensor> {
         let mut inputs: Vec<Tensor> = hidden.into_iter().collect();
-        for codebook in from.saturating_sub(1)..codes.len() {
-            inputs.push(self.model.embed_code(codebook, codes[codebook], self.state.batch())?);
+        for (codebook, code) in codes.iter().enumerate().skip(from.saturating_sub(1)) {
+            inputs.push(self.model.embed_code(codebook, *code, self.state.batch())?);
         }
         Ok(Tensor::cat(&inputs, 1)?)
     }
@@ -242,6 +258,50 @@ impl<'a> SongTarget<'a> {
 }
 
 impl HeartMula {
+    /// The output that `hidden` leads to: itself, or with two rows the first led away from the second.
+    ///
+    /// # Shapes
+    /// - `hidden` \[B, D\], result \[1, D\]
+    ///
+    /// # Errors
+    /// When it has not two dimensions.
+    pub fn led(&self, hidden: &Tensor, guidance: f64) -> Result<Tensor> {
+        guided(hidden, hidden.dim(0)?, guidance)
+    }
+
+    /// What the backbone is fed of a frame.
+    ///
+    /// # Shapes
+    /// - result \[1, D\]
+    ///
+    /// # Errors
+    /// When a code is none of the model's.
+    pub fn frame_embedding(&self, codes: &[u32]) -> Result<Tensor> {
+        Ok(self.embed_frame(codes, 1)?.squeeze(0)?)
+    }
+
+    /// What the depth decoder is fed of a code.
+    ///
+    /// # Shapes
+    /// - result \[1, D\]
+    ///
+    /// # Errors
+    /// When the code is none of the model's.
+    pub fn code_embedding(&self, codebook: usize, code: u32) -> Result<Tensor> {
+        Ok(self.embed_code(codebook, code, 1)?.squeeze(0)?)
+    }
+
+    /// The logits of a codebook from an output of the backbone (codebook 0) or of the depth decoder.
+    ///
+    /// # Shapes
+    /// - `hidden` \[rows, D\], result \[rows, vocabulary\]
+    ///
+    /// # Errors
+    /// When the device cannot compute.
+    pub fn head(&self, codebook: usize, hidden: &Tensor) -> Result<Tensor> {
+        Ok(self.heads[codebook].forward(hidden)?)
+    }
+
     /// The codes that frame number `frame` would have if the backbone's output for it were `hidden`.
     ///
     /// # Shapes

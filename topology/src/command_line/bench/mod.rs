@@ -6,6 +6,7 @@ mod continuity;
 mod modes;
 mod plot;
 mod report;
+mod speculation;
 mod table;
 
 use super::Failed;
@@ -15,5 +16,6 @@ use args::{Bench, BenchArgs};
 pub(super) fn bench(args: &BenchArgs, quiet: bool) -> Result<(), Failed> {
     match &args.bench {
         Bench::Continuity(args) => continuity::continuity(args, quiet),
+        Bench::Speculation(args) => speculation::speculation(args, quiet),
     }
 }
