@@ -19,9 +19,8 @@ fn every_drafter_and_count_has_a_row_beside_plain_decoding_and_what_was_predicte
     let report = json(&[&bench[..], &options, &["--plot", text(&plot)]].concat());
     let rows = report["rows"].as_array().expect("rows");
     let row = |drafter: &str, k: Option<u64>, prefetch: bool| {
-        let found = rows
-            .iter()
-            .find(|row| row["drafter"] == drafter && row["k"].as_u64() == k && row["prefetch"] == prefetch);
+        let found =
+            rows.iter().find(|row| row["drafter"] == drafter && row["k"].as_u64() == k && row["prefetch"] == prefetch);
         found.unwrap_or_else(|| panic!("no row of {drafter} with {k:?} frames, prefetch {prefetch}")).clone()
     };
     for (drafter, k) in [("auto", None), ("depth-jacobi", Some(0)), ("carry-over", Some(3)), ("ngram", Some(1))] {
@@ -66,7 +65,8 @@ fn a_distilled_drafter_is_found_and_its_songs_are_the_plain_ones() {
     assert_eq!(refused.status.code(), Some(2), "the model in the program: {}", complaint(&refused));
     let damaged = taught.join("HeartMuLa-oss-3B/drafter.safetensors");
     std::fs::write(&damaged, b"nothing").expect("written");
-    let refused = run(&["render", "-q", "--max-seconds", "1", "--model", text(&taught), "-o", text(&out.path().join("x"))]);
+    let refused =
+        run(&["render", "-q", "--max-seconds", "1", "--model", text(&taught), "-o", text(&out.path().join("x"))]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(complaint(&refused).contains("drafter.safetensors"), "{}", complaint(&refused));
 }

@@ -13,8 +13,10 @@ use heartstream_models::{
 
 use super::runs::Subject;
 
-/// Frames that are changed, spread over the song.
+/// Frames that are changed, spread over the song …
 const CHANGED: usize = 24;
+/// … but no more than one of so many: each costs as much as two dozen others.
+const APART: usize = 4;
 /// Frames in one pass whose time is measured.
 const WIDTHS: [usize; 6] = [1, 2, 3, 5, 9, 17];
 /// Passes of which the fastest counts.
@@ -53,7 +55,7 @@ pub(super) fn measure(subject: &Subject, song: &[Frame]) -> Result<Measured, Mod
     let mut buffers = VerifyBuffers::default();
     let mut target = SongTarget::new(&subject.model, &mut state, &mut buffers);
     let mut sampler = subject.sampler.clone();
-    let every = (song.len() / CHANGED).max(1);
+    let every = (song.len() / CHANGED).max(APART);
     let mut changed = 0f64;
     let mut same_after = vec![0f64; codebooks];
     for (place, frame) in song[..song.len() - 1].iter().enumerate() {
