@@ -10,12 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use core_affinity::CoreId;
 use heartstream_models::{
     heartmula::KeyedSampler,
     speculation::{Bundle, Chain, Draft, DraftContext, Frame, FrameDrafter, Prefetch, PrefetchRequest},
 };
 use rtrb::{Consumer, PopError, Producer, RingBuffer};
+
+use crate::compute_site::{ComputePool, ComputeSite};
 
 /// Requests that can wait: the prefetcher skips to the newest.
 const REQUESTS: usize = 8;
@@ -67,14 +68,9 @@ impl PrefetchRing {
             stashed: None,
         };
         let thread = thread::Builder::new().name("prefetcher".to_owned()).spawn(move || {
-            // Products of a drafter run on threads of their own, which are bound to the same cores.
-            let pool = crate::compute_site::ComputePool::new(
-                Some(&crate::compute_site::ComputeSite { threads: cores.len().max(1), cores: cores.clone() }),
-                "prefetcher",
-            );
-            if let Some(core) = cores.first() {
-                core_affinity::set_for_current(CoreId { id: *core });
-            }
+            // This thread is the first of those that a drafter's products run on.
+            let site = ComputeSite { threads: cores.len().max(1), cores };
+            let pool = ComputePool::around_this_thread(Some(&site), "prefetcher");
             match pool {
                 Ok(pool) => pool.run(|| worker.run()),
                 Err(error) => tracing::warn!("no drafts are prepared: {error}"),

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use candle_core::Device;
-use heartstream_actors::song_context::{Faults, SongContext};
+use heartstream_actors::{
+    song_context::{Faults, SongContext},
+    stage_threads::StageThreads,
+};
 use heartstream_messages::SongRequest;
 use heartstream_models::{ModelDirectory, SongCodes, heartcodec::HeartCodec, weights::Checkpoint};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -22,9 +25,15 @@ use crate::{
 pub struct Decoder {
     pub(crate) codec: Arc<HeartCodec>,
     pub(crate) plan: Plan,
+    /// What songs run on; started when they are needed, kept for the next song.
+    pub(crate) threads: StageThreads,
 }
 
 impl Decoder {
+    pub(crate) fn new(codec: HeartCodec, plan: Plan) -> Self {
+        Self { codec: Arc::new(codec), plan, threads: StageThreads::default() }
+    }
+
     /// Loads the codec of a checkpoint, and leaves its language model where it is.
     ///
     /// # Errors
@@ -37,7 +46,7 @@ impl Decoder {
             Ok(directory.load_codec(&Device::Cpu)?)
         };
         let codec = blocking(load).await?;
-        Ok(Self { codec: Arc::new(codec), plan })
+        Ok(Self::new(codec, plan))
     }
 
     /// How songs are run.

@@ -51,7 +51,8 @@ impl Voice {
     }
 }
 
-/// An engine with a loaded model. Songs that run at once share the weights; each has threads of its own.
+/// An engine with a loaded model. Songs that run at once share the weights; each has threads of its own, which the
+/// engine lends it: they are started for the first song, wait for the next one, and end with the engine.
 #[derive(Clone)]
 pub struct Heartstream {
     voice: Voice,
@@ -103,7 +104,7 @@ impl Builder {
         let Self { checkpoint, placement, capacities, speculation } = self;
         let plan = Plan { capacities: capacities.check()?, ..Plan::new(&placement)? };
         let (voice, codec) = blocking(move || load(checkpoint)).await?;
-        let decoder = Decoder { codec: Arc::new(codec), plan };
+        let decoder = Decoder::new(codec, plan);
         Heartstream { voice, decoder, speculation: Speculation::Off, faults: Faults::default() }
             .with_speculation(speculation)
     }
@@ -139,6 +140,16 @@ impl Heartstream {
     /// How songs are run.
     pub fn plan(&self) -> &Plan {
         &self.decoder.plan
+    }
+
+    /// The language model.
+    pub(crate) fn model(&self) -> &HeartMula {
+        &self.voice.lm
+    }
+
+    /// Threads that songs have at the moment, without those that compute for them: 0 when no song is being made.
+    pub fn lent_threads(&self) -> usize {
+        self.decoder.threads.lent()
     }
 
     /// The half of the engine that decodes kept songs.

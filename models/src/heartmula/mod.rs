@@ -4,10 +4,12 @@
 //! then [`HeartMula::next_frame`] until a frame ends it. Samples are drawn by a [`CodeSampler`].
 
 mod config;
+mod kv_cache;
 mod model;
 mod sampler;
 mod tensors;
 mod transformer;
+mod work;
 
 pub use config::{HeartMulaConfig, SpecialIds, TransformerConfig};
 pub use model::{HeartMula, PromptIds, SongState, SongTarget, VerifyBuffers, check_guidance};

@@ -7,10 +7,8 @@ use candle_core::{D, Device, Tensor};
 pub use verify::{SongTarget, VerifyBuffers};
 
 use super::{
-    config::HeartMulaConfig,
-    sampler::CodeSampler,
-    tensors::expected_tensors,
-    transformer::{KvCache, Transformer},
+    config::HeartMulaConfig, kv_cache::KvCache, sampler::CodeSampler, tensors::expected_tensors,
+    transformer::Transformer,
 };
 use crate::{
     error::{ModelError, Result},
@@ -83,6 +81,11 @@ impl SongState {
         if self.guidance > 1.0 { 2 } else { 1 }
     }
 
+    /// Bytes that the keys and values of the song take at present.
+    pub fn kv_bytes(&self) -> usize {
+        self.backbone.bytes() + self.decoder.bytes()
+    }
+
     /// Frames written so far.
     pub fn frames(&self) -> u64 {
         self.frame
@@ -124,6 +127,11 @@ impl HeartMula {
     /// The sizes of the model.
     pub fn config(&self) -> &HeartMulaConfig {
         &self.config
+    }
+
+    /// Bytes of one weight, as its matrices are stored.
+    pub fn bytes_per_weight(&self) -> u64 {
+        self.heads.first().map_or(0, |head| head.number_type().bytes() as u64)
     }
 
     /// Reads the prompt. With `guidance` above 1 an unconditional row runs beside it in the same batch.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape, Tensor, bail};
 
-use super::cpu::{KernelSet, NumberType, Packed, Rows, matmul};
+use super::cpu::{Finish, KernelSet, NumberType, Packed, Rows, matmul};
 use crate::weights::Shards;
 
 /// `x Wᵀ + b` over the last dimension.
@@ -126,6 +126,18 @@ impl Linear {
         self.outputs
     }
 
+    /// How the weights are stored.
+    pub fn number_type(&self) -> NumberType {
+        match &self.weight {
+            Weight::Packed(packed) => packed.weights.kind(),
+            Weight::Plain(weight, _) => match weight.dtype() {
+                DType::BF16 => NumberType::Bf16,
+                DType::F16 => NumberType::F16,
+                _ => NumberType::F32,
+            },
+        }
+    }
+
     /// The weights and the bias as the kernels take them; `None` on other devices and while training.
     pub fn kernel(&self) -> Option<(&Packed, Option<&[f32]>)> {
         match &self.weight {
@@ -176,7 +188,8 @@ impl CustomOp1 for PackedLinear {
         let Some((start, end)) = layout.contiguous_offsets() else { bail!("a linear layer takes contiguous rows") };
         let rows = Rows::new(&storage.as_slice::<f32>()?[start..end], inputs);
         let mut ys = vec![0f32; rows.count * outputs];
-        matmul(KernelSet::chosen(), rows, &self.weights, self.bias.as_deref(), &mut ys);
+        let finish = Finish { bias: self.bias.as_deref(), ..Finish::default() };
+        matmul(KernelSet::chosen(), rows, &self.weights, finish, &mut ys);
         Ok((CpuStorage::F32(ys), Shape::from(shape)))
     }
 }

@@ -62,7 +62,7 @@ pub(super) fn distill(args: &DistillArgs, quiet: bool) -> Result<(), Failed> {
         args,
     };
     let threads = args.threads.unwrap_or(available_cores().len().max(1));
-    let pool = ComputePool::new(Some(&ComputeSite { threads, cores: Vec::new() }), "distill");
+    let pool = ComputePool::around_this_thread(Some(&ComputeSite { threads, cores: Vec::new() }), "distill");
     let pool = pool.map_err(|error| EngineError::Threads(error.to_string()))?;
     pool.run(|| train(&teacher, &directory, &shards, &path, &mut status))
 }

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use super::{HeartMula, SongState};
 use crate::{
     error::{ModelError, Result},
-    heartmula::{sampler::CodeSampler, transformer::KvCache},
+    heartmula::{kv_cache::KvCache, sampler::CodeSampler},
 };
 
 /// Logits of some codes: one list, as long as the vocabulary, for each.

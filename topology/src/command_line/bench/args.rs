@@ -7,9 +7,31 @@ use clap::Subcommand;
 use crate::command_line::args::{CoreList, ModelArgs, WordsArgs, core_list};
 
 #[derive(Debug, Clone, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub speed: SpeedArgs,
     #[command(subcommand)]
-    pub bench: Bench,
+    pub bench: Option<Bench>,
+}
+
+/// Without a subcommand: how fast is each stage, beside what this machine can do?
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SpeedArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Measure each stage with so many threads [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Measure each stage so often, and take the best
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub repeats: usize,
+    /// Length of the song that is made from words to sound; 0 leaves it out
+    #[arg(long, value_name = "S", default_value_t = 8.0, allow_negative_numbers = true)]
+    pub seconds: f64,
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, Subcommand)]

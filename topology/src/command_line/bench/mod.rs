@@ -7,6 +7,9 @@ mod modes;
 mod plot;
 mod report;
 mod speculation;
+mod speed;
+mod speed_report;
+mod stages;
 mod table;
 
 use super::Failed;
@@ -15,7 +18,8 @@ use args::{Bench, BenchArgs};
 /// Runs one bench.
 pub(super) fn bench(args: &BenchArgs, quiet: bool) -> Result<(), Failed> {
     match &args.bench {
-        Bench::Continuity(args) => continuity::continuity(args, quiet),
-        Bench::Speculation(args) => speculation::speculation(args, quiet),
+        None => speed::speed(&args.speed, quiet),
+        Some(Bench::Continuity(args)) => continuity::continuity(args, quiet),
+        Some(Bench::Speculation(args)) => speculation::speculation(args, quiet),
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn speculation(args: &SpeculationArgs, quiet: bool) -> Result<(), Fai
     let model = Arc::new(directory.load_lm(&Device::Cpu)?);
     let subject = Subject { model, drafter, prompt, guidance: args.cfg_scale, frames: length.0 as usize, sampler };
     let threads = args.threads.unwrap_or(available_cores().len().max(1));
-    let pool = ComputePool::new(Some(&ComputeSite { threads, cores: Vec::new() }), "bench");
+    let pool = ComputePool::around_this_thread(Some(&ComputeSite { threads, cores: Vec::new() }), "bench");
     let pool = pool.map_err(|error| EngineError::Threads(error.to_string()))?;
     let draft_cores = args.draft_cores.as_ref().map(|list| list.0.clone());
 
