@@ -27,6 +27,8 @@ const HOPED_FACTOR: f64 = 0.6;
 const FEARED_FACTOR: f64 = 2.0;
 /// How often a draft is right where none has been verified yet.
 const GUESSED_MATCH: f64 = 0.5;
+/// Rounds between two looks at what is best: looking costs a little, too.
+const BETWEEN_LOOKS: u64 = 8;
 /// Rounds until the other way of completing frames is tried again.
 const RETRY_COMPLETION: u32 = 128;
 
@@ -91,7 +93,8 @@ pub struct Policy {
     matches: Vec<Fading>,
     current: usize,
     trial: Option<Trial>,
-    /// Frames written.
+    /// Rounds, and frames that they wrote.
+    rounds: u64,
     frames: u64,
     /// Seconds of all rounds.
     spent: f64,
@@ -113,12 +116,12 @@ impl Policy {
         let mut arms = vec![plain, arm(Some(0), usize::MAX)];
         arms.extend(ladder.iter().flat_map(|frames| [arm(Some(*frames), usize::MAX), arm(Some(*frames), 0)]));
         let matches = vec![Fading::default(); ladder.iter().copied().max().unwrap_or(0)];
-        Self { arms, matches, current: 0, trial: None, frames: 0, spent: 0.0, lost: 0.0 }
+        Self { arms, matches, current: 0, trial: None, rounds: 0, frames: 0, spent: 0.0, lost: 0.0 }
     }
 
     /// What the next round shall do.
     pub fn choose(&mut self) -> Choice {
-        if self.trial.is_none() {
+        if self.trial.is_none() && self.rounds.is_multiple_of(BETWEEN_LOOKS) {
             self.trial = self.next_trial().map(|arm| Trial { arm, rounds: 0 });
         }
         let arm = self.trial.map_or(self.current, |trial| trial.arm);
@@ -134,6 +137,7 @@ impl Policy {
     pub fn observe(&mut self, outcome: &RoundOutcome, seconds: f64) {
         let arm = self.trial.map_or(self.current, |trial| trial.arm);
         let written = outcome.frames.len();
+        self.rounds += 1;
         self.frames += written as u64;
         self.spent += seconds;
         for (place, share) in self.matches.iter_mut().enumerate().take(outcome.drafted.min(outcome.accepted + 1)) {
@@ -154,9 +158,9 @@ impl Policy {
             let over = self.trial.is_some_and(|trial| trial.rounds > TRIAL) || self.lost > BUDGET * self.spent;
             if over {
                 self.trial = None;
+                self.settle();
             }
-        }
-        if self.trial.is_none() {
+        } else if self.rounds.is_multiple_of(BETWEEN_LOOKS) {
             self.settle();
         }
     }

@@ -171,12 +171,29 @@ impl Speculator {
         if matches!(self.mode, Mode::Plain) {
             return Ok(vec![model.next_frame(state, &mut self.sampler)?]);
         }
+        if self.choose().frames.is_none() {
+            return self.plain_frame(model, state);
+        }
         let mut buffers = std::mem::take(&mut self.buffers);
         let mut target = SongTarget::new(model, state, &mut buffers);
         let (trail, guidance) = (target.trail().cloned(), target.guidance());
         let frames = self.round(&mut target, trail.as_ref(), guidance);
         self.buffers = buffers;
         frames
+    }
+
+    /// Writes a frame where drafting does not pay for now, at no cost beyond that of plain decoding.
+    fn plain_frame(&mut self, model: &HeartMula, state: &mut SongState) -> Result<Vec<Frame>> {
+        let since = Instant::now();
+        let codes = model.next_frame(state, &mut self.sampler)?;
+        // What the last drafted round left is of a frame that is not the last one any more.
+        self.buffers.forget();
+        let first = self.past.len() as u64;
+        let outcome = RoundOutcome { first, frames: vec![codes], ..RoundOutcome::default() };
+        self.counters.add_plain(&outcome);
+        self.learn(&outcome, since.elapsed());
+        self.past.extend_from_slice(&outcome.frames);
+        Ok(outcome.frames)
     }
 
     /// Writes the next frames of any target, at least one; `trail` is what drafters that ask for it are given.

@@ -23,6 +23,13 @@ pub struct VerifyBuffers {
     trail: Option<Tensor>,
 }
 
+impl VerifyBuffers {
+    /// Forgets what the last frame followed from, after a frame that was written in another way.
+    pub fn forget(&mut self) {
+        self.trail = None;
+    }
+}
+
 /// The frames that are looked at between [`SongTarget::open`] and [`SongTarget::commit`].
 #[derive(Debug)]
 struct Window {
