@@ -68,10 +68,9 @@ pub(super) fn exp<const FMA: bool>(x: f32) -> f32 {
     // Adding this rounds to whole numbers, which then stand in the lowest bits.
     const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³
     // ln 2 in two parts, the first so short that its products with exponents are exact (Cephes, expf.c).
-    const LN_2: [f32; 2] = [0.693_359_375, -2.121_944_4e-4];
+    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     // (eʳ - 1 - r) / r² for |r| up to ln 2 / 2, highest power first (the same source).
-    const POLYNOMIAL: [f32; 6] =
-        [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
+    const POLYNOMIAL: [f32; 6] = [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
     // Beyond these the result is infinite or zero anyhow.
     let x = if x > 89.0 { 89.0 } else { x };
     let x = if x < -105.0 { -105.0 } else { x };
