@@ -6,7 +6,7 @@
 //! the plain song, bit for bit, with every drafter and any number of drafted frames.
 //!
 //! # Layout
-//! - [`accept`], [`first_unmatched`]: which codes stand; pure functions
+//! - [`accept()`], [`first_unmatched`]: which codes stand; pure functions
 //! - [`run_round`]: one round on any [`FrameTarget`]
 //! - [`FrameDrafter`], [`Chain`] and the drafters themselves
 //! - [`Prefetch`], [`SpeculationCache`]: drafts that are made while a round is verified
