@@ -6,6 +6,7 @@ use crate::{
     error::{ModelError, Result},
     heartcodec::{self, HeartCodec, HeartCodecConfig},
     heartmula::{self, HeartMula, HeartMulaConfig, SpecialIds},
+    speculation::DrafterWeights,
     synth::{SynthSize, random},
     text::PromptTokenizer,
     weights::{Checkpoint, Shards, Storage, file_names, fingerprint},
@@ -142,6 +143,14 @@ impl ModelDirectory {
     /// When a file is missing or damaged, or tensors do not fit the config.
     pub fn load_lm(&self, device: &Device) -> Result<HeartMula> {
         HeartMula::load(&self.lm, &self.lm_shards()?, device)
+    }
+
+    /// Reads the drafter that was trained for the language model; `None` if there is none.
+    ///
+    /// # Errors
+    /// When its file is damaged or was made for a model of other sizes.
+    pub fn load_drafter(&self, device: &Device) -> Result<Option<DrafterWeights>> {
+        DrafterWeights::find(&self.checkpoint, self.lm_part, &self.lm, device)
     }
 
     /// Reads the codec.

@@ -7,6 +7,7 @@
 //! - [`weights`]: files, tensors and configs of a checkpoint, checked before anything is allocated
 //! - [`text`]: tags and lyrics to prompt ids
 //! - [`heartmula`]: prompt ids to codes
+//! - [`speculation`]: prompt ids to the same codes in fewer readings of the weights
 //! - [`heartcodec`]: codes to latents to samples
 //! - [`signal`]: keyed noise, windows, overlap-add
 //! - [`golden`]: comparison with what the reference computed
@@ -26,6 +27,7 @@ pub mod kernels;
 pub mod quality;
 pub mod signal;
 mod song_codes;
+pub mod speculation;
 pub mod synth;
 pub mod text;
 pub mod weights;

@@ -3,12 +3,16 @@
 use std::{path::Path, sync::Arc};
 
 use candle_core::Device;
-use heartstream_actors::song_context::{Faults, SongContext};
+use heartstream_actors::{
+    language_model::LearnedBefore,
+    song_context::{Faults, SongContext},
+};
 use heartstream_messages::SongRequest;
 use heartstream_models::{
     ModelDirectory, demo,
     heartcodec::HeartCodec,
     heartmula::HeartMula,
+    speculation::{DrafterWeights, Means, Speculation, Speculator},
     text::PromptTokenizer,
     weights::{Checkpoint, Storage},
 };
@@ -30,10 +34,21 @@ use crate::{
 pub(crate) struct Voice {
     pub tokenizer: Arc<PromptTokenizer>,
     pub lm: Arc<HeartMula>,
+    /// The drafter that was trained for it, if there is one.
+    pub drafter: Option<Arc<DrafterWeights>>,
     /// Codes from here on end a song.
     pub audio_eos: u32,
     /// A short name for the contents of the checkpoint.
     pub fingerprint: String,
+    /// What its songs have taught about drafting.
+    pub learned: LearnedBefore,
+}
+
+impl Voice {
+    /// What drafters can be made of.
+    pub fn means(&self) -> Means<'_> {
+        Means { model: &self.lm, trained: self.drafter.as_ref() }
+    }
 }
 
 /// An engine with a loaded model. Songs that run at once share the weights; each has threads of its own, which the
@@ -42,6 +57,7 @@ pub(crate) struct Voice {
 pub struct Heartstream {
     voice: Voice,
     decoder: Decoder,
+    speculation: Speculation,
     faults: Faults,
 }
 
@@ -53,6 +69,7 @@ pub struct Builder {
     codec_storage: Storage,
     placement: Placement,
     capacities: Capacities,
+    speculation: Speculation,
 }
 
 impl Builder {
@@ -81,15 +98,24 @@ impl Builder {
         self
     }
 
+    /// How the next frames are found: drafted and verified, or one code after the other. No song depends on it.
+    pub fn speculation(mut self, speculation: Speculation) -> Self {
+        self.speculation = speculation;
+        self
+    }
+
     /// Loads the model on a thread for blocking work.
     ///
     /// # Errors
-    /// When the model cannot be loaded, or the placement does not fit the machine.
+    /// When the model cannot be loaded, the placement does not fit the machine, or a drafter is asked for that was never
+    /// trained for the model.
     pub async fn build(self) -> Result<Heartstream, EngineError> {
-        let Self { checkpoint, lm_storage, codec_storage, placement, capacities } = self;
+        let Self { checkpoint, lm_storage, codec_storage, placement, capacities, speculation } = self;
         let plan = Plan { capacities: capacities.check()?, ..Plan::new(&placement)? };
         let (voice, codec) = blocking(move || load(checkpoint, lm_storage, codec_storage)).await?;
-        Ok(Heartstream { voice, decoder: Decoder::new(codec, plan), faults: Faults::default() })
+        let decoder = Decoder::new(codec, plan);
+        Heartstream { voice, decoder, speculation: Speculation::Off, faults: Faults::default() }
+            .with_speculation(speculation)
     }
 }
 
@@ -102,7 +128,17 @@ impl Heartstream {
             codec_storage: Storage::Auto,
             placement: Placement { flow_workers: 1, ..Placement::default() },
             capacities: Capacities::default(),
+            speculation: Speculation::default(),
         }
+    }
+
+    /// The same engine, weights and all, whose songs are drafted so. No song depends on it.
+    ///
+    /// # Errors
+    /// When a drafter is asked for that was never trained for the model.
+    pub fn with_speculation(&self, speculation: Speculation) -> Result<Self, EngineError> {
+        Speculator::check(&speculation, &self.voice.means())?;
+        Ok(Self { speculation, ..self.clone() })
     }
 
     /// The same engine, weights and all, whose songs panic where `faults` says. For tests of what a panic does: songs
@@ -193,7 +229,7 @@ impl Heartstream {
         let sinks = sinks.checked()?;
         check_runtime()?;
         let context = SongContext::new(sinks.audio.len(), self.faults.clone());
-        let wired = wire_song(&self.voice, &self.decoder, checked, sinks, context.clone()).await?;
+        let wired = wire_song(&self.voice, &self.decoder, checked, &self.speculation, sinks, context.clone()).await?;
         Ok(Song::new(wired, context))
     }
 }
@@ -208,8 +244,10 @@ fn load(checkpoint: Checkpoint, lm: Storage, codec: Storage) -> Result<(Voice, H
     let voice = Voice {
         tokenizer: Arc::new(directory.load_tokenizer()?),
         fingerprint: directory.fingerprint()?,
+        drafter: directory.load_drafter(&Device::Cpu)?.map(Arc::new),
         lm: Arc::new(directory.load_lm(&Device::Cpu)?),
         audio_eos: directory.ids.audio_eos,
+        learned: LearnedBefore::default(),
     };
     Ok((voice, directory.load_codec(&Device::Cpu)?))
 }

@@ -20,6 +20,8 @@ pub struct Placement {
     pub flow_cores: Option<Vec<usize>>,
     /// Cores of the vocoder.
     pub vocoder_cores: Option<Vec<usize>>,
+    /// Cores on which drafts are prepared while the language model verifies; with none, nobody prepares any.
+    pub draft_cores: Option<Vec<usize>>,
     /// Threads of each stage that computes; by default one for each of its cores.
     pub threads: Option<usize>,
     /// Flow workers.
@@ -31,6 +33,8 @@ pub struct Placement {
 pub struct Plan {
     /// Where the language model computes.
     pub lm: ComputeSite,
+    /// Cores on which drafts are prepared; `None` where nobody prepares any.
+    pub draft: Option<Vec<usize>>,
     /// Where each flow worker computes; one entry for each.
     pub flow: Vec<ComputeSite>,
     /// Where the vocoder computes.
@@ -52,7 +56,7 @@ impl Plan {
 
     /// The plan for a machine with these cores.
     fn for_cores(placement: &Placement, machine: &[usize]) -> Result<Self, EngineError> {
-        let Placement { lm_cores, flow_cores, vocoder_cores, threads, flow_workers } = placement;
+        let Placement { lm_cores, flow_cores, vocoder_cores, draft_cores, threads, flow_workers } = placement;
         if !(1..=64).contains(flow_workers) {
             return refuse("flow-workers", "from 1 to 64".to_owned(), flow_workers.to_string());
         }
@@ -62,7 +66,12 @@ impl Plan {
             let expected = format!("from 1 to {most_threads}, {MOST_THREADS_FOR_A_CORE} for each of {cores} cores");
             return refuse("threads", expected, threads.to_string());
         }
-        for (option, cores) in [("lm-cores", lm_cores), ("flow-cores", flow_cores), ("vocoder-cores", vocoder_cores)] {
+        for (option, cores) in [
+            ("lm-cores", lm_cores),
+            ("flow-cores", flow_cores),
+            ("vocoder-cores", vocoder_cores),
+            ("draft-cores", draft_cores),
+        ] {
             let strange = cores.iter().flatten().find(|core| !machine.is_empty() && !machine.contains(core));
             if let Some(core) = strange {
                 return refuse(option, format!("among the cores of this machine, {machine:?}"), core.to_string());
@@ -88,6 +97,7 @@ impl Plan {
                 None => flow.clone(),
             },
             flow: (0..*flow_workers).map(|worker| share(&flow, worker, *flow_workers, *threads)).collect(),
+            draft: draft_cores.clone(),
             capacities: Capacities::default(),
             windows: ReferenceWindows::default(),
         })

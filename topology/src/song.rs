@@ -126,6 +126,7 @@ impl Song {
             xruns: self.snapshot().xruns,
             notes: Vec::new(),
             stages: Vec::new(),
+            speculation: None,
         })
     }
 }

@@ -3,7 +3,7 @@
 //! Each stage is given its neighbour's end of a channel, so no half-wired state exists; both ends are moved into the
 //! actors and none is kept, so that a dropped end always means an ended neighbour.
 
-use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc};
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use flume::{Receiver, Sender, bounded};
 use heartstream_actors::{
@@ -14,6 +14,7 @@ use heartstream_actors::{
     compute_site::{ComputePool, ComputeSite},
     flow_worker::{FlowInlet, FlowWorkerStage, ToPlaces},
     language_model::{LanguageModelStage, WriterSettings},
+    prefetcher::{PrefetchRing, PrefetcherArgs},
     prompt_tokenizer::PromptTokenizerStage,
     segmenter::{Dispatch, SegmenterStage},
     song_context::SongContext,
@@ -28,7 +29,12 @@ use heartstream_messages::{
     CodeFrame, PcmBlock, SongReport, Stage,
     units::{Frames, Seconds},
 };
-use heartstream_models::{SongCodes, signal::Window};
+use heartstream_models::{
+    SongCodes,
+    heartmula::KeyedSampler,
+    signal::Window,
+    speculation::{Speculation, Speculator},
+};
 use kameo::actor::{ActorRef, Spawn};
 use tokio::{runtime::Handle, sync::oneshot};
 
@@ -134,10 +140,12 @@ pub(crate) async fn wire_song(
     voice: &Voice,
     decoder: &Decoder,
     checked: CheckedRequest,
+    speculation: &Speculation,
     sinks: Sinks,
     song: SongContext,
 ) -> Result<Wired, EngineError> {
     let CheckedRequest { request, sampler, sound, written_before, notes } = checked;
+    let speculator = speculator(voice, decoder.plan.draft.as_deref(), speculation, sampler)?;
     let mut troupe = Troupe::default();
     let SoundEnds { frames, blocks } = add_sound(&mut troupe, decoder, sound, sinks.audio, &song);
     let mut takers = vec![frames];
@@ -151,7 +159,8 @@ pub(crate) async fn wire_song(
     }
     let (prompts, prompts_out) = bounded(1);
     let settings = WriterSettings {
-        sampler,
+        speculator,
+        learned: voice.learned.clone(),
         audio_eos: voice.audio_eos,
         guidance: request.sampling.cfg_scale,
         max_frames: request.max_frames,
@@ -167,6 +176,22 @@ pub(crate) async fn wire_song(
     drop(requests);
 
     troupe.start(&decoder.threads, song, notes, blocks).await
+}
+
+/// Who writes the frames, with whoever prepares drafts beside.
+fn speculator(
+    voice: &Voice,
+    cores: Option<&[usize]>,
+    speculation: &Speculation,
+    sampler: KeyedSampler,
+) -> Result<Speculator, EngineError> {
+    let means = voice.means();
+    let speculator = Speculator::new(speculation, sampler.clone(), &means, voice.learned.get())?;
+    let Some(cores) = cores.filter(|_| *speculation != Speculation::Off) else { return Ok(speculator) };
+    let drafters = Speculator::prefetchers(speculation, &means)?;
+    let args = PrefetcherArgs { drafters, sampler, cores: cores.to_vec(), max_wait: Duration::ZERO };
+    let ring = PrefetchRing::start(args).map_err(|error| EngineError::Threads(error.to_string()))?;
+    Ok(speculator.with_prefetch(Box::new(ring)))
 }
 
 /// Wires the decoding of a kept song and starts it.

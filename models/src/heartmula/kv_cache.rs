@@ -45,6 +45,28 @@ impl KvCache {
         self.length = self.length.min(length);
     }
 
+    /// Positions that are remembered.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Positions there is still room for.
+    pub fn room(&self) -> usize {
+        self.capacity - self.length
+    }
+
+    /// Remembers what the batch rows of `other` from `first` on remember, as many as this cache has.
+    ///
+    /// # Errors
+    /// When `other` has too few rows, or more positions than there is room for.
+    pub fn copy_rows(&mut self, other: &Self, first: usize) -> Result<()> {
+        for (layer, theirs) in self.layers.iter_mut().zip(&other.layers) {
+            layer.copy_rows(theirs, first, other.length)?;
+        }
+        self.length = other.length;
+        Ok(())
+    }
+
     /// Bytes that keys and values take at present.
     pub fn bytes(&self) -> usize {
         self.layers.iter().map(KvLayer::bytes).sum()

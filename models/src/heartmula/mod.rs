@@ -13,7 +13,7 @@ mod transformer;
 mod work;
 
 pub use config::{HeartMulaConfig, SpecialIds, TransformerConfig};
-pub use model::{HeartMula, PromptIds, SongState, check_guidance};
+pub use model::{HeartMula, PromptIds, SongState, SongTarget, VerifyBuffers, check_guidance};
 pub(crate) use sampler::argmax;
 pub use sampler::{CodeSampler, KeyedSampler, SamplingOptions};
 pub use tensors::expected_tensors;

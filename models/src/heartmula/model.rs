@@ -1,8 +1,12 @@
 //! How does a song go on, frame by frame? Prompt, backbone, depth decoder, guidance.
 
+mod verify;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
+
+pub use verify::{SongTarget, VerifyBuffers};
 
 use super::{
     config::HeartMulaConfig, kv_cache::KvCache, prefix::Prefix, sampler::CodeSampler, tensors::expected_tensors,
@@ -187,7 +191,8 @@ impl HeartMula {
         }
         let hidden =
             state.hidden.take().ok_or_else(|| ModelError::shape("song", "one that can go on", "one that failed"))?;
-        let codes = self.complete_frame(state, &hidden, sampler)?;
+        let SongState { decoder, guidance, frame, .. } = state;
+        let codes = self.complete_frame(decoder, &hidden, *guidance, *frame, sampler)?;
         state.last = Some(codes.clone());
         state.frame += 1;
         Ok(codes)
@@ -222,21 +227,23 @@ impl HeartMula {
     /// - `hidden` \[B, D\]
     fn complete_frame(
         &self,
-        state: &mut SongState,
+        decoder: &mut KvCache,
         hidden: &Tensor,
+        guidance: f64,
+        frame: u64,
         sampler: &mut dyn CodeSampler,
     ) -> Result<Vec<u32>> {
         let mut codes = Vec::with_capacity(self.heads.len());
-        codes.push(sampler.sample(state.frame, 0, &self.logits(0, hidden, state.guidance)?)?);
+        codes.push(sampler.sample(frame, 0, &self.logits(0, hidden, guidance)?)?);
         // The decoder sees the backbone's output, then code after code; it is asked for a code after each of these.
-        state.decoder.truncate(0);
+        decoder.truncate(0);
         let mut input = hidden.unsqueeze(1)?;
         for codebook in 1..self.heads.len() {
-            let code = self.embed_code(codebook - 1, codes[codebook - 1], state.batch())?;
+            let code = self.embed_code(codebook - 1, codes[codebook - 1], hidden.dim(0)?)?;
             input = if codebook == 1 { Tensor::cat(&[&input, &code], 1)? } else { code };
-            let inner = self.decoder.forward(&self.projection.forward(&input)?, &mut state.decoder)?;
+            let inner = self.decoder.forward(&self.projection.forward(&input)?, decoder)?;
             let last = inner.narrow(1, inner.dim(1)? - 1, 1)?.squeeze(1)?;
-            codes.push(sampler.sample(state.frame, codebook, &self.logits(codebook, &last, state.guidance)?)?);
+            codes.push(sampler.sample(frame, codebook, &self.logits(codebook, &last, guidance)?)?);
         }
         Ok(codes)
     }

@@ -285,7 +285,8 @@ impl Shards {
 
     /// The shape of a tensor, if it is there.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.tensors.get(name).map(|place| place.shape.as_slice())
+        let held = self.held.get(name).map(Tensor::dims);
+        held.or_else(|| self.tensors.get(name).map(|place| place.shape.as_slice()))
     }
 
     /// The names of all tensors, sorted.

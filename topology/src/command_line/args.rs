@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use heartstream_messages::Continuity;
-use heartstream_models::{NumberType, synth::SynthSize, weights::Storage};
+use heartstream_models::{NumberType, speculation::Speculation, synth::SynthSize, weights::Storage};
 
 use super::bench::args::BenchArgs;
 use crate::{OnDeviceLoss, SampleFormat, StartPolicy, pull::Version};
@@ -50,8 +50,44 @@ pub(crate) enum Command {
     /// there already, in it, in a directory beside it or in the hub's cache, are not fetched again and take no room
     /// twice. HF_ENDPOINT (a mirror), HF_TOKEN, HF_HOME and HF_HUB_CACHE mean what they mean to the hub's own programs.
     Pull(PullArgs),
+    /// Train a drafter for a model, on songs that it writes for the purpose; from then on it is found and used
+    ///
+    /// The song does not depend on it: it only comes sooner where the drafter is right often enough.
+    Distill(DistillArgs),
     /// Measure what a way of making a song costs
     Bench(BenchArgs),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DistillArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The file to write [default: drafter.safetensors beside the language model]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub words: WordsArgs,
+    /// Songs that are written; one in eight only says how good the drafter is
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub songs: usize,
+    /// Length of each; the model may end it before
+    #[arg(long, value_name = "S", default_value_t = 24.0, allow_negative_numbers = true)]
+    pub seconds: f64,
+    /// How far the words lead the songs, as they will when the drafter is at work
+    #[arg(long, value_name = "C", default_value_t = 1.5, allow_negative_numbers = true)]
+    pub cfg_scale: f64,
+    /// Steps of training; it ends before when the drafter gets no better
+    #[arg(long, value_name = "N", default_value_t = 3000)]
+    pub steps: usize,
+    /// Frames ahead that are trained for
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub heads: usize,
+    /// Chance of the songs and of the training
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Threads [default: the cores of this machine]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -156,6 +192,10 @@ pub(crate) struct RenderArgs {
     /// How far the words lead the song: 1 not at all
     #[arg(long, value_name = "C", default_value_t = 1.5, allow_negative_numbers = true)]
     pub cfg_scale: f64,
+    /// How frames are found, which no song depends on: auto (as it pays), off, or drafters with commas between (carry-over,
+    /// ngram, heads, heads-viterbi, next-state, depth-decoder), :K drafted frames behind them; or depth-jacobi
+    #[arg(long, value_name = "auto|off|DRAFTERS[:K]", default_value_t = Speculation::Auto)]
+    pub speculate: Speculation,
     #[command(flatten)]
     pub sound: SoundArgs,
     #[command(flatten)]
@@ -242,6 +282,9 @@ pub(crate) struct PlacementArgs {
     /// Cores of the vocoder [default: those of the flow workers]
     #[arg(long, value_name = "LIST", value_parser = core_list)]
     pub vocoder_cores: Option<CoreList>,
+    /// Cores on which drafts are prepared while the language model verifies others [default: none are prepared]
+    #[arg(long, value_name = "LIST", value_parser = core_list)]
+    pub draft_cores: Option<CoreList>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -458,7 +501,7 @@ fn time(text: &str) -> Result<f64, String> {
 pub(crate) struct CoreList(pub Vec<usize>);
 
 /// Reads `0-5,8`.
-fn core_list(text: &str) -> Result<CoreList, String> {
+pub(super) fn core_list(text: &str) -> Result<CoreList, String> {
     let number = |text: &str| text.trim().parse::<usize>().ok().filter(|core| *core < 4096);
     let range = |text: &str| match text.split_once('-') {
         None => number(text).map(|core| core..=core),

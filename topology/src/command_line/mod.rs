@@ -11,6 +11,7 @@ mod bench;
 mod check;
 mod convert;
 mod devices;
+mod distill;
 mod inspect;
 mod keys;
 mod order;
@@ -79,6 +80,7 @@ fn execute(args: Args) -> Result<(), Failed> {
         Command::Synth(command) => synth::synth(&command, args.quiet),
         Command::Convert(command) => convert::convert(&command, args.quiet),
         Command::Pull(command) => pull::pull(&command, args.quiet),
+        Command::Distill(command) => distill::distill(&command, args.quiet),
         Command::Bench(command) => bench::bench(&command, args.quiet),
     }
 }

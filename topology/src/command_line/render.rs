@@ -161,6 +161,7 @@ fn sing(args: &RenderArgs, mut destination: Destination<'_>) -> Result<(), Faile
             .model(checkpoint)
             .weights(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into())
             .placement(placement)
+            .speculation(args.speculate.clone())
             .build()
             .await?;
         // What only the model can refuse is refused before the file is made.
@@ -354,6 +355,7 @@ fn placement(args: &PlacementArgs) -> Placement {
         lm_cores: cores(&args.lm_cores),
         flow_cores: cores(&args.flow_cores),
         vocoder_cores: cores(&args.vocoder_cores),
+        draft_cores: cores(&args.draft_cores),
         threads: args.threads,
         flow_workers: args.flow_workers,
     }

@@ -29,4 +29,4 @@ pub use limits::Limits;
 pub use matmul::{Finish, Rows, matmul};
 pub use packed::{NumberType, PANEL, Packed};
 pub use rows::{Norm, PerEntry, gated_sum, norm, prelu, rotary, silu_up, softmax};
-pub use set::KernelSet;
+pub use set::{KernelSet, VARIABLE};

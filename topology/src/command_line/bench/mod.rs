@@ -6,6 +6,7 @@ mod continuity;
 mod modes;
 mod plot;
 mod report;
+mod speculation;
 mod speed;
 mod speed_report;
 mod stages;
@@ -19,5 +20,6 @@ pub(super) fn bench(args: &BenchArgs, quiet: bool) -> Result<(), Failed> {
     match &args.bench {
         None => speed::speed(&args.speed, quiet),
         Some(Bench::Continuity(args)) => continuity::continuity(args, quiet),
+        Some(Bench::Speculation(args)) => speculation::speculation(args, quiet),
     }
 }
