@@ -102,20 +102,25 @@ impl Vocoder {
     /// # Errors
     /// When the device has no memory for it.
     pub fn start(&self) -> Result<VocoderState> {
+        let zeros = vec![0f32; self.margin * self.latent_dim];
+        Ok(VocoderState { waiting: [zeros.clone(), zeros], histories: self.silences(2)? })
+    }
+
+    /// The histories of all layers before the first sample of `batch` channels.
+    fn silences(&self, batch: usize) -> Result<Vec<ConvHistory>> {
         let mut histories = Vec::new();
         for block in &self.blocks {
-            histories.push(block.up.silence(2, &self.device)?);
+            histories.push(block.up.silence(batch, &self.device)?);
             for unit in &block.units {
-                histories.push(unit.dilated.silence(2, &self.device)?);
-                histories.push(unit.pointwise.silence(2, &self.device)?);
+                histories.push(unit.dilated.silence(batch, &self.device)?);
+                histories.push(unit.pointwise.silence(batch, &self.device)?);
             }
         }
         if let Some((_, convolution, _)) = &self.repeat {
-            histories.push(convolution.silence(2, &self.device)?);
+            histories.push(convolution.silence(batch, &self.device)?);
         }
-        histories.push(self.last.silence(2, &self.device)?);
-        let zeros = vec![0f32; self.margin * self.latent_dim];
-        Ok(VocoderState { waiting: [zeros.clone(), zeros], histories })
+        histories.push(self.last.silence(batch, &self.device)?);
+        Ok(histories)
     }
 
     /// Feeds latents and gives the samples of all frames that can be decoded by now, left and right.
@@ -196,6 +201,20 @@ impl Vocoder {
             channel.drain(..done * self.latent_dim);
         }
         Ok(samples)
+    }
+
+    /// Decodes whole latents, rounded already, of any number of channels at once. It has a gradient: for training.
+    ///
+    /// # Shapes
+    /// - `latents` \[B, L, C\], result \[B, L · samples per latent\]
+    ///
+    /// # Errors
+    /// When a shape does not fit.
+    pub fn forward_whole(&self, latents: &Tensor) -> Result<Tensor> {
+        let (batch, frames, width) = latents.dims3()?;
+        let margin = Tensor::zeros((batch, self.margin, width), latents.dtype(), latents.device())?;
+        let padded = Tensor::cat(&[&margin, latents, &margin], 1)?;
+        self.forward(&padded, frames, &mut self.silences(batch)?)
     }
 
     /// # Shapes

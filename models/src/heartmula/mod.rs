@@ -14,3 +14,4 @@ pub use model::{HeartMula, PromptIds, SongState, check_guidance};
 pub(crate) use sampler::argmax;
 pub use sampler::{CodeSampler, KeyedSampler, SamplingOptions};
 pub use tensors::expected_tensors;
+pub use transformer::{KvCache, Transformer};

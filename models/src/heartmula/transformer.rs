@@ -109,6 +109,29 @@ impl Transformer {
         cache.length = end;
         Ok(self.norm.forward(&xs)?)
     }
+
+    /// Computes all positions of a sequence at once and remembers none. It has a gradient: for training.
+    ///
+    /// # Shapes
+    /// - `xs` and result \[B, T, D\]
+    ///
+    /// # Errors
+    /// When T is beyond the positions of the model.
+    pub fn forward_whole(&self, xs: &Tensor) -> Result<Tensor> {
+        let (_, count, _) = xs.dims3()?;
+        if count > self.config.max_seq_len {
+            let most = format!("at most {}", self.config.max_seq_len);
+            return Err(ModelError::shape("positions of a sequence", most, count));
+        }
+        let rotary = RotaryTable::new(&scaled_frequencies(&self.config), count, xs.device())?;
+        let mask = causal_mask(count, 0, self.config.num_heads / self.config.num_kv_heads, xs.device())?;
+        let mut xs = xs.clone();
+        for layer in &self.layers {
+            xs = (&xs + layer.attend_whole(&self.config, &layer.attention_norm.forward(&xs)?, &rotary, &mask)?)?;
+            xs = (&xs + layer.feed_forward(&layer.feed_forward_norm.forward(&xs)?)?)?;
+        }
+        Ok(self.norm.forward(&xs)?)
+    }
 }
 
 impl Layer {
@@ -160,6 +183,25 @@ impl Layer {
         ))?;
         let (keys, values) = (keys.narrow(2, 0, start + count)?, values.narrow(2, 0, start + count)?);
         let ys = attention(&query, &keys, &values, mask)?;
+        let ys = ys.reshape((batch, heads, count, head_dim))?.transpose(1, 2)?.reshape((batch, count, width))?;
+        Ok(self.output.forward(&ys)?)
+    }
+
+    fn attend_whole(
+        &self,
+        config: &TransformerConfig,
+        xs: &Tensor,
+        rotary: &RotaryTable,
+        mask: &Tensor,
+    ) -> Result<Tensor> {
+        let (batch, count, width) = xs.dims3()?;
+        let (heads, kv_heads, head_dim) = (config.num_heads, config.num_kv_heads, config.head_dim());
+        let split =
+            |xs: Tensor, heads: usize| xs.reshape((batch, count, heads, head_dim))?.transpose(1, 2)?.contiguous();
+        let query = (rotary.apply(&split(self.query.forward(xs)?, heads)?, 0)? * (1.0 / (head_dim as f64).sqrt()))?;
+        let query = query.reshape((batch, kv_heads, heads / kv_heads * count, head_dim))?;
+        let key = rotary.apply(&split(self.key.forward(xs)?, kv_heads)?, 0)?;
+        let ys = attention(&query, &key, &split(self.value.forward(xs)?, kv_heads)?, Some(mask))?;
         let ys = ys.reshape((batch, heads, count, head_dim))?.transpose(1, 2)?.reshape((batch, count, width))?;
         Ok(self.output.forward(&ys)?)
     }
@@ -252,6 +294,29 @@ mod tests {
                 cache.truncate(0);
                 assert_close(&fed(&transformer, &mut cache, &xs, 0, pieces), &whole);
             }
+        }
+    }
+
+    #[test]
+    fn a_whole_sequence_without_a_cache_is_what_it_is_with_one_and_can_be_learnt_from() {
+        let (_folder, directory) = tiny();
+        let (config, shards) = (&directory.lm.backbone, directory.lm_shards().expect("files"));
+        let held = shards.names().filter(|name| name.starts_with("backbone")).map(|name| {
+            let shape = shards.shape(name).expect("a shape").to_vec();
+            let tensor = shards.tensor(name, &shape, &Device::Cpu).expect("numbers");
+            (name.to_owned(), candle_core::Var::from_tensor(&tensor).expect("a variable"))
+        });
+        let held: Vec<_> = held.collect();
+        let tensors = held.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone()));
+        let trained = Transformer::load(config, &Shards::from_tensors(tensors), "backbone", &Device::Cpu);
+        let (transformer, mut cache, xs) = setting(2);
+        let cached = fed(&transformer, &mut cache, &xs, 0, &[POSITIONS]);
+        let whole = trained.expect("weights").forward_whole(&xs).expect("a sequence");
+        assert_close(&numbers(&whole), &cached);
+        let gradients = whole.sqr().and_then(|ys| ys.sum_all()?.backward()).expect("a gradient");
+        for (name, var) in &held {
+            let gradient = gradients.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));
+            assert!(numbers(gradient).iter().any(|x| *x != 0.0), "{name}");
         }
     }
 

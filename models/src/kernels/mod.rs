@@ -15,7 +15,7 @@ pub use linear::Linear;
 pub use norm::{RmsNorm, layer_norm};
 pub use rotary::{RotaryTable, base_frequencies};
 
-use candle_core::{Result, Tensor};
+use candle_core::{D, Result, Tensor};
 
 /// Parametric ReLU with one slope for all channels: x where x is positive, slope · x elsewhere.
 pub fn prelu(xs: &Tensor, slope: f64) -> Result<Tensor> {
@@ -33,6 +33,11 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> R
     let mut scores = q.matmul(&k.transpose(2, 3)?)?;
     if let Some(mask) = mask {
         scores = scores.broadcast_add(mask)?;
+    }
+    if scores.track_op() {
+        // The fused operation has no gradient; that of the largest score is nothing, whichever is subtracted.
+        let powers = scores.broadcast_sub(&scores.detach().max_keepdim(D::Minus1)?)?.exp()?;
+        return powers.broadcast_div(&powers.sum_keepdim(D::Minus1)?)?.matmul(v);
     }
     candle_nn::ops::softmax_last_dim(&scores)?.matmul(v)
 }

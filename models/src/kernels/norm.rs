@@ -26,6 +26,11 @@ impl RmsNorm {
     /// # Errors
     /// When the last dimension of `xs` is not the width.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        if xs.track_op() {
+            // The fused operation has no gradient.
+            let power = xs.sqr()?.mean_keepdim(D::Minus1)?;
+            return xs.broadcast_div(&(power + f64::from(self.eps))?.sqrt()?)?.broadcast_mul(&self.weight);
+        }
         candle_nn::ops::rms_norm(&xs.contiguous()?, &self.weight, self.eps)
     }
 }

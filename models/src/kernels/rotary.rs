@@ -39,6 +39,10 @@ impl RotaryTable {
     pub fn apply(&self, xs: &Tensor, start: usize) -> Result<Tensor> {
         let positions = xs.dim(2)?;
         let (cos, sin) = (self.cos.narrow(0, start, positions)?, self.sin.narrow(0, start, positions)?);
+        if xs.track_op() {
+            // The fused operation has no gradient.
+            return candle_nn::rotary_emb::rope_i_slow(&xs.contiguous()?, &cos, &sin)?.contiguous();
+        }
         candle_nn::rotary_emb::rope_i(&xs.contiguous()?, &cos, &sin)
     }
 }
