@@ -8,7 +8,7 @@ use super::{
     chance::Chance,
     error::{CorpusError, Result},
     render::{FRAME_SAMPLES, render},
-    scores::{self, Piece},
+    scores::{self, Kind, Piece},
     song::{Song, play},
     soundfont,
     variation::Variation,
@@ -108,7 +108,9 @@ impl Dataset {
         let (mut train, mut held_out) = (Vec::new(), Vec::new());
         for (piece, held) in pieces.into_iter().zip(held) {
             if draw(&piece, &[0]).is_some() {
-                if held { &mut held_out } else { &mut train }.push(Arc::new(piece));
+                let times = if held { 1 } else { times(&piece) };
+                let piece = Arc::new(piece);
+                if held { &mut held_out } else { &mut train }.extend(std::iter::repeat_n(piece, times));
             }
         }
         Self { train, held_out, font }
@@ -121,13 +123,13 @@ impl Dataset {
         }
     }
 
-    /// Number of pieces of a split. An epoch is as many examples, but every index has one.
+    /// Number of examples of an epoch: one a piece, two a chorale to train on. Every index has an example.
     pub fn len(&self, split: Split) -> usize {
         self.pieces(split).len()
     }
 
-    /// Example number `index` of the epoch that belongs to `seed`, without its sound. Every piece comes once in each
-    /// [`Dataset::len`] indices, in another order and variation for another seed or another round.
+    /// Example number `index` of the epoch that belongs to `seed`, without its sound. Each [`Dataset::len`]
+    /// indices go through all pieces, in another order and variation for another seed or another round.
     pub fn plan(&self, split: Split, index: usize, seed: u64) -> Plan {
         let pieces = self.pieces(split);
         let round = (index / pieces.len()) as u64;
@@ -192,6 +194,11 @@ impl Dataset {
             .collect();
         Examples { workers, next: 0 }
     }
+}
+
+/// How many times a piece comes in an epoch: the chorales are few, and the only ones with four voices.
+fn times(piece: &Piece) -> usize {
+    if piece.kind == Kind::Chorale { 2 } else { 1 }
 }
 
 fn draw(piece: &Piece, keys: &[u64]) -> Option<Variation> {

@@ -30,13 +30,13 @@ const fn instrument(
 
 /// All of them. They are few and unlike each other, so that a small model learns to tell them apart.
 pub const INSTRUMENTS: [Instrument; 10] = [
-    instrument("piano", 0, (36, 91), 70, true, 5),
-    instrument("harpsichord", 6, (36, 86), 70, true, 3),
+    instrument("piano", 0, (38, 86), 70, true, 5),
+    instrument("harpsichord", 6, (40, 86), 70, true, 3),
     instrument("organ", 19, (36, 88), 70, true, 3),
     instrument("guitar", 24, (40, 84), 66, true, 4),
     instrument("violin", 40, (55, 93), 74, false, 4),
-    instrument("strings", 48, (36, 91), 70, true, 3),
-    instrument("choir", 52, (38, 84), 67, true, 3),
+    instrument("strings", 48, (40, 84), 70, true, 3),
+    instrument("choir", 52, (40, 82), 67, true, 3),
     instrument("trumpet", 56, (54, 86), 70, false, 3),
     instrument("clarinet", 71, (50, 90), 69, false, 3),
     instrument("flute", 73, (60, 95), 77, false, 4),

@@ -12,7 +12,7 @@ pub struct Phrase {
 }
 
 /// Shortest and longest phrase that a line is made of, in seconds.
-pub const LINE_SECONDS: (f64, f64) = (2.2, 7.5);
+pub const LINE_SECONDS: (f64, f64) = (2.2, 6.0);
 
 /// A division of a piece into phrases, with a tempo that makes them singable.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,14 +26,14 @@ pub struct Division {
 /// The tempi of a kind, in quarter notes a minute.
 fn tempi(kind: Kind) -> (f64, f64) {
     match kind {
-        Kind::Chorale => (66.0, 126.0),
+        Kind::Chorale => (72.0, 138.0),
         Kind::Reel => (120.0, 190.0),
         Kind::Jig => (110.0, 176.0),
         Kind::Hornpipe => (104.0, 170.0),
         Kind::Strathspey => (84.0, 132.0),
         Kind::Waltz => (84.0, 150.0),
         Kind::March | Kind::Polka => (80.0, 126.0),
-        Kind::Air => (58.0, 104.0),
+        Kind::Air => (58.0, 112.0),
         Kind::Dance => (96.0, 150.0),
     }
 }

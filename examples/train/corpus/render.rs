@@ -16,6 +16,9 @@ pub const SAMPLE_RATE: u32 = 48_000;
 pub const FRAME_SAMPLES: usize = 3840;
 /// Largest magnitude of a sample.
 pub const LOUDEST: f32 = 0.89;
+/// Volumes (controller 7) of the lead and of who accompanies it.
+const LEAD_VOLUME: f64 = 104.0;
+const SECOND_VOLUME: f64 = 72.0;
 /// The end of the ring-out that is faded to silence, in seconds.
 const FADE_SECONDS: f64 = 0.4;
 /// Silence between two notes of one pitch, in seconds: a key must go up before it goes down.
@@ -37,13 +40,14 @@ pub struct Rendered {
 pub fn render(font: &Arc<SoundFont>, song: &Song, variation: &Variation) -> Result<Rendered> {
     let unusable = |error| CorpusError::SoundFont { problem: format!("{error}") };
     let mut synthesizer = Synthesizer::new(font, &SynthesizerSettings::new(SAMPLE_RATE as i32)).map_err(unusable)?;
-    for (channel, instrument, place) in
-        [(0, Some(variation.lead), -variation.place / 2.0), (1, variation.second, variation.place)]
-    {
+    for (channel, instrument, place, volume) in [
+        (0, Some(variation.lead), -variation.place / 2.0, LEAD_VOLUME),
+        (1, variation.second, variation.place, SECOND_VOLUME),
+    ] {
         let Some(instrument) = instrument else { continue };
         synthesizer.process_midi_message(channel, 0xC0, i32::from(instrument.program), 0);
         let controllers =
-            [(0x0A, 64.0 + 63.0 * place), (0x5B, 8.0 + 100.0 * variation.reverb), (0x5D, 0.0), (0x07, 100.0)];
+            [(0x0A, 64.0 + 63.0 * place), (0x5B, 8.0 + 100.0 * variation.reverb), (0x5D, 0.0), (0x07, volume)];
         for (controller, value) in controllers {
             synthesizer.process_midi_message(channel, 0xB0, controller, value as i32);
         }

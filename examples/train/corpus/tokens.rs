@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     instruments::INSTRUMENTS,
-    vocabulary::{FILLERS, NUCLEI, ONSETS, WORDS},
+    vocabulary::{FILLERS, NUCLEI, ONSETS, OTHERS, WORDS},
     words::{MARKS, TAGS},
 };
 
@@ -32,7 +32,7 @@ pub fn pieces() -> Vec<(String, f64)> {
     let bytes = (0..=255).map(|byte: u8| format!("<0x{byte:02X}>"));
     let signs = ["\n\n", "\n", "<tag>", "</tag>", ",", ".", "!", "?", "-", "'", ":", ";", "(", ")", "\"", "[", "]"];
     let marks = MARKS.iter().map(|mark| mark.to_lowercase());
-    let known = TAGS.iter().chain(FILLERS).copied().chain(INSTRUMENTS.iter().map(|one| one.tag));
+    let known = TAGS.iter().chain(FILLERS).chain(OTHERS).copied().chain(INSTRUMENTS.iter().map(|one| one.tag));
     let sung = WORDS.iter().flat_map(|(.., list)| list.split_whitespace());
     let syllables = ONSETS.iter().flat_map(|onset| NUCLEI.iter().map(move |nucleus| [*onset, *nucleus].concat()));
     let letters = ('a'..='z').chain('0'..='9').map(String::from);

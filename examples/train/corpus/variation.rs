@@ -59,6 +59,8 @@ pub struct Variation {
     pub level: f64,
 }
 
+/// Seconds that a line is wished to last: much alike, so that the number of lines says how long a song is.
+const LINE_DRAWN: (f64, f64) = (3.0, 4.2);
 /// Longest song, in seconds: one window of the codec, less what the ring-out rounds up to.
 pub const LONGEST_SECONDS: f64 = 29.6;
 /// Seconds of ring-out and silence behind the last release.
@@ -69,12 +71,11 @@ pub const LEAD_IN_SECONDS: f64 = 0.08;
 impl Variation {
     /// Draws a variation of `piece`; `None` when the piece has no two phrases that end on its tonic and fit.
     pub fn draw(piece: &Piece, chance: &mut Chance) -> Option<Self> {
-        let division = divide(piece, chance.between(3.0, 5.2));
+        let division = divide(piece, chance.between(LINE_DRAWN.0, LINE_DRAWN.1));
         let (breath, hold) = (chance.between(0.0, 0.22), chance.between(0.5, 1.1));
         let slowing = chance.between(1.0, 1.3);
         let (first, count) = excerpt(piece, &division, breath, slowing, hold, chance)?;
-        let leads: Vec<_> = INSTRUMENTS.iter().map(|one| (one, one.weight)).collect();
-        let lead = chance.weighted(&leads);
+        let lead = lead(piece, chance);
         let texture = texture(piece, lead, chance);
         let alone = texture == Texture::Solo || (lead.polyphonic && !chance.happens(0.2));
         let others: Vec<_> =
@@ -102,6 +103,23 @@ impl Variation {
     }
 }
 
+/// Who leads. Instruments that swell play what is slow, where they are heard best, and nothing else.
+fn lead(piece: &Piece, chance: &mut Chance) -> &'static Instrument {
+    let slow = matches!(piece.kind, Kind::Chorale | Kind::Air | Kind::Waltz);
+    let weight = |one: &Instrument| match (swells(one), slow) {
+        (true, true) => 3 * one.weight,
+        (true, false) => 0,
+        (false, _) => one.weight,
+    };
+    let leads: Vec<_> = INSTRUMENTS.iter().map(|one| (one, weight(one))).collect();
+    chance.weighted(&leads)
+}
+
+/// Whether a note takes a while to be loud.
+fn swells(instrument: &Instrument) -> bool {
+    matches!(instrument.tag, "choir" | "strings")
+}
+
 fn texture(piece: &Piece, lead: &Instrument, chance: &mut Chance) -> Texture {
     use Texture::{AfterBeat, Block, Broken, Duet, Full, Solo};
     let solo = if lead.polyphonic { 2 } else { 8 };
@@ -109,7 +127,7 @@ fn texture(piece: &Piece, lead: &Instrument, chance: &mut Chance) -> Texture {
         chance.weighted(&[(Solo, solo), (Duet, 1), (Full, 8)])
     } else {
         // A broken chord wants an instrument that is plucked or struck; the choir, the strings and the organ hold.
-        let held = matches!(lead.tag, "choir" | "strings" | "organ");
+        let held = swells(lead) || lead.tag == "organ";
         let rest =
             if held { [(Block, 8), (AfterBeat, 0), (Broken, 0)] } else { [(Block, 3), (AfterBeat, 4), (Broken, 3)] };
         chance.weighted(&[(Solo, solo + 2), rest[0], rest[1], rest[2]])

@@ -9,16 +9,17 @@ pub enum Class {
     Noun,
     Pronoun,
     Verb,
+    ThirdPerson,
     Adverb,
     Preposition,
     Conjunction,
 }
 
-use Class::{Adjective, Adverb, Article, Conjunction, Noun, Preposition, Pronoun, Verb};
+use Class::{Adjective, Adverb, Article, Conjunction, Noun, Preposition, Pronoun, ThirdPerson, Verb};
 
 /// The words: class, syllables, and the words with both.
 pub const WORDS: &[(Class, usize, &str)] = &[
-    (Article, 1, "the a my your our this that her his no one each some"),
+    (Article, 1, "the a my your our this that her his no each one"),
     (Article, 2, "every another any"),
     (
         Adjective,
@@ -50,22 +51,33 @@ pub const WORDS: &[(Class, usize, &str)] = &[
       colour",
     ),
     (Noun, 3, "melody memory history butterfly tomorrow yesterday afternoon company harmony"),
-    (Pronoun, 1, "i you we they she he it who"),
+    (Pronoun, 1, "i you we they"),
     (
         Verb,
         1,
-        "sing sang hear call come go know keep hold find see wait stand fall rise turn shine ring run fly grow \
-      dream dance play sleep walk burn break give take leave lead lie love need say tell feel bring hums clears rings \
-      calls comes goes knows keeps holds finds waits stands falls shines runs flies grows sleeps walks burns sings \
-      lives let rest stay stays",
+        "sing sang hear call came go know keep hold find see wait stand fall rise turn shine ring run fly grow \
+      dream dance play sleep walk burn break give take leave lead lie love need say tell feel bring rest stay",
     ),
     (
         Verb,
         2,
-        "remember wander follow listen gather carry whisper open answer arrive return begin believe forget \
-      wonder tremble travel linger",
+        "wander follow listen gather carry whisper answer arrive return begin believe forget wonder \
+      tremble travel linger",
     ),
-    (Verb, 3, "surrender discover"),
+    (Verb, 3, "surrender discover remember"),
+    (
+        ThirdPerson,
+        1,
+        "hums clears rings calls comes goes knows keeps holds finds waits stands falls shines runs flies \
+      grows sleeps walks burns sings lives stays came sang turns plays leads lies feels brings rests breaks",
+    ),
+    (
+        ThirdPerson,
+        2,
+        "wanders follows listens gathers carries whispers opens answers arrives returns begins trembles \
+      travels lingers rises dances",
+    ),
+    (ThirdPerson, 3, "surrenders remembers"),
     (Adverb, 1, "now then here there on out up down home back more once well far near too so yet still"),
     (
         Adverb,
@@ -81,6 +93,9 @@ pub const WORDS: &[(Class, usize, &str)] = &[
 
 /// Syllables that are sung where no words are meant.
 pub const FILLERS: &[&str] = &["la", "oh", "na", "hey", "doo", "ah"];
+/// Words that no line of ours has and users' lines often do: they are spelled whole.
+pub const OTHERS: &[&str] =
+    &["it", "he", "she", "me", "us", "them", "is", "are", "was", "be", "let", "do", "not", "so", "all"];
 
 /// Begins and ends of syllables, of which invented words are made and unknown ones are spelled.
 pub const ONSETS: &[&str] = &[

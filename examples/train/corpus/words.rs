@@ -121,36 +121,37 @@ pub fn tags(piece: &Piece, variation: &Variation, song: &Song, chance: &mut Chan
     tags.join(",")
 }
 
-/// The lyrics of a song: each phrase is a line under a section mark; a section without a line is one phrase that is
-/// played and not sung. `[Outro]` is always the last section.
+/// The lyrics of a song: each phrase is a line under a section mark, but for an `[Intro]`, which is one phrase that is
+/// not sung. `[Outro]` is always the last section; without a line it is the last chord alone.
 pub fn lyrics(piece: &Piece, variation: &Variation, song: &Song, chance: &mut Chance) -> String {
     let count = variation.count;
-    if chance.happens(0.04) {
+    if count <= 3 && chance.happens(0.04) {
         return "[Instrumental]\n\n[Outro]".to_owned();
     }
-    let sung_intro = count < 3 || !chance.happens(0.15);
-    let sung_outro = chance.happens(0.65);
-    let style = chance.weighted(&[(Style::Plain, 78), (Style::Invented, 12), (Style::Fillers, 10)]);
+    let intro = count > 2 && chance.happens(0.08);
+    let sung_outro = chance.happens(0.6);
+    let style = chance.weighted(&[(Style::Plain, 80), (Style::Invented, 12), (Style::Fillers, 8)]);
+    let lines_a_section = 2 + 2 * chance.below(2);
     let half = piece.length() / 2;
     let mut sections: Vec<(&str, Vec<String>)> = Vec::new();
-    let begins_anew = 2 + 2 * chance.below(2);
     for place in 0..count {
         let phrase = variation.division.phrases[variation.first + place];
         let second_part = phrase.start + piece.bar() >= half && piece.kind != Kind::Chorale;
         let mark = match place {
-            0 if !sung_intro => "[Intro]",
-            _ if place + 1 == count => "[Outro]",
+            0 if intro => "[Intro]",
+            _ if place + 1 == count && sung_outro => "[Outro]",
             _ if second_part => "[Chorus]",
             _ => "[Verse]",
         };
-        let sung = if mark == "[Intro]" { sung_intro } else { mark != "[Outro]" || sung_outro };
-        let full = sections.last().is_none_or(|(last, lines)| *last != mark || lines.len() == begins_anew);
-        if full {
+        if sections.last().is_none_or(|(last, lines)| *last != mark || lines.len() == lines_a_section) {
             sections.push((mark, Vec::new()));
         }
-        if let (true, Some((_, lines))) = (sung, sections.last_mut()) {
+        if let Some((_, lines)) = sections.last_mut().filter(|_| mark != "[Intro]") {
             lines.push(line(song.syllables[place], style, chance));
         }
+    }
+    if !sung_outro {
+        sections.push(("[Outro]", Vec::new()));
     }
     let written = sections.iter().map(|(mark, lines)| {
         let lines: String = lines.iter().map(|line| format!("\n{line}")).collect();
@@ -193,14 +194,14 @@ fn invented(syllables: usize, chance: &mut Chance) -> String {
 
 /// What may follow a class, and how often.
 fn following(class: Option<Class>) -> &'static [(Class, u32)] {
-    use Class::{Adjective, Adverb, Article, Conjunction, Noun, Preposition, Pronoun, Verb};
+    use Class::{Adjective, Adverb, Article, Conjunction, Noun, Preposition, Pronoun, ThirdPerson, Verb};
     match class {
         None => &[(Article, 5), (Pronoun, 4), (Preposition, 2), (Adverb, 1), (Verb, 1), (Conjunction, 1)],
         Some(Article) => &[(Noun, 5), (Adjective, 4)],
         Some(Adjective) => &[(Noun, 1)],
-        Some(Noun) => &[(Verb, 4), (Preposition, 3), (Conjunction, 2)],
+        Some(Noun) => &[(ThirdPerson, 4), (Preposition, 3), (Conjunction, 2)],
         Some(Pronoun) => &[(Verb, 1)],
-        Some(Verb) => &[(Article, 3), (Adverb, 3), (Preposition, 3)],
+        Some(Verb | ThirdPerson) => &[(Article, 3), (Adverb, 3), (Preposition, 3)],
         Some(Adverb) => &[(Preposition, 2), (Conjunction, 2), (Pronoun, 1)],
         Some(Preposition) => &[(Article, 1)],
         Some(Conjunction) => &[(Article, 2), (Pronoun, 2)],
@@ -222,7 +223,7 @@ fn sentence(syllables: usize, chance: &mut Chance) -> Vec<Word> {
             (left, class) = (left - word.syllables, Some(next));
             words.push(word);
         }
-        if left == 0 && matches!(class, Some(Class::Noun | Class::Verb | Class::Adverb)) {
+        if left == 0 && matches!(class, Some(Class::Noun | Class::Verb | Class::ThirdPerson | Class::Adverb)) {
             return words;
         }
     }

@@ -1,4 +1,4 @@
-//! What of a SoundFont is never heard? What no instrument of ours plays, in no key and at no velocity of ours.
+//! What of a SoundFont is heard? What an instrument of ours plays, in a key and at a velocity of ours, and softened.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +13,9 @@ use super::{
 /// Keys beyond an instrument's range whose samples stay.
 const MARGIN: u8 = 1;
 
+/// The shortest release, in timecents: 71 ms.
+const SHORTEST_RELEASE: i16 = -4571;
+
 /// The SoundFont with the presets of [`INSTRUMENTS`] alone.
 pub fn cut(whole: &Font) -> Result<Font> {
     let (mut presets, mut instruments, mut kept) = (vec![], vec![], Kept::default());
@@ -21,13 +24,15 @@ pub fn cut(whole: &Font) -> Result<Font> {
             return unusable(format!("it has no program {} ({})", ours.program, ours.tag));
         };
         let mut zones = preset.zones.clone();
-        for (_, amount) in zones.iter_mut().flatten().filter(|(operator, _)| *operator == generator::INSTRUMENT) {
-            let Some(instrument) = whole.instruments.get(usize::from(*amount)) else {
+        for (_, number) in zones.iter_mut().flatten().filter(|(operator, _)| *operator == generator::INSTRUMENT) {
+            let Some(instrument) = whole.instruments.get(usize::from(*number)) else {
                 return unusable(format!("a zone of {} plays an instrument that is not there", ours.tag));
             };
-            *amount = instruments.len() as u16;
+            *number = instruments.len() as u16;
+            let global = instrument.zones.first().filter(|zone| amount(zone, generator::SAMPLE).is_none());
+            let release = global.and_then(|zone| amount(zone, generator::RELEASE));
             let zones = instrument.zones.iter().filter(|zone| is_heard(zone, ours));
-            let zones = zones.map(|zone| kept.renumbered(zone)).collect();
+            let zones = zones.map(|zone| softened(kept.renumbered(zone), release)).collect();
             instruments.push(Sound { zones, ..instrument.clone() });
         }
         presets.push(Sound { zones, ..preset.clone() });
@@ -63,6 +68,17 @@ impl Kept {
         }
         zone
     }
+}
+
+/// A zone whose sound does not break off with a click; `global` is the release of its instrument's global zone.
+fn softened(mut zone: Zone, global: Option<u16>) -> Zone {
+    if amount(&zone, generator::SAMPLE).is_some() {
+        let release = amount(&zone, generator::RELEASE).or(global).map_or(i16::MIN, |timecents| timecents as i16);
+        zone.retain(|(operator, _)| *operator != generator::RELEASE);
+        // The sample is a zone's last generator, by the specification.
+        zone.insert(zone.len() - 1, (generator::RELEASE, release.max(SHORTEST_RELEASE) as u16));
+    }
+    zone
 }
 
 /// Whether a zone of an instrument can sound. One that plays no sample is the instrument's global zone, and stays.

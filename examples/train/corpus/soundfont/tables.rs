@@ -13,6 +13,8 @@ pub mod generator {
     pub const KEYS: u16 = 43;
     /// Lowest and highest velocity, likewise.
     pub const VELOCITIES: u16 = 44;
+    /// How long a key's sound takes to die away, in timecents (1200 for a doubling, 0 is a second), as a signed number.
+    pub const RELEASE: u16 = 38;
     /// Which sample an instrument's zone plays.
     pub const SAMPLE: u16 = 53;
 }
@@ -74,14 +76,15 @@ fn name_at(bytes: &[u8]) -> [u8; 20] {
 }
 
 /// The chunks in `bytes`: id and content.
-fn chunks(mut bytes: &[u8]) -> Vec<(&[u8], &[u8])> {
+fn chunks(mut bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>> {
     let mut found = Vec::new();
     while bytes.len() >= 8 {
-        let end = (u32_at(bytes, 4) as usize).min(bytes.len() - 8) + 8;
-        found.push((&bytes[..4], &bytes[8..end]));
+        let end = 8 + u32_at(bytes, 4) as usize;
+        let Some(content) = bytes.get(8..end) else { return unusable("it ends inside a chunk") };
+        found.push((&bytes[..4], content));
         bytes = &bytes[(end + end % 2).min(bytes.len())..];
     }
-    found
+    Ok(found)
 }
 
 fn chunk<'a>(among: &[(&[u8], &'a [u8])], id: &str) -> Result<&'a [u8]> {
@@ -97,7 +100,7 @@ impl Font {
         if file.len() < 12 || &file[..4] != b"RIFF" || &file[8..12] != b"sfbk" {
             return unusable("it does not begin as a SoundFont does");
         }
-        let lists = chunks(&file[12..]);
+        let lists = chunks(&file[12..])?;
         let list = |kind: &str| match lists
             .iter()
             .find(|(id, content)| *id == b"LIST" && content.starts_with(kind.as_bytes()))
@@ -105,7 +108,7 @@ impl Font {
             Some((_, content)) => Ok(&content[4..]),
             None => unusable(format!("it has no list {kind}")),
         };
-        let (waves, tables) = (chunks(list("sdta")?), chunks(list("pdta")?));
+        let (waves, tables) = (chunks(list("sdta")?)?, chunks(list("pdta")?)?);
         let table =
             |id: &str, width: usize| -> Result<Vec<&[u8]>> { Ok(chunk(&tables, id)?.chunks_exact(width).collect()) };
         let sounds = |heads: Vec<&[u8]>, bag_at: usize, bags: Vec<&[u8]>, generators: Vec<&[u8]>| {

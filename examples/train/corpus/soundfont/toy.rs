@@ -23,6 +23,8 @@ pub fn tables() -> Font {
     let sample = sample("tooth");
     let spare = Sample { name: name("spare"), ..sample.clone() };
     const LOOPS: (u16, u16) = (54, 1);
+    // A second: longer than the cut's shortest.
+    const RELEASE: (u16, u16) = (generator::RELEASE, 0);
     let programs = INSTRUMENTS.iter().map(|ours| u16::from(ours.program)).chain([127]);
     let presets: Vec<Sound> = programs
         .enumerate()
@@ -35,8 +37,8 @@ pub fn tables() -> Font {
     let instruments = (0..presets.len())
         .map(|place| {
             let sample = u16::from(place == INSTRUMENTS.len());
-            let high = vec![(generator::KEYS, 0x7F70), LOOPS, (generator::SAMPLE, 1)];
-            let all = vec![(generator::KEYS, 0x6F00), LOOPS, (generator::SAMPLE, sample)];
+            let high = vec![(generator::KEYS, 0x7F70), LOOPS, RELEASE, (generator::SAMPLE, 1)];
+            let all = vec![(generator::KEYS, 0x6F00), LOOPS, RELEASE, (generator::SAMPLE, sample)];
             Sound { name: name("instrument"), program: (0, 0), zones: vec![all, high] }
         })
         .collect();
