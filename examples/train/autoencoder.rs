@@ -13,7 +13,7 @@ use crate::{
     encoder::{Encoder, expected, rounded},
     error::Result,
     feed::{Pool, Song, Songs},
-    parameters::Parameters,
+    parameters::{Parameters, read_weights},
     spectral::SoundLoss,
     stage::{Setting, Stage, first_song},
 };
@@ -21,7 +21,7 @@ use crate::{
 /// Latents of a crop: 1.28 s.
 const CROP: usize = 32;
 /// Crops of a step.
-const BATCH: usize = 24;
+const BATCH: usize = 16;
 /// Songs that are there before the first step, and that a step brings.
 const FIRST: usize = 128;
 const FRESH: f64 = 0.5;
@@ -123,7 +123,7 @@ impl Stage for Autoencoder<'_> {
 
 /// The finished weights of the stage, on the device of `setting`.
 pub fn finished(setting: &Setting) -> Result<(HashMap<String, Tensor>, Encoder)> {
-    let weights = candle_core::safetensors::load(setting.weights_of(Autoencoder::NAME)?, &setting.device)?;
+    let weights = read_weights(&setting.weights_of(Autoencoder::NAME)?, &setting.device)?;
     let shards = Shards::from_tensors(weights.clone());
     let encoder = Encoder::load(&setting.size.codec(), &shards, &setting.device)?;
     Ok((weights, encoder))

@@ -14,7 +14,7 @@ use crate::{
     encoder::Encoder,
     error::Result,
     feed::{Pool, Song, Songs},
-    parameters::Parameters,
+    parameters::{Parameters, read_weights},
     semantic::{self, FrameFeatures, Semantic, add_codebooks, codebooks, learn_codebooks, quantise},
     stage::{Setting, Stage, first_song},
 };
@@ -243,7 +243,7 @@ pub struct Coder {
 impl Coder {
     /// Reads the finished weights.
     pub fn open(setting: &Setting) -> Result<Self> {
-        let weights = candle_core::safetensors::load(setting.weights_of(Codec::NAME)?, &setting.device)?;
+        let weights = read_weights(&setting.weights_of(Codec::NAME)?, &setting.device)?;
         let codebooks = codebooks(&setting.size.codec(), &weights)?;
         Ok(Self {
             semantic: Semantic::load(setting.size, &Shards::from_tensors(weights), &setting.device)?,

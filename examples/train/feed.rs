@@ -1,6 +1,9 @@
 //! Where do the songs come from while a stage learns? A pool of prepared ones, which new ones flow into by the step.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
     chance::Dice,
@@ -40,10 +43,12 @@ pub enum Source {
 pub type Songs = Box<dyn Iterator<Item = Result<Song>> + Send>;
 
 impl Source {
-    /// The corpus with this SoundFont, or without one the toy.
-    pub fn open(soundfont: Option<&PathBuf>) -> Result<Self> {
+    /// The corpus with this SoundFont, or without one the toy. The notes are those of the repository if no others are
+    /// given.
+    pub fn open(scores: Option<&PathBuf>, soundfont: Option<&PathBuf>) -> Result<Self> {
+        let scores = scores.map_or(Path::new(SCORES), PathBuf::as_path);
         match soundfont {
-            Some(font) => Ok(Self::Corpus(Arc::new(Dataset::open(SCORES.as_ref(), font)?))),
+            Some(font) => Ok(Self::Corpus(Arc::new(Dataset::open(scores, font)?))),
             None => Ok(Self::Toy),
         }
     }

@@ -22,9 +22,9 @@ use crate::{
 };
 
 /// Songs of a step.
-const BATCH: usize = 24;
+const BATCH: usize = 32;
 const FIRST: usize = 512;
-const FRESH: f64 = 4.0;
+const FRESH: f64 = 1.0;
 /// Share of the songs that are learnt without their words, so that guidance works.
 const UNCONDITIONAL: f64 = 0.1;
 const MEASURED: usize = 64;

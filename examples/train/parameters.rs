@@ -147,6 +147,24 @@ impl Parameters {
         Ok(weights)
     }
 
+    /// Begins with finished weights instead of first ones; what they do not have stays as it is.
+    pub fn adopt(&mut self, file: &Path, device: &Device) -> Result<()> {
+        let mut weights = read_weights(file, device)?;
+        let mut parts = Vec::new();
+        for (name, shape, var) in &self.entries {
+            let known = weights.remove(name).filter(|tensor| tensor.dims() == shape.as_slice());
+            parts.push(known.unwrap_or(var.as_tensor().detach()).flatten_all()?);
+        }
+        self.flat = Tensor::cat(&parts, 0)?;
+        self.average = self.flat.copy()?;
+        for (name, tensor) in &mut self.fixed {
+            if let Some(known) = weights.remove(name) {
+                *tensor = known.to_device(tensor.device())?;
+            }
+        }
+        self.learning()
+    }
+
     /// Writes all that is needed to go on.
     pub fn save(&self, file: &Path) -> Result<()> {
         let steps = Tensor::new(&[self.steps as f32], &Device::Cpu)?;
@@ -195,6 +213,12 @@ pub fn save(tensors: &HashMap<String, Tensor>, file: &Path) -> Result<()> {
 pub fn save_half(tensors: &HashMap<String, Tensor>, file: &Path) -> Result<()> {
     let half = tensors.iter().map(|(name, tensor)| Ok((name.clone(), tensor.to_dtype(DType::F16)?)));
     save(&half.collect::<Result<_>>()?, file)
+}
+
+/// Reads the weights that [`save_half`] wrote, widened to 32 bits.
+pub fn read_weights(file: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
+    let weights = candle_core::safetensors::load(file, device)?.into_iter();
+    weights.map(|(name, tensor)| Ok((name, tensor.to_dtype(DType::F32)?))).collect()
 }
 
 /// First values of a tensor: normal numbers of a deviation that keeps the power of what passes.

@@ -21,8 +21,8 @@ const BLOCKS: usize = 6;
 const EPS: f64 = 1e-6;
 /// Share of its statistics that a codebook keeps at each step.
 const DECAY: f64 = 0.98;
-/// A row that fewer frames than this used lately becomes one of the frames.
-const DEAD: f64 = 0.3;
+/// A row that fewer frames of a step than this chose lately becomes one of the frames.
+const DEAD: f64 = 0.1;
 
 /// Makes the encoder's input.
 pub struct FrameFeatures(Analyser);
@@ -196,7 +196,7 @@ pub fn learn_codebooks(
         let sum = ((&old[1] * DECAY)? + (chosen.matmul(residual)? * (1.0 - DECAY))?)?;
         let some: Vec<u32> = (0..rows).map(|_| dice.below(asked) as u32).collect();
         let frames = residual.index_select(&Tensor::new(some, device)?, 0)?;
-        let dead = count.lt(DEAD * (1.0 - DECAY))?;
+        let dead = count.lt(DEAD)?;
         let count = dead.where_cond(&count.ones_like()?, &count)?;
         let sum = dead.broadcast_as(sum.shape())?.where_cond(&frames, &sum)?;
         let row = sum.broadcast_div(&count)?;

@@ -131,6 +131,11 @@ pub fn run<S: Stage>(setting: &Setting, stage: &mut S) -> Result<()> {
         stage.parameters().restore(&state_file, &setting.device)?;
         println!("{}: goes on after {} steps and {:.0} s", S::NAME, progress.steps, progress.seconds);
     }
+    let weights_file = folder.join("weights.safetensors");
+    if progress.steps == 0 && weights_file.exists() {
+        stage.parameters().adopt(&weights_file, &setting.device)?;
+        println!("{}: begins with the weights that are there", S::NAME);
+    }
     println!("{}: {:.2} M numbers are learnt", S::NAME, stage.parameters().count() as f64 / 1e6);
     let largest = setting.rate.unwrap_or(S::RATE);
     let record_file = folder.join("loss.csv");
@@ -193,7 +198,7 @@ pub fn run<S: Stage>(setting: &Setting, stage: &mut S) -> Result<()> {
     fs::write(&record_file, &record).map_err(at(&record_file))?;
     stage.parameters().save(&state_file)?;
     progress.write(&progress_file)?;
-    save_half(&stage.parameters().weights()?, &folder.join("weights.safetensors"))?;
+    save_half(&stage.parameters().weights()?, &weights_file)?;
     stage.parameters().averaged()?;
     let measured = stage.held_out()?;
     let line: Vec<String> = measured.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
