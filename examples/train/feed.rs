@@ -94,6 +94,9 @@ fn toy(index: usize, seed: u64) -> Song {
     Song { left, right, tags: tags.to_owned(), lyrics }
 }
 
+/// Songs that are taken in at once.
+const BURST: f64 = 8.0;
+
 /// Prepared songs: the oldest makes room for the newest.
 pub struct Pool<T> {
     items: Vec<T>,
@@ -122,6 +125,10 @@ impl<T> Pool<T> {
             return Ok(());
         }
         self.owed += self.fresh;
+        // Several at once: preparing a song waits for the device.
+        if self.owed < BURST.min(self.room as f64) {
+            return Ok(());
+        }
         while self.owed >= 1.0 {
             self.owed -= 1.0;
             let item = next()?;

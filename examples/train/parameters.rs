@@ -64,15 +64,6 @@ impl Parameters {
         self.flat.elem_count()
     }
 
-    /// The variable `name`.
-    ///
-    /// # Panics
-    /// When there is none: names are written in the stages alone.
-    pub fn get(&self, name: &str) -> Tensor {
-        let found = self.entries.iter().find(|(found, ..)| found == name);
-        found.map(|(.., var)| var.as_tensor().clone()).unwrap_or_else(|| panic!("no variable {name}"))
-    }
-
     /// All tensors as a part of a checkpoint, to load a model from whose gradients reach the variables.
     pub fn shards(&self) -> Shards {
         let held = self.entries.iter().map(|(name, _, var)| (name.clone(), var.as_tensor().clone()));

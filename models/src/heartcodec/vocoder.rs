@@ -279,7 +279,9 @@ impl Reader<'_> {
     }
 
     fn slope(&self, name: &str) -> Result<f64> {
-        Ok(f64::from(self.plain(&format!("{name}.weight"), &[1])?.to_vec1::<f32>()?[0]))
+        // Onto the host: reading it back from a device would wait for all that the device has to do.
+        let name = format!("scalar_model.decoder.{name}.weight");
+        Ok(f64::from(self.shards.tensor(&name, &[1], &Device::Cpu)?.to_vec1::<f32>()?[0]))
     }
 
     /// Weight and bias of a convolution that is stored as a length and a direction for each filter.
