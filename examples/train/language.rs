@@ -24,7 +24,7 @@ use crate::{
 /// Songs of a step.
 const BATCH: usize = 32;
 const FIRST: usize = 384;
-const FRESH: f64 = 0.75;
+const FRESH: f64 = 0.5;
 /// Share of the songs that are learnt without their words, so that guidance works.
 const UNCONDITIONAL: f64 = 0.1;
 const MEASURED: usize = 64;
