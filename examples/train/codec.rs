@@ -163,9 +163,8 @@ fn condition(
     rows: &Tensor,
     device: &candle_core::Device,
 ) -> Result<Tensor> {
-    let linear = |name: &str, inputs| {
-        Linear::load(shards, &format!("flow_matching.{name}"), [config.dim, inputs], true, device)
-    };
+    let linear =
+        |name: &str, inputs| Linear::load(shards, &format!("flow_matching.{name}"), [config.dim, inputs], true, device);
     let projected = linear("vq_embed.project_out", config.codebook_dim)?.forward(rows)?;
     Ok(linear("cond_feature_emb", config.dim)?.forward(&projected)?)
 }
@@ -180,8 +179,7 @@ impl Stage for Codec<'_> {
     }
 
     fn loss(&mut self, step: usize) -> Result<(Tensor, Vec<Tensor>)> {
-        let (songs, encoder, features, setting) =
-            (&mut self.songs, &self.encoder, &self.frame_features, self.setting);
+        let (songs, encoder, features, setting) = (&mut self.songs, &self.encoder, &self.frame_features, self.setting);
         self.pool.refill(FIRST, || {
             let song = songs.next().unwrap_or_else(|| unreachable!("songs do not end"))?;
             Self::prepared(encoder, features, &song, setting)

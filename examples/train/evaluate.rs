@@ -158,8 +158,7 @@ fn songs(setting: &Setting, directory: &ModelDirectory, codec: &HeartCodec, coun
 fn correlation(a: &[f64], b: &[f64]) -> f64 {
     let mean = |xs: &[f64]| xs.iter().sum::<f64>() / xs.len().max(1) as f64;
     let (ma, mb) = (mean(a), mean(b));
-    let products = |x: &[f64], mx: f64, y: &[f64], my: f64| -> f64 {
-        x.iter().zip(y).map(|(x, y)| (x - mx) * (y - my)).sum()
-    };
+    let products =
+        |x: &[f64], mx: f64, y: &[f64], my: f64| -> f64 { x.iter().zip(y).map(|(x, y)| (x - mx) * (y - my)).sum() };
     products(a, ma, b, mb) / (products(a, ma, a, ma) * products(b, mb, b, mb)).sqrt().max(f64::MIN_POSITIVE)
 }

@@ -49,7 +49,8 @@ pub fn export(setting: &Setting, out: &Path) -> Result<()> {
 fn write_part(mut tensors: HashMap<String, Tensor>, expected: &[Expected], folder: &Path) -> Result<()> {
     let take = |Expected { name, .. }: &Expected| {
         let found = tensors.remove(name);
-        let found = found.ok_or_else(|| TrainError::Order(format!("no stage has learnt {name}; run them all again")))?;
+        let found =
+            found.ok_or_else(|| TrainError::Order(format!("no stage has learnt {name}; run them all again")))?;
         Ok((name.clone(), found))
     };
     let part: HashMap<String, Tensor> = expected.iter().map(take).collect::<Result<_>>()?;

@@ -80,7 +80,8 @@ fn toy(index: usize, seed: u64) -> Song {
     let mut left = vec![0f32; samples];
     let note = samples / (4 * lines);
     for (place, piece) in left.chunks_mut(note).enumerate() {
-        let pitch = 220.0 * 2f64.powf(([0, 2, 4, 5, 7, 9, 11][dice.below(7)] as f64 + (place % 2) as f64 * 12.0) / 12.0);
+        let pitch =
+            220.0 * 2f64.powf(([0, 2, 4, 5, 7, 9, 11][dice.below(7)] as f64 + (place % 2) as f64 * 12.0) / 12.0);
         for (n, sample) in piece.iter_mut().enumerate() {
             let time = n as f64 / 48_000.0;
             let wave = |harmonic: f64| (std::f64::consts::TAU * pitch * harmonic * time).sin() / harmonic;

@@ -107,7 +107,8 @@ impl<'a> Language<'a> {
 
     fn losses(&self, shards: &Shards, batch: &[(&Written, bool)]) -> Result<Losses> {
         let device = &self.setting.device;
-        let HeartMulaConfig { audio_vocab_size: rows, audio_num_codebooks: books, text_vocab_size: words, .. } = self.config;
+        let HeartMulaConfig { audio_vocab_size: rows, audio_num_codebooks: books, text_vocab_size: words, .. } =
+            self.config;
         let (width, inner) = (self.config.backbone.embed_dim, self.config.decoder.embed_dim);
         let frames = |song: &Written| song.codes.len() / books;
         let longest = batch.iter().map(|(song, _)| song.prompt.positions() + frames(song)).max().unwrap_or(0);

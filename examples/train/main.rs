@@ -233,7 +233,8 @@ mod tests {
         assert_eq!(directory.warnings, Vec::<String>::new());
         directory.check_tensors().expect("all tensors");
         let lm = directory.load_lm(&Device::Cpu).expect("a language model");
-        let prompt = directory.load_tokenizer().expect("a tokenizer").prompt("flute,calm", "[Verse]\nla la\n").expect("ids");
+        let prompt =
+            directory.load_tokenizer().expect("a tokenizer").prompt("flute,calm", "[Verse]\nla la\n").expect("ids");
         let mut state = lm.start(&prompt.ids, 1.5, 4).expect("room");
         let options = SamplingOptions { temperature: 1.0, top_k: 50 };
         let mut sampler = KeyedSampler::new(options, KeyedNoise::new(1)).expect("options");
@@ -253,8 +254,7 @@ mod tests {
         (setting.steps, setting.rate) = (Some(40), Some(3e-3));
         stage::run(&setting, &mut autoencoder::Autoencoder::new(&setting).expect("a stage")).expect("latents");
         let record = std::fs::read_to_string(folder.path().join("autoencoder/loss.csv")).expect("a record");
-        let losses: Vec<f64> =
-            record.lines().skip(1).filter_map(|line| line.split(',').nth(3)?.parse().ok()).collect();
+        let losses: Vec<f64> = record.lines().skip(1).filter_map(|line| line.split(',').nth(3)?.parse().ok()).collect();
         assert!(losses.last() < losses.first(), "{losses:?}");
     }
 }

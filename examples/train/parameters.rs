@@ -175,7 +175,8 @@ impl Parameters {
         let mut state = candle_core::safetensors::load(file, device)?;
         let mut take = |name: &str| {
             let found = state.remove(name);
-            found.ok_or_else(|| TrainError::Order(format!("{}: no tensor {name}; begin the stage anew", file.display())))
+            found
+                .ok_or_else(|| TrainError::Order(format!("{}: no tensor {name}; begin the stage anew", file.display())))
         };
         let flat = take("@flat")?;
         if flat.dims() != self.flat.dims() {

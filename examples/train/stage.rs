@@ -187,7 +187,12 @@ pub fn run<S: Stage>(setting: &Setting, stage: &mut S) -> Result<()> {
             means.iter().for_each(|mean| _ = write!(record, ",{mean:.5}"));
             record.push('\n');
             if progress.steps % (EVERY * 10) == 0 || progress.steps == EVERY {
-                println!("{}: step {} at {:.0} s, rate {rate:.5}: {means:.4?}", S::NAME, progress.steps, progress.seconds);
+                println!(
+                    "{}: step {} at {:.0} s, rate {rate:.5}: {means:.4?}",
+                    S::NAME,
+                    progress.steps,
+                    progress.seconds
+                );
                 fs::write(&record_file, &record).map_err(at(&record_file))?;
             }
         }
