@@ -95,9 +95,9 @@ impl HeartMula {
         let (width, inner, vocabulary) = (config.backbone.embed_dim, config.decoder.embed_dim, config.audio_vocab_size);
         let mut heads = vec![Linear::load(shards, "codebook0_head", [vocabulary, width], false, device)?];
         // These heads are stored [in, out], the other way round than a linear layer's weight.
-        let others = shards.tensor("audio_head", &[config.audio_num_codebooks - 1, inner, vocabulary], device)?;
-        for codebook in 0..config.audio_num_codebooks - 1 {
-            heads.push(Linear::new(&others.get(codebook)?.t()?, None)?);
+        let others = [config.audio_num_codebooks - 1, inner, vocabulary];
+        for codebook in 0..others[0] {
+            heads.push(Linear::load_transposed(shards, "audio_head", others, codebook, device)?);
         }
         Ok(Self {
             text_embeddings: shards.row_table("text_embeddings.weight", config.text_vocab_size, width)?,

@@ -1,24 +1,54 @@
 //! A matrix product with fixed weights.
 
-use candle_core::{D, Device, Result, Tensor};
+use std::sync::Arc;
 
+use candle_core::{CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape, Tensor, bail};
+
+use super::cpu::{KernelSet, NumberType, Packed, Rows, matmul};
 use crate::weights::Shards;
 
 /// `x Wᵀ + b` over the last dimension.
+///
+/// On a processor the weights are [`Packed`] and a row's result does not depend on the rows beside it. On other
+/// devices, and while a model is trained, they are a tensor.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    /// Transposed view of \[out, in\], so \[in, out\].
-    weight: Tensor,
-    bias: Option<Tensor>,
+    weight: Weight,
+    outputs: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Weight {
+    Packed(Arc<PackedLinear>),
+    /// Transposed view of \[out, in\], so \[in, out\], and the bias.
+    Plain(Tensor, Option<Tensor>),
+}
+
+#[derive(Debug)]
+struct PackedLinear {
+    weights: Packed,
+    bias: Option<Vec<f32>>,
 }
 
 impl Linear {
-    /// From a weight of shape \[out, in\] and a bias of shape \[out\].
+    /// From a weight of shape \[out, in\] and a bias of shape \[out\], kept in f32.
     ///
     /// # Errors
     /// When the weight has not two dimensions.
     pub fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
-        Ok(Self { weight: weight.t()?, bias })
+        let (outputs, inputs) = weight.dims2()?;
+        if !weight.device().is_cpu() || weight.track_op() {
+            return Ok(Self { weight: Weight::Plain(weight.t()?, bias), outputs });
+        }
+        let numbers = weight.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let read = |row: usize, to: &mut [f32]| to.copy_from_slice(&numbers[row * inputs..][..inputs]);
+        Self::packed(Packed::new(outputs, inputs, NumberType::F32, read), bias)
+    }
+
+    fn packed(weights: Packed, bias: Option<Tensor>) -> Result<Self> {
+        let bias = bias.map(|bias| bias.to_vec1()).transpose()?;
+        let outputs = weights.outputs();
+        Ok(Self { weight: Weight::Packed(Arc::new(PackedLinear { weights, bias })), outputs })
     }
 
     /// Reads `name.weight` \[outputs, inputs\], and `name.bias` when `bias` is set.
@@ -32,9 +62,76 @@ impl Linear {
         bias: bool,
         device: &Device,
     ) -> crate::Result<Self> {
-        let weight = shards.tensor(&format!("{name}.weight"), &[outputs, inputs], device)?;
         let bias = if bias { Some(shards.tensor(&format!("{name}.bias"), &[outputs], device)?) } else { None };
-        Ok(Self::new(&weight, bias)?)
+        Self::load_joined(shards, &[(&format!("{name}.weight"), outputs)], inputs, bias, device)
+    }
+
+    /// Reads several weights \[outputs, inputs\] of the same inputs as one, the outputs one after the other: a larger
+    /// product keeps more threads busy for longer.
+    ///
+    /// # Errors
+    /// When a tensor is not there in that shape.
+    pub fn load_joined(
+        shards: &Shards,
+        weights: &[(&str, usize)],
+        inputs: usize,
+        bias: Option<Tensor>,
+        device: &Device,
+    ) -> crate::Result<Self> {
+        if !device.is_cpu() || shards.are_held() {
+            let parts = weights.iter().map(|(name, outputs)| shards.matrix(name, &[*outputs, inputs], device));
+            let parts = parts.collect::<crate::Result<Vec<_>>>()?;
+            let weight = if parts.len() == 1 { parts[0].clone() } else { Tensor::cat(&parts, 0)? };
+            return Ok(Self { outputs: weight.dim(0)?, weight: Weight::Plain(weight.t()?, bias) });
+        }
+        let tables = weights.iter().map(|(name, outputs)| shards.row_table(name, *outputs, inputs));
+        let tables = tables.collect::<crate::Result<Vec<_>>>()?;
+        let outputs = weights.iter().map(|(_, outputs)| outputs).sum();
+        let read = |mut row: usize, to: &mut [f32]| {
+            for table in &tables {
+                match row.checked_sub(table.rows()) {
+                    Some(later) => row = later,
+                    None => return table.read(row, to),
+                }
+            }
+        };
+        Ok(Self::packed(Packed::new(outputs, inputs, shards.matrix_type(weights[0].0), read), bias)?)
+    }
+
+    /// Reads matrix `index` of the tensor `name` \[matrices, inputs, outputs\], stored the other way round than a
+    /// linear layer's weight is.
+    ///
+    /// # Errors
+    /// When the tensor is not there in that shape.
+    pub fn load_transposed(
+        shards: &Shards,
+        name: &str,
+        [matrices, inputs, outputs]: [usize; 3],
+        index: usize,
+        device: &Device,
+    ) -> crate::Result<Self> {
+        if !device.is_cpu() || shards.are_held() {
+            let weight = shards.matrix(name, &[matrices, inputs, outputs], device)?.get(index)?;
+            return Ok(Self { weight: Weight::Plain(weight, None), outputs });
+        }
+        let table = shards.stacked_table(name, [matrices, inputs, outputs])?;
+        let read = |output: usize, to: &mut [f32]| {
+            to.iter_mut().enumerate().for_each(|(input, to)| *to = table.number(index * inputs + input, output));
+        };
+        Ok(Self::packed(Packed::new(outputs, inputs, shards.matrix_type(name), read), None)?)
+    }
+
+    /// How many outputs there are.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// The weights and the bias as the kernels take them; `None` on other devices and while training.
+    pub fn kernel(&self) -> Option<(&Packed, Option<&[f32]>)> {
+        match &self.weight {
+            Weight::Packed(packed) => Some((&packed.weights, packed.bias.as_deref())),
+            Weight::Plain(..) => None,
+        }
     }
 
     /// # Shapes
@@ -43,16 +140,43 @@ impl Linear {
     /// # Errors
     /// When the last dimension of `xs` is not `in`.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        let (weight, bias) = match &self.weight {
+            Weight::Packed(packed) => return xs.contiguous()?.apply_op1_no_bwd(packed.as_ref()),
+            Weight::Plain(weight, bias) => (weight, bias),
+        };
         // One product over all rows: with a batch dimension candle would read the weights again for each entry.
         let mut shape = xs.dims().to_vec();
         let rows = xs.reshape(((), xs.dim(D::Minus1)?))?;
-        let mut ys = rows.matmul(&self.weight)?;
-        if let Some(bias) = &self.bias {
+        let mut ys = match weight.dtype() {
+            DType::F32 => rows.matmul(weight)?,
+            narrow => rows.to_dtype(narrow)?.matmul(weight)?.to_dtype(DType::F32)?,
+        };
+        if let Some(bias) = bias {
             ys = ys.broadcast_add(bias)?;
         }
         if let Some(last) = shape.last_mut() {
-            *last = self.weight.dim(1)?;
+            *last = self.outputs;
         }
         ys.reshape(shape)
+    }
+}
+
+impl CustomOp1 for PackedLinear {
+    fn name(&self) -> &'static str {
+        "packed linear layer"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let mut shape = layout.dims().to_vec();
+        let (inputs, outputs) = (self.weights.inputs(), self.weights.outputs());
+        match shape.last_mut() {
+            Some(last) if *last == inputs => *last = outputs,
+            _ => bail!("a linear layer of {inputs} inputs was given {:?}", layout.dims()),
+        }
+        let Some((start, end)) = layout.contiguous_offsets() else { bail!("a linear layer takes contiguous rows") };
+        let rows = Rows::new(&storage.as_slice::<f32>()?[start..end], inputs);
+        let mut ys = vec![0f32; rows.count * outputs];
+        matmul(KernelSet::chosen(), rows, &self.weights, self.bias.as_deref(), &mut ys);
+        Ok((CpuStorage::F32(ys), Shape::from(shape)))
     }
 }

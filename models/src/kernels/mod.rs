@@ -1,9 +1,11 @@
 //! With which arithmetic do the models compute? The operations of both models, each once.
 //!
-//! Every function here is plain candle and runs on every device. Shapes use the letters of the whole crate: B batch,
+//! On a processor they are the kernels in [`cpu`]; on other devices, and while a model is trained, they are plain candle.
+//! Shapes use the letters of the whole crate: B batch,
 //! T frames or positions, L latent frames, K codebooks, C channels, D width, S samples.
 
 mod convolution;
+pub mod cpu;
 mod linear;
 mod norm;
 mod rotary;

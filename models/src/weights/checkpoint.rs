@@ -107,6 +107,8 @@ pub enum FileBytes {
     Mapped(Arc<memmap2::Mmap>),
     /// A file inside the program.
     Embedded(&'static [u8]),
+    /// Bytes made in memory.
+    Held(Arc<[u8]>),
 }
 
 impl FileBytes {
@@ -127,6 +129,7 @@ impl Deref for FileBytes {
         match self {
             Self::Mapped(map) => map,
             Self::Embedded(bytes) => bytes,
+            Self::Held(bytes) => bytes,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! How is a table read of which a song needs only a few rows? Row by row, out of the mapped file.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
+use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use safetensors::Dtype;
 
@@ -24,6 +25,13 @@ impl RowTable {
         Self { file, bytes, dtype, rows, width }
     }
 
+    /// A copy of a tensor's numbers.
+    pub(super) fn of_tensor(tensor: &Tensor, rows: usize, width: usize) -> Result<Self> {
+        let numbers = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let bytes: Arc<[u8]> = numbers.into_iter().flat_map(f32::to_le_bytes).collect();
+        Ok(Self { bytes: 0..bytes.len(), file: FileBytes::Held(bytes), dtype: Dtype::F32, rows, width })
+    }
+
     /// How many rows there are.
     pub fn rows(&self) -> usize {
         self.rows
@@ -40,6 +48,34 @@ impl RowTable {
         };
         let start = self.bytes.start + row * self.width * size;
         Ok(numbers_to_f32(&self.file[start..start + self.width * size], self.dtype))
+    }
+
+    /// Writes row `row` as f32.
+    ///
+    /// # Panics
+    /// When there is no such row, or `to` has not its width: mistakes of the caller.
+    pub(crate) fn read(&self, row: usize, to: &mut [f32]) {
+        assert!(row < self.rows && to.len() == self.width, "row {row} of {self:?}");
+        let size = bytes_per_number(self.dtype).unwrap_or(0);
+        let bytes = &self.file[self.bytes.start + row * self.width * size..][..self.width * size];
+        match self.dtype {
+            Dtype::F32 => to.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, b)| *to = f32::from_le_bytes(*b)),
+            Dtype::F16 => {
+                to.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, b)| *to = f16::from_le_bytes(*b).to_f32());
+            }
+            _ => to.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, b)| *to = bf16::from_le_bytes(*b).to_f32()),
+        }
+    }
+
+    /// One number as f32.
+    ///
+    /// # Panics
+    /// When there is no such place: a mistake of the caller.
+    pub(crate) fn number(&self, row: usize, column: usize) -> f32 {
+        assert!(row < self.rows && column < self.width, "place {row}, {column} of {self:?}");
+        let size = bytes_per_number(self.dtype).unwrap_or(0);
+        let bytes = &self.file[self.bytes.start + (row * self.width + column) * size..][..size];
+        numbers_to_f32(bytes, self.dtype)[0]
     }
 }
 

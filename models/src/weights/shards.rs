@@ -5,12 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 use super::{Checkpoint, FileBytes, RowTable, row_table::numbers_to_f32};
-use crate::error::{Found, ModelError, Result, TensorProblem, TensorProblems};
+use crate::{
+    error::{Found, ModelError, Result, TensorProblem, TensorProblems},
+    kernels::cpu::NumberType,
+};
 
 /// A tensor that a config asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,13 +31,16 @@ impl Expected {
     }
 }
 
-/// All safetensors files of one part of a checkpoint, their headers read, their data untouched.
+/// All tensors of one part of a checkpoint: safetensors files, their headers read, their data untouched; or tensors that
+/// are held in memory, as they are while a model is trained.
 #[derive(Debug)]
 pub struct Shards {
     /// The first file, named when a tensor is in none of them.
     first: PathBuf,
     files: Vec<(PathBuf, FileBytes)>,
     tensors: BTreeMap<String, Place>,
+    held: BTreeMap<String, Tensor>,
+    matrices: Option<NumberType>,
 }
 
 /// Where a tensor's numbers are.
@@ -60,6 +66,8 @@ impl Shards {
             first: checkpoint.path_of(&format!("{part}/{}", names[0])),
             files: Vec::new(),
             tensors: BTreeMap::new(),
+            held: BTreeMap::new(),
+            matrices: None,
         };
         for name in &names {
             let file = format!("{part}/{name}");
@@ -74,9 +82,48 @@ impl Shards {
     /// When it is not there or is no safetensors file.
     pub fn open_file(checkpoint: &Checkpoint, file: &str) -> Result<Self> {
         let path = checkpoint.path_of(file);
-        let mut shards = Self { first: path.clone(), files: Vec::new(), tensors: BTreeMap::new() };
+        let mut shards = Self {
+            first: path.clone(),
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            held: BTreeMap::new(),
+            matrices: None,
+        };
         shards.add(path, checkpoint.file(file)?)?;
         Ok(shards)
+    }
+
+    /// Tensors in memory. A model that is loaded from them computes with these very tensors, so with variables it can be
+    /// trained.
+    pub fn from_tensors(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Self {
+        Self {
+            first: PathBuf::from("<tensors in memory>"),
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            held: tensors.into_iter().collect(),
+            matrices: None,
+        }
+    }
+
+    /// Whether the tensors are held in memory.
+    pub fn are_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Has the weight matrices stored as `numbers` when a model is loaded, instead of as they are in the file.
+    #[must_use]
+    pub fn with_matrices_as(mut self, numbers: NumberType) -> Self {
+        self.matrices = Some(numbers);
+        self
+    }
+
+    /// How the weight matrix `name` is to be stored when a model is loaded.
+    pub fn matrix_type(&self, name: &str) -> NumberType {
+        self.matrices.unwrap_or_else(|| match self.tensors.get(name).map(|place| place.dtype) {
+            Some(Dtype::F16) => NumberType::F16,
+            Some(Dtype::BF16) => NumberType::Bf16,
+            _ => NumberType::F32,
+        })
     }
 
     fn add(&mut self, path: PathBuf, bytes: FileBytes) -> Result<()> {
@@ -106,6 +153,9 @@ impl Shards {
     }
 
     fn problem(&self, Expected { name, shape }: &Expected) -> Option<TensorProblem> {
+        if self.held.get(name).is_some_and(|tensor| tensor.dims() == shape) {
+            return None;
+        }
         let (file, found) = match self.tensors.get(name) {
             None => (&self.first, Found::Missing),
             Some(place) if place.shape != *shape => (&self.files[place.file].0, Found::Shape(place.shape.clone())),
@@ -122,9 +172,25 @@ impl Shards {
     /// # Errors
     /// When it is not there with exactly this shape.
     pub fn tensor(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
+        if let Some(tensor) = self.held.get(name).filter(|tensor| tensor.dims() == shape) {
+            return Ok(tensor.to_device(device)?.to_dtype(DType::F32)?);
+        }
         let place = self.place(name, shape)?;
         let numbers = numbers_to_f32(&self.files[place.file].1[place.bytes.clone()], place.dtype);
         Ok(Tensor::from_vec(numbers, shape, device)?)
+    }
+
+    /// Reads a weight matrix onto `device`, in the number type that it is to be stored as.
+    ///
+    /// # Errors
+    /// When it is not there with exactly this shape.
+    pub fn matrix(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
+        let tensor = self.tensor(name, shape, device)?;
+        Ok(match self.matrix_type(name) {
+            NumberType::F32 => tensor,
+            NumberType::F16 => tensor.to_dtype(DType::F16)?,
+            NumberType::Bf16 => tensor.to_dtype(DType::BF16)?,
+        })
     }
 
     /// A table whose rows stay in the mapped file and are read one by one.
@@ -132,7 +198,22 @@ impl Shards {
     /// # Errors
     /// When it is not there with exactly this shape.
     pub fn row_table(&self, name: &str, rows: usize, width: usize) -> Result<RowTable> {
-        let place = self.place(name, &[rows, width])?;
+        self.table(name, &[rows, width], rows, width)
+    }
+
+    /// A stack of matrices \[matrices, rows, width\] as one table, the rows of all matrices one after the other.
+    ///
+    /// # Errors
+    /// When it is not there with exactly this shape.
+    pub(crate) fn stacked_table(&self, name: &str, shape: [usize; 3]) -> Result<RowTable> {
+        self.table(name, &shape, shape[0] * shape[1], shape[2])
+    }
+
+    fn table(&self, name: &str, shape: &[usize], rows: usize, width: usize) -> Result<RowTable> {
+        if let Some(tensor) = self.held.get(name).filter(|tensor| tensor.dims() == shape) {
+            return RowTable::of_tensor(tensor, rows, width);
+        }
+        let place = self.place(name, shape)?;
         Ok(RowTable::new(self.files[place.file].1.clone(), place.bytes.clone(), place.dtype, rows, width))
     }
 

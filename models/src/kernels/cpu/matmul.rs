@@ -1,0 +1,400 @@
+//! How is a product with fixed weights split into tiles, and the tiles among threads?
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{
+    KernelSet,
+    packed::{NumberType, PANEL, Packed},
+    tile::{Tile, Tiles, number_kind, tiles},
+};
+
+/// Inputs of a block. Of 128 to 768 this was the best in f32 and f16 (1488 x 1536 x 4096, one core with AVX-512): a
+/// larger block fetches the sums less often, a smaller one stays in a nearer cache.
+const BLOCK: usize = 512;
+/// Rows of a block, at most about: with [`BLOCK`] inputs each they are 480 KB, which the second cache holds.
+const ROWS: usize = 240;
+/// Multiplications that are worth waking another thread for: some ten microseconds of work.
+const WORTH_A_THREAD: usize = 400_000;
+
+/// The left side of a product: rows of inputs in one piece of memory, which may overlap (a convolution's do).
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    /// Everything that the rows are part of.
+    pub numbers: &'a [f32],
+    /// How many rows there are.
+    pub count: usize,
+    /// Numbers from a row's beginning to the next one's.
+    pub stride: usize,
+    /// A row is a run of `width` numbers at each of these places, counted from its beginning: one for a linear layer,
+    /// one for each tap of a convolution.
+    pub runs: &'a [usize],
+    /// Numbers of a run.
+    pub width: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Rows that follow each other, `width` numbers each.
+    pub fn new(numbers: &'a [f32], width: usize) -> Self {
+        Self { numbers, count: numbers.len() / width.max(1), stride: width, runs: &[0], width }
+    }
+
+    fn inputs(&self) -> usize {
+        self.runs.len() * self.width
+    }
+
+    /// Numbers that must be there.
+    fn extent(&self) -> usize {
+        let last = self.runs.iter().max().map_or(0, |run| run + self.width);
+        if self.count == 0 { 0 } else { (self.count - 1) * self.stride + last }
+    }
+
+    /// Copies numbers `inputs` of row `row` to `to`.
+    fn copy(&self, row: usize, inputs: Range<usize>, to: &mut [f32]) {
+        let (mut input, mut to) = (inputs.start, to);
+        while input < inputs.end {
+            let (run, place) = (input / self.width, input % self.width);
+            let count = (self.width - place).min(inputs.end - input);
+            let from = row * self.stride + self.runs[run] + place;
+            let (head, rest) = to.split_at_mut(count);
+            head.copy_from_slice(&self.numbers[from..from + count]);
+            (input, to) = (input + count, rest);
+        }
+    }
+}
+
+/// A place in the result that several threads write to, each its own columns and rows.
+#[derive(Clone, Copy)]
+struct Out(*mut f32);
+
+// SAFETY: only tasks of one product hold it, and their rows and columns are disjoint.
+unsafe impl Send for Out {}
+// SAFETY: as above.
+unsafe impl Sync for Out {}
+
+/// `rows · weightsᵀ + bias` with the kernels of `set`, on the threads of the pool that it is called in.
+///
+/// # Shapes
+/// - `bias` \[outputs\], `out` \[rows, outputs\]: overwritten
+///
+/// # Panics
+/// When shapes do not fit each other or the set does not run here: mistakes of the caller, not of the input.
+pub fn matmul(set: KernelSet, rows: Rows<'_>, weights: &Packed, bias: Option<&[f32]>, out: &mut [f32]) {
+    let outputs = weights.outputs();
+    assert_eq!(rows.inputs(), weights.inputs(), "inputs of a product");
+    assert!(rows.extent() <= rows.numbers.len(), "rows of a product reach beyond their numbers");
+    assert_eq!(rows.count * outputs, out.len(), "outputs of a product");
+    assert!(bias.is_none_or(|bias| bias.len() == outputs), "bias of a product");
+    assert!(set.runs_here(), "the kernels {set} do not run here");
+    if rows.count == 0 || outputs == 0 {
+        return;
+    }
+    let product = Product { tiles: tiles(set), rows, weights, bias, out: Out(out.as_mut_ptr()) };
+    let few = rows.count <= product.tiles.few.0.max(product.tiles.many.0);
+    let (tile_rows, group) = product.tiles.shape(rows.count);
+    let blocks = if few { 1 } else { rows.count.div_ceil(ROWS) };
+    let block_rows = rows.count.div_ceil(blocks).next_multiple_of(if few { 1 } else { tile_rows });
+    let groups = weights.panels().div_ceil(group);
+    let work = rows.count * outputs * weights.inputs();
+    // Twice as many tasks as threads even out what one of them loses to the rest of the machine.
+    let wanted = (rayon::current_num_threads() * 2).min(work.div_ceil(WORTH_A_THREAD));
+    let blocks = rows.count.div_ceil(block_rows);
+    let columns = wanted.div_ceil(blocks).clamp(1, groups);
+    let run = |task: usize| {
+        let (block, column) = (task / columns, task % columns);
+        let rows = block * block_rows..((block + 1) * block_rows).min(product.rows.count);
+        let panels = |column: usize| (column * groups / columns * group).min(weights.panels());
+        let panels = panels(column)..panels(column + 1);
+        // SAFETY: the tasks' rows times panels are disjoint and inside the result, whose size was compared above.
+        unsafe { if few { product.few(panels) } else { product.many(rows, panels) } }
+    };
+    match blocks * columns {
+        tasks if wanted < 2 => (0..tasks).for_each(run),
+        tasks => (0..tasks).into_par_iter().with_max_len(1).for_each(run),
+    }
+}
+
+struct Product<'a> {
+    tiles: &'static Tiles,
+    rows: Rows<'a>,
+    weights: &'a Packed,
+    bias: Option<&'a [f32]>,
+    out: Out,
+}
+
+impl Product<'_> {
+    /// All rows, which are few, with a range of panels: weights are widened in registers, as each is needed once.
+    ///
+    /// # Safety
+    /// Nobody else may touch the outputs of these panels meanwhile.
+    unsafe fn few(&self, panels: Range<usize>) {
+        let (inputs, count) = (self.weights.inputs(), self.rows.count);
+        let group = self.tiles.shape(count).1;
+        let mut gathered = Vec::new();
+        let (x, x_stride) = if self.rows.runs.len() == 1 {
+            (&self.rows.numbers[self.rows.runs[0]..], self.rows.stride)
+        } else {
+            gathered.resize(count * inputs, 0.0);
+            gathered.chunks_exact_mut(inputs).enumerate().for_each(|(row, to)| self.rows.copy(row, 0..inputs, to));
+            (&gathered[..], inputs)
+        };
+        for first in panels.clone().step_by(group) {
+            let group = group.min(panels.end - first);
+            for start in (0..inputs).step_by(BLOCK) {
+                let size = self.weights.kind().bytes();
+                let tile = Tile {
+                    x: x[start..].as_ptr(),
+                    x_stride,
+                    // SAFETY: panel `first` is there, and so is its input `start`.
+                    w: unsafe { self.weights.as_ptr().add(first * self.weights.panel_bytes() + start * PANEL * size) },
+                    w_stride: self.weights.panel_bytes(),
+                    inputs: BLOCK.min(inputs - start),
+                    out: std::ptr::null_mut(),
+                    out_stride: 0,
+                    add: start > 0,
+                };
+                // SAFETY: the rows were compared with their numbers, and the outputs are ours.
+                unsafe { self.put(number_kind(self.weights.kind()), 0, count, first, group, tile) };
+            }
+            // SAFETY: as above.
+            unsafe { self.add_bias(0..count, first, group) };
+        }
+    }
+
+    /// A range of rows with a range of panels. Rows are copied together and weights widened, block by block, for each
+    /// is needed many times.
+    ///
+    /// # Safety
+    /// Nobody else may touch the outputs of these rows and panels meanwhile.
+    unsafe fn many(&self, rows: Range<usize>, panels: Range<usize>) {
+        let (inputs, kind) = (self.weights.inputs(), self.weights.kind());
+        let (tile_rows, group) = self.tiles.many;
+        let mut x = vec![0f32; rows.len() * BLOCK.min(inputs)];
+        let mut wide = vec![0f32; if kind == NumberType::F32 { 0 } else { group * PANEL * BLOCK.min(inputs) }];
+        for start in (0..inputs).step_by(BLOCK) {
+            let block = BLOCK.min(inputs - start);
+            x.chunks_exact_mut(block)
+                .zip(rows.clone())
+                .for_each(|(to, row)| self.rows.copy(row, start..start + block, to));
+            for first in panels.clone().step_by(group) {
+                let group = group.min(panels.end - first);
+                // SAFETY: panel `first` is there, and so is its input `start`.
+                let narrow = unsafe {
+                    let place = first * self.weights.panel_bytes() + start * PANEL * kind.bytes();
+                    self.weights.as_ptr().add(place)
+                };
+                let (w, w_stride) = if kind == NumberType::F32 {
+                    (narrow, self.weights.panel_bytes())
+                } else {
+                    for panel in 0..group {
+                        // SAFETY: `block` inputs of each of the group's panels are there, and room for them in `wide`.
+                        unsafe {
+                            let from = narrow.add(panel * self.weights.panel_bytes());
+                            let to = wide[panel * PANEL * block..].as_mut_ptr();
+                            (self.tiles.widen)(number_kind(kind), from.cast(), to, block);
+                        }
+                    }
+                    (wide.as_ptr().cast(), PANEL * block * size_of::<f32>())
+                };
+                for row in (0..rows.len()).step_by(tile_rows) {
+                    let tile = Tile {
+                        x: x[row * block..].as_ptr(),
+                        x_stride: block,
+                        w,
+                        w_stride,
+                        inputs: block,
+                        out: std::ptr::null_mut(),
+                        out_stride: 0,
+                        add: start > 0,
+                    };
+                    let count = tile_rows.min(rows.len() - row);
+                    // SAFETY: `x` and `w` hold the block, and the outputs are ours.
+                    unsafe { self.put(number_kind(NumberType::F32), rows.start + row, count, first, group, tile) };
+                }
+            }
+        }
+        // SAFETY: as above.
+        unsafe { self.add_bias(rows, panels.start, panels.len()) };
+    }
+
+    /// Computes a tile whose outputs begin at row `row` and panel `first`. The last panel may be cut: its outputs then
+    /// go by way of a buffer.
+    ///
+    /// # Safety
+    /// As [`Tiles::compute`], but for the outputs, which must be this task's own.
+    unsafe fn put(&self, kind: u8, row: usize, rows: usize, first: usize, panels: usize, mut tile: Tile) {
+        let outputs = self.weights.outputs();
+        let columns = panels * PANEL;
+        let there = columns.min(outputs - first * PANEL);
+        // SAFETY: row and column are in the result.
+        let out = unsafe { self.out.0.add(row * outputs + first * PANEL) };
+        if there == columns {
+            (tile.out, tile.out_stride) = (out, outputs);
+            // SAFETY: as the caller vouches.
+            return unsafe { (self.tiles.compute)(kind, rows, panels, &tile) };
+        }
+        let mut buffer = [0f32; 16 * 4 * PANEL]; // as large as the largest tile
+        for row in 0..rows {
+            for column in 0..there {
+                // SAFETY: these are outputs of this task.
+                buffer[row * columns + column] = unsafe { *out.add(row * outputs + column) };
+            }
+        }
+        (tile.out, tile.out_stride) = (buffer.as_mut_ptr(), columns);
+        // SAFETY: the buffer has room for the tile.
+        unsafe { (self.tiles.compute)(kind, rows, panels, &tile) };
+        for row in 0..rows {
+            for column in 0..there {
+                // SAFETY: these are outputs of this task.
+                unsafe { *out.add(row * outputs + column) = buffer[row * columns + column] };
+            }
+        }
+    }
+
+    /// # Safety
+    /// The outputs of these rows and panels must be this task's own.
+    unsafe fn add_bias(&self, rows: Range<usize>, first: usize, panels: usize) {
+        let Some(bias) = self.bias else { return };
+        let outputs = self.weights.outputs();
+        let columns = first * PANEL..outputs.min((first + panels) * PANEL);
+        for row in rows {
+            // SAFETY: row and columns are in the result.
+            let out =
+                unsafe { std::slice::from_raw_parts_mut(self.out.0.add(row * outputs + columns.start), columns.len()) };
+            out.iter_mut().zip(&bias[columns.clone()]).for_each(|(out, bias)| *out += bias);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::signal::KeyedNoise;
+
+    const KINDS: [NumberType; 3] = [NumberType::F32, NumberType::F16, NumberType::Bf16];
+
+    fn noise(key: u64, count: usize) -> Vec<f32> {
+        let mut numbers = vec![0f32; count];
+        KeyedNoise::new(key).fill_latent(0, &mut numbers);
+        numbers
+    }
+
+    fn packed(outputs: usize, inputs: usize, kind: NumberType) -> Packed {
+        let numbers = noise(1, outputs * inputs);
+        Packed::new(outputs, inputs, kind, |row, to| to.copy_from_slice(&numbers[row * inputs..][..inputs]))
+    }
+
+    fn product(set: KernelSet, rows: Rows<'_>, weights: &Packed, bias: Option<&[f32]>) -> Vec<f32> {
+        let mut out = vec![f32::NAN; rows.count * weights.outputs()];
+        matmul(set, rows, weights, bias, &mut out);
+        out
+    }
+
+    fn threads(count: usize) -> rayon::ThreadPool {
+        rayon::ThreadPoolBuilder::new().num_threads(count).build().expect("threads")
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_rows_result_depends_neither_on_the_rows_beside_it_nor_on_the_threads(
+            rows in 1usize..40, outputs in 1usize..90, inputs in 1usize..600, kind in 0usize..3, many in 0usize..2,
+        ) {
+            // Large enough for several threads now and then, and for several blocks of rows.
+            let rows = rows + many * 500;
+            let weights = packed(outputs, inputs, KINDS[kind]);
+            let (numbers, bias) = (noise(2, rows * inputs), noise(3, outputs));
+            for set in KernelSet::here() {
+                let whole = product(set, Rows::new(&numbers, inputs), &weights, Some(&bias));
+                let other = threads(3).install(|| product(set, Rows::new(&numbers, inputs), &weights, Some(&bias)));
+                prop_assert!(whole == other, "{} on three threads", set);
+                for row in [0, rows / 2, rows - 1] {
+                    for count in [1, 2, 7, 13] {
+                        let count = count.min(rows - row);
+                        let part = Rows::new(&numbers[row * inputs..(row + count) * inputs], inputs);
+                        let part = product(set, part, &weights, Some(&bias));
+                        prop_assert!(part == whole[row * outputs..(row + count) * outputs], "{} rows with {}", count, set);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn every_set_computes_what_doubles_compute(
+            rows in 1usize..30, outputs in 1usize..70, inputs in 1usize..300, kind in 0usize..3,
+        ) {
+            let weights = packed(outputs, inputs, KINDS[kind]);
+            let (numbers, bias) = (noise(2, rows * inputs), noise(3, outputs));
+            let plain = noise(1, outputs * inputs);
+            let stored = |number: f32| match KINDS[kind] {
+                NumberType::F32 => number,
+                NumberType::F16 => half::f16::from_f32(number).to_f32(),
+                NumberType::Bf16 => half::bf16::from_f32(number).to_f32(),
+            };
+            for set in KernelSet::here() {
+                let found = product(set, Rows::new(&numbers, inputs), &weights, Some(&bias));
+                for row in 0..rows {
+                    for output in 0..outputs {
+                        let (x, w) = (&numbers[row * inputs..][..inputs], &plain[output * inputs..][..inputs]);
+                        let terms = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(stored(*w)));
+                        let expected = terms.clone().sum::<f64>() + f64::from(bias[output]);
+                        let scale = terms.map(f64::abs).sum::<f64>() + 1.0;
+                        let found = f64::from(found[row * outputs + output]);
+                        prop_assert!((found - expected).abs() < 2e-6 * scale, "{}: {} for {}", set, found, expected);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn rows_of_several_runs_are_what_they_are_when_copied_together(
+            count in 1usize..40, width in 1usize..20, taps in 1usize..6, dilation in 1usize..5,
+        ) {
+            let numbers = noise(4, (count + taps * dilation) * width);
+            let runs: Vec<usize> = (0..taps).map(|tap| tap * dilation * width).collect();
+            let rows = Rows { numbers: &numbers, count, stride: width, runs: &runs, width };
+            let together: Vec<f32> = (0..count)
+                .flat_map(|row| runs.iter().flat_map(move |run| row * width + run..row * width + run + width))
+                .map(|place| numbers[place])
+                .collect();
+            let weights = packed(19, taps * width, NumberType::F32);
+            for set in KernelSet::here() {
+                let expected = product(set, Rows::new(&together, taps * width), &weights, None);
+                prop_assert!(product(set, rows, &weights, None) == expected);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stays_in_its_row_and_every_set_shows_it() {
+        let weights = packed(21, 40, NumberType::Bf16);
+        let clean = noise(2, 20 * 40);
+        for strange in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut numbers = clean.clone();
+            numbers[7 * 40 + 3] = strange;
+            for set in KernelSet::here() {
+                let (found, untouched) = (
+                    product(set, Rows::new(&numbers, 40), &weights, None),
+                    product(set, Rows::new(&clean, 40), &weights, None),
+                );
+                for row in 0..20 {
+                    let (found, untouched) = (&found[row * 21..][..21], &untouched[row * 21..][..21]);
+                    assert!(if row == 7 { found.iter().all(|x| !x.is_finite()) } else { found == untouched });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_below_the_normal_ones_are_not_lost() {
+        let weights = Packed::new(3, 2, NumberType::F32, |_, to| to.fill(1.0));
+        let tiny = f32::MIN_POSITIVE / 8.0;
+        for set in KernelSet::here() {
+            assert_eq!(product(set, Rows::new(&[tiny, tiny], 2), &weights, None), [2.0 * tiny; 3], "{set}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Which instructions does this processor have, and which of them are used?
+
+use std::{fmt, str::FromStr, sync::OnceLock};
+
+use crate::error::{ModelError, Result};
+
+/// The environment variable that forces a set: `portable`, `avx2`, `avx512` or `neon`.
+pub const VARIABLE: &str = "HEARTSTREAM_KERNELS";
+
+/// A family of kernels for one kind of processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KernelSet {
+    /// Plain Rust, for every processor.
+    Portable,
+    /// x86-64 with AVX2, FMA and F16C: most machines since 2013.
+    Avx2,
+    /// x86-64 with AVX-512 F, BW, DQ and VL.
+    Avx512,
+    /// ARM64; every such processor has it.
+    Neon,
+}
+
+impl KernelSet {
+    /// All sets, the best last on each kind of processor.
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Neon];
+
+    /// Whether this processor can run the set.
+    pub fn runs_here(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                Self::Avx2.runs_here()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+            }
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[allow(unreachable_patterns)]
+            _ => false,
+        }
+    }
+
+    /// The sets that this processor can run.
+    pub fn here() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|set| set.runs_here())
+    }
+
+    /// The set that all products use: the one that [`VARIABLE`] names, else the best that runs here. Looked up once; a
+    /// value that cannot be had counts as none ([`KernelSet::check_variable`] says so in words).
+    pub fn chosen() -> Self {
+        static CHOSEN: OnceLock<KernelSet> = OnceLock::new();
+        *CHOSEN.get_or_init(|| Self::from_variable().ok().flatten().unwrap_or_else(Self::best))
+    }
+
+    /// Checks the environment variable, for a program to call before it loads anything.
+    ///
+    /// # Errors
+    /// When it names no set, or one that this processor cannot run.
+    pub fn check_variable() -> Result<()> {
+        Self::from_variable().map(|_| ())
+    }
+
+    fn best() -> Self {
+        Self::here().last().unwrap_or(Self::Portable)
+    }
+
+    fn from_variable() -> Result<Option<Self>> {
+        match std::env::var(VARIABLE) {
+            Ok(name) if !name.is_empty() => name.parse::<Self>().map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+impl FromStr for KernelSet {
+    type Err = ModelError;
+
+    /// Reads a set by its name; refuses one that does not run here.
+    fn from_str(name: &str) -> Result<Self> {
+        let set = Self::ALL.into_iter().find(|set| set.to_string() == name);
+        set.filter(|set| set.runs_here()).ok_or_else(|| {
+            let here = Self::here().map(|set| set.to_string()).collect::<Vec<_>>().join(", ");
+            ModelError::Option {
+                option: VARIABLE,
+                expected: format!("one that runs here: {here}"),
+                found: name.to_owned(),
+            }
+        })
+    }
+}
+
+impl fmt::Display for KernelSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Neon => "neon",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_is_had_by_its_name_when_the_processor_has_it_and_refused_in_words_when_not() {
+        for set in KernelSet::ALL {
+            match set.to_string().parse::<KernelSet>() {
+                Ok(found) => assert!(found == set && set.runs_here()),
+                Err(error) => assert!(!set.runs_here() && error.to_string().contains("portable"), "{error}"),
+            }
+        }
+        assert!("sse".parse::<KernelSet>().is_err());
+        assert!(KernelSet::best().runs_here());
+    }
+}

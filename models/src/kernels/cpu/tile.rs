@@ -1,0 +1,153 @@
+//! What is the smallest piece of a product? A few rows times one to four panels over one block of inputs.
+
+use half::{bf16, f16};
+
+use super::{
+    KernelSet,
+    packed::{NumberType, PANEL},
+};
+
+/// The number types as constants that a kernel is compiled for.
+pub(super) mod kind {
+    pub const F32: u8 = 0;
+    pub const F16: u8 = 1;
+    pub const BF16: u8 = 2;
+}
+
+/// Where a tile reads and writes.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    /// First input of the first row.
+    pub x: *const f32,
+    /// Numbers from a row to the next.
+    pub x_stride: usize,
+    /// First weight of the first panel at the first input.
+    pub w: *const u8,
+    /// Bytes from a panel to the next.
+    pub w_stride: usize,
+    /// Inputs.
+    pub inputs: usize,
+    /// First output of the first row.
+    pub out: *mut f32,
+    /// Numbers from a row of outputs to the next.
+    pub out_stride: usize,
+    /// Whether the product is added to what is there, or takes its place.
+    pub add: bool,
+}
+
+/// The kernels of one set.
+///
+/// Each output's products are added in the order of the inputs, from zero, in one accumulator of its own, and only the
+/// sum of the block is added to what was there. So the shape of a tile cannot be heard.
+pub(super) struct Tiles {
+    /// Rows and panels of the tile that computes most for what it loads.
+    pub many: (usize, usize),
+    /// Rows (at most) and panels of the tile for so few rows that reading the weights is all that counts.
+    pub few: (usize, usize),
+    /// Computes a tile of (number type, rows, panels). Rows and panels are at most those of `many` or those of `few`.
+    ///
+    /// # Safety
+    /// The set must run here. For every row, panel and input of the tile, `x`, `w` and `out` must be there to be read
+    /// and (`out`) written, `PANEL` outputs for each panel, and nobody else may touch `out` meanwhile.
+    pub compute: unsafe fn(u8, usize, usize, &Tile),
+    /// Widens `PANEL · inputs` numbers of a 16-bit type.
+    ///
+    /// # Safety
+    /// The set must run here; so many numbers must be there at both places.
+    pub widen: unsafe fn(u8, *const u16, *mut f32, usize),
+}
+
+impl Tiles {
+    /// Rows and panels of the tiles that a product of `rows` rows is made of.
+    pub fn shape(&self, rows: usize) -> (usize, usize) {
+        if rows <= self.few.0 { self.few } else { self.many }
+    }
+}
+
+/// The kernels of `set`, which must run here.
+pub(super) fn tiles(set: KernelSet) -> &'static Tiles {
+    match set {
+        #[cfg(target_arch = "x86_64")]
+        KernelSet::Avx2 => &super::tile_avx2::TILES,
+        #[cfg(target_arch = "x86_64")]
+        KernelSet::Avx512 => &super::tile_avx512::TILES,
+        _ => &PORTABLE,
+    }
+}
+
+pub(super) fn number_kind(kind: NumberType) -> u8 {
+    match kind {
+        NumberType::F32 => kind::F32,
+        NumberType::F16 => kind::F16,
+        NumberType::Bf16 => kind::BF16,
+    }
+}
+
+const PORTABLE: Tiles = Tiles { many: (4, 1), few: (4, 1), compute, widen };
+
+/// Calls `$kernel::<kind, rows, panels>($tile)` for the values that `$kind`, `$rows` and `$panels` have, out of those
+/// listed; every other one is a mistake of the caller.
+macro_rules! tile_of {
+    ($kernel:ident, $tile:expr, $kind:expr, $rows:expr, $panels:expr, { $($p:literal: $($r:literal)*;)* }) => {
+        match ($kind, $panels, $rows) {
+            $($(
+                ($crate::kernels::cpu::tile::kind::F32, $p, $r) => {
+                    $kernel::<{ $crate::kernels::cpu::tile::kind::F32 }, $r, $p>($tile)
+                }
+                ($crate::kernels::cpu::tile::kind::F16, $p, $r) => {
+                    $kernel::<{ $crate::kernels::cpu::tile::kind::F16 }, $r, $p>($tile)
+                }
+                ($crate::kernels::cpu::tile::kind::BF16, $p, $r) => {
+                    $kernel::<{ $crate::kernels::cpu::tile::kind::BF16 }, $r, $p>($tile)
+                }
+            )*)*
+            (kind, panels, rows) => unreachable!("no tile of kind {kind}, {rows} rows and {panels} panels"),
+        }
+    };
+}
+pub(super) use tile_of;
+
+unsafe fn compute(kind: u8, rows: usize, panels: usize, tile: &Tile) {
+    // SAFETY: the caller vouches for the places; portable code runs everywhere.
+    unsafe { tile_of!(portable, tile, kind, rows, panels, { 1: 1 2 3 4; }) }
+}
+
+/// # Safety
+/// As [`Tiles::compute`].
+unsafe fn portable<const KIND: u8, const R: usize, const P: usize>(tile: &Tile) {
+    let mut sums = [[0f32; PANEL]; R];
+    for k in 0..tile.inputs {
+        // SAFETY: input k of the panel is there, and so is number k of each row.
+        unsafe {
+            let weights = match KIND {
+                kind::F32 => *tile.w.cast::<[f32; PANEL]>().add(k),
+                kind::F16 => (*tile.w.cast::<[u16; PANEL]>().add(k)).map(|bits| f16::from_bits(bits).to_f32()),
+                _ => (*tile.w.cast::<[u16; PANEL]>().add(k)).map(|bits| f32::from_bits(u32::from(bits) << 16)),
+            };
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let x = *tile.x.add(row * tile.x_stride + k);
+                sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += x * weight);
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        for (column, sum) in sums.iter().enumerate() {
+            // SAFETY: each row of the tile has a panel's outputs.
+            unsafe {
+                let out = tile.out.add(row * tile.out_stride + column);
+                *out = if tile.add { *out + sum } else { *sum };
+            }
+        }
+    }
+}
+
+unsafe fn widen(kind: u8, from: *const u16, to: *mut f32, inputs: usize) {
+    for place in 0..inputs * PANEL {
+        // SAFETY: the caller vouches for so many numbers at both places.
+        unsafe {
+            let bits = *from.add(place);
+            *to.add(place) =
+                if kind == kind::F16 { f16::from_bits(bits).to_f32() } else { bf16::from_bits(bits).to_f32() };
+        }
+    }
+}

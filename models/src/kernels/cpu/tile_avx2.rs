@@ -1,0 +1,97 @@
+//! Tiles with AVX2, FMA and F16C: a panel row is two registers.
+
+use std::arch::x86_64::*;
+
+use super::{
+    packed::PANEL,
+    tile::{Tile, Tiles, kind, tile_of},
+};
+
+/// Numbers of a register.
+const LANES: usize = 8;
+
+pub(super) const TILES: Tiles = Tiles { many: (6, 1), few: (3, 2), compute, widen };
+
+unsafe fn compute(kind: u8, rows: usize, panels: usize, tile: &Tile) {
+    // SAFETY: the caller vouches for the processor and the places.
+    unsafe { tile_of!(product, tile, kind, rows, panels, { 1: 1 2 3 4 5 6; 2: 1 2 3; }) }
+}
+
+/// Half `half` of row `k` of a panel.
+///
+/// # Safety
+/// The row must be there at `w`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn weights<const KIND: u8>(w: *const u8, k: usize, half: usize) -> __m256 {
+    let place = k * PANEL + half * LANES;
+    // SAFETY: as the caller vouches.
+    unsafe {
+        match KIND {
+            kind::F32 => _mm256_loadu_ps(w.cast::<f32>().add(place)),
+            kind::F16 => _mm256_cvtph_ps(_mm_loadu_si128(w.cast::<u16>().add(place).cast())),
+            _ => {
+                let bits = _mm_loadu_si128(w.cast::<u16>().add(place).cast());
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(bits)))
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`Tiles::compute`].
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn product<const KIND: u8, const R: usize, const P: usize>(tile: &Tile) {
+    let mut sums = [[[_mm256_setzero_ps(); 2]; P]; R];
+    for k in 0..tile.inputs {
+        // SAFETY: input k of each panel is there, and so is number k of each row.
+        unsafe {
+            let mut w = [[_mm256_setzero_ps(); 2]; P];
+            for (panel, w) in w.iter_mut().enumerate() {
+                let from = tile.w.add(panel * tile.w_stride);
+                *w = [weights::<KIND>(from, k, 0), weights::<KIND>(from, k, 1)];
+            }
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let x = _mm256_set1_ps(*tile.x.add(row * tile.x_stride + k));
+                for (panel, sums) in sums.iter_mut().enumerate() {
+                    sums[0] = _mm256_fmadd_ps(x, w[panel][0], sums[0]);
+                    sums[1] = _mm256_fmadd_ps(x, w[panel][1], sums[1]);
+                }
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        for (panel, sums) in sums.iter().enumerate() {
+            for (half, sum) in sums.iter().enumerate() {
+                // SAFETY: each row of the tile has the outputs of all its panels.
+                unsafe {
+                    let out = tile.out.add(row * tile.out_stride + panel * PANEL + half * LANES);
+                    let sum = if tile.add { _mm256_add_ps(_mm256_loadu_ps(out), *sum) } else { *sum };
+                    _mm256_storeu_ps(out, sum);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`Tiles::widen`].
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn widen_rows<const KIND: u8>(from: *const u16, to: *mut f32, inputs: usize) {
+    for k in 0..inputs {
+        for half in 0..2 {
+            // SAFETY: so many panel rows are there at both places.
+            unsafe { _mm256_storeu_ps(to.add(k * PANEL + half * LANES), weights::<KIND>(from.cast(), k, half)) };
+        }
+    }
+}
+
+unsafe fn widen(kind: u8, from: *const u16, to: *mut f32, inputs: usize) {
+    // SAFETY: the caller vouches for the processor and the places.
+    unsafe {
+        match kind {
+            kind::F16 => widen_rows::<{ kind::F16 }>(from, to, inputs),
+            _ => widen_rows::<{ kind::BF16 }>(from, to, inputs),
+        }
+    }
+}
