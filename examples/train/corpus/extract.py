@@ -29,7 +29,7 @@ from multiprocessing import Pool
 from pathlib import Path
 
 import music21
-from music21 import chord, converter, expressions, key, meter, note
+from music21 import chord, converter, expressions, key, meter
 
 TICKS = 24
 COLLECTIONS = ["bach", "ryansMammoth", "oneills1850"]
@@ -147,7 +147,6 @@ def tune(job):
     if re.search(r"(?m)^V:|\[V:|&", text):
         raise ValueError("several voices")
     # Chord names and remarks in quotes, graces and ornaments are not notes of the tune.
-    head, body = re.split(r"(?m)(?<=^K:)(.*)$", text, maxsplit=1)[0], ""
     lines = []
     for line in text.split("\n"):
         if re.match(r"[A-Za-z]:", line) and line[0] not in "XTMLKP":

@@ -132,7 +132,7 @@ impl Piece {
 
 /// Which pieces are held out: about 5 %, by a hash of their titles, and every other setting of the same tune.
 pub fn held_out(pieces: &[Piece]) -> Vec<bool> {
-    let mut held: Vec<bool> = pieces.iter().map(|piece| fnv1a(&piece.title) % HELD_OUT_ONE_IN == 0).collect();
+    let mut held: Vec<bool> = pieces.iter().map(|piece| fnv1a(&piece.title).is_multiple_of(HELD_OUT_ONE_IN)).collect();
     loop {
         let of_held = || pieces.iter().zip(&held).filter(|(_, held)| **held).map(|(piece, _)| piece);
         let names: HashSet<String> = of_held().map(Piece::name).filter(|name| name.len() > 4).collect();

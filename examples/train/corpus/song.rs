@@ -155,7 +155,7 @@ fn velocity(piece: &Piece, note: &Note, phrase: &Phrase, loudness: f64) -> f64 {
     let through = f64::from(note.onset - phrase.start) / f64::from(phrase.end - phrase.start);
     let arch = (through * std::f64::consts::PI).sin();
     let bar = piece.bar().max(1);
-    let downbeat = (note.onset + bar - piece.pickup % bar) % bar == 0;
+    let downbeat = (note.onset + bar - piece.pickup % bar).is_multiple_of(bar);
     loudness * (WRITTEN.0 + (WRITTEN.1 - WRITTEN.0) * arch + if downbeat { 8.0 } else { 0.0 })
 }
 

@@ -57,6 +57,13 @@ pub(super) struct Tiles {
     pub widen: unsafe fn(u8, *const u16, *mut f32, usize),
 }
 
+impl Tiles {
+    /// Rows and panels of the tiles that a product of `rows` rows is made of.
+    pub fn shape(&self, rows: usize) -> (usize, usize) {
+        if rows <= self.few.0 { self.few } else { self.many }
+    }
+}
+
 /// The kernels of `set`, which must run here.
 pub(super) fn tiles(set: KernelSet) -> &'static Tiles {
     match set {

@@ -43,6 +43,14 @@ unsafe fn weights<const KIND: u8>(w: *const u8, k: usize) -> __m512 {
 /// As [`Tiles::compute`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn product<const KIND: u8, const R: usize, const P: usize>(tile: &Tile) {
+    // The sums are wanted only at the end, and from a cache further away: they are asked for now.
+    for row in 0..R {
+        for panel in 0..P {
+            let out = tile.out.wrapping_add(row * tile.out_stride + panel * PANEL);
+            // SAFETY: a prefetch touches nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(out.cast()) };
+        }
+    }
     let mut sums = [[_mm512_setzero_ps(); P]; R];
     for k in 0..tile.inputs {
         // SAFETY: input k of each panel is there, and so is number k of each row.
