@@ -5,7 +5,7 @@ BUILD_NEEDS := build-essential pkg-config libasound2-dev
 # What the tests need beside that: a second reader of WAV files, and a sound server without a sound card.
 TEST_NEEDS := sox pulseaudio pulseaudio-utils libasound2-plugins
 
-.PHONY: play test setup setup-tests
+.PHONY: play test test-arm64 test-memory setup setup-tests
 
 ## Play a song of the model inside the program (or write song.wav where there is no loudspeaker).
 play: setup
@@ -15,6 +15,18 @@ play: setup
 test: setup-tests
 	cargo test --workspace --all-targets
 	cargo test --workspace --doc
+
+## Build everything for ARM64, and run the kernels and the reference's numbers on emulated processors.
+test-arm64: setup
+	.ci/arm64
+
+## Run the kernels' tests where every access to memory is watched. Valgrind hides AVX-512, so that set is left out there.
+## Whether values are initialised is not watched: optimised iterators look at ones that they then make no use of.
+test-memory: setup
+	@$(call install,command -v valgrind,valgrind)
+	runner=CARGO_TARGET_$$(rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)_RUNNER; \
+	env "$$runner=valgrind --quiet --error-exitcode=1 --undef-value-errors=no" PROPTEST_CASES=8 \
+		cargo test --workspace --lib -- kernels::cpu
 
 setup:
 	@$(call install,{ command -v cc && pkg-config --exists alsa; },$(BUILD_NEEDS))

@@ -4,13 +4,13 @@ mod support;
 
 use heartstream::{FirstWindow, Heartstream, Outcome, SongRequest, units::Frames};
 
-/// The allocator of the program. The usual one of Linux keeps a heap for each thread, and a song has a dozen.
+/// The allocator of the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Songs until the allocator has seen what it can see: it keeps what it was given, in pieces that differ by chance.
 const WARM_UP: usize = 20;
-/// Songs after these. Each has 8 MB of keys and values alone, so a leak of any of them is far above the limit.
+/// Songs after these. What their stages hold is megabytes, but for the keys and values of a song that has just begun.
 const SONGS: usize = 50;
 
 /// Memory that this process has in use, in pages.

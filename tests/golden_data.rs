@@ -10,9 +10,10 @@ use std::{
 use heartstream_models::{
     ModelDirectory,
     golden::{self, Row},
+    kernels::cpu::KernelSet,
     weights::Checkpoint,
 };
-use support::{complaint, copy_tree, folder, run, text};
+use support::{complaint, copy_tree, folder, program, run, text};
 
 /// The sets of golden data, and how many tensors of each are compared.
 const SETS: [(&str, usize); 2] = [("windows", 10), ("half", 9)];
@@ -48,6 +49,29 @@ fn the_program_prints_a_row_for_each_tensor_and_says_that_all_are_ok() {
         let table = String::from_utf8_lossy(&output.stdout);
         assert_eq!(table.lines().filter(|line| line.ends_with(" ok") && !line.starts_with("all")).count(), count);
         assert_eq!(table.lines().last(), Some(&*format!("all {count} ok")));
+    }
+}
+
+/// The portable kernels round each product and each sum, all others both at once. So their errors differ in the last
+/// digits, or it was not they who computed.
+#[test]
+fn every_set_of_kernels_that_runs_here_gives_the_references_numbers_in_its_own_way() {
+    for (name, count) in SETS {
+        let mut portable = String::new();
+        for kernels in KernelSet::here() {
+            let mut check = program();
+            check.args(["check", text(&set(name))]).env("HEARTSTREAM_KERNELS", kernels.to_string());
+            let output = check.output().expect("the program runs");
+            assert_eq!(output.status.code(), Some(0), "{kernels}: {}", complaint(&output));
+            let table = String::from_utf8_lossy(&output.stdout);
+            assert_eq!(table.lines().next(), Some(&*format!("kernels: {kernels}")));
+            assert_eq!(table.lines().last(), Some(&*format!("all {count} ok")), "{kernels}");
+            let rows = table.lines().skip(1).collect::<Vec<_>>().join("\n");
+            match kernels {
+                KernelSet::Portable => portable = rows,
+                _ => assert_ne!(rows, portable, "{name}: {kernels} gives the very numbers of the portable kernels"),
+            }
+        }
     }
 }
 

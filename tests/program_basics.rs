@@ -2,7 +2,8 @@
 
 mod support;
 
-use support::{complaint, folder, run, samples, text};
+use heartstream_models::kernels::cpu::KernelSet;
+use support::{complaint, folder, program, run, samples, text};
 
 #[test]
 fn render_writes_a_song_that_is_heard_and_not_clipped() {
@@ -17,5 +18,19 @@ fn render_writes_a_song_that_is_heard_and_not_clipped() {
         let power = song.iter().map(|x| x * x).sum::<f32>() / song.len() as f32;
         assert!(peak < 1.0, "seed {seed}: peak {peak}");
         assert!(power.sqrt() > 0.03, "seed {seed}: RMS {}", power.sqrt());
+    }
+}
+
+#[test]
+fn kernels_that_cannot_be_had_are_a_usage_error_before_anything_is_opened() {
+    let missing = KernelSet::ALL.into_iter().filter(|set| !set.runs_here()).map(|set| set.to_string());
+    for kernels in missing.chain(["sse".into(), "AVX2".into(), "0".into()]) {
+        for arguments in [&["check", "/nowhere"][..], &["render", "--model", "/nowhere"], &["devices"]] {
+            let output = program().args(arguments).env("HEARTSTREAM_KERNELS", &kernels).output().expect("it runs");
+            let complaint = complaint(&output);
+            assert_eq!(output.status.code(), Some(2), "{kernels}, {arguments:?}: {complaint}");
+            assert!(complaint.contains("HEARTSTREAM_KERNELS") && complaint.contains("portable"), "{complaint}");
+            assert!(output.stdout.is_empty(), "{kernels}, {arguments:?}");
+        }
     }
 }

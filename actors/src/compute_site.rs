@@ -1,5 +1,7 @@
 //! On which threads, and on which cores, does a stage compute?
 
+use std::sync::Arc;
+
 use core_affinity::CoreId;
 
 /// Threads of a stage and the cores they are bound to.
@@ -16,19 +18,27 @@ pub fn available_cores() -> Vec<usize> {
     core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect()
 }
 
-/// The threads of one stage of one song.
-#[derive(Debug)]
+/// The threads that one stage of a song computes on: the one that made this value, and others that help it. Clones are the
+/// same threads.
+///
+/// That the first of them is the stage's own matters for memory. Buffers are then made and let go on one and the same
+/// thread; an allocator has a heap for each, and what one of two equal threads leaves free, the other cannot have.
+#[derive(Debug, Clone)]
 pub struct ComputePool {
-    /// `None` for a stage that does not compute: its actor's own thread is enough.
-    threads: Option<rayon::ThreadPool>,
+    /// `None` for a stage that does not compute.
+    threads: Option<Arc<rayon::ThreadPool>>,
 }
 
 impl ComputePool {
-    /// Starts the threads of `site`, named after the stage; none for a stage without a site.
+    /// Makes this thread the first of those of `site`, and starts the others, named after the stage; none for a stage
+    /// without a site. A thread can be in one pool only, and what is started here serves no other thread than this.
     ///
     /// # Errors
-    /// When the operating system gives no more threads.
-    pub fn new(site: Option<&ComputeSite>, name: &'static str) -> Result<Self, rayon::ThreadPoolBuildError> {
+    /// When the operating system gives no more threads, or this one is in a pool already.
+    pub fn around_this_thread(
+        site: Option<&ComputeSite>,
+        name: &'static str,
+    ) -> Result<Self, rayon::ThreadPoolBuildError> {
         let Some(site) = site else { return Ok(Self { threads: None }) };
         let cores = site.cores.clone();
         let bind = move |thread: usize| {
@@ -38,11 +48,14 @@ impl ComputePool {
                 tracing::debug!(stage = name, thread, core = id, bound, "compute thread starts");
             }
         };
-        let builder = rayon::ThreadPoolBuilder::new().num_threads(site.threads.max(1)).start_handler(bind);
-        Ok(Self { threads: Some(builder.thread_name(move |_| name.to_owned()).build()?) })
+        // First, so that helpers without cores of their own do not inherit that of this one.
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(site.threads.max(1)).use_current_thread();
+        let threads = builder.start_handler(bind.clone()).thread_name(move |_| name.to_owned()).build()?;
+        bind(0); // the handler runs for those that were started, not for this one
+        Ok(Self { threads: Some(Arc::new(threads)) })
     }
 
-    /// Runs `work` on the threads and waits for it; a panic in it goes on here.
+    /// Runs `work` here, with the other threads to help; a panic in it goes on.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         match &self.threads {
             Some(threads) => threads.install(work),
@@ -56,14 +69,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_site_has_the_threads_it_names() {
-        let pool = ComputePool::new(Some(&ComputeSite { threads: 2, cores: vec![0] }), "test").expect("two threads");
-        assert_eq!(pool.run(rayon::current_num_threads), 2);
+    fn a_site_has_the_threads_it_names_and_work_is_begun_on_the_one_that_has_it() {
+        let pool = ComputePool::around_this_thread(Some(&ComputeSite { threads: 2, cores: vec![0] }), "test");
+        let pool = pool.expect("one more thread");
+        let here = std::thread::current().id();
+        for _ in 0..100 {
+            let (threads, on) = pool.run(|| (rayon::current_num_threads(), std::thread::current().id()));
+            assert_eq!((threads, on), (2, here));
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn every_thread_is_bound_to_its_core_this_one_too() {
+        let cores = available_cores();
+        let site = ComputeSite { threads: cores.len(), cores: cores.clone() };
+        let pool = ComputePool::around_this_thread(Some(&site), "test").expect("as many threads as cores");
+        let bound = pool.run(|| rayon::broadcast(|thread| (thread.index(), available_cores())));
+        let expected: Vec<(usize, Vec<usize>)> = cores.iter().map(|core| vec![*core]).enumerate().collect();
+        assert_eq!(bound, expected);
     }
 
     #[test]
     fn a_panic_of_the_work_reaches_the_caller() {
-        let pool = ComputePool::new(Some(&ComputeSite { threads: 1, cores: vec![0] }), "test").expect("a thread");
+        let pool = ComputePool::around_this_thread(Some(&ComputeSite { threads: 1, cores: vec![0] }), "test");
+        let pool = pool.expect("no more thread is needed");
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.run(|| panic!("on purpose"))));
         assert!(result.is_err());
         assert_eq!(pool.run(|| 5), 5);

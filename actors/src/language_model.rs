@@ -1,8 +1,8 @@
-//! Ids to codes: the stage that drives the song, one frame after the other until the model or the limit ends it.
+//! Ids to codes: the stage that drives the song, frame after frame until the model or the limit ends it.
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use heartstream_messages::{
@@ -11,18 +11,22 @@ use heartstream_messages::{
 };
 use heartstream_models::{
     SongCodes,
-    heartmula::{HeartMula, KeyedSampler, PromptIds, SongState},
+    heartmula::{HeartMula, PromptIds, SongState},
+    speculation::{Frame, Learned, Speculator},
 };
 
 use crate::{
     song_context::SongContext,
+    speculation_report::speculation_report,
     stage::{Failure, StageWork},
 };
 
 /// What decides the codes of a song, beside the model and the words.
 pub struct WriterSettings {
-    /// Draws codes.
-    pub sampler: KeyedSampler,
+    /// Drafts, verifies and draws codes.
+    pub speculator: Speculator,
+    /// Where what the song teaches about drafting is kept.
+    pub learned: LearnedBefore,
     /// Codes from here on end the song.
     pub audio_eos: u32,
     /// How far the words lead the song.
@@ -33,10 +37,30 @@ pub struct WriterSettings {
     pub written_before: Arc<SongCodes>,
 }
 
+/// What songs have taught about drafting on this machine, for those that begin later.
+#[derive(Debug, Clone, Default)]
+pub struct LearnedBefore(Arc<Mutex<Option<Learned>>>);
+
+impl LearnedBefore {
+    /// What is known.
+    pub fn get(&self) -> Option<Learned> {
+        self.known().clone()
+    }
+
+    fn set(&self, learned: Learned) {
+        *self.known() = Some(learned);
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Learned>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Writes the frames of one song.
 pub struct LanguageModelStage {
     model: Arc<HeartMula>,
-    sampler: KeyedSampler,
+    speculator: Speculator,
+    learned: LearnedBefore,
     /// Codes from here on end the song.
     audio_eos: u32,
     guidance: f64,
@@ -53,21 +77,23 @@ pub struct LanguageModelStage {
 impl LanguageModelStage {
     /// A stage around the shared weights.
     pub fn new(model: Arc<HeartMula>, settings: WriterSettings, song: SongContext) -> Self {
-        let WriterSettings { sampler, audio_eos, guidance, max_frames, written_before } = settings;
-        Self { model, sampler, audio_eos, guidance, max_frames, written_before, state: None, first_frame: None, song }
+        let WriterSettings { speculator, learned, audio_eos, guidance, max_frames, written_before } = settings;
+        let (state, first_frame) = (None, None);
+        Self { model, speculator, learned, audio_eos, guidance, max_frames, written_before, state, first_frame, song }
     }
 
-    /// The codes of frame `index`: those written before, or new ones.
-    fn frame(&mut self, state: &mut SongState, index: FrameIndex) -> Result<Vec<u32>, Failure> {
+    /// The codes of frame `index`, if it was written before, or of it and as many after it as came at once.
+    fn frames(&mut self, state: &mut SongState, index: FrameIndex) -> Result<Vec<Frame>, Failure> {
         let before = &self.written_before;
         let start = index.0 as usize * before.codebooks;
         match before.codes.get(start..start + before.codebooks).filter(|codes| !codes.is_empty()) {
             Some(codes) => {
                 let codes: Vec<u32> = codes.iter().map(|code| u32::from(*code)).collect();
                 self.model.replay_frame(state, &codes)?;
-                Ok(codes)
+                self.speculator.replayed(&codes);
+                Ok(vec![codes])
             }
-            None => Ok(self.model.next_frame(state, &mut self.sampler)?),
+            None => Ok(self.speculator.next_frames(&self.model, state)?),
         }
     }
 }
@@ -93,25 +119,31 @@ impl StageWork for LanguageModelStage {
 
     fn go_on(&mut self, outputs: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
         let Some(mut state) = self.state.take() else { return Ok(()) };
-        let index = FrameIndex(state.frames());
-        let codes = self.frame(&mut state, index)?;
-        if codes.iter().any(|code| *code >= self.audio_eos) {
-            // This frame says that the song is over, and is not part of it; nor is its state kept.
-            self.song.meter.all_written.store(true, Ordering::Release);
-            return Ok(());
+        let first = state.frames();
+        let frames = self.frames(&mut state, FrameIndex(first))?;
+        // A frame with such a code says that the song is over, and is not part of it; nor is what came behind it.
+        let end = frames.iter().position(|codes| codes.iter().any(|code| *code >= self.audio_eos));
+        // A song that is over keeps no state.
+        self.state = end.is_none().then_some(state);
+        for (index, codes) in (first..).map(FrameIndex).zip(frames).take(end.unwrap_or(usize::MAX)) {
+            // Every code is below the vocabulary size, which the config limits to 16 bits.
+            outputs.push_back(CodeFrame { index, codes: codes.into_iter().map(|code| code as u16).collect() });
+            self.song.meter.stage(Self::STAGE).did_one();
         }
-        self.state = Some(state);
-        // Every code is below the vocabulary size, which the config limits to 16 bits.
-        outputs.push_back(CodeFrame { index, codes: codes.into_iter().map(|code| code as u16).collect() });
         let meter = &self.song.meter;
-        let first = *self.first_frame.get_or_insert(meter.seconds());
-        if index.0 > 0 {
-            meter.frames_took(first, (meter.seconds() - first) / index.0 as f64);
+        if let Some(CodeFrame { index, .. }) = outputs.back() {
+            let first = *self.first_frame.get_or_insert(meter.seconds());
+            if index.0 > 0 {
+                meter.frames_took(first, (meter.seconds() - first) / index.0 as f64);
+            }
+            meter.frames.store(index.0 + 1, Ordering::Relaxed);
         }
-        meter.frames.store(index.0 + 1, Ordering::Relaxed);
+        if let Some(counters) = self.speculator.counters() {
+            meter.speculated(speculation_report(counters, self.speculator.prefetch_counters()));
+        }
         meter.publish();
-        self.song.meter.stage(Self::STAGE).did_one();
         if !self.has_more() {
+            self.speculator.learned().into_iter().for_each(|learned| self.learned.set(learned));
             self.song.meter.all_written.store(true, Ordering::Release);
         }
         Ok(())

@@ -6,7 +6,7 @@
 //!
 //! # Layout
 //! - [`stage`]: the loop; [`channel`]: what stands at its two ends
-//! - [`compute_site`]: threads and their cores
+//! - [`compute_site`]: threads and their cores; [`stage_threads`]: who lends them to songs
 //! - [`song_context`]: what all stages of one song share: counters, the interrupt, planted faults
 //! - a page per stage, in the order of the data: [`prompt_tokenizer`], [`language_model`], [`codes_source`],
 //!   [`codes_sink`], [`segmenter`],
@@ -18,12 +18,15 @@ pub mod codes_source;
 pub mod compute_site;
 pub mod flow_worker;
 pub mod language_model;
+pub mod prefetcher;
 pub mod prompt_tokenizer;
 pub mod sample_ring;
 pub mod segmenter;
 pub mod song_context;
 pub mod speaker_sink;
+mod speculation_report;
 pub mod stage;
+pub mod stage_threads;
 pub mod stitcher;
 pub mod subscriber_sink;
 pub mod vocoder;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use heartstream_messages::{
-    Progress, SpeakerProgress, Stage, StageReport,
+    Progress, SpeakerProgress, SpeculationReport, Stage, StageReport,
     units::{Frames, SampleIndex, Seconds},
 };
 use heartstream_models::signal::Rates;
@@ -115,6 +115,8 @@ pub struct SongMeter {
     first_audio: AtomicU64,
     /// What the speaker does; written by its stage, never by the audio callback.
     speaker: Mutex<Option<SpeakerProgress>>,
+    /// What drafting has come to; written by the language model's stage.
+    speculation: Mutex<Option<SpeculationReport>>,
     stages: [StageMeter; Stage::ALL.len()],
     ended: AtomicBool,
     pause: Pause,
@@ -156,6 +158,7 @@ impl SongMeter {
             delivered: (0..sinks).map(|_| AtomicU64::new(0)).collect(),
             first_audio: AtomicU64::new(0),
             speaker: Mutex::new(None),
+            speculation: Mutex::new(None),
             stages: Default::default(),
             ended: AtomicBool::new(false),
             pause,
@@ -259,8 +262,23 @@ impl SongMeter {
             ended: self.ended.load(Ordering::Acquire),
             xruns: self.xruns.load(Ordering::Relaxed),
             speaker: *self.speaker.lock().unwrap_or_else(PoisonError::into_inner),
+            frames_per_verify: self.speculation().as_ref().and_then(|report| report.frames_per_verify),
             paused: self.pause.is_on(),
         }
+    }
+
+    /// Drafting has come to this.
+    pub fn speculated(&self, report: SpeculationReport) {
+        *self.speculation() = Some(report);
+    }
+
+    /// What drafting has come to.
+    pub fn speculation_report(&self) -> Option<SpeculationReport> {
+        self.speculation().clone()
+    }
+
+    fn speculation(&self) -> MutexGuard<'_, Option<SpeculationReport>> {
+        self.speculation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What each stage that took part has done.

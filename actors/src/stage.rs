@@ -16,7 +16,7 @@ use kameo::{
 
 use crate::{
     channel::{Inlet, Outlet},
-    compute_site::{ComputePool, ComputeSite},
+    compute_site::ComputePool,
     song_context::SongContext,
 };
 
@@ -89,8 +89,8 @@ pub struct StageArgs<W, I, O> {
     pub inlet: I,
     /// Where its outputs go.
     pub outlet: O,
-    /// On which cores it computes; `None` for a stage that does not.
-    pub site: Option<ComputeSite>,
+    /// The threads it computes on.
+    pub pool: ComputePool,
     /// What the stages of its song share.
     pub song: SongContext,
 }
@@ -131,8 +131,7 @@ where
     }
 
     async fn on_start(args: Self::Args, _: ActorRef<Self>) -> Result<Self, StageError> {
-        let StageArgs { work, inlet, outlet, site, song } = args;
-        let pool = ComputePool::new(site.as_ref(), W::STAGE.name()).map_err(|error| failed::<W>(&error))?;
+        let StageArgs { work, inlet, outlet, pool, song } = args;
         Ok(Self { work, ends: Some((inlet, outlet)), outputs: VecDeque::new(), pool, song, taken: 0 })
     }
 

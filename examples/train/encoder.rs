@@ -3,7 +3,7 @@
 use candle_core::{Device, Result as CandleResult, Tensor};
 use heartstream_models::{
     heartcodec::HeartCodecConfig,
-    kernels::{CausalConv, Linear, centred_windows, prelu, taps_as_product},
+    kernels::{After, CausalConv, Linear, centred_windows, taps_as_product},
     weights::{Expected, Shards},
 };
 
@@ -50,8 +50,8 @@ struct Level {
     factor: usize,
 }
 
-fn whole(convolution: &CausalConv, xs: &Tensor) -> CandleResult<Tensor> {
-    convolution.forward(xs, &mut convolution.silence(xs.dim(0)?, xs.device())?)
+fn whole(convolution: &CausalConv, xs: &Tensor, after: After<'_>) -> CandleResult<Tensor> {
+    convolution.forward(xs, &mut convolution.silence(xs.dim(1)?, xs.device())?, after)
 }
 
 impl Encoder {
@@ -94,17 +94,20 @@ impl Encoder {
     pub fn forward(&self, sound: &Tensor) -> Result<Tensor> {
         let (batch, samples) = sound.dims2()?;
         let sound = sound.to_device(&self.device)?.reshape((batch, samples / self.samples, self.samples))?;
-        let mut xs = whole(&self.enter, &sound)?;
+        let activated = After { slope: Some(SLOPE), add: None };
+        // Time comes first, [T, B, C], as in the vocoder.
+        let mut xs = whole(&self.enter, &sound.transpose(0, 1)?.contiguous()?, After::default())?;
         for level in &self.levels {
             for (first, second) in &level.units {
-                let ys = prelu(&whole(first, &xs)?, SLOPE)?;
-                xs = (&xs + whole(second, &ys)?)?;
+                let ys = whole(first, &xs, activated)?;
+                xs = whole(second, &ys, After { slope: None, add: Some(&xs) })?;
             }
-            let (_, length, channels) = xs.dims3()?;
-            let steps = xs.contiguous()?.reshape((batch, length / level.factor, level.factor * channels))?;
-            xs = prelu(&whole(&level.down, &steps)?, SLOPE)?;
+            let (length, _, channels) = xs.dims3()?;
+            let (length, factor) = (length / level.factor, level.factor);
+            let steps = xs.contiguous()?.reshape((length, factor, batch, channels))?.transpose(1, 2)?;
+            xs = whole(&level.down, &steps.contiguous()?.reshape((length, batch, factor * channels))?, activated)?;
         }
-        Ok(self.leave.forward(&centred_windows(&xs, 3)?)?.tanh()?)
+        Ok(self.leave.forward(&centred_windows(&xs.transpose(0, 1)?, 3)?)?.tanh()?)
     }
 }
 

@@ -27,8 +27,8 @@ pub fn write_configs(size: Size, out: &Path) -> Result<()> {
         fs::write(&file, text).map_err(at(&file))
     };
     let lm = size.lm(tokens::vocabulary_size());
-    write(&format!("{}/config.json", LM_PARTS[0]), lm_json(&lm))?;
-    write(&format!("{CODEC_PART}/config.json"), codec_json(&size.codec()))?;
+    write(&format!("{}/config.json", LM_PARTS[0]), lm_json(&lm, "float16"))?;
+    write(&format!("{CODEC_PART}/config.json"), codec_json(&size.codec(), "float16"))?;
     write("gen_config.json", gen_config_json(&lm))?;
     write(TOKENIZER, tokens::tokenizer_json())
 }

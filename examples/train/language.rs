@@ -4,7 +4,7 @@
 use candle_core::{D, DType, Tensor};
 use heartstream_models::{
     ModelDirectory,
-    heartmula::{HeartMulaConfig, PromptIds, Transformer, expected_tensors},
+    heartmula::{HeartMulaConfig, KvCache, PromptIds, Transformer, expected_tensors},
     kernels::Linear,
     text::PromptTokenizer,
     weights::{Checkpoint, Shards},
@@ -142,7 +142,8 @@ impl<'a> Language<'a> {
         let audio = audio.reshape((batch.len() * longest, books * rows))?;
         let embedded = (text.matmul(&table)? + audio.matmul(&sounds)?)?;
         let backbone = Transformer::load(&self.config.backbone, shards, "backbone", device)?;
-        let hidden = backbone.forward_whole(&embedded.reshape((batch.len(), longest, width))?)?;
+        let mut cache = KvCache::new(&self.config.backbone, batch.len(), longest, device)?;
+        let hidden = backbone.forward(&embedded.reshape((batch.len(), longest, width))?, &mut cache)?;
 
         // From the last position of the words on, each position tells the frame that follows; the last one, the end.
         let mut tellers = Vec::new();
@@ -171,7 +172,8 @@ impl<'a> Language<'a> {
         let inputs = Tensor::cat(&[&tellers.unsqueeze(1)?, &heard.contiguous()?], 1)?.contiguous()?;
         let projection = Linear::load(shards, "projection", [inner, width], false, device)?;
         let decoder = Transformer::load(&self.config.decoder, shards, "decoder", device)?;
-        let told = decoder.forward_whole(&projection.forward(&inputs)?)?; // [N, K, D']
+        let mut cache = KvCache::new(&self.config.decoder, count, books, device)?;
+        let told = decoder.forward(&projection.forward(&inputs)?, &mut cache)?; // [N, K, D']
         let heads = get("audio_head", &[books - 1, inner, rows])?;
         for book in 1..books {
             let told = told.narrow(1, book, 1)?.squeeze(1)?.contiguous()?;
@@ -224,7 +226,7 @@ impl Stage for Language<'_> {
         let songs = self.setting.source.songs(true, 0, self.setting.seed, self.setting.threads);
         let written = songs.take(MEASURED).map(|song| self.writer.written(&song?)).collect::<Result<Vec<_>>>()?;
         let shards = self.parameters.frozen_shards();
-        let mut sums = vec![0.0; 9];
+        let mut sums = [0.0; 9];
         for few in written.chunks(4) {
             let batch: Vec<_> = few.iter().map(|song| (song, true)).collect();
             let Losses { codebooks, end } = self.losses(&shards, &batch)?;

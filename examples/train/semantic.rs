@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use candle_core::{D, DType, Device, Tensor};
 use heartstream_models::{
     heartcodec::HeartCodecConfig,
-    kernels::{Linear, RmsNorm, centred_windows, layer_norm},
+    kernels::{Linear, RmsNorm, Steer, centred_windows, layer_norm},
     weights::{Expected, Shards},
 };
 
@@ -107,7 +107,9 @@ impl Semantic {
             let ys = first.forward(&centred_windows(&norm.forward(&xs)?, 3)?)?.silu()?;
             xs = (&xs + second.forward(&ys)?)?;
         }
-        Ok(layer_norm(&self.leave.forward(&xs)?, EPS)?)
+        let leave = self.leave.forward(&xs)?;
+        let table = Tensor::zeros((leave.dim(0)?, 1, leave.dim(2)?), DType::F32, leave.device())?;
+        Ok(layer_norm(&leave, EPS, Steer { table: &table, shift: 0, scale: 0 })?)
     }
 
     /// The features as a condition remembers them: what teaches the codes before flow matching does.

@@ -178,7 +178,7 @@ pub fn run<S: Stage>(setting: &Setting, stage: &mut S) -> Result<()> {
         });
         counted += 1;
         progress.seconds = before + clock.elapsed().as_secs_f64();
-        if progress.steps % EVERY == 0 || setting.steps == Some(progress.steps) {
+        if progress.steps.is_multiple_of(EVERY) || setting.steps == Some(progress.steps) {
             let means = sums.take().map_or(Ok(Vec::new()), |sums| sums.to_vec1::<f32>())?;
             let means: Vec<f32> = means.iter().map(|sum| sum / counted as f32).collect();
             counted = 0;
@@ -186,7 +186,7 @@ pub fn run<S: Stage>(setting: &Setting, stage: &mut S) -> Result<()> {
             let _ = write!(record, "{},{:.1},{rate:.6}", progress.steps, progress.seconds);
             means.iter().for_each(|mean| _ = write!(record, ",{mean:.5}"));
             record.push('\n');
-            if progress.steps % (EVERY * 10) == 0 || progress.steps == EVERY {
+            if progress.steps.is_multiple_of(EVERY * 10) || progress.steps == EVERY {
                 println!(
                     "{}: step {} at {:.0} s, rate {rate:.5}: {means:.4?}",
                     S::NAME,

@@ -10,6 +10,7 @@ mod progress;
 mod prompt_tokens;
 mod song_report;
 mod song_request;
+mod speculation_report;
 mod stage;
 pub mod units;
 
@@ -20,4 +21,5 @@ pub use progress::{Progress, SpeakerProgress, SpeakerState};
 pub use prompt_tokens::PromptTokens;
 pub use song_report::{Outcome, SongReport, StageReport};
 pub use song_request::{Continuity, FirstWindow, Flow, Sampling, SongRequest};
+pub use speculation_report::{DrafterReport, PrefetchReport, SpeculationReport, SpeculationTimes};
 pub use stage::{Stage, StageError};

@@ -23,6 +23,8 @@ pub struct Progress {
     pub xruns: u64,
     /// What the speaker does; `None` for a song without one, and before its first audio.
     pub speaker: Option<SpeakerProgress>,
+    /// Frames for each look at the backbone's weights; `None` while nothing is drafted.
+    pub frames_per_verify: Option<f64>,
     /// Whether the song is paused.
     pub paused: bool,
     /// The song is over, however it ended.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    speculation_report::SpeculationReport,
     stage::{Stage, StageError},
     units::{Frames, Seconds},
 };
@@ -43,6 +44,8 @@ pub struct SongReport {
     pub notes: Vec<String>,
     /// The stages that took part, in the order of the pipeline.
     pub stages: Vec<StageReport>,
+    /// What drafting came to; `None` for a song that was written plainly or decoded only.
+    pub speculation: Option<SpeculationReport>,
 }
 
 /// What one stage (all its workers together) did for a song.

@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn the_files_in_the_program_are_what_the_seed_gives() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        crate::synth::synthesise(SIZE, SEED, directory.path()).expect("a checkpoint");
+        crate::synth::synthesise(SIZE, SEED, directory.path(), &mut |_, _| ()).expect("a checkpoint");
         for file in FILES {
             let made = std::fs::read(directory.path().join(file.path)).expect("a synthesised file");
             assert!(

@@ -6,8 +6,10 @@ use crate::{
     error::{ModelError, Result},
     heartcodec::{self, HeartCodec, HeartCodecConfig},
     heartmula::{self, HeartMula, HeartMulaConfig, SpecialIds},
+    speculation::DrafterWeights,
+    synth::{SynthSize, random},
     text::PromptTokenizer,
-    weights::{Checkpoint, Shards, file_names, fingerprint},
+    weights::{Checkpoint, Shards, Storage, file_names, fingerprint},
 };
 
 /// The folders that a language model can be in, in the order they are looked for.
@@ -32,6 +34,10 @@ pub struct ModelDirectory {
     pub codec: HeartCodecConfig,
     /// A sentence for each field of a config that nobody knows.
     pub warnings: Vec<String>,
+    /// How the weights of the language model are stored in memory.
+    pub lm_storage: Storage,
+    /// How the weights of the codec are stored in memory.
+    pub codec_storage: Storage,
 }
 
 impl ModelDirectory {
@@ -47,7 +53,25 @@ impl ModelDirectory {
         warnings.extend(more);
         let (ids, more) = SpecialIds::read(&checkpoint, &lm)?;
         warnings.extend(more);
-        Ok(Self { checkpoint, lm_part, lm, ids, codec, warnings })
+        let (lm_storage, codec_storage) = (Storage::Auto, Storage::Stored);
+        Ok(Self { checkpoint, lm_part, lm, ids, codec, warnings, lm_storage, codec_storage })
+    }
+
+    /// A model of random weights that are computed from `seed` while it is loaded, without any file: what a model of
+    /// that size costs can be measured where it is not at hand.
+    ///
+    /// # Errors
+    /// When its configs cannot be made.
+    pub fn random(size: SynthSize, seed: u64) -> Result<Self> {
+        Self::open(random(size, seed)?)
+    }
+
+    /// Has the weights stored in memory like this when they are loaded.
+    #[must_use]
+    pub fn stored_as(self, lm: Storage, codec: Storage) -> Self {
+        // A codec is never narrowed unasked: what is gained is less, and what is lost can be heard.
+        let codec = if codec == Storage::Auto { Storage::Stored } else { codec };
+        Self { lm_storage: lm, codec_storage: codec, ..self }
     }
 
     /// A short name for the contents of all its files, the same wherever they lie.
@@ -85,7 +109,7 @@ impl ModelDirectory {
     /// # Errors
     /// When a file is missing or damaged.
     pub fn lm_shards(&self) -> Result<Shards> {
-        Shards::open(&self.checkpoint, self.lm_part)
+        Ok(Shards::open(&self.checkpoint, self.lm_part)?.stored_as(self.lm_storage))
     }
 
     /// The headers of the codec's files.
@@ -93,7 +117,7 @@ impl ModelDirectory {
     /// # Errors
     /// When a file is missing or damaged.
     pub fn codec_shards(&self) -> Result<Shards> {
-        Shards::open(&self.checkpoint, CODEC_PART)
+        Ok(Shards::open(&self.checkpoint, CODEC_PART)?.stored_as(self.codec_storage))
     }
 
     /// Checks every tensor of both parts, before any of them is read. All that is wrong is in one error.
@@ -119,6 +143,14 @@ impl ModelDirectory {
     /// When a file is missing or damaged, or tensors do not fit the config.
     pub fn load_lm(&self, device: &Device) -> Result<HeartMula> {
         HeartMula::load(&self.lm, &self.lm_shards()?, device)
+    }
+
+    /// Reads the drafter that was trained for the language model; `None` if there is none.
+    ///
+    /// # Errors
+    /// When its file is damaged or was made for a model of other sizes.
+    pub fn load_drafter(&self, device: &Device) -> Result<Option<DrafterWeights>> {
+        DrafterWeights::find(&self.checkpoint, self.lm_part, &self.lm, device)
     }
 
     /// Reads the codec.

@@ -7,13 +7,16 @@
 //! - [`weights`]: files, tensors and configs of a checkpoint, checked before anything is allocated
 //! - [`text`]: tags and lyrics to prompt ids
 //! - [`heartmula`]: prompt ids to codes
+//! - [`speculation`]: prompt ids to the same codes in fewer readings of the weights
 //! - [`heartcodec`]: codes to latents to samples
 //! - [`signal`]: keyed noise, windows, overlap-add
 //! - [`golden`]: comparison with what the reference computed
 //! - [`quality`]: what a cheaper or earlier way of decoding costs
 //! - [`synth`]: checkpoints from a seed; [`demo`]: the one inside the program
+//! - [`convert`]: a checkpoint in narrower types
 //! - [`kernels`]: the arithmetic of both models
 
+mod convert;
 pub mod demo;
 mod directory;
 mod error;
@@ -24,10 +27,13 @@ pub mod kernels;
 pub mod quality;
 pub mod signal;
 mod song_codes;
+pub mod speculation;
 pub mod synth;
 pub mod text;
 pub mod weights;
 
+pub use convert::convert;
 pub use directory::{CODEC_PART, LM_PARTS, ModelDirectory, TOKENIZER};
 pub use error::{Found, ModelError, Result, TensorProblem, TensorProblems};
+pub use kernels::cpu::NumberType;
 pub use song_codes::SongCodes;

@@ -107,7 +107,7 @@ pub fn samples(path: &Path) -> Vec<f32> {
 /// The smallest model there is, in the published layout.
 pub fn tiny_model() -> TempDir {
     let folder = folder();
-    synthesise(SynthSize::Tiny, 5, folder.path()).expect("a checkpoint");
+    synthesise(SynthSize::Tiny, 5, folder.path(), &mut |_, _| ()).expect("a checkpoint");
     folder
 }
 

@@ -31,7 +31,7 @@ pub fn checkpoint() -> &'static Path {
     let folder = CHECKPOINT.get_or_init(|| {
         let folder = folder();
         let size = heartstream_models::synth::SynthSize::Tiny;
-        heartstream_models::synth::synthesise(size, 1, folder.path()).expect("a checkpoint");
+        heartstream_models::synth::synthesise(size, 1, folder.path(), &mut |_, _| ()).expect("a checkpoint");
         split(&folder.path().join("HeartMuLa-oss-3B"));
         folder
     });

@@ -8,7 +8,7 @@ use heartstream_actors::{
     vocoder::{LONGEST_PIECE_SAMPLES, PIECE_SAMPLES},
 };
 use heartstream_messages::units::{SAMPLES_PER_FRAME, Seconds};
-use heartstream_models::signal::ReferenceWindows;
+use heartstream_models::{signal::ReferenceWindows, speculation::MOST_FRAMES};
 
 use crate::error::EngineError;
 
@@ -80,7 +80,8 @@ impl Capacities {
     /// Each term is a place where music can wait: a channel, or the hands of a stage.
     pub fn most_frames_in_flight(&self, windows: ReferenceWindows, workers: usize) -> usize {
         let in_hand = 1;
-        let frames = in_hand + self.frame_places() + in_hand; // model, channel, segmenter
+        let round = MOST_FRAMES + 1; // what the model can write at once: its drafts and the frame behind them
+        let frames = round + self.frame_places() + in_hand; // model, channel, segmenter
         let gathering = windows.window; // frames of the window that is not complete yet, the overlap among them
         // The vocoder holds a segment's place while it waits for it and decodes it, so the flow workers' hands and
         // their queue are counted by the places between segmenter and vocoder.

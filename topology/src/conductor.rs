@@ -132,6 +132,7 @@ impl Conductor {
             xruns: progress.xruns,
             notes: std::mem::take(&mut self.notes),
             stages: self.song.meter.stage_reports(|stage| self.took_part.contains(&stage)),
+            speculation: self.song.meter.speculation_report(),
         };
         self.song.meter.end();
         if let Some(waiting) = self.report.take() {

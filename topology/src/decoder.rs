@@ -3,9 +3,16 @@
 use std::sync::Arc;
 
 use candle_core::Device;
-use heartstream_actors::song_context::{Faults, SongContext};
+use heartstream_actors::{
+    song_context::{Faults, SongContext},
+    stage_threads::StageThreads,
+};
 use heartstream_messages::SongRequest;
-use heartstream_models::{ModelDirectory, SongCodes, heartcodec::HeartCodec, weights::Checkpoint};
+use heartstream_models::{
+    ModelDirectory, SongCodes,
+    heartcodec::HeartCodec,
+    weights::{Checkpoint, Storage},
+};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::{
@@ -22,22 +29,36 @@ use crate::{
 pub struct Decoder {
     pub(crate) codec: Arc<HeartCodec>,
     pub(crate) plan: Plan,
+    /// What songs run on; started when they are needed, kept for the next song.
+    pub(crate) threads: StageThreads,
 }
 
 impl Decoder {
+    pub(crate) fn new(codec: HeartCodec, plan: Plan) -> Self {
+        Self { codec: Arc::new(codec), plan, threads: StageThreads::default() }
+    }
+
     /// Loads the codec of a checkpoint, and leaves its language model where it is.
     ///
     /// # Errors
     /// When the codec cannot be loaded, or the placement does not fit the machine.
     pub async fn load(checkpoint: Checkpoint, placement: &Placement) -> Result<Self, EngineError> {
+        Self::load_as(checkpoint, Storage::Stored, placement).await
+    }
+
+    /// As [`Decoder::load`], with the weights stored in memory as `storage` says.
+    ///
+    /// # Errors
+    /// As [`Decoder::load`].
+    pub async fn load_as(checkpoint: Checkpoint, storage: Storage, placement: &Placement) -> Result<Self, EngineError> {
         let plan = Plan::new(placement)?;
         let load = move || {
-            let directory = ModelDirectory::open(checkpoint)?;
+            let directory = ModelDirectory::open(checkpoint)?.stored_as(Storage::Auto, storage);
             directory.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             Ok(directory.load_codec(&Device::Cpu)?)
         };
         let codec = blocking(load).await?;
-        Ok(Self { codec: Arc::new(codec), plan })
+        Ok(Self::new(codec, plan))
     }
 
     /// How songs are run.

@@ -3,10 +3,18 @@
 use std::{path::Path, sync::Arc};
 
 use candle_core::Device;
-use heartstream_actors::song_context::{Faults, SongContext};
+use heartstream_actors::{
+    language_model::LearnedBefore,
+    song_context::{Faults, SongContext},
+};
 use heartstream_messages::SongRequest;
 use heartstream_models::{
-    ModelDirectory, demo, heartcodec::HeartCodec, heartmula::HeartMula, text::PromptTokenizer, weights::Checkpoint,
+    ModelDirectory, demo,
+    heartcodec::HeartCodec,
+    heartmula::HeartMula,
+    speculation::{DrafterWeights, Means, Speculation, Speculator},
+    text::PromptTokenizer,
+    weights::{Checkpoint, Storage},
 };
 
 use crate::{
@@ -26,17 +34,30 @@ use crate::{
 pub(crate) struct Voice {
     pub tokenizer: Arc<PromptTokenizer>,
     pub lm: Arc<HeartMula>,
+    /// The drafter that was trained for it, if there is one.
+    pub drafter: Option<Arc<DrafterWeights>>,
     /// Codes from here on end a song.
     pub audio_eos: u32,
     /// A short name for the contents of the checkpoint.
     pub fingerprint: String,
+    /// What its songs have taught about drafting.
+    pub learned: LearnedBefore,
 }
 
-/// An engine with a loaded model. Songs that run at once share the weights; each has threads of its own.
+impl Voice {
+    /// What drafters can be made of.
+    pub fn means(&self) -> Means<'_> {
+        Means { model: &self.lm, trained: self.drafter.as_ref() }
+    }
+}
+
+/// An engine with a loaded model. Songs that run at once share the weights; each has threads of its own, which the
+/// engine lends it: they are started for the first song, wait for the next one, and end with the engine.
 #[derive(Clone)]
 pub struct Heartstream {
     voice: Voice,
     decoder: Decoder,
+    speculation: Speculation,
     faults: Faults,
 }
 
@@ -44,14 +65,24 @@ pub struct Heartstream {
 #[derive(Debug, Clone)]
 pub struct Builder {
     checkpoint: Checkpoint,
+    lm_storage: Storage,
+    codec_storage: Storage,
     placement: Placement,
     capacities: Capacities,
+    speculation: Speculation,
 }
 
 impl Builder {
     /// The model; by default the one inside the program.
     pub fn model(mut self, checkpoint: Checkpoint) -> Self {
         self.checkpoint = checkpoint;
+        self
+    }
+
+    /// How the weights are stored in memory; by default as in the files, but a large f32 language model as bf16. Songs
+    /// depend on it, as rounding does.
+    pub fn weights(mut self, lm: Storage, codec: Storage) -> Self {
+        (self.lm_storage, self.codec_storage) = (lm, codec);
         self
     }
 
@@ -67,15 +98,24 @@ impl Builder {
         self
     }
 
+    /// How the next frames are found: drafted and verified, or one code after the other. No song depends on it.
+    pub fn speculation(mut self, speculation: Speculation) -> Self {
+        self.speculation = speculation;
+        self
+    }
+
     /// Loads the model on a thread for blocking work.
     ///
     /// # Errors
-    /// When the model cannot be loaded, or the placement does not fit the machine.
+    /// When the model cannot be loaded, the placement does not fit the machine, or a drafter is asked for that was never
+    /// trained for the model.
     pub async fn build(self) -> Result<Heartstream, EngineError> {
-        let Self { checkpoint, placement, capacities } = self;
+        let Self { checkpoint, lm_storage, codec_storage, placement, capacities, speculation } = self;
         let plan = Plan { capacities: capacities.check()?, ..Plan::new(&placement)? };
-        let (voice, codec) = blocking(move || load(checkpoint)).await?;
-        Ok(Heartstream { voice, decoder: Decoder { codec: Arc::new(codec), plan }, faults: Faults::default() })
+        let (voice, codec) = blocking(move || load(checkpoint, lm_storage, codec_storage)).await?;
+        let decoder = Decoder::new(codec, plan);
+        Heartstream { voice, decoder, speculation: Speculation::Off, faults: Faults::default() }
+            .with_speculation(speculation)
     }
 }
 
@@ -84,9 +124,21 @@ impl Heartstream {
     pub fn builder() -> Builder {
         Builder {
             checkpoint: demo::checkpoint(),
+            lm_storage: Storage::Auto,
+            codec_storage: Storage::Auto,
             placement: Placement { flow_workers: 1, ..Placement::default() },
             capacities: Capacities::default(),
+            speculation: Speculation::default(),
         }
+    }
+
+    /// The same engine, weights and all, whose songs are drafted so. No song depends on it.
+    ///
+    /// # Errors
+    /// When a drafter is asked for that was never trained for the model.
+    pub fn with_speculation(&self, speculation: Speculation) -> Result<Self, EngineError> {
+        Speculator::check(&speculation, &self.voice.means())?;
+        Ok(Self { speculation, ..self.clone() })
     }
 
     /// The same engine, weights and all, whose songs panic where `faults` says. For tests of what a panic does: songs
@@ -99,6 +151,16 @@ impl Heartstream {
     /// How songs are run.
     pub fn plan(&self) -> &Plan {
         &self.decoder.plan
+    }
+
+    /// The language model.
+    pub(crate) fn model(&self) -> &HeartMula {
+        &self.voice.lm
+    }
+
+    /// Threads that songs have at the moment, without those that compute for them: 0 when no song is being made.
+    pub fn lent_threads(&self) -> usize {
+        self.decoder.threads.lent()
     }
 
     /// The half of the engine that decodes kept songs.
@@ -167,14 +229,14 @@ impl Heartstream {
         let sinks = sinks.checked()?;
         check_runtime()?;
         let context = SongContext::new(sinks.audio.len(), self.faults.clone());
-        let wired = wire_song(&self.voice, &self.decoder, checked, sinks, context.clone()).await?;
+        let wired = wire_song(&self.voice, &self.decoder, checked, &self.speculation, sinks, context.clone()).await?;
         Ok(Song::new(wired, context))
     }
 }
 
 /// Reads everything; language model and codec must speak the same codes.
-fn load(checkpoint: Checkpoint) -> Result<(Voice, HeartCodec), EngineError> {
-    let directory = ModelDirectory::open(checkpoint)?;
+fn load(checkpoint: Checkpoint, lm: Storage, codec: Storage) -> Result<(Voice, HeartCodec), EngineError> {
+    let directory = ModelDirectory::open(checkpoint)?.stored_as(lm, codec);
     directory.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     directory.check_codes()?;
     directory.check_tensors()?;
@@ -182,8 +244,10 @@ fn load(checkpoint: Checkpoint) -> Result<(Voice, HeartCodec), EngineError> {
     let voice = Voice {
         tokenizer: Arc::new(directory.load_tokenizer()?),
         fingerprint: directory.fingerprint()?,
+        drafter: directory.load_drafter(&Device::Cpu)?.map(Arc::new),
         lm: Arc::new(directory.load_lm(&Device::Cpu)?),
         audio_eos: directory.ids.audio_eos,
+        learned: LearnedBefore::default(),
     };
     Ok((voice, directory.load_codec(&Device::Cpu)?))
 }

@@ -53,10 +53,15 @@ pub use heartstream_actors::{
     wav_sink::{SampleFormat, WavTarget},
 };
 pub use heartstream_messages::{
-    Continuity, FirstWindow, Flow, Outcome, PcmBlock, Progress, Sampling, SongReport, SongRequest, SpeakerProgress,
-    SpeakerState, Stage, StageError, StageReport, units,
+    Continuity, DrafterReport, FirstWindow, Flow, Outcome, PcmBlock, PrefetchReport, Progress, Sampling, SongReport,
+    SongRequest, SpeakerProgress, SpeakerState, SpeculationReport, SpeculationTimes, Stage, StageError, StageReport,
+    units,
 };
-pub use heartstream_models::{SongCodes, weights::Checkpoint};
+pub use heartstream_models::{
+    NumberType, SongCodes,
+    speculation::{DrafterName, Speculation},
+    weights::{Checkpoint, Storage},
+};
 pub use kept_song::KeptSong;
 pub use plan::{Placement, Plan};
 pub use sink::{Sink, Sinks};

@@ -8,6 +8,9 @@ use crate::{capacity::Capacities, error::EngineError};
 /// Cores below which stages share all of them: binding would leave some idle while others wait.
 const CORES_WORTH_DIVIDING: usize = 4;
 
+/// Threads of a stage for each core, at most: more wait for each other, and a song has three stages that compute.
+const MOST_THREADS_FOR_A_CORE: usize = 8;
+
 /// What was asked for; anything not asked for follows from the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Placement {
@@ -17,6 +20,8 @@ pub struct Placement {
     pub flow_cores: Option<Vec<usize>>,
     /// Cores of the vocoder.
     pub vocoder_cores: Option<Vec<usize>>,
+    /// Cores on which drafts are prepared while the language model verifies; with none, nobody prepares any.
+    pub draft_cores: Option<Vec<usize>>,
     /// Threads of each stage that computes; by default one for each of its cores.
     pub threads: Option<usize>,
     /// Flow workers.
@@ -28,6 +33,8 @@ pub struct Placement {
 pub struct Plan {
     /// Where the language model computes.
     pub lm: ComputeSite,
+    /// Cores on which drafts are prepared; `None` where nobody prepares any.
+    pub draft: Option<Vec<usize>>,
     /// Where each flow worker computes; one entry for each.
     pub flow: Vec<ComputeSite>,
     /// Where the vocoder computes.
@@ -49,14 +56,22 @@ impl Plan {
 
     /// The plan for a machine with these cores.
     fn for_cores(placement: &Placement, machine: &[usize]) -> Result<Self, EngineError> {
-        let Placement { lm_cores, flow_cores, vocoder_cores, threads, flow_workers } = placement;
+        let Placement { lm_cores, flow_cores, vocoder_cores, draft_cores, threads, flow_workers } = placement;
         if !(1..=64).contains(flow_workers) {
             return refuse("flow-workers", "from 1 to 64".to_owned(), flow_workers.to_string());
         }
-        if threads.is_some_and(|threads| !(1..=1024).contains(&threads)) {
-            return refuse("threads", "from 1 to 1024".to_owned(), threads.unwrap_or_default().to_string());
+        let most_threads = MOST_THREADS_FOR_A_CORE * machine.len().max(1);
+        if let Some(threads) = threads.filter(|threads| !(1..=most_threads).contains(threads)) {
+            let cores = machine.len().max(1);
+            let expected = format!("from 1 to {most_threads}, {MOST_THREADS_FOR_A_CORE} for each of {cores} cores");
+            return refuse("threads", expected, threads.to_string());
         }
-        for (option, cores) in [("lm-cores", lm_cores), ("flow-cores", flow_cores), ("vocoder-cores", vocoder_cores)] {
+        for (option, cores) in [
+            ("lm-cores", lm_cores),
+            ("flow-cores", flow_cores),
+            ("vocoder-cores", vocoder_cores),
+            ("draft-cores", draft_cores),
+        ] {
             let strange = cores.iter().flatten().find(|core| !machine.is_empty() && !machine.contains(core));
             if let Some(core) = strange {
                 return refuse(option, format!("among the cores of this machine, {machine:?}"), core.to_string());
@@ -82,6 +97,7 @@ impl Plan {
                 None => flow.clone(),
             },
             flow: (0..*flow_workers).map(|worker| share(&flow, worker, *flow_workers, *threads)).collect(),
+            draft: draft_cores.clone(),
             capacities: Capacities::default(),
             windows: ReferenceWindows::default(),
         })
@@ -149,5 +165,10 @@ mod tests {
             error(Placement { threads: Some(0), flow_workers: 1, ..Placement::default() })
                 .starts_with("threads must be")
         );
+        assert_eq!(
+            error(Placement { threads: Some(17), flow_workers: 1, ..Placement::default() }),
+            "threads must be from 1 to 16, 8 for each of 2 cores, but is 17"
+        );
+        plan(&Placement { threads: Some(16), flow_workers: 1, ..Placement::default() }, &[0, 1]);
     }
 }

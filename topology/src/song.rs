@@ -1,12 +1,13 @@
 //! What does the one who asked for a song hold in hand? Its blocks, its progress, its end.
 
 use std::{
+    convert::Infallible,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use flume::r#async::RecvStream;
+use flume::{Receiver, r#async::RecvStream};
 use futures_core::Stream;
 use heartstream_actors::song_context::SongContext;
 use heartstream_messages::{Outcome, PcmBlock, Progress, SongReport};
@@ -24,6 +25,10 @@ use crate::{
 pub struct Song {
     conductor: ActorRef<Conductor>,
     report: oneshot::Receiver<SongReport>,
+    /// What the conductor said, once it did.
+    reported: Option<Result<SongReport, oneshot::error::RecvError>>,
+    /// Ends when the song has given back all its threads.
+    threads: Receiver<Infallible>,
     blocks: Option<RecvStream<'static, Arc<PcmBlock>>>,
     context: SongContext,
     /// Set once the end was waited for.
@@ -32,8 +37,9 @@ pub struct Song {
 
 impl Song {
     pub(crate) fn new(wired: Wired, context: SongContext) -> Self {
-        let Wired { conductor, report, blocks } = wired;
-        Self { conductor, report, blocks: blocks.map(flume::Receiver::into_stream), context, over: false }
+        let Wired { conductor, report, threads, blocks } = wired;
+        let blocks = blocks.map(Receiver::into_stream);
+        Self { conductor, report, reported: None, threads, blocks, context, over: false }
     }
 
     /// The next block; `None` at the end, or when no sink of the song is a subscriber.
@@ -88,7 +94,8 @@ impl Song {
         }
     }
 
-    /// Waits for the end of the song. Blocks that nobody has read are let go.
+    /// Waits for the end of the song, after which nothing of it is left: its memory is free, and its threads wait for
+    /// the next song. Blocks that nobody has read are let go.
     pub async fn finished(mut self) -> SongReport {
         self.wait().await
     }
@@ -99,9 +106,15 @@ impl Song {
             // Reading on to the end is what keeps the sink, and so the song, going.
             while std::future::poll_fn(|context| Pin::new(&mut blocks).poll_next(context)).await.is_some() {}
         }
-        let report = (&mut self.report).await;
+        // Waiting may be interrupted and begun again, but the report is sent once.
+        if self.reported.is_none() {
+            self.reported = Some((&mut self.report).await);
+        }
+        if let Some(Ok(_)) = self.reported {
+            let _ = self.threads.recv_async().await; // nothing is ever sent; the last sender dropped is the word
+        }
         self.over = true;
-        report.unwrap_or_else(|_| SongReport {
+        self.reported.take().and_then(Result::ok).unwrap_or_else(|| SongReport {
             // The conductor cannot vanish while the runtime lives; a runtime that shuts down cancels its songs.
             outcome: Outcome::Cancelled,
             frames: self.snapshot().frames_written,
@@ -113,6 +126,7 @@ impl Song {
             xruns: self.snapshot().xruns,
             notes: Vec::new(),
             stages: Vec::new(),
+            speculation: None,
         })
     }
 }

@@ -3,7 +3,7 @@
 //! Each stage is given its neighbour's end of a channel, so no half-wired state exists; both ends are moved into the
 //! actors and none is kept, so that a dropped end always means an ended neighbour.
 
-use std::{future::Future, io, pin::Pin, sync::Arc, thread};
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use flume::{Receiver, Sender, bounded};
 use heartstream_actors::{
@@ -11,23 +11,30 @@ use heartstream_actors::{
     channel::{InOrder, Inlet, Nowhere, Outlet, ToAll},
     codes_sink::CodesSinkStage,
     codes_source::CodesSourceStage,
-    compute_site::ComputeSite,
+    compute_site::{ComputePool, ComputeSite},
     flow_worker::{FlowInlet, FlowWorkerStage, ToPlaces},
     language_model::{LanguageModelStage, WriterSettings},
+    prefetcher::{PrefetchRing, PrefetcherArgs},
     prompt_tokenizer::PromptTokenizerStage,
     segmenter::{Dispatch, SegmenterStage},
     song_context::SongContext,
     speaker_sink::SpeakerSinkStage,
+    stage_threads::{LentThread, StageThreads},
     stitcher::StitcherStage,
     subscriber_sink::SubscriberSinkStage,
     vocoder::VocoderStage,
     wav_sink::WavSinkStage,
 };
 use heartstream_messages::{
-    CodeFrame, PcmBlock, SongReport,
+    CodeFrame, PcmBlock, SongReport, Stage,
     units::{Frames, Seconds},
 };
-use heartstream_models::{SongCodes, signal::Window};
+use heartstream_models::{
+    SongCodes,
+    heartmula::KeyedSampler,
+    signal::Window,
+    speculation::{Speculation, Speculator},
+};
 use kameo::actor::{ActorRef, Spawn};
 use tokio::{runtime::Handle, sync::oneshot};
 
@@ -46,6 +53,8 @@ use crate::{
 pub(crate) struct Wired {
     pub conductor: ActorRef<Conductor>,
     pub report: oneshot::Receiver<SongReport>,
+    /// Ends when all threads of the song are with the engine again, and what the stages held is gone.
+    pub threads: Receiver<Infallible>,
     /// There when one of the sinks is the subscriber.
     pub blocks: Option<Receiver<Arc<PcmBlock>>>,
 }
@@ -53,17 +62,31 @@ pub(crate) struct Wired {
 /// Links an actor to the conductor.
 type Link = Box<dyn FnOnce(ActorRef<Conductor>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
+/// What runs an actor to its end.
+type Life = Box<dyn FnOnce(ComputePool) + Send>;
+
 /// Actors that are prepared and do not run yet.
 #[derive(Default)]
 struct Troupe {
     members: Vec<Member>,
     links: Vec<Link>,
-    starts: Vec<Box<dyn FnOnce() -> io::Result<()> + Send>>,
+    /// For each, whose thread it needs.
+    lives: Vec<(Stage, Option<ComputeSite>, Life)>,
 }
 
 impl Troupe {
-    /// Prepares the actor of a stage.
-    fn add<W, I, O>(&mut self, args: StageArgs<W, I, O>)
+    /// Prepares the actor of a stage that does not compute.
+    fn add<W, I, O>(&mut self, work: W, inlet: I, outlet: O, song: &SongContext)
+    where
+        W: StageWork,
+        I: Inlet<Item = W::Input>,
+        O: Outlet<Item = W::Output>,
+    {
+        self.add_at(None, work, inlet, outlet, song);
+    }
+
+    /// Prepares the actor of a stage, with threads and cores to compute on if it has a site.
+    fn add_at<W, I, O>(&mut self, site: Option<&ComputeSite>, work: W, inlet: I, outlet: O, song: &SongContext)
     where
         W: StageWork,
         I: Inlet<Item = W::Input>,
@@ -74,40 +97,41 @@ impl Troupe {
         let (linked, killed) = (actor.clone(), actor.clone());
         self.members.push(Member { id: actor.id(), stage: W::STAGE, kill: Box::new(move || killed.kill()) });
         self.links.push(Box::new(move |conductor| Box::pin(async move { conductor.link(&linked).await })));
-        // As kameo's own `spawn_in_thread`, which panics where the system has no more threads. A finished thread that is
-        // kept for joining would keep its actor's channels too: so it is let go.
-        self.starts.push(Box::new(move || {
-            let runtime = Handle::current();
-            let thread = thread::Builder::new().name(W::STAGE.name().to_owned());
-            thread.spawn(move || runtime.block_on(prepared.run(args))).map(drop)
-        }));
+        let (runtime, song) = (Handle::current(), song.clone());
+        // As kameo's own `spawn_in_thread`, but on a thread that goes on to live.
+        let life = move |pool| {
+            // The actor comes back from its life, with all that it holds; it is let go here.
+            drop(runtime.block_on(prepared.run(StageArgs { work, inlet, outlet, pool, song })));
+        };
+        self.lives.push((W::STAGE, site.cloned(), Box::new(life)));
     }
 
     /// Starts everybody, but only after the conductor will hear of each one's end.
     ///
     /// # Errors
-    /// When the system has no thread for one of them; those that started are ended.
+    /// When the system has no thread for one of them; then none starts.
     async fn start(
         self,
+        threads: &StageThreads,
         song: SongContext,
         notes: Vec<String>,
-    ) -> Result<(ActorRef<Conductor>, oneshot::Receiver<SongReport>), EngineError> {
+        blocks: Option<Receiver<Arc<PcmBlock>>>,
+    ) -> Result<Wired, EngineError> {
+        let mut ready: Vec<(LentThread, Life)> = Vec::with_capacity(self.lives.len());
+        for (stage, site, life) in self.lives {
+            let lent = threads.lend(stage, site.as_ref());
+            ready.push((lent.map_err(|error| EngineError::Threads(error.to_string()))?, life));
+        }
         let (report, reported) = oneshot::channel();
-        let interrupt = song.interrupt.clone();
         let conductor = Conductor::spawn(ConductorArgs { members: self.members, song, notes, report });
         for link in self.links {
             link(conductor.clone()).await;
         }
-        for start in self.starts {
-            if let Err(error) = start() {
-                // Those that run see the interrupt or a neighbour that never came; those that never ran have no end to
-                // tell of, so their conductor ends without them.
-                interrupt.raise();
-                conductor.kill();
-                return Err(EngineError::Threads(error.to_string()));
-            }
+        let (back, threads) = bounded(1);
+        for (thread, life) in ready {
+            thread.run(life, back.clone());
         }
-        Ok((conductor, reported))
+        Ok(Wired { conductor, report: reported, threads, blocks })
     }
 }
 
@@ -116,10 +140,12 @@ pub(crate) async fn wire_song(
     voice: &Voice,
     decoder: &Decoder,
     checked: CheckedRequest,
+    speculation: &Speculation,
     sinks: Sinks,
     song: SongContext,
 ) -> Result<Wired, EngineError> {
     let CheckedRequest { request, sampler, sound, written_before, notes } = checked;
+    let speculator = speculator(voice, decoder.plan.draft.as_deref(), speculation, sampler)?;
     let mut troupe = Troupe::default();
     let SoundEnds { frames, blocks } = add_sound(&mut troupe, decoder, sound, sinks.audio, &song);
     let mut takers = vec![frames];
@@ -127,37 +153,45 @@ pub(crate) async fn wire_song(
         let (give, take) = bounded(decoder.plan.capacities.frame_places());
         let notes = kept_notes(&request, &voice.fingerprint);
         let kept = SongCodes { codebooks: voice.lm.config().audio_num_codebooks, codes: Vec::new(), notes };
-        troupe.add(idle(
-            CodesSinkStage::new(path, kept, written_before.codes.len(), song.clone()),
-            take,
-            Nowhere,
-            &song,
-        ));
+        let stage = CodesSinkStage::new(path, kept, written_before.codes.len(), song.clone());
+        troupe.add(stage, take, Nowhere, &song);
         takers.push(give);
     }
     let (prompts, prompts_out) = bounded(1);
     let settings = WriterSettings {
-        sampler,
+        speculator,
+        learned: voice.learned.clone(),
         audio_eos: voice.audio_eos,
         guidance: request.sampling.cfg_scale,
         max_frames: request.max_frames,
         written_before,
     };
     let writer = LanguageModelStage::new(Arc::clone(&voice.lm), settings, song.clone());
-    troupe.add(busy(writer, prompts_out, ToAll(takers), &decoder.plan.lm, &song));
+    troupe.add_at(Some(&decoder.plan.lm), writer, prompts_out, ToAll(takers), &song);
 
     let (requests, requests_out) = bounded(1);
-    troupe.add(idle(
-        PromptTokenizerStage::new(Arc::clone(&voice.tokenizer), song.clone()),
-        requests_out,
-        prompts,
-        &song,
-    ));
+    let reader = PromptTokenizerStage::new(Arc::clone(&voice.tokenizer), song.clone());
+    troupe.add(reader, requests_out, prompts, &song);
     let _ = requests.try_send(request); // the channel is empty and has a place; dropping its sender ends the source
     drop(requests);
 
-    let (conductor, report) = troupe.start(song, notes).await?;
-    Ok(Wired { conductor, report, blocks })
+    troupe.start(&decoder.threads, song, notes, blocks).await
+}
+
+/// Who writes the frames, with whoever prepares drafts beside.
+fn speculator(
+    voice: &Voice,
+    cores: Option<&[usize]>,
+    speculation: &Speculation,
+    sampler: KeyedSampler,
+) -> Result<Speculator, EngineError> {
+    let means = voice.means();
+    let speculator = Speculator::new(speculation, sampler.clone(), &means, voice.learned.get())?;
+    let Some(cores) = cores.filter(|_| *speculation != Speculation::Off) else { return Ok(speculator) };
+    let drafters = Speculator::prefetchers(speculation, &means)?;
+    let args = PrefetcherArgs { drafters, sampler, cores: cores.to_vec(), max_wait: Duration::ZERO };
+    let ring = PrefetchRing::start(args).map_err(|error| EngineError::Threads(error.to_string()))?;
+    Ok(speculator.with_prefetch(Box::new(ring)))
 }
 
 /// Wires the decoding of a kept song and starts it.
@@ -171,11 +205,10 @@ pub(crate) async fn wire_decoding(
     let mut troupe = Troupe::default();
     let SoundEnds { frames, blocks } = add_sound(&mut troupe, decoder, sound, sinks, &song);
     let (songs, songs_out) = bounded(1);
-    troupe.add(idle(CodesSourceStage::new(song.clone()), songs_out, frames, &song));
+    troupe.add(CodesSourceStage::new(song.clone()), songs_out, frames, &song);
     let _ = songs.try_send(Arc::new(kept)); // as above
     drop(songs);
-    let (conductor, report) = troupe.start(song, Vec::new()).await?;
-    Ok(Wired { conductor, report, blocks })
+    troupe.start(&decoder.threads, song, Vec::new(), blocks).await
 }
 
 /// The outer ends of the half of a song that makes sound.
@@ -186,7 +219,7 @@ struct SoundEnds {
 
 /// Adds everything from the segmenter to the sinks.
 fn add_sound(troupe: &mut Troupe, decoder: &Decoder, sound: Sound, sinks: Vec<Sink>, song: &SongContext) -> SoundEnds {
-    let Decoder { codec, plan } = decoder;
+    let Decoder { codec, plan, .. } = decoder;
     let Plan { flow: flow_sites, vocoder, capacities, windows, .. } = plan;
     let Sound { segments, deadline, flow, noise, longest } = sound;
     let mut subscriber = None;
@@ -196,54 +229,44 @@ fn add_sound(troupe: &mut Troupe, decoder: &Decoder, sound: Sound, sinks: Vec<Si
         takers.push(give);
         match sink {
             Sink::Wav(target) => {
-                troupe.add(idle(WavSinkStage::new(target, noise, index, song.clone()), take, Nowhere, song))
+                troupe.add(WavSinkStage::new(target, noise, index, song.clone()), take, Nowhere, song);
             }
             Sink::Speaker(speaker) => {
                 // Audio comes as the flow workers finish it: all of a window at once, but for what the next one fades.
                 let end = |window: Window| Frames((window.end() - window.fade_out) as u64).seconds();
                 let deliveries: Vec<Seconds> = segments.windows(longest.0 as usize).into_iter().map(end).collect();
                 let stage = SpeakerSinkStage::new(speaker, index, longest, &deliveries, song.clone());
-                troupe.add(idle(stage, take, Nowhere, song));
+                troupe.add(stage, take, Nowhere, song);
             }
             Sink::Subscriber => {
                 let (hand_out, blocks) = bounded(capacities.block_places());
                 subscriber = Some(blocks);
-                troupe.add(idle(SubscriberSinkStage::new(index, song.clone()), take, hand_out, song));
+                troupe.add(SubscriberSinkStage::new(index, song.clone()), take, hand_out, song);
             }
         }
     }
 
     let (pieces, pieces_out) = bounded(capacities.sound_places());
-    troupe.add(idle(StitcherStage::new(song.clone()), pieces_out, ToAll(takers), song));
+    troupe.add(StitcherStage::new(song.clone()), pieces_out, ToAll(takers), song);
 
     let segment_places = capacities.segment_places(*windows, flow_sites.len());
     let (places, places_out) = bounded(segment_places);
     // Only a deadline asks how fast the stages are.
     let calibrate = deadline.is_some();
     let stage = VocoderStage::new(Arc::clone(codec), segments, calibrate, song.clone());
-    troupe.add(busy(stage, InOrder::new(places_out), pieces, vocoder, song));
+    troupe.add_at(Some(vocoder), stage, InOrder::new(places_out), pieces, song);
 
     let (tasks, tasks_out) = bounded(segment_places);
     for (worker, site) in flow_sites.iter().enumerate() {
         let (codec, handed_on) = (Arc::clone(codec), segments.longest_overlap());
         let stage = FlowWorkerStage::new(codec, flow, noise, handed_on, calibrate && worker == 0, song.clone());
-        troupe.add(busy(stage, FlowInlet::new(tasks_out.clone()), ToPlaces, site, song));
+        troupe.add_at(Some(site), stage, FlowInlet::new(tasks_out.clone()), ToPlaces, song);
     }
     drop(tasks_out); // only workers hold it, so that their death is seen
 
     let (frames, frames_out) = bounded(capacities.frame_places());
     let codebooks = codec.flow.quantizer.codebooks();
     let stage = SegmenterStage::new(segments, deadline, codebooks, song.clone());
-    troupe.add(idle(stage, frames_out, Dispatch::new(tasks, places), song));
+    troupe.add(stage, frames_out, Dispatch::new(tasks, places), song);
     SoundEnds { frames, blocks: subscriber }
-}
-
-/// A stage that does not compute.
-fn idle<W, I, O>(work: W, inlet: I, outlet: O, song: &SongContext) -> StageArgs<W, I, O> {
-    StageArgs { work, inlet, outlet, site: None, song: song.clone() }
-}
-
-/// A stage with threads and cores of its own.
-fn busy<W, I, O>(work: W, inlet: I, outlet: O, site: &ComputeSite, song: &SongContext) -> StageArgs<W, I, O> {
-    StageArgs { work, inlet, outlet, site: Some(site.clone()), song: song.clone() }
 }

@@ -52,6 +52,29 @@ pub struct HeartCodecConfig {
 }
 
 impl HeartCodecConfig {
+    /// The sizes of the published codec.
+    pub fn published() -> Self {
+        Self {
+            dim: 512,
+            codebook_size: 8192,
+            codebook_dim: 32,
+            num_quantizers: 8,
+            num_attention_heads: 24,
+            attention_head_dim: 64,
+            in_channels: 1024,
+            out_channels: 256,
+            num_layers: 24,
+            num_layers_2: 6,
+            init_channel: 64,
+            latent_hidden_dim: 128,
+            delay_kernel_size: 5,
+            res_kernel_size: 7,
+            default_kernel_size: 7,
+            upsample_factors: vec![5, 4, 4, 4, 3],
+            num_samples: 2,
+        }
+    }
+
     /// Reads `file` of a checkpoint; also returns a sentence for each field it does not know.
     ///
     /// # Errors

@@ -6,7 +6,8 @@ use super::{config::HeartCodecConfig, tensors::TIME_FEATURES};
 use crate::{
     error::Result,
     kernels::{
-        Linear, RmsNorm, RotaryTable, attention, base_frequencies, centred_windows, layer_norm, taps_as_product,
+        Linear, RmsNorm, RotaryTable, Steer, base_frequencies, centred_windows, full_attention, gated_sum, layer_norm,
+        silu_up, taps_as_product,
     },
     weights::Shards,
 };
@@ -148,7 +149,7 @@ impl Stage {
             xs = block.forward(&xs, &modulation, &rotary, self.head_dim)?;
         }
         let steer = time.unsqueeze(1)?.broadcast_add(&self.out_table)?; // [B, 2, D]
-        modulate(&layer_norm(&xs, NORM_EPS)?, &steer.narrow(1, 0, 1)?, &steer.narrow(1, 1, 1)?)
+        Ok(layer_norm(&xs, NORM_EPS, Steer { table: &steer, shift: 0, scale: 1 })?)
     }
 }
 
@@ -160,8 +161,8 @@ struct Block {
     value: Linear,
     output: Linear,
     feed_forward_norm: RmsNorm,
-    gate: Linear,
-    up: Linear,
+    /// The gate's outputs, then those that it gates.
+    gate_up: Linear,
     down: Linear,
     /// Shift, scale and gate of attention, then of feed-forward, \[6, D\].
     table: Tensor,
@@ -179,37 +180,31 @@ impl Block {
             value: linear("attn.v_proj", [width, width])?,
             output: linear("attn.o_proj", [width, width])?,
             feed_forward_norm: norm("mlp_norm")?,
-            gate: linear("mlp.gate", [hidden, width])?,
-            up: linear("mlp.up", [hidden, width])?,
+            gate_up: Linear::load_joined(
+                shards,
+                &[(&format!("{prefix}.mlp.gate.weight"), hidden), (&format!("{prefix}.mlp.up.weight"), hidden)],
+                width,
+                None,
+                device,
+            )?,
             down: linear("mlp.down", [width, hidden])?,
             table: shards.tensor(&format!("{prefix}.scale_shift_table"), &[6, width], device)?,
         })
     }
 
     fn forward(&self, xs: &Tensor, modulation: &Tensor, rotary: &RotaryTable, head_dim: usize) -> Result<Tensor> {
-        let steer = modulation.broadcast_add(&self.table)?;
-        let steer = |row| steer.narrow(1, row, 1); // [B, 1, D]
-        let normed = modulate(&self.attention_norm.forward(xs)?, &steer(0)?, &steer(1)?)?;
-        let xs = (xs + self.attend(&normed, rotary, head_dim)?.broadcast_mul(&steer(2)?)?)?;
-        let normed = modulate(&self.feed_forward_norm.forward(&xs)?, &steer(3)?, &steer(4)?)?;
-        let gated = (self.gate.forward(&normed)?.silu()? * self.up.forward(&normed)?)?;
-        Ok((&xs + self.down.forward(&gated)?.broadcast_mul(&steer(5)?)?)?)
+        let table = &modulation.broadcast_add(&self.table)?; // [B, 6, D]
+        let normed = self.attention_norm.forward_steered(xs, Steer { table, shift: 0, scale: 1 })?;
+        let xs = gated_sum(xs, &self.attend(&normed, rotary, head_dim)?, table, 2)?;
+        let normed = self.feed_forward_norm.forward_steered(&xs, Steer { table, shift: 3, scale: 4 })?;
+        let hidden = silu_up(&self.gate_up.forward(&normed)?)?;
+        Ok(gated_sum(&xs, &self.down.forward(&hidden)?, table, 5)?)
     }
 
     fn attend(&self, xs: &Tensor, rotary: &RotaryTable, head_dim: usize) -> Result<Tensor> {
-        let (batch, length, width) = xs.dims3()?;
-        // [B, L, heads · D] -> [B, heads, L, D]
-        let split = |xs: Tensor| xs.reshape((batch, length, width / head_dim, head_dim))?.transpose(1, 2)?.contiguous();
-        let query = (rotary.apply(&split(self.query.forward(xs)?)?, 0)? * (1.0 / (head_dim as f64).sqrt()))?;
-        let key = rotary.apply(&split(self.key.forward(xs)?)?, 0)?;
-        let ys = attention(&query, &key, &split(self.value.forward(xs)?)?, None)?;
-        Ok(self.output.forward(&ys.transpose(1, 2)?.reshape((batch, length, width))?)?)
+        let (query, key, value) = (self.query.forward(xs)?, self.key.forward(xs)?, self.value.forward(xs)?);
+        Ok(self.output.forward(&full_attention(&query, &key, &value, head_dim, rotary)?)?)
     }
-}
-
-/// `xs · (1 + scale) + shift`, shift and scale \[B, 1, D\].
-fn modulate(xs: &Tensor, shift: &Tensor, scale: &Tensor) -> Result<Tensor> {
-    Ok(xs.broadcast_mul(&(scale + 1.0)?)?.broadcast_add(shift)?)
 }
 
 /// A time step as 256 cosines and 256 sines.

@@ -11,6 +11,7 @@ mod quantizer;
 mod song;
 mod tensors;
 mod vocoder;
+mod work;
 
 use candle_core::Device;
 

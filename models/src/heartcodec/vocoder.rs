@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{ModelError, Result},
-    kernels::{CausalConv, ConvHistory, Linear, UpConv, prelu, taps_as_product},
+    kernels::{After, CausalConv, ConvHistory, UpConv},
     weights::Shards,
 };
 
@@ -22,8 +22,8 @@ const CHUNK: usize = 8;
 pub struct Vocoder {
     latent_dim: usize,
     samples_per_latent: usize,
-    first: Linear,
-    /// Latent frames that the first convolution sees to each side.
+    first: CausalConv,
+    /// Latent frames that the first convolution sees to each side: it looks back, but runs so many frames ahead.
     margin: usize,
     blocks: Vec<Block>,
     repeat: Option<(usize, CausalConv, f64)>,
@@ -47,9 +47,9 @@ struct ResidualUnit {
 /// What the vocoder remembers of one stream of latents.
 #[derive(Debug)]
 pub struct VocoderState {
-    /// Latents for the first convolution, \[2, frames, C\] in host memory for each channel: `margin` frames of the past
-    /// (zeros at the start) and all that was not decoded yet.
-    waiting: [Vec<f32>; 2],
+    /// Latents for the first convolution, \[frames, 2, C\] in host memory: `margin` frames of the past (zeros at the
+    /// start) and all that was not decoded yet.
+    waiting: Vec<f32>,
     histories: Vec<ConvHistory>,
 }
 
@@ -77,7 +77,7 @@ impl Vocoder {
         Ok(Self {
             latent_dim: config.latent_hidden_dim,
             samples_per_latent: config.samples_per_latent(),
-            first: taps_as_product(&weight, bias)?,
+            first: CausalConv::new(&weight, bias, 1)?,
             margin: config.delay_kernel_size / 2,
             blocks: config.upsample_factors.iter().enumerate().map(block).collect::<Result<_>>()?,
             repeat,
@@ -102,11 +102,11 @@ impl Vocoder {
     /// # Errors
     /// When the device has no memory for it.
     pub fn start(&self) -> Result<VocoderState> {
-        let zeros = vec![0f32; self.margin * self.latent_dim];
-        Ok(VocoderState { waiting: [zeros.clone(), zeros], histories: self.silences(2)? })
+        let waiting = vec![0f32; self.margin * 2 * self.latent_dim];
+        Ok(VocoderState { waiting, histories: self.silences(2)? })
     }
 
-    /// The histories of all layers before the first sample of `batch` channels.
+    /// The histories of all layers behind the first, before the first sample of `batch` channels.
     fn silences(&self, batch: usize) -> Result<Vec<ConvHistory>> {
         let mut histories = Vec::new();
         for block in &self.blocks {
@@ -135,11 +135,7 @@ impl Vocoder {
         if !latents.len().is_multiple_of(width) {
             return Err(ModelError::shape("latents", format!("whole frames of {width}"), latents.len()));
         }
-        for frame in latents.chunks(width) {
-            let (left, right) = frame.split_at(self.latent_dim);
-            state.waiting[0].extend(left.iter().copied().map(round_to_ninths));
-            state.waiting[1].extend(right.iter().copied().map(round_to_ninths));
-        }
+        state.waiting.extend(latents.iter().copied().map(round_to_ninths));
         self.decode_chunks(state, CHUNK)
     }
 
@@ -149,9 +145,7 @@ impl Vocoder {
     /// When the device fails.
     pub fn finish(&self, mut state: VocoderState) -> Result<[Vec<f32>; 2]> {
         // Beyond the end the first convolution sees zeros.
-        for channel in &mut state.waiting {
-            channel.resize(channel.len() + self.margin * self.latent_dim, 0.0);
-        }
+        state.waiting.resize(state.waiting.len() + self.margin * 2 * self.latent_dim, 0.0);
         let [mut left, mut right] = self.decode_chunks(&mut state, CHUNK)?;
         let [last_left, last_right] = self.decode_chunks(&mut state, 1)?;
         left.extend(last_left);
@@ -175,31 +169,31 @@ impl Vocoder {
     /// Decodes as long as at least `least` frames can be; at most [`CHUNK`] at once.
     fn decode_chunks(&self, state: &mut VocoderState, least: usize) -> Result<[Vec<f32>; 2]> {
         let mut samples = [Vec::new(), Vec::new()];
-        let mut done = 0;
+        let (mut done, width) = (0, 2 * self.latent_dim);
         loop {
-            let frames = state.waiting[0].len() / self.latent_dim - done;
+            let frames = state.waiting.len() / width - done;
             let ready = frames.saturating_sub(2 * self.margin).min(CHUNK);
             if ready < least.max(1) {
                 break;
             }
-            let chunk = |channel: &Vec<f32>| {
-                channel[done * self.latent_dim..][..(ready + 2 * self.margin) * self.latent_dim].to_vec()
+            // The first convolution runs ahead: what it remembers are the frames before and those it looks ahead to.
+            let (seen, new) =
+                state.waiting[done * width..(done + ready + 2 * self.margin) * width].split_at(2 * self.margin * width);
+            let tensor = |numbers: &[f32]| {
+                Tensor::from_slice(numbers, (numbers.len() / width, 2, self.latent_dim), &self.device)
             };
-            let both = [chunk(&state.waiting[0]), chunk(&state.waiting[1])].concat();
-            let both = Tensor::from_vec(both, (2, ready + 2 * self.margin, self.latent_dim), &self.device)?;
-            let decoded = self.forward(&both, ready, &mut state.histories)?.flatten_all()?.to_vec1::<f32>()?;
+            let seen = ConvHistory::of(tensor(seen)?);
+            let decoded = self.forward(seen, &tensor(new)?, &mut state.histories)?.flatten_all()?.to_vec1::<f32>()?;
             // A loudspeaker must never be handed such values, and a file of them is no music.
             if let Some(found) = decoded.iter().find(|sample| !sample.is_finite()) {
                 return Err(ModelError::NotASound { found: *found });
             }
-            let (left, right) = decoded.split_at(ready * self.samples_per_latent);
-            samples[0].extend_from_slice(left);
-            samples[1].extend_from_slice(right);
+            for (channel, samples) in samples.iter_mut().enumerate() {
+                samples.extend(decoded.iter().skip(channel).step_by(2));
+            }
             done += ready;
         }
-        for channel in &mut state.waiting {
-            channel.drain(..done * self.latent_dim);
-        }
+        state.waiting.drain(..done * width);
         Ok(samples)
     }
 
@@ -212,35 +206,36 @@ impl Vocoder {
     /// When a shape does not fit.
     pub fn forward_whole(&self, latents: &Tensor) -> Result<Tensor> {
         let (batch, frames, width) = latents.dims3()?;
-        let margin = Tensor::zeros((batch, self.margin, width), latents.dtype(), latents.device())?;
-        let padded = Tensor::cat(&[&margin, latents, &margin], 1)?;
-        self.forward(&padded, frames, &mut self.silences(batch)?)
+        let margin = Tensor::zeros((self.margin, batch, width), latents.dtype(), latents.device())?;
+        let padded = Tensor::cat(&[&margin, &latents.transpose(0, 1)?, &margin], 0)?;
+        let seen = ConvHistory::of(padded.narrow(0, 0, 2 * self.margin)?);
+        let new = padded.narrow(0, 2 * self.margin, frames)?;
+        let samples = self.forward(seen, &new, &mut self.silences(batch)?)?; // [S, B, 1]
+        Ok(samples.squeeze(2)?.t()?.contiguous()?)
     }
 
     /// # Shapes
-    /// - `latents` \[2, frames + 2 · margin, C\], result \[2, frames · samples per latent\]
-    fn forward(&self, latents: &Tensor, frames: usize, histories: &mut [ConvHistory]) -> Result<Tensor> {
+    /// - `latents` \[frames, B, C\], result \[frames · samples per latent, B, 1\]
+    fn forward(&self, mut seen: ConvHistory, latents: &Tensor, histories: &mut [ConvHistory]) -> Result<Tensor> {
         let mut histories = histories.iter_mut();
         // Each layer meets its own history, in the order of `start`.
         let mut next = || histories.next().ok_or_else(|| ModelError::shape("histories", "one for each layer", "less"));
-        let taps =
-            (0..=2 * self.margin).map(|tap| latents.narrow(1, tap, frames)).collect::<candle_core::Result<Vec<_>>>()?;
-        let mut xs = self.first.forward(&Tensor::cat(&taps, 2)?.contiguous()?)?;
+        let activated = |slope| After { slope: Some(slope), add: None };
+        let mut xs = self.first.forward(latents, &mut seen, After::default())?;
         for block in &self.blocks {
             xs = block.up.forward(&xs, next()?)?;
             for unit in &block.units {
-                let ys = prelu(&unit.dilated.forward(&xs, next()?)?, unit.slopes[0])?;
-                let ys = prelu(&unit.pointwise.forward(&ys, next()?)?, unit.slopes[1])?;
-                xs = (xs + ys)?;
+                let ys = unit.dilated.forward(&xs, next()?, activated(unit.slopes[0]))?;
+                xs = unit.pointwise.forward(&ys, next()?, After { slope: Some(unit.slopes[1]), add: Some(&xs) })?;
             }
         }
         if let Some((times, convolution, slope)) = &self.repeat {
-            let (batch, length, channels) = xs.dims3()?;
-            let repeated = xs.unsqueeze(2)?.broadcast_as((batch, length, *times, channels))?;
-            let repeated = repeated.reshape((batch, length * times, channels))?;
-            xs = prelu(&convolution.forward(&repeated, next()?)?, *slope)?;
+            let (length, batch, channels) = xs.dims3()?;
+            let repeated = xs.unsqueeze(1)?.broadcast_as((length, *times, batch, channels))?.contiguous()?;
+            let repeated = repeated.reshape((length * times, batch, channels))?;
+            xs = convolution.forward(&repeated, next()?, activated(*slope))?;
         }
-        Ok(self.last.forward(&xs, next()?)?.squeeze(2)?)
+        Ok(self.last.forward(&xs, next()?, After::default())?)
     }
 }
 
@@ -354,6 +349,22 @@ mod tests {
             let [part, _] = vocoder.decode(&latents[..fed * width]).expect("whole frames");
             let samples = wanted * vocoder.samples_per_latent();
             assert!(part[..samples] == whole[..samples], "the first {wanted} of {fed} latents");
+        }
+    }
+
+    #[test]
+    fn what_is_decoded_whole_to_learn_from_is_what_a_stream_gives() {
+        let (vocoder, latents) = setting(11);
+        let [left, right] = vocoder.decode(&latents).expect("whole frames");
+        let rounded: Vec<f32> = latents.into_iter().map(round_to_ninths).collect();
+        let rounded = Tensor::from_vec(rounded, (11, 2, vocoder.latent_dim), &Device::Cpu).expect("numbers");
+        let rounded = candle_core::Var::from_tensor(&rounded.transpose(0, 1).expect("channels")).expect("a variable");
+        let whole = vocoder.forward_whole(&rounded).expect("shapes that fit").to_vec2::<f32>().expect("numbers");
+        for (found, expected) in whole.iter().zip([left, right]) {
+            assert_eq!(found.len(), expected.len());
+            for (place, (found, expected)) in found.iter().zip(expected).enumerate() {
+                assert!((found - expected).abs() < 1e-4, "sample {place}: {found} for {expected}");
+            }
         }
     }
 

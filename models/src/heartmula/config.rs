@@ -59,6 +59,25 @@ const FLAVORS: [Flavor; 4] = [
     Flavor("llama-300M", [3, 8, 4, 3072, 2048, 8192]),
     Flavor("llama-400M", [4, 8, 4, 3072, 2048, 8192]),
 ];
+
+impl Flavor {
+    fn config(&self) -> TransformerConfig {
+        let [num_layers, num_heads, num_kv_heads, embed_dim, max_seq_len, intermediate_dim] = self.1;
+        TransformerConfig {
+            flavor: self.0.to_owned(),
+            num_layers,
+            num_heads,
+            num_kv_heads,
+            embed_dim,
+            max_seq_len,
+            intermediate_dim,
+            norm_eps: NORM_EPS,
+            rope_base: ROPE_BASE,
+            rope_scale_factor: ROPE_SCALE,
+        }
+    }
+}
+
 const NORM_EPS: f64 = 1e-5; // the same source, for all four
 const ROPE_BASE: f64 = 500_000.0;
 const ROPE_SCALE: f64 = 32.0;
@@ -86,6 +105,18 @@ const LAYERS: std::ops::RangeInclusive<usize> = 1..=1024;
 const POSITIONS: std::ops::RangeInclusive<usize> = 1..=1 << 24;
 
 impl HeartMulaConfig {
+    /// The sizes of the published 3 B model.
+    pub fn published() -> Self {
+        Self {
+            backbone: FLAVORS[0].config(),
+            decoder: FLAVORS[2].config(),
+            text_vocab_size: 128_256,
+            audio_vocab_size: 8197,
+            audio_num_codebooks: 8,
+            muq_dim: 512,
+        }
+    }
+
     /// Reads `file` of a checkpoint; also returns a sentence for each field it does not know.
     ///
     /// # Errors
@@ -121,8 +152,7 @@ fn transformer(json: &mut Json, part: &str, default: &str, warnings: &mut Vec<St
     let flavor = json.text(&field, default)?;
     let known = FLAVORS.iter().find(|known| known.0 == flavor);
     let Some(mut sizes) = json.object(part)? else {
-        let Some(Flavor(_, [num_layers, num_heads, num_kv_heads, embed_dim, max_seq_len, intermediate_dim])) = known
-        else {
+        let Some(known) = known else {
             let names = FLAVORS.map(|known| known.0).join(", ");
             return Err(json.wrong(
                 &field,
@@ -130,18 +160,7 @@ fn transformer(json: &mut Json, part: &str, default: &str, warnings: &mut Vec<St
                 format!("\"{flavor}\""),
             ));
         };
-        return Ok(TransformerConfig {
-            flavor,
-            num_layers: *num_layers,
-            num_heads: *num_heads,
-            num_kv_heads: *num_kv_heads,
-            embed_dim: *embed_dim,
-            max_seq_len: *max_seq_len,
-            intermediate_dim: *intermediate_dim,
-            norm_eps: NORM_EPS,
-            rope_base: ROPE_BASE,
-            rope_scale_factor: ROPE_SCALE,
-        });
+        return Ok(known.config());
     };
     let size = known.map_or([0; 6], |known| known.1); // 0 is outside every range, so a size without default must be there
     let mut whole = |name: &str, default: usize, range: std::ops::RangeInclusive<usize>| match sizes.whole(

@@ -4,14 +4,18 @@
 //! then [`HeartMula::next_frame`] until a frame ends it. Samples are drawn by a [`CodeSampler`].
 
 mod config;
+mod kv_cache;
 mod model;
+mod prefix;
 mod sampler;
 mod tensors;
 mod transformer;
+mod work;
 
 pub use config::{HeartMulaConfig, SpecialIds, TransformerConfig};
-pub use model::{HeartMula, PromptIds, SongState, check_guidance};
+pub use kv_cache::KvCache;
+pub use model::{HeartMula, PromptIds, SongState, SongTarget, VerifyBuffers, check_guidance};
 pub(crate) use sampler::argmax;
 pub use sampler::{CodeSampler, KeyedSampler, SamplingOptions};
 pub use tensors::expected_tensors;
-pub use transformer::{KvCache, Transformer};
+pub use transformer::Transformer;

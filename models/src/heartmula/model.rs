@@ -1,12 +1,16 @@
 //! How does a song go on, frame by frame? Prompt, backbone, depth decoder, guidance.
 
-use candle_core::{D, Device, Tensor};
+mod verify;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{Device, Tensor};
+
+pub use verify::{SongTarget, VerifyBuffers};
 
 use super::{
-    config::HeartMulaConfig,
-    sampler::CodeSampler,
-    tensors::expected_tensors,
-    transformer::{KvCache, Transformer},
+    config::HeartMulaConfig, kv_cache::KvCache, prefix::Prefix, sampler::CodeSampler, tensors::expected_tensors,
+    transformer::Transformer,
 };
 use crate::{
     error::{ModelError, Result},
@@ -37,7 +41,7 @@ pub struct HeartMula {
     device: Device,
     text_embeddings: RowTable,
     /// \[K · vocabulary, D\]; code `c` of codebook `k` is row `k · vocabulary + c`.
-    audio_embeddings: Tensor,
+    audio_embeddings: RowTable,
     unconditional: Vec<f32>,
     /// What stands in the slot of the reference recording when there is none: zeros go in, so the bias comes out.
     no_reference: Vec<f32>,
@@ -46,6 +50,8 @@ pub struct HeartMula {
     decoder: Transformer,
     /// Heads of the codebooks, the first on the backbone, the others on the depth decoder.
     heads: Vec<Linear>,
+    /// The last prompt, for another song with the same words.
+    last_prompt: Mutex<Option<Arc<Prefix>>>,
 }
 
 /// Accepts a guidance scale of 1 (none) or more.
@@ -79,6 +85,11 @@ impl SongState {
         if self.guidance > 1.0 { 2 } else { 1 }
     }
 
+    /// Bytes that the keys and values of the song take at present.
+    pub fn kv_bytes(&self) -> usize {
+        self.backbone.bytes() + self.decoder.bytes()
+    }
+
     /// Frames written so far.
     pub fn frames(&self) -> u64 {
         self.frame
@@ -101,10 +112,10 @@ impl HeartMula {
         }
         Ok(Self {
             text_embeddings: shards.row_table("text_embeddings.weight", config.text_vocab_size, width)?,
-            audio_embeddings: shards.tensor(
+            audio_embeddings: shards.row_table(
                 "audio_embeddings.weight",
-                &[vocabulary * config.audio_num_codebooks, width],
-                device,
+                vocabulary * config.audio_num_codebooks,
+                width,
             )?,
             unconditional: shards.row_table("unconditional_text_embedding.weight", 1, width)?.row(0)?,
             no_reference: shards.tensor("muq_linear.bias", &[width], &Device::Cpu)?.to_vec1()?,
@@ -112,6 +123,7 @@ impl HeartMula {
             projection: Linear::load(shards, "projection", [inner, width], false, device)?,
             decoder: Transformer::load(&config.decoder, shards, "decoder", device)?,
             heads,
+            last_prompt: Mutex::new(None),
             config: config.clone(),
             device: device.clone(),
         })
@@ -120,6 +132,11 @@ impl HeartMula {
     /// The sizes of the model.
     pub fn config(&self) -> &HeartMulaConfig {
         &self.config
+    }
+
+    /// Bytes of one weight, as its matrices are stored.
+    pub fn bytes_per_weight(&self) -> u64 {
+        self.heads.first().map_or(0, |head| head.number_type().bytes() as u64)
     }
 
     /// Reads the prompt. With `guidance` above 1 an unconditional row runs beside it in the same batch.
@@ -140,9 +157,26 @@ impl HeartMula {
             frame: 0,
             guidance,
         };
-        let hidden = self.backbone.forward(&self.embed_prompt(prompt, batch)?, &mut state.backbone)?;
-        state.hidden = Some(hidden.narrow(1, prompt.positions() - 1, 1)?.squeeze(1)?);
+        state.hidden = Some(self.read_prompt(prompt, batch, &mut state.backbone)?);
         Ok(state)
+    }
+
+    /// Reads the prompt, unless it is the last one that was read: what became of that is still there, bit for bit.
+    ///
+    /// # Shapes
+    /// - result \[B, D\]
+    fn read_prompt(&self, prompt: &PromptIds, batch: usize, cache: &mut KvCache) -> Result<Tensor> {
+        // A song that panicked in between left a whole prompt or none.
+        let last = || self.last_prompt.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = last().clone().filter(|prefix| prefix.serves(prompt, batch));
+        if let Some(prefix) = kept {
+            prefix.restore(cache, batch, self.config.backbone.embed_dim)?;
+            return prefix.hidden(batch);
+        }
+        let prefix = Prefix::compute(&self.backbone, prompt, &self.embed_prompt(prompt, batch)?, cache)?;
+        let hidden = prefix.hidden(batch)?;
+        *last() = prefix.is_worth_keeping().then(|| Arc::new(prefix));
+        Ok(hidden)
     }
 
     /// Writes the next frame: one code for each codebook. Whether it ends the song is for the caller to see
@@ -157,7 +191,8 @@ impl HeartMula {
         }
         let hidden =
             state.hidden.take().ok_or_else(|| ModelError::shape("song", "one that can go on", "one that failed"))?;
-        let codes = self.complete_frame(state, &hidden, sampler)?;
+        let SongState { decoder, guidance, frame, .. } = state;
+        let codes = self.complete_frame(decoder, &hidden, *guidance, *frame, sampler)?;
         state.last = Some(codes.clone());
         state.frame += 1;
         Ok(codes)
@@ -192,21 +227,23 @@ impl HeartMula {
     /// - `hidden` \[B, D\]
     fn complete_frame(
         &self,
-        state: &mut SongState,
+        decoder: &mut KvCache,
         hidden: &Tensor,
+        guidance: f64,
+        frame: u64,
         sampler: &mut dyn CodeSampler,
     ) -> Result<Vec<u32>> {
         let mut codes = Vec::with_capacity(self.heads.len());
-        codes.push(sampler.sample(state.frame, 0, &self.logits(0, hidden, state.guidance)?)?);
+        codes.push(sampler.sample(frame, 0, &self.logits(0, hidden, guidance)?)?);
         // The decoder sees the backbone's output, then code after code; it is asked for a code after each of these.
-        state.decoder.truncate(0);
+        decoder.truncate(0);
         let mut input = hidden.unsqueeze(1)?;
         for codebook in 1..self.heads.len() {
-            let code = self.embed_code(codebook - 1, codes[codebook - 1], state.batch())?;
+            let code = self.embed_code(codebook - 1, codes[codebook - 1], hidden.dim(0)?)?;
             input = if codebook == 1 { Tensor::cat(&[&input, &code], 1)? } else { code };
-            let inner = self.decoder.forward(&self.projection.forward(&input)?, &mut state.decoder)?;
+            let inner = self.decoder.forward(&self.projection.forward(&input)?, decoder)?;
             let last = inner.narrow(1, inner.dim(1)? - 1, 1)?.squeeze(1)?;
-            codes.push(sampler.sample(state.frame, codebook, &self.logits(codebook, &last, state.guidance)?)?);
+            codes.push(sampler.sample(frame, codebook, &self.logits(codebook, &last, guidance)?)?);
         }
         Ok(codes)
     }
@@ -226,9 +263,9 @@ impl HeartMula {
     }
 
     /// # Shapes
-    /// - result \[B, T, D\], T the positions of the prompt
+    /// - result \[1, T, D\], T the positions of the prompt; with an unconditional row T + 1, as [`Prefix`] has it
     fn embed_prompt(&self, prompt: &PromptIds, batch: usize) -> Result<Tensor> {
-        let mut rows = Vec::with_capacity(batch * prompt.positions() * self.config.backbone.embed_dim);
+        let mut rows = Vec::with_capacity((prompt.positions() + batch - 1) * self.config.backbone.embed_dim);
         let text = |id: &u32| self.text_embeddings.row(*id as usize);
         for id in &prompt.tags {
             rows.extend(text(id)?);
@@ -238,32 +275,32 @@ impl HeartMula {
             rows.extend(text(id)?);
         }
         if batch == 2 {
-            // The unconditional row holds the same embedding at every position, the slot of the reference included.
-            for _ in 0..prompt.positions() {
-                rows.extend(&self.unconditional);
-            }
+            rows.extend(&self.unconditional);
         }
-        Ok(Tensor::from_vec(rows, (batch, prompt.positions(), self.config.backbone.embed_dim), &self.device)?)
+        Ok(Tensor::from_vec(rows, (1, prompt.positions() + batch - 1, self.config.backbone.embed_dim), &self.device)?)
     }
 
     /// # Shapes
     /// - result \[B, 1, D\]
     fn embed_frame(&self, codes: &[u32], batch: usize) -> Result<Tensor> {
-        let rows = (0..).zip(codes).map(|(codebook, code)| self.audio_row(codebook, *code)).collect::<Vec<u32>>();
-        let rows = Tensor::from_vec(rows, codes.len(), &self.device)?;
-        let sum = self.audio_embeddings.index_select(&rows, 0)?.sum_keepdim(0)?;
-        Ok(sum.unsqueeze(0)?.broadcast_as((batch, 1, sum.dim(D::Minus1)?))?.contiguous()?)
+        let width = self.config.backbone.embed_dim;
+        let (mut sum, mut row) = (vec![0f32; width], vec![0f32; width]);
+        for (codebook, code) in codes.iter().enumerate() {
+            self.audio_embeddings.read(self.audio_row(codebook, *code), &mut row)?;
+            sum.iter_mut().zip(&row).for_each(|(sum, number)| *sum += number);
+        }
+        Ok(Tensor::from_vec(sum.repeat(batch), (batch, 1, width), &self.device)?)
     }
 
     /// # Shapes
     /// - result \[B, 1, D\]
     fn embed_code(&self, codebook: usize, code: u32, batch: usize) -> Result<Tensor> {
-        let row = self.audio_embeddings.narrow(0, self.audio_row(codebook, code) as usize, 1)?;
-        Ok(row.unsqueeze(0)?.broadcast_as((batch, 1, row.dim(D::Minus1)?))?.contiguous()?)
+        let row = self.audio_embeddings.row(self.audio_row(codebook, code))?;
+        Ok(Tensor::from_vec(row.repeat(batch), (batch, 1, self.config.backbone.embed_dim), &self.device)?)
     }
 
-    fn audio_row(&self, codebook: usize, code: u32) -> u32 {
-        (codebook * self.config.audio_vocab_size) as u32 + code
+    fn audio_row(&self, codebook: usize, code: u32) -> usize {
+        codebook * self.config.audio_vocab_size + code as usize
     }
 }
 
@@ -315,6 +352,43 @@ mod tests {
             led = led.max((twice[place] - c).abs());
         }
         assert!(led > 0.1, "guidance leads somewhere");
+    }
+
+    #[test]
+    fn a_prompt_that_comes_again_gives_the_same_logits_bit_for_bit() {
+        let model = model();
+        let (guided, unguided) = (logits(&model, 1.5), logits(&model, 1.0));
+        assert!(model.last_prompt.lock().expect("no panic").is_some(), "it is kept");
+        assert!(logits(&model, 1.0) == unguided && logits(&model, 1.5) == guided);
+        let other = PromptIds { tags: vec![1, 2], lyrics: vec![1, 9, 2] };
+        model.start(&other, 1.5, 3).expect("a prompt that fits");
+        assert!(logits(&model, 1.5) == guided);
+        assert!(logits(&self::model(), 1.5) == guided, "and as a model that never read it");
+    }
+
+    #[test]
+    fn one_unconditional_position_stands_for_all_of_them() {
+        let model = model();
+        let prompt = PromptIds { tags: vec![1, 80, 90, 2], lyrics: (3..200).collect() };
+        let (count, width) = (prompt.positions(), model.config.backbone.embed_dim);
+        let cache = || KvCache::new(&model.config.backbone, 2, count + 1, &model.device).expect("a cache");
+        let (mut spread, mut whole) = (cache(), cache());
+        let quick = model.read_prompt(&prompt, 2, &mut spread).expect("a prompt");
+        // Both rows in full, as the reference has them.
+        let words = model.embed_prompt(&prompt, 1).expect("words");
+        let nothing = Tensor::from_vec(model.unconditional.repeat(count), (1, count, width), &model.device);
+        let both = Tensor::cat(&[&words, &nothing.expect("rows")], 0).expect("a batch");
+        let full = model.backbone.forward(&both, &mut whole).expect("room");
+        let full = full.narrow(1, count - 1, 1).and_then(|last| last.squeeze(1)).expect("the last position");
+        let next = model.embed_frame(&[1, 2, 3, 4, 5, 6, 7, 8], 2).expect("a frame");
+        let after = |cache: &mut KvCache| model.backbone.forward(&next, cache).expect("room");
+        for (a, b) in [(quick, full), (after(&mut spread), after(&mut whole))] {
+            let numbers =
+                |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("numbers");
+            for (a, b) in numbers(&a).into_iter().zip(numbers(&b)) {
+                assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{a} and {b}");
+            }
+        }
     }
 
     #[test]

@@ -62,33 +62,53 @@ impl KeyedSampler {
         let rank = self.options.top_k.min(self.scratch.len()) - 1;
         *self.scratch.select_nth_unstable_by(rank, |a, b| b.total_cmp(a)).1
     }
-}
 
-impl CodeSampler for KeyedSampler {
-    fn sample(&mut self, frame: u64, codebook: usize, logits: &[f32]) -> Result<u32> {
+    /// Calls `take` with each code that can be drawn and its score: the scaled logit with the noise of its place, or, at
+    /// temperature 0, the logit of every code. The largest score is drawn; of equal ones the lower code.
+    fn scores(&mut self, frame: u64, codebook: usize, logits: &[f32], mut take: impl FnMut(u32, f64)) -> Result<()> {
         if let Some(bad) = logits.iter().find(|logit| !logit.is_finite()) {
             return Err(ModelError::NotANumber { frame, codebook, found: *bad });
         }
         if logits.is_empty() {
             return Err(ModelError::shape("logits", "at least one", 0));
         }
-        if self.options.temperature == 0.0 {
-            return Ok(argmax(logits));
-        }
         let temperature = self.options.temperature;
+        if temperature == 0.0 {
+            (0u32..).zip(logits).for_each(|(token, logit)| take(token, f64::from(*logit)));
+            return Ok(());
+        }
         let scaled = || logits.iter().map(move |logit| logit / temperature);
         let threshold = self.threshold(scaled());
-        let mut best = (f64::NEG_INFINITY, 0);
         for (token, logit) in (0u32..).zip(scaled()) {
-            if logit < threshold {
-                continue;
+            if logit >= threshold {
+                take(token, f64::from(logit) + self.noise.gumbel(frame, codebook as u32, token));
             }
-            let score = f64::from(logit) + self.noise.gumbel(frame, codebook as u32, token);
+        }
+        Ok(())
+    }
+
+    /// The `count` codes with the largest scores, the one that is drawn first, with their scores: what nearly was drawn.
+    ///
+    /// # Errors
+    /// When the logits are not numbers.
+    pub fn ranked(&mut self, frame: u64, codebook: usize, logits: &[f32], count: usize) -> Result<Vec<(u32, f64)>> {
+        let mut scores = Vec::new();
+        self.scores(frame, codebook, logits, |token, score| scores.push((token, score)))?;
+        scores.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        scores.truncate(count);
+        Ok(scores)
+    }
+}
+
+impl CodeSampler for KeyedSampler {
+    fn sample(&mut self, frame: u64, codebook: usize, logits: &[f32]) -> Result<u32> {
+        let mut best = (f64::NEG_INFINITY, 0);
+        self.scores(frame, codebook, logits, |token, score| {
             // Strictly larger: of equal scores the lower code wins, everywhere.
             if score > best.0 {
                 best = (score, token);
             }
-        }
+        })?;
         Ok(best.1)
     }
 }
@@ -157,6 +177,19 @@ mod tests {
                 all.sample(frame, 1, &logits).expect("finite"),
                 exact.sample(frame, 1, &logits).expect("finite")
             );
+        }
+    }
+
+    #[test]
+    fn the_first_of_the_ranked_codes_is_the_one_that_is_drawn() {
+        let logits = [1.0f32, 0.0, 2.0, -1.0, 0.5, 2.0];
+        for temperature in [0.0, 1.0] {
+            let mut sampler = sampler(temperature, 4).expect("in range");
+            for frame in 0..100 {
+                let ranked = sampler.ranked(frame, 2, &logits, 3).expect("finite");
+                assert_eq!(ranked[0].0, sampler.sample(frame, 2, &logits).expect("finite"));
+                assert!(ranked.is_sorted_by(|a, b| a.1 >= b.1) && ranked.len() == 3);
+            }
         }
     }
 

@@ -1,73 +1,32 @@
 //! What does a Llama-style transformer do, and what does it remember? The same code is backbone and depth decoder.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 
-use super::config::{ROPE_HIGH_FREQUENCY_FACTOR, ROPE_LOW_FREQUENCY_FACTOR, ROPE_OLD_CONTEXT, TransformerConfig};
+use super::{config::TransformerConfig, kv_cache::KvCache};
 use crate::{
-    error::{ModelError, Result},
-    kernels::{Linear, RmsNorm, RotaryTable, attention, base_frequencies},
+    error::Result,
+    kernels::{Linear, RmsNorm, silu_up},
     weights::Shards,
 };
 
 /// The weights of one transformer, its last norm included; no embedding and no head.
 #[derive(Debug)]
 pub struct Transformer {
-    config: TransformerConfig,
     layers: Vec<Layer>,
     norm: RmsNorm,
 }
 
 #[derive(Debug)]
-struct Layer {
-    attention_norm: RmsNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    output: Linear,
-    feed_forward_norm: RmsNorm,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
-}
-
-/// Keys and values of the positions seen so far. Allocated once; forgetting is setting a counter back.
-#[derive(Debug)]
-pub struct KvCache {
-    /// For each layer keys and values, both \[B, kv heads, capacity, head width\].
-    layers: Vec<(Tensor, Tensor)>,
-    rotary: RotaryTable,
-    length: usize,
-    capacity: usize,
-}
-
-impl KvCache {
-    /// Room for `capacity` positions of `batch` rows.
-    ///
-    /// # Errors
-    /// When `capacity` is beyond the positions of the model, or the device has no memory for it.
-    pub fn new(config: &TransformerConfig, batch: usize, capacity: usize, device: &Device) -> Result<Self> {
-        if capacity > config.max_seq_len {
-            return Err(ModelError::shape(
-                "positions of a KV cache",
-                format!("at most {}", config.max_seq_len),
-                capacity,
-            ));
-        }
-        let shape = (batch, config.num_kv_heads, capacity, config.head_dim());
-        let buffer = || Tensor::zeros(shape, DType::F32, device);
-        let layers = (0..config.num_layers).map(|_| Ok((buffer()?, buffer()?))).collect::<Result<_>>()?;
-        Ok(Self {
-            layers,
-            rotary: RotaryTable::new(&scaled_frequencies(config), capacity, device)?,
-            length: 0,
-            capacity,
-        })
-    }
-
-    /// Forgets all positions from `length` on.
-    pub fn truncate(&mut self, length: usize) {
-        self.length = self.length.min(length);
-    }
+pub(super) struct Layer {
+    pub(super) attention_norm: RmsNorm,
+    pub(super) query: Linear,
+    pub(super) key: Linear,
+    pub(super) value: Linear,
+    pub(super) output: Linear,
+    pub(super) feed_forward_norm: RmsNorm,
+    /// The gate's outputs, then those that it gates.
+    pub(super) gate_up: Linear,
+    pub(super) down: Linear,
 }
 
 impl Transformer {
@@ -81,11 +40,20 @@ impl Transformer {
         Ok(Self {
             layers: layers.collect::<Result<_>>()?,
             norm: RmsNorm::load(shards, &format!("{prefix}.norm.scale"), config.embed_dim, config.norm_eps, device)?,
-            config: config.clone(),
         })
     }
 
-    /// Computes the positions after those in `cache` and remembers them.
+    pub(super) fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// The norm behind the last layer.
+    pub(super) fn last_norm(&self, xs: &Tensor) -> Result<Tensor> {
+        Ok(self.norm.forward(xs)?)
+    }
+
+    /// Computes the positions after those in `cache` and remembers them. While gradients are tracked nothing is
+    /// remembered, and `cache` must be new.
     ///
     /// # Shapes
     /// - `xs` and result \[B, T, D\]
@@ -94,42 +62,13 @@ impl Transformer {
     /// When the cache has no room for T more positions.
     pub fn forward(&self, xs: &Tensor, cache: &mut KvCache) -> Result<Tensor> {
         let (_, count, _) = xs.dims3()?;
-        let (start, end) = (cache.length, cache.length + count);
-        if end > cache.capacity {
-            return Err(ModelError::shape("positions of a song", format!("at most {}", cache.capacity), end));
-        }
-        let group = self.config.num_heads / self.config.num_kv_heads;
-        let mask = if count > 1 { Some(causal_mask(count, start, group, xs.device())?) } else { None };
+        cache.check_room(count)?;
         let mut xs = xs.clone();
         for (layer, index) in self.layers.iter().zip(0..) {
-            xs = (&xs
-                + layer.attend(&self.config, &layer.attention_norm.forward(&xs)?, cache, index, mask.as_ref())?)?;
+            xs = (&xs + layer.attend(&layer.attention_norm.forward(&xs)?, cache, index)?)?;
             xs = (&xs + layer.feed_forward(&layer.feed_forward_norm.forward(&xs)?)?)?;
         }
-        cache.length = end;
-        Ok(self.norm.forward(&xs)?)
-    }
-
-    /// Computes all positions of a sequence at once and remembers none. It has a gradient: for training.
-    ///
-    /// # Shapes
-    /// - `xs` and result \[B, T, D\]
-    ///
-    /// # Errors
-    /// When T is beyond the positions of the model.
-    pub fn forward_whole(&self, xs: &Tensor) -> Result<Tensor> {
-        let (_, count, _) = xs.dims3()?;
-        if count > self.config.max_seq_len {
-            let most = format!("at most {}", self.config.max_seq_len);
-            return Err(ModelError::shape("positions of a sequence", most, count));
-        }
-        let rotary = RotaryTable::new(&scaled_frequencies(&self.config), count, xs.device())?;
-        let mask = causal_mask(count, 0, self.config.num_heads / self.config.num_kv_heads, xs.device())?;
-        let mut xs = xs.clone();
-        for layer in &self.layers {
-            xs = (&xs + layer.attend_whole(&self.config, &layer.attention_norm.forward(&xs)?, &rotary, &mask)?)?;
-            xs = (&xs + layer.feed_forward(&layer.feed_forward_norm.forward(&xs)?)?)?;
-        }
+        cache.advance(count);
         Ok(self.norm.forward(&xs)?)
     }
 }
@@ -148,100 +87,25 @@ impl Layer {
             value: linear("attn.v_proj", [keys, width])?,
             output: linear("attn.output_proj", [width, width])?,
             feed_forward_norm: norm("mlp_norm")?,
-            gate: linear("mlp.w1", [hidden, width])?,
-            up: linear("mlp.w3", [hidden, width])?,
+            gate_up: Linear::load_joined(
+                shards,
+                &[(&format!("{prefix}.mlp.w1.weight"), hidden), (&format!("{prefix}.mlp.w3.weight"), hidden)],
+                width,
+                None,
+                device,
+            )?,
             down: linear("mlp.w2", [width, hidden])?,
         })
     }
 
-    fn attend(
-        &self,
-        config: &TransformerConfig,
-        xs: &Tensor,
-        cache: &mut KvCache,
-        layer: usize,
-        mask: Option<&Tensor>,
-    ) -> Result<Tensor> {
-        let (batch, count, width) = xs.dims3()?;
-        let (heads, kv_heads, head_dim) = (config.num_heads, config.num_kv_heads, config.head_dim());
-        let start = cache.length;
-        // [B, T, heads · D] -> [B, heads, T, D]
-        let split =
-            |xs: Tensor, heads: usize| xs.reshape((batch, count, heads, head_dim))?.transpose(1, 2)?.contiguous();
-        let query = cache.rotary.apply(&split(self.query.forward(xs)?, heads)?, start)?;
-        let key = cache.rotary.apply(&split(self.key.forward(xs)?, kv_heads)?, start)?;
-        let value = split(self.value.forward(xs)?, kv_heads)?;
-        let (keys, values) = &cache.layers[layer];
-        keys.slice_set(&key, 2, start)?;
-        values.slice_set(&value, 2, start)?;
-        // Query heads h = kv · group + g share the key head kv, so a group's heads stand below each other as rows.
-        let query = (query * (1.0 / (head_dim as f64).sqrt()))?.reshape((
-            batch,
-            kv_heads,
-            heads / kv_heads * count,
-            head_dim,
-        ))?;
-        let (keys, values) = (keys.narrow(2, 0, start + count)?, values.narrow(2, 0, start + count)?);
-        let ys = attention(&query, &keys, &values, mask)?;
-        let ys = ys.reshape((batch, heads, count, head_dim))?.transpose(1, 2)?.reshape((batch, count, width))?;
-        Ok(self.output.forward(&ys)?)
+    fn attend(&self, xs: &Tensor, cache: &mut KvCache, layer: usize) -> Result<Tensor> {
+        let (query, key, value) = (self.query.forward(xs)?, self.key.forward(xs)?, self.value.forward(xs)?);
+        Ok(self.output.forward(&cache.attend(layer, &query, &key, &value)?)?)
     }
 
-    fn attend_whole(
-        &self,
-        config: &TransformerConfig,
-        xs: &Tensor,
-        rotary: &RotaryTable,
-        mask: &Tensor,
-    ) -> Result<Tensor> {
-        let (batch, count, width) = xs.dims3()?;
-        let (heads, kv_heads, head_dim) = (config.num_heads, config.num_kv_heads, config.head_dim());
-        let split =
-            |xs: Tensor, heads: usize| xs.reshape((batch, count, heads, head_dim))?.transpose(1, 2)?.contiguous();
-        let query = (rotary.apply(&split(self.query.forward(xs)?, heads)?, 0)? * (1.0 / (head_dim as f64).sqrt()))?;
-        let query = query.reshape((batch, kv_heads, heads / kv_heads * count, head_dim))?;
-        let key = rotary.apply(&split(self.key.forward(xs)?, kv_heads)?, 0)?;
-        let ys = attention(&query, &key, &split(self.value.forward(xs)?, kv_heads)?, Some(mask))?;
-        let ys = ys.reshape((batch, heads, count, head_dim))?.transpose(1, 2)?.reshape((batch, count, width))?;
-        Ok(self.output.forward(&ys)?)
+    pub(super) fn feed_forward(&self, xs: &Tensor) -> Result<Tensor> {
+        Ok(self.down.forward(&silu_up(&self.gate_up.forward(xs)?)?)?)
     }
-
-    fn feed_forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let gated = (self.gate.forward(xs)?.silu()? * self.up.forward(xs)?)?;
-        Ok(self.down.forward(&gated)?)
-    }
-}
-
-/// 0 where a query may look, -inf at later positions; the rows once for each query head of a group.
-///
-/// # Shapes
-/// - result \[group · count, start + count\]
-fn causal_mask(count: usize, start: usize, group: usize, device: &Device) -> Result<Tensor> {
-    let rows = (0..group * count).map(|row| row % count);
-    let mask: Vec<f32> = rows
-        .flat_map(|row| (0..start + count).map(move |seen| if seen <= start + row { 0.0 } else { f32::NEG_INFINITY }))
-        .collect();
-    Ok(Tensor::from_vec(mask, (group * count, start + count), device)?)
-}
-
-/// The rotary frequencies with Llama 3.1's scaling: slow ones are divided by the scale factor, fast ones stay, those
-/// between are mixed (`Llama3ScaledRoPE` of torchtune, which computes in f32).
-fn scaled_frequencies(config: &TransformerConfig) -> Vec<f32> {
-    let scale = config.rope_scale_factor as f32;
-    let (low, high, context) =
-        (ROPE_LOW_FREQUENCY_FACTOR as f32, ROPE_HIGH_FREQUENCY_FACTOR as f32, ROPE_OLD_CONTEXT as f32);
-    let scaled = |frequency: f32| {
-        let wavelength = (2.0 * std::f64::consts::PI) as f32 / frequency;
-        if wavelength < context / high {
-            return frequency;
-        }
-        if wavelength > context / low {
-            return frequency / scale;
-        }
-        let smooth = (context / wavelength - low) / (high - low);
-        (1.0 - smooth) * frequency / scale + smooth * frequency
-    };
-    base_frequencies(config.rope_base, config.head_dim()).into_iter().map(scaled).collect()
 }
 
 #[cfg(test)]
@@ -278,27 +142,20 @@ mod tests {
         numbers(&Tensor::cat(&ys.collect::<Vec<_>>(), 1).expect("pieces"))
     }
 
-    fn assert_close(a: &[f32], b: &[f32]) {
-        assert_eq!(a.len(), b.len());
-        for (place, (a, b)) in a.iter().zip(b).enumerate() {
-            assert!((a - b).abs() <= 1e-5, "number {place}: {a} and {b}");
-        }
-    }
-
     #[test]
-    fn positions_one_by_one_are_what_they_are_all_at_once() {
+    fn positions_one_by_one_are_what_they_are_all_at_once_bit_for_bit() {
         for batch in [1, 2] {
             let (transformer, mut cache, xs) = setting(batch);
             let whole = fed(&transformer, &mut cache, &xs, 0, &[POSITIONS]);
             for pieces in [&[1; POSITIONS][..], &[5, 1, 6], &[1, 11], &[11, 1]] {
                 cache.truncate(0);
-                assert_close(&fed(&transformer, &mut cache, &xs, 0, pieces), &whole);
+                assert!(fed(&transformer, &mut cache, &xs, 0, pieces) == whole, "{pieces:?}");
             }
         }
     }
 
     #[test]
-    fn a_whole_sequence_without_a_cache_is_what_it_is_with_one_and_can_be_learnt_from() {
+    fn a_whole_sequence_is_the_same_where_it_is_learnt_from_and_every_weight_has_a_gradient() {
         let (_folder, directory) = tiny();
         let (config, shards) = (&directory.lm.backbone, directory.lm_shards().expect("files"));
         let held = shards.names().filter(|name| name.starts_with("backbone")).map(|name| {
@@ -310,9 +167,12 @@ mod tests {
         let tensors = held.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone()));
         let trained = Transformer::load(config, &Shards::from_tensors(tensors), "backbone", &Device::Cpu);
         let (transformer, mut cache, xs) = setting(2);
-        let cached = fed(&transformer, &mut cache, &xs, 0, &[POSITIONS]);
-        let whole = trained.expect("weights").forward_whole(&xs).expect("a sequence");
-        assert_close(&numbers(&whole), &cached);
+        let remembered = fed(&transformer, &mut cache, &xs, 0, &[POSITIONS]);
+        cache.truncate(0);
+        let whole = trained.expect("weights").forward(&xs, &mut cache).expect("a sequence");
+        for (found, expected) in numbers(&whole).iter().zip(&remembered) {
+            assert!((found - expected).abs() < 1e-4, "{found} for {expected}");
+        }
         let gradients = whole.sqr().and_then(|ys| ys.sum_all()?.backward()).expect("a gradient");
         for (name, var) in &held {
             let gradient = gradients.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));

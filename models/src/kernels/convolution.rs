@@ -1,14 +1,60 @@
-//! Convolutions over time as matrix products, time first: \[B, T, C\].
+//! Convolutions over time as matrix products, time first: \[T, B, C\].
 //!
-//! A causal convolution carries what it has seen as a value of its own, so a signal can be fed in pieces.
+//! A causal convolution carries what it has seen as a value of its own, so a signal can be fed in pieces. With time
+//! first, what a convolution looks back at lies before what is new, and both channels of a stereo signal are rows of
+//! the same product.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
-use super::Linear;
+use super::{
+    Linear,
+    activation::prelu,
+    cpu::{Finish, KernelSet, Rows, matmul},
+    host::{is_plain, with_numbers},
+};
 
-/// The inputs that a causal convolution still looks back at, \[B, reach, C\].
+/// The inputs that a causal convolution still looks back at, \[reach, B, C\].
 #[derive(Debug, Clone)]
 pub struct ConvHistory(Tensor);
+
+impl ConvHistory {
+    /// Inputs that were seen before, \[reach, B, C\].
+    pub fn of(inputs: Tensor) -> Self {
+        Self(inputs)
+    }
+
+    fn silence(reach: usize, batch: usize, inputs: usize, device: &Device) -> Result<Self> {
+        Ok(Self(Tensor::zeros((reach, batch, inputs), DType::F32, device)?))
+    }
+
+    /// Old and new inputs one after the other; the last of them are remembered.
+    fn see(&mut self, xs: &Tensor) -> Result<Tensor> {
+        let seen = Tensor::cat(&[&self.0, xs], 0)?;
+        self.0 = seen.narrow(0, xs.dim(0)?, self.0.dim(0)?)?.contiguous()?;
+        Ok(seen)
+    }
+}
+
+/// What becomes of a convolution's results before they are given back.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct After<'a> {
+    /// A parametric ReLU with this slope.
+    pub slope: Option<f64>,
+    /// Then this is added, \[T, B, out\].
+    pub add: Option<&'a Tensor>,
+}
+
+impl After<'_> {
+    fn apply(self, mut ys: Tensor) -> Result<Tensor> {
+        if let Some(slope) = self.slope {
+            ys = prelu(&ys, slope)?;
+        }
+        match self.add {
+            Some(add) => ys + add,
+            None => Ok(ys),
+        }
+    }
+}
 
 /// A convolution that looks only back.
 #[derive(Debug, Clone)]
@@ -38,23 +84,31 @@ impl CausalConv {
     /// # Errors
     /// When the device has no memory for it.
     pub fn silence(&self, batch: usize, device: &Device) -> Result<ConvHistory> {
-        Ok(ConvHistory(Tensor::zeros((batch, self.reach(), self.inputs), candle_core::DType::F32, device)?))
+        ConvHistory::silence(self.reach(), batch, self.inputs, device)
     }
 
     /// # Shapes
-    /// - `xs` \[B, T, in\], result \[B, T, out\]
+    /// - `xs` \[T, B, in\], result \[T, B, out\]
     ///
     /// # Errors
     /// When batch or channels differ from those of the history.
-    pub fn forward(&self, xs: &Tensor, history: &mut ConvHistory) -> Result<Tensor> {
-        let length = xs.dim(1)?;
-        if self.reach() == 0 {
-            return self.product.forward(xs);
+    pub fn forward(&self, xs: &Tensor, history: &mut ConvHistory, after: After<'_>) -> Result<Tensor> {
+        let (length, batch, inputs) = xs.dims3()?;
+        if history.0.dims() != [self.reach(), batch, inputs] || inputs != self.inputs {
+            bail!("a convolution of {} inputs was given {:?} after {:?}", self.inputs, xs.shape(), history.0.shape())
         }
-        let seen = Tensor::cat(&[&history.0, xs], 1)?;
-        history.0 = seen.narrow(1, length, self.reach())?.contiguous()?;
-        let taps = (0..self.taps).map(|tap| seen.narrow(1, tap * self.dilation, length)).collect::<Result<Vec<_>>>()?;
-        self.product.forward(&Tensor::cat(&taps, 2)?.contiguous()?)
+        let runs: Vec<usize> = (0..self.taps).map(|tap| tap * self.dilation * batch * inputs).collect();
+        if let Some(ys) = fused_over_time(&self.product, xs, history, &runs, after)? {
+            return Ok(ys);
+        }
+        let taps = if self.reach() == 0 {
+            xs.clone()
+        } else {
+            let seen = history.see(xs)?;
+            let taps = (0..self.taps).map(|tap| seen.narrow(0, tap * self.dilation, length));
+            Tensor::cat(&taps.collect::<Result<Vec<_>>>()?, 2)?.contiguous()?
+        };
+        after.apply(self.product.forward(&taps)?)
     }
 }
 
@@ -76,7 +130,7 @@ impl UpConv {
     pub fn new(weight: &Tensor, bias: &Tensor, stride: usize) -> Result<Self> {
         let (inputs, outputs, taps) = weight.dims3()?;
         if taps != 2 * stride {
-            candle_core::bail!("a transposed convolution of stride {stride} needs {} taps, found {taps}", 2 * stride)
+            bail!("a transposed convolution of stride {stride} needs {} taps, found {taps}", 2 * stride)
         }
         // [in, out, 2, stride] -> rows (which half, in), columns (place in the stride, out). The first half of the
         // kernel belongs to the input of this place, the second half to the input before it.
@@ -91,21 +145,74 @@ impl UpConv {
     /// # Errors
     /// When the device has no memory for it.
     pub fn silence(&self, batch: usize, device: &Device) -> Result<ConvHistory> {
-        Ok(ConvHistory(Tensor::zeros((batch, 1, self.inputs), candle_core::DType::F32, device)?))
+        ConvHistory::silence(1, batch, self.inputs, device)
     }
 
     /// # Shapes
-    /// - `xs` \[B, T, in\], result \[B, stride · T, out\]
+    /// - `xs` \[T, B, in\], result \[stride · T, B, out\]
     ///
     /// # Errors
     /// When batch or channels differ from those of the history.
     pub fn forward(&self, xs: &Tensor, history: &mut ConvHistory) -> Result<Tensor> {
-        let (batch, length, _) = xs.dims3()?;
-        let seen = Tensor::cat(&[&history.0, xs], 1)?;
-        history.0 = seen.narrow(1, length, 1)?.contiguous()?;
-        let pairs = Tensor::cat(&[xs, &seen.narrow(1, 0, length)?], 2)?.contiguous()?;
-        self.product.forward(&pairs)?.reshape((batch, length * self.stride, self.outputs))
+        let (length, batch, inputs) = xs.dims3()?;
+        if history.0.dims() != [1, batch, self.inputs] || inputs != self.inputs {
+            bail!("a convolution of {} inputs was given {:?} after {:?}", self.inputs, xs.shape(), history.0.shape())
+        }
+        let ys = match fused_over_time(&self.product, xs, history, &[batch * inputs, 0], After::default())? {
+            Some(ys) => ys,
+            None => {
+                let seen = history.see(xs)?;
+                self.product.forward(&Tensor::cat(&[xs, &seen.narrow(0, 0, length)?], 2)?.contiguous()?)?
+            }
+        };
+        // [T, B, stride · out] -> [stride · T, B, out]
+        let ys = ys.reshape((length, batch, self.stride, self.outputs))?.transpose(1, 2)?;
+        ys.contiguous()?.reshape((length * self.stride, batch, self.outputs))
     }
+}
+
+/// The product of packed weights with rows that begin at every place of old and new inputs, each made of the inputs at
+/// `runs`, counted from its beginning. `None` when there is no kernel for it; the history is then as it was.
+fn fused_over_time(
+    product: &Linear,
+    xs: &Tensor,
+    history: &mut ConvHistory,
+    runs: &[usize],
+    after: After<'_>,
+) -> Result<Option<Tensor>> {
+    let ((reach, ..), (length, batch, inputs)) = (history.0.dims3()?, xs.dims3()?);
+    let shape = [length, batch, product.outputs()];
+    let fits = |add: &Tensor| is_plain(add) && add.dims() == shape;
+    let Some((weights, bias)) = product.kernel().filter(|_| is_plain(xs) && is_plain(&history.0)) else {
+        return Ok(None);
+    };
+    if !after.add.is_none_or(fits) {
+        return Ok(None);
+    }
+    let mut out = vec![0f32; shape.iter().product()];
+    // What is not added is not read either, so any tensor may stand for it.
+    let kernel = |[old, new, add]: [&[f32]; 3]| {
+        let add = after.add.map(|_| add);
+        let slope = after.slope.map(|slope| slope as f32);
+        let step = batch * inputs;
+        // Only the first results look back at what is old. When there are many others, those read the new inputs where
+        // they lie; when not, a copy costs less than reading the weights a second time.
+        let first = if length > 4 * reach { reach } else { length };
+        let seen = [old, &new[..first * step]].concat();
+        let mut multiply = |numbers: &[f32], times: std::ops::Range<usize>| {
+            let range = times.start * batch * product.outputs()..times.end * batch * product.outputs();
+            let rows = Rows { numbers, count: times.len() * batch, stride: inputs, runs, width: inputs };
+            let finish = Finish { bias, slope, add: add.map(|add| &add[range.clone()]) };
+            matmul(KernelSet::chosen(), rows, weights, finish, &mut out[range]);
+        };
+        multiply(&seen, 0..first);
+        multiply(new, first..length);
+        let last = if length >= reach { &new[(length - reach) * step..] } else { &seen[length * step..] };
+        last.to_vec()
+    };
+    let last = with_numbers([&history.0, xs, after.add.unwrap_or(xs)], kernel)?;
+    history.0 = Tensor::from_vec(last, (reach, batch, inputs), xs.device())?;
+    Ok(Some(Tensor::from_vec(out, &shape, xs.device())?))
 }
 
 /// The windows of `taps` inputs around each place, with zeros beyond both ends, side by side on the channel axis:
@@ -128,4 +235,145 @@ pub fn centred_windows(xs: &Tensor, taps: usize) -> Result<Tensor> {
 pub fn taps_as_product(weight: &Tensor, bias: Tensor) -> Result<Linear> {
     let (outputs, inputs, taps) = weight.dims3()?;
     Linear::new(&weight.permute((0, 2, 1))?.reshape((outputs, taps * inputs))?, Some(bias))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::signal::KeyedNoise;
+
+    fn noise(key: u64, shape: [usize; 3]) -> Tensor {
+        let mut numbers = vec![0f32; shape.iter().product()];
+        KeyedNoise::new(key).fill_latent(0, &mut numbers);
+        Tensor::from_vec(numbers, &shape, &Device::Cpu).expect("a tensor")
+    }
+
+    fn numbers(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("numbers")
+    }
+
+    fn assert_close(found: &Tensor, expected: &[f64]) {
+        let found = numbers(found);
+        assert_eq!(found.len(), expected.len());
+        for (place, (found, expected)) in found.iter().zip(expected).enumerate() {
+            assert!((f64::from(*found) - expected).abs() < 1e-4, "number {place}: {found} for {expected}");
+        }
+    }
+
+    /// The sum over taps and inputs of a convolution that looks back, from zeros before the first input.
+    fn expected_causal(xs: &Tensor, weight: &Tensor, bias: &[f32], dilation: usize) -> Vec<f64> {
+        let ((length, batch, inputs), (outputs, _, taps)) =
+            (xs.dims3().expect("three"), weight.dims3().expect("three"));
+        let (xs, weight) = (numbers(xs), numbers(weight));
+        let mut ys = Vec::new();
+        for place in 0..length * batch * outputs {
+            let (time, entry, output) = (place / (batch * outputs), place / outputs % batch, place % outputs);
+            let mut sum = f64::from(bias[output]);
+            for tap in 0..taps {
+                let Some(from) = time.checked_sub((taps - 1 - tap) * dilation) else { continue };
+                for input in 0..inputs {
+                    let x = xs[(from * batch + entry) * inputs + input];
+                    sum += f64::from(x) * f64::from(weight[(output * inputs + input) * taps + tap]);
+                }
+            }
+            ys.push(sum);
+        }
+        ys
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_causal_convolution_is_its_formula_and_the_same_bits_in_any_pieces(
+            batch in 1usize..3, inputs in 1usize..20, outputs in 1usize..20, taps in 1usize..8, dilation in 1usize..4,
+            pieces in proptest::collection::vec(1usize..90, 1..5),
+        ) {
+            let length = pieces.iter().sum();
+            let (xs, weight) = (noise(1, [length, batch, inputs]), noise(2, [outputs, inputs, taps]));
+            let (bias, add) = (noise(3, [1, 1, outputs]), noise(4, [length, batch, outputs]));
+            let convolution = CausalConv::new(&weight, bias.flatten_all().expect("flat"), dilation).expect("a weight");
+            let slope = Some(0.25);
+            let mut history = convolution.silence(batch, &Device::Cpu).expect("silence");
+            let whole = convolution.forward(&xs, &mut history, After { slope, add: Some(&add) }).expect("it fits");
+            let expected: Vec<f64> = expected_causal(&xs, &weight, &numbers(&bias), dilation)
+                .into_iter()
+                .zip(numbers(&add))
+                .map(|(y, add)| if y > 0.0 { y } else { 0.25 * y } + f64::from(add))
+                .collect();
+            assert_close(&whole, &expected);
+            let mut history = convolution.silence(batch, &Device::Cpu).expect("silence");
+            let mut start = 0;
+            let parts = pieces.iter().map(|count| {
+                let part = |xs: &Tensor| xs.narrow(0, start, *count).expect("a part");
+                let ys = convolution.forward(&part(&xs), &mut history, After { slope, add: Some(&part(&add)) }).expect("it fits");
+                start += count;
+                ys
+            });
+            let parts: Vec<Tensor> = parts.collect();
+            prop_assert!(numbers(&Tensor::cat(&parts, 0).expect("parts")) == numbers(&whole));
+        }
+
+        #[test]
+        fn an_up_convolution_is_its_formula_and_the_same_bits_in_any_pieces(
+            batch in 1usize..3, inputs in 1usize..20, outputs in 1usize..9, stride in 1usize..6,
+            pieces in proptest::collection::vec(1usize..30, 1..5),
+        ) {
+            let length: usize = pieces.iter().sum();
+            let (xs, weight) = (noise(1, [length, batch, inputs]), noise(2, [inputs, outputs, 2 * stride]));
+            let bias = noise(3, [1, 1, outputs]).flatten_all().expect("flat");
+            let convolution = UpConv::new(&weight, &bias, stride).expect("a weight");
+            let mut history = convolution.silence(batch, &Device::Cpu).expect("silence");
+            let whole = convolution.forward(&xs, &mut history).expect("it fits");
+            // Output t · stride + s gets tap s of input t and tap stride + s of the input before.
+            let (x, w, b) = (numbers(&xs), numbers(&weight), numbers(&bias));
+            let expected = (0..length * stride * batch * outputs).map(|place| {
+                let (time, entry, output) = (place / (batch * outputs), place / outputs % batch, place % outputs);
+                let terms = [(Some(time / stride), time % stride), ((time / stride).checked_sub(1), stride + time % stride)];
+                let terms = terms.into_iter().filter_map(|(from, tap)| Some((from?, tap))).flat_map(|(from, tap)| {
+                    (0..inputs).map(move |input| ((from * batch + entry) * inputs + input, (input * outputs + output) * 2 * stride + tap))
+                });
+                f64::from(b[output]) + terms.map(|(from, tap)| f64::from(x[from]) * f64::from(w[tap])).sum::<f64>()
+            });
+            assert_close(&whole, &expected.collect::<Vec<_>>());
+            let mut history = convolution.silence(batch, &Device::Cpu).expect("silence");
+            let mut start = 0;
+            let parts = pieces.iter().map(|count| {
+                let ys = convolution.forward(&xs.narrow(0, start, *count).expect("a part"), &mut history).expect("it fits");
+                start += count;
+                ys
+            });
+            let parts: Vec<Tensor> = parts.collect();
+            prop_assert!(numbers(&Tensor::cat(&parts, 0).expect("parts")) == numbers(&whole));
+        }
+    }
+
+    #[test]
+    fn with_gradients_the_formula_computes_what_the_kernel_computes() {
+        let (xs, weight) = (noise(1, [40, 2, 6]), noise(2, [5, 6, 7]));
+        let bias = noise(3, [1, 1, 5]).flatten_all().expect("flat");
+        let tracked = Var::from_tensor(&weight).expect("a variable");
+        let run = |weight: &Tensor| {
+            let convolution = CausalConv::new(weight, bias.clone(), 3).expect("a weight");
+            let mut history = convolution.silence(2, &Device::Cpu).expect("silence");
+            convolution.forward(&xs, &mut history, After { slope: Some(0.1), add: None }).expect("it fits")
+        };
+        let (with, without) = (run(&tracked), run(&weight));
+        assert_close(&with, &numbers(&without).into_iter().map(f64::from).collect::<Vec<_>>());
+        let gradients = with.sum_all().and_then(|sum| sum.backward()).expect("a gradient");
+        assert_eq!(gradients.get(&tracked).expect("of the weight").dims(), weight.dims());
+    }
+
+    #[test]
+    fn inputs_of_another_width_than_the_history_are_refused() {
+        let convolution =
+            CausalConv::new(&noise(2, [5, 6, 3]), Tensor::zeros(5, DType::F32, &Device::Cpu).expect("zeros"), 1)
+                .expect("a weight");
+        let mut history = convolution.silence(2, &Device::Cpu).expect("silence");
+        assert!(convolution.forward(&noise(1, [4, 1, 6]), &mut history, After::default()).is_err());
+        assert!(convolution.forward(&noise(1, [4, 2, 5]), &mut history, After::default()).is_err());
+    }
 }

@@ -1,10 +1,10 @@
 //! A matrix product with fixed weights.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape, Tensor, bail};
 
-use super::cpu::{KernelSet, NumberType, Packed, Rows, matmul};
+use super::cpu::{Finish, KernelSet, NumberType, Packed, Rows, matmul};
 use crate::weights::Shards;
 
 /// `x Wᵀ + b` over the last dimension.
@@ -87,15 +87,21 @@ impl Linear {
         let tables = weights.iter().map(|(name, outputs)| shards.row_table(name, *outputs, inputs));
         let tables = tables.collect::<crate::Result<Vec<_>>>()?;
         let outputs = weights.iter().map(|(_, outputs)| outputs).sum();
+        // Rows are read on several threads, which go on after one has failed; what they make then is not kept.
+        let failed = OnceLock::new();
         let read = |mut row: usize, to: &mut [f32]| {
             for table in &tables {
                 match row.checked_sub(table.rows()) {
                     Some(later) => row = later,
-                    None => return table.read(row, to),
+                    None => return table.read(row, to).unwrap_or_else(|error| drop(failed.set(error))),
                 }
             }
         };
-        Ok(Self::packed(Packed::new(outputs, inputs, shards.matrix_type(weights[0].0), read), bias)?)
+        let packed = Packed::new(outputs, inputs, shards.matrix_type(weights[0].0), read);
+        match failed.into_inner() {
+            Some(error) => Err(error),
+            None => Ok(Self::packed(packed, bias)?),
+        }
     }
 
     /// Reads matrix `index` of the tensor `name` \[matrices, inputs, outputs\], stored the other way round than a
@@ -114,9 +120,12 @@ impl Linear {
             let weight = shards.matrix(name, &[matrices, inputs, outputs], device)?.get(index)?;
             return Ok(Self { weight: Weight::Plain(weight, None), outputs });
         }
-        let table = shards.stacked_table(name, [matrices, inputs, outputs])?;
+        // Columns that are read one by one would touch every page of the file for each.
+        let size = inputs * outputs;
+        let numbers =
+            shards.numbers(name, &[matrices, inputs, outputs])?.read_range(index * size..(index + 1) * size)?;
         let read = |output: usize, to: &mut [f32]| {
-            to.iter_mut().enumerate().for_each(|(input, to)| *to = table.number(index * inputs + input, output));
+            to.iter_mut().zip(numbers[output..].iter().step_by(outputs)).for_each(|(to, number)| *to = *number);
         };
         Ok(Self::packed(Packed::new(outputs, inputs, shards.matrix_type(name), read), None)?)
     }
@@ -124,6 +133,18 @@ impl Linear {
     /// How many outputs there are.
     pub fn outputs(&self) -> usize {
         self.outputs
+    }
+
+    /// How the weights are stored.
+    pub fn number_type(&self) -> NumberType {
+        match &self.weight {
+            Weight::Packed(packed) => packed.weights.kind(),
+            Weight::Plain(weight, _) => match weight.dtype() {
+                DType::BF16 => NumberType::Bf16,
+                DType::F16 => NumberType::F16,
+                _ => NumberType::F32,
+            },
+        }
     }
 
     /// The weights and the bias as the kernels take them; `None` on other devices and while training.
@@ -176,7 +197,8 @@ impl CustomOp1 for PackedLinear {
         let Some((start, end)) = layout.contiguous_offsets() else { bail!("a linear layer takes contiguous rows") };
         let rows = Rows::new(&storage.as_slice::<f32>()?[start..end], inputs);
         let mut ys = vec![0f32; rows.count * outputs];
-        matmul(KernelSet::chosen(), rows, &self.weights, self.bias.as_deref(), &mut ys);
+        let finish = Finish { bias: self.bias.as_deref(), ..Finish::default() };
+        matmul(KernelSet::chosen(), rows, &self.weights, finish, &mut ys);
         Ok((CpuStorage::F32(ys), Shape::from(shape)))
     }
 }

@@ -1,43 +1,24 @@
 //! With which arithmetic do the models compute? The operations of both models, each once.
 //!
-//! On a processor they are the kernels in [`cpu`]; on other devices, and while a model is trained, they are plain candle.
-//! Shapes use the letters of the whole crate: B batch,
-//! T frames or positions, L latent frames, K codebooks, C channels, D width, S samples.
+//! Each runs on every device and can be trained: on a processor, while nothing tracks gradients, it is a kernel in
+//! [`cpu`]; elsewhere it is a formula of candle's operations. Shapes use the letters of the whole crate: B batch, T
+//! frames or positions, L latent frames, K codebooks, C channels, D width, S samples.
 
+mod activation;
+mod attention;
 mod convolution;
 pub mod cpu;
+mod host;
 mod linear;
 mod norm;
 mod rotary;
+#[cfg(test)]
+mod trained;
 
-pub use convolution::{CausalConv, ConvHistory, UpConv, centred_windows, taps_as_product};
+pub use activation::{prelu, silu_up, softmax};
+pub use attention::{KvLayer, full_attention};
+pub use convolution::{After, CausalConv, ConvHistory, UpConv, centred_windows, taps_as_product};
+pub use cpu::Heads;
 pub use linear::Linear;
-pub use norm::{RmsNorm, layer_norm};
+pub use norm::{RmsNorm, Steer, gated_sum, layer_norm};
 pub use rotary::{RotaryTable, base_frequencies};
-
-use candle_core::{D, Result, Tensor};
-
-/// Parametric ReLU with one slope for all channels: x where x is positive, slope · x elsewhere.
-pub fn prelu(xs: &Tensor, slope: f64) -> Result<Tensor> {
-    let positive = xs.relu()?;
-    (xs - &positive)?.affine(slope, 0.0)? + positive
-}
-
-/// Softmax attention without a mask of its own.
-///
-/// # Shapes
-/// - `q` \[B, heads, T, D\], already scaled; `k`, `v` \[B, heads, L, D\]
-/// - `mask` broadcasts to \[B, heads, T, L\]: 0 where a query may look, -inf where not
-/// - result \[B, heads, T, D\]
-pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
-    let mut scores = q.matmul(&k.transpose(2, 3)?)?;
-    if let Some(mask) = mask {
-        scores = scores.broadcast_add(mask)?;
-    }
-    if scores.track_op() {
-        // The fused operation has no gradient; that of the largest score is nothing, whichever is subtracted.
-        let powers = scores.broadcast_sub(&scores.detach().max_keepdim(D::Minus1)?)?.exp()?;
-        return powers.broadcast_div(&powers.sum_keepdim(D::Minus1)?)?.matmul(v);
-    }
-    candle_nn::ops::softmax_last_dim(&scores)?.matmul(v)
-}

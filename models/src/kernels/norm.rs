@@ -1,8 +1,30 @@
-//! The two normalisations: by the root mean square, and by mean and variance.
+//! The two normalisations, by the root mean square and by mean and variance, and what steers their results.
 
 use candle_core::{D, Device, Result, Tensor};
 
+use super::{
+    cpu::{self, KernelSet, PerEntry},
+    host::fused,
+};
 use crate::weights::Shards;
+
+/// Rows of a table that steer what a norm makes: `x · (1 + scale) + shift`, each the same at all positions.
+#[derive(Debug, Clone, Copy)]
+pub struct Steer<'a> {
+    /// \[B, rows, width\].
+    pub table: &'a Tensor,
+    /// Which of its rows is the shift.
+    pub shift: usize,
+    /// Which of its rows is the scale.
+    pub scale: usize,
+}
+
+impl Steer<'_> {
+    fn apply(self, xs: &Tensor) -> Result<Tensor> {
+        let row = |row| self.table.narrow(1, row, 1);
+        xs.broadcast_mul(&(row(self.scale)? + 1.0)?)?.broadcast_add(&row(self.shift)?)
+    }
+}
 
 /// Divides by the root of the mean square, then multiplies by a weight for each channel.
 #[derive(Debug, Clone)]
@@ -17,7 +39,12 @@ impl RmsNorm {
     /// # Errors
     /// When the tensor is not there in that shape.
     pub fn load(shards: &Shards, name: &str, width: usize, eps: f64, device: &Device) -> crate::Result<Self> {
-        Ok(Self { weight: shards.tensor(name, &[width], device)?, eps: eps as f32 })
+        Ok(Self::new(shards.tensor(name, &[width], device)?, eps))
+    }
+
+    /// From a weight \[width\]; `eps` is added to the mean square.
+    pub fn new(weight: Tensor, eps: f64) -> Self {
+        Self { weight, eps: eps as f32 }
     }
 
     /// # Shapes
@@ -26,21 +53,117 @@ impl RmsNorm {
     /// # Errors
     /// When the last dimension of `xs` is not the width.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        if xs.track_op() {
-            // The fused operation has no gradient.
-            let power = xs.sqr()?.mean_keepdim(D::Minus1)?;
-            return xs.broadcast_div(&(power + f64::from(self.eps))?.sqrt()?)?.broadcast_mul(&self.weight);
+        let width = self.check(xs)?;
+        let kernel = |[xs, weight]: [&[f32]; 2], out: &mut [f32]| {
+            cpu::norm(KernelSet::chosen(), xs, width, cpu::Norm::Rms(weight), self.eps, None, out);
+        };
+        match fused([xs, &self.weight], xs.shape(), kernel)? {
+            Some(ys) => Ok(ys),
+            None if xs.track_op() || self.weight.track_op() => {
+                let square = xs.sqr()?.mean_keepdim(D::Minus1)?;
+                xs.broadcast_div(&(square + f64::from(self.eps))?.sqrt()?)?.broadcast_mul(&self.weight)
+            }
+            None => candle_nn::ops::rms_norm(&xs.contiguous()?, &self.weight, self.eps),
         }
-        candle_nn::ops::rms_norm(&xs.contiguous()?, &self.weight, self.eps)
+    }
+
+    /// The norm of `xs`, steered.
+    ///
+    /// # Shapes
+    /// - `xs` and result \[B, T, width\]
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn forward_steered(&self, xs: &Tensor, steer: Steer<'_>) -> Result<Tensor> {
+        self.check(xs)?;
+        let places = Places::of(xs, steer)?;
+        let kernel = |[xs, table, weight]: [&[f32]; 3], out: &mut [f32]| {
+            places.norm(xs, table, cpu::Norm::Rms(weight), self.eps, out);
+        };
+        match fused([xs, steer.table, &self.weight], xs.shape(), kernel)? {
+            Some(ys) => Ok(ys),
+            None => steer.apply(&self.forward(xs)?),
+        }
+    }
+
+    fn check(&self, xs: &Tensor) -> Result<usize> {
+        let (found, width) = (xs.dim(D::Minus1)?, self.weight.dim(0)?);
+        if found != width {
+            candle_core::bail!("a norm of {width} channels was given {found}")
+        }
+        Ok(width)
     }
 }
 
-/// Subtracts the mean of the last dimension and divides by the root of its variance; no weight, no bias.
+/// Subtracts the mean of the last dimension and divides by the root of its variance; no weight, no bias. Then steers.
+///
+/// # Shapes
+/// - `xs` and result \[B, T, width\]
 ///
 /// # Errors
-/// When `xs` has no dimension.
-pub fn layer_norm(xs: &Tensor, eps: f64) -> Result<Tensor> {
+/// When the shapes do not fit.
+pub fn layer_norm(xs: &Tensor, eps: f64, steer: Steer<'_>) -> Result<Tensor> {
+    let places = Places::of(xs, steer)?;
+    let kernel = |[xs, table]: [&[f32]; 2], out: &mut [f32]| {
+        places.norm(xs, table, cpu::Norm::Layer, eps as f32, out);
+    };
+    if let Some(ys) = fused([xs, steer.table], xs.shape(), kernel)? {
+        return Ok(ys);
+    }
     let centred = xs.broadcast_sub(&xs.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-    centred.broadcast_div(&(variance + eps)?.sqrt()?)
+    steer.apply(&centred.broadcast_div(&(variance + eps)?.sqrt()?)?)
+}
+
+/// `x + y · gate`, the gate row `row` of `table`, the same at all positions.
+///
+/// # Shapes
+/// - `xs`, `ys` and result \[B, T, width\], `table` \[B, rows, width\]
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn gated_sum(xs: &Tensor, ys: &Tensor, table: &Tensor, row: usize) -> Result<Tensor> {
+    let places = Places::of(xs, Steer { table, shift: row, scale: row })?;
+    if xs.shape() != ys.shape() {
+        candle_core::bail!("a gated sum of {:?} and {:?}", xs.shape(), ys.shape())
+    }
+    let kernel = |[xs, ys, table]: [&[f32]; 3], out: &mut [f32]| {
+        let gate = (places.rows, places.per_entry(table, row));
+        cpu::gated_sum(KernelSet::chosen(), xs, ys, places.width, gate, out);
+    };
+    match fused([xs, ys, table], xs.shape(), kernel)? {
+        Some(sum) => Ok(sum),
+        None => xs + ys.broadcast_mul(&table.narrow(1, row, 1)?)?,
+    }
+}
+
+/// Which row of a table belongs to which row of numbers.
+struct Places {
+    width: usize,
+    /// Positions that share a row.
+    rows: usize,
+    /// Numbers from an entry's table to the next one's.
+    stride: usize,
+    shift: usize,
+    scale: usize,
+}
+
+impl Places {
+    fn of(xs: &Tensor, steer: Steer<'_>) -> Result<Self> {
+        let ((batch, rows, width), (entries, table_rows, table_width)) = (xs.dims3()?, steer.table.dims3()?);
+        if (entries, table_width) != (batch, width) || steer.shift.max(steer.scale) >= table_rows {
+            candle_core::bail!("a table {:?} cannot steer {:?}", steer.table.shape(), xs.shape())
+        }
+        let Steer { shift, scale, .. } = steer;
+        Ok(Self { width, rows, stride: table_rows * width, shift, scale })
+    }
+
+    fn per_entry<'a>(&self, table: &'a [f32], row: usize) -> PerEntry<'a> {
+        PerEntry { numbers: table, first: row * self.width, stride: self.stride }
+    }
+
+    fn norm(&self, xs: &[f32], table: &[f32], kind: cpu::Norm<'_>, eps: f32, out: &mut [f32]) {
+        let steer = (self.rows, self.per_entry(table, self.scale), self.per_entry(table, self.shift));
+        cpu::norm(KernelSet::chosen(), xs, self.width, kind, eps, Some(steer), out);
+    }
 }

@@ -1,6 +1,11 @@
 //! Rotary position embedding: pairs of neighbouring channels are turned by an angle that grows with the position.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{D, Device, Result, Tensor};
+
+use super::{
+    cpu::{self, Angles, KernelSet},
+    host::{fused, with_numbers},
+};
 
 /// Sines and cosines of the first positions, computed once.
 #[derive(Debug, Clone)]
@@ -29,6 +34,11 @@ impl RotaryTable {
         self.cos.dims()[0]
     }
 
+    /// Calls `read` with the table in host memory.
+    pub(super) fn with_angles<T>(&self, read: impl FnOnce(Angles<'_>) -> T) -> Result<T> {
+        with_numbers([&self.cos, &self.sin], |[cos, sin]| read(Angles { cos, sin }))
+    }
+
     /// Turns `xs`, whose first position is `start`.
     ///
     /// # Shapes
@@ -37,13 +47,25 @@ impl RotaryTable {
     /// # Errors
     /// When `start + T` is beyond the table.
     pub fn apply(&self, xs: &Tensor, start: usize) -> Result<Tensor> {
-        let positions = xs.dim(2)?;
+        let (batch, heads, positions, width) = xs.dims4()?;
         let (cos, sin) = (self.cos.narrow(0, start, positions)?, self.sin.narrow(0, start, positions)?);
-        if xs.track_op() {
-            // The fused operation has no gradient.
-            return candle_nn::rotary_emb::rope_i_slow(&xs.contiguous()?, &cos, &sin)?.contiguous();
+        if width != 2 * cos.dim(1)? {
+            candle_core::bail!("angles of {} pairs cannot turn heads of {width} channels", cos.dim(1)?)
         }
-        candle_nn::rotary_emb::rope_i(&xs.contiguous()?, &cos, &sin)
+        let kernel = |[xs, cos, sin]: [&[f32]; 3], out: &mut [f32]| {
+            cpu::rotary(KernelSet::chosen(), xs, width, cos, sin, out);
+        };
+        match fused([xs, &cos, &sin], xs.shape(), kernel)? {
+            Some(ys) => Ok(ys),
+            None if xs.track_op() => {
+                let pairs = xs.reshape((batch, heads, positions, width / 2, 2))?;
+                let (a, b) = (pairs.get_on_dim(D::Minus1, 0)?, pairs.get_on_dim(D::Minus1, 1)?);
+                let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+                let second = (a.broadcast_mul(&sin)? + b.broadcast_mul(&cos)?)?;
+                Tensor::stack(&[first, second], D::Minus1)?.reshape((batch, heads, positions, width))
+            }
+            None => candle_nn::rotary_emb::rope_i(&xs.contiguous()?, &cos, &sin),
+        }
     }
 }
 

@@ -14,6 +14,12 @@ pub enum SynthSize {
     Demo,
     /// As small as can be, for tests: 0.3 M parameters, and windows still take 29.76 s.
     Tiny,
+    /// The published shapes at a hundredth of their size: written and loaded in a moment.
+    Small,
+    /// The published shapes at a tenth of their size: large enough to measure memory on.
+    Medium,
+    /// As published: 3.9 B parameters of the language model, 1.66 B of the codec.
+    Full,
 }
 
 impl SynthSize {
@@ -33,6 +39,9 @@ impl SynthSize {
                 rope_scale_factor: 32.0,
             };
         let (backbone, decoder, codes) = match self {
+            Self::Full => return HeartMulaConfig::published(),
+            Self::Small => (transformer(6, 4, 2, 256, 768, 8192), transformer(2, 4, 2, 256, 768, 2048), 8192),
+            Self::Medium => (transformer(12, 16, 4, 1024, 3072, 8192), transformer(3, 8, 4, 1024, 3072, 2048), 8192),
             Self::Demo => (transformer(3, 4, 2, 96, 256, 8192), transformer(2, 4, 2, 96, 192, 2048), 128),
             Self::Tiny => (transformer(1, 2, 1, 32, 64, 4096), transformer(1, 2, 1, 32, 64, 64), 32),
         };
@@ -49,6 +58,9 @@ impl SynthSize {
     /// Sizes of the codec.
     pub fn codec(self) -> HeartCodecConfig {
         let (codebook_size, heads, layers, init_channel) = match self {
+            Self::Full => return HeartCodecConfig::published(),
+            Self::Small => (8192, 12, (6, 2), 8),
+            Self::Medium => (8192, 36, (10, 3), 24),
             Self::Demo => (128, 2, (3, 2), 4),
             Self::Tiny => (32, 1, (1, 1), 1),
         };
@@ -74,8 +86,8 @@ impl SynthSize {
     }
 }
 
-/// `config.json` of a language model.
-pub fn lm_json(config: &HeartMulaConfig) -> String {
+/// `config.json` of a language model with weights of `dtype`.
+pub fn lm_json(config: &HeartMulaConfig, dtype: &str) -> String {
     let transformer = |t: &TransformerConfig| {
         json!({
             "num_layers": t.num_layers, "num_heads": t.num_heads, "num_kv_heads": t.num_kv_heads, "embed_dim": t.embed_dim,
@@ -83,21 +95,24 @@ pub fn lm_json(config: &HeartMulaConfig) -> String {
             "rope_base": t.rope_base, "rope_scale_factor": t.rope_scale_factor,
         })
     };
-    let json = json!({
-        "architectures": ["HeartMuLa"], "model_type": "heartmula", "dtype": "float16",
+    let mut json = json!({
+        "architectures": ["HeartMuLa"], "model_type": "heartmula", "dtype": dtype,
         "backbone_flavor": config.backbone.flavor, "decoder_flavor": config.decoder.flavor,
-        "backbone": transformer(&config.backbone), "decoder": transformer(&config.decoder),
         "text_vocab_size": config.text_vocab_size, "audio_vocab_size": config.audio_vocab_size,
         "audio_num_codebooks": config.audio_num_codebooks, "muq_dim": config.muq_dim,
     });
+    if *config != HeartMulaConfig::published() {
+        json["backbone"] = transformer(&config.backbone);
+        json["decoder"] = transformer(&config.decoder);
+    }
     format!("{json:#}\n")
 }
 
-/// `config.json` of a codec.
-pub fn codec_json(config: &HeartCodecConfig) -> String {
+/// `config.json` of a codec with weights of `dtype`.
+pub fn codec_json(config: &HeartCodecConfig, dtype: &str) -> String {
     let doubled: Vec<usize> = config.upsample_factors.iter().map(|factor| 2 * factor).collect();
     let json = json!({
-        "architectures": ["HeartCodec"], "model_type": "heartcodec", "dtype": "float16", "sample_rate": 48_000,
+        "architectures": ["HeartCodec"], "model_type": "heartcodec", "dtype": dtype, "sample_rate": 48_000,
         "dim": config.dim, "codebook_size": config.codebook_size, "codebook_dim": config.codebook_dim,
         "num_quantizers": config.num_quantizers, "num_attention_heads": config.num_attention_heads,
         "attention_head_dim": config.attention_head_dim, "in_channels": config.in_channels,

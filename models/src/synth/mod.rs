@@ -5,6 +5,8 @@
 //! ([`crate::demo`]) until it carries one that has learned something.
 
 mod configs;
+mod encoder;
+mod random;
 mod tokenizer;
 mod values;
 
@@ -14,31 +16,47 @@ use half::f16;
 use safetensors::{Dtype, tensor::TensorView};
 
 pub use configs::{SynthSize, codec_json, gen_config_json, lm_json};
+pub use random::random;
 
 use crate::{
     directory::{CODEC_PART, LM_PARTS, TOKENIZER},
     error::{ModelError, Result},
-    heartcodec, heartmula,
+    heartcodec::{self, HeartCodecConfig},
+    heartmula::{self, HeartMulaConfig},
     signal::KeyedNoise,
     weights::Expected,
 };
 
-/// Writes a checkpoint of `size` with weights from `seed` into the directory `out`, as f16.
+/// Writes a checkpoint of `size` with weights from `seed` into the directory `out`: the two smallest sizes as f16, the
+/// others as f32 in files of at most 5 GB, as published. `progress` is told how many bytes of weights are written, of
+/// how many.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn synthesise(size: SynthSize, seed: u64, out: &Path) -> Result<()> {
+pub fn synthesise(size: SynthSize, seed: u64, out: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    if !matches!(size, SynthSize::Demo | SynthSize::Tiny) {
+        return random::write(size, seed, out, progress);
+    }
     let (lm, codec) = (size.lm(), size.codec());
-    write(&out.join(LM_PARTS[0]).join("config.json"), lm_json(&lm).as_bytes())?;
-    write(&out.join(CODEC_PART).join("config.json"), codec_json(&codec).as_bytes())?;
-    write(&out.join("gen_config.json"), gen_config_json(&lm).as_bytes())?;
-    write(&out.join(TOKENIZER), tokenizer::byte_tokenizer()?.as_bytes())?;
+    for (file, bytes) in configs(&lm, &codec, "float16")? {
+        write(&out.join(file), &bytes)?;
+    }
     let noise = KeyedNoise::new(seed);
     let values = values::Values { noise, special_codes: lm.audio_vocab_size - codec.codebook_size };
     let lm_tensors = tensors(&values, 0, &heartmula::expected_tensors(&lm));
     write(&out.join(LM_PARTS[0]).join("model.safetensors"), &serialised(&lm_tensors)?)?;
     let codec_tensors = tensors(&values, lm_tensors.len() as u64, &heartcodec::expected_tensors(&codec));
     write(&out.join(CODEC_PART).join("model.safetensors"), &serialised(&codec_tensors)?)
+}
+
+/// The files of a checkpoint that are not its weights.
+fn configs(lm: &HeartMulaConfig, codec: &HeartCodecConfig, dtype: &str) -> Result<Vec<(String, Vec<u8>)>> {
+    Ok(vec![
+        (format!("{}/config.json", LM_PARTS[0]), lm_json(lm, dtype).into_bytes()),
+        (format!("{CODEC_PART}/config.json"), codec_json(codec, dtype).into_bytes()),
+        ("gen_config.json".to_owned(), gen_config_json(lm).into_bytes()),
+        (TOKENIZER.to_owned(), tokenizer::byte_tokenizer()?.into_bytes()),
+    ])
 }
 
 type Tensors = Vec<(String, Vec<usize>, Vec<u8>)>;
@@ -77,7 +95,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 #[cfg(test)]
 pub(crate) fn tiny() -> (tempfile::TempDir, crate::ModelDirectory) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    synthesise(SynthSize::Tiny, 5, folder.path()).expect("a checkpoint");
+    synthesise(SynthSize::Tiny, 5, folder.path(), &mut |_, _| ()).expect("a checkpoint");
     let checkpoint = crate::weights::Checkpoint::open(folder.path()).expect("a directory");
     (folder, crate::ModelDirectory::open(checkpoint).expect("configs"))
 }

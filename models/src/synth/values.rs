@@ -1,6 +1,6 @@
 //! Which random numbers make a model that neither fades out nor blows up? A scale for each kind of tensor.
 
-use crate::signal::KeyedNoise;
+use crate::{signal::KeyedNoise, weights::SeededNumbers};
 
 /// Weights are whole multiples of this share of their deviation: such files compress to a fifth.
 const LEVEL: f32 = 0.5;
@@ -38,6 +38,21 @@ impl Values {
         self.silence_special_codes(name, shape, &mut values);
         give_directions(name, shape, deviation, &mut values);
         values
+    }
+
+    /// The numbers of a tensor that is too large to be made at once.
+    pub(super) fn seeded(seed: u64, special_codes: usize, name: &str, shape: &[usize]) -> SeededNumbers {
+        if let Some(constant) = constant(name, shape) {
+            return SeededNumbers::constant(constant);
+        }
+        let numbers = SeededNumbers::uniform(seed, name, deviation(name, shape));
+        match (name, shape) {
+            ("codebook0_head.weight", [vocabulary, width]) => {
+                numbers.silent_from((vocabulary - special_codes) * width, vocabulary * width)
+            }
+            ("audio_head", [_, _, vocabulary]) => numbers.silent_from(vocabulary - special_codes, *vocabulary),
+            _ => numbers,
+        }
     }
 
     /// The heads give the ids that are no codes a logit of 0.

@@ -1,11 +1,14 @@
 //! Which files make up a checkpoint, and how are their bytes reached?
 
 use std::{
+    fs::File,
+    io,
     ops::Deref,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use super::seeded::SeededCheckpoint;
 use crate::error::{ModelError, Result};
 
 /// One file of a checkpoint that is compiled into the program.
@@ -29,6 +32,8 @@ pub enum Checkpoint {
         /// Its files.
         files: &'static [EmbeddedFile],
     },
+    /// Weights that are nowhere, but computed from a seed when they are read.
+    Seeded(Arc<dyn SeededCheckpoint>),
 }
 
 impl Checkpoint {
@@ -54,6 +59,7 @@ impl Checkpoint {
         match self {
             Self::Directory(directory) => directory.join(file),
             Self::Embedded { name, .. } => Path::new(&format!("<{name}>")).join(file),
+            Self::Seeded(seeded) => Path::new(&format!("<{}>", seeded.name())).join(file),
         }
     }
 
@@ -62,6 +68,7 @@ impl Checkpoint {
         match self {
             Self::Directory(directory) => directory.join(file).is_file(),
             Self::Embedded { files, .. } => files.iter().any(|embedded| embedded.path == file),
+            Self::Seeded(seeded) => seeded.file(file).is_some(),
         }
     }
 
@@ -85,17 +92,21 @@ impl Checkpoint {
                 if !size.is_file() {
                     return Err(unreadable("it is not a file".to_owned()));
                 }
-                let opened = std::fs::File::open(&path).map_err(|error| unreadable(error.to_string()))?;
+                let opened = File::open(&path).map_err(|error| unreadable(error.to_string()))?;
                 if size.len() == 0 {
                     return Err(unreadable("it is empty".to_owned()));
                 }
-                FileBytes::map(&opened).map_err(|error| unreadable(error.to_string()))
+                FileBytes::map(opened).map_err(|error| unreadable(error.to_string()))
             }
             Self::Embedded { files, .. } => files
                 .iter()
                 .find(|embedded| embedded.path == file)
                 .map(|embedded| FileBytes::Embedded(embedded.bytes))
                 .ok_or_else(|| unreadable("it is not in the program".to_owned())),
+            Self::Seeded(seeded) => seeded
+                .file(file)
+                .map(FileBytes::Held)
+                .ok_or_else(|| unreadable("it is not computed from the seed".to_owned())),
         }
     }
 }
@@ -104,22 +115,59 @@ impl Checkpoint {
 #[derive(Debug, Clone)]
 pub enum FileBytes {
     /// A file on disk, mapped into memory: pages are read when they are touched.
-    Mapped(Arc<memmap2::Mmap>),
+    Mapped(Arc<MappedFile>),
     /// A file inside the program.
     Embedded(&'static [u8]),
     /// Bytes made in memory.
     Held(Arc<[u8]>),
 }
 
+/// A file that is mapped and open at once.
+#[derive(Debug)]
+pub struct MappedFile {
+    map: memmap2::Mmap,
+    file: File,
+}
+
 impl FileBytes {
     #[allow(unsafe_code)]
-    fn map(file: &std::fs::File) -> std::io::Result<Self> {
+    fn map(file: File) -> io::Result<Self> {
         // SAFETY: the map is read-only and only ever seen as bytes, so whatever the file holds is valid. The one
         // thing that could break it is another program that changes or shortens the file while a model runs; the
         // documentation of `Checkpoint::Directory` forbids that.
-        let map = unsafe { memmap2::Mmap::map(file)? };
-        Ok(Self::Mapped(Arc::new(map)))
+        let map = unsafe { memmap2::Mmap::map(&file)? };
+        Ok(Self::Mapped(Arc::new(MappedFile { map, file })))
     }
+
+    /// Copies the bytes from `start` on. A file on disk is read and not touched through its map: pages of a map that
+    /// were touched count as memory of the program for as long as it is there, and weights would be held twice.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is shorter.
+    pub(super) fn read_at(&self, start: usize, to: &mut [u8]) -> io::Result<()> {
+        if let Self::Mapped(mapped) = self {
+            return read_exact_at(&mapped.file, to, start as u64);
+        }
+        let bytes = self.get(start..start + to.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        to.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, to: &mut [u8], start: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, to, start)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut to: &mut [u8], mut start: u64) -> io::Result<()> {
+    while !to.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, to, start)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => (to, start) = (&mut to[count..], start + count as u64),
+        }
+    }
+    Ok(())
 }
 
 impl Deref for FileBytes {
@@ -127,7 +175,7 @@ impl Deref for FileBytes {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Self::Mapped(map) => map,
+            Self::Mapped(mapped) => &mapped.map,
             Self::Embedded(bytes) => bytes,
             Self::Held(bytes) => bytes,
         }

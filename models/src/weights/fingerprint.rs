@@ -20,6 +20,9 @@ const PRIME: u64 = 0x0000_0100_0000_01b3;
 pub fn fingerprint(checkpoint: &Checkpoint, files: &[String]) -> Result<String> {
     let mut hash = BASIS;
     let mut add = |bytes: &[u8]| bytes.iter().for_each(|byte| hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
+    if let Checkpoint::Seeded(seeded) = checkpoint {
+        add(seeded.name().as_bytes());
+    }
     for file in files {
         let bytes = checkpoint.file(file)?;
         add(&(bytes.len() as u64).to_le_bytes());

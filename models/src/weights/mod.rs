@@ -6,12 +6,21 @@
 mod checkpoint;
 mod fingerprint;
 mod json;
+mod numbers;
+mod part_writer;
 mod row_table;
+mod seeded;
 mod shards;
+mod storage;
 
 pub use checkpoint::{Checkpoint, EmbeddedFile, FileBytes};
 pub use fingerprint::fingerprint;
 pub use json::Json;
+pub(crate) use numbers::Numbers;
+pub(crate) use part_writer::PartWriter;
 pub use row_table::RowTable;
+pub use seeded::{SeededCheckpoint, SeededNumbers};
 pub(crate) use shards::file_names;
 pub use shards::{Expected, Shards};
+pub(crate) use storage::is_matrix;
+pub use storage::{Storage, WORTH_NARROWING};

@@ -9,10 +9,13 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-use super::{Checkpoint, FileBytes, RowTable, row_table::numbers_to_f32};
+use super::{
+    Checkpoint, FileBytes, Numbers, RowTable, SeededNumbers, Storage, WORTH_NARROWING, is_matrix,
+    numbers::bytes_per_number,
+};
 use crate::{
     error::{Found, ModelError, Result, TensorProblem, TensorProblems},
-    kernels::cpu::NumberType,
+    kernels::cpu::{NumberType, PANEL},
 };
 
 /// A tensor that a config asks for.
@@ -31,8 +34,8 @@ impl Expected {
     }
 }
 
-/// All tensors of one part of a checkpoint: safetensors files, their headers read, their data untouched; or tensors that
-/// are held in memory, as they are while a model is trained.
+/// All tensors of one part of a checkpoint: safetensors files, their headers read, their data untouched; tensors that
+/// are computed from a seed; or tensors that are held in memory, as they are while a model is trained.
 #[derive(Debug)]
 pub struct Shards {
     /// The first file, named when a tensor is in none of them.
@@ -46,10 +49,16 @@ pub struct Shards {
 /// Where a tensor's numbers are.
 #[derive(Debug, Clone)]
 struct Place {
-    file: usize,
+    origin: Origin,
     dtype: Dtype,
     shape: Vec<usize>,
-    bytes: std::ops::Range<usize>,
+}
+
+#[derive(Debug, Clone)]
+enum Origin {
+    /// Which file, and which of its bytes.
+    File(usize, std::ops::Range<usize>),
+    Seeded(SeededNumbers),
 }
 
 const INDEX: &str = "model.safetensors.index.json";
@@ -61,6 +70,19 @@ impl Shards {
     /// # Errors
     /// When the index names a file that is not there (all such files at once), or a file is no safetensors file.
     pub fn open(checkpoint: &Checkpoint, part: &str) -> Result<Self> {
+        if let Checkpoint::Seeded(seeded) = checkpoint {
+            let place = |(tensor, numbers): (Expected, SeededNumbers)| {
+                let place = Place { origin: Origin::Seeded(numbers), dtype: Dtype::F32, shape: tensor.shape };
+                (tensor.name, place)
+            };
+            return Ok(Self {
+                first: checkpoint.path_of(part),
+                files: Vec::new(),
+                tensors: seeded.tensors(part).into_iter().map(place).collect(),
+                held: BTreeMap::new(),
+                matrices: None,
+            });
+        }
         let names = file_names(checkpoint, part)?;
         let mut shards = Self {
             first: checkpoint.path_of(&format!("{part}/{}", names[0])),
@@ -110,11 +132,29 @@ impl Shards {
         !self.held.is_empty()
     }
 
-    /// Has the weight matrices stored as `numbers` when a model is loaded, instead of as they are in the file.
+    /// Has the weight matrices stored as `numbers` when a model is loaded, instead of as they are in the file. Tables
+    /// of embeddings stay in the file, and are read as if they were stored so.
     #[must_use]
     pub fn with_matrices_as(mut self, numbers: NumberType) -> Self {
         self.matrices = Some(numbers);
         self
+    }
+
+    /// Has the weight matrices stored as `storage` says; [`Storage::Auto`] is for a language model.
+    #[must_use]
+    pub fn stored_as(self, storage: Storage) -> Self {
+        match storage {
+            Storage::Stored => self,
+            Storage::As(numbers) => self.with_matrices_as(numbers),
+            Storage::Auto => {
+                let wide = self
+                    .tensors
+                    .iter()
+                    .filter(|(name, place)| place.dtype == Dtype::F32 && is_matrix(name, &place.shape));
+                let bytes: u64 = wide.map(|(_, place)| 4 * place.shape.iter().product::<usize>() as u64).sum();
+                if bytes > WORTH_NARROWING { self.with_matrices_as(NumberType::Bf16) } else { self }
+            }
+        }
     }
 
     /// How the weight matrix `name` is to be stored when a model is loaded.
@@ -136,8 +176,8 @@ impl Shards {
         let start = 8 + header; // 8 bytes say how long the header is
         let file = self.files.len();
         for (name, info) in metadata.tensors() {
-            let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
-            self.tensors.insert(name, Place { file, dtype: info.dtype, shape: info.shape.clone(), bytes });
+            let origin = Origin::File(file, start + info.data_offsets.0..start + info.data_offsets.1);
+            self.tensors.insert(name, Place { origin, dtype: info.dtype, shape: info.shape.clone() });
         }
         self.files.push((path, bytes));
         Ok(())
@@ -158,9 +198,9 @@ impl Shards {
         }
         let (file, found) = match self.tensors.get(name) {
             None => (&self.first, Found::Missing),
-            Some(place) if place.shape != *shape => (&self.files[place.file].0, Found::Shape(place.shape.clone())),
+            Some(place) if place.shape != *shape => (self.file_of(place), Found::Shape(place.shape.clone())),
             Some(place) if bytes_per_number(place.dtype).is_none() => {
-                (&self.files[place.file].0, Found::Type(format!("{:?}", place.dtype)))
+                (self.file_of(place), Found::Type(format!("{:?}", place.dtype)))
             }
             Some(_) => return None,
         };
@@ -175,9 +215,7 @@ impl Shards {
         if let Some(tensor) = self.held.get(name).filter(|tensor| tensor.dims() == shape) {
             return Ok(tensor.to_device(device)?.to_dtype(DType::F32)?);
         }
-        let place = self.place(name, shape)?;
-        let numbers = numbers_to_f32(&self.files[place.file].1[place.bytes.clone()], place.dtype);
-        Ok(Tensor::from_vec(numbers, shape, device)?)
+        Ok(Tensor::from_vec(self.numbers(name, shape)?.read_all()?, shape, device)?)
     }
 
     /// Reads a weight matrix onto `device`, in the number type that it is to be stored as.
@@ -193,28 +231,33 @@ impl Shards {
         })
     }
 
-    /// A table whose rows stay in the mapped file and are read one by one.
+    /// The numbers of a float tensor where they are; those of a matrix as they are after they were stored as its type.
+    ///
+    /// # Errors
+    /// When it is not there with exactly this shape.
+    pub(crate) fn numbers(&self, name: &str, shape: &[usize]) -> Result<Numbers> {
+        if let Some(tensor) = self.held.get(name).filter(|tensor| tensor.dims() == shape) {
+            let numbers = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?;
+            return Ok(Numbers::held(numbers.to_vec1()?));
+        }
+        let place = self.place(name, shape)?;
+        let numbers = match &place.origin {
+            Origin::File(file, bytes) => {
+                let (path, file) = &self.files[*file];
+                Numbers::in_file(path, file, bytes.clone(), place.dtype)
+            }
+            Origin::Seeded(numbers) => Numbers::seeded(*numbers, shape.iter().product()),
+        };
+        let kind = self.matrices.filter(|_| is_matrix(name, shape));
+        Ok(numbers.stored_as(kind.unwrap_or(NumberType::F32)))
+    }
+
+    /// A table whose rows stay in the file and are read one by one.
     ///
     /// # Errors
     /// When it is not there with exactly this shape.
     pub fn row_table(&self, name: &str, rows: usize, width: usize) -> Result<RowTable> {
-        self.table(name, &[rows, width], rows, width)
-    }
-
-    /// A stack of matrices \[matrices, rows, width\] as one table, the rows of all matrices one after the other.
-    ///
-    /// # Errors
-    /// When it is not there with exactly this shape.
-    pub(crate) fn stacked_table(&self, name: &str, shape: [usize; 3]) -> Result<RowTable> {
-        self.table(name, &shape, shape[0] * shape[1], shape[2])
-    }
-
-    fn table(&self, name: &str, shape: &[usize], rows: usize, width: usize) -> Result<RowTable> {
-        if let Some(tensor) = self.held.get(name).filter(|tensor| tensor.dims() == shape) {
-            return RowTable::of_tensor(tensor, rows, width);
-        }
-        let place = self.place(name, shape)?;
-        Ok(RowTable::new(self.files[place.file].1.clone(), place.bytes.clone(), place.dtype, rows, width))
+        Ok(RowTable::new(self.numbers(name, &[rows, width])?, rows, width))
     }
 
     /// Reads a float tensor as f32 into host memory, whatever its shape.
@@ -223,8 +266,7 @@ impl Shards {
     /// When it is not there, or not of a float type.
     pub fn floats(&self, name: &str) -> Result<Vec<f32>> {
         let shape = self.shape(name).unwrap_or_default().to_vec();
-        let place = self.place(name, &shape)?;
-        Ok(numbers_to_f32(&self.files[place.file].1[place.bytes.clone()], place.dtype))
+        self.numbers(name, &shape)?.read_all()
     }
 
     /// Reads a tensor of i64 into host memory, whatever its shape.
@@ -236,13 +278,15 @@ impl Shards {
         if place.dtype != Dtype::I64 {
             return Err(ModelError::shape("type of a tensor of ids", "I64", format!("{:?} in {name}", place.dtype)));
         }
-        let (numbers, _) = self.files[place.file].1[place.bytes.clone()].as_chunks::<8>();
+        let Origin::File(file, bytes) = &place.origin else { return Err(self.missing(name, &[])) };
+        let (numbers, _) = self.files[*file].1[bytes.clone()].as_chunks::<8>();
         Ok(numbers.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect())
     }
 
     /// The shape of a tensor, if it is there.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.tensors.get(name).map(|place| place.shape.as_slice())
+        let held = self.held.get(name).map(Tensor::dims);
+        held.or_else(|| self.tensors.get(name).map(|place| place.shape.as_slice()))
     }
 
     /// The names of all tensors, sorted.
@@ -254,7 +298,31 @@ impl Shards {
     pub fn stored(&self, name: &str) -> Option<(String, u64, u64)> {
         let place = self.tensors.get(name)?;
         let numbers = place.shape.iter().product::<usize>() as u64;
-        Some((format!("{:?}", place.dtype).to_lowercase(), numbers, place.bytes.len() as u64))
+        let bytes = match &place.origin {
+            Origin::File(_, bytes) => bytes.len() as u64,
+            Origin::Seeded(_) => 4 * numbers,
+        };
+        Some((format!("{:?}", place.dtype).to_lowercase(), numbers, bytes))
+    }
+
+    /// Bytes that a tensor takes in memory once a model is loaded: nothing for a table that stays in its file, 4 for each
+    /// number of what is small, and a matrix as it is packed, filled up to whole panels of outputs.
+    pub fn bytes_in_memory(&self, name: &str, shape: &[usize]) -> u64 {
+        if name.ends_with("embeddings.weight") || name.ends_with("embedding.weight") || name == "muq_linear.weight" {
+            return 0;
+        }
+        let numbers = shape.iter().product::<usize>() as u64;
+        match (is_matrix(name, shape), shape) {
+            (false, _) => 4 * numbers,
+            // Convolutions are packed in f32: their weights are computed from what is stored.
+            (true, [_, _, _]) if name != "audio_head" => 4 * numbers,
+            (true, _) => {
+                // The heads are stored [inputs, outputs], every other matrix [outputs, inputs].
+                let outputs = if name == "audio_head" { shape[2] } else { shape[0] } as u64;
+                let size = self.matrix_type(name).bytes() as u64;
+                numbers / outputs.max(1) * outputs.next_multiple_of(PANEL as u64) * size
+            }
+        }
     }
 
     /// The files, in the order of their names.
@@ -269,6 +337,13 @@ impl Shards {
         self.tensors.get(name).ok_or_else(|| self.missing(name, shape))
     }
 
+    fn file_of(&self, place: &Place) -> &PathBuf {
+        match &place.origin {
+            Origin::File(file, _) => &self.files[*file].0,
+            Origin::Seeded(_) => &self.first,
+        }
+    }
+
     fn missing(&self, name: &str, shape: &[usize]) -> ModelError {
         let problem = TensorProblem {
             file: self.first.clone(),
@@ -280,17 +355,11 @@ impl Shards {
     }
 }
 
-/// Bytes of one number of a float type that weights can have; `None` for every other type.
-pub(super) fn bytes_per_number(dtype: Dtype) -> Option<usize> {
-    match dtype {
-        Dtype::F32 => Some(4),
-        Dtype::F16 | Dtype::BF16 => Some(2),
-        _ => None,
-    }
-}
-
 /// The safetensors files of a part: those its index names, or the single file. All of them are there.
 pub(crate) fn file_names(checkpoint: &Checkpoint, part: &str) -> Result<Vec<String>> {
+    if matches!(checkpoint, Checkpoint::Seeded(_)) {
+        return Ok(Vec::new());
+    }
     let names = named_files(checkpoint, part)?;
     let missing: Vec<&String> = names.iter().filter(|name| !checkpoint.has(&format!("{part}/{name}"))).collect();
     if let Some(first) = missing.first() {

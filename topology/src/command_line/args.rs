@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use heartstream_messages::Continuity;
-use heartstream_models::synth::SynthSize;
+use heartstream_models::{NumberType, speculation::Speculation, synth::SynthSize, weights::Storage};
 
 use super::bench::args::BenchArgs;
 use crate::{OnDeviceLoss, SampleFormat, StartPolicy, pull::Version};
@@ -39,14 +39,55 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Write a checkpoint of random weights in the published layout
     Synth(SynthArgs),
+    /// Write a model once more as it is computed with: smaller, and faster to load
+    ///
+    /// The language model in bf16, the codec without its encoder in f16 or f32, in the published layout. Its songs are
+    /// those of the original loaded with --lm-weights bf16 and the same --codec-weights, bit for bit.
+    Convert(ConvertArgs),
     /// Download a published model: 22 GB, resumed where it was interrupted, verified by its hashes
     ///
     /// Language model, codec and tokenizer come into one directory, for --model of the other commands. Files that are
     /// there already, in it, in a directory beside it or in the hub's cache, are not fetched again and take no room
     /// twice. HF_ENDPOINT (a mirror), HF_TOKEN, HF_HOME and HF_HUB_CACHE mean what they mean to the hub's own programs.
     Pull(PullArgs),
+    /// Train a drafter for a model, on songs that it writes for the purpose; from then on it is found and used
+    ///
+    /// The song does not depend on it: it only comes sooner where the drafter is right often enough.
+    Distill(DistillArgs),
     /// Measure what a way of making a song costs
     Bench(BenchArgs),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DistillArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The file to write [default: drafter.safetensors beside the language model]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub words: WordsArgs,
+    /// Songs that are written; one in eight only says how good the drafter is
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub songs: usize,
+    /// Length of each; the model may end it before
+    #[arg(long, value_name = "S", default_value_t = 24.0, allow_negative_numbers = true)]
+    pub seconds: f64,
+    /// How far the words lead the songs, as they will when the drafter is at work
+    #[arg(long, value_name = "C", default_value_t = 1.5, allow_negative_numbers = true)]
+    pub cfg_scale: f64,
+    /// Steps of training; it ends before when the drafter gets no better
+    #[arg(long, value_name = "N", default_value_t = 3000)]
+    pub steps: usize,
+    /// Frames ahead that are trained for
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub heads: usize,
+    /// Chance of the songs and of the training
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Threads [default: the cores of this machine]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -66,6 +107,64 @@ pub(crate) struct ModelArgs {
     pub model: String,
 }
 
+/// How the language model's weights are stored in memory.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct LmWeightsArgs {
+    /// How the language model's weights are stored in memory; auto: as in the file, but a large f32 model as bf16
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = LmWeights::Auto)]
+    pub lm_weights: LmWeights,
+}
+
+/// How the codec's weights are stored in memory.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct CodecWeightsArgs {
+    /// How the codec's weights are stored in memory; auto: as in the file
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = CodecWeights::Auto)]
+    pub codec_weights: CodecWeights,
+}
+
+/// The help of the option says what each is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LmWeights {
+    Auto,
+    Stored,
+    F32,
+    Bf16,
+    F16,
+}
+
+impl From<LmWeights> for Storage {
+    fn from(weights: LmWeights) -> Self {
+        match weights {
+            LmWeights::Auto => Self::Auto,
+            LmWeights::Stored => Self::Stored,
+            LmWeights::F32 => Self::As(NumberType::F32),
+            LmWeights::Bf16 => Self::As(NumberType::Bf16),
+            LmWeights::F16 => Self::As(NumberType::F16),
+        }
+    }
+}
+
+/// As for the language model, but never bf16: its 8 bits can be heard.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum CodecWeights {
+    Auto,
+    Stored,
+    F32,
+    F16,
+}
+
+impl From<CodecWeights> for Storage {
+    fn from(weights: CodecWeights) -> Self {
+        match weights {
+            CodecWeights::Auto => Self::Auto,
+            CodecWeights::Stored => Self::Stored,
+            CodecWeights::F32 => Self::As(NumberType::F32),
+            CodecWeights::F16 => Self::As(NumberType::F16),
+        }
+    }
+}
+
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RenderArgs {
     #[command(flatten)]
@@ -74,6 +173,10 @@ pub(crate) struct RenderArgs {
     pub words: WordsArgs,
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub lm_weights: LmWeightsArgs,
+    #[command(flatten)]
+    pub codec_weights: CodecWeightsArgs,
     /// The same words with the same seed are the same song [default: another one each time]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -89,6 +192,10 @@ pub(crate) struct RenderArgs {
     /// How far the words lead the song: 1 not at all
     #[arg(long, value_name = "C", default_value_t = 1.5, allow_negative_numbers = true)]
     pub cfg_scale: f64,
+    /// How frames are found, which no song depends on: auto (as it pays), off, or drafters with commas between (carry-over,
+    /// ngram, heads, heads-viterbi, next-state, depth-decoder), :K drafted frames behind them; or depth-jacobi
+    #[arg(long, value_name = "auto|off|DRAFTERS[:K]", default_value_t = Speculation::Auto)]
+    pub speculate: Speculation,
     #[command(flatten)]
     pub sound: SoundArgs,
     #[command(flatten)]
@@ -111,6 +218,8 @@ pub(crate) struct DecodeArgs {
     pub output: OutputArgs,
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub codec_weights: CodecWeightsArgs,
     #[command(flatten)]
     pub sound: SoundArgs,
     #[command(flatten)]
@@ -173,6 +282,9 @@ pub(crate) struct PlacementArgs {
     /// Cores of the vocoder [default: those of the flow workers]
     #[arg(long, value_name = "LIST", value_parser = core_list)]
     pub vocoder_cores: Option<CoreList>,
+    /// Cores on which drafts are prepared while the language model verifies others [default: none are prepared]
+    #[arg(long, value_name = "LIST", value_parser = core_list)]
+    pub draft_cores: Option<CoreList>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -239,6 +351,10 @@ pub(crate) struct InspectArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
+    pub lm_weights: LmWeightsArgs,
+    #[command(flatten)]
+    pub codec_weights: CodecWeightsArgs,
+    #[command(flatten)]
     pub words: WordsArgs,
     /// For programs
     #[arg(long)]
@@ -263,6 +379,34 @@ pub(crate) struct SynthArgs {
     /// The seed of the weights
     #[arg(long, value_name = "N", default_value_t = heartstream_models::demo::SEED)]
     pub seed: u64,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ConvertArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The directory to write; it must not be there yet
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// How the codec's weights are stored: f16 is half as large, and its rounding is hardly heard
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = CodecFile::F16)]
+    pub codec: CodecFile,
+}
+
+/// The help of the option says what each is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum CodecFile {
+    F16,
+    F32,
+}
+
+impl From<CodecFile> for NumberType {
+    fn from(codec: CodecFile) -> Self {
+        match codec {
+            CodecFile::F16 => Self::F16,
+            CodecFile::F32 => Self::F32,
+        }
+    }
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -299,6 +443,12 @@ pub(crate) enum Size {
     Demo,
     /// As small as can be
     Tiny,
+    /// The published shapes at a hundredth of their size
+    Small,
+    /// The published shapes at a tenth of their size
+    Medium,
+    /// As published: 22 GB
+    Full,
 }
 
 impl From<Size> for SynthSize {
@@ -306,6 +456,9 @@ impl From<Size> for SynthSize {
         match size {
             Size::Demo => Self::Demo,
             Size::Tiny => Self::Tiny,
+            Size::Small => Self::Small,
+            Size::Medium => Self::Medium,
+            Size::Full => Self::Full,
         }
     }
 }
@@ -348,7 +501,7 @@ fn time(text: &str) -> Result<f64, String> {
 pub(crate) struct CoreList(pub Vec<usize>);
 
 /// Reads `0-5,8`.
-fn core_list(text: &str) -> Result<CoreList, String> {
+pub(super) fn core_list(text: &str) -> Result<CoreList, String> {
     let number = |text: &str| text.trim().parse::<usize>().ok().filter(|core| *core < 4096);
     let range = |text: &str| match text.split_once('-') {
         None => number(text).map(|core| core..=core),

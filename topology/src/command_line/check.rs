@@ -1,15 +1,16 @@
 //! `check`: does the engine compute what the reference computed?
 
 use candle_core::Device;
-use heartstream_models::{ModelDirectory, golden};
+use heartstream_models::{ModelDirectory, golden, kernels::cpu::KernelSet};
 
 use super::{Failed, args::CheckArgs};
 use crate::Checkpoint;
 
-/// Prints a row for each golden tensor.
+/// Prints the kernels that compute, and a row for each golden tensor.
 pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
     let directory = ModelDirectory::open(Checkpoint::open(&args.directory)?)?;
     let (mut rows, mut bad) = (0, 0);
+    out!("kernels: {}", KernelSet::chosen());
     out!("{:<34} {:<28} {:<10} ", "tensor", "engine against reference", "tolerance");
     golden::check(&directory, &Device::Cpu, &mut |row| {
         rows += 1;

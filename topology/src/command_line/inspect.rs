@@ -13,12 +13,10 @@ use serde_json::{Value, json};
 
 use super::{Failed, args::InspectArgs, render::checkpoint, words};
 
-/// Bytes of a number in memory: everything is computed in f32.
-const BYTES_IN_MEMORY: u64 = 4;
-
 /// Prints what is known of a model.
 pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
-    let directory = ModelDirectory::open(checkpoint(&args.model.model)?)?;
+    let directory = ModelDirectory::open(checkpoint(&args.model.model)?)?
+        .stored_as(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
     let mut problems = Vec::new();
     let mut note = |error: ModelError| problems.push(error.to_string());
     let lm = part(directory.lm_shards(), &heartmula::expected_tensors(&directory.lm), &mut note);
@@ -46,8 +44,8 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
 #[derive(Default)]
 struct Part {
     parameters: u64,
-    /// Parameters that stay in the mapped file.
-    mapped: u64,
+    /// Bytes in memory once it is loaded.
+    bytes_in_memory: u64,
     stored_bytes: u64,
     files: Vec<(String, u64)>,
     /// Tensors by number type.
@@ -66,11 +64,11 @@ fn part(shards: Result<Shards, ModelError>, expected: &[Expected], note: &mut im
         files: shards.files().map(|(path, bytes)| (path.display().to_string(), bytes)).collect(),
         ..Part::default()
     };
-    for Expected { name, .. } in expected {
+    for Expected { name, shape } in expected {
         if let Some((dtype, numbers, bytes)) = shards.stored(name) {
             part.parameters += numbers;
             part.stored_bytes += bytes;
-            part.mapped += if name == "text_embeddings.weight" { numbers } else { 0 };
+            part.bytes_in_memory += shards.bytes_in_memory(name, shape);
             *part.dtypes.entry(dtype).or_default() += 1;
         }
     }
@@ -87,7 +85,6 @@ fn report(
     prompt: Option<&Prompt>,
 ) -> Value {
     let ModelDirectory { lm: lm_config, codec: codec_config, .. } = directory;
-    let in_memory = |part: &Part| (part.parameters - part.mapped) * BYTES_IN_MEMORY;
     // Both rows of a guided song of the default length, and a prompt of 500 positions.
     let positions = (SongRequest::DEFAULT_LENGTH.frames().0 + 500).min(lm_config.backbone.max_seq_len as u64);
     let cache = 2 * positions * lm_config.backbone.kv_bytes_per_position() as u64;
@@ -115,10 +112,10 @@ fn report(
             "part_of_checkpoint": stored(codec),
         },
         "memory_bytes": {
-            "language_model": in_memory(lm),
-            "codec": in_memory(codec),
+            "language_model": lm.bytes_in_memory,
+            "codec": codec.bytes_in_memory,
             "kv_cache_of_a_song": cache,
-            "together": in_memory(lm) + in_memory(codec) + cache,
+            "together": lm.bytes_in_memory + codec.bytes_in_memory + cache,
         },
         "warnings": directory.warnings,
         "problems": problems,

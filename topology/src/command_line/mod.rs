@@ -9,7 +9,9 @@ mod say;
 mod args;
 mod bench;
 mod check;
+mod convert;
 mod devices;
+mod distill;
 mod inspect;
 mod keys;
 mod order;
@@ -20,12 +22,14 @@ mod render;
 mod song_plan;
 mod status;
 mod synth;
+mod weights_bar;
 mod words;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use heartstream_messages::Stage;
+use heartstream_models::kernels::cpu::KernelSet;
 use tracing_subscriber::EnvFilter;
 
 use args::{Args, Command};
@@ -48,18 +52,7 @@ pub fn run() -> ExitCode {
     let args = Args::parse(); // a wrong option ends the process here, with exit code 2
     start_log(args.verbose, args.quiet);
     quiet_panics();
-    let done = match args.command {
-        Command::Render(command) => render::render(&command, args.quiet),
-        Command::Play(command) => render::play(&command, args.quiet),
-        Command::Decode(command) => render::decode(&command, args.quiet),
-        Command::Devices(command) => devices::devices(&command),
-        Command::Inspect(command) => inspect::inspect(&command),
-        Command::Check(command) => check::check(&command),
-        Command::Synth(command) => synth::synth(&command),
-        Command::Pull(command) => pull::pull(&command, args.quiet),
-        Command::Bench(command) => bench::bench(&command, args.quiet),
-    };
-    match done {
+    match execute(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failed::Said) => ExitCode::from(1),
         Err(Failed::Error(message)) => {
@@ -71,6 +64,24 @@ pub fn run() -> ExitCode {
             ExitCode::from(2)
         }
         Err(Failed::Cancelled) => ExitCode::from(130),
+    }
+}
+
+/// Does what the arguments ask for, once the environment asks for nothing that cannot be had.
+fn execute(args: Args) -> Result<(), Failed> {
+    KernelSet::check_variable()?;
+    match args.command {
+        Command::Render(command) => render::render(&command, args.quiet),
+        Command::Play(command) => render::play(&command, args.quiet),
+        Command::Decode(command) => render::decode(&command, args.quiet),
+        Command::Devices(command) => devices::devices(&command),
+        Command::Inspect(command) => inspect::inspect(&command),
+        Command::Check(command) => check::check(&command),
+        Command::Synth(command) => synth::synth(&command, args.quiet),
+        Command::Convert(command) => convert::convert(&command, args.quiet),
+        Command::Pull(command) => pull::pull(&command, args.quiet),
+        Command::Distill(command) => distill::distill(&command, args.quiet),
+        Command::Bench(command) => bench::bench(&command, args.quiet),
     }
 }
 

@@ -47,6 +47,7 @@ pub(super) fn record(
         "underrun_samples": report.underrun_samples,
         "xruns": report.xruns,
         "stages": stages,
+        "speculation": report.speculation,
         "notes": report.notes,
         "outcome": outcome,
     })

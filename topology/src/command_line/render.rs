@@ -157,7 +157,13 @@ fn sing(args: &RenderArgs, mut destination: Destination<'_>) -> Result<(), Faile
     runtime()?.block_on(async {
         let mut status = Status::new(destination.quiet);
         status.say(&format!("loading the model {}", args.model.model));
-        let engine = Heartstream::builder().model(checkpoint).placement(placement).build().await?;
+        let engine = Heartstream::builder()
+            .model(checkpoint)
+            .weights(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into())
+            .placement(placement)
+            .speculation(args.speculate.clone())
+            .build()
+            .await?;
         // What only the model can refuse is refused before the file is made.
         engine.check(&request)?;
         let verb = destination.verb();
@@ -193,7 +199,7 @@ pub(super) fn decode(args: &DecodeArgs, quiet: bool) -> Result<(), Failed> {
     destination.probe(None, &read)?;
     runtime()?.block_on(async {
         let mut status = Status::new(quiet);
-        let decoder = Decoder::load(checkpoint, &placement).await?;
+        let decoder = Decoder::load_as(checkpoint, args.codec_weights.codec_weights.into(), &placement).await?;
         let sinks = destination.open()?;
         let song = decoder.decode(kept.codes, &request, sinks).await?;
         let report = watch(song, &mut status, "written").await;
@@ -349,6 +355,7 @@ fn placement(args: &PlacementArgs) -> Placement {
         lm_cores: cores(&args.lm_cores),
         flow_cores: cores(&args.flow_cores),
         vocoder_cores: cores(&args.vocoder_cores),
+        draft_cores: cores(&args.draft_cores),
         threads: args.threads,
         flow_workers: args.flow_workers,
     }

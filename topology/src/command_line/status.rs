@@ -81,7 +81,7 @@ impl Status {
     }
 
     /// Leaves a sentence above the line.
-    fn line(&self, sentence: &str) {
+    pub(super) fn line(&self, sentence: &str) {
         match &self.line {
             Line::Nothing => (),
             Line::Rewritten(bar) => bar.suspend(|| note!("{sentence}")),
@@ -164,6 +164,9 @@ fn sentence(progress: &Progress, verb: &str) -> String {
     }
     if progress.paused {
         parts.push("paused".to_owned());
+    }
+    if let Some(frames) = progress.frames_per_verify {
+        parts.push(format!("{frames:.2} frames per verify"));
     }
     if let Some(factor) = progress.real_time_factor() {
         parts.push(format!("RTF {factor:.2}"));

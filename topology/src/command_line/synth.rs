@@ -2,11 +2,12 @@
 
 use heartstream_models::synth::synthesise;
 
-use super::{Failed, args::SynthArgs};
+use super::{Failed, args::SynthArgs, weights_bar::WeightsBar};
 
 /// Writes the checkpoint.
-pub(super) fn synth(args: &SynthArgs) -> Result<(), Failed> {
-    synthesise(args.size.into(), args.seed, &args.out)?;
+pub(super) fn synth(args: &SynthArgs, quiet: bool) -> Result<(), Failed> {
+    let mut bar = WeightsBar::new(quiet);
+    synthesise(args.size.into(), args.seed, &args.out, &mut |done, all| bar.show(done, all))?;
     out!("{}", args.out.display());
     Ok(())
 }

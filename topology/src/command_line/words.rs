@@ -20,6 +20,11 @@ pub(super) struct Words {
     pub lyrics: String,
 }
 
+/// The program's own sample.
+pub(super) fn sample() -> Words {
+    Words { tags: SAMPLE_TAGS.to_owned(), lyrics: SAMPLE_LYRICS.to_owned() }
+}
+
 /// Reads what was asked for.
 pub(super) fn read(args: &WordsArgs) -> Result<Words, Failed> {
     let tags = match &args.tags {

@@ -6,15 +6,27 @@
 
 #![allow(unsafe_code)]
 
+#[cfg(test)]
+mod against_portable;
+mod attention;
+mod kv_store;
+mod limits;
 mod matmul;
 mod packed;
+mod rows;
 mod set;
 mod tile;
 #[cfg(target_arch = "x86_64")]
 mod tile_avx2;
 #[cfg(target_arch = "x86_64")]
 mod tile_avx512;
+#[cfg(target_arch = "aarch64")]
+mod tile_neon;
+mod vector;
 
-pub use matmul::{Rows, matmul};
-pub use packed::{NumberType, Packed};
-pub use set::KernelSet;
+pub use kv_store::{Angles, Heads, KvStore, full_attention};
+pub use limits::Limits;
+pub use matmul::{Finish, Rows, matmul};
+pub use packed::{NumberType, PANEL, Packed};
+pub use rows::{Norm, PerEntry, gated_sum, norm, prelu, rotary, silu_up, softmax};
+pub use set::{KernelSet, VARIABLE};

@@ -72,8 +72,8 @@ impl KernelSet {
     }
 
     fn from_variable() -> Result<Option<Self>> {
-        match std::env::var(VARIABLE) {
-            Ok(name) if !name.is_empty() => name.parse::<Self>().map(Some),
+        match std::env::var_os(VARIABLE) {
+            Some(name) if !name.is_empty() => name.to_string_lossy().parse::<Self>().map(Some),
             _ => Ok(None),
         }
     }

@@ -71,6 +71,8 @@ pub(super) fn tiles(set: KernelSet) -> &'static Tiles {
         KernelSet::Avx2 => &super::tile_avx2::TILES,
         #[cfg(target_arch = "x86_64")]
         KernelSet::Avx512 => &super::tile_avx512::TILES,
+        #[cfg(target_arch = "aarch64")]
+        KernelSet::Neon => &super::tile_neon::TILES,
         _ => &PORTABLE,
     }
 }

@@ -4,18 +4,80 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use crate::command_line::args::{ModelArgs, WordsArgs};
+use crate::command_line::args::{CoreList, ModelArgs, WordsArgs, core_list};
 
 #[derive(Debug, Clone, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub speed: SpeedArgs,
     #[command(subcommand)]
-    pub bench: Bench,
+    pub bench: Option<Bench>,
+}
+
+/// Without a subcommand: how fast is each stage, beside what this machine can do?
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SpeedArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Measure each stage with so many threads [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Measure each stage so often, and take the best
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub repeats: usize,
+    /// Length of the song that is made from words to sound; 0 leaves it out
+    #[arg(long, value_name = "S", default_value_t = 8.0, allow_negative_numbers = true)]
+    pub seconds: f64,
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Bench {
     /// Decode one song in every way it can be cut, and say what each way costs
     Continuity(ContinuityArgs),
+    /// Write one song with every way of drafting its frames, and say what each earns
+    Speculation(SpeculationArgs),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SpeculationArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub words: WordsArgs,
+    /// The seed of the song
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Length of the song
+    #[arg(long, value_name = "S", default_value_t = 8.0, allow_negative_numbers = true)]
+    pub seconds: f64,
+    /// How far the words lead the song: 1 not at all
+    #[arg(long, value_name = "C", default_value_t = 1.5, allow_negative_numbers = true)]
+    pub cfg_scale: f64,
+    /// Drafted frames of a round, with commas between
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4,8")]
+    pub counts: Vec<usize>,
+    /// Probabilities of oracles: drafters that know the song and are right so often
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,0.3,0.5,0.7,0.9,1")]
+    pub oracles: Vec<f64>,
+    /// Runs of every way, of which the fastest counts
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub repeats: usize,
+    /// Threads [default: the cores of this machine]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Cores on which drafts are prepared meanwhile, for the drafters that are worth it [default: none are prepared]
+    #[arg(long, value_name = "LIST", value_parser = core_list)]
+    pub draft_cores: Option<CoreList>,
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
+    /// Draw the speed-up against how often drafts are right
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, clap::Args)]

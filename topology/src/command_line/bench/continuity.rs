@@ -102,7 +102,7 @@ fn request(args: &ContinuityArgs) -> Result<SongRequest, Failed> {
     Ok(request)
 }
 
-fn probe_plot(path: &Path) -> Result<(), Failed> {
+pub(super) fn probe_plot(path: &Path) -> Result<(), Failed> {
     if !path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("svg")) {
         return Err(Failed::Usage(format!(
             "the plot is an SVG drawing, and {} is named otherwise. Give a name that ends in .svg",

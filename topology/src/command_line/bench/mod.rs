@@ -6,6 +6,10 @@ mod continuity;
 mod modes;
 mod plot;
 mod report;
+mod speculation;
+mod speed;
+mod speed_report;
+mod stages;
 mod table;
 
 use super::Failed;
@@ -14,6 +18,8 @@ use args::{Bench, BenchArgs};
 /// Runs one bench.
 pub(super) fn bench(args: &BenchArgs, quiet: bool) -> Result<(), Failed> {
     match &args.bench {
-        Bench::Continuity(args) => continuity::continuity(args, quiet),
+        None => speed::speed(&args.speed, quiet),
+        Some(Bench::Continuity(args)) => continuity::continuity(args, quiet),
+        Some(Bench::Speculation(args)) => speculation::speculation(args, quiet),
     }
 }

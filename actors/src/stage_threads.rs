@@ -1,0 +1,250 @@
+//! On whose threads does a song run? On those of its engine, which lends them to one song after the other.
+//!
+//! A thread is dear in a way that is not seen at its start: the allocator keeps memory for each one, the more the longer
+//! threads come and go, and it does not know that the dozen of the next song will want the same. So a thread is started
+//! when none of its kind is idle, and outlives the song: as many are kept as ever worked at once. They end with the engine.
+
+use std::{
+    convert::Infallible,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread,
+};
+
+use heartstream_messages::Stage;
+
+use crate::compute_site::{ComputePool, ComputeSite};
+
+/// The threads of an engine. Clones lend from the same ones.
+#[derive(Clone, Default)]
+pub struct StageThreads(Arc<Home>);
+
+/// Where threads are that no song has.
+#[derive(Default)]
+struct Home(Mutex<Places>);
+
+#[derive(Default)]
+struct Places {
+    idle: Vec<StageThread>,
+    /// Threads that a song has.
+    lent: usize,
+}
+
+impl Home {
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner) // a list that is pushed to and taken from is never half done
+    }
+
+    fn take_back(&self, thread: StageThread) {
+        let mut places = self.places();
+        places.lent -= 1;
+        places.idle.push(thread);
+    }
+}
+
+/// A thread that waits for orders, and ends when nobody can give it any more: when this is dropped.
+struct StageThread {
+    stage: Stage,
+    site: Option<ComputeSite>,
+    orders: Sender<Order>,
+}
+
+/// What a thread does for a song.
+struct Order {
+    work: Box<dyn FnOnce(ComputePool) + Send>,
+    /// The thread itself, to be given back.
+    thread: StageThread,
+    home: Weak<Home>,
+    /// Dropped when the thread is home again.
+    back: flume::Sender<Infallible>,
+}
+
+impl StageThreads {
+    /// Lends a thread that is named after `stage`, with threads of its own at `site` if it has one: an idle one, or else
+    /// a new one.
+    ///
+    /// # Errors
+    /// When the operating system gives no more threads.
+    pub fn lend(&self, stage: Stage, site: Option<&ComputeSite>) -> io::Result<LentThread> {
+        let mut places = self.0.places();
+        let fits = |idle: &StageThread| idle.stage == stage && idle.site.as_ref() == site;
+        // The last that came back: most of what it needs is still in its caches.
+        let idle = places.idle.iter().rposition(fits).map(|place| places.idle.swap_remove(place));
+        places.lent += 1;
+        drop(places);
+        let thread = match idle {
+            Some(thread) => thread,
+            None => start(stage, site).inspect_err(|_| self.0.places().lent -= 1)?,
+        };
+        Ok(LentThread { thread: Some(thread), home: Arc::downgrade(&self.0) })
+    }
+
+    /// Threads that songs have.
+    pub fn lent(&self) -> usize {
+        self.0.places().lent
+    }
+}
+
+/// A thread for one song. Given back when its work is done, or when it is dropped without any.
+pub struct LentThread {
+    /// There until it works.
+    thread: Option<StageThread>,
+    home: Weak<Home>,
+}
+
+impl LentThread {
+    /// Has the thread do `work`, which is given the threads of its site. When all of it is gone and the thread can be
+    /// lent again, `back` is dropped.
+    pub fn run(mut self, work: impl FnOnce(ComputePool) + Send + 'static, back: flume::Sender<Infallible>) {
+        let Some(thread) = self.thread.take() else { return };
+        let orders = thread.orders.clone();
+        let order = Order { work: Box::new(work), thread, home: Weak::clone(&self.home), back };
+        // It listens as long as a sender exists, and there is one in the order.
+        let _ = orders.send(order);
+    }
+}
+
+impl Drop for LentThread {
+    fn drop(&mut self) {
+        if let (Some(thread), Some(home)) = (self.thread.take(), self.home.upgrade()) {
+            home.take_back(thread);
+        }
+    }
+}
+
+/// Starts a thread and waits until it has its pool.
+fn start(stage: Stage, site: Option<&ComputeSite>) -> io::Result<StageThread> {
+    let (orders, given) = channel();
+    let (tell, ready) = channel();
+    let own_site = site.cloned();
+    let life = move || {
+        match ComputePool::around_this_thread(own_site.as_ref(), stage.name()) {
+            Ok(pool) => {
+                let _ = tell.send(Ok(())); // it is waited for
+                obey(&given, &pool);
+            }
+            Err(error) => drop(tell.send(Err(io::Error::other(error)))),
+        }
+    };
+    thread::Builder::new().name(stage.name().to_owned()).spawn(life)?;
+    ready.recv().map_err(io::Error::other)??; // the outer error: it panicked, and its sender is gone
+    Ok(StageThread { stage, site: site.cloned(), orders })
+}
+
+/// Does one order after the other.
+fn obey(orders: &Receiver<Order>, pool: &ComputePool) {
+    while let Ok(Order { work, thread, home, back }) = orders.recv() {
+        // What a stage does catches its panics itself; what is around it must not cost the engine a thread either.
+        if catch_unwind(AssertUnwindSafe(|| work(pool.clone()))).is_err() {
+            tracing::warn!(stage = %thread.stage, "panicked outside of its work");
+        }
+        if let Some(home) = home.upgrade() {
+            home.take_back(thread);
+        }
+        drop(back);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, thread::ThreadId};
+
+    use super::*;
+
+    /// Has `thread` do `work` and waits until it is back.
+    fn run(thread: LentThread, work: impl FnOnce(ComputePool) + Send + 'static) {
+        let (back, all_back) = flume::bounded(1);
+        thread.run(work, back);
+        assert!(all_back.recv().is_err(), "nothing is sent, only dropped");
+    }
+
+    /// The thread of the system that `thread` is, and those that compute for it.
+    fn identity(thread: LentThread) -> (ThreadId, Vec<ThreadId>) {
+        let (tell, told) = channel();
+        run(thread, move |pool| {
+            let own = thread::current();
+            assert_eq!(own.name(), Some("vocoder"));
+            // Without a site it is the thread itself that computes, and it is in no pool.
+            let computing = pool.run(|| match rayon::current_thread_index() {
+                Some(_) => rayon::broadcast(|_| thread::current().id()),
+                None => Vec::new(),
+            });
+            tell.send((own.id(), computing)).expect("the test waits for it");
+        });
+        told.recv().expect("it said so")
+    }
+
+    fn site(threads: usize) -> Option<ComputeSite> {
+        Some(ComputeSite { threads, cores: Vec::new() })
+    }
+
+    #[test]
+    fn a_thread_that_came_back_is_lent_again_with_its_pool() {
+        let threads = StageThreads::default();
+        let first = identity(threads.lend(Stage::Vocoder, site(2).as_ref()).expect("a thread"));
+        assert_eq!(first.1.len(), 2);
+        for _ in 0..5 {
+            let again = identity(threads.lend(Stage::Vocoder, site(2).as_ref()).expect("a thread"));
+            assert_eq!(again, first);
+        }
+        assert_eq!(threads.lent(), 0);
+    }
+
+    #[test]
+    fn a_thread_is_only_lent_for_its_own_stage_and_site_and_to_one_song_at_a_time() {
+        let threads = StageThreads::default();
+        let lend = |stage, site: Option<ComputeSite>| threads.lend(stage, site.as_ref()).expect("a thread");
+        let all = [
+            lend(Stage::Vocoder, site(2)),
+            lend(Stage::Vocoder, site(2)),
+            lend(Stage::Vocoder, site(1)),
+            lend(Stage::Vocoder, None),
+        ];
+        assert_eq!(threads.lent(), 4);
+        let mut ids: Vec<ThreadId> = all.into_iter().map(|thread| identity(thread).0).collect();
+        drop(lend(Stage::Stitcher, None));
+        assert_eq!(threads.0.places().idle.len(), 5, "none of the vocoder's was taken for the stitcher");
+        ids.sort_by_key(|id| format!("{id:?}"));
+        ids.dedup();
+        assert_eq!(ids.len(), 4);
+    }
+
+    #[test]
+    fn a_panic_costs_no_thread_and_one_that_was_not_needed_goes_back() {
+        let threads = StageThreads::default();
+        let lend = || threads.lend(Stage::Vocoder, site(1).as_ref()).expect("a thread");
+        let first = identity(lend());
+        run(lend(), |_| panic!("on purpose"));
+        run(lend(), |pool| pool.run(|| panic!("on purpose, where it computes")));
+        drop(lend());
+        assert_eq!(threads.lent(), 0);
+        assert_eq!(identity(lend()), first);
+    }
+
+    #[test]
+    fn threads_end_with_whoever_lends_them_idle_or_at_work() {
+        thread_local!(static KEPT: RefCell<Option<flume::Sender<Infallible>>> = const { RefCell::new(None) });
+        let (kept, all_ended) = flume::bounded(1);
+        let threads = StageThreads::default();
+        let lend = || threads.lend(Stage::Vocoder, None).expect("a thread");
+        let [idle, working] = [lend(), lend()];
+        let keep = kept.clone();
+        run(idle, move |_| KEPT.set(Some(keep)));
+        let (finish, finished) = flume::bounded::<Infallible>(1);
+        let (back, _all_back) = flume::bounded(1);
+        working.run(
+            move |_| {
+                KEPT.set(Some(kept));
+                assert!(finished.recv().is_err(), "the test lets it end");
+            },
+            back,
+        );
+        drop(threads);
+        drop(finish);
+        assert!(all_ended.recv().is_err(), "what each thread keeps for itself goes with it");
+    }
+}

@@ -1,0 +1,91 @@
+//! What did drafting earn? Counts and shares of one song, under the names that they have in its record.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::Seconds;
+
+/// What drafting the language model's frames came to.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct SpeculationReport {
+    /// Frames that were written plainly, one code after the other.
+    pub plain_frames: u64,
+    /// Rounds of draft and verify.
+    pub spec_rounds: u64,
+    /// Frames that they wrote.
+    pub spec_frames: u64,
+    /// Frames that were drafted.
+    pub spec_draft_frames: u64,
+    /// Drafts that were right as a whole.
+    pub spec_accepted_frames: u64,
+    /// At place i: rounds whose draft number i was right, with all before it.
+    pub spec_accepted_frames_by_pos: Vec<u64>,
+    /// For each codebook: the share of drafted codes that were right where those before them were; none without any.
+    pub spec_match_by_codebook: Vec<Option<f64>>,
+    /// For each codebook: rounds whose first wrong draft was wrong there.
+    pub spec_first_reject_codebook: Vec<u64>,
+    /// Frames for each look at the backbone's weights in rounds of draft and verify.
+    pub frames_per_verify: Option<f64>,
+    /// Looks at the depth decoder's weights for each frame of such rounds.
+    pub depth_passes_per_frame: Option<f64>,
+    /// For each codebook: the share of guesses that were right in frames that the depth decoder completed.
+    pub jacobi_guess_right: Vec<Option<f64>>,
+    /// Frames that a round drafts at present; none while decoding is plain.
+    pub k_chosen: Option<u64>,
+    /// How often that changed.
+    pub policy_switches: u64,
+    /// What each drafter drafted.
+    pub drafters: Vec<DrafterReport>,
+    /// What was prepared while verification ran.
+    pub cache: PrefetchReport,
+    /// Where the time of the language model went.
+    pub time: SpeculationTimes,
+}
+
+/// What one drafter drafted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DrafterReport {
+    /// Its name.
+    pub drafter: String,
+    /// Frames that it drafted.
+    pub draft_frames: u64,
+    /// Those that were right, with all before them.
+    pub accepted_frames: u64,
+}
+
+/// Drafts that were prepared for likely outcomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PrefetchReport {
+    /// Bundles of drafts that were made.
+    pub cache_built: u64,
+    /// Rounds that found drafts for the very frame that was written.
+    pub cache_exact: u64,
+    /// Rounds that found drafts for a frame with the same first code.
+    pub cache_near: u64,
+    /// Rounds that found none.
+    pub cache_miss: u64,
+    /// Bundles that came too late and were dropped.
+    pub cache_stale: u64,
+    /// Bundles that were in time and of no use.
+    pub cache_unused: u64,
+    /// Frames that were right in rounds with prepared drafts.
+    pub accepted_on_hit: u64,
+    /// Frames that were right in the others.
+    pub accepted_on_miss: u64,
+}
+
+/// Where the time of the language model went, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct SpeculationTimes {
+    /// In the backbone.
+    pub backbone: Seconds,
+    /// In passes of the depth decoder over whole frames.
+    pub depth_verify: Seconds,
+    /// In completing frames.
+    pub completion: Seconds,
+    /// In drafting.
+    pub draft: Seconds,
+    /// In waiting for prepared drafts.
+    pub wait_draft: Seconds,
+    /// In drawing codes.
+    pub sample: Seconds,
+}

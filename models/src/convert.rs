@@ -1,0 +1,194 @@
+//! How does a published checkpoint become files that are read as they are computed with? Once, piece by piece.
+//!
+//! The result is a checkpoint in the published layout: the language model's matrices in bf16, the codec without its
+//! encoder in f16 or f32, everything small in f32. A song of it is bit for bit the song of the original, loaded with the
+//! same types: a number is rounded in the same way whether that is done once or whenever it is read.
+
+use std::{fs, path::Path};
+
+use crate::{
+    directory::{CODEC_PART, ModelDirectory, TOKENIZER},
+    error::{ModelError, Result},
+    heartcodec, heartmula,
+    kernels::cpu::NumberType,
+    weights::{Expected, Numbers, PartWriter, Shards, Storage, is_matrix},
+};
+
+/// Bytes of weights in one file, at most; as in the published checkpoints.
+const LARGEST_FILE: u64 = 5_000_000_000;
+
+/// Writes the checkpoint of `directory` into `out`, which must not be there yet, with the codec's matrices as `codec`.
+/// `progress` is told how many bytes of weights are written, of how many. `out` has its name only once all of it is
+/// there.
+///
+/// # Errors
+/// When the checkpoint is not whole, when `out` is there already, or cannot be written.
+pub fn convert(
+    directory: &ModelDirectory,
+    out: &Path,
+    codec: NumberType,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<()> {
+    directory.check_codes()?;
+    directory.check_tensors()?;
+    let unwritable = |reason: String, remedy: &str| ModelError::Unwritable {
+        path: out.to_owned(),
+        reason,
+        remedy: remedy.to_owned(),
+    };
+    if out.exists() {
+        return Err(unwritable("it is there already".to_owned(), "Give a directory that is not there yet"));
+    }
+    let failed = |error: std::io::Error| {
+        unwritable(error.to_string(), "Give a directory that can be made and written to, on a disk with room for it")
+    };
+    let name = out.file_name().ok_or_else(|| unwritable("it has no name".to_owned(), "Give a new directory"))?;
+    let unfinished = out.with_file_name(format!("{}.unfinished", name.to_string_lossy()));
+    let unfinished = Unfinished(&unfinished);
+    unfinished.remove(); // of a conversion that was killed
+    fs::create_dir_all(unfinished.0).map_err(failed)?;
+    write(directory, unfinished.0, codec, progress)?;
+    fs::rename(unfinished.0, out).map_err(failed)
+}
+
+/// A folder that is removed unless it has got its own name.
+struct Unfinished<'a>(&'a Path);
+
+impl Unfinished<'_> {
+    fn remove(&self) {
+        let _ = fs::remove_dir_all(self.0); // most often it is not there
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+fn write(directory: &ModelDirectory, out: &Path, codec: NumberType, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    for part in [directory.lm_part, CODEC_PART] {
+        fs::create_dir_all(out.join(part)).map_err(|error| unwritable(&out.join(part), &error))?;
+    }
+    let configs = [format!("{}/config.json", directory.lm_part), format!("{CODEC_PART}/config.json")];
+    for file in configs.iter().map(String::as_str).chain([TOKENIZER, "gen_config.json"]) {
+        // A model without `gen_config.json` has the usual ids, and so has its copy.
+        if directory.checkpoint.has(file) {
+            let path = out.join(file);
+            fs::write(&path, &*directory.checkpoint.file(file)?).map_err(|error| unwritable(&path, &error))?;
+        }
+    }
+    let parts = [
+        Part::new(out, directory.lm_part, directory.lm_shards()?, heartmula::expected_tensors(&directory.lm), BF16)?,
+        Part::new(out, CODEC_PART, directory.codec_shards()?, heartcodec::expected_tensors(&directory.codec), codec)?,
+    ];
+    let all = parts.iter().map(|part| part.writer.bytes()).sum();
+    let mut done = 0;
+    for Part { writer, numbers } in &parts {
+        writer.write(&|tensor, first, to| numbers[tensor].read(first, to), &mut |bytes| {
+            done += bytes;
+            progress(done, all);
+        })?;
+    }
+    Ok(())
+}
+
+const BF16: NumberType = NumberType::Bf16;
+
+/// The tensors of one part, and where they go.
+struct Part {
+    writer: PartWriter,
+    numbers: Vec<Numbers>,
+}
+
+impl Part {
+    fn new(out: &Path, part: &str, shards: Shards, tensors: Vec<Expected>, kind: NumberType) -> Result<Self> {
+        let shards = shards.stored_as(Storage::As(kind));
+        let numbers =
+            tensors.iter().map(|tensor| shards.numbers(&tensor.name, &tensor.shape)).collect::<Result<_>>()?;
+        let kind_of = |tensor: &Expected| if is_matrix(&tensor.name, &tensor.shape) { kind } else { NumberType::F32 };
+        let tensors = tensors.into_iter().map(|tensor| (kind_of(&tensor), tensor)).map(|(kind, tensor)| (tensor, kind));
+        Ok(Self { writer: PartWriter::new(out.join(part), tensors.collect(), LARGEST_FILE), numbers })
+    }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> ModelError {
+    ModelError::Unwritable {
+        path: path.to_owned(),
+        reason: error.to_string(),
+        remedy: "Give a directory that can be made and written to".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::{heartmula::PromptIds, signal::KeyedNoise, synth::SynthSize, weights::Checkpoint};
+
+    /// Logits of three frames, and the sound of ten latents: everything that the weights have a say in.
+    fn outcome(directory: &ModelDirectory) -> (Vec<f32>, [Vec<f32>; 2]) {
+        struct Kept(Vec<f32>);
+        impl heartmula::CodeSampler for Kept {
+            fn sample(&mut self, frame: u64, codebook: usize, logits: &[f32]) -> Result<u32> {
+                self.0.extend_from_slice(logits);
+                Ok((5 * frame as u32 + 3 * codebook as u32) % 32)
+            }
+        }
+        let lm = directory.load_lm(&Device::Cpu).expect("a language model");
+        let prompt = PromptIds { tags: vec![1, 50, 2], lyrics: vec![1, 60, 70, 2] };
+        let mut state = lm.start(&prompt, 1.5, 3).expect("a prompt that fits");
+        let mut kept = Kept(Vec::new());
+        for _ in 0..3 {
+            lm.next_frame(&mut state, &mut kept).expect("a frame");
+        }
+        let codec = directory.load_codec(&Device::Cpu).expect("a codec");
+        let mut noise = vec![0f32; 10 * codec.flow.channels()];
+        KeyedNoise::new(2).fill_latent(0, &mut noise);
+        let codes: Vec<u16> = (0..5 * 8).map(|place| place * 7 % 32).collect();
+        let options = heartcodec::FlowOptions { steps: 2, guidance: 1.25 };
+        let job = heartcodec::FlowJob { codes: &codes, noise: &noise, in_context: &[], options };
+        let latents = codec.flow.solve(job, &|| false).expect("latents").expect("nobody cancelled");
+        (kept.0, codec.vocoder.decode(&latents).expect("sound"))
+    }
+
+    #[test]
+    fn a_converted_model_computes_what_the_original_computes_in_the_same_types_bit_for_bit() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for codec in [NumberType::F16, NumberType::F32] {
+            let original = ModelDirectory::random(SynthSize::Tiny, 11).expect("configs");
+            let out = folder.path().join(format!("converted-{codec}"));
+            let mut told = (0, 1);
+            convert(&original, &out, codec, &mut |done, all| told = (done, all)).expect("a conversion");
+            assert_eq!(told.0, told.1);
+            let converted = ModelDirectory::open(Checkpoint::open(&out).expect("a directory")).expect("configs");
+            converted.check_tensors().expect("all tensors");
+            assert!(converted.codec_shards().expect("files").names().all(|name| !name.contains("encoder")));
+            let original = original.stored_as(Storage::As(NumberType::Bf16), Storage::As(codec));
+            let (there, here) = (outcome(&converted), outcome(&original));
+            assert!(there == here, "codec in {codec}");
+            let wide = outcome(&original.stored_as(Storage::Stored, Storage::Stored));
+            assert!(wide.0 != here.0 && (wide.1 != here.1) == (codec == NumberType::F16), "rounding is seen");
+            assert_eq!(
+                fs::read_dir(folder.path()).expect("a folder").filter(|entry| entry.is_ok()).count(),
+                match codec {
+                    NumberType::F16 => 1,
+                    _ => 2,
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_not_written_over_and_a_failure_leaves_nothing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let original = ModelDirectory::random(SynthSize::Tiny, 11).expect("configs");
+        let error = convert(&original, folder.path(), NumberType::F16, &mut |_, _| ()).expect_err("it is there");
+        assert!(error.to_string().contains("it is there already"), "{error}");
+        let file = folder.path().join("file");
+        fs::write(&file, "no directory").expect("a file");
+        convert(&original, &file.join("out"), NumberType::F16, &mut |_, _| ()).expect_err("inside of a file");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    }
+}

@@ -1,0 +1,344 @@
+//! How are several drafted frames looked at in one reading of the weights? The passes of draft and verify.
+//!
+//! Each position of a pass is computed as it would be alone, so the logits here are those of [`HeartMula::next_frame`].
+
+use candle_core::Tensor;
+
+use super::{HeartMula, SongState};
+use crate::{
+    error::{ModelError, Result},
+    heartmula::{kv_cache::KvCache, sampler::CodeSampler},
+};
+
+/// Logits of some codes: one list, as long as the vocabulary, for each.
+type Logits = Vec<Vec<f32>>;
+
+/// What a song that is drafted and verified holds beside its [`SongState`].
+#[derive(Debug, Default)]
+pub struct VerifyBuffers {
+    /// Keys and values of a depth pass over n frames, at place n - 1; made when first needed.
+    depth: Vec<Option<KvCache>>,
+    window: Option<Window>,
+    /// Backbone output \[B, D\] that the last frame followed from.
+    trail: Option<Tensor>,
+}
+
+impl VerifyBuffers {
+    /// Forgets what the last frame followed from, after a frame that was written in another way.
+    pub fn forget(&mut self) {
+        self.trail = None;
+    }
+}
+
+/// The frames that are looked at between [`SongTarget::open`] and [`SongTarget::commit`].
+#[derive(Debug)]
+struct Window {
+    /// Backbone outputs \[B, frames, D\].
+    hidden: Tensor,
+    /// Positions of the backbone before the window was opened.
+    positions: usize,
+    /// Whether the first output was there before, so that it took no position.
+    had_first: bool,
+    /// First frame and count of the last depth pass.
+    depth: Option<(usize, usize)>,
+    /// The frame whose codes the song's own depth cache holds.
+    finishing: Option<usize>,
+}
+
+/// A song whose next frames are drafted: the passes that say what they must be.
+pub struct SongTarget<'a> {
+    model: &'a HeartMula,
+    state: &'a mut SongState,
+    buffers: &'a mut VerifyBuffers,
+}
+
+impl<'a> SongTarget<'a> {
+    /// The song of `state`; `buffers` are its own and belong to no other song.
+    pub fn new(model: &'a HeartMula, state: &'a mut SongState, buffers: &'a mut VerifyBuffers) -> Self {
+        Self { model, state, buffers }
+    }
+
+    /// Codes of a frame.
+    pub fn codebooks(&self) -> usize {
+        self.model.heads.len()
+    }
+
+    /// Codes of a codebook.
+    pub fn vocabulary(&self) -> usize {
+        self.model.config.audio_vocab_size
+    }
+
+    /// Frames written so far.
+    pub fn frames(&self) -> u64 {
+        self.state.frame
+    }
+
+    /// How many frames can be written before the positions of the song are used up.
+    pub fn room(&self) -> usize {
+        // The last frame needs no position; where a first output is there, the first one needs none either.
+        self.state.backbone.room() + usize::from(self.state.hidden.is_some())
+    }
+
+    /// Backbone output \[B, D\] that the last frame followed from; the last row is the unconditional one if there are
+    /// two. `None` before the first frame, and after one that was not written here.
+    pub fn trail(&self) -> Option<&Tensor> {
+        self.buffers.trail.as_ref()
+    }
+
+    /// How far the words lead.
+    pub fn guidance(&self) -> f64 {
+        self.state.guidance
+    }
+
+    /// Feeds the last frame and `drafts` to the backbone in one pass. Gives the logits of code 0 of each drafted frame
+    /// and of the one after them; those of frame i hold if the drafts before i are right.
+    ///
+    /// # Errors
+    /// When there is no room for so many frames.
+    pub fn open(&mut self, drafts: &[Vec<u32>]) -> Result<Logits> {
+        self.roll_back();
+        let (batch, positions) = (self.state.batch(), self.state.backbone.length());
+        let fed = self.state.last.iter().chain(drafts);
+        let embeddings = fed.map(|frame| self.model.embed_frame(frame, batch)).collect::<Result<Vec<_>>>()?;
+        let first = self.state.hidden.as_ref().map(|hidden| hidden.unsqueeze(1)).transpose()?;
+        let had_first = first.is_some();
+        let mut outputs: Vec<Tensor> = first.into_iter().collect();
+        if !embeddings.is_empty() {
+            let pass = self.model.backbone.forward(&Tensor::cat(&embeddings, 1)?, &mut self.state.backbone);
+            outputs.push(pass.inspect_err(|_| self.state.backbone.truncate(positions))?);
+        }
+        if outputs.is_empty() {
+            return Err(ModelError::shape("song", "one that can go on", "one that failed"));
+        }
+        let hidden = Tensor::cat(&outputs, 1)?;
+        self.buffers.window = Some(Window { hidden, positions, had_first, depth: None, finishing: None });
+        self.logits_of(0, &self.hidden(0, drafts.len() + 1)?)
+    }
+
+    /// The outputs of the backbone for the first `frames` of the window, led by the words.
+    ///
+    /// # Shapes
+    /// - result \[frames, D\]
+    ///
+    /// # Errors
+    /// When no window is open, or it has fewer frames.
+    pub fn led_outputs(&self, frames: usize) -> Result<Tensor> {
+        guided(&self.hidden(0, frames)?, self.state.batch(), self.state.guidance)
+    }
+
+    /// One pass of the depth decoder over all codes of `frames`, the first of which is number `first` of the window.
+    /// Gives for each frame the logits of its codes from 1 on; those of code j hold if the codes before it are right.
+    ///
+    /// # Errors
+    /// When no window is open, or the frames are outside it.
+    pub fn depth_logits(&mut self, first: usize, frames: &[Vec<u32>]) -> Result<Vec<Logits>> {
+        let (count, codebooks, batch) = (frames.len(), self.codebooks(), self.state.batch());
+        let hidden = self.hidden(first, count)?;
+        let mut rows = Vec::with_capacity(count);
+        for (frame, codes) in frames.iter().enumerate() {
+            let hidden = hidden.narrow(0, frame * batch, batch)?.unsqueeze(1)?;
+            rows.push(self.depth_inputs(Some(hidden), 0, &codes[..codebooks - 1])?);
+        }
+        if self.buffers.depth.len() < count {
+            self.buffers.depth.resize_with(count, || None);
+        }
+        let slot = &mut self.buffers.depth[count - 1];
+        if slot.is_none() {
+            let model = self.model;
+            *slot = Some(KvCache::new(&model.config.decoder, batch * count, codebooks, &model.device)?);
+        }
+        let Some(cache) = slot else { return Ok(Vec::new()) }; // it was made above
+        cache.truncate(0);
+        let input = self.model.projection.forward(&Tensor::cat(&rows, 0)?)?;
+        let inner = self.model.decoder.forward(&input, cache)?;
+        let window = self.window_mut()?;
+        (window.depth, window.finishing) = (Some((first, count)), None);
+        let mut logits = vec![Vec::with_capacity(codebooks - 1); count];
+        for codebook in 1..codebooks {
+            let outputs = inner.narrow(1, codebook, 1)?.squeeze(1)?;
+            for (frame, list) in logits.iter_mut().zip(self.logits_of(codebook, &outputs)?) {
+                frame.push(list);
+            }
+        }
+        Ok(logits)
+    }
+
+    /// Goes on in number `frame` of the window, whose first `settled` codes (at least one) are right: gives the logits
+    /// of code `settled` and of as many more as `codes` has guesses behind the settled ones.
+    ///
+    /// # Errors
+    /// When no window is open, or the frame is outside it.
+    pub fn finish_logits(&mut self, frame: usize, codes: &[u32], settled: usize) -> Result<Logits> {
+        let (batch, model) = (self.state.batch(), self.model);
+        let window = self.window()?;
+        if window.finishing != Some(frame) {
+            match window.depth {
+                // The last depth pass has been over this frame and knows its first codes already.
+                Some((first, count)) if (first..first + count).contains(&frame) => {
+                    let from = self.buffers.depth.get(count - 1).and_then(Option::as_ref);
+                    let from = from.ok_or_else(|| ModelError::shape("depth pass", "one before", "none"))?;
+                    self.state.decoder.copy_rows(from, (frame - first) * batch)?;
+                }
+                _ => self.state.decoder.truncate(0),
+            }
+            self.window_mut()?.finishing = Some(frame);
+        }
+        self.state.decoder.truncate(settled);
+        let known = self.state.decoder.length();
+        let hidden = if known == 0 { Some(self.hidden(frame, 1)?.unsqueeze(1)?) } else { None };
+        let input = self.depth_inputs(hidden, known, codes)?;
+        let inner = model.decoder.forward(&model.projection.forward(&input)?, &mut self.state.decoder)?;
+        let skipped = settled - known; // outputs that say nothing new: the settled codes
+        (settled..=codes.len())
+            .map(|codebook| {
+                let output = inner.narrow(1, skipped + codebook - settled, 1)?.squeeze(1)?;
+                Ok(self.logits_of(codebook, &output)?.swap_remove(0))
+            })
+            .collect()
+    }
+
+    /// Takes these as the next frames of the song, all but the last of which were drafted so, and closes the window.
+    ///
+    /// # Errors
+    /// When no window is open, or it has fewer frames.
+    pub fn commit(&mut self, frames: &[Vec<u32>]) -> Result<()> {
+        let count = frames.len();
+        let window = self.window()?;
+        if count == 0 || count > window.hidden.dim(1)? {
+            return Err(ModelError::shape("frames", format!("1 to {}", window.hidden.dim(1)?), count));
+        }
+        let positions = window.positions + count - usize::from(window.had_first);
+        let trail = window.hidden.narrow(1, count - 1, 1)?.squeeze(1)?;
+        self.buffers.window = None;
+        self.buffers.trail = Some(trail);
+        self.state.backbone.truncate(positions);
+        self.state.hidden = None;
+        self.state.last = frames.last().cloned();
+        self.state.frame += count as u64;
+        Ok(())
+    }
+
+    /// Closes the window without having written anything.
+    pub fn roll_back(&mut self) {
+        if let Some(window) = self.buffers.window.take() {
+            self.state.backbone.truncate(window.positions);
+        }
+    }
+
+    fn window(&self) -> Result<&Window> {
+        self.buffers.window.as_ref().ok_or_else(|| ModelError::shape("window", "opened", "closed"))
+    }
+
+    fn window_mut(&mut self) -> Result<&mut Window> {
+        self.buffers.window.as_mut().ok_or_else(|| ModelError::shape("window", "opened", "closed"))
+    }
+
+    /// Backbone outputs of `count` frames of the window, the guidance rows of a frame side by side.
+    ///
+    /// # Shapes
+    /// - result \[count · B, D\]
+    fn hidden(&self, first: usize, count: usize) -> Result<Tensor> {
+        let hidden = self.window()?.hidden.narrow(1, first, count)?.transpose(0, 1)?.contiguous()?;
+        Ok(hidden.flatten_to(1)?)
+    }
+
+    /// What the depth decoder sees at positions `from..=codes.len()`: the backbone's output at position 0, then code
+    /// after code.
+    ///
+    /// # Shapes
+    /// - `hidden` \[B, 1, D\], there if `from` is 0
+    /// - result \[B, positions, D\]
+    fn depth_inputs(&self, hidden: Option<Tensor>, from: usize, codes: &[u32]) -> Result<Tensor> {
+        let mut inputs: Vec<Tensor> = hidden.into_iter().collect();
+        for (codebook, code) in codes.iter().enumerate().skip(from.saturating_sub(1)) {
+            inputs.push(self.model.embed_code(codebook, *code, self.state.batch())?);
+        }
+        Ok(Tensor::cat(&inputs, 1)?)
+    }
+
+    /// # Shapes
+    /// - `hidden` \[frames · B, D\]
+    fn logits_of(&self, codebook: usize, hidden: &Tensor) -> Result<Logits> {
+        let guided = guided(hidden, self.state.batch(), self.state.guidance)?;
+        Ok(self.model.heads[codebook].forward(&guided)?.to_vec2()?)
+    }
+}
+
+impl HeartMula {
+    /// The output that `hidden` leads to: itself, or with two rows the first led away from the second.
+    ///
+    /// # Shapes
+    /// - `hidden` \[B, D\], result \[1, D\]
+    ///
+    /// # Errors
+    /// When it has not two dimensions.
+    pub fn led(&self, hidden: &Tensor, guidance: f64) -> Result<Tensor> {
+        guided(hidden, hidden.dim(0)?, guidance)
+    }
+
+    /// What the backbone is fed of a frame.
+    ///
+    /// # Shapes
+    /// - result \[1, D\]
+    ///
+    /// # Errors
+    /// When a code is none of the model's.
+    pub fn frame_embedding(&self, codes: &[u32]) -> Result<Tensor> {
+        Ok(self.embed_frame(codes, 1)?.squeeze(0)?)
+    }
+
+    /// What the depth decoder is fed of a code.
+    ///
+    /// # Shapes
+    /// - result \[1, D\]
+    ///
+    /// # Errors
+    /// When the code is none of the model's.
+    pub fn code_embedding(&self, codebook: usize, code: u32) -> Result<Tensor> {
+        Ok(self.embed_code(codebook, code, 1)?.squeeze(0)?)
+    }
+
+    /// The logits of a codebook from an output of the backbone (codebook 0) or of the depth decoder.
+    ///
+    /// # Shapes
+    /// - `hidden` \[rows, D\], result \[rows, vocabulary\]
+    ///
+    /// # Errors
+    /// When the device cannot compute.
+    pub fn head(&self, codebook: usize, hidden: &Tensor) -> Result<Tensor> {
+        Ok(self.heads[codebook].forward(hidden)?)
+    }
+
+    /// The codes that frame number `frame` would have if the backbone's output for it were `hidden`.
+    ///
+    /// # Shapes
+    /// - `hidden` \[B, D\]: a row, and with guidance the unconditional one behind it
+    ///
+    /// # Errors
+    /// When the device has no memory, or a logit is not a number.
+    pub fn codes_after(
+        &self,
+        hidden: &Tensor,
+        guidance: f64,
+        frame: u64,
+        sampler: &mut dyn CodeSampler,
+    ) -> Result<Vec<u32>> {
+        let mut decoder = KvCache::new(&self.config.decoder, hidden.dim(0)?, self.heads.len(), &self.device)?;
+        self.complete_frame(&mut decoder, hidden, guidance, frame, sampler)
+    }
+}
+
+/// The conditional rows led away from the unconditional ones; with one row a frame, these rows.
+///
+/// # Shapes
+/// - `hidden` \[frames · batch, D\], result \[frames, D\]
+fn guided(hidden: &Tensor, batch: usize, guidance: f64) -> Result<Tensor> {
+    if batch == 1 {
+        return Ok(hidden.clone());
+    }
+    let (rows, width) = hidden.dims2()?;
+    let pairs = hidden.reshape((rows / batch, batch, width))?;
+    let row = |row| pairs.narrow(1, row, 1)?.squeeze(1)?.contiguous();
+    let (conditional, unconditional) = (row(0)?, row(1)?);
+    Ok((&unconditional + ((conditional - &unconditional)? * guidance)?)?)
+}

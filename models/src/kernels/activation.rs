@@ -1,0 +1,70 @@
+//! Activations and softmax.
+
+use candle_core::{D, Result, Tensor};
+
+use super::{
+    cpu::{self, KernelSet},
+    host::fused,
+};
+
+/// Parametric ReLU with one slope for all channels: x where x is positive, slope · x elsewhere.
+///
+/// # Errors
+/// When the device fails.
+pub fn prelu(xs: &Tensor, slope: f64) -> Result<Tensor> {
+    let kernel = |[xs]: [&[f32]; 1], out: &mut [f32]| cpu::prelu(KernelSet::chosen(), xs, slope as f32, out);
+    if let Some(ys) = fused([xs], xs.shape(), kernel)? {
+        return Ok(ys);
+    }
+    let positive = xs.relu()?;
+    (xs - &positive)?.affine(slope, 0.0)? + positive
+}
+
+/// `silu(gate) · up` of both side by side, as one product makes them.
+///
+/// # Shapes
+/// - `joined` \[…, 2 · width\]: the gate's numbers, then the others; result \[…, width\]
+///
+/// # Errors
+/// When the last dimension is odd.
+pub fn silu_up(joined: &Tensor) -> Result<Tensor> {
+    let mut shape = joined.dims().to_vec();
+    let width = match shape.last_mut() {
+        Some(last) if last.is_multiple_of(2) => {
+            *last /= 2;
+            *last
+        }
+        _ => {
+            candle_core::bail!("a gate and what it gates side by side are an even number of channels, found {shape:?}")
+        }
+    };
+    let kernel = |[xs]: [&[f32]; 1], out: &mut [f32]| {
+        let up = xs.get(width..).unwrap_or_default();
+        cpu::silu_up(KernelSet::chosen(), xs, up, width, 2 * width, out);
+    };
+    match fused([joined], shape, kernel)? {
+        Some(ys) => Ok(ys),
+        None => joined.narrow(D::Minus1, 0, width)?.silu()? * joined.narrow(D::Minus1, width, width)?,
+    }
+}
+
+/// Softmax over the last dimension.
+///
+/// # Errors
+/// When there is no dimension.
+pub fn softmax(xs: &Tensor) -> Result<Tensor> {
+    let width = xs.dim(D::Minus1)?;
+    let kernel = |[xs]: [&[f32]; 1], out: &mut [f32]| {
+        out.copy_from_slice(xs);
+        cpu::softmax(KernelSet::chosen(), out, width);
+    };
+    match fused([xs], xs.shape(), kernel)? {
+        Some(ys) => Ok(ys),
+        None if xs.track_op() => {
+            // Which number is the greatest does not matter to the result, so no gradient goes through it.
+            let exps = xs.broadcast_sub(&xs.max_keepdim(D::Minus1)?.detach())?.exp()?;
+            exps.broadcast_div(&exps.sum_keepdim(D::Minus1)?)
+        }
+        None => candle_nn::ops::softmax_last_dim(&xs.contiguous()?),
+    }
+}

@@ -1,0 +1,212 @@
+//! Attention: of every position to every other, and of new positions to those that a song remembers.
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+use super::{
+    RotaryTable,
+    activation::softmax,
+    cpu::{self, Heads, KernelSet, KvStore},
+    host::{fused, is_plain, with_numbers},
+};
+
+/// Positions by which keys and values on other devices grow.
+const STEP: usize = 256;
+
+/// Attention of every position to every other, with as many key heads as query heads.
+///
+/// # Shapes
+/// - `q`, `k`, `v` and result \[B, L, heads · head width\], not yet turned
+///
+/// # Errors
+/// When the shapes differ, or `rotary` has too few positions.
+pub fn full_attention(q: &Tensor, k: &Tensor, v: &Tensor, head_dim: usize, rotary: &RotaryTable) -> Result<Tensor> {
+    let (batch, length, width) = q.dims3()?;
+    if k.shape() != q.shape() || v.shape() != q.shape() || length > rotary.positions() {
+        bail!("an attention of {:?} to keys {:?} and values {:?}", q.shape(), k.shape(), v.shape())
+    }
+    let heads = width / head_dim;
+    if [q, k, v].into_iter().all(is_plain) {
+        let ys = rotary.with_angles(|angles| {
+            fused([q, k, v], q.shape(), |[q, k, v], out| {
+                cpu::full_attention(KernelSet::chosen(), q, k, v, batch, head_dim, heads, angles, out);
+            })
+        })??;
+        if let Some(ys) = ys {
+            return Ok(ys);
+        }
+    }
+    // [B, L, heads · D] -> [B, heads, L, D]
+    let split = |xs: &Tensor| xs.reshape((batch, length, heads, head_dim))?.transpose(1, 2)?.contiguous();
+    let query = (rotary.apply(&split(q)?, 0)? * (1.0 / (head_dim as f64).sqrt()))?;
+    let ys = attention(&query, &rotary.apply(&split(k)?, 0)?, &split(v)?, None)?;
+    ys.transpose(1, 2)?.reshape((batch, length, width))
+}
+
+/// Softmax attention without a mask of its own.
+///
+/// # Shapes
+/// - `q` \[B, heads, T, D\], already scaled; `k`, `v` \[B, heads, L, D\]
+/// - `mask` broadcasts to \[B, heads, T, L\]: 0 where a query may look, -inf where not
+/// - result \[B, heads, T, D\]
+fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    let mut scores = q.matmul(&k.transpose(2, 3)?.contiguous()?)?;
+    if let Some(mask) = mask {
+        scores = scores.broadcast_add(mask)?;
+    }
+    softmax(&scores)?.matmul(v)
+}
+
+/// The keys and values of one layer that a song remembers.
+#[derive(Debug)]
+pub struct KvLayer {
+    sizes: Heads,
+    batch: usize,
+    capacity: usize,
+    memory: Memory,
+}
+
+#[derive(Debug)]
+enum Memory {
+    Host(KvStore),
+    /// Keys and values, both \[B, kv heads, positions, head width\]; nothing before the first position.
+    Device(Device, Option<(Tensor, Tensor)>),
+}
+
+impl KvLayer {
+    /// Room for `capacity` positions of `batch` rows. Memory is taken when it is needed, 256 positions at a time.
+    pub fn new(sizes: Heads, batch: usize, capacity: usize, device: &Device) -> Self {
+        let memory = if device.is_cpu() {
+            Memory::Host(KvStore::new(sizes, batch, capacity))
+        } else {
+            Memory::Device(device.clone(), None)
+        };
+        Self { sizes, batch, capacity, memory }
+    }
+
+    /// Bytes that keys and values take at present.
+    pub fn bytes(&self) -> usize {
+        match &self.memory {
+            Memory::Host(store) => store.bytes(),
+            Memory::Device(_, tensors) => {
+                tensors.as_ref().map_or(0, |(keys, _)| 2 * keys.elem_count() * size_of::<f32>())
+            }
+        }
+    }
+
+    /// Remembers new positions, the first of them `start`, and attends with them; each sees the positions up to its own.
+    ///
+    /// While gradients are tracked nothing is remembered, and `start` must be 0.
+    ///
+    /// # Shapes
+    /// - `q` and result \[B, T, heads · head width\]; `k`, `v` \[B, T, kv heads · head width\]; none turned yet
+    ///
+    /// # Errors
+    /// When the shapes do not fit, or there is no room.
+    pub fn attend(&mut self, q: &Tensor, k: &Tensor, v: &Tensor, rotary: &RotaryTable, start: usize) -> Result<Tensor> {
+        let Heads { heads, kv_heads, head_dim } = self.sizes;
+        let (batch, count, width) = q.dims3()?;
+        let keys = (batch, count, kv_heads * head_dim);
+        if width != heads * head_dim || batch != self.batch || k.dims3()? != keys || v.dims3()? != keys {
+            bail!("an attention of {:?} to keys {:?} and values {:?}", q.shape(), k.shape(), v.shape())
+        }
+        if start + count > self.capacity.min(rotary.positions()) {
+            bail!("no room for {} positions where there is some for {}", start + count, self.capacity)
+        }
+        let tracked = [q, k, v].into_iter().any(Tensor::track_op);
+        if let (Memory::Host(store), false) = (&mut self.memory, tracked) {
+            let set = KernelSet::chosen();
+            return rotary.with_angles(|angles| {
+                with_numbers([k, v], |[k, v]| store.write(set, start, k, v, angles))?;
+                let ys = fused([q], q.shape(), |[q], out| store.attend(set, start, q, angles, out))?;
+                ys.map_or_else(|| bail!("an attention takes f32"), Ok)
+            })?;
+        }
+        // [B, T, heads · D] -> [B, heads, T, D]
+        let split =
+            |xs: &Tensor, heads: usize| xs.reshape((batch, count, heads, head_dim))?.transpose(1, 2)?.contiguous();
+        let query = rotary.apply(&split(q, heads)?, start)?;
+        let (key, value) = (rotary.apply(&split(k, kv_heads)?, start)?, split(v, kv_heads)?);
+        let (keys, values) = if tracked {
+            if start > 0 {
+                bail!("gradients do not reach back to positions that were remembered")
+            }
+            (key, value)
+        } else {
+            self.remember(&key, &value, start)?
+        };
+        // Query heads h = kv · group + g share the key head kv, so a group's heads stand below each other as rows.
+        let group = heads / kv_heads;
+        let query = (query * (1.0 / (head_dim as f64).sqrt()))?;
+        let query = query.reshape((batch, kv_heads, group * count, head_dim))?;
+        let mask = if count > 1 { Some(causal_mask(count, start, group, q.device())?) } else { None };
+        let ys = attention(&query, &keys, &values, mask.as_ref())?;
+        ys.reshape((batch, heads, count, head_dim))?.transpose(1, 2)?.reshape((batch, count, width))
+    }
+
+    /// Writes to a device's memory, and returns keys and values of all positions up to the last of the new ones.
+    fn remember(&mut self, key: &Tensor, value: &Tensor, start: usize) -> Result<(Tensor, Tensor)> {
+        let end = start + key.dim(2)?;
+        let (keys, values) = self.reserve(end)?;
+        keys.slice_set(key, 2, start)?;
+        values.slice_set(value, 2, start)?;
+        Ok((keys.narrow(2, 0, end)?.contiguous()?, values.narrow(2, 0, end)?.contiguous()?))
+    }
+
+    /// Keys and values of a device with room for `end` positions: larger ones take over what the smaller ones hold.
+    fn reserve(&mut self, end: usize) -> Result<(Tensor, Tensor)> {
+        let Memory::Device(device, memory) = &mut self.memory else {
+            bail!("keys and values in host memory were asked for as those of a device")
+        };
+        if let Some((keys, values)) = memory.as_ref().filter(|(keys, _)| keys.dims()[2] >= end) {
+            return Ok((keys.clone(), values.clone()));
+        }
+        let room = end.next_multiple_of(STEP).min(self.capacity);
+        let grown = |old: Option<&Tensor>| {
+            let shape = (self.batch, self.sizes.kv_heads, room, self.sizes.head_dim);
+            let new = Tensor::zeros(shape, DType::F32, device)?;
+            if let Some(old) = old {
+                new.slice_set(old, 2, 0)?;
+            }
+            Ok::<_, candle_core::Error>(new)
+        };
+        let old = memory.as_ref();
+        let new = (grown(old.map(|(keys, _)| keys))?, grown(old.map(|(_, values)| values))?);
+        *memory = Some(new.clone());
+        Ok(new)
+    }
+
+    /// Remembers what the batch rows of `other` from `first` on remember of the first `positions` positions, as many
+    /// rows as there are here.
+    ///
+    /// # Errors
+    /// When `other` has too few rows or positions, other sizes, or lies elsewhere.
+    pub fn copy_rows(&mut self, other: &Self, first: usize, positions: usize) -> Result<()> {
+        if self.sizes != other.sizes || first + self.batch > other.batch || positions > self.capacity {
+            bail!("keys and values of {} rows from {first} on are not there", self.batch)
+        }
+        if let (Memory::Host(store), Memory::Host(theirs)) = (&mut self.memory, &other.memory) {
+            store.copy_rows(theirs, first, positions);
+            return Ok(());
+        }
+        let Memory::Device(_, theirs) = &other.memory else { bail!("keys and values lie on different devices") };
+        if let Some((their_keys, their_values)) = theirs {
+            let (keys, values) = self.reserve(positions)?;
+            let part = |theirs: &Tensor| theirs.narrow(0, first, self.batch)?.narrow(2, 0, positions)?.contiguous();
+            keys.slice_set(&part(their_keys)?, 2, 0)?;
+            values.slice_set(&part(their_values)?, 2, 0)?;
+        }
+        Ok(())
+    }
+}
+
+/// 0 where a query may look, -inf at later positions; the rows once for each query head of a group.
+///
+/// # Shapes
+/// - result \[group · count, start + count\]
+fn causal_mask(count: usize, start: usize, group: usize, device: &Device) -> Result<Tensor> {
+    let rows = (0..group * count).map(|row| row % count);
+    let mask: Vec<f32> = rows
+        .flat_map(|row| (0..start + count).map(move |seen| if seen <= start + row { 0.0 } else { f32::NEG_INFINITY }))
+        .collect();
+    Tensor::from_vec(mask, (group * count, start + count), device)
+}

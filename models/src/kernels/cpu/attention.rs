@@ -1,0 +1,187 @@
+//! How is attention two products with a softmax between them? One head's queries against keys and values in panels.
+//!
+//! Keys lie like packed weights whose outputs are positions, values like packed weights whose inputs are positions. So
+//! both products are made of the tiles that linear layers are made of, and what holds for those holds here: the result
+//! of a query is the same bits whatever queries stand beside it. What a query may not see never enters its sums.
+
+use super::{
+    KernelSet,
+    packed::PANEL,
+    rows::exp_row,
+    tile::{Tile, Tiles, kind, tiles},
+};
+
+/// Positions of a segment of keys and values, at most: the inputs that a tile adds up in one go.
+pub(super) const SEGMENT: usize = 256;
+
+/// Keys and values of neighbouring positions, of one head.
+#[derive(Clone, Copy)]
+pub(super) struct Segment<'a> {
+    /// \[room / 16, head width, 16\]: panels of 16 positions.
+    pub keys: &'a [f32],
+    /// \[head width / 16 rounded up, room, 16\]: panels of 16 channels, zeros beyond the width.
+    pub values: &'a [f32],
+    /// Positions that there is room for: a multiple of 16, at most [`SEGMENT`].
+    pub room: usize,
+}
+
+/// Numbers that the keys of a segment of one head take.
+pub(super) fn key_numbers(room: usize, head_dim: usize) -> usize {
+    room * head_dim
+}
+
+/// Numbers that the values of a segment of one head take.
+pub(super) fn value_numbers(room: usize, head_dim: usize) -> usize {
+    room * head_dim.next_multiple_of(PANEL)
+}
+
+/// Writes the key and the value of position `place` of a segment.
+pub(super) fn write_position(
+    keys: &mut [f32],
+    values: &mut [f32],
+    room: usize,
+    place: usize,
+    key: &[f32],
+    value: &[f32],
+) {
+    let head_dim = key.len();
+    let keys = &mut keys[place / PANEL * PANEL * head_dim..][..PANEL * head_dim];
+    keys.chunks_exact_mut(PANEL).zip(key).for_each(|(to, number)| to[place % PANEL] = *number);
+    for (panel, value) in values.chunks_exact_mut(room * PANEL).zip(value.chunks(PANEL)) {
+        panel[place * PANEL..][..value.len()].copy_from_slice(value);
+    }
+}
+
+/// Numbers that a computation needs and nobody reads afterwards; kept from one to the next.
+#[derive(Default)]
+pub(super) struct Scratch {
+    scores: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+/// Attends with rows of queries to what they may see of one head.
+///
+/// # Shapes
+/// - `queries` \[rows, head width\], already scaled
+/// - `seen`: for each row, how many of the first positions it may see, at least one, never less than the row before it
+/// - result \[rows, head width rounded up to 16\]
+pub(super) fn attend<'a>(
+    set: KernelSet,
+    queries: &[f32],
+    seen: &[usize],
+    segments: &[Segment<'_>],
+    scratch: &'a mut Scratch,
+) -> &'a [f32] {
+    let rows = seen.len();
+    let head_dim = queries.len() / rows.max(1);
+    let wide = head_dim.next_multiple_of(PANEL);
+    let most = seen.iter().copied().max().unwrap_or(0);
+    assert!(set.runs_here() && queries.len() == rows * head_dim, "queries of an attention");
+    assert!(segments.iter().rev().skip(1).all(|segment| segment.room == SEGMENT), "segments of an attention");
+    assert!(most <= segments.iter().map(|segment| segment.room).sum(), "positions of an attention");
+    for Segment { keys, values, room } in segments {
+        let right = keys.len() == key_numbers(*room, head_dim) && values.len() == value_numbers(*room, head_dim);
+        assert!(right && room.is_multiple_of(PANEL) && *room <= SEGMENT, "a segment of an attention");
+    }
+    let tiles = tiles(set);
+    let width = most.next_multiple_of(PANEL);
+    // What is not overwritten is never read, but must be numbers all the same.
+    let fit = |numbers: &mut Vec<f32>, count: usize| {
+        if numbers.len() < count {
+            numbers.resize(count, 0.0);
+        }
+    };
+    fit(&mut scratch.scores, rows * width);
+    fit(&mut scratch.sums, rows * wide);
+    let (scores, sums) = (&mut scratch.scores[..rows * width], &mut scratch.sums[..rows * wide]);
+    for (index, segment) in segments.iter().enumerate() {
+        score(tiles, queries, head_dim, seen, (index * SEGMENT, *segment), scores, width);
+    }
+    let mut factors = vec![0f32; rows];
+    for ((row, seen), factor) in scores.chunks_exact_mut(width.max(1)).zip(seen).zip(&mut factors) {
+        *factor = 1.0 / exp_row(set, &mut row[..*seen]);
+    }
+    for (index, segment) in segments.iter().enumerate() {
+        weigh(tiles, scores, width, seen, (index * SEGMENT, *segment), sums, wide);
+    }
+    for (row, factor) in sums.chunks_exact_mut(wide.max(1)).zip(factors) {
+        row.iter_mut().for_each(|number| *number *= factor);
+    }
+    sums
+}
+
+/// The scores of a segment whose first position is `start`, for all rows that see something of it.
+fn score(
+    tiles: &Tiles,
+    queries: &[f32],
+    head_dim: usize,
+    seen: &[usize],
+    (start, segment): (usize, Segment<'_>),
+    scores: &mut [f32],
+    width: usize,
+) {
+    let mut row = seen.partition_point(|seen| *seen <= start);
+    while row < seen.len() {
+        let (rows, panels_at_once) = tiles.shape(seen.len() - row);
+        let rows = rows.min(seen.len() - row);
+        // The last row sees most.
+        let panels = (seen[row + rows - 1] - start).min(segment.room).div_ceil(PANEL);
+        for first in (0..panels).step_by(panels_at_once) {
+            let count = panels_at_once.min(panels - first);
+            let tile = Tile {
+                x: queries[row * head_dim..(row + rows) * head_dim].as_ptr(),
+                x_stride: head_dim,
+                w: segment.keys[first * head_dim * PANEL..(first + count) * head_dim * PANEL].as_ptr().cast(),
+                w_stride: head_dim * PANEL * size_of::<f32>(),
+                inputs: head_dim,
+                out: scores[row * width + start + first * PANEL..(row + rows) * width].as_mut_ptr(),
+                out_stride: width,
+                add: false,
+            };
+            // SAFETY: the set runs here, as `attend` has asked. `rows` rows of queries and `count` panels of keys are
+            // there, as the slices show; the panels' scores end within each row, for `width` is what the row that sees
+            // most needs, rounded up to whole panels.
+            unsafe { (tiles.compute)(kind::F32, rows, count, &tile) };
+        }
+        row += rows;
+    }
+}
+
+/// Adds the values of a segment whose first position is `start` to the sums of all rows that see something of it.
+fn weigh(
+    tiles: &Tiles,
+    weights: &[f32],
+    width: usize,
+    seen: &[usize],
+    (start, segment): (usize, Segment<'_>),
+    sums: &mut [f32],
+    wide: usize,
+) {
+    let panels = wide / PANEL;
+    let cut = |row: usize| (seen[row] - start).min(segment.room);
+    let mut row = seen.partition_point(|seen| *seen <= start);
+    while row < seen.len() {
+        // Rows that see the same positions go together: none may meet a value that is not its own to see.
+        let inputs = cut(row);
+        let alike = (row..seen.len()).take_while(|row| cut(*row) == inputs).count();
+        let (rows, panels_at_once) = tiles.shape(alike);
+        let rows = rows.min(alike);
+        for first in (0..panels).step_by(panels_at_once) {
+            let count = panels_at_once.min(panels - first);
+            let tile = Tile {
+                x: weights[row * width + start..(row + rows) * width].as_ptr(),
+                x_stride: width,
+                w: segment.values[first * segment.room * PANEL..(first + count) * segment.room * PANEL].as_ptr().cast(),
+                w_stride: segment.room * PANEL * size_of::<f32>(),
+                inputs,
+                out: sums[row * wide + first * PANEL..(row + rows) * wide].as_mut_ptr(),
+                out_stride: wide,
+                add: start > 0,
+            };
+            // SAFETY: the set runs here, as `attend` has asked. `inputs` weights of each row lie within its `width`,
+            // `inputs` positions within the room of each panel, and the panels' sums within each row's `wide` numbers.
+            unsafe { (tiles.compute)(kind::F32, rows, count, &tile) };
+        }
+        row += rows;
+    }
+}

@@ -1,0 +1,213 @@
+//! Does attention over a store compute what the formula says, in any pieces and on any threads?
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::signal::KeyedNoise;
+
+fn noise(key: u64, count: usize) -> Vec<f32> {
+    let mut numbers = vec![0f32; count];
+    KeyedNoise::new(key).fill_latent(0, &mut numbers);
+    numbers
+}
+
+struct Setting {
+    sizes: Heads,
+    batch: usize,
+    positions: usize,
+    queries: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl Setting {
+    fn new(kv_heads: usize, group: usize, head_dim: usize, batch: usize, positions: usize) -> Self {
+        let sizes = Heads { heads: kv_heads * group, kv_heads, head_dim };
+        let angles = noise(9, positions * head_dim / 2);
+        Self {
+            sizes,
+            batch,
+            positions,
+            queries: noise(1, batch * positions * sizes.query_width()),
+            keys: noise(2, batch * positions * sizes.key_width()),
+            values: noise(3, batch * positions * sizes.key_width()),
+            cos: angles.iter().map(|angle| angle.cos()).collect(),
+            sin: angles.iter().map(|angle| angle.sin()).collect(),
+        }
+    }
+
+    fn angles(&self) -> Angles<'_> {
+        Angles { cos: &self.cos, sin: &self.sin }
+    }
+
+    fn part(&self, numbers: &[f32], start: usize, count: usize) -> Vec<f32> {
+        let width = numbers.len() / (self.batch * self.positions);
+        let entry = |batch: usize| &numbers[(batch * self.positions + start) * width..][..count * width];
+        (0..self.batch).flat_map(|batch| entry(batch).iter().copied()).collect()
+    }
+
+    fn store(&self) -> KvStore {
+        KvStore::new(self.sizes, self.batch, self.positions)
+    }
+
+    /// Feeds positions in pieces of these lengths; the results as if of one piece.
+    fn fed(&self, set: KernelSet, store: &mut KvStore, pieces: &[usize]) -> Vec<f32> {
+        let width = self.sizes.query_width();
+        let mut all = vec![f32::NAN; self.queries.len()];
+        let mut start = 0;
+        for count in pieces.iter().copied() {
+            let part = |numbers: &[f32]| self.part(numbers, start, count);
+            store.write(set, start, &part(&self.keys), &part(&self.values), self.angles());
+            let mut out = vec![f32::NAN; self.batch * count * width];
+            store.attend(set, start, &part(&self.queries), self.angles(), &mut out);
+            for (batch, out) in out.chunks(count * width).enumerate() {
+                all[(batch * self.positions + start) * width..][..count * width].copy_from_slice(out);
+            }
+            start += count;
+        }
+        all
+    }
+
+    fn turned(&self, numbers: &[f32], position: usize) -> Vec<f64> {
+        let half = self.sizes.head_dim / 2;
+        let pairs = numbers.chunks(2).enumerate().flat_map(|(pair, x)| {
+            let (x, y) = (f64::from(x[0]), f64::from(x[1]));
+            let place = position * half + pair;
+            let (cos, sin) = (f64::from(self.cos[place]), f64::from(self.sin[place]));
+            [x * cos - y * sin, x * sin + y * cos]
+        });
+        pairs.collect()
+    }
+
+    /// By the formula, for one query head of one position that sees the first `seen` positions.
+    fn expected(&self, batch: usize, position: usize, head: usize, seen: usize) -> Vec<f64> {
+        let Heads { heads, head_dim, .. } = self.sizes;
+        let kv = head / self.sizes.group();
+        let row = |numbers: &[f32], position: usize, head: usize, heads: usize| {
+            numbers[((batch * self.positions + position) * heads + head) * head_dim..][..head_dim].to_vec()
+        };
+        let query = self.turned(&row(&self.queries, position, head, heads), position);
+        let scores: Vec<f64> = (0..seen)
+            .map(|place| {
+                let key = self.turned(&row(&self.keys, place, kv, self.sizes.kv_heads), place);
+                query.iter().zip(key).map(|(q, k)| q * k).sum::<f64>() / (head_dim as f64).sqrt()
+            })
+            .collect();
+        let most = scores.iter().copied().fold(f64::MIN, f64::max);
+        let sum: f64 = scores.iter().map(|score| (score - most).exp()).sum();
+        let mut out = vec![0f64; head_dim];
+        for (place, score) in scores.iter().enumerate() {
+            let value = row(&self.values, place, kv, self.sizes.kv_heads);
+            out.iter_mut().zip(value).for_each(|(out, v)| *out += (score - most).exp() / sum * f64::from(v));
+        }
+        out
+    }
+}
+
+fn assert_close(set: KernelSet, found: &[f32], expected: &[f64]) {
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((f64::from(*found) - expected).abs() < 1e-5, "{set}: {found} for {expected}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn attention_over_a_store_is_what_the_formula_says(
+        kv_heads in 1usize..3, group in 1usize..4, half in 1usize..30, batch in 1usize..3, positions in 1usize..40,
+    ) {
+        let setting = Setting::new(kv_heads, group, 2 * half, batch, positions);
+        for set in KernelSet::here() {
+            let found = setting.fed(set, &mut setting.store(), &[positions]);
+            let heads = found.chunks(2 * half).enumerate();
+            for (place, found) in heads {
+                let (row, head) = (place / setting.sizes.heads, place % setting.sizes.heads);
+                let (batch, position) = (row / positions, row % positions);
+                assert_close(set, found, &setting.expected(batch, position, head, position + 1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_position_is_the_same_bits_in_whatever_pieces_positions_are_fed_and_on_any_number_of_threads(
+        kv_heads in 1usize..3, group in 1usize..4, half in 1usize..30, batch in 1usize..3,
+        pieces in proptest::collection::vec(1usize..200, 1..7),
+    ) {
+        let positions = pieces.iter().sum();
+        let setting = Setting::new(kv_heads, group, 2 * half, batch, positions);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("threads");
+        for set in KernelSet::here() {
+            let whole = setting.fed(set, &mut setting.store(), &[positions]);
+            prop_assert!(setting.fed(set, &mut setting.store(), &pieces) == whole, "{} in {:?}", set, pieces);
+            let singly = pool.install(|| setting.fed(set, &mut setting.store(), &vec![1; positions]));
+            prop_assert!(singly == whole, "{} singly on three threads", set);
+        }
+    }
+
+    #[test]
+    fn attention_to_all_positions_is_what_the_formula_says_on_any_number_of_threads(
+        heads in 1usize..4, half in 1usize..40, batch in 1usize..3, positions in 1usize..300,
+    ) {
+        let setting = Setting::new(heads, 1, 2 * half, batch, positions);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("threads");
+        for set in KernelSet::here() {
+            let run = || {
+                let mut out = vec![f32::NAN; setting.queries.len()];
+                let Setting { queries, keys, values, .. } = &setting;
+                full_attention(set, queries, keys, values, batch, 2 * half, heads, setting.angles(), &mut out);
+                out
+            };
+            let found = run();
+            prop_assert!(pool.install(run) == found, "{} on three threads", set);
+            for row in [0, batch * positions / 2, batch * positions - 1] {
+                let found = &found[row * heads * 2 * half..][..2 * half];
+                assert_close(set, found, &setting.expected(row / positions, row % positions, 0, positions));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_query_may_not_see_cannot_reach_it_even_if_it_is_no_number() {
+    let mut setting = Setting::new(2, 3, 24, 1, 290);
+    for set in KernelSet::here() {
+        let clean = setting.fed(set, &mut setting.store(), &[290]);
+        let (keys, values) = (setting.keys.clone(), setting.values.clone());
+        let hidden = 270 * setting.sizes.key_width();
+        setting.keys[hidden..].fill(f32::NAN);
+        setting.values[hidden..].fill(f32::INFINITY);
+        let found = setting.fed(set, &mut setting.store(), &[290]);
+        let own = 270 * setting.sizes.query_width();
+        assert!(found[..own] == clean[..own], "{set}");
+        assert!(found[own..].iter().all(|x| !x.is_finite()), "{set}: the change would be seen");
+        // Forgotten positions are written over, and nothing of them is left.
+        let mut store = setting.store();
+        setting.fed(set, &mut store, &[290]);
+        (setting.keys, setting.values) = (keys, values);
+        assert!(setting.fed(set, &mut store, &[1; 290]) == clean, "{set}");
+    }
+}
+
+#[test]
+fn a_store_takes_memory_as_positions_need_it_and_rows_can_be_taken_over() {
+    let setting = Setting::new(1, 2, 8, 2, 600);
+    let set = KernelSet::Portable;
+    let mut store = setting.store();
+    assert_eq!(store.bytes(), 0);
+    store.reserve(1);
+    let step = store.bytes();
+    store.reserve(256);
+    assert_eq!(store.bytes(), step);
+    store.reserve(257);
+    assert_eq!(store.bytes(), 2 * step);
+    let whole = setting.fed(set, &mut store, &[600]);
+    let mut second = KvStore::new(setting.sizes, 1, 700);
+    second.copy_rows(&store, 1, 600);
+    let mut out = vec![0f32; setting.sizes.query_width()];
+    let last = &setting.queries[setting.queries.len() - out.len()..];
+    second.attend(set, 599, last, setting.angles(), &mut out);
+    assert_eq!(out, whole[whole.len() - out.len()..]);
+}

@@ -1,0 +1,148 @@
+//! What can this machine do at best? The two limits that every stage runs into: reading weights and multiplying.
+
+use std::{hint::black_box, time::Instant};
+
+use rayon::prelude::*;
+
+use super::KernelSet;
+
+/// Bytes that are read to measure how fast reading is: more than any cache holds.
+const READ: usize = 1 << 30;
+/// Fused multiply-adds of one register in one measurement, for each of [`CHAINS`] chains: some 30 ms.
+const ROUNDS: usize = 4_000_000;
+/// Multiply-adds that do not wait for each other: two units times a latency of four or five cycles need ten.
+const CHAINS: usize = 12;
+/// The best of so many measurements counts: others run on the machine too.
+const TRIES: usize = 4;
+
+/// What the threads of a pool can do together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Bytes of memory read in a second.
+    pub read_bytes: f64,
+    /// Floating-point operations in a second, two for each f32 multiply-add, with the kernel set's own instructions.
+    pub flop: f64,
+}
+
+impl Limits {
+    /// Measures both on the threads of the pool that it is called in.
+    pub fn measure(set: KernelSet) -> Self {
+        Self { read_bytes: read_bytes(), flop: flop(set) }
+    }
+
+    /// The better of two measurements, each limit for itself.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self { read_bytes: self.read_bytes.max(other.read_bytes), flop: self.flop.max(other.flop) }
+    }
+}
+
+fn best(mut work: impl FnMut()) -> f64 {
+    let times = (0..TRIES).map(|_| {
+        let began = Instant::now();
+        work();
+        began.elapsed().as_secs_f64()
+    });
+    times.fold(f64::INFINITY, f64::min)
+}
+
+fn read_bytes() -> f64 {
+    let numbers = vec![1u64; READ / size_of::<u64>()];
+    let chunk = numbers.len().div_ceil(rayon::current_num_threads() * 4);
+    let time = best(|| {
+        let sums = numbers.par_chunks(chunk).map(|chunk| chunk.iter().fold(0u64, |sum, x| sum.wrapping_add(*x)));
+        black_box(sums.sum::<u64>());
+    });
+    READ as f64 / time
+}
+
+fn flop(set: KernelSet) -> f64 {
+    let threads = rayon::current_num_threads();
+    let lanes = match set {
+        KernelSet::Avx512 => 16,
+        KernelSet::Avx2 => 8,
+        KernelSet::Neon | KernelSet::Portable => 4,
+    };
+    let time = best(|| {
+        (0..threads).into_par_iter().with_max_len(1).for_each(|_| {
+            black_box(match set {
+                // SAFETY: the set was found to run here.
+                #[cfg(target_arch = "x86_64")]
+                KernelSet::Avx512 if set.runs_here() => unsafe { chains_avx512(black_box(0.999)) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                KernelSet::Avx2 if set.runs_here() => unsafe { chains_avx2(black_box(0.999)) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "aarch64")]
+                KernelSet::Neon if set.runs_here() => unsafe { chains_neon(black_box(0.999)) },
+                _ => chains_portable(black_box(0.999)),
+            });
+        });
+    });
+    (ROUNDS * CHAINS * lanes * 2 * threads) as f64 / time
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn chains_avx512(factor: f32) -> f32 {
+    use std::arch::x86_64::{_mm512_add_ps, _mm512_fmadd_ps, _mm512_reduce_add_ps, _mm512_set1_ps};
+    let factor = _mm512_set1_ps(factor);
+    let mut chains = [factor; CHAINS];
+    for _ in 0..ROUNDS {
+        for chain in &mut chains {
+            *chain = _mm512_fmadd_ps(*chain, factor, factor);
+        }
+    }
+    let mut sum = chains[0];
+    for chain in &chains[1..] {
+        sum = _mm512_add_ps(sum, *chain);
+    }
+    _mm512_reduce_add_ps(sum)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn chains_avx2(factor: f32) -> f32 {
+    use std::arch::x86_64::{_mm256_add_ps, _mm256_cvtss_f32, _mm256_fmadd_ps, _mm256_set1_ps};
+    let factor = _mm256_set1_ps(factor);
+    let mut chains = [factor; CHAINS];
+    for _ in 0..ROUNDS {
+        for chain in &mut chains {
+            *chain = _mm256_fmadd_ps(*chain, factor, factor);
+        }
+    }
+    let mut sum = chains[0];
+    for chain in &chains[1..] {
+        sum = _mm256_add_ps(sum, *chain);
+    }
+    _mm256_cvtss_f32(sum)
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+fn chains_neon(factor: f32) -> f32 {
+    use std::arch::aarch64::{vaddq_f32, vaddvq_f32, vdupq_n_f32, vfmaq_f32};
+    let factor = vdupq_n_f32(factor);
+    let mut chains = [factor; CHAINS];
+    for _ in 0..ROUNDS {
+        for chain in &mut chains {
+            *chain = vfmaq_f32(factor, *chain, factor);
+        }
+    }
+    let mut sum = chains[0];
+    for chain in &chains[1..] {
+        sum = vaddq_f32(sum, *chain);
+    }
+    vaddvq_f32(sum)
+}
+
+/// A multiplication and an addition, which portable code does one after the other.
+fn chains_portable(factor: f32) -> f32 {
+    let mut chains = [[factor; 4]; CHAINS];
+    for _ in 0..ROUNDS {
+        for chain in &mut chains {
+            *chain = chain.map(|x| x * factor + factor);
+        }
+    }
+    chains.iter().flatten().sum()
+}

@@ -1,0 +1,125 @@
+//! Tiles with NEON as every ARM64 processor has it: a panel row is four registers.
+
+use std::arch::{aarch64::*, asm};
+
+use super::{
+    packed::PANEL,
+    tile::{Tile, Tiles, kind, tile_of},
+};
+
+/// Numbers of a register.
+const LANES: usize = 4;
+/// Pairs of registers in a panel row: eight narrow numbers are one load and become a pair.
+const PAIRS: usize = PANEL / (2 * LANES);
+
+// Both shapes hold 24 sums; of the 32 registers, 8 are left for a panel row and numbers of the left side.
+pub(super) const TILES: Tiles = Tiles { many: (6, 1), few: (3, 2), compute, widen };
+
+unsafe fn compute(kind: u8, rows: usize, panels: usize, tile: &Tile) {
+    // SAFETY: the caller vouches for the processor and the places.
+    unsafe { tile_of!(product, tile, kind, rows, panels, { 1: 1 2 3 4 5 6; 2: 1 2 3; }) }
+}
+
+/// Four f16 as f32. An instruction of ARMv8.0, but an intrinsic only in compilers newer than the oldest that we build with.
+#[inline]
+#[target_feature(enable = "neon")]
+fn widen_f16(bits: uint16x4_t) -> float32x4_t {
+    let wide: float32x4_t;
+    // SAFETY: it reads one register and writes another.
+    unsafe {
+        asm!("fcvtl {wide:v}.4s, {bits:v}.4h", wide = lateout(vreg) wide, bits = in(vreg) bits,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    wide
+}
+
+/// Pair `pair` of row `k` of a panel.
+///
+/// # Safety
+/// The row must be there at `w`.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn weights<const KIND: u8>(w: *const u8, k: usize, pair: usize) -> [float32x4_t; 2] {
+    let place = k * PANEL + pair * 2 * LANES;
+    // SAFETY: as the caller vouches; these loads ask for no alignment.
+    unsafe {
+        match KIND {
+            kind::F32 => {
+                let from = w.cast::<f32>().add(place);
+                [vld1q_f32(from), vld1q_f32(from.add(LANES))]
+            }
+            kind::F16 => {
+                let bits = vld1q_u16(w.cast::<u16>().add(place));
+                [widen_f16(vget_low_u16(bits)), widen_f16(vget_high_u16(bits))]
+            }
+            _ => {
+                let bits = vld1q_u16(w.cast::<u16>().add(place));
+                [vshll_n_u16::<16>(vget_low_u16(bits)), vshll_high_n_u16::<16>(bits)].map(|x| vreinterpretq_f32_u32(x))
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`Tiles::compute`].
+#[target_feature(enable = "neon")]
+unsafe fn product<const KIND: u8, const R: usize, const P: usize>(tile: &Tile) {
+    let mut sums = [[[[vdupq_n_f32(0.0); 2]; PAIRS]; P]; R];
+    for k in 0..tile.inputs {
+        for panel in 0..P {
+            // SAFETY: input k of each panel is there, and so is number k of each row.
+            unsafe {
+                let from = tile.w.add(panel * tile.w_stride);
+                let w = [weights::<KIND>(from, k, 0), weights::<KIND>(from, k, 1)];
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = *tile.x.add(row * tile.x_stride + k);
+                    for (sums, w) in sums[panel].iter_mut().zip(w) {
+                        sums[0] = vfmaq_n_f32(sums[0], w[0], x);
+                        sums[1] = vfmaq_n_f32(sums[1], w[1], x);
+                    }
+                }
+            }
+        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        for (panel, sums) in sums.iter().enumerate() {
+            for (pair, sums) in sums.iter().enumerate() {
+                for (half, sum) in sums.iter().enumerate() {
+                    // SAFETY: each row of the tile has the outputs of all its panels.
+                    unsafe {
+                        let out = tile.out.add(row * tile.out_stride + panel * PANEL + (2 * pair + half) * LANES);
+                        let sum = if tile.add { vaddq_f32(vld1q_f32(out), *sum) } else { *sum };
+                        vst1q_f32(out, sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`Tiles::widen`].
+#[target_feature(enable = "neon")]
+unsafe fn widen_rows<const KIND: u8>(from: *const u16, to: *mut f32, inputs: usize) {
+    for k in 0..inputs {
+        for pair in 0..PAIRS {
+            // SAFETY: so many panel rows are there at both places.
+            unsafe {
+                let [low, high] = weights::<KIND>(from.cast(), k, pair);
+                let to = to.add(k * PANEL + pair * 2 * LANES);
+                vst1q_f32(to, low);
+                vst1q_f32(to.add(LANES), high);
+            }
+        }
+    }
+}
+
+unsafe fn widen(kind: u8, from: *const u16, to: *mut f32, inputs: usize) {
+    // SAFETY: the caller vouches for the processor and the places.
+    unsafe {
+        match kind {
+            kind::F16 => widen_rows::<{ kind::F16 }>(from, to, inputs),
+            _ => widen_rows::<{ kind::BF16 }>(from, to, inputs),
+        }
+    }
+}

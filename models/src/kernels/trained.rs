@@ -1,0 +1,85 @@
+//! Do the formulas that training takes compute what the kernels compute, and do gradients come back through them?
+
+use candle_core::{Device, Result, Tensor, Var};
+
+use super::{
+    Heads, KvLayer, RmsNorm, RotaryTable, Steer, base_frequencies, full_attention, gated_sum, layer_norm, prelu,
+    silu_up, softmax,
+};
+use crate::signal::KeyedNoise;
+
+fn noise(key: u64, shape: &[usize]) -> Tensor {
+    let mut numbers = vec![0f32; shape.iter().product()];
+    KeyedNoise::new(key).fill_latent(0, &mut numbers);
+    Tensor::from_vec(numbers, shape, &Device::Cpu).expect("a tensor")
+}
+
+fn numbers(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("numbers")
+}
+
+/// Runs `op` by kernel and by formula, compares, and asks the formula for a gradient that is compared with a difference
+/// of two results.
+fn check(name: &str, shape: &[usize], op: impl Fn(&Tensor) -> Result<Tensor>) {
+    let xs = noise(1, shape);
+    let tracked = Var::from_tensor(&xs).expect("a variable");
+    let (kernel, formula) = (op(&xs).expect(name), op(&tracked).expect(name));
+    assert!(!kernel.track_op() && formula.track_op(), "{name}");
+    for (kernel, formula) in numbers(&kernel).iter().zip(numbers(&formula)) {
+        assert!((kernel - formula).abs() < 1e-5 * (1.0 + formula.abs()), "{name}: {kernel} and {formula}");
+    }
+    // A loss that weighs every result differently, and how it changes along one direction.
+    let weights = noise(2, kernel.dims());
+    let loss = |ys: &Tensor| (ys * &weights).and_then(|products| products.sum_all()).expect(name);
+    let gradients = loss(&formula).backward().expect(name);
+    let direction = noise(3, shape);
+    let along = (gradients.get(&tracked).expect(name) * &direction).and_then(|product| product.sum_all()).expect(name);
+    let along = along.to_scalar::<f32>().expect("one number");
+    let moved = |step: f64| {
+        let xs = (&xs + (&direction * step).expect(name)).expect(name);
+        numbers(&op(&xs).expect(name))
+            .iter()
+            .zip(numbers(&weights))
+            .map(|(y, w)| f64::from(*y) * f64::from(w))
+            .sum::<f64>()
+    };
+    let difference = (moved(1e-3) - moved(-1e-3)) / 2e-3;
+    let error = (difference - f64::from(along)).abs();
+    assert!(error < 2e-2 * (1.0 + difference.abs()), "{name}: a gradient of {along} where {difference} was measured");
+}
+
+#[test]
+fn every_operation_can_be_trained_and_computes_the_same_then() {
+    let table = noise(5, &[2, 6, 24]);
+    let steer = Steer { table: &table, shift: 0, scale: 1 };
+    let rotary = RotaryTable::new(&base_frequencies(10_000.0, 8), 9, &Device::Cpu).expect("a table");
+    let others = noise(6, &[2, 9, 24]);
+    let norm = RmsNorm::new(noise(4, &[24]), 1e-5);
+    check("root mean square", &[2, 9, 24], |xs| norm.forward(xs));
+    check("root mean square, steered", &[2, 9, 24], |xs| norm.forward_steered(xs, steer));
+    check("layer norm", &[2, 9, 24], |xs| layer_norm(xs, 1e-6, steer));
+    check("gated sum", &[2, 9, 24], |xs| gated_sum(&others, xs, &table, 2));
+    check("silu and up", &[2, 9, 24], silu_up);
+    check("prelu", &[2, 9, 24], |xs| prelu(xs, 0.2));
+    check("softmax", &[2, 9, 24], softmax);
+    check("rotary", &[2, 3, 7, 8], |xs| rotary.apply(xs, 2));
+    check("attention to all", &[2, 9, 24], |xs| full_attention(xs, xs, &others, 8, &rotary));
+    let sizes = Heads { heads: 3, kv_heads: 1, head_dim: 8 };
+    check("attention to what was before", &[2, 9, 24], |xs| {
+        let keys = xs.narrow(2, 0, 8)?;
+        KvLayer::new(sizes, 2, 9, &Device::Cpu).attend(xs, &keys, &keys, &rotary, 0)
+    });
+}
+
+#[test]
+fn rows_that_do_not_fit_are_refused() {
+    let rotary = RotaryTable::new(&base_frequencies(10_000.0, 8), 9, &Device::Cpu).expect("a table");
+    let sizes = Heads { heads: 3, kv_heads: 1, head_dim: 8 };
+    let mut layer = KvLayer::new(sizes, 1, 9, &Device::Cpu);
+    let (queries, keys) = (noise(1, &[1, 10, 24]), noise(2, &[1, 10, 8]));
+    assert!(layer.attend(&queries, &keys, &keys, &rotary, 0).is_err(), "one position too many");
+    assert!(layer.attend(&queries, &queries, &queries, &rotary, 0).is_err(), "three key heads");
+    assert!(silu_up(&noise(1, &[2, 3])).is_err(), "an odd width");
+    let table = noise(5, &[2, 6, 24]);
+    assert!(gated_sum(&queries, &queries, &table, 0).is_err(), "a table for two entries");
+}

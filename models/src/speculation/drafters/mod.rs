@@ -1,0 +1,15 @@
+//! Which ways of drafting are there? A file for each.
+
+mod carry_over;
+mod heads;
+mod ngram;
+mod oracle;
+mod stale_depth;
+mod weights;
+
+pub use carry_over::CarryOver;
+pub use heads::{Heads, NextState};
+pub use ngram::NGram;
+pub use oracle::Oracle;
+pub use stale_depth::StaleDepth;
+pub use weights::{DRAFTER_FILE, DrafterWeights};

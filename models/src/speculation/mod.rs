@@ -1,0 +1,43 @@
+//! How are several frames written in one reading of the weights? They are drafted, and verified together.
+//!
+//! A plain frame reads the backbone once and the depth decoder seven times. Here cheap drafts of the next frames go
+//! through the backbone in one pass and through the depth decoder in a few, and those that the model would have written
+//! stand. All noise is keyed by its place, so what the model would have written does not depend on the drafts: a song is
+//! the plain song, bit for bit, with every drafter and any number of drafted frames.
+//!
+//! # Layout
+//! - [`accept()`], [`first_unmatched`]: which codes stand; pure functions
+//! - [`run_round`]: one round on any [`FrameTarget`]
+//! - [`FrameDrafter`], [`Chain`] and the drafters themselves
+//! - [`Prefetch`], [`SpeculationCache`]: drafts that are made while a round is verified
+//! - [`Policy`], [`CompletionPolicy`]: what is worth doing, by what was measured
+//! - [`Distillation`]: the training of [`DrafterWeights`]
+//! - [`Speculator`]: rounds of a whole song; [`Counters`]: what came of them
+//! - [`Speculation`]: what a user writes
+
+mod accept;
+mod counters;
+mod distill;
+mod drafter;
+mod drafters;
+mod policy;
+mod prefetch;
+mod prefetching;
+mod round;
+mod setting;
+mod speculator;
+mod target;
+
+pub use accept::{Verdict, accept, first_unmatched};
+pub use counters::Counters;
+pub use distill::{DistillOptions, Distillation, TaughtSong};
+pub use drafter::{Chain, Chained, Draft, DraftContext, FrameDrafter};
+pub use drafters::{CarryOver, DRAFTER_FILE, DrafterWeights, Heads, NGram, NextState, Oracle, StaleDepth};
+pub use policy::{Choice, CompletionPolicy, Policy};
+pub use prefetch::{
+    Bundle, Hit, LikelyOutcome, Prefetch, PrefetchCounters, PrefetchRequest, SpeculationCache, fan_out, likely_outcomes,
+};
+pub use round::{Completion, DepthWork, Drafts, RoundOutcome, RoundTimes, Work, run_round};
+pub use setting::{DrafterName, MOST_FRAMES, Speculation};
+pub use speculator::{Learned, Means, Speculator};
+pub use target::{Frame, FrameTarget, Logits};

@@ -1,0 +1,327 @@
+//! Who writes the next frames of a song? Drafters, one round of verification, and the choice of how many to draft.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use candle_core::Tensor;
+
+use super::{
+    counters::Counters,
+    drafter::{Chain, Draft, DraftContext, FrameDrafter},
+    drafters::{CarryOver, DRAFTER_FILE, DrafterWeights, Heads, NGram, NextState, StaleDepth},
+    policy::{Choice, CompletionPolicy, Policy},
+    prefetch::{Prefetch, PrefetchCounters},
+    prefetching::Prefetching,
+    round::{Completion, DepthWork, Drafts, RoundOutcome, run_round},
+    setting::{DrafterName, Speculation},
+    target::{Frame, FrameTarget},
+};
+use crate::{
+    error::{ModelError, Result},
+    heartmula::{HeartMula, KeyedSampler, SongState, SongTarget, VerifyBuffers},
+};
+
+/// Writes the frames of one song. They are those of [`HeartMula::next_frame`] with the same sampler, bit for bit.
+pub struct Speculator {
+    sampler: KeyedSampler,
+    mode: Mode,
+    chain: Chain,
+    /// The song so far; kept only where somebody drafts.
+    past: Vec<Frame>,
+    buffers: VerifyBuffers,
+    counters: Counters,
+    prefetching: Option<Prefetching>,
+}
+
+enum Mode {
+    Plain,
+    /// The same in every round; where a way of completing frames is not given, the faster one is taken.
+    Fixed {
+        frames: usize,
+        work: DepthWork,
+        completion: Option<CompletionPolicy>,
+    },
+    Auto(Learned),
+}
+
+/// What is known of a machine and a model when a song ends, for the next one to begin with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Learned {
+    policy: Policy,
+    completion: CompletionPolicy,
+}
+
+/// Frames that are drafted at once, of those that are tried.
+const LADDER: [usize; 4] = [1, 2, 4, 8];
+
+impl Speculator {
+    /// A writer for the song of `sampler`, drafting as `speculation` says.
+    ///
+    /// # Errors
+    /// When a drafter is asked for that was never trained for this checkpoint.
+    pub fn new(
+        speculation: &Speculation,
+        sampler: KeyedSampler,
+        means: &Means<'_>,
+        learned: Option<Learned>,
+    ) -> Result<Self> {
+        let (names, frames) = match speculation {
+            Speculation::Off => return Ok(Self::with(Mode::Plain, Vec::new(), sampler)),
+            Speculation::Auto => (means.usual(), None),
+            Speculation::Fixed { drafters, frames } => (drafters.clone(), Some(*frames)),
+        };
+        let drafters = names.iter().filter_map(|name| means.drafter(*name).transpose()).collect::<Result<_>>()?;
+        // Only what is carried over looks at the draws behind a wrong draft.
+        let refresh_tail = names.contains(&DrafterName::CarryOver);
+        let mode = match frames {
+            Some(frames) => Mode::Fixed {
+                frames,
+                work: DepthWork { pass: usize::MAX, completion: Completion::Jacobi, refresh_tail },
+                completion: Some(CompletionPolicy::default()),
+            },
+            None => Mode::Auto(learned.unwrap_or_else(|| Learned {
+                policy: Policy::new(&LADDER, refresh_tail),
+                completion: CompletionPolicy::default(),
+            })),
+        };
+        Ok(Self::with(mode, drafters, sampler))
+    }
+
+    /// What is known now, for [`Speculator::new`] of the next song with the same model on the same cores.
+    pub fn learned(&self) -> Option<Learned> {
+        match &self.mode {
+            Mode::Auto(learned) => Some(learned.clone()),
+            Mode::Plain | Mode::Fixed { .. } => None,
+        }
+    }
+
+    /// Says whether `speculation` can be done with what there is.
+    ///
+    /// # Errors
+    /// When a drafter is asked for that was never trained for this checkpoint.
+    pub fn check(speculation: &Speculation, means: &Means<'_>) -> Result<()> {
+        match speculation {
+            Speculation::Fixed { drafters, .. } => drafters.iter().try_for_each(|name| means.drafter(*name).map(drop)),
+            Speculation::Auto | Speculation::Off => Ok(()),
+        }
+    }
+
+    /// Drafters that can prepare drafts beside a song that is drafted as `speculation` says. What is carried over is not
+    /// among them: nobody knows it before the round is over.
+    ///
+    /// # Errors
+    /// When a drafter is asked for that was never trained for this checkpoint.
+    pub fn prefetchers(speculation: &Speculation, means: &Means<'_>) -> Result<Vec<Box<dyn FrameDrafter>>> {
+        let names = match speculation {
+            Speculation::Off => Vec::new(),
+            Speculation::Auto => means.usual(),
+            Speculation::Fixed { drafters, .. } => drafters.clone(),
+        };
+        let names = names.into_iter().filter(|name| *name != DrafterName::CarryOver);
+        names.filter_map(|name| means.drafter(name).transpose()).collect()
+    }
+
+    /// A writer with drafters of one's own: each round drafts `frames` frames, and does the rest as `work` says.
+    pub fn drafting(
+        drafters: Vec<Box<dyn FrameDrafter>>,
+        frames: usize,
+        work: DepthWork,
+        sampler: KeyedSampler,
+    ) -> Self {
+        Self::with(Mode::Fixed { frames, work, completion: None }, drafters, sampler)
+    }
+
+    fn with(mode: Mode, drafters: Vec<Box<dyn FrameDrafter>>, sampler: KeyedSampler) -> Self {
+        let (past, buffers, counters) = (Vec::new(), VerifyBuffers::default(), Counters::default());
+        Self { sampler, mode, chain: Chain::new(drafters), past, buffers, counters, prefetching: None }
+    }
+
+    /// The same writer, with somebody who prepares drafts while it verifies. The song is the same.
+    pub fn with_prefetch(mut self, worker: Box<dyn Prefetch>) -> Self {
+        if !matches!(self.mode, Mode::Plain) {
+            self.prefetching = Some(Prefetching::new(worker));
+        }
+        self
+    }
+
+    /// What became of prepared drafts, and how long they were waited for; `None` where nobody prepares any.
+    pub fn prefetch_counters(&self) -> Option<(&PrefetchCounters, Duration)> {
+        self.prefetching.as_ref().map(Prefetching::counters)
+    }
+
+    /// What came of drafting so far; `None` where nobody drafts.
+    pub fn counters(&self) -> Option<&Counters> {
+        (!matches!(self.mode, Mode::Plain)).then_some(&self.counters)
+    }
+
+    /// Hears of a frame that was written before, in a song that is gone on with.
+    pub fn replayed(&mut self, frame: &Frame) {
+        if !matches!(self.mode, Mode::Plain) {
+            self.past.push(frame.clone());
+        }
+    }
+
+    /// Writes the next frames of the song, at least one.
+    ///
+    /// # Errors
+    /// When there is no room for another frame, the model cannot compute, or a logit of the song is not a number.
+    pub fn next_frames(&mut self, model: &HeartMula, state: &mut SongState) -> Result<Vec<Frame>> {
+        if matches!(self.mode, Mode::Plain) {
+            return Ok(vec![model.next_frame(state, &mut self.sampler)?]);
+        }
+        if self.choose().frames.is_none() {
+            return self.plain_frame(model, state);
+        }
+        let mut buffers = std::mem::take(&mut self.buffers);
+        let mut target = SongTarget::new(model, state, &mut buffers);
+        let (trail, guidance) = (target.trail().cloned(), target.guidance());
+        let frames = self.round(&mut target, trail.as_ref(), guidance);
+        self.buffers = buffers;
+        frames
+    }
+
+    /// Writes a frame where drafting does not pay for now, at no cost beyond that of plain decoding.
+    fn plain_frame(&mut self, model: &HeartMula, state: &mut SongState) -> Result<Vec<Frame>> {
+        let since = Instant::now();
+        let codes = model.next_frame(state, &mut self.sampler)?;
+        // What the last drafted round left is of a frame that is not the last one any more.
+        self.buffers.forget();
+        let first = self.past.len() as u64;
+        let outcome = RoundOutcome { first, frames: vec![codes], ..RoundOutcome::default() };
+        self.counters.add_plain(&outcome);
+        self.learn(&outcome, since.elapsed());
+        self.past.extend_from_slice(&outcome.frames);
+        Ok(outcome.frames)
+    }
+
+    /// Writes the next frames of any target, at least one; `trail` is what drafters that ask for it are given.
+    ///
+    /// # Errors
+    /// As [`Speculator::next_frames`].
+    pub fn round(&mut self, target: &mut dyn FrameTarget, trail: Option<&Tensor>, guidance: f64) -> Result<Vec<Frame>> {
+        let room = target.room();
+        if room == 0 {
+            return Err(ModelError::shape("positions of a song", "room for another frame", "none"));
+        }
+        let Choice { frames: chosen, work } = self.choose();
+        let frames = chosen.unwrap_or(0).min(room - 1);
+        let since = Instant::now();
+        let context = DraftContext { past: &self.past, drafted: &[], trail, guidance, sampler: &self.sampler };
+        // One more than is verified: it is the guess for the codes of the frame behind them.
+        let count = if work.pass > 0 { frames + 1 } else { frames };
+        let prepared = self.prefetching.as_mut().map_or(Vec::new(), Prefetching::take);
+        let (codebooks, vocabulary) = (target.codebooks(), target.vocabulary());
+        let is_frame = |Draft { codes, .. }: &Draft| {
+            codes.len() == codebooks && codes.iter().all(|code| (*code as usize) < vocabulary)
+        };
+        let mut drafts: Vec<Draft> = prepared.into_iter().take_while(is_frame).take(count).collect();
+        let mut by = vec!["prefetch"; drafts.len()];
+        match self.chain.draft(&DraftContext { drafted: &drafts, ..context }, count - drafts.len()) {
+            Ok(more) => {
+                drafts.extend(more.drafts);
+                by.extend(more.by);
+            }
+            // What a drafter cannot compute is no error of the song.
+            Err(error) => tracing::debug!("nothing is drafted: {error}"),
+        }
+        if let Some(prefetching) = self.prefetching.as_mut().filter(|_| chosen.is_some()) {
+            prefetching.ask(&context, &drafts, frames + 1);
+        }
+        let drafting = since.elapsed();
+        let mut drafts: Vec<Frame> = drafts.into_iter().map(|Draft { codes, .. }| codes).collect();
+        let guess = if drafts.len() > frames { drafts.pop() } else { None };
+        let guess = guess.or_else(|| drafts.last().or(self.past.last()).cloned()).unwrap_or_default();
+        let given = Drafts { first: self.past.len() as u64, frames: &drafts, guess: &guess };
+        let outcome = run_round(target, &mut self.sampler, given, work)?;
+        match chosen {
+            None => self.counters.add_plain(&outcome),
+            Some(_) => self.counters.add(&outcome, &by, drafting),
+        }
+        self.learn(&outcome, since.elapsed());
+        tracing::trace!(
+            first = outcome.first,
+            drafted = outcome.drafted,
+            accepted = outcome.accepted,
+            passes = outcome.depth_passes,
+            steps = outcome.depth_steps,
+            "a round of draft and verify"
+        );
+        self.chain.observe(&outcome);
+        if let Some(prefetching) = self.prefetching.as_mut().filter(|_| chosen.is_some()) {
+            prefetching.observe(&outcome);
+        }
+        let RoundOutcome { frames, .. } = outcome;
+        self.past.extend_from_slice(&frames);
+        Ok(frames)
+    }
+
+    fn choose(&mut self) -> Choice {
+        match &mut self.mode {
+            Mode::Plain => Choice::PLAIN,
+            Mode::Fixed { frames, work, completion } => {
+                let completion = completion.map_or(work.completion, |policy| policy.choose());
+                Choice { frames: Some(*frames), work: DepthWork { completion, ..*work } }
+            }
+            Mode::Auto(Learned { policy, completion }) => {
+                let Choice { frames, work } = policy.choose();
+                Choice { frames, work: DepthWork { completion: completion.choose(), ..work } }
+            }
+        }
+    }
+
+    fn learn(&mut self, outcome: &RoundOutcome, time: Duration) {
+        let settled = match &mut self.mode {
+            Mode::Plain => None,
+            Mode::Fixed { frames, completion, .. } => {
+                completion.iter_mut().for_each(|policy| policy.observe(outcome));
+                Some(*frames)
+            }
+            Mode::Auto(Learned { policy, completion }) => {
+                policy.observe(outcome, time.as_secs_f64());
+                completion.observe(outcome);
+                policy.settled().frames
+            }
+        };
+        self.counters.chose(settled);
+    }
+}
+
+/// What drafters can be made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Means<'a> {
+    /// The model of the song.
+    pub model: &'a Arc<HeartMula>,
+    /// The drafter that was trained for it, if there is one.
+    pub trained: Option<&'a Arc<DrafterWeights>>,
+}
+
+impl Means<'_> {
+    /// The drafters that are asked when nobody says which.
+    fn usual(&self) -> Vec<DrafterName> {
+        let trained = self.trained.map(|_| DrafterName::NextState);
+        [Some(DrafterName::NGram), trained, Some(DrafterName::CarryOver)].into_iter().flatten().collect()
+    }
+
+    /// The drafter of a name; `None` for the one that drafts no frames.
+    fn drafter(&self, name: DrafterName) -> Result<Option<Box<dyn FrameDrafter>>> {
+        let model = || Arc::clone(self.model);
+        let trained = || {
+            self.trained.map(Arc::clone).ok_or_else(|| ModelError::Option {
+                option: "speculate",
+                expected: "auto, off, or drafters that need no training".to_owned(),
+                found: format!("{name}, and this checkpoint has no {DRAFTER_FILE} (`heartstream distill` makes one)"),
+            })
+        };
+        Ok(Some(match name {
+            DrafterName::DepthJacobi => return Ok(None),
+            DrafterName::CarryOver => Box::new(CarryOver::default()),
+            DrafterName::NGram => Box::new(NGram::default()),
+            DrafterName::DepthDecoder => Box::new(StaleDepth::new(model())),
+            DrafterName::Heads => Box::new(Heads::new(model(), trained()?, false)),
+            DrafterName::HeadsViterbi => Box::new(Heads::new(model(), trained()?, true)),
+            DrafterName::NextState => Box::new(NextState::new(model(), trained()?)),
+        }))
+    }
+}

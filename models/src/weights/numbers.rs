@@ -1,0 +1,132 @@
+//! How are the numbers of a tensor read, wherever they are? In any piece, as f32.
+
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use half::{bf16, f16};
+use rayon::prelude::*;
+use safetensors::Dtype;
+
+use super::{FileBytes, SeededNumbers, storage::round};
+use crate::{
+    error::{ModelError, Result},
+    kernels::cpu::NumberType,
+};
+
+/// Bytes that are read at once.
+const PIECE: usize = 1 << 14;
+/// Numbers that are worth another thread.
+const WORTH_A_THREAD: usize = 1 << 18;
+
+/// The numbers of a tensor; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Numbers {
+    source: Source,
+    count: usize,
+    /// What they are rounded to when they are read: what they would be had the file been written so.
+    rounded: NumberType,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    File { path: Arc<Path>, file: FileBytes, bytes: Range<usize>, dtype: Dtype },
+    Seeded(SeededNumbers),
+    Held(Arc<[f32]>),
+}
+
+impl Numbers {
+    pub(super) fn in_file(path: &Path, file: &FileBytes, bytes: Range<usize>, dtype: Dtype) -> Self {
+        let count = bytes_per_number(dtype).map_or(0, |size| bytes.len() / size);
+        let source = Source::File { path: path.into(), file: file.clone(), bytes, dtype };
+        Self { source, count, rounded: NumberType::F32 }
+    }
+
+    pub(super) fn seeded(numbers: SeededNumbers, count: usize) -> Self {
+        Self { source: Source::Seeded(numbers), count, rounded: NumberType::F32 }
+    }
+
+    pub(super) fn held(numbers: Vec<f32>) -> Self {
+        Self { count: numbers.len(), source: Source::Held(numbers.into()), rounded: NumberType::F32 }
+    }
+
+    /// The same numbers as if they had been stored as `kind`.
+    #[must_use]
+    pub(super) fn stored_as(self, kind: NumberType) -> Self {
+        Self { rounded: kind, ..self }
+    }
+
+    /// Writes the numbers from place `first` on.
+    ///
+    /// # Errors
+    /// When they lie beyond the tensor, or their file cannot be read any more.
+    pub(crate) fn read(&self, first: usize, to: &mut [f32]) -> Result<()> {
+        if first.checked_add(to.len()).is_none_or(|end| end > self.count) {
+            let found = format!("{} from {first} on", to.len());
+            return Err(ModelError::shape("numbers of a tensor", format!("at most {}", self.count), found));
+        }
+        match &self.source {
+            Source::Held(numbers) => to.copy_from_slice(&numbers[first..first + to.len()]),
+            Source::Seeded(numbers) => numbers.fill(first, to),
+            Source::File { path, file, bytes, dtype } => {
+                let size = bytes_per_number(*dtype).unwrap_or(PIECE);
+                let mut buffer = [0u8; PIECE];
+                let mut start = bytes.start + first * size;
+                for to in to.chunks_mut(PIECE / size) {
+                    let buffer = &mut buffer[..to.len() * size];
+                    file.read_at(start, buffer).map_err(|error| ModelError::Unreadable {
+                        path: PathBuf::from(&**path),
+                        reason: error.to_string(),
+                        remedy: "The files of a model must stay as they are while it is used".to_owned(),
+                    })?;
+                    widen(buffer, *dtype, to);
+                    start += buffer.len();
+                }
+            }
+        }
+        round(to, self.rounded);
+        Ok(())
+    }
+
+    /// All numbers; many of them on several threads.
+    ///
+    /// # Errors
+    /// When their file cannot be read any more.
+    pub(crate) fn read_all(&self) -> Result<Vec<f32>> {
+        self.read_range(0..self.count)
+    }
+
+    /// The numbers of `range`; many of them on several threads.
+    ///
+    /// # Errors
+    /// As [`Numbers::read`].
+    pub(crate) fn read_range(&self, range: Range<usize>) -> Result<Vec<f32>> {
+        if range.end > self.count {
+            return Err(ModelError::shape("numbers of a tensor", format!("at most {}", self.count), range.end));
+        }
+        let mut numbers = vec![0f32; range.len()];
+        let pieces = numbers.par_chunks_mut(WORTH_A_THREAD).enumerate();
+        pieces.try_for_each(|(piece, to)| self.read(range.start + piece * WORTH_A_THREAD, to))?;
+        Ok(numbers)
+    }
+}
+
+/// Bytes of one number of a float type that weights can have; `None` for every other type.
+pub(super) fn bytes_per_number(dtype: Dtype) -> Option<usize> {
+    match dtype {
+        Dtype::F32 => Some(4),
+        Dtype::F16 | Dtype::BF16 => Some(2),
+        _ => None,
+    }
+}
+
+/// Widens little-endian floats to f32. Tensors of a type without floats were refused before.
+fn widen(bytes: &[u8], dtype: Dtype, to: &mut [f32]) {
+    match dtype {
+        Dtype::F32 => to.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, b)| *to = f32::from_le_bytes(*b)),
+        Dtype::F16 => to.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, b)| *to = f16::from_le_bytes(*b).to_f32()),
+        _ => to.iter_mut().zip(bytes.as_chunks().0).for_each(|(to, b)| *to = bf16::from_le_bytes(*b).to_f32()),
+    }
+}

@@ -1,0 +1,73 @@
+//! Promise: `bench speculation` compares every way of drafting in one run, and `distill` makes a drafter that is found.
+
+mod support;
+
+use support::{complaint, copy_tree, folder, run, text, tiny_model};
+
+fn json(arguments: &[&str]) -> serde_json::Value {
+    let output = run(arguments);
+    assert!(output.status.success(), "{}", complaint(&output));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn every_drafter_and_count_has_a_row_beside_plain_decoding_and_what_was_predicted() {
+    let (model, out) = (tiny_model(), folder());
+    let plot = out.path().join("speed.svg");
+    let bench = ["bench", "speculation", "-q", "--json", "--model", text(model.path()), "--seconds", "2"];
+    let options = ["--repeats", "1", "--counts", "1,3", "--oracles", "0,1", "--draft-cores", "0", "--threads", "1"];
+    let report = json(&[&bench[..], &options, &["--plot", text(&plot)]].concat());
+    let rows = report["rows"].as_array().expect("rows");
+    let row = |drafter: &str, k: Option<u64>, prefetch: bool| {
+        let found =
+            rows.iter().find(|row| row["drafter"] == drafter && row["k"].as_u64() == k && row["prefetch"] == prefetch);
+        found.unwrap_or_else(|| panic!("no row of {drafter} with {k:?} frames, prefetch {prefetch}")).clone()
+    };
+    for (drafter, k) in [("auto", None), ("depth-jacobi", Some(0)), ("carry-over", Some(3)), ("ngram", Some(1))] {
+        let row = row(drafter, k, false);
+        assert!(row["speedup"].as_f64().expect("a number") > 0.0, "{row}");
+    }
+    assert!(row("depth-decoder", Some(3), true)["cache"]["built"].as_u64() > Some(0), "drafts were prepared");
+    let (right, wrong) = (row("oracle:1", Some(3), false), row("oracle:0", Some(3), false));
+    // 25 frames, of which every round writes four; the last has one frame left.
+    assert!((right["frames_per_verify"].as_f64().expect("a number") - 25.0 / 7.0).abs() < 1e-9, "{right}");
+    assert_eq!(wrong["frames_per_verify"], 1.0);
+    let passes = right["depth_passes_per_frame"].as_f64().expect("a number");
+    assert!((passes * 25.0 - 7.0).abs() < 1e-9, "{right}");
+    assert!(right["predicted_speedup"].as_f64() > wrong["predicted_speedup"].as_f64());
+    assert_eq!(report["codebooks"].as_array().map(Vec::len), Some(8));
+    assert!(std::fs::read_to_string(plot).expect("a drawing").starts_with("<svg"));
+    let refused = run(&["bench", "speculation", "--seconds", "0"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", complaint(&refused));
+}
+
+#[test]
+fn a_distilled_drafter_is_found_and_its_songs_are_the_plain_ones() {
+    let (model, out) = (tiny_model(), folder());
+    let taught = out.path().join("taught");
+    copy_tree(model.path(), &taught);
+    let distill = ["distill", "-q", "--model", text(&taught), "--songs", "3", "--seconds", "3", "--steps", "40"];
+    let output = run(&distill);
+    assert!(output.status.success(), "{}", complaint(&output));
+    assert!(taught.join("HeartMuLa-oss-3B/drafter.safetensors").is_file());
+    let render = |name: &str, setting: &str| {
+        let path = out.path().join(name);
+        let song = ["render", "-q", "--seed", "3", "--max-seconds", "3", "--flow-steps", "1", "--top-k", "5"];
+        let rest = ["--model", text(&taught), "--speculate", setting, "-o", text(&path)];
+        let output = run(&[&song[..], &rest].concat());
+        assert!(output.status.success(), "{setting}: {}", complaint(&output));
+        std::fs::read(path).expect("a song")
+    };
+    let plain = render("off.wav", "off");
+    for setting in ["auto", "heads:3", "heads:8", "heads-viterbi:2", "next-state:4", "heads,carry-over:6"] {
+        assert!(render("drafted.wav", setting) == plain, "{setting}");
+    }
+    let refused = run(&["distill", "--songs", "3", "--seconds", "3"]);
+    assert_eq!(refused.status.code(), Some(2), "the model in the program: {}", complaint(&refused));
+    let damaged = taught.join("HeartMuLa-oss-3B/drafter.safetensors");
+    std::fs::write(&damaged, b"nothing").expect("written");
+    let refused =
+        run(&["render", "-q", "--max-seconds", "1", "--model", text(&taught), "-o", text(&out.path().join("x"))]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(complaint(&refused).contains("drafter.safetensors"), "{}", complaint(&refused));
+}

@@ -1,0 +1,80 @@
+//! `bench speculation`: what does drafting earn on this machine with this model, and what would it take to earn more?
+//!
+//! One song is written plainly, then again with every drafter and count of frames; all must be the same song. Runs are
+//! interleaved and the best of each is taken, so that a busy moment of the machine does not decide. Oracles that are right
+//! with a known probability show what a drafter of that quality would earn, beside what the sizes of the model predict.
+
+mod measure;
+mod plot;
+mod report;
+mod runs;
+
+use std::{fs, sync::Arc};
+
+use candle_core::Device;
+use heartstream_actors::compute_site::{ComputePool, ComputeSite, available_cores};
+use heartstream_models::{
+    ModelDirectory,
+    heartmula::{KeyedSampler, SamplingOptions},
+    signal::KeyedNoise,
+    speculation::Frame,
+};
+
+use super::args::SpeculationArgs;
+use crate::{
+    EngineError,
+    command_line::{Failed, render::checkpoint, status::Status, words},
+    units::{Frames, Seconds},
+};
+use report::Report;
+use runs::{Setting, Subject};
+
+/// Runs the bench and prints what it says.
+pub(super) fn speculation(args: &SpeculationArgs, quiet: bool) -> Result<(), Failed> {
+    let length = Seconds(args.seconds).frames();
+    if !args.seconds.is_finite() || length < Frames(2) || args.repeats == 0 {
+        let expected = "at least 0.16 s (two frames), and one repeat or more".to_owned();
+        let found = format!("{} s and {} repeats", args.seconds, args.repeats);
+        return Err(EngineError::Option { option: "seconds", expected, found }.into());
+    }
+    args.plot.as_deref().map_or(Ok(()), super::continuity::probe_plot)?;
+    let directory = ModelDirectory::open(checkpoint(&args.model.model)?)?;
+    let words = words::read(&args.words)?;
+    let prompt = directory.load_tokenizer()?.prompt(&words.tags, &words.lyrics)?.ids;
+    let options = SamplingOptions { temperature: 1.0, top_k: 50 };
+    let sampler = KeyedSampler::new(options, KeyedNoise::new(args.seed))?;
+    let status = Status::new(quiet);
+    status.say(&format!("loading the model {}", args.model.model));
+    let drafter = directory.load_drafter(&Device::Cpu)?.map(Arc::new);
+    let model = Arc::new(directory.load_lm(&Device::Cpu)?);
+    let subject = Subject { model, drafter, prompt, guidance: args.cfg_scale, frames: length.0 as usize, sampler };
+    let threads = args.threads.unwrap_or(available_cores().len().max(1));
+    let pool = ComputePool::around_this_thread(Some(&ComputeSite { threads, cores: Vec::new() }), "bench");
+    let pool = pool.map_err(|error| EngineError::Threads(error.to_string()))?;
+    let draft_cores = args.draft_cores.as_ref().map(|list| list.0.clone());
+
+    status.say(&format!("writing {} plainly", length.seconds()));
+    let song: Arc<[Frame]> = pool.run(|| subject.plain())?.0.into();
+    status.say("measuring the model's law and what disturbs it");
+    let measured = pool.run(|| measure::measure(&subject, &song))?;
+    let settings = Setting::all(&subject, &args.counts, &args.oracles, draft_cores.as_deref());
+    let mut rows = runs::Rows::new(settings);
+    for repeat in 1..=args.repeats {
+        status.say(&format!("run {repeat} of {}: {} ways of drafting", args.repeats, rows.len()));
+        pool.run(|| rows.run(&subject, &song))?;
+    }
+    status.end(&format!("wrote {} {} times", length.seconds(), args.repeats * (rows.len() + 1)));
+    let report = Report { model: args.model.model.clone(), threads, seed: args.seed, measured, rows };
+    if let Some(path) = &args.plot {
+        let drawing = plot::draw(&report, &report::Cost::new(subject.model.config()))
+            .map_err(|error| Failed::Error(format!("cannot draw: {error}")))?;
+        fs::write(path, drawing)
+            .map_err(|error| Failed::Error(format!("cannot write the plot {}: {error}", path.display())))?;
+    }
+    if args.json {
+        out!("{:#}", report.json(&subject));
+    } else {
+        print!("{}", report.table(&subject));
+    }
+    Ok(())
+}

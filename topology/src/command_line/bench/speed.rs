@@ -1,0 +1,94 @@
+//! `bench`: how fast is each stage of a model on this machine, and how fast could it be?
+//!
+//! The limits of the machine are measured in the same run and with the same threads as the stages, before and after
+//! them. Every time is the best of some tries, as others use the machine too.
+
+use heartstream_models::{
+    ModelDirectory,
+    kernels::cpu::{KernelSet, Limits},
+};
+
+use super::{
+    args::SpeedArgs,
+    speed_report::{Row, SpeedReport, Whole},
+    stages::Stages,
+};
+use crate::{
+    EngineError, Heartstream, Outcome, Placement, Sink, SongRequest,
+    command_line::{Failed, record::peak_memory, render::checkpoint, status::Status, words},
+    units::Seconds,
+};
+
+/// Runs the bench and prints what it says.
+pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
+    let refuse = |option, expected: &str, found: String| {
+        Err(EngineError::Option { option, expected: expected.to_owned(), found }.into())
+    };
+    if !(1..=1000).contains(&args.repeats) {
+        return refuse("repeats", "from 1 to 1000", args.repeats.to_string());
+    }
+    if !(args.seconds.is_finite() && args.seconds >= 0.0) {
+        return refuse("seconds", "0 (no song) or a number from 0.08 (one frame) upwards", args.seconds.to_string());
+    }
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Failed::Error(format!("the operating system gives no threads: {error}")))?;
+    let status = Status::new(quiet);
+    status.say("loading the model");
+    let placement = Placement { flow_workers: 1, threads: args.threads, ..Placement::default() };
+    let checkpoint = checkpoint(&args.model.model)?;
+    let directory = ModelDirectory::open(checkpoint.clone())?;
+    let engine = runtime.block_on(Heartstream::builder().model(checkpoint).placement(placement).build())?;
+    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|error| Failed::Error(format!("the operating system gives no threads: {error}")))?;
+    let set = KernelSet::chosen();
+    status.say("measuring what the machine can do");
+    let limits = pool.install(|| Limits::measure(set));
+    let mut rows = Vec::new();
+    let stages = Stages::new(engine.model(), &engine.decoder().codec, &directory.codec, args.repeats);
+    for (name, measure) in Stages::ALL {
+        status.say(&format!("measuring {name}"));
+        rows.extend(pool.install(|| measure(&stages))?);
+    }
+    let limits = limits.or(pool.install(|| Limits::measure(set)));
+    let whole = if args.seconds == 0.0 {
+        None
+    } else {
+        status.say("making a song");
+        Some(runtime.block_on(song(&engine, args.seconds))?)
+    };
+    status.end("measured");
+    let report = SpeedReport {
+        model: args.model.model.clone(),
+        kernels: set,
+        threads,
+        limits,
+        rows: rows.into_iter().filter(|row: &Row| row.time.0 > 0.0).collect(),
+        whole,
+        peak_memory: peak_memory(),
+    };
+    if args.json {
+        out!("{:#}", report.json());
+    } else {
+        print!("{}", report.table());
+    }
+    Ok(())
+}
+
+/// A song from words to sound, its sound thrown away.
+async fn song(engine: &Heartstream, seconds: f64) -> Result<Whole, Failed> {
+    let words = words::sample();
+    let max_frames = Seconds(seconds).frames();
+    let mut request = SongRequest { seed: 1, max_frames, ..SongRequest::new(words.tags, words.lyrics) };
+    request.first_window.most = request.first_window.most.min(request.max_frames);
+    let mut song = engine.sing_to(request, Sink::Subscriber).await?;
+    let report = song.wait().await;
+    match report.outcome {
+        Outcome::Finished => (),
+        outcome => return Err(Failed::Error(format!("the song did not finish: {outcome:?}"))),
+    }
+    let first = report.first_audio.unwrap_or(report.wall);
+    Ok(Whole { audio: report.audio, wall: report.wall, first_audio: first })
+}

@@ -1,0 +1,158 @@
+//! Which stages are measured, and how much work is each?
+
+use std::time::Instant;
+
+use heartstream_models::{
+    heartcodec::{FlowJob, FlowOptions, HeartCodec, HeartCodecConfig, LATENTS_PER_FRAME},
+    heartmula::{HeartMula, KeyedSampler, PromptIds, SamplingOptions},
+    signal::KeyedNoise,
+};
+
+use super::speed_report::{Row, Work};
+use crate::{
+    command_line::Failed,
+    units::{Frames, Seconds},
+};
+
+/// Positions of the prompt that is read: about a verse and a chorus.
+const PROMPT: usize = 200;
+/// Frames in a row that are one try of the language model.
+const FRAMES: usize = 4;
+/// Frames of the windows that flow matching is measured on, up to the longest.
+const WINDOWS: [usize; 4] = [16, 32, 93, 372];
+/// Frames that the vocoder decodes in one try: four of its chunks.
+const VOCODER_FRAMES: usize = 16;
+/// Usual guidance of the language model and of flow matching.
+const GUIDANCE: f64 = 1.5;
+const FLOW_GUIDANCE: f32 = 1.25;
+
+type Measure<'a> = fn(&Stages<'a>) -> Result<Vec<Row>, Failed>;
+
+/// A loaded model that is measured.
+pub(super) struct Stages<'a> {
+    lm: &'a HeartMula,
+    codec: &'a HeartCodec,
+    sizes: &'a HeartCodecConfig,
+    repeats: usize,
+}
+
+impl<'a> Stages<'a> {
+    /// All that is measured, by name.
+    pub(super) const ALL: [(&'static str, Measure<'a>); 4] = [
+        ("the prompt", Self::prefill),
+        ("the language model", Self::frames),
+        ("flow matching", Self::flow),
+        ("the vocoder", Self::vocoder),
+    ];
+
+    pub(super) fn new(lm: &'a HeartMula, codec: &'a HeartCodec, sizes: &'a HeartCodecConfig, repeats: usize) -> Self {
+        Self { lm, codec, sizes, repeats }
+    }
+
+    /// The best of several tries of `work`, which tells its own time.
+    fn best(&self, mut work: impl FnMut() -> Result<Seconds, Failed>) -> Result<Seconds, Failed> {
+        let mut best = Seconds(f64::INFINITY);
+        for _ in 0..self.repeats {
+            let time = work()?;
+            best = if time.0 < best.0 { time } else { best };
+        }
+        Ok(best)
+    }
+
+    fn prompt(&self) -> PromptIds {
+        // Any words do; few ids are there in every model.
+        let ids = |count: usize| (0..count).map(|place| (place % 50) as u32).collect();
+        PromptIds { tags: ids(PROMPT / 4), lyrics: ids(PROMPT - 1 - PROMPT / 4) }
+    }
+
+    fn prefill(&self) -> Result<Vec<Row>, Failed> {
+        let weights = self.lm.config().backbone_weights();
+        let mut rows = Vec::new();
+        for (name, guidance) in [("prefill of 200", 1.0), ("prefill of 200, guided", GUIDANCE)] {
+            let time = self.best(|| {
+                let began = Instant::now();
+                self.lm.start(&self.prompt(), guidance, FRAMES)?;
+                Ok(Seconds(began.elapsed().as_secs_f64()))
+            })?;
+            // The unconditional row is one position, whatever the length of the prompt.
+            let positions = if guidance > 1.0 { PROMPT + 1 } else { PROMPT } as u64;
+            rows.push(Row { stage: name.to_owned(), time, work: Work::Flop(2 * weights * positions), audio: None });
+        }
+        Ok(rows)
+    }
+
+    fn frames(&self) -> Result<Vec<Row>, Failed> {
+        let config = self.lm.config();
+        let mut song = self.lm.start(&self.prompt(), GUIDANCE, 2 * FRAMES * self.repeats)?;
+        let mut sampler = KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: 50 }, KeyedNoise::new(1))?;
+        let codes = self.lm.next_frame(&mut song, &mut sampler)?;
+        // Replayed frames take the backbone alone, so what a frame takes more is the heads and the depth decoder.
+        let (mut whole, mut backbone) = (f64::INFINITY, f64::INFINITY);
+        for _ in 0..self.repeats {
+            let began = Instant::now();
+            for _ in 0..FRAMES - 1 {
+                self.lm.replay_frame(&mut song, &codes)?;
+            }
+            backbone = backbone.min(began.elapsed().as_secs_f64() / (FRAMES - 1) as f64);
+            let began = Instant::now();
+            for _ in 0..FRAMES {
+                self.lm.next_frame(&mut song, &mut sampler)?;
+            }
+            whole = whole.min(began.elapsed().as_secs_f64() / FRAMES as f64);
+        }
+        let bytes = self.lm.bytes_per_weight();
+        let row = |stage: &str, time: f64, weights: u64| Row {
+            stage: stage.to_owned(),
+            time: Seconds(time),
+            work: Work::Bytes(weights * bytes),
+            audio: Some(Frames(1).seconds()),
+        };
+        Ok(vec![
+            row("LM frame", whole, config.backbone_weights() + config.depth_weights()),
+            row("  backbone", backbone, config.backbone_weights()),
+            row("  heads, depth decoder", whole - backbone, config.depth_weights()),
+        ])
+    }
+
+    fn flow(&self) -> Result<Vec<Row>, Failed> {
+        let mut rows = Vec::new();
+        for frames in WINDOWS {
+            let codes = vec![0u16; frames * self.codec.flow.quantizer.codebooks()];
+            let latents = frames * LATENTS_PER_FRAME;
+            let mut noise = vec![0f32; latents * self.codec.flow.channels()];
+            KeyedNoise::new(1).fill_latent(0, &mut noise);
+            // A short window is soon done, so it is done more often.
+            let steps = (WINDOWS[3] / frames).clamp(1, 4);
+            let options = FlowOptions { steps, guidance: FLOW_GUIDANCE };
+            let time = self.best(|| {
+                let began = Instant::now();
+                self.codec.flow.solve(FlowJob { codes: &codes, noise: &noise, in_context: &[], options }, &|| false)?;
+                Ok(Seconds(began.elapsed().as_secs_f64() / steps as f64))
+            })?;
+            rows.push(Row {
+                stage: format!("flow step, {frames} frames"),
+                time,
+                work: Work::Flop(self.sizes.estimator_flop(2, latents as u64)),
+                audio: Some(Frames(frames as u64).seconds()),
+            });
+        }
+        Ok(rows)
+    }
+
+    fn vocoder(&self) -> Result<Vec<Row>, Failed> {
+        let latents = VOCODER_FRAMES * LATENTS_PER_FRAME;
+        let mut numbers = vec![0f32; latents * self.codec.flow.channels()];
+        KeyedNoise::new(1).fill_latent(0, &mut numbers);
+        let time = self.best(|| {
+            let began = Instant::now();
+            self.codec.vocoder.decode(&numbers)?;
+            Ok(Seconds(began.elapsed().as_secs_f64()))
+        })?;
+        Ok(vec![Row {
+            stage: format!("vocoder, {VOCODER_FRAMES} frames"),
+            time,
+            work: Work::Flop(self.sizes.vocoder_flop() * latents as u64),
+            audio: Some(Frames(VOCODER_FRAMES as u64).seconds()),
+        }])
+    }
+}
