@@ -251,7 +251,7 @@ mod tests {
     fn the_vocoder_learns_the_one_sound_that_it_hears() {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let mut setting = setting(folder.path().to_owned());
-        (setting.steps, setting.rate) = (Some(40), Some(3e-3));
+        (setting.steps, setting.batch, setting.rate) = (Some(40), Some(1), Some(3e-3));
         stage::run(&setting, &mut autoencoder::Autoencoder::new(&setting).expect("a stage")).expect("latents");
         let record = std::fs::read_to_string(folder.path().join("autoencoder/loss.csv")).expect("a record");
         let losses: Vec<f64> = record.lines().skip(1).filter_map(|line| line.split(',').nth(3)?.parse().ok()).collect();
