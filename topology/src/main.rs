@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Tensors of a megabyte come and go a thousand times a second, on threads that come and go with songs. The usual
+/// Tensors of a megabyte come and go a thousand times a second, on a dozen threads. The usual
 /// allocator of Linux asks the system for each and keeps a heap for every thread; this one does neither.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

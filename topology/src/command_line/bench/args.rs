@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use crate::command_line::args::{CoreList, ModelArgs, WordsArgs, core_list};
+use crate::command_line::args::{CodecWeightsArgs, CoreList, LmWeightsArgs, ModelArgs, Size, WordsArgs, core_list};
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -20,6 +20,13 @@ pub(crate) struct BenchArgs {
 pub(crate) struct SpeedArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    /// Measure a model of this size with weights from a seed, which needs no files
+    #[arg(long, value_enum, value_name = "SIZE", conflicts_with = "model")]
+    pub random: Option<Size>,
+    #[command(flatten)]
+    pub lm_weights: LmWeightsArgs,
+    #[command(flatten)]
+    pub codec_weights: CodecWeightsArgs,
     /// Measure each stage with so many threads [default: one for each core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,

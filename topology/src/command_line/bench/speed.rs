@@ -6,6 +6,7 @@
 use heartstream_models::{
     ModelDirectory,
     kernels::cpu::{KernelSet, Limits},
+    synth::random,
 };
 
 use super::{
@@ -18,6 +19,9 @@ use crate::{
     command_line::{Failed, record::peak_memory, render::checkpoint, status::Status, words},
     units::Seconds,
 };
+
+/// Of random weights. Which they are has no influence on how long they take.
+const SEED: u64 = 1;
 
 /// Runs the bench and prints what it says.
 pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
@@ -35,9 +39,14 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     let status = Status::new(quiet);
     status.say("loading the model");
     let placement = Placement { flow_workers: 1, threads: args.threads, ..Placement::default() };
-    let checkpoint = checkpoint(&args.model.model)?;
+    let (model, checkpoint) = match args.random {
+        Some(size) => (format!("random {size:?}").to_lowercase(), random(size.into(), SEED)?),
+        None => (args.model.model.clone(), checkpoint(&args.model.model)?),
+    };
     let directory = ModelDirectory::open(checkpoint.clone())?;
-    let engine = runtime.block_on(Heartstream::builder().model(checkpoint).placement(placement).build())?;
+    let builder = Heartstream::builder().model(checkpoint).placement(placement);
+    let builder = builder.weights(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
+    let engine = runtime.block_on(builder.build())?;
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
@@ -61,7 +70,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     };
     status.end("measured");
     let report = SpeedReport {
-        model: args.model.model.clone(),
+        model,
         kernels: set,
         threads,
         limits,

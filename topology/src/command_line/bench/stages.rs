@@ -59,19 +59,21 @@ impl<'a> Stages<'a> {
         Ok(best)
     }
 
-    fn prompt(&self) -> PromptIds {
+    /// Prompt number `number`. The model keeps what it has read of the last one, so each must be another.
+    fn prompt(&self, number: usize) -> PromptIds {
         // Any words do; few ids are there in every model.
-        let ids = |count: usize| (0..count).map(|place| (place % 50) as u32).collect();
+        let ids = |count: usize| (0..count).map(|place| ((place + number) % 50) as u32).collect();
         PromptIds { tags: ids(PROMPT / 4), lyrics: ids(PROMPT - 1 - PROMPT / 4) }
     }
 
     fn prefill(&self) -> Result<Vec<Row>, Failed> {
         let weights = self.lm.config().backbone_weights();
-        let mut rows = Vec::new();
+        let (mut rows, mut number) = (Vec::new(), 0);
         for (name, guidance) in [("prefill of 200", 1.0), ("prefill of 200, guided", GUIDANCE)] {
             let time = self.best(|| {
+                number += 1;
                 let began = Instant::now();
-                self.lm.start(&self.prompt(), guidance, FRAMES)?;
+                self.lm.start(&self.prompt(number), guidance, FRAMES)?;
                 Ok(Seconds(began.elapsed().as_secs_f64()))
             })?;
             // The unconditional row is one position, whatever the length of the prompt.
@@ -83,7 +85,7 @@ impl<'a> Stages<'a> {
 
     fn frames(&self) -> Result<Vec<Row>, Failed> {
         let config = self.lm.config();
-        let mut song = self.lm.start(&self.prompt(), GUIDANCE, 2 * FRAMES * self.repeats)?;
+        let mut song = self.lm.start(&self.prompt(0), GUIDANCE, 2 * FRAMES * self.repeats)?;
         let mut sampler = KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: 50 }, KeyedNoise::new(1))?;
         let codes = self.lm.next_frame(&mut song, &mut sampler)?;
         // Replayed frames take the backbone alone, so what a frame takes more is the heads and the depth decoder.
