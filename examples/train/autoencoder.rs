@@ -104,7 +104,7 @@ impl Stage for Autoencoder<'_> {
     fn held_out(&mut self) -> Result<Vec<(&'static str, f64)>> {
         let songs = self.setting.source.songs(true, 0, self.setting.seed, self.setting.threads);
         let mut distances = Vec::new();
-        for song in songs.take(MEASURED) {
+        for song in songs.take(self.setting.measured.unwrap_or(MEASURED)) {
             let song = song?;
             let length = song.left.len();
             for channel in [song.left, song.right] {

@@ -214,7 +214,8 @@ impl Stage for Codec<'_> {
         let songs = self.setting.source.songs(true, 0, self.setting.seed, self.setting.threads);
         let mut dice = Dice::new(&[self.setting.seed, 3]);
         let (mut flow, mut recall) = (0.0, 0.0);
-        for song in songs.take(MEASURED) {
+        let measured = self.setting.measured.unwrap_or(MEASURED);
+        for song in songs.take(measured) {
             let song = Self::prepared(&self.encoder, &self.frame_features, &song?, self.setting)?;
             let (latents, features) = Self::window(&song, 0, song.features.dims2()?.0)?;
             let batch = Batch { latents: latents.unsqueeze(0)?, features: features.unsqueeze(0)? };
@@ -222,7 +223,7 @@ impl Stage for Codec<'_> {
             flow += f64::from(parts[0].to_scalar::<f32>()?);
             recall += f64::from(parts[1].to_scalar::<f32>()?);
         }
-        Ok(vec![("flow", flow / MEASURED as f64), ("recall", recall / MEASURED as f64)])
+        Ok(vec![("flow", flow / measured as f64), ("recall", recall / measured as f64)])
     }
 
     fn taken(&self) -> usize {

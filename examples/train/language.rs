@@ -224,7 +224,10 @@ impl Stage for Language<'_> {
     fn held_out(&mut self) -> Result<Vec<(&'static str, f64)>> {
         const NAMES: [&str; 8] = ["bits_0", "bits_1", "bits_2", "bits_3", "bits_4", "bits_5", "bits_6", "bits_7"];
         let songs = self.setting.source.songs(true, 0, self.setting.seed, self.setting.threads);
-        let written = songs.take(MEASURED).map(|song| self.writer.written(&song?)).collect::<Result<Vec<_>>>()?;
+        let written = songs
+            .take(self.setting.measured.unwrap_or(MEASURED))
+            .map(|song| self.writer.written(&song?))
+            .collect::<Result<Vec<_>>>()?;
         let shards = self.parameters.frozen_shards();
         let mut sums = [0.0; 9];
         for few in written.chunks(4) {

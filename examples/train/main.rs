@@ -114,6 +114,9 @@ struct Options {
     /// Largest learning rate
     #[arg(long)]
     rate: Option<f64>,
+    /// Held-out songs to measure
+    #[arg(long)]
+    measured: Option<usize>,
     /// Songs held in memory
     #[arg(long, default_value_t = 2000)]
     pool: usize,
@@ -150,6 +153,7 @@ impl Options {
             steps: self.steps,
             batch: self.batch,
             rate: self.rate,
+            measured: self.measured,
             pool: self.pool,
         })
     }
@@ -210,6 +214,7 @@ mod tests {
             steps: Some(3),
             batch: Some(2),
             rate: None,
+            measured: Some(2),
             pool: 4,
         }
     }

@@ -41,6 +41,8 @@ pub struct Setting {
     pub batch: Option<usize>,
     /// Largest learning rate, where it is not the stage's own.
     pub rate: Option<f64>,
+    /// Held-out songs that are measured, where they are not as many as the stage's own.
+    pub measured: Option<usize>,
     /// Songs that are held in memory.
     pub pool: usize,
 }
