@@ -102,19 +102,25 @@ impl Vocoder {
     /// # Errors
     /// When the device has no memory for it.
     pub fn start(&self) -> Result<VocoderState> {
+        let waiting = vec![0f32; self.margin * 2 * self.latent_dim];
+        Ok(VocoderState { waiting, histories: self.silences(2)? })
+    }
+
+    /// The histories of all layers behind the first, before the first sample of `batch` channels.
+    fn silences(&self, batch: usize) -> Result<Vec<ConvHistory>> {
         let mut histories = Vec::new();
         for block in &self.blocks {
-            histories.push(block.up.silence(2, &self.device)?);
+            histories.push(block.up.silence(batch, &self.device)?);
             for unit in &block.units {
-                histories.push(unit.dilated.silence(2, &self.device)?);
-                histories.push(unit.pointwise.silence(2, &self.device)?);
+                histories.push(unit.dilated.silence(batch, &self.device)?);
+                histories.push(unit.pointwise.silence(batch, &self.device)?);
             }
         }
         if let Some((_, convolution, _)) = &self.repeat {
-            histories.push(convolution.silence(2, &self.device)?);
+            histories.push(convolution.silence(batch, &self.device)?);
         }
-        histories.push(self.last.silence(2, &self.device)?);
-        Ok(VocoderState { waiting: vec![0f32; self.margin * 2 * self.latent_dim], histories })
+        histories.push(self.last.silence(batch, &self.device)?);
+        Ok(histories)
     }
 
     /// Feeds latents and gives the samples of all frames that can be decoded by now, left and right.
@@ -191,8 +197,25 @@ impl Vocoder {
         Ok(samples)
     }
 
+    /// Decodes whole latents, rounded already, of any number of channels at once. It has a gradient: for training.
+    ///
     /// # Shapes
-    /// - `latents` \[frames, 2, C\], result \[frames · samples per latent, 2, 1\]
+    /// - `latents` \[B, L, C\], result \[B, L · samples per latent\]
+    ///
+    /// # Errors
+    /// When a shape does not fit.
+    pub fn forward_whole(&self, latents: &Tensor) -> Result<Tensor> {
+        let (batch, frames, width) = latents.dims3()?;
+        let margin = Tensor::zeros((self.margin, batch, width), latents.dtype(), latents.device())?;
+        let padded = Tensor::cat(&[&margin, &latents.transpose(0, 1)?, &margin], 0)?;
+        let seen = ConvHistory::of(padded.narrow(0, 0, 2 * self.margin)?);
+        let new = padded.narrow(0, 2 * self.margin, frames)?;
+        let samples = self.forward(seen, &new, &mut self.silences(batch)?)?; // [S, B, 1]
+        Ok(samples.squeeze(2)?.t()?.contiguous()?)
+    }
+
+    /// # Shapes
+    /// - `latents` \[frames, B, C\], result \[frames · samples per latent, B, 1\]
     fn forward(&self, mut seen: ConvHistory, latents: &Tensor, histories: &mut [ConvHistory]) -> Result<Tensor> {
         let mut histories = histories.iter_mut();
         // Each layer meets its own history, in the order of `start`.
@@ -251,7 +274,9 @@ impl Reader<'_> {
     }
 
     fn slope(&self, name: &str) -> Result<f64> {
-        Ok(f64::from(self.plain(&format!("{name}.weight"), &[1])?.to_vec1::<f32>()?[0]))
+        // Onto the host: reading it back from a device would wait for all that the device has to do.
+        let name = format!("scalar_model.decoder.{name}.weight");
+        Ok(f64::from(self.shards.tensor(&name, &[1], &Device::Cpu)?.to_vec1::<f32>()?[0]))
     }
 
     /// Weight and bias of a convolution that is stored as a length and a direction for each filter.
@@ -324,6 +349,22 @@ mod tests {
             let [part, _] = vocoder.decode(&latents[..fed * width]).expect("whole frames");
             let samples = wanted * vocoder.samples_per_latent();
             assert!(part[..samples] == whole[..samples], "the first {wanted} of {fed} latents");
+        }
+    }
+
+    #[test]
+    fn what_is_decoded_whole_to_learn_from_is_what_a_stream_gives() {
+        let (vocoder, latents) = setting(11);
+        let [left, right] = vocoder.decode(&latents).expect("whole frames");
+        let rounded: Vec<f32> = latents.into_iter().map(round_to_ninths).collect();
+        let rounded = Tensor::from_vec(rounded, (11, 2, vocoder.latent_dim), &Device::Cpu).expect("numbers");
+        let rounded = candle_core::Var::from_tensor(&rounded.transpose(0, 1).expect("channels")).expect("a variable");
+        let whole = vocoder.forward_whole(&rounded).expect("shapes that fit").to_vec2::<f32>().expect("numbers");
+        for (found, expected) in whole.iter().zip([left, right]) {
+            assert_eq!(found.len(), expected.len());
+            for (place, (found, expected)) in found.iter().zip(expected).enumerate() {
+                assert!((found - expected).abs() < 1e-4, "sample {place}: {found} for {expected}");
+            }
         }
     }
 

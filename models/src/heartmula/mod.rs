@@ -13,7 +13,9 @@ mod transformer;
 mod work;
 
 pub use config::{HeartMulaConfig, SpecialIds, TransformerConfig};
+pub use kv_cache::KvCache;
 pub use model::{HeartMula, PromptIds, SongState, SongTarget, VerifyBuffers, check_guidance};
 pub(crate) use sampler::argmax;
 pub use sampler::{CodeSampler, KeyedSampler, SamplingOptions};
 pub use tensors::expected_tensors;
+pub use transformer::Transformer;

@@ -52,7 +52,8 @@ impl Transformer {
         Ok(self.norm.forward(xs)?)
     }
 
-    /// Computes the positions after those in `cache` and remembers them.
+    /// Computes the positions after those in `cache` and remembers them. While gradients are tracked nothing is
+    /// remembered, and `cache` must be new.
     ///
     /// # Shapes
     /// - `xs` and result \[B, T, D\]
@@ -150,6 +151,32 @@ mod tests {
                 cache.truncate(0);
                 assert!(fed(&transformer, &mut cache, &xs, 0, pieces) == whole, "{pieces:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_whole_sequence_is_the_same_where_it_is_learnt_from_and_every_weight_has_a_gradient() {
+        let (_folder, directory) = tiny();
+        let (config, shards) = (&directory.lm.backbone, directory.lm_shards().expect("files"));
+        let held = shards.names().filter(|name| name.starts_with("backbone")).map(|name| {
+            let shape = shards.shape(name).expect("a shape").to_vec();
+            let tensor = shards.tensor(name, &shape, &Device::Cpu).expect("numbers");
+            (name.to_owned(), candle_core::Var::from_tensor(&tensor).expect("a variable"))
+        });
+        let held: Vec<_> = held.collect();
+        let tensors = held.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone()));
+        let trained = Transformer::load(config, &Shards::from_tensors(tensors), "backbone", &Device::Cpu);
+        let (transformer, mut cache, xs) = setting(2);
+        let remembered = fed(&transformer, &mut cache, &xs, 0, &[POSITIONS]);
+        cache.truncate(0);
+        let whole = trained.expect("weights").forward(&xs, &mut cache).expect("a sequence");
+        for (found, expected) in numbers(&whole).iter().zip(&remembered) {
+            assert!((found - expected).abs() < 1e-4, "{found} for {expected}");
+        }
+        let gradients = whole.sqr().and_then(|ys| ys.sum_all()?.backward()).expect("a gradient");
+        for (name, var) in &held {
+            let gradient = gradients.get(var).unwrap_or_else(|| panic!("{name} has no gradient"));
+            assert!(numbers(gradient).iter().any(|x| *x != 0.0), "{name}");
         }
     }
 

@@ -86,8 +86,8 @@ impl SynthSize {
     }
 }
 
-/// `config.json` of a language model.
-pub(super) fn lm_json(config: &HeartMulaConfig, dtype: &str) -> String {
+/// `config.json` of a language model with weights of `dtype`.
+pub fn lm_json(config: &HeartMulaConfig, dtype: &str) -> String {
     let transformer = |t: &TransformerConfig| {
         json!({
             "num_layers": t.num_layers, "num_heads": t.num_heads, "num_kv_heads": t.num_kv_heads, "embed_dim": t.embed_dim,
@@ -108,8 +108,8 @@ pub(super) fn lm_json(config: &HeartMulaConfig, dtype: &str) -> String {
     format!("{json:#}\n")
 }
 
-/// `config.json` of a codec.
-pub(super) fn codec_json(config: &HeartCodecConfig, dtype: &str) -> String {
+/// `config.json` of a codec with weights of `dtype`.
+pub fn codec_json(config: &HeartCodecConfig, dtype: &str) -> String {
     let doubled: Vec<usize> = config.upsample_factors.iter().map(|factor| 2 * factor).collect();
     let json = json!({
         "architectures": ["HeartCodec"], "model_type": "heartcodec", "dtype": dtype, "sample_rate": 48_000,
@@ -127,7 +127,7 @@ pub(super) fn codec_json(config: &HeartCodecConfig, dtype: &str) -> String {
 }
 
 /// `gen_config.json`: the song ends with the second of the ids that are no codes, as in the published file.
-pub(super) fn gen_config_json(config: &HeartMulaConfig) -> String {
+pub fn gen_config_json(config: &HeartMulaConfig) -> String {
     let [bos, eos] = super::tokenizer::SPECIAL;
     let json =
         json!({ "text_bos_id": bos, "text_eos_id": eos, "audio_eos_id": config.audio_vocab_size - 4, "empty_id": 0 });

@@ -15,8 +15,7 @@ use std::{collections::HashMap, fs, io, path::Path};
 use half::f16;
 use safetensors::{Dtype, tensor::TensorView};
 
-pub use configs::SynthSize;
-use configs::{codec_json, gen_config_json, lm_json};
+pub use configs::{SynthSize, codec_json, gen_config_json, lm_json};
 pub use random::random;
 
 use crate::{

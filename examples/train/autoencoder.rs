@@ -1,0 +1,130 @@
+//! Stage (a): which latents does a sound need, and how does it become sound again? Encoder and vocoder learn together.
+
+use std::collections::HashMap;
+
+use candle_core::Tensor;
+use heartstream_models::{
+    heartcodec::{HeartCodecConfig, Vocoder, expected_tensors_of_vocoder},
+    weights::Shards,
+};
+
+use crate::{
+    chance::{Dice, normal},
+    encoder::{Encoder, expected, rounded},
+    error::Result,
+    feed::{Pool, Song, Songs},
+    parameters::{Parameters, read_weights},
+    spectral::SoundLoss,
+    stage::{Setting, Stage, first_song},
+};
+
+/// Latents of a crop: 1.28 s.
+const CROP: usize = 32;
+/// Crops of a step.
+const BATCH: usize = 16;
+/// Songs that are there before the first step, and that a step brings.
+const FIRST: usize = 128;
+const FRESH: f64 = 0.5;
+/// Largest deviation of the noise on latents while learning: flow matching will not hit them exactly either.
+const NOISE: f64 = 0.06;
+/// Held-out songs that are measured.
+const MEASURED: usize = 12;
+
+/// The stage.
+pub struct Autoencoder<'a> {
+    setting: &'a Setting,
+    config: HeartCodecConfig,
+    parameters: Parameters,
+    loss: SoundLoss,
+    songs: Songs,
+    pool: Pool<Song>,
+}
+
+impl<'a> Autoencoder<'a> {
+    /// With first weights.
+    pub fn new(setting: &'a Setting) -> Result<Self> {
+        let config = setting.size.codec();
+        let mut tensors = expected_tensors_of_vocoder(&config);
+        tensors.extend(expected(&config));
+        let first = first_song(setting, Self::NAME)?;
+        Ok(Self {
+            parameters: Parameters::new(&tensors, setting.seed, &setting.device)?,
+            loss: SoundLoss::new(&setting.device)?,
+            songs: setting.source.songs(false, first, setting.seed, setting.threads),
+            pool: Pool::new(setting.pool, FRESH),
+            config,
+            setting,
+        })
+    }
+
+    /// Real sound and what becomes of it.
+    fn round_trip(&self, shards: Shards, sound: &Tensor, noise: Option<Tensor>) -> Result<Tensor> {
+        let device = &self.setting.device;
+        let mut latents = Encoder::load(&self.config, &shards, device)?.forward(sound)?;
+        if let Some(noise) = noise {
+            latents = (latents + noise)?;
+        }
+        Ok(Vocoder::load(&self.config, &shards, device)?.forward_whole(&rounded(&latents)?)?)
+    }
+}
+
+impl Stage for Autoencoder<'_> {
+    const NAME: &'static str = "autoencoder";
+    const RATE: f64 = 1e-3;
+    const PARTS: &'static [&'static str] = &["log_mel"];
+
+    fn parameters(&mut self) -> &mut Parameters {
+        &mut self.parameters
+    }
+
+    fn loss(&mut self, step: usize) -> Result<(Tensor, Vec<Tensor>)> {
+        let songs = &mut self.songs;
+        self.pool.refill(FIRST, || songs.next().unwrap_or_else(|| unreachable!("songs do not end")))?;
+        let mut dice = Dice::new(&[self.setting.seed, 1, step as u64]);
+        let (batch, crop) = (self.setting.batch.unwrap_or(BATCH), CROP * self.config.samples_per_latent());
+        let mut sound = Vec::with_capacity(batch * crop);
+        let mut deviations = Vec::with_capacity(batch);
+        for _ in 0..batch {
+            let song = self.pool.pick(&mut dice);
+            let channel = if dice.below(2) == 0 { &song.left } else { &song.right };
+            let start = dice.below(channel.len().saturating_sub(crop).max(1));
+            sound.extend(channel[start..].iter().copied().chain(std::iter::repeat(0.0)).take(crop));
+            deviations.push((NOISE * dice.unit()) as f32);
+        }
+        let device = &self.setting.device;
+        let sound = Tensor::from_vec(sound, (batch, crop), device)?;
+        let width = self.config.latent_hidden_dim;
+        let noise = normal(&mut dice, &[batch, CROP, width], device)?;
+        let noise = noise.broadcast_mul(&Tensor::from_vec(deviations, (batch, 1, 1), device)?)?;
+        let ours = self.round_trip(self.parameters.shards(), &sound, Some(noise))?;
+        let (loss, distance) = self.loss.of(&ours, &sound)?;
+        Ok((loss, vec![distance]))
+    }
+
+    fn held_out(&mut self) -> Result<Vec<(&'static str, f64)>> {
+        let songs = self.setting.source.songs(true, 0, self.setting.seed, self.setting.threads);
+        let mut distances = Vec::new();
+        for song in songs.take(self.setting.measured.unwrap_or(MEASURED)) {
+            let song = song?;
+            let length = song.left.len();
+            for channel in [song.left, song.right] {
+                let real = Tensor::from_vec(channel, (1, length), &self.setting.device)?;
+                let ours = self.round_trip(self.parameters.frozen_shards(), &real, None)?;
+                distances.push(f64::from(self.loss.of(&ours, &real)?.1.to_scalar::<f32>()?));
+            }
+        }
+        Ok(vec![("log_mel_distance", distances.iter().sum::<f64>() / distances.len() as f64)])
+    }
+
+    fn taken(&self) -> usize {
+        self.pool.taken
+    }
+}
+
+/// The finished weights of the stage, on the device of `setting`.
+pub fn finished(setting: &Setting) -> Result<(HashMap<String, Tensor>, Encoder)> {
+    let weights = read_weights(&setting.weights_of(Autoencoder::NAME)?, &setting.device)?;
+    let shards = Shards::from_tensors(weights.clone());
+    let encoder = Encoder::load(&setting.size.codec(), &shards, &setting.device)?;
+    Ok((weights, encoder))
+}

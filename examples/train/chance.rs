@@ -1,0 +1,55 @@
+//! Where do the choices of training come from? From a seed and the step, so that a run can be taken up again.
+
+use candle_core::{Device, Tensor};
+
+/// A stream of random numbers (SplitMix64) that belongs to its keys.
+#[derive(Debug, Clone)]
+pub struct Dice(u64);
+
+fn mixed(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+impl Dice {
+    /// The stream that belongs to all of `keys` in their order.
+    pub fn new(keys: &[u64]) -> Self {
+        Self(keys.iter().fold(0x51_7C_C1, |state, key| mixed(state.wrapping_add(0x9E37_79B9_7F4A_7C15) ^ *key)))
+    }
+
+    fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        mixed(self.0)
+    }
+
+    /// A number in (0, 1).
+    pub fn unit(&mut self) -> f64 {
+        ((self.bits() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    }
+
+    /// A whole number below `count`, which is at least 1.
+    pub fn below(&mut self, count: usize) -> usize {
+        ((self.unit() * count as f64) as usize).min(count - 1)
+    }
+
+    /// Standard normal numbers.
+    pub fn normal(&mut self, count: usize) -> Vec<f32> {
+        let mut numbers = Vec::with_capacity(count + 1);
+        while numbers.len() < count {
+            let (radius, angle) = ((-2.0 * self.unit().ln()).sqrt(), std::f64::consts::TAU * self.unit());
+            numbers.push((radius * angle.cos()) as f32);
+            numbers.push((radius * angle.sin()) as f32);
+        }
+        numbers.truncate(count);
+        numbers
+    }
+}
+
+/// Standard normal numbers on `device`: drawn there if it is a GPU, which is faster and follows the seed it was given.
+pub fn normal(dice: &mut Dice, shape: &[usize], device: &Device) -> candle_core::Result<Tensor> {
+    if device.is_cuda() {
+        return Tensor::randn(0f32, 1f32, shape, device);
+    }
+    Tensor::from_vec(dice.normal(shape.iter().product()), shape, device)
+}

@@ -1,0 +1,42 @@
+//! What does the model learn from? Public-domain scores, played in many ways by a free SoundFont, with tags and words.
+//!
+//! `scores.bin` holds the notes (`extract.py` made it once; `docs/corpus-rights.md` says by which right). A [`Dataset`]
+//! draws a variation of a piece, plays it, writes its words, and renders it to 48 kHz stereo.
+//!
+//! ```text
+//! scores -> phrases -> variation -> song -> render -> samples
+//!                         |          |
+//!                         +-> words <+-> tags and lyrics -> tokens
+//! ```
+
+// What one of the programs that share this module does not use is not dead.
+#![allow(dead_code, unused_imports, reason = "two programs share these files and use different parts")]
+
+mod chance;
+mod dataset;
+mod error;
+mod harmony;
+mod instruments;
+mod phrases;
+mod render;
+mod scores;
+mod song;
+pub mod soundfont;
+pub mod tokens;
+mod variation;
+mod vocabulary;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use dataset::{Dataset, Example, Examples, Plan, Split};
+pub use error::{CorpusError, Result};
+pub use instruments::{INSTRUMENTS, Instrument};
+pub use render::{FRAME_SAMPLES, Rendered, SAMPLE_RATE, render};
+pub use scores::{Collection, Kind, Mode, Piece};
+pub use song::{Song, Sounding};
+pub use variation::{Texture, Variation};
+
+/// The notes that the repository carries.
+pub const SCORES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/train/corpus/scores.bin");

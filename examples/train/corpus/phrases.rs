@@ -1,0 +1,85 @@
+//! Where does a line end? At the fermatas of a chorale, and every few bars of a dance.
+
+use super::scores::{Kind, Piece, TICKS_PER_QUARTER};
+
+/// A phrase: what is sung on one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Phrase {
+    /// First tick.
+    pub start: u32,
+    /// The tick behind the last one.
+    pub end: u32,
+}
+
+/// Shortest and longest phrase that a line is made of, in seconds.
+pub const LINE_SECONDS: (f64, f64) = (2.2, 6.0);
+
+/// A division of a piece into phrases, with a tempo that makes them singable.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Division {
+    /// The phrases, without gaps.
+    pub phrases: Vec<Phrase>,
+    /// Seconds of a tick.
+    pub tick_seconds: f64,
+}
+
+/// The tempi of a kind, in quarter notes a minute.
+fn tempi(kind: Kind) -> (f64, f64) {
+    match kind {
+        Kind::Chorale => (72.0, 138.0),
+        Kind::Reel => (120.0, 190.0),
+        Kind::Jig => (110.0, 176.0),
+        Kind::Hornpipe => (104.0, 170.0),
+        Kind::Strathspey => (84.0, 132.0),
+        Kind::Waltz => (84.0, 150.0),
+        Kind::March | Kind::Polka => (80.0, 126.0),
+        Kind::Air => (58.0, 112.0),
+        Kind::Dance => (96.0, 150.0),
+    }
+}
+
+/// Divides a piece so that its phrases last about `seconds`, as far as the tempi of its kind allow.
+pub fn divide(piece: &Piece, seconds: f64) -> Division {
+    let tempi = tempi(piece.kind);
+    // The tempo, in quarters a minute, at which so many ticks last so many seconds.
+    let tempo = |ticks: f64| 60.0 * ticks / f64::from(TICKS_PER_QUARTER) / seconds;
+    let (phrases, wanted) = if piece.kind == Kind::Chorale {
+        let phrases = by_fermatas(piece);
+        let mean = f64::from(piece.length()) / phrases.len().max(1) as f64;
+        (phrases, tempo(mean))
+    } else {
+        let outside = |bars: u32| {
+            let wanted = tempo(f64::from(bars * piece.bar()));
+            (wanted / wanted.clamp(tempi.0, tempi.1)).ln().abs()
+        };
+        let bars = [2, 4].into_iter().min_by(|a, b| outside(*a).total_cmp(&outside(*b))).unwrap_or(2);
+        (by_bars(piece, bars), tempo(f64::from(bars * piece.bar())))
+    };
+    let tempo = wanted.clamp(tempi.0, tempi.1);
+    Division { phrases, tick_seconds: 60.0 / tempo / f64::from(TICKS_PER_QUARTER) }
+}
+
+/// A phrase ends where its note with a fermata does.
+fn by_fermatas(piece: &Piece) -> Vec<Phrase> {
+    let (mut phrases, mut start) = (Vec::new(), 0);
+    for note in piece.melody().iter().filter(|note| note.ends_phrase) {
+        let end = note.onset + note.duration;
+        if end > start {
+            phrases.push(Phrase { start, end });
+            start = end;
+        }
+    }
+    let end = piece.length();
+    // What follows the last fermata is a phrase of its own only when it is as long as one.
+    if end > start + 2 * piece.bar() {
+        phrases.push(Phrase { start, end });
+    }
+    phrases
+}
+
+/// Phrases of `bars` bars; each begins with a pickup as long as the piece's.
+fn by_bars(piece: &Piece, bars: u32) -> Vec<Phrase> {
+    let (step, length) = (bars * piece.bar(), piece.length());
+    let ends = (1..).map(|count| count * step).take_while(|end| *end <= length + piece.pickup + piece.bar() / 2);
+    ends.map(|end| Phrase { start: end - step, end: end.min(length) }).filter(|p| p.end > p.start).collect()
+}

@@ -1,0 +1,187 @@
+//! How is a piece played this time? The choices that make many songs of one piece.
+
+use super::{
+    chance::Chance,
+    instruments::{ACCOMPANISTS, INSTRUMENTS, Instrument, by_tag},
+    phrases::{Division, LINE_SECONDS, divide},
+    scores::{Kind, Piece},
+};
+
+/// How many voices there are, and what the others do beside the melody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Texture {
+    /// The melody alone.
+    Solo,
+    /// Melody and bass, as they are written.
+    Duet,
+    /// All parts, as they are written.
+    Full,
+    /// The melody with chords that are held.
+    Block,
+    /// The melody with a bass note on the beat and chords after it.
+    AfterBeat,
+    /// The melody with broken chords.
+    Broken,
+}
+
+/// The choices. [`Variation::draw`] draws them; each field can be set otherwise.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Variation {
+    /// Who plays the melody.
+    pub lead: &'static Instrument,
+    /// Who plays the rest; without one the lead does.
+    pub second: Option<&'static Instrument>,
+    /// What is played.
+    pub texture: Texture,
+    /// The lines and the tempo.
+    pub division: Division,
+    /// The first phrase of the piece that is played.
+    pub first: usize,
+    /// Number of phrases that are played.
+    pub count: usize,
+    /// Semitones that everything is moved by.
+    pub transposition: i32,
+    /// Octave (in semitones) at which the melody is doubled; 0 is not at all.
+    pub doubling: i32,
+    /// Seconds between two phrases.
+    pub breath: f64,
+    /// How many times slower the end of the last phrase is.
+    pub slowing: f64,
+    /// Seconds that the last notes are held beyond their written length.
+    pub hold: f64,
+    /// How much of its written length a note sounds.
+    pub gate: f64,
+    /// Reverberation, from 0 (dry) to 1.
+    pub reverb: f64,
+    /// Place of the second instrument, from -1 (left) to 1; the lead stands opposite, half as far.
+    pub place: f64,
+    /// Level, as RMS in decibels below full scale.
+    pub level: f64,
+}
+
+/// Seconds that a line is wished to last: much alike, so that the number of lines says how long a song is.
+const LINE_DRAWN: (f64, f64) = (3.0, 4.2);
+/// Longest song, in seconds: one window of the codec, less what the ring-out rounds up to.
+pub const LONGEST_SECONDS: f64 = 29.6;
+/// Seconds of ring-out and silence behind the last release.
+pub const RING_SECONDS: f64 = 1.2;
+/// Seconds before the first note.
+pub const LEAD_IN_SECONDS: f64 = 0.08;
+
+impl Variation {
+    /// Draws a variation of `piece`; `None` when the piece has no two phrases that end on its tonic and fit.
+    pub fn draw(piece: &Piece, chance: &mut Chance) -> Option<Self> {
+        let division = divide(piece, chance.between(LINE_DRAWN.0, LINE_DRAWN.1));
+        let (breath, hold) = (chance.between(0.0, 0.22), chance.between(0.5, 1.1));
+        let slowing = chance.between(1.0, 1.3);
+        let (first, count) = excerpt(piece, &division, breath, slowing, hold, chance)?;
+        let lead = lead(piece, chance);
+        let texture = texture(piece, lead, chance);
+        let alone = texture == Texture::Solo || (lead.polyphonic && !chance.happens(0.2));
+        let others: Vec<_> =
+            ACCOMPANISTS.iter().filter(|tag| **tag != lead.tag).filter_map(|tag| by_tag(tag)).collect();
+        let second = (!alone).then(|| chance.pick(&others));
+        let transposition = transposition(piece, lead, chance)?;
+        let doubling = if lead.polyphonic && chance.happens(0.1) { chance.pick(&[-12, 12]) } else { 0 };
+        Some(Self {
+            lead,
+            second,
+            texture,
+            division,
+            first,
+            count,
+            transposition,
+            doubling,
+            breath,
+            slowing,
+            hold,
+            gate: chance.between(0.82, 0.99),
+            reverb: chance.unit(),
+            place: chance.between(-0.7, 0.7),
+            level: chance.between(-24.0, -17.0),
+        })
+    }
+}
+
+/// Who leads. Instruments that swell play what is slow, where they are heard best, and nothing else.
+fn lead(piece: &Piece, chance: &mut Chance) -> &'static Instrument {
+    let slow = matches!(piece.kind, Kind::Chorale | Kind::Air | Kind::Waltz);
+    let weight = |one: &Instrument| match (swells(one), slow) {
+        (true, true) => 3 * one.weight,
+        (true, false) => 0,
+        (false, _) => one.weight,
+    };
+    let leads: Vec<_> = INSTRUMENTS.iter().map(|one| (one, weight(one))).collect();
+    chance.weighted(&leads)
+}
+
+/// Whether a note takes a while to be loud.
+fn swells(instrument: &Instrument) -> bool {
+    matches!(instrument.tag, "choir" | "strings")
+}
+
+fn texture(piece: &Piece, lead: &Instrument, chance: &mut Chance) -> Texture {
+    use Texture::{AfterBeat, Block, Broken, Duet, Full, Solo};
+    let solo = if lead.polyphonic { 2 } else { 8 };
+    if piece.kind == Kind::Chorale {
+        chance.weighted(&[(Solo, solo), (Duet, 1), (Full, 8)])
+    } else {
+        // A broken chord wants an instrument that is plucked or struck; the choir, the strings and the organ hold.
+        let held = swells(lead) || lead.tag == "organ";
+        let rest =
+            if held { [(Block, 8), (AfterBeat, 0), (Broken, 0)] } else { [(Block, 3), (AfterBeat, 4), (Broken, 3)] };
+        chance.weighted(&[(Solo, solo + 2), rest[0], rest[1], rest[2]])
+    }
+}
+
+/// First phrase and number of phrases: an end on the tonic, and as many lines before it as chance wants and fit.
+fn excerpt(
+    piece: &Piece,
+    division: &Division,
+    breath: f64,
+    slowing: f64,
+    hold: f64,
+    chance: &mut Chance,
+) -> Option<(usize, usize)> {
+    let seconds: Vec<f64> = division
+        .phrases
+        .iter()
+        .map(|phrase| f64::from(phrase.end - phrase.start) * division.tick_seconds + breath)
+        .collect();
+    // A phrase that is much too short or long ends the excerpt before it.
+    let fits = |place: usize| (LINE_SECONDS.0..LINE_SECONDS.1).contains(&seconds[place]);
+    let ends_well = |place: usize| {
+        let end = division.phrases[place].end;
+        let last = piece.melody().iter().rfind(|note| note.onset < end);
+        last.is_some_and(|note| note.pitch % 12 == piece.tonic)
+    };
+    let room = LONGEST_SECONDS - LEAD_IN_SECONDS - RING_SECONDS - hold;
+    let most = |end: usize| {
+        let (mut left, mut count) = (room - (slowing - 1.0) * 0.3 * seconds[end], 0);
+        while count <= end && fits(end - count) && left >= seconds[end - count] {
+            left -= seconds[end - count];
+            count += 1;
+        }
+        count
+    };
+    let ends: Vec<(usize, usize)> =
+        (1..seconds.len()).filter(|end| ends_well(*end)).map(|end| (end, most(end))).filter(|(_, n)| *n >= 2).collect();
+    if ends.is_empty() {
+        return None;
+    }
+    let (end, most) = chance.pick(&ends);
+    let count = 2 + chance.below(most - 1);
+    Some((end + 1 - count, count))
+}
+
+/// A transposition that brings the melody into the middle of the lead's range.
+fn transposition(piece: &Piece, lead: &Instrument, chance: &mut Chance) -> Option<i32> {
+    let mut pitches: Vec<i32> = piece.melody().iter().map(|note| i32::from(note.pitch)).collect();
+    pitches.sort_unstable();
+    let (low, high, middle) = (*pitches.first()?, *pitches.last()?, pitches[pitches.len() / 2]);
+    let range = (i32::from(lead.range.0), i32::from(lead.range.1));
+    let possible = (-36..=36).filter(|by| low + by >= range.0 && high + by <= range.1);
+    let off_centre = |by: &i32| (middle + by - i32::from(lead.centre)).abs();
+    let (near, far): (Vec<i32>, Vec<i32>) = possible.partition(|by| off_centre(by) <= 5);
+    if near.is_empty() { far.into_iter().min_by_key(off_centre) } else { Some(chance.pick(&near)) }
+}

@@ -1,0 +1,118 @@
+//! How does sound become latents? The vocoder's mirror: it is needed for training alone, and no program carries it.
+
+use candle_core::{Device, Result as CandleResult, Tensor};
+use heartstream_models::{
+    heartcodec::HeartCodecConfig,
+    kernels::{After, CausalConv, Linear, centred_windows, taps_as_product},
+    weights::{Expected, Shards},
+};
+
+use crate::error::Result;
+
+/// Dilations of the residual units of a level. The vocoder has five; the encoder's work is easier.
+const DILATIONS: [usize; 2] = [1, 3];
+const SLOPE: f64 = 0.25;
+const TAPS: usize = 7;
+
+/// The tensors of the encoder: their names begin with `encoder.`.
+pub fn expected(config: &HeartCodecConfig) -> Vec<Expected> {
+    let mut tensors = Vec::new();
+    let mut add = |name: String, shape: [usize; 3]| {
+        tensors.push(Expected::new(format!("encoder.{name}.weight"), &shape));
+        tensors.push(Expected::new(format!("encoder.{name}.bias"), &[shape[0]]));
+    };
+    let levels = config.upsample_factors.len();
+    add("enter".to_owned(), [config.init_channel, config.num_samples, TAPS]);
+    for (level, factor) in config.upsample_factors.iter().rev().enumerate() {
+        let (inputs, outputs) = (config.init_channel << level, config.init_channel << (level + 1));
+        for unit in 0..DILATIONS.len() {
+            add(format!("{level}.{unit}.first"), [inputs, inputs, TAPS]);
+            add(format!("{level}.{unit}.second"), [inputs, inputs, 1]);
+        }
+        add(format!("{level}.down"), [outputs, inputs * factor, 2]);
+    }
+    add("leave".to_owned(), [config.latent_hidden_dim, config.init_channel << levels, 3]);
+    tensors
+}
+
+/// The encoder.
+pub struct Encoder {
+    enter: CausalConv,
+    levels: Vec<Level>,
+    leave: Linear,
+    samples: usize,
+    device: Device,
+}
+
+struct Level {
+    units: Vec<(CausalConv, CausalConv)>,
+    down: CausalConv,
+    factor: usize,
+}
+
+fn whole(convolution: &CausalConv, xs: &Tensor, after: After<'_>) -> CandleResult<Tensor> {
+    convolution.forward(xs, &mut convolution.silence(xs.dim(1)?, xs.device())?, after)
+}
+
+impl Encoder {
+    /// Reads the weights.
+    pub fn load(config: &HeartCodecConfig, shards: &Shards, device: &Device) -> Result<Self> {
+        let expected = expected(config);
+        let convolution = |name: String, dilation: usize| -> Result<CausalConv> {
+            let name = format!("encoder.{name}.weight");
+            let shape = expected.iter().find(|tensor| tensor.name == name).map_or(&[][..], |tensor| &tensor.shape);
+            let bias = shards.tensor(&name.replace(".weight", ".bias"), &shape[..1], device)?;
+            Ok(CausalConv::new(&shards.tensor(&name, shape, device)?, bias, dilation)?)
+        };
+        let level = |(level, factor): (usize, &usize)| {
+            let unit = |(unit, dilation): (usize, &usize)| {
+                let name = format!("{level}.{unit}");
+                Ok((convolution(format!("{name}.first"), *dilation)?, convolution(format!("{name}.second"), 1)?))
+            };
+            Ok(Level {
+                units: DILATIONS.iter().enumerate().map(unit).collect::<Result<_>>()?,
+                down: convolution(format!("{level}.down"), 1)?,
+                factor: *factor,
+            })
+        };
+        let wide = config.init_channel << config.upsample_factors.len();
+        let weight = shards.tensor("encoder.leave.weight", &[config.latent_hidden_dim, wide, 3], device)?;
+        let bias = shards.tensor("encoder.leave.bias", &[config.latent_hidden_dim], device)?;
+        Ok(Self {
+            enter: convolution("enter".to_owned(), 1)?,
+            levels: config.upsample_factors.iter().rev().enumerate().map(level).collect::<Result<_>>()?,
+            leave: taps_as_product(&weight, bias)?,
+            samples: config.num_samples,
+            device: device.clone(),
+        })
+    }
+
+    /// Latents between -1 and 1, not rounded yet.
+    ///
+    /// # Shapes
+    /// - `sound` \[B, S\], S whole latents; result \[B, L, C\]
+    pub fn forward(&self, sound: &Tensor) -> Result<Tensor> {
+        let (batch, samples) = sound.dims2()?;
+        let sound = sound.to_device(&self.device)?.reshape((batch, samples / self.samples, self.samples))?;
+        let activated = After { slope: Some(SLOPE), add: None };
+        // Time comes first, [T, B, C], as in the vocoder.
+        let mut xs = whole(&self.enter, &sound.transpose(0, 1)?.contiguous()?, After::default())?;
+        for level in &self.levels {
+            for (first, second) in &level.units {
+                let ys = whole(first, &xs, activated)?;
+                xs = whole(second, &ys, After { slope: None, add: Some(&xs) })?;
+            }
+            let (length, _, channels) = xs.dims3()?;
+            let (length, factor) = (length / level.factor, level.factor);
+            let steps = xs.contiguous()?.reshape((length, factor, batch, channels))?.transpose(1, 2)?;
+            xs = whole(&level.down, &steps.contiguous()?.reshape((length, batch, factor * channels))?, activated)?;
+        }
+        Ok(self.leave.forward(&centred_windows(&xs.transpose(0, 1)?, 3)?)?.tanh()?)
+    }
+}
+
+/// Rounds to ninths; the gradient passes as if nothing had happened.
+pub fn rounded(latents: &Tensor) -> CandleResult<Tensor> {
+    let ninths = ((latents.detach() * 9.0)?.round()? / 9.0)?;
+    latents + (ninths - latents.detach())?
+}

@@ -1,0 +1,60 @@
+//! How does what was learnt become a checkpoint? The published layout, in 16 bits, without what only training needs.
+
+use std::{collections::HashMap, fs, path::Path};
+
+use candle_core::Tensor;
+use heartstream_models::{
+    CODEC_PART, LM_PARTS, TOKENIZER, heartcodec, heartmula,
+    synth::{codec_json, gen_config_json, lm_json},
+    weights::Expected,
+};
+
+use crate::{
+    corpus::tokens,
+    error::{Result, TrainError, at},
+    parameters::save_half,
+    sizes::Size,
+    stage::Setting,
+};
+
+/// Writes the configs and the tokenizer.
+pub fn write_configs(size: Size, out: &Path) -> Result<()> {
+    let write = |name: &str, text: String| {
+        let file = out.join(name);
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder).map_err(at(folder))?;
+        }
+        fs::write(&file, text).map_err(at(&file))
+    };
+    let lm = size.lm(tokens::vocabulary_size());
+    write(&format!("{}/config.json", LM_PARTS[0]), lm_json(&lm, "float16"))?;
+    write(&format!("{CODEC_PART}/config.json"), codec_json(&size.codec(), "float16"))?;
+    write("gen_config.json", gen_config_json(&lm))?;
+    write(TOKENIZER, tokens::tokenizer_json())
+}
+
+/// Writes the whole checkpoint into `out` and says how large it is.
+pub fn export(setting: &Setting, out: &Path) -> Result<()> {
+    write_configs(setting.size, out)?;
+    let load = |stage: &str| -> Result<HashMap<String, Tensor>> {
+        Ok(candle_core::safetensors::load(setting.weights_of(stage)?, &candle_core::Device::Cpu)?)
+    };
+    let mut codec = load("codec")?;
+    codec.extend(load("autoencoder")?);
+    let lm = setting.size.lm(tokens::vocabulary_size());
+    write_part(codec, &heartcodec::expected_tensors(&setting.size.codec()), &out.join(CODEC_PART))?;
+    write_part(load("language")?, &heartmula::expected_tensors(&lm), &out.join(LM_PARTS[0]))
+}
+
+fn write_part(mut tensors: HashMap<String, Tensor>, expected: &[Expected], folder: &Path) -> Result<()> {
+    let take = |Expected { name, .. }: &Expected| {
+        let found = tensors.remove(name);
+        let found =
+            found.ok_or_else(|| TrainError::Order(format!("no stage has learnt {name}; run them all again")))?;
+        Ok((name.clone(), found))
+    };
+    let part: HashMap<String, Tensor> = expected.iter().map(take).collect::<Result<_>>()?;
+    let numbers: usize = part.values().map(Tensor::elem_count).sum();
+    println!("{}: {:.2} M numbers, {:.2} MB", folder.display(), numbers as f64 / 1e6, 2e-6 * numbers as f64);
+    save_half(&part, &folder.join("model.safetensors"))
+}

@@ -1,0 +1,150 @@
+//! Where do the songs come from while a stage learns? A pool of prepared ones, which new ones flow into by the step.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    chance::Dice,
+    corpus::{Dataset, SCORES, Split},
+    error::Result,
+};
+
+/// A song with its words.
+pub struct Song {
+    /// Samples of the left channel, 48 kHz, 3840 a frame.
+    pub left: Vec<f32>,
+    /// Samples of the right channel, as many.
+    pub right: Vec<f32>,
+    /// As the program takes them.
+    pub tags: String,
+    /// As the program takes them.
+    pub lyrics: String,
+}
+
+impl Song {
+    /// Whole frames of 80 ms.
+    pub fn frames(&self) -> usize {
+        self.left.len() / 3840
+    }
+}
+
+/// Which songs there are.
+#[derive(Clone)]
+pub enum Source {
+    /// The corpus.
+    Corpus(Arc<Dataset>),
+    /// Sines of two colours: nothing to learn music from, but there at once.
+    Toy,
+}
+
+/// The endless songs of a source, in an order that belongs to a seed.
+pub type Songs = Box<dyn Iterator<Item = Result<Song>> + Send>;
+
+impl Source {
+    /// The corpus with this SoundFont, or without one the toy. The notes are those of the repository if no others are
+    /// given.
+    pub fn open(scores: Option<&PathBuf>, soundfont: Option<&PathBuf>) -> Result<Self> {
+        let scores = scores.map_or(Path::new(SCORES), PathBuf::as_path);
+        match soundfont {
+            Some(font) => Ok(Self::Corpus(Arc::new(Dataset::open(scores, font)?))),
+            None => Ok(Self::Toy),
+        }
+    }
+
+    /// The songs from number `first` on, rendered ahead by `threads` threads.
+    pub fn songs(&self, held_out: bool, first: usize, seed: u64, threads: usize) -> Songs {
+        match self {
+            Self::Corpus(dataset) => {
+                let split = if held_out { Split::HeldOut } else { Split::Train };
+                Box::new(dataset.examples(split, first..usize::MAX, seed, threads).map(|example| {
+                    let example = example?;
+                    Ok(Song { left: example.left, right: example.right, tags: example.tags, lyrics: example.lyrics })
+                }))
+            }
+            Self::Toy => {
+                let domain = if held_out { seed.wrapping_add(1) } else { seed };
+                Box::new((first..).map(move |index| Ok(toy(index, domain))))
+            }
+        }
+    }
+}
+
+/// A few decaying sines; a line of words is a second.
+fn toy(index: usize, seed: u64) -> Song {
+    let mut dice = Dice::new(&[seed, index as u64]);
+    let lines = 2 + dice.below(3);
+    let bright = dice.below(2) == 1;
+    let samples = lines * 12 * 3840;
+    let mut left = vec![0f32; samples];
+    let note = samples / (4 * lines);
+    for (place, piece) in left.chunks_mut(note).enumerate() {
+        let pitch =
+            220.0 * 2f64.powf(([0, 2, 4, 5, 7, 9, 11][dice.below(7)] as f64 + (place % 2) as f64 * 12.0) / 12.0);
+        for (n, sample) in piece.iter_mut().enumerate() {
+            let time = n as f64 / 48_000.0;
+            let wave = |harmonic: f64| (std::f64::consts::TAU * pitch * harmonic * time).sin() / harmonic;
+            let tone = if bright { wave(1.0) + wave(2.0) + wave(3.0) + wave(4.0) } else { wave(1.0) };
+            *sample = (0.15 * tone * (-3.0 * time).exp()) as f32;
+        }
+    }
+    let right = left.iter().map(|x| 0.7 * x).collect();
+    let tags = if bright { "trumpet,happy" } else { "flute,calm" };
+    let lyrics = format!("[Verse]\n{}[Outro]", "la la la la\n".repeat(lines));
+    Song { left, right, tags: tags.to_owned(), lyrics }
+}
+
+/// Songs that are taken in at once.
+const BURST: f64 = 8.0;
+
+/// Prepared songs: the oldest makes room for the newest.
+pub struct Pool<T> {
+    items: Vec<T>,
+    room: usize,
+    /// New songs for each step.
+    fresh: f64,
+    owed: f64,
+    /// Songs taken so far.
+    pub taken: usize,
+}
+
+impl<T> Pool<T> {
+    /// Room for `room` songs, of which each step brings `fresh`.
+    pub fn new(room: usize, fresh: f64) -> Self {
+        Self { items: Vec::new(), room: room.max(1), fresh, owed: 0.0, taken: 0 }
+    }
+
+    /// Takes in the songs of a step: all that there is room for before the first one, then `fresh`. So what is learnt
+    /// from does not depend on who is faster.
+    pub fn refill(&mut self, first: usize, mut next: impl FnMut() -> Result<T>) -> Result<()> {
+        if self.items.is_empty() {
+            for _ in 0..first.clamp(1, self.room) {
+                self.items.push(next()?);
+                self.taken += 1;
+            }
+            return Ok(());
+        }
+        self.owed += self.fresh;
+        // Several at once: preparing a song waits for the device.
+        if self.owed < BURST.min(self.room as f64) {
+            return Ok(());
+        }
+        while self.owed >= 1.0 {
+            self.owed -= 1.0;
+            let item = next()?;
+            if self.items.len() < self.room {
+                self.items.push(item);
+            } else {
+                self.items[self.taken % self.room] = item;
+            }
+            self.taken += 1;
+        }
+        Ok(())
+    }
+
+    /// One of the songs.
+    pub fn pick(&self, dice: &mut Dice) -> &T {
+        &self.items[dice.below(self.items.len())]
+    }
+}

@@ -1,0 +1,268 @@
+//! Stage (c): which codes follow from words and from codes? Backbone and depth decoder learn on the codes of the finished
+//! codec, in the very prompts that the engine writes.
+
+use candle_core::{D, DType, Tensor};
+use heartstream_models::{
+    ModelDirectory,
+    heartmula::{HeartMulaConfig, KvCache, PromptIds, Transformer, expected_tensors},
+    kernels::Linear,
+    text::PromptTokenizer,
+    weights::{Checkpoint, Shards},
+};
+
+use crate::{
+    chance::Dice,
+    codec::Coder,
+    corpus::tokens,
+    error::Result,
+    export,
+    feed::{Pool, Song, Songs},
+    parameters::Parameters,
+    stage::{Setting, Stage, first_song},
+};
+
+/// Songs of a step.
+const BATCH: usize = 32;
+const FIRST: usize = 384;
+const FRESH: f64 = 0.5;
+/// Share of the songs that are learnt without their words, so that guidance works.
+const UNCONDITIONAL: f64 = 0.1;
+const MEASURED: usize = 64;
+
+/// A song as this stage learns from it.
+pub struct Written {
+    /// Its words.
+    pub prompt: PromptIds,
+    /// Its codes, frame after frame.
+    pub codes: Vec<u16>,
+}
+
+/// The stage.
+pub struct Language<'a> {
+    setting: &'a Setting,
+    config: HeartMulaConfig,
+    end: u32,
+    parameters: Parameters,
+    writer: Writer,
+    songs: Songs,
+    pool: Pool<Written>,
+}
+
+/// Turns songs into what the language model learns from.
+pub struct Writer {
+    tokenizer: PromptTokenizer,
+    coder: Coder,
+}
+
+impl Writer {
+    /// With the finished codec, and the tokenizer that is exported.
+    pub fn open(setting: &Setting) -> Result<(Self, ModelDirectory)> {
+        let folder = setting.run.join("words");
+        export::write_configs(setting.size, &folder)?;
+        let directory = ModelDirectory::open(Checkpoint::Directory(folder))?;
+        Ok((Self { tokenizer: directory.load_tokenizer()?, coder: Coder::open(setting)? }, directory))
+    }
+
+    /// Writes one.
+    pub fn written(&self, song: &Song) -> Result<Written> {
+        let prompt = self.tokenizer.prompt(&song.tags, &song.lyrics)?.ids;
+        Ok(Written { prompt, codes: self.coder.codes(song)? })
+    }
+}
+
+/// The id of no row: its embedding is nothing.
+const NOTHING: u32 = u32::MAX;
+
+/// Cross-entropies of a batch.
+struct Losses {
+    /// In nats, the mean for each codebook.
+    codebooks: Vec<Tensor>,
+    /// Of the frame behind the last: that the song ends.
+    end: Tensor,
+}
+
+impl<'a> Language<'a> {
+    /// With first weights, on the finished codec.
+    pub fn new(setting: &'a Setting) -> Result<Self> {
+        let (writer, directory) = Writer::open(setting)?;
+        let config = setting.size.lm(tokens::vocabulary_size());
+        let first = first_song(setting, Self::NAME)?;
+        Ok(Self {
+            parameters: Parameters::new(&expected_tensors(&config), setting.seed, &setting.device)?,
+            end: directory.ids.audio_eos,
+            songs: setting.source.songs(false, first, setting.seed ^ 0xC, setting.threads),
+            pool: Pool::new(4 * setting.pool, FRESH),
+            writer,
+            config,
+            setting,
+        })
+    }
+
+    /// # Shapes
+    /// - `ids` any shape; result one more dimension of `rows`: 1 at the id, 0 elsewhere
+    fn one_hot(ids: &Tensor, rows: usize) -> Result<Tensor> {
+        let numbers = Tensor::arange(0u32, rows as u32, ids.device())?;
+        Ok(ids.unsqueeze(D::Minus1)?.broadcast_eq(&numbers)?.to_dtype(DType::F32)?)
+    }
+
+    fn losses(&self, shards: &Shards, batch: &[(&Written, bool)]) -> Result<Losses> {
+        let device = &self.setting.device;
+        let HeartMulaConfig { audio_vocab_size: rows, audio_num_codebooks: books, text_vocab_size: words, .. } =
+            self.config;
+        let (width, inner) = (self.config.backbone.embed_dim, self.config.decoder.embed_dim);
+        let frames = |song: &Written| song.codes.len() / books;
+        let longest = batch.iter().map(|(song, _)| song.prompt.positions() + frames(song)).max().unwrap_or(0);
+
+        // Every position is a word, the empty slot, "no words", or a frame; what is behind the end is nothing.
+        let (slot, no_words) = (words as u32, words as u32 + 1);
+        let mut text = vec![NOTHING; batch.len() * longest];
+        let mut audio = vec![NOTHING; batch.len() * longest * books];
+        for (row, (song, conditional)) in batch.iter().enumerate() {
+            let prompt = song.prompt.tags.iter().copied().chain([slot]).chain(song.prompt.lyrics.iter().copied());
+            for (place, id) in prompt.enumerate() {
+                text[row * longest + place] = if *conditional { id } else { no_words };
+            }
+            let start = (row * longest + song.prompt.positions()) * books;
+            for (place, code) in song.codes.iter().enumerate() {
+                audio[start + place] = u32::from(*code);
+            }
+        }
+        let get = |name: &str, shape: &[usize]| shards.tensor(name, shape, device);
+        let table = Tensor::cat(
+            &[
+                &get("text_embeddings.weight", &[words, width])?,
+                &get("muq_linear.bias", &[width])?.unsqueeze(0)?,
+                &get("unconditional_text_embedding.weight", &[1, width])?,
+            ],
+            0,
+        )?;
+        let text = Self::one_hot(&Tensor::from_vec(text, batch.len() * longest, device)?, words + 2)?;
+        let sounds = get("audio_embeddings.weight", &[rows * books, width])?;
+        let audio = Self::one_hot(&Tensor::from_vec(audio, (batch.len() * longest, books), device)?, rows)?;
+        let audio = audio.reshape((batch.len() * longest, books * rows))?;
+        let embedded = (text.matmul(&table)? + audio.matmul(&sounds)?)?;
+        let backbone = Transformer::load(&self.config.backbone, shards, "backbone", device)?;
+        let mut cache = KvCache::new(&self.config.backbone, batch.len(), longest, device)?;
+        let hidden = backbone.forward(&embedded.reshape((batch.len(), longest, width))?, &mut cache)?;
+
+        // From the last position of the words on, each position tells the frame that follows; the last one, the end.
+        let mut tellers = Vec::new();
+        let mut lasts = Vec::new();
+        let mut codes = Vec::new();
+        for (row, (song, _)) in batch.iter().enumerate() {
+            let row = hidden.narrow(0, row, 1)?.squeeze(0)?;
+            let first = song.prompt.positions() - 1;
+            tellers.push(row.narrow(0, first, frames(song))?);
+            lasts.push(row.narrow(0, first + frames(song), 1)?);
+            codes.extend(song.codes.iter().map(|code| u32::from(*code)));
+        }
+        let (tellers, lasts) = (Tensor::cat(&tellers, 0)?, Tensor::cat(&lasts, 0)?);
+        let count = tellers.dim(0)?;
+        let codes = Tensor::from_vec(codes, (count, books), device)?;
+        let one_hot = Self::one_hot(&codes, rows)?; // [N, K, V]
+        let head = Linear::load(shards, "codebook0_head", [rows, width], false, device)?;
+        let mut losses = vec![cross_entropy(&head.forward(&tellers)?, &one_hot.narrow(1, 0, 1)?.squeeze(1)?)?];
+        let ends = Self::one_hot(&Tensor::full(self.end, batch.len(), device)?, rows)?;
+        let end = cross_entropy(&head.forward(&lasts)?, &ends)?;
+
+        // The depth decoder sees the teller, then code after code, and tells the next code from the second place on.
+        let tables = sounds.reshape((books, rows, width))?.narrow(0, 0, books - 1)?;
+        let heard = one_hot.narrow(1, 0, books - 1)?.transpose(0, 1)?.contiguous()?;
+        let heard = heard.matmul(&tables.contiguous()?)?.transpose(0, 1)?; // [N, K - 1, D]
+        let inputs = Tensor::cat(&[&tellers.unsqueeze(1)?, &heard.contiguous()?], 1)?.contiguous()?;
+        let projection = Linear::load(shards, "projection", [inner, width], false, device)?;
+        let decoder = Transformer::load(&self.config.decoder, shards, "decoder", device)?;
+        let mut cache = KvCache::new(&self.config.decoder, count, books, device)?;
+        let told = decoder.forward(&projection.forward(&inputs)?, &mut cache)?; // [N, K, D']
+        let heads = get("audio_head", &[books - 1, inner, rows])?;
+        for book in 1..books {
+            let told = told.narrow(1, book, 1)?.squeeze(1)?.contiguous()?;
+            let logits = told.matmul(&heads.get(book - 1)?)?;
+            losses.push(cross_entropy(&logits, &one_hot.narrow(1, book, 1)?.squeeze(1)?)?);
+        }
+        Ok(Losses { codebooks: losses, end })
+    }
+}
+
+/// The mean cross-entropy in nats.
+fn cross_entropy(logits: &Tensor, one_hot: &Tensor) -> Result<Tensor> {
+    let (count, _) = logits.dims2()?;
+    let logits = logits.broadcast_sub(&logits.detach().max_keepdim(1)?)?;
+    let total = logits.exp()?.sum(1)?.log()?.sum_all()?;
+    Ok(((total - (logits * one_hot)?.sum_all()?)? / count as f64)?)
+}
+
+impl Stage for Language<'_> {
+    const NAME: &'static str = "language";
+    const RATE: f64 = 1e-3;
+    const PARTS: &'static [&'static str] = &["codebook_0", "codebook_1", "codebook_7", "end"];
+
+    fn parameters(&mut self) -> &mut Parameters {
+        &mut self.parameters
+    }
+
+    fn loss(&mut self, step: usize) -> Result<(Tensor, Vec<Tensor>)> {
+        let (songs, writer) = (&mut self.songs, &self.writer);
+        self.pool.refill(FIRST, || {
+            let song = songs.next().unwrap_or_else(|| unreachable!("songs do not end"))?;
+            writer.written(&song)
+        })?;
+        let mut dice = Dice::new(&[self.setting.seed, 4, step as u64]);
+        let batch: Vec<(&Written, bool)> = (0..self.setting.batch.unwrap_or(BATCH))
+            .map(|_| (self.pool.pick(&mut dice), dice.unit() >= UNCONDITIONAL))
+            .collect();
+        let Losses { codebooks, end } = self.losses(&self.parameters.shards(), &batch)?;
+        // The first codebook says most and is told from the least.
+        let mut loss = (&codebooks[0] * 2.0)?;
+        for codebook in &codebooks[1..] {
+            loss = (loss + codebook)?;
+        }
+        let parts = [&codebooks[0], &codebooks[1], &codebooks[codebooks.len() - 1], &end].map(Tensor::detach);
+        Ok(((loss + (end * 0.1)?)?, parts.to_vec()))
+    }
+
+    fn held_out(&mut self) -> Result<Vec<(&'static str, f64)>> {
+        const NAMES: [&str; 8] = ["bits_0", "bits_1", "bits_2", "bits_3", "bits_4", "bits_5", "bits_6", "bits_7"];
+        let songs = self.setting.source.songs(true, 0, self.setting.seed, self.setting.threads);
+        let written = songs
+            .take(self.setting.measured.unwrap_or(MEASURED))
+            .map(|song| self.writer.written(&song?))
+            .collect::<Result<Vec<_>>>()?;
+        let shards = self.parameters.frozen_shards();
+        let mut sums = [0.0; 9];
+        for few in written.chunks(4) {
+            let batch: Vec<_> = few.iter().map(|song| (song, true)).collect();
+            let Losses { codebooks, end } = self.losses(&shards, &batch)?;
+            for (sum, loss) in sums.iter_mut().zip(codebooks.iter().chain([&end])) {
+                *sum += f64::from(loss.to_scalar::<f32>()?) / std::f64::consts::LN_2 / written.chunks(4).len() as f64;
+            }
+        }
+        let mut measured: Vec<(&'static str, f64)> = NAMES.into_iter().zip(sums.iter().copied()).collect();
+        measured.push(("bits_end", sums[8]));
+        measured.extend(baselines(&written, self.config.audio_num_codebooks));
+        Ok(measured)
+    }
+
+    fn taken(&self) -> usize {
+        self.pool.taken
+    }
+}
+
+/// What the first codebook costs those who know nothing: by the frequency of its codes, and by guessing that the frame
+/// before is repeated (as often as it is, any other code being equally likely).
+fn baselines(written: &[Written], books: usize) -> Vec<(&'static str, f64)> {
+    let mut counts = std::collections::HashMap::new();
+    let (mut same, mut pairs) = (0.0, 0.0);
+    for song in written {
+        let codes: Vec<u16> = song.codes.iter().step_by(books).copied().collect();
+        codes.iter().for_each(|code| *counts.entry(*code).or_insert(0.0) += 1.0);
+        same += codes.windows(2).filter(|two| two[0] == two[1]).count() as f64;
+        pairs += codes.len().saturating_sub(1) as f64;
+    }
+    let total: f64 = counts.values().sum();
+    let unigram = -counts.values().map(|count: &f64| count / total * (count / total).log2()).sum::<f64>();
+    let p = (same / pairs.max(1.0)).clamp(1e-6, 1.0 - 1e-6);
+    let others = (counts.len() as f64 - 1.0).max(1.0);
+    let repeat = -p * p.log2() - (1.0 - p) * ((1.0 - p) / others).log2();
+    vec![("unigram_0", unigram), ("repeat_0", repeat)]
+}

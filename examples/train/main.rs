@@ -1,0 +1,265 @@
+//! Trains the small model inside the program: shows how the code that generates is the code that learns.
+//!
+//! ```sh
+//! cargo run --release --features train --example train -- autoencoder --soundfont FluidR3_GM.sf2 --minutes 9
+//! ```
+//!
+//! The stages build on each other: `autoencoder`, `codec`, `language`; then `export` writes the published layout and
+//! `evaluate` measures. With `--features cuda` and `--device cuda:0` they run on a GPU. A stage that was ended goes on
+//! where it was when it is called again.
+
+mod autoencoder;
+mod chance;
+mod codec;
+mod corpus;
+mod curves;
+mod encoder;
+mod error;
+mod evaluate;
+mod export;
+mod feed;
+mod language;
+mod parameters;
+mod semantic;
+mod sizes;
+mod spectral;
+mod stage;
+
+use std::path::PathBuf;
+
+use candle_core::Device;
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    error::{Result, TrainError},
+    feed::Source,
+    sizes::Size,
+    stage::Setting,
+};
+
+#[derive(Debug, Parser)]
+#[command(about = "Trains the small model inside heartstream")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Stage (a): encoder and vocoder
+    Autoencoder(Options),
+    /// Stage (b): semantic encoder, quantiser and flow matching
+    Codec(Options),
+    /// Stage (c): backbone and depth decoder
+    Language(Options),
+    /// Writes the published layout
+    Export {
+        #[command(flatten)]
+        options: Options,
+        /// The folder of the checkpoint
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Measures an exported checkpoint on held-out songs
+    Evaluate {
+        #[command(flatten)]
+        options: Options,
+        /// The folder of the checkpoint
+        #[arg(long)]
+        model: PathBuf,
+        /// Songs that are coded and decoded
+        #[arg(long, default_value_t = 12)]
+        coded: usize,
+        /// Songs that are written from held-out words
+        #[arg(long, default_value_t = 32)]
+        written: usize,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    /// Where weights, states and records are kept
+    #[arg(long, default_value = "target/train")]
+    run: PathBuf,
+    /// Size of the model
+    #[arg(long, default_value = "demo")]
+    size: Size,
+    /// Where to compute: cpu or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// The SoundFont that songs are played with; without one they are sines
+    #[arg(long)]
+    soundfont: Option<PathBuf>,
+    /// The notes of the songs, where they are not where the trainer was built
+    #[arg(long)]
+    scores: Option<PathBuf>,
+    /// All chance follows from it
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Threads that render
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Minutes of the whole stage
+    #[arg(long, default_value_t = 9.0)]
+    minutes: f64,
+    /// Minutes of this call, if it shall end earlier
+    #[arg(long, default_value_t = f64::INFINITY)]
+    call_minutes: f64,
+    /// Steps of the whole stage, instead of minutes
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Examples of a batch
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Largest learning rate
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Held-out songs to measure
+    #[arg(long)]
+    measured: Option<usize>,
+    /// Songs held in memory
+    #[arg(long, default_value_t = 2000)]
+    pool: usize,
+}
+
+fn device(name: &str) -> Result<Device> {
+    let Some(number) = name.strip_prefix("cuda:").and_then(|number| number.parse().ok()) else {
+        if name == "cpu" {
+            return Ok(Device::Cpu);
+        }
+        return Err(TrainError::Order(format!("--device: expected cpu or cuda:N, found {name}")));
+    };
+    // Half the digits of a product are enough to learn by.
+    #[cfg(feature = "cuda")]
+    candle_core::cuda::set_gemm_reduced_precision_f32(true);
+    Ok(Device::new_cuda(number)?)
+}
+
+impl Options {
+    fn setting(&self) -> Result<Setting> {
+        let device = device(&self.device)?;
+        if device.is_cuda() {
+            device.set_seed(self.seed)?;
+        }
+        Ok(Setting {
+            size: self.size,
+            run: self.run.clone(),
+            source: Source::open(self.scores.as_ref(), self.soundfont.as_ref())?,
+            device,
+            seed: self.seed,
+            threads: self.threads,
+            minutes: self.minutes,
+            call_minutes: self.call_minutes,
+            steps: self.steps,
+            batch: self.batch,
+            rate: self.rate,
+            measured: self.measured,
+            pool: self.pool,
+        })
+    }
+}
+
+fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Autoencoder(options) => {
+            let setting = options.setting()?;
+            stage::run(&setting, &mut autoencoder::Autoencoder::new(&setting)?)
+        }
+        Command::Codec(options) => {
+            let setting = options.setting()?;
+            stage::run(&setting, &mut codec::Codec::new(&setting)?)
+        }
+        Command::Language(options) => {
+            let setting = options.setting()?;
+            stage::run(&setting, &mut language::Language::new(&setting)?)
+        }
+        Command::Evaluate { options, model, coded, written } => {
+            let counts = evaluate::Counts { coded: *coded, written: *written };
+            evaluate::evaluate(&options.setting()?, model, &counts)
+        }
+        Command::Export { options, out } => export::export(&options.setting()?, out),
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    match run(&Arguments::parse().command) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heartstream_models::{
+        ModelDirectory,
+        heartmula::{KeyedSampler, SamplingOptions},
+        signal::KeyedNoise,
+        weights::Checkpoint,
+    };
+
+    fn setting(run: PathBuf) -> Setting {
+        Setting {
+            size: Size::Tiny,
+            run,
+            device: Device::Cpu,
+            source: Source::Toy,
+            seed: 1,
+            threads: 1,
+            minutes: 1.0,
+            call_minutes: 1.0,
+            steps: Some(3),
+            batch: Some(2),
+            rate: None,
+            measured: Some(2),
+            pool: 4,
+        }
+    }
+
+    #[test]
+    fn all_stages_learn_and_what_they_export_is_a_checkpoint_that_writes_a_song() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let mut setting = setting(folder.path().join("run"));
+        stage::run(&setting, &mut autoencoder::Autoencoder::new(&setting).expect("a stage")).expect("latents");
+        setting.steps = Some(5);
+        let mut further = autoencoder::Autoencoder::new(&setting).expect("a stage");
+        stage::run(&setting, &mut further).expect("a stage that goes on");
+        assert_eq!(stage::Stage::parameters(&mut further).steps, 5, "2 steps more than the 3 before");
+        stage::run(&setting, &mut codec::Codec::new(&setting).expect("latents")).expect("codes");
+        stage::run(&setting, &mut language::Language::new(&setting).expect("codes")).expect("words");
+        let out = folder.path().join("model");
+        export::export(&setting, &out).expect("all stages");
+        assert!(folder.path().join("run/language/loss.svg").exists());
+
+        let directory = ModelDirectory::open(Checkpoint::Directory(out)).expect("configs");
+        assert_eq!(directory.warnings, Vec::<String>::new());
+        directory.check_tensors().expect("all tensors");
+        let lm = directory.load_lm(&Device::Cpu).expect("a language model");
+        let prompt =
+            directory.load_tokenizer().expect("a tokenizer").prompt("flute,calm", "[Verse]\nla la\n").expect("ids");
+        let mut state = lm.start(&prompt.ids, 1.5, 4).expect("room");
+        let options = SamplingOptions { temperature: 1.0, top_k: 50 };
+        let mut sampler = KeyedSampler::new(options, KeyedNoise::new(1)).expect("options");
+        let codes: Vec<u16> = (0..4)
+            .flat_map(|_| lm.next_frame(&mut state, &mut sampler).expect("a frame"))
+            .map(|code| code as u16)
+            .collect();
+        assert_eq!(codes.len(), 4 * directory.lm.audio_num_codebooks);
+        let counts = evaluate::Counts { coded: 1, written: 1 };
+        evaluate::evaluate(&setting, &directory.checkpoint.path_of(""), &counts).expect("figures");
+    }
+
+    #[test]
+    fn the_vocoder_learns_the_one_sound_that_it_hears() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let mut setting = setting(folder.path().to_owned());
+        (setting.steps, setting.batch, setting.rate) = (Some(40), Some(1), Some(3e-3));
+        stage::run(&setting, &mut autoencoder::Autoencoder::new(&setting).expect("a stage")).expect("latents");
+        let record = std::fs::read_to_string(folder.path().join("autoencoder/loss.csv")).expect("a record");
+        let losses: Vec<f64> = record.lines().skip(1).filter_map(|line| line.split(',').nth(3)?.parse().ok()).collect();
+        assert!(losses.last() < losses.first(), "{losses:?}");
+    }
+}

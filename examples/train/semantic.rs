@@ -1,0 +1,211 @@
+//! Which codes does a piece of music have? An encoder of log-mel spectra and a residual quantiser that learns as it goes.
+
+use std::collections::HashMap;
+
+use candle_core::{D, DType, Device, Tensor};
+use heartstream_models::{
+    heartcodec::HeartCodecConfig,
+    kernels::{Linear, RmsNorm, Steer, centred_windows, layer_norm},
+    weights::{Expected, Shards},
+};
+
+use crate::{chance::Dice, error::Result, feed::Song, parameters::Parameters, sizes::Size, spectral::Analyser};
+
+/// Mel bands of a look and a channel, and looks of a frame.
+const BANDS: usize = 64;
+const LOOKS: usize = 4;
+const HOP: usize = 3840 / LOOKS;
+/// Numbers that a frame is described by.
+pub const FEATURES: usize = 2 * BANDS * LOOKS;
+const BLOCKS: usize = 6;
+const EPS: f64 = 1e-6;
+/// Share of its statistics that a codebook keeps at each step.
+const DECAY: f64 = 0.98;
+/// A row that fewer frames of a step than this chose lately becomes one of the frames.
+const DEAD: f64 = 0.1;
+
+/// Makes the encoder's input.
+pub struct FrameFeatures(Analyser);
+
+impl FrameFeatures {
+    /// The tables.
+    pub fn new(device: &Device) -> Result<Self> {
+        Ok(Self(Analyser::new(2 * HOP, HOP, BANDS, device)?))
+    }
+
+    /// Log-mel spectra of each frame, both channels, about between -2 and 2.
+    ///
+    /// # Shapes
+    /// - result \[T, FEATURES\]
+    pub fn of(&self, song: &Song, device: &Device) -> Result<Tensor> {
+        let (frames, length) = (song.frames(), song.left.len());
+        let sound = Tensor::from_vec([song.left.as_slice(), &song.right].concat(), (2, length), device)?;
+        let edge = Tensor::zeros((2, HOP / 2), DType::F32, device)?;
+        let sound = Tensor::cat(&[&edge, &sound, &edge], 1)?;
+        let mel = self.0.log_mel(&self.0.magnitudes(&sound)?)?; // [2, 4 T, bands]
+        let mel = mel.reshape((2, frames, LOOKS * BANDS))?.transpose(0, 1)?.contiguous()?;
+        Ok(((mel.reshape((frames, FEATURES))? + 6.0)? / 3.0)?)
+    }
+}
+
+/// The tensors of the encoder and of the head that only learning needs.
+pub fn expected(size: Size) -> Vec<Expected> {
+    let (config, width) = (size.codec(), size.semantic_width());
+    let mut tensors = Vec::new();
+    let mut linear = |name: &str, outputs: usize, inputs: usize| {
+        tensors.push(Expected::new(format!("semantic.{name}.weight"), &[outputs, inputs]));
+        tensors.push(Expected::new(format!("semantic.{name}.bias"), &[outputs]));
+    };
+    linear("enter", width, FEATURES);
+    for block in 0..BLOCKS {
+        linear(&format!("{block}.first"), width, 3 * width);
+        linear(&format!("{block}.second"), width, width);
+    }
+    linear("leave", config.codebook_dim, width);
+    linear("recall", width, config.dim);
+    linear("recalled", FEATURES, width);
+    tensors.extend((0..BLOCKS).map(|block| Expected::new(format!("semantic.{block}.norm.scale"), &[width])));
+    tensors
+}
+
+/// The encoder.
+pub struct Semantic {
+    enter: Linear,
+    blocks: Vec<(RmsNorm, Linear, Linear)>,
+    leave: Linear,
+    recall: [Linear; 2],
+}
+
+impl Semantic {
+    /// Reads the weights.
+    pub fn load(size: Size, shards: &Shards, device: &Device) -> Result<Self> {
+        let (config, width) = (size.codec(), size.semantic_width());
+        let linear =
+            |name: &str, shape: [usize; 2]| Linear::load(shards, &format!("semantic.{name}"), shape, true, device);
+        let block = |block: usize| {
+            Ok((
+                RmsNorm::load(shards, &format!("semantic.{block}.norm.scale"), width, EPS, device)?,
+                linear(&format!("{block}.first"), [width, 3 * width])?,
+                linear(&format!("{block}.second"), [width, width])?,
+            ))
+        };
+        Ok(Self {
+            enter: linear("enter", [width, FEATURES])?,
+            blocks: (0..BLOCKS).map(block).collect::<Result<_>>()?,
+            leave: linear("leave", [config.codebook_dim, width])?,
+            recall: [linear("recall", [width, config.dim])?, linear("recalled", [FEATURES, width])?],
+        })
+    }
+
+    /// What is quantised.
+    ///
+    /// # Shapes
+    /// - `features` \[B, T, FEATURES\], result \[B, T, codebook_dim\]
+    pub fn forward(&self, features: &Tensor) -> Result<Tensor> {
+        let mut xs = self.enter.forward(features)?;
+        for (norm, first, second) in &self.blocks {
+            let ys = first.forward(&centred_windows(&norm.forward(&xs)?, 3)?)?.silu()?;
+            xs = (&xs + second.forward(&ys)?)?;
+        }
+        let leave = self.leave.forward(&xs)?;
+        let table = Tensor::zeros((leave.dim(0)?, 1, leave.dim(2)?), DType::F32, leave.device())?;
+        Ok(layer_norm(&leave, EPS, Steer { table: &table, shift: 0, scale: 0 })?)
+    }
+
+    /// The features as a condition remembers them: what teaches the codes before flow matching does.
+    pub fn recall(&self, condition: &Tensor) -> Result<Tensor> {
+        Ok(self.recall[1].forward(&self.recall[0].forward(condition)?.silu()?)?)
+    }
+}
+
+/// The name of a codebook's tensor \[1, rows, width\].
+pub fn codebook(quantizer: usize) -> String {
+    format!("flow_matching.vq_embed.layers.{quantizer}._codebook.embed")
+}
+
+/// What quantising gives.
+pub struct Quantised {
+    /// The sum of the rows, \[N, width\].
+    pub sum: Tensor,
+    /// The number of the row for each codebook, \[K, N\].
+    pub codes: Tensor,
+    /// What each codebook was asked for, \[N, width\] each.
+    residuals: Vec<Tensor>,
+}
+
+/// Quantises rows: each codebook takes the row that is nearest to what the ones before left over. The sum is of the first
+/// `levels`.
+///
+/// # Shapes
+/// - `rows` \[N, width\]
+pub fn quantise(codebooks: &[Tensor], rows: &Tensor, levels: usize) -> Result<Quantised> {
+    let mut rest = rows.detach();
+    let mut sum = rest.zeros_like()?;
+    let (mut codes, mut residuals) = (Vec::new(), Vec::new());
+    for (level, codebook) in codebooks.iter().enumerate() {
+        residuals.push(rest.clone());
+        let products = rest.matmul(&codebook.t()?)?;
+        let far = (products * -2.0)?.broadcast_add(&codebook.sqr()?.sum(1)?.unsqueeze(0)?)?;
+        let nearest = far.argmin(D::Minus1)?;
+        let row = codebook.index_select(&nearest, 0)?;
+        rest = (rest - &row)?;
+        if level < levels {
+            sum = (sum + row)?;
+        }
+        codes.push(nearest);
+    }
+    Ok(Quantised { sum, codes: Tensor::stack(&codes, 0)?, residuals })
+}
+
+/// The codebooks among fixed tensors, \[rows, width\] each.
+pub fn codebooks(config: &HeartCodecConfig, fixed: &HashMap<String, Tensor>) -> Result<Vec<Tensor>> {
+    let one = |quantizer| {
+        let found = fixed.get(&codebook(quantizer));
+        let found = found.ok_or_else(|| crate::error::TrainError::Order(format!("no {}", codebook(quantizer))))?;
+        Ok(found.to_dtype(DType::F32)?.squeeze(0)?)
+    };
+    (0..config.num_quantizers).map(one).collect()
+}
+
+/// Gives the parameters empty codebooks.
+pub fn add_codebooks(config: &HeartCodecConfig, parameters: &mut Parameters, device: &Device) -> Result<()> {
+    let (rows, width) = (config.codebook_size, config.codebook_dim);
+    for quantizer in 0..config.num_quantizers {
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, device);
+        parameters.fixed.insert(codebook(quantizer), zeros(&[1, rows, width])?);
+        parameters.fixed.insert(format!("statistics.{quantizer}.count"), zeros(&[rows, 1])?);
+        parameters.fixed.insert(format!("statistics.{quantizer}.sum"), zeros(&[rows, width])?);
+    }
+    Ok(())
+}
+
+/// Moves each codebook's rows towards the mean of the frames that chose them, and dead rows onto frames.
+pub fn learn_codebooks(
+    config: &HeartCodecConfig,
+    parameters: &mut Parameters,
+    quantised: &Quantised,
+    dice: &mut Dice,
+) -> Result<()> {
+    let rows = config.codebook_size;
+    for (quantizer, residual) in quantised.residuals.iter().enumerate() {
+        let (asked, _) = residual.dims2()?;
+        let device = residual.device();
+        let numbers = Tensor::arange(0u32, rows as u32, device)?.unsqueeze(1)?;
+        let chosen = numbers.broadcast_eq(&quantised.codes.get(quantizer)?.unsqueeze(0)?)?.to_dtype(DType::F32)?;
+        let names = ["count", "sum"].map(|name| format!("statistics.{quantizer}.{name}"));
+        let old = names.clone().map(|name| parameters.fixed[&name].clone());
+        let count = ((&old[0] * DECAY)? + (chosen.sum_keepdim(1)? * (1.0 - DECAY))?)?;
+        let sum = ((&old[1] * DECAY)? + (chosen.matmul(residual)? * (1.0 - DECAY))?)?;
+        let some: Vec<u32> = (0..rows).map(|_| dice.below(asked) as u32).collect();
+        let frames = residual.index_select(&Tensor::new(some, device)?, 0)?;
+        let dead = count.lt(DEAD)?;
+        let count = dead.where_cond(&count.ones_like()?, &count)?;
+        let sum = dead.broadcast_as(sum.shape())?.where_cond(&frames, &sum)?;
+        let row = sum.broadcast_div(&count)?;
+        let [count_name, sum_name] = names;
+        parameters.fixed.insert(count_name, count.detach());
+        parameters.fixed.insert(sum_name, sum.detach());
+        parameters.fixed.insert(codebook(quantizer), row.unsqueeze(0)?.detach());
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! How different do two sounds sound, as a number with a gradient? Spectra as matrix products, at several resolutions.
+
+use candle_core::{Device, Result, Tensor};
+
+/// Magnitudes below this count as this: 100 dB under a full-scale sine, as in `heartstream_models::quality`.
+pub const FLOOR: f64 = 1e-5;
+
+/// Log-mel and magnitude spectra at one resolution.
+pub struct Analyser {
+    window: usize,
+    hop: usize,
+    bins: usize,
+    /// \[window, 2 · bins\]: windowed cosines, then sines.
+    transform: Tensor,
+    /// \[bins, bands\]
+    mel: Tensor,
+}
+
+fn mel(hertz: f64) -> f64 {
+    2595.0 * (1.0 + hertz / 700.0).log10()
+}
+
+fn hertz(mel: f64) -> f64 {
+    700.0 * (10f64.powf(mel / 2595.0) - 1.0)
+}
+
+impl Analyser {
+    /// For windows of `window` samples at 48 kHz every `hop`, which divides it, in `bands` mel bands.
+    pub fn new(window: usize, hop: usize, bands: usize, device: &Device) -> Result<Self> {
+        let bins = window / 2 + 1;
+        let mut transform = vec![0f32; window * 2 * bins];
+        let turn = std::f64::consts::TAU / window as f64;
+        for (n, row) in transform.chunks_mut(2 * bins).enumerate() {
+            // A sine of full scale has magnitude 1.
+            let hann = (0.5 - 0.5 * (turn * n as f64).cos()) * 4.0 / window as f64;
+            for bin in 0..bins {
+                let angle = turn * ((bin * n) % window) as f64;
+                (row[bin], row[bins + bin]) = ((hann * angle.cos()) as f32, (hann * angle.sin()) as f32);
+            }
+        }
+        let top = 24_000.0;
+        let corner = |index: usize| hertz(mel(top) * index as f64 / (bands + 1) as f64);
+        let width = top / (bins - 1) as f64;
+        let mut weights = vec![0f32; bins * bands];
+        for band in 0..bands {
+            let (low, middle, high) = (corner(band), corner(band + 1), corner(band + 2));
+            for bin in 0..bins {
+                let frequency = bin as f64 * width;
+                let weight = ((frequency - low) / (middle - low)).min((high - frequency) / (high - middle)).max(0.0);
+                weights[bin * bands + band] = weight as f32;
+            }
+        }
+        Ok(Self {
+            window,
+            hop,
+            bins,
+            transform: Tensor::from_vec(transform, (window, 2 * bins), device)?,
+            mel: Tensor::from_vec(weights, (bins, bands), device)?,
+        })
+    }
+
+    /// Windows that fit into `samples`.
+    pub fn looks(&self, samples: usize) -> usize {
+        if samples < self.window { 0 } else { (samples - self.window) / self.hop + 1 }
+    }
+
+    /// # Shapes
+    /// - `sound` \[B, S\], result \[B, looks, bins\]
+    pub fn magnitudes(&self, sound: &Tensor) -> Result<Tensor> {
+        let (batch, samples) = sound.dims2()?;
+        let (looks, pieces) = (self.looks(samples), self.window / self.hop);
+        let used = (looks + pieces - 1) * self.hop;
+        let hops = sound.narrow(1, 0, used)?.contiguous()?.reshape((batch, looks + pieces - 1, self.hop))?;
+        let shifted = (0..pieces).map(|piece| hops.narrow(1, piece, looks)).collect::<Result<Vec<_>>>()?;
+        let windows = Tensor::cat(&shifted, 2)?.contiguous()?.reshape((batch * looks, self.window))?;
+        let both = windows.matmul(&self.transform)?;
+        let power = (both.narrow(1, 0, self.bins)?.sqr()? + both.narrow(1, self.bins, self.bins)?.sqr()?)?;
+        (power + 1e-13)?.sqrt()?.reshape((batch, looks, self.bins))
+    }
+
+    /// The natural logarithm of mel bands of `magnitudes`.
+    pub fn log_mel(&self, magnitudes: &Tensor) -> Result<Tensor> {
+        let (batch, looks, bins) = magnitudes.dims3()?;
+        let bands = magnitudes.reshape((batch * looks, bins))?.matmul(&self.mel)?;
+        // Not `maximum`: where a band is under the floor there must be no gradient.
+        let bands = ((bands - FLOOR)?.relu()? + FLOOR)?.log()?;
+        bands.reshape((batch, looks, ()))
+    }
+}
+
+/// The loss of a vocoder: log-mel and log-magnitude differences at several resolutions, and that of the waves.
+pub struct SoundLoss {
+    analysers: Vec<Analyser>,
+}
+
+/// Window, hop and bands of each resolution; the first is the one that quality is measured with.
+const RESOLUTIONS: [(usize, usize, usize); 4] = [(2048, 512, 128), (4096, 1024, 128), (512, 128, 64), (128, 32, 16)];
+
+impl SoundLoss {
+    /// The tables.
+    pub fn new(device: &Device) -> Result<Self> {
+        let analysers = RESOLUTIONS.iter().map(|(window, hop, bands)| Analyser::new(*window, *hop, *bands, device));
+        Ok(Self { analysers: analysers.collect::<Result<_>>()? })
+    }
+
+    /// The loss, and as its first part the log-mel distance that quality is measured with.
+    ///
+    /// # Shapes
+    /// - `ours`, `real` \[B, S\]
+    pub fn of(&self, ours: &Tensor, real: &Tensor) -> Result<(Tensor, Tensor)> {
+        let mut total = ((ours - real)?.abs()?.mean_all()? * 4.0)?;
+        let mut distance = None;
+        for analyser in &self.analysers {
+            let (a, b) = (analyser.magnitudes(ours)?, analyser.magnitudes(real)?);
+            let mels = (analyser.log_mel(&a)? - analyser.log_mel(&b)?)?.abs()?.mean_all()?;
+            let lines = ((&a + 1e-4)?.log()? - (&b + 1e-4)?.log()?)?.abs()?.mean_all()?;
+            // How much of the spectrum is missing: tones rather than noise.
+            let missing = ((a - &b)?.sqr()?.sum_all()? / (b.sqr()?.sum_all()? + 1e-6)?)?.sqrt()?;
+            total = (total + &mels)?;
+            total = (total + (lines * 0.5)?)?;
+            total = (total + (missing * 0.5)?)?;
+            distance.get_or_insert(mels.detach());
+        }
+        let distance = distance.unwrap_or(total.detach());
+        Ok((total, distance))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heartstream_models::quality::{MelAnalyser, mel_distances};
+
+    #[test]
+    fn the_log_mel_spectrum_with_a_gradient_is_the_one_that_quality_is_measured_with() {
+        let noise = |seed| crate::chance::Dice::new(&[seed]).normal(8192).iter().map(|x| 0.1 * x).collect::<Vec<f32>>();
+        let (a, b) = (noise(1), noise(2));
+        let mut quality = MelAnalyser::new(48_000);
+        let measured = mel_distances(&quality.log_mel(&a), &quality.log_mel(&b));
+        let measured = measured.iter().sum::<f64>() / measured.len() as f64;
+        let tensor = |numbers: &[f32]| Tensor::from_slice(numbers, (1, 8192), &Device::Cpu).expect("numbers");
+        let loss = SoundLoss::new(&Device::Cpu).expect("tables");
+        let (_, distance) = loss.of(&tensor(&a), &tensor(&b)).expect("sounds");
+        let distance = f64::from(distance.to_scalar::<f32>().expect("a number"));
+        assert!((distance - measured).abs() < 1e-3, "{distance} and {measured}");
+    }
+}
