@@ -13,7 +13,7 @@
 //! - [`golden`]: comparison with what the reference computed
 //! - [`quality`]: what a cheaper or earlier way of decoding costs
 //! - [`synth`]: checkpoints from a seed; [`demo`]: the one inside the program
-//! - [`mod@convert`]: a checkpoint in narrower types
+//! - `convert`: a checkpoint in narrower types
 //! - [`kernels`]: the arithmetic of both models
 
 mod convert;
