@@ -57,29 +57,11 @@ impl HeartCodecConfig {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::synth::SynthSize;
 
     #[test]
     fn the_published_codec_costs_what_was_counted() {
-        let config = HeartCodecConfig {
-            dim: 512,
-            codebook_size: 8192,
-            codebook_dim: 32,
-            num_quantizers: 8,
-            num_attention_heads: 24,
-            attention_head_dim: 64,
-            in_channels: 1024,
-            out_channels: 256,
-            num_layers: 24,
-            num_layers_2: 6,
-            init_channel: 64,
-            latent_hidden_dim: 128,
-            delay_kernel_size: 5,
-            res_kernel_size: 7,
-            default_kernel_size: 7,
-            upsample_factors: vec![5, 4, 4, 4, 3],
-            num_samples: 2,
-        };
+        let config = SynthSize::Full.codec();
         // 1.487 billion with the time embeddings and their 86 million, which see one position; 83.8 million.
         assert!((1.40e9..1.41e9).contains(&(config.estimator_weights() as f64)), "{}", config.estimator_weights());
         assert!((82e6..85e6).contains(&(config.vocoder_weights() as f64)), "{}", config.vocoder_weights());

@@ -28,30 +28,11 @@ impl HeartMulaConfig {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::synth::SynthSize;
 
     #[test]
     fn a_frame_of_the_published_3b_model_reads_five_and_a_quarter_billion_weights() {
-        let transformer = |num_layers, num_heads, num_kv_heads| TransformerConfig {
-            flavor: String::new(),
-            num_layers,
-            num_heads,
-            num_kv_heads,
-            embed_dim: 3072,
-            max_seq_len: 8192,
-            intermediate_dim: 8192,
-            norm_eps: 1e-5,
-            rope_base: 5e5,
-            rope_scale_factor: 32.0,
-        };
-        let config = HeartMulaConfig {
-            backbone: transformer(28, 24, 8),
-            decoder: transformer(3, 8, 4),
-            text_vocab_size: 128_256,
-            audio_vocab_size: 8197,
-            audio_num_codebooks: 8,
-            muq_dim: 512,
-        };
+        let config = SynthSize::Full.lm();
         // 2.819 billion in the backbone, norms included, and 10.5 GB of bf16 in all.
         assert_eq!(config.backbone_weights() / 1_000_000, 2818);
         let bytes = 2 * (config.backbone_weights() + config.depth_weights());

@@ -109,6 +109,8 @@ macro_rules! tile_of {
 }
 pub(super) use tile_of;
 
+/// # Safety
+/// As [`Tiles::compute`].
 unsafe fn compute(kind: u8, rows: usize, panels: usize, tile: &Tile) {
     // SAFETY: the caller vouches for the places; portable code runs everywhere.
     unsafe { tile_of!(portable, tile, kind, rows, panels, { 1: 1 2 3 4; }) }
@@ -143,6 +145,8 @@ unsafe fn portable<const KIND: u8, const R: usize, const P: usize>(tile: &Tile) 
     }
 }
 
+/// # Safety
+/// As [`Tiles::widen`].
 unsafe fn widen(kind: u8, from: *const u16, to: *mut f32, inputs: usize) {
     for place in 0..inputs * PANEL {
         // SAFETY: the caller vouches for so many numbers at both places.

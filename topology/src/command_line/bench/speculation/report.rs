@@ -186,31 +186,13 @@ fn row_json(row: &Row, cost: &Cost) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use heartstream_models::synth::SynthSize;
+
     use super::*;
 
     #[test]
     fn the_cost_model_gives_the_published_models_figures() {
-        // The published 3 B model: 28 layers of 3072, heads of 8197 codes.
-        let transformer = |num_layers, num_heads, num_kv_heads| TransformerConfig {
-            flavor: String::new(),
-            num_layers,
-            num_heads,
-            num_kv_heads,
-            embed_dim: 3072,
-            max_seq_len: 8192,
-            intermediate_dim: 8192,
-            norm_eps: 1e-5,
-            rope_base: 500_000.0,
-            rope_scale_factor: 32.0,
-        };
-        let config = HeartMulaConfig {
-            backbone: transformer(28, 24, 8),
-            decoder: transformer(3, 8, 4),
-            text_vocab_size: 128_256,
-            audio_vocab_size: 8197,
-            audio_num_codebooks: 8,
-            muq_dim: 512,
-        };
+        let config = SynthSize::Full.lm();
         let cost = Cost::new(&config);
         assert!((cost.backbone / 1e9 - 2.844).abs() < 0.002, "{cost:?}");
         assert!(((cost.trunk + cost.head) / 1e9 - 0.346).abs() < 0.002, "{cost:?}");
