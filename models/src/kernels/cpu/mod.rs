@@ -24,7 +24,8 @@ mod tile_avx512;
 mod tile_neon;
 mod vector;
 
-pub use kv_store::{Angles, Heads, KvStore, full_attention};
+pub use attention::KvNumber;
+pub use kv_store::{Angles, Heads, KvStore, STEP, full_attention};
 pub use limits::Limits;
 pub use matmul::{Finish, Rows, matmul};
 pub use packed::{NumberType, PANEL, Packed};
