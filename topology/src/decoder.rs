@@ -34,8 +34,8 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    pub(crate) fn new(codec: HeartCodec, plan: Plan) -> Self {
-        Self { codec: Arc::new(codec), plan, threads: StageThreads::default() }
+    pub(crate) fn new(codec: HeartCodec, plan: Plan, threads: StageThreads) -> Self {
+        Self { codec: Arc::new(codec), plan, threads }
     }
 
     /// Loads the codec of a checkpoint, and leaves its language model where it is.
@@ -58,7 +58,7 @@ impl Decoder {
             Ok(directory.load_codec(&Device::Cpu)?)
         };
         let codec = blocking(load).await?;
-        Ok(Self::new(codec, plan))
+        Ok(Self::new(codec, plan, StageThreads::default()))
     }
 
     /// How songs are run.

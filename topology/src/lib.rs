@@ -31,6 +31,7 @@ mod conductor;
 mod decoder;
 mod engine;
 mod error;
+mod in_turn;
 mod kept_song;
 mod memory;
 mod plan;

@@ -16,6 +16,25 @@ pub(crate) struct Fit {
     pub needs: u64,
 }
 
+impl Fit {
+    /// What it changes of what was asked for, in a sentence.
+    pub fn sentence(&self, limit: MemorySize, asked: Storage) -> Option<String> {
+        let within = format!("to stay within {limit} of memory ({} are foretold)", MemorySize(self.needs));
+        let codec = if self.codec == asked { "" } else { "the codec is stored in f16" };
+        match (self.one_after_the_other, codec) {
+            (false, "") => None,
+            (false, codec) => Some(format!("{within}, {codec}")),
+            (true, codec) => {
+                let and = if codec.is_empty() { String::new() } else { format!("{codec}, and ") };
+                Some(format!(
+                    "{within}, {and}the language model writes the whole song and is let go before the codec is loaded: \
+                     nothing sounds before that"
+                ))
+            }
+        }
+    }
+}
+
 /// The first way that fits: as asked; with a codec in f16, where nobody has said how it is to be stored; one half of
 /// the model after the other, with either codec.
 ///
@@ -23,19 +42,19 @@ pub(crate) struct Fit {
 /// When none fits, with what the least would need; or when a file of the model is missing or damaged.
 pub(crate) fn fit(
     limit: MemorySize,
-    directory: ModelDirectory,
+    directory: &ModelDirectory,
     asked: Storage,
     plan: &Plan,
     song: &SongSize,
 ) -> Result<Fit, EngineError> {
-    let lm = directory.lm_storage;
     let half = Storage::As(NumberType::F16);
-    let directory = directory.stored_as(lm, asked);
-    let as_asked = MemoryPlan::foretell(&directory, plan, song)?;
-    let mut ways = vec![(asked, as_asked)];
-    if asked == Storage::Auto {
-        ways.push((half, MemoryPlan::foretell(&directory.stored_as(lm, half), plan, song)?));
-    }
+    let mut codecs = vec![asked];
+    codecs.extend(Some(half).filter(|_| asked == Storage::Auto));
+    let foretold = codecs.into_iter().map(|codec| {
+        let directory = directory.clone().stored_as(directory.lm_storage, codec);
+        Ok((codec, MemoryPlan::foretell(&directory, plan, song)?))
+    });
+    let ways = foretold.collect::<Result<Vec<_>, EngineError>>()?;
     let streaming = ways.iter().map(|(codec, plan)| (*codec, false, plan.streaming()));
     let in_turn = ways.iter().map(|(codec, plan)| (*codec, true, plan.one_after_the_other()));
     let ways =
@@ -65,7 +84,7 @@ mod tests {
         let directory = ModelDirectory::random(size, 1).expect("a model");
         let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(2), ..Placement::default() }).expect("a plan");
         let song = SongSize::of(&SongRequest::new("a", "b"), 500).expect("a song");
-        fit(MemorySize((gigabytes * 1e9) as u64), directory, asked, &plan, &song)
+        fit(MemorySize((gigabytes * 1e9) as u64), &directory, asked, &plan, &song)
     }
 
     #[test]
@@ -77,6 +96,19 @@ mod tests {
             let fit = way(gigabytes, SynthSize::Full, Storage::Auto).expect("a way");
             assert_eq!((fit.codec, fit.one_after_the_other), (codec, in_turn), "{gigabytes} GB: {fit:?}");
         }
+    }
+
+    #[test]
+    fn what_is_changed_is_said_and_what_is_not_is_not() {
+        let sentence = |gigabytes| {
+            let fit = way(gigabytes, SynthSize::Full, Storage::Auto).expect("a way");
+            fit.sentence(MemorySize((gigabytes * 1e9) as u64), Storage::Auto)
+        };
+        assert_eq!(sentence(16.0), None);
+        let half = sentence(12.0).expect("the codec is narrowed");
+        assert!(half.contains("12.00 GB") && half.ends_with("the codec is stored in f16"), "{half}");
+        let in_turn = sentence(9.0).expect("nothing streams");
+        assert!(in_turn.ends_with("nothing sounds before that") && !in_turn.contains("f16"), "{in_turn}");
     }
 
     #[test]

@@ -7,6 +7,6 @@ mod fit;
 mod foretold;
 mod size;
 
-pub(crate) use fit::{Fit, fit};
+pub(crate) use fit::fit;
 pub use foretold::{MemoryPlan, SongSize};
 pub use size::MemorySize;

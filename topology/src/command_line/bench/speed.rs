@@ -59,7 +59,10 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     status.say("measuring what the machine can do");
     let limits = pool.install(|| Limits::measure(set));
     let mut rows = Vec::new();
-    let stages = Stages::new(engine.model(), &engine.decoder().codec, &directory.codec, args.repeats);
+    let (Some(lm), Some(decoder)) = (engine.model(), engine.decoder()) else {
+        return Err(Failed::Error("only a model that is in memory as a whole can be measured".to_owned()));
+    };
+    let stages = Stages::new(lm, &decoder.codec, &directory.codec, args.repeats);
     for (name, measure) in Stages::WRITING {
         status.say(&format!("measuring {name}"));
         rows.extend(pool.install(|| measure(&stages))?);
