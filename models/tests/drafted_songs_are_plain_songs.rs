@@ -7,6 +7,7 @@ use candle_core::Device;
 use heartstream_models::{
     ModelDirectory, Result, demo,
     heartmula::{HeartMula, KeyedSampler, PromptIds, SamplingOptions},
+    kernels::cpu::NumberType,
     signal::KeyedNoise,
     speculation::{
         Completion, DepthWork, DistillOptions, Distillation, Draft, DraftContext, DrafterName, DrafterWeights, Frame,
@@ -127,6 +128,27 @@ fn assert_every_drafter(checkpoint: Checkpoint, frames: usize, seed: u64, number
                 assert_eq!(drafted, *song, "{speculation}, guidance {guidance}, seed {seed}");
             }
         }
+    }
+}
+
+#[test]
+fn a_drafted_song_is_the_plain_one_where_keys_and_values_are_kept_in_f16_and_another_than_in_f32() {
+    let folder = tempfile::tempdir().expect("a folder");
+    synthesise(SynthSize::Tiny, 5, folder.path(), &mut |_, _| ()).expect("a checkpoint");
+    let directory = ModelDirectory::open(Checkpoint::open(folder.path()).expect("a directory")).expect("configs");
+    let model = |numbers| Arc::new(directory.load_lm(&Device::Cpu).expect("a model").keeping_kv_as(numbers));
+    let (wide, half) = (model(NumberType::F32), model(NumberType::F16));
+    for guidance in [1.0, 1.5] {
+        // Long enough for several steps of memory, and for drafts that are forgotten across their edges.
+        let frames = 600;
+        let expected = plain(&half, guidance, frames, 3);
+        let oracle = |right: f64| Oracle::new(Arc::clone(&expected), right, 9).expect("a probability");
+        for (right, drafted) in [(0.8, 16), (0.5, 5)] {
+            let drafters: Vec<Box<dyn FrameDrafter>> = vec![Box::new(oracle(right))];
+            let speculator = Speculator::drafting(drafters, drafted, DepthWork::default(), sampler(3));
+            assert!(written(&half, guidance, frames, speculator) == *expected, "{drafted} drafted, {right} right");
+        }
+        assert!(plain(&wide, guidance, frames, 3) != expected, "the difference would be heard");
     }
 }
 

@@ -195,3 +195,98 @@ fn joined(written: &SongReport, sung: SongReport) -> SongReport {
     let notes = written.notes.iter().chain(&sung.notes).cloned().collect();
     SongReport { stages, notes, ..sung }
 }
+
+#[cfg(test)]
+mod tests {
+    use heartstream_actors::song_context::Faults;
+    use heartstream_messages::{SongRequest, units::Frames};
+    use heartstream_models::synth::SynthSize;
+
+    use super::*;
+    use crate::{memory::MemorySize, plan::Placement};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nobody_holds_the_language_model_any_more_when_the_codec_is_loaded() {
+        let directory = ModelDirectory::random(SynthSize::Tiny, 1).expect("a model");
+        let plan = Plan::new(&Placement {
+            flow_workers: 1,
+            threads: Some(1),
+            draft_cores: Some(Vec::new()),
+            ..Placement::default()
+        });
+        let (plan, threads) = (plan.expect("a plan"), StageThreads::default());
+        let request = SongRequest { max_frames: Frames(10), ..SongRequest::new("calm", "la la") };
+        let tokenizer = Arc::new(directory.load_tokenizer().expect("a tokenizer"));
+        let checked = crate::request::check(request, &tokenizer, directory.lm.backbone.max_seq_len).expect("a song");
+        let voice = Voice {
+            tokenizer,
+            sizes: directory.lm.clone(),
+            drafter: None,
+            audio_eos: u32::MAX,
+            fingerprint: String::new(),
+            learned: Default::default(),
+        };
+        let lm = Arc::new(directory.load_lm(&Device::Cpu).expect("a language model"));
+        let held = Arc::downgrade(&lm);
+        let song = SongContext::new(1, Faults::default());
+        let sound = checked.sound;
+        let speculation = Speculation::Auto;
+        let wired = wire_writing(&voice, &lm, &plan, &threads, checked, &speculation, Vec::new(), song.clone());
+        let (wired, frames) = wired.await.expect("a song");
+        let first = FirstHalf { wired, frames, lm, codebooks: voice.sizes.audio_num_codebooks, song: song.clone() };
+        let (blocks, heard) = bounded(1);
+        let second =
+            SecondHalf { sound, audio: vec![Sink::Subscriber], blocks, conductor: CurrentConductor::default(), song };
+        let (seen, holders) = bounded(1);
+        let load = move || {
+            let _ = seen.send(held.strong_count());
+            Ok(Decoder::new(directory.load_codec(&Device::Cpu)?, plan, threads))
+        };
+        let (report, reported) = oneshot::channel();
+        let (back, _ended) = bounded(1);
+        let turn = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("open");
+        tokio::spawn(both(first, second, load, report, (turn, back)));
+        let mut samples = 0;
+        while let Ok(block) = heard.recv_async().await {
+            samples += block.samples.len();
+        }
+        assert_eq!(holders.recv(), Ok(0), "holders of the language model when the codec was loaded");
+        assert_eq!(reported.await.expect("a report").outcome, Outcome::Finished);
+        assert_eq!(samples, 10 * 3840 * 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_codec_that_cannot_be_loaded_is_in_the_songs_report() {
+        // Its files are there when the engine is made, and gone when a song needs them.
+        let folder = tempfile::tempdir().expect("a folder");
+        heartstream_models::synth::synthesise(SynthSize::Tiny, 1, folder.path(), &mut |_, _| ()).expect("a model");
+        let checkpoint = heartstream_models::weights::Checkpoint::open(folder.path()).expect("a directory");
+        let mut request = SongRequest { max_frames: Frames(40), ..SongRequest::new("calm", "la la") };
+        request.sampling.top_k = 5;
+        let engine = crate::Heartstream::builder()
+            .model(checkpoint)
+            .placement(Placement { flow_workers: 1, threads: Some(1), ..Placement::default() })
+            .memory_limit(MemorySize(limit(folder.path(), &request)), &request)
+            .build()
+            .await
+            .expect("an engine");
+        std::fs::remove_dir_all(folder.path().join("HeartCodec-oss")).expect("a folder");
+        let song = engine.sing(request).await.expect("a song");
+        match song.finished().await.outcome {
+            Outcome::Failed(error) => assert!(error.message.contains("HeartCodec-oss"), "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Enough for one half after the other, and not for both.
+    fn limit(model: &std::path::Path, request: &SongRequest) -> u64 {
+        let checkpoint = heartstream_models::weights::Checkpoint::open(model).expect("a directory");
+        let half = heartstream_models::weights::Storage::As(heartstream_models::NumberType::F16);
+        let directory = ModelDirectory::open(checkpoint).expect("a model");
+        let directory = directory.stored_as(heartstream_models::weights::Storage::Auto, half);
+        let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(1), ..Placement::default() });
+        let size = crate::SongSize::of(request, 30).expect("a song");
+        let foretold = crate::MemoryPlan::foretell(&directory, &plan.expect("a plan"), &size).expect("a forecast");
+        foretold.streaming() - 1
+    }
+}

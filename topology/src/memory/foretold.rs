@@ -22,6 +22,11 @@ const PROGRAM: u64 = 16 << 20;
 const TOKENIZER_FACTOR: u64 = 12;
 /// Room in which a thread copies together what it multiplies, and its part of what its stage makes.
 const THREAD: u64 = 1 << 20;
+/// Copies of a convolution's weights while they are laid out for the kernels: as they were read, scaled, and transposed.
+const COPIES: u64 = 3;
+/// Freed memory in larger pieces is the system's again at once; smaller pieces stay with the allocator, between others
+/// that are in use (`M_MMAP_THRESHOLD_MAX` of the GNU allocator).
+const GIVEN_BACK: u64 = 32 << 20;
 /// Bytes of a number on its way through the pipeline.
 const F32: u64 = size_of::<f32>() as u64;
 
@@ -70,6 +75,8 @@ pub struct MemoryPlan {
     pub program: u64,
     /// The tokenizer while it is read.
     pub tokenizer: u64,
+    /// What loading the codec leaves with the allocator.
+    pub left_over: u64,
     /// The language model's weights.
     pub language_model: u64,
     /// The codec's weights.
@@ -101,6 +108,7 @@ impl MemoryPlan {
             };
             expected.iter().map(bytes).sum::<u64>()
         };
+        let codec_tensors = heartcodec::expected_tensors(&directory.codec);
         let sizes = &directory.lm;
         let positions = sizes.backbone.max_seq_len as u64;
         let prompt = song.prompt.min(positions);
@@ -112,8 +120,9 @@ impl MemoryPlan {
         Ok(Self {
             program: PROGRAM + THREAD * threads as u64,
             tokenizer: TOKENIZER_FACTOR * directory.checkpoint.file(TOKENIZER).map_or(0, |file| file.len() as u64),
+            left_over: COPIES * largest_convolution(&codec_tensors).min(GIVEN_BACK),
             language_model: weights(&lm, &heartmula::expected_tensors(&directory.lm)),
-            codec: weights(&codec, &heartcodec::expected_tensors(&directory.codec)),
+            codec: weights(&codec, &codec_tensors),
             song: sizes.song_bytes(song.lm_rows, prompt, frames, numbers),
             // A song of one window has no second one that another worker could have.
             flow: directory.codec.window_bytes(song.flow_rows, latents)
@@ -138,15 +147,16 @@ impl MemoryPlan {
     }
 
     fn sound(&self) -> u64 {
-        self.codec + self.flow + self.vocoder + self.queues
+        self.left_over + self.codec + self.flow + self.vocoder + self.queues
     }
 
     /// All terms by their names.
-    pub fn terms(&self) -> [(&'static str, u64); 8] {
-        let Self { program, tokenizer, language_model, codec, song, flow, vocoder, queues } = *self;
+    pub fn terms(&self) -> [(&'static str, u64); 9] {
+        let Self { program, tokenizer, left_over, language_model, codec, song, flow, vocoder, queues } = *self;
         [
             ("program", program),
             ("tokenizer", tokenizer),
+            ("left_over", left_over),
             ("language_model", language_model),
             ("codec", codec),
             ("song", song),
@@ -155,6 +165,12 @@ impl MemoryPlan {
             ("queues", queues),
         ]
     }
+}
+
+/// Bytes of the largest weight that is read in f32 as a whole.
+fn largest_convolution(tensors: &[Expected]) -> u64 {
+    let convolutions = tensors.iter().filter(|tensor| matches!(tensor.shape[..], [_, _, taps] if taps > 1));
+    convolutions.map(|tensor| F32 * tensor.shape.iter().product::<usize>() as u64).max().unwrap_or(0)
 }
 
 /// Bytes between the stages when all queues are full; `window` are the numbers of a window's latents.
