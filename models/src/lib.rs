@@ -12,7 +12,7 @@
 //! - [`signal`]: keyed noise, windows, overlap-add
 //! - [`golden`]: comparison with what the reference computed
 //! - [`quality`]: what a cheaper or earlier way of decoding costs
-//! - [`synth`]: checkpoints from a seed; [`demo`]: the one inside the program
+//! - [`synth`]: checkpoints from a seed; [`demo`]: those that need no files
 //! - `convert`: a checkpoint in narrower types
 //! - [`kernels`]: the arithmetic of both models
 

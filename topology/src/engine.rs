@@ -9,7 +9,7 @@ use heartstream_actors::{
 };
 use heartstream_messages::SongRequest;
 use heartstream_models::{
-    ModelDirectory, demo,
+    ModelDirectory,
     heartcodec::HeartCodec,
     heartmula::HeartMula,
     speculation::{DrafterWeights, Means, Speculation, Speculator},
@@ -123,7 +123,7 @@ impl Heartstream {
     /// Begins with the model inside the program, on all of the machine.
     pub fn builder() -> Builder {
         Builder {
-            checkpoint: demo::checkpoint(),
+            checkpoint: Checkpoint::demo(),
             lm_storage: Storage::Auto,
             codec_storage: Storage::Auto,
             placement: Placement { flow_workers: 1, ..Placement::default() },

@@ -100,10 +100,14 @@ pub(crate) struct WordsArgs {
     pub lyrics: Option<String>,
 }
 
+/// Names the model where `--model` does not.
+const MODEL_VARIABLE: &str = "HEARTSTREAM_MODEL";
+
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ModelArgs {
-    /// Directory with HeartMuLa-oss-3B/, HeartCodec-oss/, tokenizer.json and gen_config.json; "demo" is the model inside the program
-    #[arg(long, value_name = "DIR", default_value = "demo")]
+    /// Directory with HeartMuLa-oss-3B/, HeartCodec-oss/, tokenizer.json and gen_config.json; or one that needs no files:
+    /// demo, the trained model inside the program, or noise, a small one of random weights
+    #[arg(long, value_name = "DIR|demo|noise", env = MODEL_VARIABLE, default_value = heartstream_models::demo::DEMO)]
     pub model: String,
 }
 
@@ -377,7 +381,7 @@ pub(crate) struct SynthArgs {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// The seed of the weights
-    #[arg(long, value_name = "N", default_value_t = heartstream_models::demo::SEED)]
+    #[arg(long, value_name = "N", default_value_t = heartstream_models::demo::NOISE_SEED)]
     pub seed: u64,
 }
 
@@ -439,8 +443,8 @@ impl From<Format> for SampleFormat {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Size {
-    /// The model inside the program
-    Demo,
+    /// As the model of noise
+    Noise,
     /// As small as can be
     Tiny,
     /// The published shapes at a hundredth of their size
@@ -454,7 +458,7 @@ pub(crate) enum Size {
 impl From<Size> for SynthSize {
     fn from(size: Size) -> Self {
         match size {
-            Size::Demo => Self::Demo,
+            Size::Noise => Self::Noise,
             Size::Tiny => Self::Tiny,
             Size::Small => Self::Small,
             Size::Medium => Self::Medium,

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use heartstream_models::{ModelDirectory, ModelError};
+use heartstream_models::{ModelDirectory, ModelError, demo};
 
 use super::{
     Failed,
@@ -341,12 +341,13 @@ fn summary(report: &SongReport, output: Option<&Output>, seed: u64, verb: &str) 
     format!("{sentence}, seed {seed}")
 }
 
-/// The model directory, or the model inside the program.
+/// The model directory, or a model that needs no files.
 pub(super) fn checkpoint(model: &str) -> Result<Checkpoint, ModelError> {
-    if model == heartstream_models::demo::NAME {
-        return Ok(heartstream_models::demo::checkpoint());
+    match model {
+        demo::DEMO => Ok(Checkpoint::demo()),
+        demo::NOISE => Ok(Checkpoint::noise()),
+        directory => Checkpoint::open(directory),
     }
-    Checkpoint::open(model)
 }
 
 fn placement(args: &PlacementArgs) -> Placement {
