@@ -53,7 +53,6 @@ async fn a_song_of_it_is_heard_and_not_clipped() {
     assert!(power.sqrt() > 0.003, "RMS {}", power.sqrt());
 }
 
-/// A model of random weights goes on to the limit of one song in three; one that has learned nothing of ends does always.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_song_of_few_words_ends_by_itself() {
     const MOST: f64 = 60.0;
