@@ -159,15 +159,7 @@ impl Heartstream {
     /// When a drafter is asked for that was never trained for the model, or one at all where the model is on a GPU: rows
     /// that are computed together are not there, bit for bit, what each is alone, and the song would depend on the drafts.
     pub fn with_speculation(&self, speculation: Speculation) -> Result<Self, EngineError> {
-        let device = self.plan().devices.lm;
-        let speculation = match speculation {
-            Speculation::Auto if !device.is_cpu() => Speculation::Off,
-            Speculation::Fixed { .. } if !device.is_cpu() => {
-                let expected = format!("auto or off for a language model on {device}");
-                return Err(EngineError::Option { option: "speculate", expected, found: speculation.to_string() });
-            }
-            speculation => speculation,
-        };
+        let speculation = speculation_on(self.plan().devices.lm, speculation)?;
         Speculator::check(&speculation, &self.voice.means())?;
         Ok(Self { speculation, ..self.clone() })
     }
@@ -283,4 +275,31 @@ fn load(checkpoint: Checkpoint, lm: Storage, codec: Storage, plan: Plan) -> Resu
         learned: LearnedBefore::default(),
     };
     Ok((voice, Decoder::read(&directory, plan)?))
+}
+
+/// How the frames of a model on `device` are drafted where `speculation` is asked for.
+fn speculation_on(device: DeviceName, speculation: Speculation) -> Result<Speculation, EngineError> {
+    match speculation {
+        _ if device.is_cpu() => Ok(speculation),
+        Speculation::Auto | Speculation::Off => Ok(Speculation::Off),
+        Speculation::Fixed { .. } => Err(EngineError::Option {
+            option: "speculate",
+            expected: format!("auto or off for a language model on {device}"),
+            found: speculation.to_string(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_drafted_on_a_gpu() {
+        let drafter: Speculation = "ngram:2".parse().expect("a drafter");
+        let asked_for = [Speculation::Auto, Speculation::Off, drafter];
+        let on = |device| asked_for.clone().map(|speculation| speculation_on(device, speculation).ok());
+        assert_eq!(on(DeviceName::Cpu), asked_for.clone().map(Some));
+        assert_eq!(on(DeviceName::Cuda(0)), [Some(Speculation::Off), Some(Speculation::Off), None]);
+    }
 }
