@@ -58,24 +58,27 @@ impl Devices {
 #[cfg(feature = "cuda")]
 fn open_cuda(number: usize) -> Result<Device> {
     use candle_core::cuda_backend::{
-        cudarc::driver::CudaContext, set_gemm_reduced_precision_bf16, set_gemm_reduced_precision_f16,
-        set_gemm_reduced_precision_f32,
+        cudarc::driver::{CudaContext, sys::CUresult},
+        set_gemm_reduced_precision_bf16, set_gemm_reduced_precision_f16, set_gemm_reduced_precision_f32,
     };
 
     let refuse = |reason: String, remedy: &str| {
         Err(ModelError::Device { device: DeviceName::Cuda(number), reason, remedy: remedy.to_owned() })
     };
-    match CudaContext::device_count() {
-        Err(error) => return refuse(format!("CUDA does not start ({error:?})"), "Install NVIDIA's driver, or use cpu"),
-        Ok(count) if number >= usize::try_from(count).unwrap_or(0) => {
-            let remedy = "Give one that is there, or cpu";
-            return match count {
-                0 => refuse("there is no GPU that CUDA can use".to_owned(), remedy),
-                1 => refuse("there is one GPU, cuda:0".to_owned(), remedy),
-                count => refuse(format!("there are {count} GPUs, cuda:0 to cuda:{}", count - 1), remedy),
-            };
+    let count = match CudaContext::device_count() {
+        Ok(count) => usize::try_from(count).unwrap_or(0),
+        Err(error) if error.0 == CUresult::CUDA_ERROR_NO_DEVICE => 0,
+        Err(error) => {
+            return refuse(format!("CUDA does not start ({:?})", error.0), "Install NVIDIA's driver, or use cpu");
         }
-        Ok(_) => (),
+    };
+    if number >= count {
+        let found = match count {
+            0 => "there is no GPU that CUDA can use".to_owned(),
+            1 => "there is one GPU, cuda:0".to_owned(),
+            count => format!("there are {count} GPUs, cuda:0 to cuda:{}", count - 1),
+        };
+        return refuse(found, "Give one that is there, or use cpu");
     }
     // Sums in less than f32, and f32 products of 10 bits (TF32), are faster and can be heard.
     set_gemm_reduced_precision_f32(false);
