@@ -24,7 +24,7 @@ const FRESH: f64 = 0.34;
 const FEWER_CODEBOOKS: f64 = 0.25;
 const COMMITMENT: f64 = 0.25;
 /// What a change from one frame to the next costs: codes that stay where a note is held are told and drafted more easily.
-const STEADINESS: f64 = 0.03;
+const STEADINESS: f64 = 0.15;
 const MEASURED: usize = 32;
 
 /// The stage.

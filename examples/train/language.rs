@@ -23,8 +23,8 @@ use crate::{
 
 /// Songs of a step.
 const BATCH: usize = 32;
-const FIRST: usize = 384;
-const FRESH: f64 = 0.5;
+const FIRST: usize = 512;
+const FRESH: f64 = 6.0;
 /// Share of the songs that are learnt without their words, so that guidance works.
 const UNCONDITIONAL: f64 = 0.1;
 const MEASURED: usize = 64;
