@@ -5,10 +5,10 @@ mod support;
 use std::fs;
 
 use heartstream::{
-    Builder, Continuity, EngineError, Heartstream, KeptSong, MemoryPlan, MemorySize, Outcome, Placement, Plan, Sink,
-    Sinks, SongRequest, SongSize, Stage,
+    Builder, Checkpoint, Continuity, EngineError, Heartstream, KeptSong, MemoryPlan, MemorySize, Outcome, Placement,
+    Plan, Sink, Sinks, SongRequest, SongSize, Stage,
 };
-use heartstream_models::{ModelDirectory, demo, weights::Storage};
+use heartstream_models::{ModelDirectory, weights::Storage};
 use support::{assert_same, complaint, folder, program, read, run, samples, sung, text};
 
 const FRAMES: u64 = 60;
@@ -22,13 +22,13 @@ fn placement() -> Placement {
 }
 
 fn builder() -> Builder {
-    Heartstream::builder().placement(placement())
+    Heartstream::builder().model(Checkpoint::noise()).placement(placement())
 }
 
-/// What a song like that of seed `seed` is foretold to take with the model inside the program, its codec as it is asked
+/// What a song like that of seed `seed` is foretold to take with the model of noise, its codec as it is asked
 /// for with `codec`.
 fn foretold(codec: Storage) -> MemoryPlan {
-    let directory = ModelDirectory::open(demo::checkpoint()).expect("a model").stored_as(Storage::Auto, codec);
+    let directory = ModelDirectory::open(Checkpoint::noise()).expect("a model").stored_as(Storage::Auto, codec);
     let prompt = directory.load_tokenizer().expect("a tokenizer").prompt(&request(1).tags, &request(1).lyrics);
     let size = SongSize::of(&request(1), prompt.expect("words").ids.positions() as u64).expect("a song");
     MemoryPlan::foretell(&directory, &Plan::new(&placement()).expect("a plan"), &size).expect("a forecast")
@@ -165,7 +165,19 @@ fn the_program_says_that_nothing_streams_and_writes_the_same_file() {
     let out = folder();
     let (plain, limited) = (out.path().join("plain.wav"), out.path().join("limited.wav"));
     let record = out.path().join("record.json");
-    let song = ["render", "--seed", "1", "--max-seconds", "4", "--threads", "1", "--codec-weights", "stored"];
+    let song = [
+        "render",
+        "--model",
+        "noise",
+        "--seed",
+        "1",
+        "--max-seconds",
+        "4",
+        "--threads",
+        "1",
+        "--codec-weights",
+        "stored",
+    ];
     // Both halves take more than one; the smallest limit that works is found in what a refusal says.
     let refused = run(&[&song[..], &["--memory-limit", "1MB", "-o", text(&limited)]].concat());
     assert_eq!(refused.status.code(), Some(1), "{}", complaint(&refused));

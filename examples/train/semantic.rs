@@ -11,8 +11,9 @@ use heartstream_models::{
 
 use crate::{chance::Dice, error::Result, feed::Song, parameters::Parameters, sizes::Size, spectral::Analyser};
 
-/// Mel bands of a look and a channel, and looks of a frame.
-const BANDS: usize = 64;
+/// Mel bands of a look and a channel.
+pub const BANDS: usize = 64;
+/// Looks of a frame.
 const LOOKS: usize = 4;
 const HOP: usize = 3840 / LOOKS;
 /// Numbers that a frame is described by.
@@ -38,13 +39,30 @@ impl FrameFeatures {
     /// # Shapes
     /// - result \[T, FEATURES\]
     pub fn of(&self, song: &Song, device: &Device) -> Result<Tensor> {
-        let (frames, length) = (song.frames(), song.left.len());
-        let sound = Tensor::from_vec([song.left.as_slice(), &song.right].concat(), (2, length), device)?;
-        let edge = Tensor::zeros((2, HOP / 2), DType::F32, device)?;
-        let sound = Tensor::cat(&[&edge, &sound, &edge], 1)?;
-        let mel = self.0.log_mel(&self.0.magnitudes(&sound)?)?; // [2, 4 T, bands]
+        let frames = song.frames();
+        let mel = self.log_mel(song, device)?; // [2, 4 T, bands]
         let mel = mel.reshape((2, frames, LOOKS * BANDS))?.transpose(0, 1)?.contiguous()?;
         Ok(((mel.reshape((frames, FEATURES))? + 6.0)? / 3.0)?)
+    }
+
+    /// The log-mel spectra of both channels, [`LOOKS`] a frame.
+    ///
+    /// # Shapes
+    /// - result \[2, LOOKS · T, BANDS\]
+    fn log_mel(&self, song: &Song, device: &Device) -> Result<Tensor> {
+        let sound = [song.left.as_slice(), &song.right].concat();
+        let sound = Tensor::from_vec(sound, (2, song.left.len()), device)?;
+        let edge = Tensor::zeros((2, HOP / 2), DType::F32, device)?;
+        let sound = Tensor::cat(&[&edge, &sound, &edge], 1)?;
+        Ok(self.0.log_mel(&self.0.magnitudes(&sound)?)?)
+    }
+
+    /// The log-mel spectra of the mean of both channels' spectra.
+    ///
+    /// # Shapes
+    /// - result \[LOOKS · T, BANDS\]
+    pub fn looks(&self, song: &Song, device: &Device) -> Result<Tensor> {
+        Ok(self.log_mel(song, device)?.mean(0)?)
     }
 }
 
@@ -62,7 +80,7 @@ pub fn expected(size: Size) -> Vec<Expected> {
         linear(&format!("{block}.second"), width, width);
     }
     linear("leave", config.codebook_dim, width);
-    linear("recall", width, config.dim);
+    linear("recall", width, config.codebook_dim);
     linear("recalled", FEATURES, width);
     tensors.extend((0..BLOCKS).map(|block| Expected::new(format!("semantic.{block}.norm.scale"), &[width])));
     tensors
@@ -93,7 +111,7 @@ impl Semantic {
             enter: linear("enter", [width, FEATURES])?,
             blocks: (0..BLOCKS).map(block).collect::<Result<_>>()?,
             leave: linear("leave", [config.codebook_dim, width])?,
-            recall: [linear("recall", [width, config.dim])?, linear("recalled", [FEATURES, width])?],
+            recall: [linear("recall", [width, config.codebook_dim])?, linear("recalled", [FEATURES, width])?],
         })
     }
 
@@ -112,9 +130,9 @@ impl Semantic {
         Ok(layer_norm(&leave, EPS, Steer { table: &table, shift: 0, scale: 0 })?)
     }
 
-    /// The features as a condition remembers them: what teaches the codes before flow matching does.
-    pub fn recall(&self, condition: &Tensor) -> Result<Tensor> {
-        Ok(self.recall[1].forward(&self.recall[0].forward(condition)?.silu()?)?)
+    /// The features as quantised rows remember them: what teaches the codes.
+    pub fn recall(&self, rows: &Tensor) -> Result<Tensor> {
+        Ok(self.recall[1].forward(&self.recall[0].forward(rows)?.silu()?)?)
     }
 }
 

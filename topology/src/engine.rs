@@ -2,7 +2,6 @@
 
 use std::{path::Path, sync::Arc};
 
-use candle_core::Device;
 use heartstream_actors::{
     language_model::LearnedBefore,
     song_context::{Faults, SongContext},
@@ -10,7 +9,7 @@ use heartstream_actors::{
 };
 use heartstream_messages::SongRequest;
 use heartstream_models::{
-    ModelDirectory, demo,
+    DeviceName, Devices, ModelDirectory,
     heartmula::{HeartMula, HeartMulaConfig},
     speculation::{DrafterWeights, Means, Speculation, Speculator},
     text::PromptTokenizer,
@@ -56,6 +55,7 @@ impl Voice {
 
 /// Where the weights are.
 #[derive(Clone)]
+#[allow(clippy::large_enum_variant)] // an engine has one of it, and most engines the large one
 enum Weights {
     /// In memory, for all songs.
     Loaded { lm: Arc<HeartMula>, decoder: Decoder },
@@ -104,9 +104,33 @@ impl Builder {
         self
     }
 
-    /// Workers, threads and cores; by default what suits the machine.
+    /// Workers, threads, cores and devices; by default what suits the machine, and its processor.
     pub fn placement(mut self, placement: Placement) -> Self {
         self.placement = placement;
+        self
+    }
+
+    /// All of the model on this device.
+    pub fn device(mut self, device: DeviceName) -> Self {
+        self.placement.devices = Devices::all(device);
+        self
+    }
+
+    /// The language model on this device. Where that is a GPU, [`Speculation::Auto`] does not draft.
+    pub fn lm_device(mut self, device: DeviceName) -> Self {
+        self.placement.devices.lm = device;
+        self
+    }
+
+    /// The flow workers on this device.
+    pub fn flow_device(mut self, device: DeviceName) -> Self {
+        self.placement.devices.flow = device;
+        self
+    }
+
+    /// The vocoder on this device.
+    pub fn vocoder_device(mut self, device: DeviceName) -> Self {
+        self.placement.devices.vocoder = device;
         self
     }
 
@@ -135,8 +159,9 @@ impl Builder {
     /// Loads the model on a thread for blocking work.
     ///
     /// # Errors
-    /// When the model cannot be loaded, the placement does not fit the machine, a drafter is asked for that was never
-    /// trained for the model, or the memory limit is too low for any way of making the song.
+    /// When the model cannot be loaded, the placement or a device does not fit the machine, a drafter is asked for that was
+    /// never trained for the model or cannot be used on its device, or the memory limit is too low for any way of making
+    /// the song.
     pub async fn build(self) -> Result<Heartstream, EngineError> {
         let Self { checkpoint, lm_storage, codec_storage, placement, capacities, speculation, memory_limit } = self;
         let plan = Plan { capacities: capacities.check()?, ..Plan::new(&placement)? };
@@ -162,7 +187,7 @@ impl Heartstream {
     /// Begins with the model inside the program, on all of the machine.
     pub fn builder() -> Builder {
         Builder {
-            checkpoint: demo::checkpoint(),
+            checkpoint: Checkpoint::demo(),
             lm_storage: Storage::Auto,
             codec_storage: Storage::Auto,
             placement: Placement { flow_workers: 1, ..Placement::default() },
@@ -175,8 +200,10 @@ impl Heartstream {
     /// The same engine, weights and all, whose songs are drafted so. No song depends on it.
     ///
     /// # Errors
-    /// When a drafter is asked for that was never trained for the model.
+    /// When a drafter is asked for that was never trained for the model, or one at all where the model is on a GPU: rows
+    /// that are computed together are not there, bit for bit, what each is alone, and the song would depend on the drafts.
     pub fn with_speculation(&self, speculation: Speculation) -> Result<Self, EngineError> {
+        let speculation = speculation_on(self.plan().devices.lm, speculation)?;
         Speculator::check(&speculation, self.voice.drafter.is_some())?;
         Ok(Self { speculation, ..self.clone() })
     }
@@ -304,14 +331,16 @@ fn load(
     threads: &StageThreads,
     limit: Option<(MemorySize, SongRequest)>,
 ) -> Result<(Voice, Weights, Option<String>), EngineError> {
+    // First, since nothing need be read for what does not open.
+    let device = plan.devices.lm.open()?;
     directory.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     directory.check_codes()?;
     directory.check_tensors()?;
     // The tokenizer first: it is small, and a directory without one fails at once.
     let tokenizer = Arc::new(directory.load_tokenizer()?);
-    let mut voice = Voice {
+    let voice = Voice {
         fingerprint: directory.fingerprint()?,
-        drafter: None,
+        drafter: if device.is_cpu() { directory.load_drafter(&device)?.map(Arc::new) } else { None },
         sizes: directory.lm.clone(),
         audio_eos: directory.ids.audio_eos,
         learned: LearnedBefore::default(),
@@ -329,14 +358,39 @@ fn load(
             to_fit.iter().for_each(|sentence| tracing::info!("{sentence}"));
             let directory = directory.stored_as(lm, fit.codec);
             if fit.one_after_the_other {
-                voice.drafter = directory.load_drafter(&Device::Cpu)?.map(Arc::new);
                 return Ok((voice, Weights::InTurn(InTurn::new(directory)), to_fit));
             }
             (directory, to_fit)
         }
     };
-    voice.drafter = directory.load_drafter(&Device::Cpu)?.map(Arc::new);
-    let lm = Arc::new(directory.load_lm(&Device::Cpu)?);
-    let decoder = Decoder::new(directory.load_codec(&Device::Cpu)?, plan.clone(), threads.clone());
+    let lm = Arc::new(directory.load_lm(&device)?);
+    let decoder = Decoder::read(&directory, plan.clone(), threads.clone())?;
     Ok((voice, Weights::Loaded { lm, decoder }, to_fit))
+}
+
+/// How the frames of a model on `device` are drafted where `speculation` is asked for.
+fn speculation_on(device: DeviceName, speculation: Speculation) -> Result<Speculation, EngineError> {
+    match speculation {
+        _ if device.is_cpu() => Ok(speculation),
+        Speculation::Auto | Speculation::Off => Ok(Speculation::Off),
+        Speculation::Fixed { .. } => Err(EngineError::Option {
+            option: "speculate",
+            expected: format!("auto or off for a language model on {device}"),
+            found: speculation.to_string(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_drafted_on_a_gpu() {
+        let drafter: Speculation = "ngram:2".parse().expect("a drafter");
+        let asked_for = [Speculation::Auto, Speculation::Off, drafter];
+        let on = |device| asked_for.clone().map(|speculation| speculation_on(device, speculation).ok());
+        assert_eq!(on(DeviceName::Cpu), asked_for.clone().map(Some));
+        assert_eq!(on(DeviceName::Cuda(0)), [Some(Speculation::Off), Some(Speculation::Off), None]);
+    }
 }

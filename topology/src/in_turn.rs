@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use candle_core::Device;
 use flume::{Receiver, Sender, bounded};
 use heartstream_actors::{song_context::SongContext, stage_threads::StageThreads};
 use heartstream_messages::{CodeFrame, Outcome, PcmBlock, SongReport, Stage, StageError, StageReport};
@@ -61,8 +60,8 @@ impl InTurn {
     ) -> Result<Song, EngineError> {
         let turn = Arc::clone(&self.turn).acquire_owned().await;
         let turn = turn.map_err(|error| EngineError::Interrupted(error.to_string()))?;
-        let directory = Arc::clone(&self.directory);
-        let lm = blocking(move || Ok(Arc::new(directory.load_lm(&Device::Cpu)?))).await?;
+        let (directory, device) = (Arc::clone(&self.directory), plan.devices.lm);
+        let lm = blocking(move || Ok(Arc::new(directory.load_lm(&device.open()?)?))).await?;
         checked.request.first_window.deadline = None;
         let sound = Sound { deadline: None, ..checked.sound };
         let Sinks { audio, codes } = sinks;
@@ -75,7 +74,7 @@ impl InTurn {
         let (report, reported) = oneshot::channel();
         let (back, ended) = bounded(1);
         let (directory, plan, threads) = (Arc::clone(&self.directory), plan.clone(), threads.clone());
-        let load = move || Ok(Decoder::new(directory.load_codec(&Device::Cpu)?, plan, threads));
+        let load = move || Decoder::read(&directory, plan, threads);
         let blocks = Some(blocks).filter(|_| subscriber);
         let ends = SongEnds { conductor: conductor.clone(), report: reported, threads: ended, blocks };
         let second = SecondHalf { sound, audio, blocks: give, conductor, song: song.clone() };
@@ -198,6 +197,7 @@ fn joined(written: &SongReport, sung: SongReport) -> SongReport {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
     use heartstream_actors::song_context::Faults;
     use heartstream_messages::{SongRequest, units::Frames};
     use heartstream_models::synth::SynthSize;
@@ -240,7 +240,7 @@ mod tests {
         let (seen, holders) = bounded(1);
         let load = move || {
             let _ = seen.send(held.strong_count());
-            Ok(Decoder::new(directory.load_codec(&Device::Cpu)?, plan, threads))
+            Decoder::read(&directory, plan, threads)
         };
         let (report, reported) = oneshot::channel();
         let (back, _ended) = bounded(1);

@@ -1,7 +1,7 @@
-//! How is a machine shared among the stages? Workers, threads, cores and room, as one checked value.
+//! How is a machine shared among the stages? Workers, threads, cores, devices and room, as one checked value.
 
 use heartstream_actors::compute_site::{ComputeSite, available_cores};
-use heartstream_models::signal::ReferenceWindows;
+use heartstream_models::{Devices, signal::ReferenceWindows};
 
 use crate::{capacity::Capacities, error::EngineError};
 
@@ -26,6 +26,8 @@ pub struct Placement {
     pub threads: Option<usize>,
     /// Flow workers.
     pub flow_workers: usize,
+    /// What each part of the model computes on.
+    pub devices: Devices,
 }
 
 /// How the songs of an engine run.
@@ -39,6 +41,8 @@ pub struct Plan {
     pub flow: Vec<ComputeSite>,
     /// Where the vocoder computes.
     pub vocoder: ComputeSite,
+    /// What each part of the model computes on.
+    pub devices: Devices,
     /// Room between the stages.
     pub capacities: Capacities,
     /// How songs are cut.
@@ -56,7 +60,7 @@ impl Plan {
 
     /// The plan for a machine with these cores.
     fn for_cores(placement: &Placement, machine: &[usize]) -> Result<Self, EngineError> {
-        let Placement { lm_cores, flow_cores, vocoder_cores, draft_cores, threads, flow_workers } = placement;
+        let Placement { lm_cores, flow_cores, vocoder_cores, draft_cores, threads, flow_workers, devices } = placement;
         if !(1..=64).contains(flow_workers) {
             return refuse("flow-workers", "from 1 to 64".to_owned(), flow_workers.to_string());
         }
@@ -98,6 +102,7 @@ impl Plan {
             },
             flow: (0..*flow_workers).map(|worker| share(&flow, worker, *flow_workers, *threads)).collect(),
             draft: draft_cores.clone(),
+            devices: *devices,
             capacities: Capacities::default(),
             windows: ReferenceWindows::default(),
         })

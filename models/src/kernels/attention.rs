@@ -192,9 +192,13 @@ impl KvLayer {
             bail!("keys and values of {} rows from {first} on are not there", self.batch)
         }
         let theirs = match (&mut self.memory, &other.memory) {
-            (Memory::Host(store), Memory::Host(theirs)) => return Ok(store.copy_rows(theirs, first, positions)),
+            (Memory::Host(store), Memory::Host(theirs)) => {
+                store.copy_rows(theirs, first, positions);
+                return Ok(());
+            }
             (Memory::HostHalf(store), Memory::HostHalf(theirs)) => {
-                return Ok(store.copy_rows(theirs, first, positions));
+                store.copy_rows(theirs, first, positions);
+                return Ok(());
             }
             (Memory::Device(..), Memory::Device(_, theirs)) => theirs,
             _ => bail!("keys and values lie on different devices, or are numbers of different types"),
