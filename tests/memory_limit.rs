@@ -129,7 +129,7 @@ async fn progress_goes_from_the_first_frame_to_the_last_sample_and_ends_once() {
     let watched = tokio::spawn(async move {
         let mut frames = 0;
         while progress.changed().await.is_ok() {
-            let now = progress.borrow_and_update().clone();
+            let now = *progress.borrow_and_update();
             assert!(now.frames_written.0 >= frames, "{} frames after {frames}", now.frames_written.0);
             frames = now.frames_written.0;
             if now.ended {

@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_small_model_keeps_f32_whatever_its_weights_are() {
-        for size in [SynthSize::Demo, SynthSize::Tiny, SynthSize::Small, SynthSize::Medium] {
+        for size in [SynthSize::Noise, SynthSize::Tiny, SynthSize::Small, SynthSize::Medium] {
             for weights in [NumberType::F32, NumberType::F16, NumberType::Bf16] {
                 assert_eq!(size.lm().kv_numbers(weights), NumberType::F32);
             }
