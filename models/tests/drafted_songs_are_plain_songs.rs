@@ -143,9 +143,9 @@ fn a_drafted_song_is_the_plain_one_where_keys_and_values_are_kept_in_f16_and_ano
         let frames = 600;
         let expected = plain(&half, guidance, frames, 3);
         let oracle = |right: f64| Oracle::new(Arc::clone(&expected), right, 9).expect("a probability");
-        for (right, drafted) in [(0.8, 16), (0.5, 5)] {
+        for ((right, drafted), work) in [(0.8, 16), (0.5, 5)].into_iter().zip(depth_works()) {
             let drafters: Vec<Box<dyn FrameDrafter>> = vec![Box::new(oracle(right))];
-            let speculator = Speculator::drafting(drafters, drafted, DepthWork::default(), sampler(3));
+            let speculator = Speculator::drafting(drafters, drafted, work, sampler(3));
             assert!(written(&half, guidance, frames, speculator) == *expected, "{drafted} drafted, {right} right");
         }
         assert!(plain(&wide, guidance, frames, 3) != expected, "the difference would be heard");
