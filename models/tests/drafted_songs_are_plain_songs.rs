@@ -132,12 +132,11 @@ fn assert_every_drafter(checkpoint: Checkpoint, frames: usize, seed: u64, number
 }
 
 #[test]
-fn a_drafted_song_is_the_plain_one_where_keys_and_values_are_kept_in_f16_and_another_than_in_f32() {
+fn a_drafted_song_is_the_plain_one_where_keys_and_values_are_kept_in_f16() {
     let folder = tempfile::tempdir().expect("a folder");
     synthesise(SynthSize::Tiny, 5, folder.path(), &mut |_, _| ()).expect("a checkpoint");
     let directory = ModelDirectory::open(Checkpoint::open(folder.path()).expect("a directory")).expect("configs");
-    let model = |numbers| Arc::new(directory.load_lm(&Device::Cpu).expect("a model").keeping_kv_as(numbers));
-    let (wide, half) = (model(NumberType::F32), model(NumberType::F16));
+    let half = Arc::new(directory.load_lm(&Device::Cpu).expect("a model").keeping_kv_as(NumberType::F16));
     for guidance in [1.0, 1.5] {
         // Long enough for several steps of memory, and for drafts that are forgotten across their edges.
         let frames = 600;
@@ -148,7 +147,6 @@ fn a_drafted_song_is_the_plain_one_where_keys_and_values_are_kept_in_f16_and_ano
             let speculator = Speculator::drafting(drafters, drafted, work, sampler(3));
             assert!(written(&half, guidance, frames, speculator) == *expected, "{drafted} drafted, {right} right");
         }
-        assert!(plain(&wide, guidance, frames, 3) != expected, "the difference would be heard");
     }
 }
 

@@ -270,6 +270,7 @@ mod tests {
             .build()
             .await
             .expect("an engine");
+        assert!(engine.decoder().is_none(), "nothing of the codec is in memory");
         std::fs::remove_dir_all(folder.path().join("HeartCodec-oss")).expect("a folder");
         let song = engine.sing(request).await.expect("a song");
         match song.finished().await.outcome {
@@ -278,14 +279,14 @@ mod tests {
         }
     }
 
-    /// Enough for one half after the other, and not for both.
+    /// Enough for one half after the other, and not for both, however short the prompt is.
     fn limit(model: &std::path::Path, request: &SongRequest) -> u64 {
         let checkpoint = heartstream_models::weights::Checkpoint::open(model).expect("a directory");
         let half = heartstream_models::weights::Storage::As(heartstream_models::NumberType::F16);
         let directory = ModelDirectory::open(checkpoint).expect("a model");
         let directory = directory.stored_as(heartstream_models::weights::Storage::Auto, half);
         let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(1), ..Placement::default() });
-        let size = crate::SongSize::of(request, 30).expect("a song");
+        let size = crate::SongSize::of(request, 1).expect("a song");
         let foretold = crate::MemoryPlan::foretell(&directory, &plan.expect("a plan"), &size).expect("a forecast");
         foretold.streaming() - 1
     }

@@ -370,6 +370,18 @@ mod tests {
     }
 
     #[test]
+    fn keys_and_values_in_f16_change_logits_by_a_little_and_do_so_again_for_a_prompt_that_comes_again() {
+        let half = model().keeping_kv_as(NumberType::F16);
+        for guidance in [1.0, 1.5] {
+            let (wide, narrow) = (logits(&model(), guidance), logits(&half, guidance));
+            let largest = wide.iter().fold(0f32, |most, x| most.max(x.abs()));
+            let error = wide.iter().zip(&narrow).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+            assert!(error > 0.0 && error < 1e-2 * largest, "{error} of {largest}");
+            assert!(logits(&half, guidance) == narrow);
+        }
+    }
+
+    #[test]
     fn a_prompt_that_comes_again_gives_the_same_logits_bit_for_bit() {
         let model = model();
         let (guided, unguided) = (logits(&model, 1.5), logits(&model, 1.0));
