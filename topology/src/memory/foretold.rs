@@ -27,6 +27,8 @@ const COPIES: u64 = 3;
 /// Freed memory in larger pieces is the system's again at once; smaller pieces stay with the allocator, between others
 /// that are in use (`M_MMAP_THRESHOLD_MAX` of the GNU allocator).
 const GIVEN_BACK: u64 = 32 << 20;
+/// What a thread has freed and its allocator keeps at the end of its heap, at most (twice the above, in the same source).
+const KEPT: u64 = 2 * GIVEN_BACK;
 /// Bytes of a number on its way through the pipeline.
 const F32: u64 = size_of::<f32>() as u64;
 
@@ -139,7 +141,8 @@ impl MemoryPlan {
 
     /// The most that is held at once where the language model writes the whole song, and is let go before the codec comes.
     pub fn one_after_the_other(&self) -> u64 {
-        self.always() + (self.language_model + self.song).max(self.sound())
+        // What the language model's thread has let go is not the system's again before the thread ends.
+        self.always() + (self.language_model + self.song).max(self.song.min(KEPT) + self.sound())
     }
 
     fn always(&self) -> u64 {
