@@ -1,7 +1,7 @@
 //! How much memory does a song need, and what can be done where there is less?
 //!
 //! [`MemoryPlan`] is what is foretold from configs and headers alone, before anything large is loaded: `inspect` prints
-//! it, and [`fit`] chooses by it.
+//! it, and [`fit()`] chooses by it.
 
 mod fit;
 mod foretold;
