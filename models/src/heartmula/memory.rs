@@ -33,7 +33,7 @@ impl TransformerConfig {
 impl HeartMulaConfig {
     /// How the keys and values of the backbone are kept where its matrices are stored as `weights`: in f16 where those
     /// are of 16 bits and so many as are worth narrowing, and in f32 everywhere else
-    /// (`docs/decisions/009-keys-and-values-in-f16.md`).
+    /// (`docs/decisions/010-keys-and-values-in-f16.md`).
     pub fn kv_numbers(&self, weights: NumberType) -> NumberType {
         let large = F32 * self.backbone_weights() > WORTH_NARROWING;
         if large && weights != NumberType::F32 { NumberType::F16 } else { NumberType::F32 }
