@@ -7,17 +7,23 @@ use rayon::prelude::*;
 use super::{
     KernelSet,
     packed::{NumberType, PANEL, Packed},
-    tile::{Tile, Tiles, number_kind, tiles},
+    tile::{Tile, Tiles, number_kind, pack, packed_numbers, tiles},
     vector::for_each_set,
 };
 
 /// Inputs of a block. Of 128 to 768 this was the best in f32 and f16 (1488 x 1536 x 4096, one core with AVX-512): a
 /// larger block fetches the sums less often, a smaller one stays in a nearer cache.
 const BLOCK: usize = 512;
-/// Rows of a block, at most about: with [`BLOCK`] inputs each they are 480 KB, which the second cache holds.
-const ROWS: usize = 240;
+/// Rows of a block, at most: with [`BLOCK`] inputs each they are 240 KB, which the second cache holds beside weights and
+/// results.
+const ROWS: usize = 120;
 /// Multiplications that are worth waking another thread for: some ten microseconds of work.
 const WORTH_A_THREAD: usize = 400_000;
+/// Tasks for each thread, where there is work for so many: one that loses time to the rest of the machine costs the
+/// others so much less.
+const TASKS: usize = 8;
+/// As many where rows are few, which is soon done, and where reading in long runs is what counts.
+const FEW_TASKS: usize = 2;
 
 thread_local! {
     /// What a thread copies together, kept from product to product: memory that comes and goes is memory that others
@@ -72,16 +78,28 @@ impl<'a> Rows<'a> {
         if self.count == 0 { 0 } else { (self.count - 1) * self.stride + last }
     }
 
-    /// Copies numbers `inputs` of row `row` to `to`.
-    fn copy(&self, row: usize, inputs: Range<usize>, to: &mut [f32]) {
-        let (mut input, mut to) = (inputs.start, to);
+    /// Numbers `inputs` of row `row`, copied together to `room` if they do not lie together.
+    fn line<'b>(&'b self, row: usize, inputs: Range<usize>, room: &'b mut [f32]) -> &'b [f32] {
+        let place = |input: usize| row * self.stride + self.runs[input / self.width] + input % self.width;
+        if inputs.start / self.width == (inputs.end - 1) / self.width {
+            return &self.numbers[place(inputs.start)..][..inputs.len()];
+        }
+        let room = &mut room[..inputs.len()];
+        let (mut input, mut to) = (inputs.start, &mut *room);
         while input < inputs.end {
-            let (run, place) = (input / self.width, input % self.width);
-            let count = (self.width - place).min(inputs.end - input);
-            let from = row * self.stride + self.runs[run] + place;
+            let count = (self.width - input % self.width).min(inputs.end - input);
             let (head, rest) = to.split_at_mut(count);
-            head.copy_from_slice(&self.numbers[from..from + count]);
+            head.copy_from_slice(&self.numbers[place(input)..][..count]);
             (input, to) = (input + count, rest);
+        }
+        room
+    }
+
+    /// Lays out numbers `inputs` of rows `rows` as a tile takes them.
+    fn pack(&self, rows: Range<usize>, inputs: Range<usize>, to: &mut [f32]) {
+        let mut room = [0f32; BLOCK];
+        for (place, row) in rows.clone().enumerate() {
+            pack(self.line(row, inputs.clone(), &mut room), place, rows.len(), to);
         }
     }
 }
@@ -125,28 +143,48 @@ pub fn matmul(set: KernelSet, rows: Rows<'_>, weights: &Packed, finish: Finish<'
         return;
     }
     let product = Product { set, tiles: tiles(set), rows, weights, finish, out: Out(out.as_mut_ptr()) };
-    let few = rows.count <= product.tiles.few.0.max(product.tiles.many.0);
+    let few = rows.count <= product.tiles.few_rows();
     let (tile_rows, group) = product.tiles.shape(rows.count);
-    let blocks = if few { 1 } else { rows.count.div_ceil(ROWS) };
-    let block_rows = rows.count.div_ceil(blocks).next_multiple_of(if few { 1 } else { tile_rows });
     let groups = weights.panels().div_ceil(group);
     let work = rows.count * outputs * weights.inputs();
-    // Twice as many tasks as threads even out what one of them loses to the rest of the machine.
-    let wanted = (rayon::current_num_threads() * 2).min(work.div_ceil(WORTH_A_THREAD));
-    let blocks = rows.count.div_ceil(block_rows);
-    let columns = wanted.div_ceil(blocks).clamp(1, groups);
-    let run = |task: usize| {
-        let (block, column) = (task / columns, task % columns);
-        let rows = block * block_rows..((block + 1) * block_rows).min(product.rows.count);
-        let panels = |column: usize| (column * groups / columns * group).min(weights.panels());
-        let panels = panels(column)..panels(column + 1);
-        // SAFETY: the tasks' rows times panels are disjoint and inside the result, whose size was compared above.
-        unsafe { if few { product.few(panels) } else { product.many(rows, panels) } }
-    };
-    match blocks * columns {
+    let threads = rayon::current_num_threads();
+    let wanted = (threads * if few { FEW_TASKS } else { TASKS }).min(work.div_ceil(WORTH_A_THREAD));
+    let (blocks, columns) = if few { (1, wanted.clamp(1, groups)) } else { split(rows.count, groups, threads, wanted) };
+    // Blocks differ by a tile at most, and so do columns by a group.
+    let tiles = rows.count.div_ceil(tile_rows);
+    let row = |block: usize| rows.count * (block * tiles / blocks) / tiles;
+    let panel = |column: usize| (column * groups / columns * group).min(weights.panels());
+    let turn = |tasks: usize, run: &(dyn Fn(usize) + Sync)| match tasks {
         tasks if wanted < 2 => (0..tasks).for_each(run),
         tasks => (0..tasks).into_par_iter().with_max_len(1).for_each(run),
+    };
+    if !few {
+        return turn(blocks * columns, &|task| {
+            let (block, column) = (task / columns, task % columns);
+            // SAFETY: the tasks' rows times panels are disjoint and inside the result, whose size was compared above.
+            unsafe { product.many(row(block)..row(block + 1), panel(column)..panel(column + 1)) }
+        });
     }
+    let mut scratch = SCRATCH.take();
+    let packed = first(&mut scratch.x, packed_numbers(rows.count, weights.inputs()));
+    for start in (0..weights.inputs()).step_by(BLOCK) {
+        let end = (start + BLOCK).min(weights.inputs());
+        rows.pack(0..rows.count, start..end, &mut packed[start * rows.count..]);
+    }
+    let packed = &*packed;
+    // SAFETY: the tasks' panels are disjoint, and inside the result.
+    turn(columns, &|column| unsafe { product.few(packed, panel(column)..panel(column + 1)) });
+    SCRATCH.set(scratch);
+}
+
+/// Into how many blocks of rows, and of columns each, a product is cut: tasks of about the same size, as many as are
+/// wanted, and so that no thread is without one while the last are done.
+fn split(rows: usize, groups: usize, threads: usize, wanted: usize) -> (usize, usize) {
+    let blocks = rows.div_ceil(ROWS);
+    let columns = wanted.div_ceil(blocks).clamp(1, groups);
+    // Whole turns of all threads, if that takes few more columns.
+    let even = (columns..=(columns + threads).min(groups)).find(|columns| (blocks * columns).is_multiple_of(threads));
+    (blocks, if wanted < 2 { columns } else { even.unwrap_or(columns) })
 }
 
 struct Product<'a> {
@@ -159,86 +197,84 @@ struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// All rows, which are few, with a range of panels: weights are widened in registers, as each is needed once.
+    /// All rows, which are few and packed, with a range of panels.
     ///
     /// # Safety
     /// Nobody else may touch the outputs of these panels meanwhile.
-    unsafe fn few(&self, panels: Range<usize>) {
+    unsafe fn few(&self, packed: &[f32], panels: Range<usize>) {
         let (inputs, count) = (self.weights.inputs(), self.rows.count);
         let group = self.tiles.shape(count).1;
-        let mut scratch = SCRATCH.take();
-        let (x, x_stride) = if self.rows.runs.len() == 1 {
-            (&self.rows.numbers[self.rows.runs[0]..], self.rows.stride)
-        } else {
-            let gathered = first(&mut scratch.x, count * inputs);
-            gathered.chunks_exact_mut(inputs).enumerate().for_each(|(row, to)| self.rows.copy(row, 0..inputs, to));
-            (&*gathered, inputs)
-        };
         for first in panels.clone().step_by(group) {
             let group = group.min(panels.end - first);
             for start in (0..inputs).step_by(BLOCK) {
-                let size = self.weights.kind().bytes();
                 let tile = Tile {
-                    x: x[start..].as_ptr(),
-                    x_stride,
-                    // SAFETY: panel `first` is there, and so is its input `start`.
-                    w: unsafe { self.weights.as_ptr().add(first * self.weights.panel_bytes() + start * PANEL * size) },
+                    x: packed[start * count..].as_ptr(),
+                    x_stride: 0,
+                    w: self.panel(first, start),
                     w_stride: self.weights.panel_bytes(),
                     inputs: BLOCK.min(inputs - start),
                     out: std::ptr::null_mut(),
                     out_stride: 0,
                     add: start > 0,
                 };
-                // SAFETY: the rows were compared with their numbers, and the outputs are ours.
+                // SAFETY: all rows were packed, block after block, and the outputs are ours.
                 unsafe { self.put(number_kind(self.weights.kind()), 0, count, first, group, tile) };
             }
             // SAFETY: as above.
             unsafe { self.finish(0..count, first, group) };
         }
-        SCRATCH.set(scratch);
     }
 
-    /// A range of rows with a range of panels. Rows are copied together and weights widened, block by block, for each
-    /// is needed many times.
+    /// A range of rows with a range of panels. Rows are packed, and weights widened where that is of use, block by block,
+    /// for each is needed many times.
     ///
     /// # Safety
     /// Nobody else may touch the outputs of these rows and panels meanwhile.
     unsafe fn many(&self, rows: Range<usize>, panels: Range<usize>) {
         let (inputs, kind) = (self.weights.inputs(), self.weights.kind());
-        let (tile_rows, group) = self.tiles.many;
+        let (most, group) = self.tiles.many;
+        let widen = self.tiles.widen.filter(|_| kind != NumberType::F32);
         let mut scratch = SCRATCH.take();
-        let x = first(&mut scratch.x, rows.len() * BLOCK.min(inputs));
-        let wide =
-            first(&mut scratch.wide, if kind == NumberType::F32 { 0 } else { group * PANEL * BLOCK.min(inputs) });
+        let x = first(&mut scratch.x, packed_numbers(rows.len(), BLOCK.min(inputs)));
+        let wide = first(&mut scratch.wide, if widen.is_some() { group * PANEL * BLOCK.min(inputs) } else { 0 });
+        // Tiles of about the same height: one of two rows would read as many weights as one of twelve.
+        let tiles = rows.len().div_ceil(most);
+        let row = |tile: usize| tile * rows.len() / tiles;
         for start in (0..inputs).step_by(BLOCK) {
             let block = BLOCK.min(inputs - start);
-            x.chunks_exact_mut(block)
-                .zip(rows.clone())
-                .for_each(|(to, row)| self.rows.copy(row, start..start + block, to));
+            let place = |row: usize| packed_numbers(row, block);
+            for tile in 0..tiles {
+                let (first, end) = (row(tile), row(tile + 1));
+                let to = &mut x[place(first)..place(end)];
+                self.rows.pack(rows.start + first..rows.start + end, start..start + block, to);
+            }
             for first in panels.clone().step_by(group) {
                 let group = group.min(panels.end - first);
-                // SAFETY: panel `first` is there, and so is its input `start`.
-                let narrow = unsafe {
-                    let place = first * self.weights.panel_bytes() + start * PANEL * kind.bytes();
-                    self.weights.as_ptr().add(place)
-                };
-                let (w, w_stride) = if kind == NumberType::F32 {
-                    (narrow, self.weights.panel_bytes())
-                } else {
-                    for panel in 0..group {
-                        // SAFETY: `block` inputs of each of the group's panels are there, and room for them in `wide`.
-                        unsafe {
-                            let from = narrow.add(panel * self.weights.panel_bytes());
-                            let to = wide[panel * PANEL * block..].as_mut_ptr();
-                            (self.tiles.widen)(number_kind(kind), from.cast(), to, block);
+                let narrow = self.panel(first, start);
+                let (kind, w, w_stride) = match widen {
+                    None => (kind, narrow, self.weights.panel_bytes()),
+                    Some(widen) => {
+                        for panel in 0..group {
+                            // SAFETY: `block` inputs of each of the group's panels are there, and room for them in
+                            // `wide`.
+                            unsafe {
+                                let from = narrow.add(panel * self.weights.panel_bytes());
+                                widen(
+                                    number_kind(kind),
+                                    from.cast(),
+                                    wide[panel * PANEL * block..].as_mut_ptr(),
+                                    block,
+                                );
+                            }
                         }
+                        (NumberType::F32, wide.as_ptr().cast(), PANEL * block * size_of::<f32>())
                     }
-                    (wide.as_ptr().cast(), PANEL * block * size_of::<f32>())
                 };
-                for row in (0..rows.len()).step_by(tile_rows) {
+                for tile in 0..tiles {
+                    let (top, end) = (row(tile), row(tile + 1));
                     let tile = Tile {
-                        x: x[row * block..].as_ptr(),
-                        x_stride: block,
+                        x: x[place(top)..].as_ptr(),
+                        x_stride: 0,
                         w,
                         w_stride,
                         inputs: block,
@@ -246,15 +282,22 @@ impl Product<'_> {
                         out_stride: 0,
                         add: start > 0,
                     };
-                    let count = tile_rows.min(rows.len() - row);
                     // SAFETY: `x` and `w` hold the block, and the outputs are ours.
-                    unsafe { self.put(number_kind(NumberType::F32), rows.start + row, count, first, group, tile) };
+                    unsafe { self.put(number_kind(kind), rows.start + top, end - top, first, group, tile) };
                 }
             }
         }
         // SAFETY: as above.
         unsafe { self.finish(rows, panels.start, panels.len()) };
         SCRATCH.set(scratch);
+    }
+
+    /// Where panel `panel` begins at input `input`.
+    fn panel(&self, panel: usize, input: usize) -> *const u8 {
+        let place = panel * self.weights.panel_bytes() + input * PANEL * self.weights.kind().bytes();
+        assert!(place <= self.weights.bytes(), "a panel of a product");
+        // SAFETY: the place is inside the panels, or just behind them.
+        unsafe { self.weights.as_ptr().add(place) }
     }
 
     /// Computes a tile whose outputs begin at row `row` and panel `first`. The last panel may be cut: its outputs then
@@ -271,7 +314,7 @@ impl Product<'_> {
         if there == columns {
             (tile.out, tile.out_stride) = (out, outputs);
             // SAFETY: as the caller vouches.
-            return unsafe { (self.tiles.compute)(kind, rows, panels, &tile) };
+            return unsafe { (self.tiles.packed)(kind, rows, panels, &tile) };
         }
         let mut buffer = [0f32; 16 * 4 * PANEL]; // as large as the largest tile
         for row in 0..if tile.add { rows } else { 0 } {
@@ -282,7 +325,7 @@ impl Product<'_> {
         }
         (tile.out, tile.out_stride) = (buffer.as_mut_ptr(), columns);
         // SAFETY: the buffer has room for the tile.
-        unsafe { (self.tiles.compute)(kind, rows, panels, &tile) };
+        unsafe { (self.tiles.packed)(kind, rows, panels, &tile) };
         for row in 0..rows {
             for column in 0..there {
                 // SAFETY: these are outputs of this task.
