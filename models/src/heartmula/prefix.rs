@@ -46,7 +46,7 @@ impl Prefix {
         let mut xs = xs.clone();
         let mut layers = Vec::new();
         for (layer, index) in transformer.layers().iter().zip(0..) {
-            let [query, key, value] = layer.projected(&xs)?;
+            let [query, key, value] = layer.projected(&layer.attention_norm.forward(&xs)?)?;
             let ys = cache.attend(
                 index,
                 &spread(&query, count, batch)?,
@@ -113,12 +113,6 @@ fn spread(xs: &Tensor, count: usize, batch: usize) -> Result<Tensor> {
 }
 
 impl Layer {
-    /// Queries, keys and values of `xs` \[B, T, D\], none of them turned.
-    fn projected(&self, xs: &Tensor) -> Result<[Tensor; 3]> {
-        let xs = self.attention_norm.forward(xs)?;
-        Ok([self.query.forward(&xs)?, self.key.forward(&xs)?, self.value.forward(&xs)?])
-    }
-
     /// What comes out of the layer for `xs` whose attention found `found`.
     fn after_attention(&self, xs: &Tensor, found: &Tensor) -> Result<Tensor> {
         let xs = (xs + self.output.forward(found)?)?;

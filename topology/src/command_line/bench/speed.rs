@@ -6,7 +6,6 @@
 use heartstream_models::{
     ModelDirectory,
     kernels::cpu::{KernelSet, Limits},
-    synth::random,
 };
 
 use super::{
@@ -16,12 +15,9 @@ use super::{
 };
 use crate::{
     EngineError, Heartstream, Outcome, Placement, Sink, SongRequest,
-    command_line::{Failed, record::peak_memory, render::checkpoint, status::Status, words},
+    command_line::{Failed, record::peak_memory, status::Status, words},
     units::Seconds,
 };
-
-/// Of random weights. Which they are has no influence on how long they take.
-const SEED: u64 = 1;
 
 /// Runs the bench and prints what it says.
 pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
@@ -39,10 +35,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     let status = Status::new(quiet);
     status.say("loading the model");
     let placement = Placement { flow_workers: 1, threads: args.threads, ..Placement::default() };
-    let (model, checkpoint) = match args.random {
-        Some(size) => (format!("random {size:?}").to_lowercase(), random(size.into(), SEED)?),
-        None => (args.model.model.clone(), checkpoint(&args.model.model)?),
-    };
+    let (model, checkpoint) = super::subject(args.random, &args.model)?;
     let directory = ModelDirectory::open(checkpoint.clone())?;
     let builder = Heartstream::builder().model(checkpoint).placement(placement);
     let builder = builder.weights(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
