@@ -14,21 +14,25 @@ use super::{
 /// Inputs of a block. Of 128 to 768 this was the best in f32 and f16 (1488 x 1536 x 4096, one core with AVX-512): a
 /// larger block fetches the sums less often, a smaller one stays in a nearer cache.
 const BLOCK: usize = 512;
-/// Rows of a block, at most: with [`BLOCK`] inputs each they are 240 KB, which the second cache holds beside weights and
+/// Rows of a block, at most: with [`BLOCK`] inputs each they are 192 KB, which the second cache holds beside weights and
 /// results.
-const ROWS: usize = 120;
+const ROWS: usize = 96;
+/// Rows below which a block is not made smaller for the sake of more tasks: weights are read once for each block.
+const LEAST_ROWS: usize = 48;
+/// Panels whose sums stay in the second cache from block to block of inputs: 1024 outputs of [`ROWS`] rows are 384 KB.
+const CHUNK: usize = 64;
 /// Multiplications that are worth waking another thread for: some ten microseconds of work.
 const WORTH_A_THREAD: usize = 400_000;
 /// Tasks for each thread, where there is work for so many: one that loses time to the rest of the machine costs the
 /// others so much less.
-const TASKS: usize = 8;
+const TASKS: usize = 6;
 /// As many where rows are few, which is soon done, and where reading in long runs is what counts.
 const FEW_TASKS: usize = 2;
 
 thread_local! {
     /// What a thread copies together, kept from product to product: memory that comes and goes is memory that others
     /// must find room around.
-    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch { x: Vec::new(), wide: Vec::new() }) };
+    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch { x: Vec::new(), wide: Vec::new(), sums: Vec::new() }) };
 }
 
 /// Room of one task.
@@ -36,6 +40,7 @@ thread_local! {
 struct Scratch {
     x: Vec<f32>,
     wide: Vec<f32>,
+    sums: Vec<f32>,
 }
 
 /// The first `count` numbers of `room`, which grows to them; what is in them is left over from before.
@@ -178,13 +183,19 @@ pub fn matmul(set: KernelSet, rows: Rows<'_>, weights: &Packed, finish: Finish<'
 }
 
 /// Into how many blocks of rows, and of columns each, a product is cut: tasks of about the same size, as many as are
-/// wanted, and so that no thread is without one while the last are done.
+/// wanted, and so that no thread is without one while the last are done. Each task packs its rows, so blocks of rows come
+/// before columns.
 fn split(rows: usize, groups: usize, threads: usize, wanted: usize) -> (usize, usize) {
     let blocks = rows.div_ceil(ROWS);
+    if wanted < 2 {
+        return (blocks, 1);
+    }
+    let turns = blocks.next_multiple_of(threads);
+    let blocks = if rows / turns >= LEAST_ROWS { turns } else { blocks };
     let columns = wanted.div_ceil(blocks).clamp(1, groups);
     // Whole turns of all threads, if that takes few more columns.
     let even = (columns..=(columns + threads).min(groups)).find(|columns| (blocks * columns).is_multiple_of(threads));
-    (blocks, if wanted < 2 { columns } else { even.unwrap_or(columns) })
+    (blocks, even.unwrap_or(columns))
 }
 
 struct Product<'a> {
@@ -225,8 +236,8 @@ impl Product<'_> {
         }
     }
 
-    /// A range of rows with a range of panels. Rows are packed, and weights widened where that is of use, block by block,
-    /// for each is needed many times.
+    /// A range of rows with a range of panels. Rows are packed once, and weights widened block by block where that is of
+    /// use, for each is needed many times.
     ///
     /// # Safety
     /// Nobody else may touch the outputs of these rows and panels meanwhile.
@@ -235,61 +246,87 @@ impl Product<'_> {
         let (most, group) = self.tiles.many;
         let widen = self.tiles.widen.filter(|_| kind != NumberType::F32);
         let mut scratch = SCRATCH.take();
-        let x = first(&mut scratch.x, packed_numbers(rows.len(), BLOCK.min(inputs)));
+        let x = first(&mut scratch.x, packed_numbers(rows.len(), inputs));
         let wide = first(&mut scratch.wide, if widen.is_some() { group * PANEL * BLOCK.min(inputs) } else { 0 });
+        // Rows of results can be so far apart that they push each other out of every cache, so what will be added to
+        // once more lies elsewhere, with a distance that is no power of two.
+        let whole = inputs <= BLOCK;
+        let stride = (CHUNK + 1) * PANEL;
+        let sums = first(&mut scratch.sums, if whole { 0 } else { rows.len() * stride });
         // Tiles of about the same height: one of two rows would read as many weights as one of twelve.
         let tiles = rows.len().div_ceil(most);
         let row = |tile: usize| tile * rows.len() / tiles;
+        let place = |row: usize, start: usize| {
+            packed_numbers(rows.len(), start) + packed_numbers(row, BLOCK.min(inputs - start))
+        };
         for start in (0..inputs).step_by(BLOCK) {
-            let block = BLOCK.min(inputs - start);
-            let place = |row: usize| packed_numbers(row, block);
             for tile in 0..tiles {
-                let (first, end) = (row(tile), row(tile + 1));
-                let to = &mut x[place(first)..place(end)];
-                self.rows.pack(rows.start + first..rows.start + end, start..start + block, to);
-            }
-            for first in panels.clone().step_by(group) {
-                let group = group.min(panels.end - first);
-                let narrow = self.panel(first, start);
-                let (kind, w, w_stride) = match widen {
-                    None => (kind, narrow, self.weights.panel_bytes()),
-                    Some(widen) => {
-                        for panel in 0..group {
-                            // SAFETY: `block` inputs of each of the group's panels are there, and room for them in
-                            // `wide`.
-                            unsafe {
-                                let from = narrow.add(panel * self.weights.panel_bytes());
-                                widen(
-                                    number_kind(kind),
-                                    from.cast(),
-                                    wide[panel * PANEL * block..].as_mut_ptr(),
-                                    block,
-                                );
-                            }
-                        }
-                        (NumberType::F32, wide.as_ptr().cast(), PANEL * block * size_of::<f32>())
-                    }
-                };
-                for tile in 0..tiles {
-                    let (top, end) = (row(tile), row(tile + 1));
-                    let tile = Tile {
-                        x: x[place(top)..].as_ptr(),
-                        x_stride: 0,
-                        w,
-                        w_stride,
-                        inputs: block,
-                        out: std::ptr::null_mut(),
-                        out_stride: 0,
-                        add: start > 0,
-                    };
-                    // SAFETY: `x` and `w` hold the block, and the outputs are ours.
-                    unsafe { self.put(number_kind(kind), rows.start + top, end - top, first, group, tile) };
-                }
+                let (top, end) = (row(tile), row(tile + 1));
+                let to = &mut x[place(top, start)..place(end, start)];
+                self.rows.pack(rows.start + top..rows.start + end, start..inputs.min(start + BLOCK), to);
             }
         }
-        // SAFETY: as above.
-        unsafe { self.finish(rows, panels.start, panels.len()) };
+        for chunk in panels.clone().step_by(CHUNK) {
+            let end = panels.end.min(chunk + CHUNK);
+            for start in (0..inputs).step_by(BLOCK) {
+                let block = BLOCK.min(inputs - start);
+                for first in (chunk..end).step_by(group) {
+                    let group = group.min(end - first);
+                    let (kind, w, w_stride) = match widen {
+                        None => (kind, self.panel(first, start), self.weights.panel_bytes()),
+                        Some(widen) => {
+                            for panel in 0..group {
+                                let to = wide[panel * PANEL * block..].as_mut_ptr();
+                                // SAFETY: `block` inputs of the panel are there, and room for them in `wide`.
+                                unsafe { widen(number_kind(kind), self.panel(first + panel, start).cast(), to, block) };
+                            }
+                            (NumberType::F32, wide.as_ptr().cast(), PANEL * block * size_of::<f32>())
+                        }
+                    };
+                    for tile in 0..tiles {
+                        let (top, end) = (row(tile), row(tile + 1));
+                        let mut tile = Tile {
+                            x: x[place(top, start)..].as_ptr(),
+                            x_stride: 0,
+                            w,
+                            w_stride,
+                            inputs: block,
+                            out: std::ptr::null_mut(),
+                            out_stride: 0,
+                            add: start > 0,
+                        };
+                        if whole {
+                            // SAFETY: `x` and `w` hold the block, and the outputs are ours.
+                            unsafe { self.put(number_kind(kind), rows.start + top, end - top, first, group, tile) };
+                            continue;
+                        }
+                        tile.out = sums[top * stride + (first - chunk) * PANEL..end * stride].as_mut_ptr();
+                        tile.out_stride = stride;
+                        // SAFETY: `x` and `w` hold the block, and `sums` has the outputs of the chunk for every row.
+                        unsafe { (self.tiles.packed)(number_kind(kind), end - top, group, &tile) };
+                    }
+                }
+            }
+            for (row, sums) in rows.clone().zip(sums.chunks_exact(stride)) {
+                // SAFETY: these are outputs of this task.
+                unsafe { self.outputs(row, chunk..end) }.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum);
+            }
+            // SAFETY: as above.
+            unsafe { self.finish(rows.clone(), chunk, end - chunk) };
+        }
         SCRATCH.set(scratch);
+    }
+
+    /// The results of a row with a range of panels.
+    ///
+    /// # Safety
+    /// They must be this task's own, and no other reference to them may be there.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn outputs(&self, row: usize, panels: Range<usize>) -> &mut [f32] {
+        let outputs = self.weights.outputs();
+        let columns = panels.start * PANEL..outputs.min(panels.end * PANEL);
+        // SAFETY: row and columns are in the result, and nobody else has them.
+        unsafe { std::slice::from_raw_parts_mut(self.out.0.add(row * outputs + columns.start), columns.len()) }
     }
 
     /// Where panel `panel` begins at input `input`.
@@ -345,8 +382,8 @@ impl Product<'_> {
         let columns = first * PANEL..outputs.min((first + panels) * PANEL);
         for row in rows {
             let places = row * outputs + columns.start..row * outputs + columns.end;
-            // SAFETY: row and columns are in the result.
-            let out = unsafe { std::slice::from_raw_parts_mut(self.out.0.add(places.start), places.len()) };
+            // SAFETY: as the caller vouches, and the last row's are let go.
+            let out = unsafe { self.outputs(row, first..first + panels) };
             let bias = bias.map(|bias| &bias[columns.clone()]);
             finish_row(self.set, out, bias, slope, add.map(|add| &add[places]));
         }
