@@ -7,11 +7,7 @@
 
 use candle_core::Tensor;
 
-use super::{
-    kv_cache::KvCache,
-    model::PromptIds,
-    transformer::{Layer, Transformer},
-};
+use super::{kv_cache::KvCache, model::PromptIds, transformer::Transformer};
 use crate::error::Result;
 
 /// A prompt is kept for the next song if its keys and values take at most this: 290 positions of the published model.
@@ -46,7 +42,7 @@ impl Prefix {
         let mut xs = xs.clone();
         let mut layers = Vec::new();
         for (layer, index) in transformer.layers().iter().zip(0..) {
-            let [query, key, value] = layer.projected(&layer.attention_norm.forward(&xs)?)?;
+            let [query, key, value] = layer.projected(&xs)?;
             let ys = cache.attend(
                 index,
                 &spread(&query, count, batch)?,
@@ -110,12 +106,4 @@ fn spread(xs: &Tensor, count: usize, batch: usize) -> Result<Tensor> {
     }
     let nothing = xs.narrow(1, count, 1)?.broadcast_as((1, count, xs.dim(2)?))?;
     Ok(Tensor::cat(&[&words, &nothing], 0)?.contiguous()?)
-}
-
-impl Layer {
-    /// What comes out of the layer for `xs` whose attention found `found`.
-    fn after_attention(&self, xs: &Tensor, found: &Tensor) -> Result<Tensor> {
-        let xs = (xs + self.output.forward(found)?)?;
-        Ok((&xs + self.feed_forward(&self.feed_forward_norm.forward(&xs)?)?)?)
-    }
 }

@@ -18,17 +18,17 @@ pub struct Transformer {
 
 #[derive(Debug)]
 pub(super) struct Layer {
-    pub(super) attention_norm: RmsNorm,
+    attention_norm: RmsNorm,
     /// The outputs of the queries, then those of the keys, then those of the values: one product, as each costs a wait
     /// for all threads.
     query_key_value: Linear,
     /// Outputs of the queries, and of the keys.
     widths: [usize; 2],
-    pub(super) output: Linear,
-    pub(super) feed_forward_norm: RmsNorm,
+    output: Linear,
+    feed_forward_norm: RmsNorm,
     /// The gate's outputs, then those that it gates.
-    pub(super) gate_up: Linear,
-    pub(super) down: Linear,
+    gate_up: Linear,
+    down: Linear,
 }
 
 impl Transformer {
@@ -67,8 +67,8 @@ impl Transformer {
         cache.check_room(count)?;
         let mut xs = xs.clone();
         for (layer, index) in self.layers.iter().zip(0..) {
-            xs = (&xs + layer.attend(&layer.attention_norm.forward(&xs)?, cache, index)?)?;
-            xs = (&xs + layer.feed_forward(&layer.feed_forward_norm.forward(&xs)?)?)?;
+            let [query, key, value] = layer.projected(&xs)?;
+            xs = layer.after_attention(&xs, &cache.attend(index, &query, &key, &value)?)?;
         }
         cache.advance(count);
         Ok(self.norm.forward(&xs)?)
@@ -98,21 +98,19 @@ impl Layer {
         })
     }
 
-    fn attend(&self, xs: &Tensor, cache: &mut KvCache, layer: usize) -> Result<Tensor> {
-        let [query, key, value] = self.projected(xs)?;
-        Ok(self.output.forward(&cache.attend(layer, &query, &key, &value)?)?)
-    }
-
-    /// Queries, keys and values of `xs` \[B, T, D\], which has been normalised; none of them turned.
+    /// Queries, keys and values of `xs` \[B, T, D\], none of them turned.
     pub(super) fn projected(&self, xs: &Tensor) -> Result<[Tensor; 3]> {
-        let joined = self.query_key_value.forward(xs)?;
+        let joined = self.query_key_value.forward(&self.attention_norm.forward(xs)?)?;
         let [queries, keys] = self.widths;
         let part = |first, width| joined.narrow(2, first, width)?.contiguous();
         Ok([part(0, queries)?, part(queries, keys)?, part(queries + keys, keys)?])
     }
 
-    pub(super) fn feed_forward(&self, xs: &Tensor) -> Result<Tensor> {
-        Ok(self.down.forward(&silu_up(&self.gate_up.forward(xs)?)?)?)
+    /// What comes out of the layer for `xs` whose attention found `found`.
+    pub(super) fn after_attention(&self, xs: &Tensor, found: &Tensor) -> Result<Tensor> {
+        let xs = self.output.forward_added(found, xs)?;
+        let hidden = silu_up(&self.gate_up.forward(&self.feed_forward_norm.forward(&xs)?)?)?;
+        Ok(self.down.forward_added(&hidden, &xs)?)
     }
 }
 

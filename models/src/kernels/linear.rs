@@ -4,7 +4,10 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape, Tensor, bail};
 
-use super::cpu::{Finish, KernelSet, NumberType, Packed, Rows, matmul};
+use super::{
+    cpu::{Finish, KernelSet, NumberType, Packed, Rows, matmul},
+    host::fused,
+};
 use crate::weights::Shards;
 
 /// `x Wᵀ + b` over the last dimension.
@@ -180,6 +183,43 @@ impl Linear {
         }
         ys.reshape(shape)
     }
+
+    /// `to` and what becomes of `xs`, added where the product is made.
+    ///
+    /// # Shapes
+    /// - `xs` \[…, in\], `to` and result \[…, out\]
+    ///
+    /// # Errors
+    /// When they do not fit.
+    pub fn forward_added(&self, xs: &Tensor, to: &Tensor) -> Result<Tensor> {
+        if let Weight::Packed(packed) = &self.weight {
+            let shape = packed.result_shape(xs.dims())?;
+            if shape != *to.shape() {
+                bail!("a linear layer makes {shape:?}, to be added to {:?}", to.shape())
+            }
+            if let Some(ys) = fused([xs, to], shape, |[xs, to], out| packed.product(xs, Some(to), out))? {
+                return Ok(ys);
+            }
+        }
+        to + self.forward(xs)?
+    }
+}
+
+impl PackedLinear {
+    /// The shape of what becomes of rows of this shape.
+    fn result_shape(&self, rows: &[usize]) -> Result<Shape> {
+        let mut shape = rows.to_vec();
+        match shape.last_mut() {
+            Some(last) if *last == self.weights.inputs() => *last = self.weights.outputs(),
+            _ => bail!("a linear layer of {} inputs was given {rows:?}", self.weights.inputs()),
+        }
+        Ok(Shape::from(shape))
+    }
+
+    fn product(&self, rows: &[f32], add: Option<&[f32]>, out: &mut [f32]) {
+        let finish = Finish { bias: self.bias.as_deref(), add, ..Finish::default() };
+        matmul(KernelSet::chosen(), Rows::new(rows, self.weights.inputs()), &self.weights, finish, out);
+    }
 }
 
 impl CustomOp1 for PackedLinear {
@@ -188,17 +228,10 @@ impl CustomOp1 for PackedLinear {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let mut shape = layout.dims().to_vec();
-        let (inputs, outputs) = (self.weights.inputs(), self.weights.outputs());
-        match shape.last_mut() {
-            Some(last) if *last == inputs => *last = outputs,
-            _ => bail!("a linear layer of {inputs} inputs was given {:?}", layout.dims()),
-        }
+        let shape = self.result_shape(layout.dims())?;
         let Some((start, end)) = layout.contiguous_offsets() else { bail!("a linear layer takes contiguous rows") };
-        let rows = Rows::new(&storage.as_slice::<f32>()?[start..end], inputs);
-        let mut ys = vec![0f32; rows.count * outputs];
-        let finish = Finish { bias: self.bias.as_deref(), ..Finish::default() };
-        matmul(KernelSet::chosen(), rows, &self.weights, finish, &mut ys);
-        Ok((CpuStorage::F32(ys), Shape::from(shape)))
+        let mut ys = vec![0f32; shape.elem_count()];
+        self.product(&storage.as_slice::<f32>()?[start..end], None, &mut ys);
+        Ok((CpuStorage::F32(ys), shape))
     }
 }

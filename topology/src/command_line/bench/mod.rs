@@ -6,6 +6,7 @@ mod continuity;
 mod modes;
 mod plot;
 mod report;
+mod side_by_side;
 mod speculation;
 mod speed;
 mod speed_report;

@@ -54,6 +54,16 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         status.say(&format!("measuring {name}"));
         rows.extend(pool.install(|| measure(&stages))?);
     }
+    let workers = if threads > 1 {
+        status.say("measuring two flow workers side by side");
+        stages.workers()?
+    } else {
+        None
+    };
+    if let Some(workers) = &workers {
+        let place = rows.iter().rposition(|row| row.stage.starts_with("flow")).map_or(rows.len(), |last| last + 1);
+        rows.splice(place..place, stages.worker_rows(workers));
+    }
     let limits = limits.or(pool.install(|| Limits::measure(set)));
     let whole = if args.seconds == 0.0 {
         None
@@ -68,6 +78,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         threads,
         limits,
         rows: rows.into_iter().filter(|row: &Row| row.time.0 > 0.0).collect(),
+        worker_gain: workers.map(|workers| workers.gain()),
         whole,
         peak_memory: peak_memory(),
     };
