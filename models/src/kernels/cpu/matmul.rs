@@ -6,14 +6,15 @@ use rayon::prelude::*;
 
 use super::{
     KernelSet,
+    left::{MOST_INPUTS, Rows, packed_numbers},
     packed::{NumberType, PANEL, Packed},
-    tile::{Tile, Tiles, number_kind, pack, packed_numbers, tiles},
+    tile::{Tile, Tiles, number_kind, tiles},
     vector::for_each_set,
 };
 
 /// Inputs of a block. Of 128 to 768 this was the best in f32 and f16 (1488 x 1536 x 4096, one core with AVX-512): a
 /// larger block fetches the sums less often, a smaller one stays in a nearer cache.
-const BLOCK: usize = 512;
+const BLOCK: usize = MOST_INPUTS;
 /// Rows of a block, at most: with [`BLOCK`] inputs each they are 192 KB, which the second cache holds beside weights and
 /// results.
 const ROWS: usize = 96;
@@ -49,64 +50,6 @@ fn first(room: &mut Vec<f32>, count: usize) -> &mut [f32] {
         room.resize(count, 0.0);
     }
     &mut room[..count]
-}
-
-/// The left side of a product: rows of inputs in one piece of memory, which may overlap (a convolution's do).
-#[derive(Debug, Clone, Copy)]
-pub struct Rows<'a> {
-    /// Everything that the rows are part of.
-    pub numbers: &'a [f32],
-    /// How many rows there are.
-    pub count: usize,
-    /// Numbers from a row's beginning to the next one's.
-    pub stride: usize,
-    /// A row is a run of `width` numbers at each of these places, counted from its beginning: one for a linear layer,
-    /// one for each tap of a convolution.
-    pub runs: &'a [usize],
-    /// Numbers of a run.
-    pub width: usize,
-}
-
-impl<'a> Rows<'a> {
-    /// Rows that follow each other, `width` numbers each.
-    pub fn new(numbers: &'a [f32], width: usize) -> Self {
-        Self { numbers, count: numbers.len() / width.max(1), stride: width, runs: &[0], width }
-    }
-
-    fn inputs(&self) -> usize {
-        self.runs.len() * self.width
-    }
-
-    /// Numbers that must be there.
-    fn extent(&self) -> usize {
-        let last = self.runs.iter().max().map_or(0, |run| run + self.width);
-        if self.count == 0 { 0 } else { (self.count - 1) * self.stride + last }
-    }
-
-    /// Numbers `inputs` of row `row`, copied together to `room` if they do not lie together.
-    fn line<'b>(&'b self, row: usize, inputs: Range<usize>, room: &'b mut [f32]) -> &'b [f32] {
-        let place = |input: usize| row * self.stride + self.runs[input / self.width] + input % self.width;
-        if inputs.start / self.width == (inputs.end - 1) / self.width {
-            return &self.numbers[place(inputs.start)..][..inputs.len()];
-        }
-        let room = &mut room[..inputs.len()];
-        let (mut input, mut to) = (inputs.start, &mut *room);
-        while input < inputs.end {
-            let count = (self.width - input % self.width).min(inputs.end - input);
-            let (head, rest) = to.split_at_mut(count);
-            head.copy_from_slice(&self.numbers[place(input)..][..count]);
-            (input, to) = (input + count, rest);
-        }
-        room
-    }
-
-    /// Lays out numbers `inputs` of rows `rows` as a tile takes them.
-    fn pack(&self, rows: Range<usize>, inputs: Range<usize>, to: &mut [f32]) {
-        let mut room = [0f32; BLOCK];
-        for (place, row) in rows.clone().enumerate() {
-            pack(self.line(row, inputs.clone(), &mut room), place, rows.len(), to);
-        }
-    }
 }
 
 /// A place in the result that several threads write to, each its own columns and rows.
@@ -405,135 +348,4 @@ for_each_set! {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::signal::KeyedNoise;
-
-    const KINDS: [NumberType; 3] = [NumberType::F32, NumberType::F16, NumberType::Bf16];
-
-    fn noise(key: u64, count: usize) -> Vec<f32> {
-        let mut numbers = vec![0f32; count];
-        KeyedNoise::new(key).fill_latent(0, &mut numbers);
-        numbers
-    }
-
-    fn packed(outputs: usize, inputs: usize, kind: NumberType) -> Packed {
-        let numbers = noise(1, outputs * inputs);
-        Packed::new(outputs, inputs, kind, |row, to| to.copy_from_slice(&numbers[row * inputs..][..inputs]))
-    }
-
-    fn product(set: KernelSet, rows: Rows<'_>, weights: &Packed, bias: Option<&[f32]>) -> Vec<f32> {
-        let mut out = vec![f32::NAN; rows.count * weights.outputs()];
-        matmul(set, rows, weights, Finish { bias, ..Finish::default() }, &mut out);
-        out
-    }
-
-    fn threads(count: usize) -> rayon::ThreadPool {
-        rayon::ThreadPoolBuilder::new().num_threads(count).build().expect("threads")
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig {
-            cases: ProptestConfig::default().cases.min(48), failure_persistence: None, ..ProptestConfig::default()
-        })]
-
-        #[test]
-        fn a_rows_result_depends_neither_on_the_rows_beside_it_nor_on_the_threads(
-            rows in 1usize..40, outputs in 1usize..90, inputs in 1usize..600, kind in 0usize..3, many in 0usize..2,
-        ) {
-            // Large enough for several threads now and then, and for several blocks of rows.
-            let rows = rows + many * 500;
-            let weights = packed(outputs, inputs, KINDS[kind]);
-            let (numbers, bias) = (noise(2, rows * inputs), noise(3, outputs));
-            for set in KernelSet::here() {
-                let whole = product(set, Rows::new(&numbers, inputs), &weights, Some(&bias));
-                let other = threads(3).install(|| product(set, Rows::new(&numbers, inputs), &weights, Some(&bias)));
-                prop_assert!(whole == other, "{} on three threads", set);
-                for row in [0, rows / 2, rows - 1] {
-                    for count in [1, 2, 7, 13] {
-                        let count = count.min(rows - row);
-                        let part = Rows::new(&numbers[row * inputs..(row + count) * inputs], inputs);
-                        let part = product(set, part, &weights, Some(&bias));
-                        prop_assert!(part == whole[row * outputs..(row + count) * outputs], "{} rows with {}", count, set);
-                    }
-                }
-            }
-        }
-
-        #[test]
-        fn every_set_computes_what_doubles_compute(
-            rows in 1usize..30, outputs in 1usize..70, inputs in 1usize..300, kind in 0usize..3,
-        ) {
-            let weights = packed(outputs, inputs, KINDS[kind]);
-            let (numbers, bias) = (noise(2, rows * inputs), noise(3, outputs));
-            let plain = noise(1, outputs * inputs);
-            let stored = |number: f32| match KINDS[kind] {
-                NumberType::F32 => number,
-                NumberType::F16 => half::f16::from_f32(number).to_f32(),
-                NumberType::Bf16 => half::bf16::from_f32(number).to_f32(),
-            };
-            for set in KernelSet::here() {
-                let found = product(set, Rows::new(&numbers, inputs), &weights, Some(&bias));
-                for row in 0..rows {
-                    for output in 0..outputs {
-                        let (x, w) = (&numbers[row * inputs..][..inputs], &plain[output * inputs..][..inputs]);
-                        let terms = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(stored(*w)));
-                        let expected = terms.clone().sum::<f64>() + f64::from(bias[output]);
-                        let scale = terms.map(f64::abs).sum::<f64>() + 1.0;
-                        let found = f64::from(found[row * outputs + output]);
-                        prop_assert!((found - expected).abs() < 2e-6 * scale, "{}: {} for {}", set, found, expected);
-                    }
-                }
-            }
-        }
-
-        #[test]
-        fn rows_of_several_runs_are_what_they_are_when_copied_together(
-            count in 1usize..40, width in 1usize..20, taps in 1usize..6, dilation in 1usize..5,
-        ) {
-            let numbers = noise(4, (count + taps * dilation) * width);
-            let runs: Vec<usize> = (0..taps).map(|tap| tap * dilation * width).collect();
-            let rows = Rows { numbers: &numbers, count, stride: width, runs: &runs, width };
-            let together: Vec<f32> = (0..count)
-                .flat_map(|row| runs.iter().flat_map(move |run| row * width + run..row * width + run + width))
-                .map(|place| numbers[place])
-                .collect();
-            let weights = packed(19, taps * width, NumberType::F32);
-            for set in KernelSet::here() {
-                let expected = product(set, Rows::new(&together, taps * width), &weights, None);
-                prop_assert!(product(set, rows, &weights, None) == expected);
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_no_number_stays_in_its_row_and_every_set_shows_it() {
-        let weights = packed(21, 40, NumberType::Bf16);
-        let clean = noise(2, 20 * 40);
-        for strange in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let mut numbers = clean.clone();
-            numbers[7 * 40 + 3] = strange;
-            for set in KernelSet::here() {
-                let (found, untouched) = (
-                    product(set, Rows::new(&numbers, 40), &weights, None),
-                    product(set, Rows::new(&clean, 40), &weights, None),
-                );
-                for row in 0..20 {
-                    let (found, untouched) = (&found[row * 21..][..21], &untouched[row * 21..][..21]);
-                    assert!(if row == 7 { found.iter().all(|x| !x.is_finite()) } else { found == untouched });
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn numbers_below_the_normal_ones_are_not_lost() {
-        let weights = Packed::new(3, 2, NumberType::F32, |_, to| to.fill(1.0));
-        let tiny = f32::MIN_POSITIVE / 8.0;
-        for set in KernelSet::here() {
-            assert_eq!(product(set, Rows::new(&[tiny, tiny], 2), &weights, None), [2.0 * tiny; 3], "{set}");
-        }
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@
 mod against_portable;
 mod attention;
 mod kv_store;
+mod left;
 mod limits;
 mod matmul;
 mod packed;
@@ -25,8 +26,9 @@ mod tile_neon;
 mod vector;
 
 pub use kv_store::{Angles, Heads, KvStore, full_attention};
+pub use left::Rows;
 pub use limits::Limits;
-pub use matmul::{Finish, Rows, matmul};
+pub use matmul::{Finish, matmul};
 pub use packed::{NumberType, PANEL, Packed};
 pub use rows::{Norm, PerEntry, gated_sum, norm, prelu, rotary, silu_up, softmax};
 pub use set::{KernelSet, VARIABLE};

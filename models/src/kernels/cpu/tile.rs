@@ -4,6 +4,7 @@ use half::{bf16, f16};
 
 use super::{
     KernelSet,
+    left::QUAD,
     packed::{NumberType, PANEL},
 };
 
@@ -51,10 +52,10 @@ pub(super) struct Tiles {
     /// The set must run here. For every row, panel and input of the tile, `x`, `w` and `out` must be there to be read
     /// and (`out`) written, `PANEL` outputs for each panel, and nobody else may touch `out` meanwhile.
     pub compute: Compute,
-    /// As `compute`, of rows that [`pack`] has laid out.
+    /// As `compute`, of rows that [`super::Rows::pack`] has laid out.
     ///
     /// # Safety
-    /// As `compute`; `x` must be there as `pack` writes it.
+    /// As `compute`; `x` must be there as that writes it.
     pub packed: Compute,
     /// Widens `PANEL · inputs` numbers of a 16-bit type; none where a tile of many rows widens as it goes, at no cost.
     ///
@@ -75,29 +76,6 @@ impl Tiles {
     /// The most rows that one tile takes.
     pub fn few_rows(&self) -> usize {
         self.few.last().map_or(0, |few| few.0)
-    }
-}
-
-/// Inputs that lie together in a packed row: what is copied at once.
-pub(super) const QUAD: usize = 4;
-
-/// Numbers that `rows` packed rows of `inputs` inputs take.
-pub(super) fn packed_numbers(rows: usize, inputs: usize) -> usize {
-    rows * inputs.next_multiple_of(QUAD)
-}
-
-/// Lays out row `row` of the `rows` rows of a tile: \[inputs / 4, rows, 4\], so that a tile walks through one piece of
-/// memory. With a row for each, the rows' addresses would take more registers than there are, and rows whose distance
-/// is a power of two would push each other out of the cache.
-pub(super) fn pack(line: &[f32], row: usize, rows: usize, to: &mut [f32]) {
-    let quads = line.chunks_exact(QUAD);
-    let rest = quads.remainder();
-    let mut places = to.chunks_exact_mut(rows * QUAD);
-    for (quad, to) in quads.zip(places.by_ref()) {
-        to[row * QUAD..][..QUAD].copy_from_slice(quad);
-    }
-    if let (false, Some(to)) = (rest.is_empty(), places.next()) {
-        to[row * QUAD..][..rest.len()].copy_from_slice(rest);
     }
 }
 

@@ -3,8 +3,9 @@
 use std::arch::x86_64::*;
 
 use super::{
+    left::QUAD,
     packed::PANEL,
-    tile::{QUAD, Tile, Tiles, kind, left, tile_of},
+    tile::{Tile, Tiles, kind, left, tile_of},
 };
 
 /// How far ahead weights are asked for, in bytes. Of 1 to 8 KB these were the best for a large matrix in bf16: 2 to 6
