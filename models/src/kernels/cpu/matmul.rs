@@ -20,6 +20,8 @@ const BLOCK: usize = MOST_INPUTS;
 const ROWS: usize = 96;
 /// Rows below which a block is not made smaller for the sake of more tasks: weights are read once for each block.
 const LEAST_ROWS: usize = 48;
+/// Tiles of a block from which on weights are widened beforehand, where that is of use at all.
+const WORTH_WIDENING: usize = 4;
 /// Panels whose sums stay in the second cache from block to block of inputs: 1024 outputs of [`ROWS`] rows are 384 KB.
 const CHUNK: usize = 64;
 /// Multiplications that are worth waking another thread for: some ten microseconds of work.
@@ -187,7 +189,8 @@ impl Product<'_> {
     unsafe fn many(&self, rows: Range<usize>, panels: Range<usize>) {
         let (inputs, kind) = (self.weights.inputs(), self.weights.kind());
         let (most, group) = self.tiles.many;
-        let widen = self.tiles.widen.filter(|_| kind != NumberType::F32);
+        let tiles = rows.len().div_ceil(most);
+        let widen = self.tiles.widen.filter(|_| kind != NumberType::F32 && tiles >= WORTH_WIDENING);
         let mut scratch = SCRATCH.take();
         let x = first(&mut scratch.x, packed_numbers(rows.len(), inputs));
         let wide = first(&mut scratch.wide, if widen.is_some() { group * PANEL * BLOCK.min(inputs) } else { 0 });
@@ -197,7 +200,6 @@ impl Product<'_> {
         let stride = (CHUNK + 1) * PANEL;
         let sums = first(&mut scratch.sums, if whole { 0 } else { rows.len() * stride });
         // Tiles of about the same height: one of two rows would read as many weights as one of twelve.
-        let tiles = rows.len().div_ceil(most);
         let row = |tile: usize| tile * rows.len() / tiles;
         let place = |row: usize, start: usize| {
             packed_numbers(rows.len(), start) + packed_numbers(row, BLOCK.min(inputs - start))
