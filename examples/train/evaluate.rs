@@ -14,7 +14,7 @@ use heartstream_models::{
 
 use crate::{
     autoencoder,
-    codec::Coder,
+    codes::Coder,
     encoder::Encoder,
     error::Result,
     feed::Song,

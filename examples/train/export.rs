@@ -41,6 +41,7 @@ pub fn export(setting: &Setting, out: &Path) -> Result<()> {
     };
     let mut codec = load("codec")?;
     codec.extend(load("autoencoder")?);
+    codec.extend(load("codes")?);
     let lm = setting.size.lm(tokens::vocabulary_size());
     write_part(codec, &heartcodec::expected_tensors(&setting.size.codec()), &out.join(CODEC_PART))?;
     write_part(load("language")?, &heartmula::expected_tensors(&lm), &out.join(LM_PARTS[0]))

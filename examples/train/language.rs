@@ -12,7 +12,7 @@ use heartstream_models::{
 
 use crate::{
     chance::Dice,
-    codec::Coder,
+    codes::Coder,
     corpus::tokens,
     error::Result,
     export,
@@ -23,8 +23,8 @@ use crate::{
 
 /// Songs of a step.
 const BATCH: usize = 32;
-const FIRST: usize = 384;
-const FRESH: f64 = 0.5;
+const FIRST: usize = 512;
+const FRESH: f64 = 6.0;
 /// Share of the songs that are learnt without their words, so that guidance works.
 const UNCONDITIONAL: f64 = 0.1;
 const MEASURED: usize = 64;
@@ -195,7 +195,7 @@ fn cross_entropy(logits: &Tensor, one_hot: &Tensor) -> Result<Tensor> {
 impl Stage for Language<'_> {
     const NAME: &'static str = "language";
     const RATE: f64 = 1e-3;
-    const PARTS: &'static [&'static str] = &["codebook_0", "codebook_1", "codebook_7", "end"];
+    const PARTS: &'static [&'static str] = &["first", "second", "last", "end"];
 
     fn parameters(&mut self) -> &mut Parameters {
         &mut self.parameters
@@ -222,14 +222,14 @@ impl Stage for Language<'_> {
     }
 
     fn held_out(&mut self) -> Result<Vec<(&'static str, f64)>> {
-        const NAMES: [&str; 8] = ["bits_0", "bits_1", "bits_2", "bits_3", "bits_4", "bits_5", "bits_6", "bits_7"];
         let songs = self.setting.source.songs(true, 0, self.setting.seed, self.setting.threads);
         let written = songs
             .take(self.setting.measured.unwrap_or(MEASURED))
             .map(|song| self.writer.written(&song?))
             .collect::<Result<Vec<_>>>()?;
         let shards = self.parameters.frozen_shards();
-        let mut sums = [0.0; 9];
+        let books = self.config.audio_num_codebooks;
+        let mut sums = vec![0.0; books + 1];
         for few in written.chunks(4) {
             let batch: Vec<_> = few.iter().map(|song| (song, true)).collect();
             let Losses { codebooks, end } = self.losses(&shards, &batch)?;
@@ -237,9 +237,13 @@ impl Stage for Language<'_> {
                 *sum += f64::from(loss.to_scalar::<f32>()?) / std::f64::consts::LN_2 / written.chunks(4).len() as f64;
             }
         }
-        let mut measured: Vec<(&'static str, f64)> = NAMES.into_iter().zip(sums.iter().copied()).collect();
-        measured.push(("bits_end", sums[8]));
-        measured.extend(baselines(&written, self.config.audio_num_codebooks));
+        let mut measured = Vec::new();
+        for (book, bits) in sums[..books].iter().enumerate() {
+            let [unigram, repeat] = baselines(&written, book, books);
+            let [ours, by_frequency, by_repeating] = FIGURES[book];
+            measured.extend([(ours, *bits), (by_frequency, unigram), (by_repeating, repeat)]);
+        }
+        measured.push(("bits_end", sums[books]));
         Ok(measured)
     }
 
@@ -248,13 +252,25 @@ impl Stage for Language<'_> {
     }
 }
 
-/// What the first codebook costs those who know nothing: by the frequency of its codes, and by guessing that the frame
+/// The figures of each codebook: the model's bits, and those of the two who know nothing.
+const FIGURES: [[&str; 3]; 8] = [
+    ["bits_0", "unigram_0", "repeat_0"],
+    ["bits_1", "unigram_1", "repeat_1"],
+    ["bits_2", "unigram_2", "repeat_2"],
+    ["bits_3", "unigram_3", "repeat_3"],
+    ["bits_4", "unigram_4", "repeat_4"],
+    ["bits_5", "unigram_5", "repeat_5"],
+    ["bits_6", "unigram_6", "repeat_6"],
+    ["bits_7", "unigram_7", "repeat_7"],
+];
+
+/// What a codebook costs those who know nothing, in bits: by the frequency of its codes, and by guessing that the frame
 /// before is repeated (as often as it is, any other code being equally likely).
-fn baselines(written: &[Written], books: usize) -> Vec<(&'static str, f64)> {
+fn baselines(written: &[Written], book: usize, books: usize) -> [f64; 2] {
     let mut counts = std::collections::HashMap::new();
     let (mut same, mut pairs) = (0.0, 0.0);
     for song in written {
-        let codes: Vec<u16> = song.codes.iter().step_by(books).copied().collect();
+        let codes: Vec<u16> = song.codes.iter().skip(book).step_by(books).copied().collect();
         codes.iter().for_each(|code| *counts.entry(*code).or_insert(0.0) += 1.0);
         same += codes.windows(2).filter(|two| two[0] == two[1]).count() as f64;
         pairs += codes.len().saturating_sub(1) as f64;
@@ -263,6 +279,5 @@ fn baselines(written: &[Written], books: usize) -> Vec<(&'static str, f64)> {
     let unigram = -counts.values().map(|count: &f64| count / total * (count / total).log2()).sum::<f64>();
     let p = (same / pairs.max(1.0)).clamp(1e-6, 1.0 - 1e-6);
     let others = (counts.len() as f64 - 1.0).max(1.0);
-    let repeat = -p * p.log2() - (1.0 - p) * ((1.0 - p) / others).log2();
-    vec![("unigram_0", unigram), ("repeat_0", repeat)]
+    [unigram, -p * p.log2() - (1.0 - p) * ((1.0 - p) / others).log2()]
 }

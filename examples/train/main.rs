@@ -4,13 +4,14 @@
 //! cargo run --release --features train --example train -- autoencoder --soundfont FluidR3_GM.sf2 --minutes 9
 //! ```
 //!
-//! The stages build on each other: `autoencoder`, `codec`, `language`; then `export` writes the published layout and
+//! The stages build on each other: `autoencoder`, `codes`, `codec`, `language`; then `export` writes the published layout and
 //! `evaluate` measures. With `--features cuda` and `--device cuda:0` they run on a GPU. A stage that was ended goes on
 //! where it was when it is called again.
 
 mod autoencoder;
 mod chance;
 mod codec;
+mod codes;
 mod corpus;
 mod curves;
 mod encoder;
@@ -48,9 +49,11 @@ struct Arguments {
 enum Command {
     /// Stage (a): encoder and vocoder
     Autoencoder(Options),
-    /// Stage (b): semantic encoder, quantiser and flow matching
+    /// Stage (b), first half: semantic encoder and quantiser, which need no other stage
+    Codes(Options),
+    /// Stage (b), second half: flow matching, on autoencoder and codes
     Codec(Options),
-    /// Stage (c): backbone and depth decoder
+    /// Stage (c): backbone and depth decoder, on the codes
     Language(Options),
     /// Writes the published layout
     Export {
@@ -165,6 +168,10 @@ fn run(command: &Command) -> Result<()> {
             let setting = options.setting()?;
             stage::run(&setting, &mut autoencoder::Autoencoder::new(&setting)?)
         }
+        Command::Codes(options) => {
+            let setting = options.setting()?;
+            stage::run(&setting, &mut codes::Codes::new(&setting)?)
+        }
         Command::Codec(options) => {
             let setting = options.setting()?;
             stage::run(&setting, &mut codec::Codec::new(&setting)?)
@@ -228,7 +235,8 @@ mod tests {
         let mut further = autoencoder::Autoencoder::new(&setting).expect("a stage");
         stage::run(&setting, &mut further).expect("a stage that goes on");
         assert_eq!(stage::Stage::parameters(&mut further).steps, 5, "2 steps more than the 3 before");
-        stage::run(&setting, &mut codec::Codec::new(&setting).expect("latents")).expect("codes");
+        stage::run(&setting, &mut codes::Codes::new(&setting).expect("a stage")).expect("codes");
+        stage::run(&setting, &mut codec::Codec::new(&setting).expect("latents and codes")).expect("a flow");
         stage::run(&setting, &mut language::Language::new(&setting).expect("codes")).expect("words");
         let out = folder.path().join("model");
         export::export(&setting, &out).expect("all stages");

@@ -62,7 +62,7 @@ pub fn expected(size: Size) -> Vec<Expected> {
         linear(&format!("{block}.second"), width, width);
     }
     linear("leave", config.codebook_dim, width);
-    linear("recall", width, config.dim);
+    linear("recall", width, config.codebook_dim);
     linear("recalled", FEATURES, width);
     tensors.extend((0..BLOCKS).map(|block| Expected::new(format!("semantic.{block}.norm.scale"), &[width])));
     tensors
@@ -93,7 +93,7 @@ impl Semantic {
             enter: linear("enter", [width, FEATURES])?,
             blocks: (0..BLOCKS).map(block).collect::<Result<_>>()?,
             leave: linear("leave", [config.codebook_dim, width])?,
-            recall: [linear("recall", [width, config.dim])?, linear("recalled", [FEATURES, width])?],
+            recall: [linear("recall", [width, config.codebook_dim])?, linear("recalled", [FEATURES, width])?],
         })
     }
 
@@ -112,9 +112,9 @@ impl Semantic {
         Ok(layer_norm(&leave, EPS, Steer { table: &table, shift: 0, scale: 0 })?)
     }
 
-    /// The features as a condition remembers them: what teaches the codes before flow matching does.
-    pub fn recall(&self, condition: &Tensor) -> Result<Tensor> {
-        Ok(self.recall[1].forward(&self.recall[0].forward(condition)?.silu()?)?)
+    /// The features as quantised rows remember them: what teaches the codes.
+    pub fn recall(&self, rows: &Tensor) -> Result<Tensor> {
+        Ok(self.recall[1].forward(&self.recall[0].forward(rows)?.silu()?)?)
     }
 }
 

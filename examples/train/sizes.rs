@@ -12,6 +12,10 @@ use heartstream_models::{
     heartmula::{HeartMulaConfig, TransformerConfig},
 };
 
+/// Codebooks of a frame: half of the published eight. What the others would say of this music is noise that no language
+/// model can tell and no drafter can draft.
+const QUANTIZERS: usize = 4;
+
 /// A size of model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Size {
@@ -32,7 +36,7 @@ impl Size {
             dim,
             codebook_size,
             codebook_dim,
-            num_quantizers: 8,
+            num_quantizers: QUANTIZERS,
             num_attention_heads: heads,
             attention_head_dim: head_dim,
             in_channels: 4 * latent + dim,
@@ -72,7 +76,7 @@ impl Size {
             decoder,
             text_vocab_size: words,
             audio_vocab_size: self.codec().codebook_size + 5, // as published: 8192 codes, 8197 ids
-            audio_num_codebooks: 8,
+            audio_num_codebooks: QUANTIZERS,
             muq_dim: 16,
         }
     }

@@ -1,17 +1,20 @@
 //! How different do two sounds sound, as a number with a gradient? Spectra as matrix products, at several resolutions.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{D, Device, Result, Tensor};
 
 /// Magnitudes below this count as this: 100 dB under a full-scale sine, as in `heartstream_models::quality`.
 pub const FLOOR: f64 = 1e-5;
+
+/// Samples that are summed first: they divide those of a latent, 1920.
+const STRETCH: usize = 64;
 
 /// Log-mel and magnitude spectra at one resolution.
 pub struct Analyser {
     window: usize,
     hop: usize,
     bins: usize,
-    /// \[window, 2 · bins\]: windowed cosines, then sines.
-    transform: Tensor,
+    /// \[window, bins\] each: windowed cosines and sines.
+    transforms: [Tensor; 2],
     /// \[bins, bands\]
     mel: Tensor,
 }
@@ -28,16 +31,18 @@ impl Analyser {
     /// For windows of `window` samples at 48 kHz every `hop`, which divides it, in `bands` mel bands.
     pub fn new(window: usize, hop: usize, bands: usize, device: &Device) -> Result<Self> {
         let bins = window / 2 + 1;
-        let mut transform = vec![0f32; window * 2 * bins];
         let turn = std::f64::consts::TAU / window as f64;
-        for (n, row) in transform.chunks_mut(2 * bins).enumerate() {
-            // A sine of full scale has magnitude 1.
-            let hann = (0.5 - 0.5 * (turn * n as f64).cos()) * 4.0 / window as f64;
-            for bin in 0..bins {
-                let angle = turn * ((bin * n) % window) as f64;
-                (row[bin], row[bins + bin]) = ((hann * angle.cos()) as f32, (hann * angle.sin()) as f32);
+        let transform = |wave: fn(f64) -> f64| {
+            let mut numbers = vec![0f32; window * bins];
+            for (n, row) in numbers.chunks_mut(bins).enumerate() {
+                // A sine of full scale has magnitude 1.
+                let hann = (0.5 - 0.5 * (turn * n as f64).cos()) * 4.0 / window as f64;
+                for (bin, number) in row.iter_mut().enumerate() {
+                    *number = (hann * wave(turn * ((bin * n) % window) as f64)) as f32;
+                }
             }
-        }
+            Tensor::from_vec(numbers, (window, bins), device)
+        };
         let top = 24_000.0;
         let corner = |index: usize| hertz(mel(top) * index as f64 / (bands + 1) as f64);
         let width = top / (bins - 1) as f64;
@@ -54,7 +59,7 @@ impl Analyser {
             window,
             hop,
             bins,
-            transform: Tensor::from_vec(transform, (window, 2 * bins), device)?,
+            transforms: [transform(f64::cos)?, transform(f64::sin)?],
             mel: Tensor::from_vec(weights, (bins, bands), device)?,
         })
     }
@@ -73,8 +78,9 @@ impl Analyser {
         let hops = sound.narrow(1, 0, used)?.contiguous()?.reshape((batch, looks + pieces - 1, self.hop))?;
         let shifted = (0..pieces).map(|piece| hops.narrow(1, piece, looks)).collect::<Result<Vec<_>>>()?;
         let windows = Tensor::cat(&shifted, 2)?.contiguous()?.reshape((batch * looks, self.window))?;
-        let both = windows.matmul(&self.transform)?;
-        let power = (both.narrow(1, 0, self.bins)?.sqr()? + both.narrow(1, self.bins, self.bins)?.sqr()?)?;
+        // Two products, not one of twice the width: their halves would not lie behind each other.
+        let [cosines, sines] = &self.transforms;
+        let power = (windows.matmul(cosines)?.sqr()? + windows.matmul(sines)?.sqr()?)?;
         (power + 1e-13)?.sqrt()?.reshape((batch, looks, self.bins))
     }
 
@@ -86,6 +92,11 @@ impl Analyser {
         let bands = ((bands - FLOOR)?.relu()? + FLOOR)?.log()?;
         bands.reshape((batch, looks, ()))
     }
+}
+
+/// The mean, row by row first: a GPU sums each row on its own, and would sum all numbers at once on a single unit.
+pub fn mean(numbers: &Tensor) -> Result<Tensor> {
+    numbers.mean(D::Minus1)?.mean_all()
 }
 
 /// The loss of a vocoder: log-mel and log-magnitude differences at several resolutions, and that of the waves.
@@ -106,16 +117,17 @@ impl SoundLoss {
     /// The loss, and as its first part the log-mel distance that quality is measured with.
     ///
     /// # Shapes
-    /// - `ours`, `real` \[B, S\]
+    /// - `ours`, `real` \[B, S\], whole latents
     pub fn of(&self, ours: &Tensor, real: &Tensor) -> Result<(Tensor, Tensor)> {
-        let mut total = ((ours - real)?.abs()?.mean_all()? * 4.0)?;
+        let mut total = (mean(&(ours - real)?.abs()?.reshape(((), STRETCH))?)? * 4.0)?;
         let mut distance = None;
         for analyser in &self.analysers {
             let (a, b) = (analyser.magnitudes(ours)?, analyser.magnitudes(real)?);
-            let mels = (analyser.log_mel(&a)? - analyser.log_mel(&b)?)?.abs()?.mean_all()?;
-            let lines = ((&a + 1e-4)?.log()? - (&b + 1e-4)?.log()?)?.abs()?.mean_all()?;
+            let mels = mean(&(analyser.log_mel(&a)? - analyser.log_mel(&b)?)?.abs()?)?;
+            let lines = mean(&((&a + 1e-4)?.log()? - (&b + 1e-4)?.log()?)?.abs()?)?;
             // How much of the spectrum is missing: tones rather than noise.
-            let missing = ((a - &b)?.sqr()?.sum_all()? / (b.sqr()?.sum_all()? + 1e-6)?)?.sqrt()?;
+            let energy = |of: Tensor| of.sqr()?.sum(D::Minus1)?.sum_all();
+            let missing = (energy((a - &b)?)? / (energy(b)? + 1e-6)?)?.sqrt()?;
             total = (total + &mels)?;
             total = (total + (lines * 0.5)?)?;
             total = (total + (missing * 0.5)?)?;

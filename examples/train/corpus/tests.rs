@@ -63,8 +63,9 @@ fn a_song_fits_one_window_and_is_as_long_as_its_lines_say() {
         let lines = plan.lines();
         let played_alone = usize::from(plan.lyrics.starts_with("[Intro]"));
         assert!(lines == 0 || lines + played_alone == plan.variation.count, "{}", plan.lyrics);
-        assert!(plan.lyrics.contains("[Outro]"));
     }
+    let ended = plans.iter().filter(|plan| plan.lyrics.contains("[Outro]")).count() as f64 / plans.len() as f64;
+    assert!((0.7..0.95).contains(&ended), "{ended} of the songs say where they end");
     let mean = |of: &dyn Fn(&Plan) -> f64| plans.iter().map(of).sum::<f64>() / plans.len() as f64;
     let (lines, frames) = (|plan: &Plan| plan.lines() as f64, |plan: &Plan| plan.frames as f64);
     let (mean_lines, mean_frames) = (mean(&lines), mean(&frames));

@@ -93,7 +93,7 @@ pub const WORDS: &[(Class, usize, &str)] = &[
 
 /// Syllables that are sung where no words are meant.
 pub const FILLERS: &[&str] = &["la", "oh", "na", "hey", "doo", "ah"];
-/// Words that no line of ours has and users' lines often do: they are spelled whole.
+/// Words that users' lines often have and our sentences do not: they are spelled whole, and stand among the invented.
 pub const OTHERS: &[&str] =
     &["it", "he", "she", "me", "us", "them", "is", "are", "was", "be", "let", "do", "not", "so", "all"];
 

@@ -5,7 +5,7 @@ use super::{
     scores::{Collection, Kind, Piece},
     song::Song,
     variation::{Texture, Variation},
-    vocabulary::{CODAS, Class, FILLERS, NUCLEI, ONSETS, Word, of},
+    vocabulary::{CODAS, Class, FILLERS, NUCLEI, ONSETS, OTHERS, Word, of},
 };
 
 /// Every tag that is not an instrument.
@@ -122,7 +122,7 @@ pub fn tags(piece: &Piece, variation: &Variation, song: &Song, chance: &mut Chan
 }
 
 /// The lyrics of a song: each phrase is a line under a section mark, but for an `[Intro]`, which is one phrase that is
-/// not sung. `[Outro]` is always the last section; without a line it is the last chord alone.
+/// not sung. `[Outro]` is the last section as a rule; without a line it is the last chord alone.
 pub fn lyrics(piece: &Piece, variation: &Variation, song: &Song, chance: &mut Chance) -> String {
     let count = variation.count;
     if count <= 3 && chance.happens(0.04) {
@@ -130,7 +130,7 @@ pub fn lyrics(piece: &Piece, variation: &Variation, song: &Song, chance: &mut Ch
     }
     let intro = count > 2 && chance.happens(0.08);
     let sung_outro = chance.happens(0.6);
-    let style = chance.weighted(&[(Style::Plain, 80), (Style::Invented, 12), (Style::Fillers, 8)]);
+    let style = chance.weighted(&[(Style::Plain, 70), (Style::Invented, 22), (Style::Fillers, 8)]);
     let lines_a_section = 2 + 2 * chance.below(2);
     let half = piece.length() / 2;
     let mut sections: Vec<(&str, Vec<String>)> = Vec::new();
@@ -150,7 +150,8 @@ pub fn lyrics(piece: &Piece, variation: &Variation, song: &Song, chance: &mut Ch
             lines.push(line(song.syllables[place], style, chance));
         }
     }
-    if !sung_outro {
+    // Whoever writes no ending wants one all the same.
+    if !sung_outro && chance.happens(0.6) {
         sections.push(("[Outro]", Vec::new()));
     }
     let written = sections.iter().map(|(mark, lines)| {
@@ -175,6 +176,7 @@ fn line(syllables: usize, style: Style, chance: &mut Chance) -> String {
         Style::Plain | Style::Invented => sentence(syllables, chance)
             .into_iter()
             .map(|word| match style {
+                Style::Invented if word.syllables == 1 && chance.happens(0.3) => chance.pick(OTHERS).to_owned(),
                 Style::Invented if chance.happens(0.4) => invented(word.syllables, chance),
                 _ => word.text.to_owned(),
             })

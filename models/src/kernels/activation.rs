@@ -16,8 +16,9 @@ pub fn prelu(xs: &Tensor, slope: f64) -> Result<Tensor> {
     if let Some(ys) = fused([xs], xs.shape(), kernel)? {
         return Ok(ys);
     }
-    let positive = xs.relu()?;
-    (xs - &positive)?.affine(slope, 0.0)? + positive
+    // The factor is no function of `xs` for the gradient, which then is one product.
+    let factor = xs.detach().gt(0f32)?.to_dtype(xs.dtype())?.affine(1.0 - slope, slope)?;
+    xs * factor
 }
 
 /// `silu(gate) · up` of both side by side, as one product makes them.

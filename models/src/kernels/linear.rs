@@ -171,13 +171,16 @@ impl Linear {
         // One product over all rows: with a batch dimension candle would read the weights again for each entry.
         let mut shape = xs.dims().to_vec();
         let rows = xs.reshape(((), xs.dim(D::Minus1)?))?;
-        let mut ys = match weight.dtype() {
-            DType::F32 => rows.matmul(weight)?,
-            narrow => rows.to_dtype(narrow)?.matmul(weight)?.to_dtype(DType::F32)?,
+        let ys = match learnt_from(&rows, weight) {
+            Some(pieces) => in_pieces(&rows, weight, bias.as_ref(), pieces)?,
+            None => {
+                let ys = match weight.dtype() {
+                    DType::F32 => rows.matmul(weight)?,
+                    narrow => rows.to_dtype(narrow)?.matmul(weight)?.to_dtype(DType::F32)?,
+                };
+                if let Some(bias) = bias { ys.broadcast_add(bias)? } else { ys }
+            }
         };
-        if let Some(bias) = bias {
-            ys = ys.broadcast_add(bias)?;
-        }
         if let Some(last) = shape.last_mut() {
             *last = self.outputs;
         }
@@ -220,6 +223,31 @@ impl PackedLinear {
         let finish = Finish { bias: self.bias.as_deref(), add, ..Finish::default() };
         matmul(KernelSet::chosen(), Rows::new(rows, self.weights.inputs()), &self.weights, finish, out);
     }
+}
+
+/// Rows from which on a product that is learnt from is made in pieces, and the most pieces.
+const LONG: usize = 1 << 15;
+const MOST_PIECES: usize = 128;
+
+/// In how many equal pieces the rows are multiplied while the weights are learnt; `None` where they are few.
+fn learnt_from(rows: &Tensor, weight: &Tensor) -> Option<usize> {
+    let count = rows.dims()[0];
+    if !weight.track_op() || count < LONG {
+        return None;
+    }
+    (2..=MOST_PIECES).rev().find(|pieces| count.is_multiple_of(*pieces))
+}
+
+/// The same product, each piece of the rows with a view of the weights of its own: then the gradients of weights and bias
+/// are sums of as many parts, which a GPU makes side by side. A sum over a million rows for a dozen outputs would keep
+/// a dozen of its thousands of threads busy.
+fn in_pieces(rows: &Tensor, weight: &Tensor, bias: Option<&Tensor>, pieces: usize) -> Result<Tensor> {
+    let ((count, inputs), outputs) = (rows.dims2()?, weight.dim(1)?);
+    let rows = rows.reshape((pieces, count / pieces, inputs))?;
+    let ys = rows.contiguous()?.matmul(&weight.broadcast_left(pieces)?.contiguous()?)?;
+    let Some(bias) = bias else { return ys.reshape((count, outputs)) };
+    let few = bias.reshape((1, 1, outputs))?.broadcast_as((1, count / pieces, outputs))?;
+    (ys + few.broadcast_as((pieces, count / pieces, outputs))?)?.reshape((count, outputs))
 }
 
 impl CustomOp1 for PackedLinear {
