@@ -263,3 +263,39 @@ impl CustomOp1 for PackedLinear {
         Ok((CpuStorage::F32(ys), shape))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::*;
+    use crate::signal::KeyedNoise;
+
+    fn noise(key: u64, shape: &[usize]) -> Tensor {
+        let mut numbers = vec![0f32; shape.iter().product()];
+        KeyedNoise::new(key).fill_latent(0, &mut numbers);
+        Tensor::from_vec(numbers, shape, &Device::Cpu).expect("a tensor")
+    }
+
+    fn numbers(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("numbers")
+    }
+
+    #[test]
+    fn what_is_added_in_a_product_is_as_if_it_were_added_afterwards() {
+        let (weight, bias) = (noise(1, &[21, 40]), noise(2, &[21]));
+        let (xs, to) = (noise(3, &[2, 5, 40]), noise(4, &[2, 5, 21]));
+        let linear = Linear::new(&weight, Some(bias.clone())).expect("a layer");
+        let found = numbers(&linear.forward_added(&xs, &to).expect("a product"));
+        let expected = numbers(&(&to + linear.forward(&xs).expect("a product")).expect("a sum"));
+        assert!(found == expected, "bit for bit");
+        // Where it is learnt from, the formula is taken.
+        let weight = Var::from_tensor(&weight).expect("a variable");
+        let learning = Linear::new(&weight, Some(bias)).expect("a layer").forward_added(&xs, &to).expect("a product");
+        assert!(learning.track_op());
+        for (found, expected) in numbers(&learning).iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-4, "{found} for {expected}");
+        }
+        assert!(linear.forward_added(&xs, &xs).is_err() && linear.forward_added(&to, &to).is_err());
+    }
+}

@@ -101,8 +101,8 @@ unsafe fn product<const KIND: u8, const PACKED: bool, const R: usize, const P: u
             let k = quad * QUAD + 2 * pair;
             // SAFETY: inputs k and k + 1 of each panel are there, and so are these numbers of each row.
             unsafe {
-                let mut w = [[_mm512_setzero_ps(); P]; 2];
-                for panel in 0..P {
+                let mut w = [[_mm512_setzero_ps(); 2]; P];
+                for (panel, w) in w.iter_mut().enumerate() {
                     let from = tile.w.add(panel * tile.w_stride);
                     if PACKED {
                         let first = from.wrapping_add(ahead(R) + k * PANEL * bytes(KIND));
@@ -110,9 +110,9 @@ unsafe fn product<const KIND: u8, const PACKED: bool, const R: usize, const P: u
                             _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(line * LINE).cast()); // touches nothing
                         }
                     }
-                    [w[0][panel], w[1][panel]] = two_weights::<KIND>(from, k);
+                    *w = two_weights::<KIND>(from, k);
                 }
-                for (next, w) in w.iter().enumerate() {
+                for next in 0..2 {
                     for (row, sums) in sums.iter_mut().enumerate() {
                         let x = if PACKED {
                             tile.x.add(quad * QUAD * R + row * QUAD + 2 * pair + next)
@@ -120,8 +120,8 @@ unsafe fn product<const KIND: u8, const PACKED: bool, const R: usize, const P: u
                             tile.x.add(row * tile.x_stride + k + next)
                         };
                         let x = _mm512_set1_ps(*x);
-                        for (panel, sum) in sums.iter_mut().enumerate() {
-                            *sum = _mm512_fmadd_ps(x, w[panel], *sum);
+                        for (w, sum) in w.iter().zip(sums) {
+                            *sum = _mm512_fmadd_ps(x, w[next], *sum);
                         }
                     }
                 }
