@@ -30,7 +30,7 @@ async fn cancelled_song(engine: &Heartstream, seed: u64) {
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_cancelled_songs_leave_no_more_behind_than_one() {
-    let engine = Heartstream::builder().build().await.expect("the model in the program");
+    let engine = support::noise_engine().await;
     cancelled_song(&engine, 0).await;
     let before = pages_in_use();
     // The least of the last few: a song that has just ended can still have something on its way back.

@@ -27,6 +27,7 @@ fn render(shell: &mut Command, limits: &str, song: &Path) -> Output {
     let output = shell
         .args(["-c", limits, "sh", text(song)])
         .arg(program().get_program())
+        .envs(program().get_envs().filter_map(|(name, value)| Some((name, value?))))
         .args(["render", "-o", text(song)])
         .args(SONG)
         .output();

@@ -49,6 +49,7 @@ fn the_program_prints_a_row_for_each_tensor_and_says_that_all_are_ok() {
         let table = String::from_utf8_lossy(&output.stdout);
         assert_eq!(table.lines().filter(|line| line.ends_with(" ok") && !line.starts_with("all")).count(), count);
         assert_eq!(table.lines().last(), Some(&*format!("all {count} ok")));
+        assert!(table.lines().any(|line| line == "device: cpu"), "it says what computed");
     }
 }
 

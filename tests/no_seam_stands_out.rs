@@ -1,5 +1,7 @@
 //! Promise: where windows were joined, a song is no rougher than elsewhere.
 
+mod support;
+
 use heartstream::{Continuity, FirstWindow, Heartstream, Outcome, SongRequest, units};
 use heartstream_models::{
     quality::{MelAnalyser, SeamReport, measure_seams, seams_of},
@@ -44,7 +46,7 @@ fn measure(sound: &[Vec<f32>; 2], plan: &SegmentPlan) -> SeamReport {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_jump_at_a_seam_is_within_the_99th_percentile_elsewhere() {
-    let engine = Heartstream::builder().build().await.expect("the model inside the program");
+    let engine = support::noise_engine().await;
     let plans = [
         (Continuity::Chained, SegmentPlan::chained(FIRST).expect("a plan")),
         (Continuity::Parallel, SegmentPlan::parallel(FIRST).expect("a plan")),

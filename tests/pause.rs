@@ -1,8 +1,11 @@
 //! Promise: a paused song makes nothing new, and is afterwards the song that was not paused.
 
+mod support;
+
 use std::{sync::Arc, time::Duration};
 
-use heartstream::{Heartstream, Outcome, PcmBlock, Song, SongRequest, units::Seconds};
+use heartstream::{Outcome, PcmBlock, Song, SongRequest, units::Seconds};
+use support::noise_engine;
 
 fn request() -> SongRequest {
     SongRequest {
@@ -10,10 +13,6 @@ fn request() -> SongRequest {
         max_frames: Seconds(6.0).frames(),
         ..SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in")
     }
-}
-
-async fn engine() -> Heartstream {
-    Heartstream::builder().build().await.expect("the model inside the program")
 }
 
 async fn rest(song: &mut Song) -> Vec<f32> {
@@ -26,7 +25,7 @@ async fn rest(song: &mut Song) -> Vec<f32> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_song_that_was_paused_is_bit_for_bit_the_song_that_was_not() {
-    let engine = engine().await;
+    let engine = noise_engine().await;
     let mut song = engine.sing(request()).await.expect("a song");
     let whole = rest(&mut song).await;
     let mut song = engine.sing(request()).await.expect("a song");
@@ -49,7 +48,7 @@ async fn a_song_that_was_paused_is_bit_for_bit_the_song_that_was_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_song_writes_no_frame_and_can_be_cancelled() {
-    let song = engine().await.sing(request()).await.expect("a song");
+    let song = noise_engine().await.sing(request()).await.expect("a song");
     song.pause();
     // One frame may have been under way when it was paused; then there is no more.
     let written = |song: &Song| song.snapshot().frames_written;

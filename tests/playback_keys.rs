@@ -89,7 +89,7 @@ fn without_a_loudspeaker_devices_says_so_and_a_named_device_is_a_mistake() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "no audio output device was found\n");
     let output = silent().args(["devices", "--json"]).output().expect("the program runs");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "[]\n");
-    let output = silent().args(["play", "--device", "toaster"]).output().expect("the program runs");
+    let output = silent().args(["play", "--speaker", "toaster"]).output().expect("the program runs");
     assert_eq!(output.status.code(), Some(2), "{}", complaint(&output));
 }
 

@@ -174,12 +174,12 @@ fn devices_lists_the_sink_and_names_that_are_none_are_refused_with_those_that_ar
     let id = default["id"].as_str().expect("a name");
     let mut play = program();
     sink.environment(&mut play);
-    let output = play.args(["play", "--device", "a toaster"]).output().expect("the program runs");
+    let output = play.args(["play", "--speaker", "a toaster"]).output().expect("the program runs");
     assert_eq!(output.status.code(), Some(2), "{}", complaint(&output));
     assert!(complaint(&output).contains("a toaster") && complaint(&output).contains(id), "{}", complaint(&output));
     let mut play = program();
     sink.environment(&mut play);
-    let output = play.args(["play", "--device", id, "--seed", "1", "--max-seconds", "0.08"]).output();
+    let output = play.args(["play", "--speaker", id, "--seed", "1", "--max-seconds", "0.08"]).output();
     let output = output.expect("the program runs");
     assert!(output.status.success(), "{}", complaint(&output));
 }

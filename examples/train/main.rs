@@ -76,6 +76,15 @@ enum Command {
         /// Songs that are written from held-out words
         #[arg(long, default_value_t = 32)]
         written: usize,
+        /// Songs that the instrument classifier learns from
+        #[arg(long, default_value_t = 600)]
+        taught: usize,
+        /// Folder for a WAV of each song and of the render of its words
+        #[arg(long)]
+        wavs: Option<PathBuf>,
+        /// Folder for pictures of the first eight
+        #[arg(long)]
+        pictures: Option<PathBuf>,
     },
 }
 
@@ -180,9 +189,10 @@ fn run(command: &Command) -> Result<()> {
             let setting = options.setting()?;
             stage::run(&setting, &mut language::Language::new(&setting)?)
         }
-        Command::Evaluate { options, model, coded, written } => {
-            let counts = evaluate::Counts { coded: *coded, written: *written };
-            evaluate::evaluate(&options.setting()?, model, &counts)
+        Command::Evaluate { options, model, coded, written, taught, wavs, pictures } => {
+            let counts = evaluate::Counts { coded: *coded, written: *written, taught: *taught };
+            let shown = evaluate::Shown { wavs: wavs.clone(), pictures: pictures.clone() };
+            evaluate::evaluate(&options.setting()?, model, &counts, &shown)
         }
         Command::Export { options, out } => export::export(&options.setting()?, out),
     }
@@ -256,8 +266,10 @@ mod tests {
             .map(|code| code as u16)
             .collect();
         assert_eq!(codes.len(), 4 * directory.lm.audio_num_codebooks);
-        let counts = evaluate::Counts { coded: 1, written: 1 };
-        evaluate::evaluate(&setting, &directory.checkpoint.path_of(""), &counts).expect("figures");
+        let counts = evaluate::Counts { coded: 1, written: 1, taught: 2 };
+        let shown = evaluate::Shown { wavs: None, pictures: Some(folder.path().join("pictures")) };
+        evaluate::evaluate(&setting, &directory.checkpoint.path_of(""), &counts, &shown).expect("figures");
+        assert!(folder.path().join("pictures/prompt-0.png").exists());
     }
 
     #[test]

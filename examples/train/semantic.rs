@@ -11,8 +11,9 @@ use heartstream_models::{
 
 use crate::{chance::Dice, error::Result, feed::Song, parameters::Parameters, sizes::Size, spectral::Analyser};
 
-/// Mel bands of a look and a channel, and looks of a frame.
-const BANDS: usize = 64;
+/// Mel bands of a look and a channel.
+pub const BANDS: usize = 64;
+/// Looks of a frame.
 const LOOKS: usize = 4;
 const HOP: usize = 3840 / LOOKS;
 /// Numbers that a frame is described by.
@@ -38,13 +39,30 @@ impl FrameFeatures {
     /// # Shapes
     /// - result \[T, FEATURES\]
     pub fn of(&self, song: &Song, device: &Device) -> Result<Tensor> {
-        let (frames, length) = (song.frames(), song.left.len());
-        let sound = Tensor::from_vec([song.left.as_slice(), &song.right].concat(), (2, length), device)?;
-        let edge = Tensor::zeros((2, HOP / 2), DType::F32, device)?;
-        let sound = Tensor::cat(&[&edge, &sound, &edge], 1)?;
-        let mel = self.0.log_mel(&self.0.magnitudes(&sound)?)?; // [2, 4 T, bands]
+        let frames = song.frames();
+        let mel = self.log_mel(song, device)?; // [2, 4 T, bands]
         let mel = mel.reshape((2, frames, LOOKS * BANDS))?.transpose(0, 1)?.contiguous()?;
         Ok(((mel.reshape((frames, FEATURES))? + 6.0)? / 3.0)?)
+    }
+
+    /// The log-mel spectra of both channels, [`LOOKS`] a frame.
+    ///
+    /// # Shapes
+    /// - result \[2, LOOKS · T, BANDS\]
+    fn log_mel(&self, song: &Song, device: &Device) -> Result<Tensor> {
+        let sound = [song.left.as_slice(), &song.right].concat();
+        let sound = Tensor::from_vec(sound, (2, song.left.len()), device)?;
+        let edge = Tensor::zeros((2, HOP / 2), DType::F32, device)?;
+        let sound = Tensor::cat(&[&edge, &sound, &edge], 1)?;
+        Ok(self.0.log_mel(&self.0.magnitudes(&sound)?)?)
+    }
+
+    /// The log-mel spectra of the mean of both channels' spectra.
+    ///
+    /// # Shapes
+    /// - result \[LOOKS · T, BANDS\]
+    pub fn looks(&self, song: &Song, device: &Device) -> Result<Tensor> {
+        Ok(self.log_mel(song, device)?.mean(0)?)
     }
 }
 

@@ -1,18 +1,18 @@
-//! Which model is inside the program? One to try everything with, when no other is at hand.
-//!
-//! Its files lie in `models/demo/` and are what [`crate::synth`] makes of [`SEED`]: random weights, no music yet.
+//! Which models can be had without any files? The trained one inside the program, and one of noise that tests use.
+
+use std::sync::LazyLock;
 
 use crate::{
-    synth::SynthSize,
+    synth::{self, SynthSize},
     weights::{Checkpoint, EmbeddedFile},
 };
 
-/// What `--model` calls it.
-pub const NAME: &str = "demo";
-/// The seed of its weights.
-pub const SEED: u64 = 2026;
-/// The size of its weights.
-pub const SIZE: SynthSize = SynthSize::Demo;
+/// What `--model` calls the trained model inside the program.
+pub const DEMO: &str = "demo";
+/// What `--model` calls the model of noise.
+pub const NOISE: &str = "noise";
+/// The seed of the weights of the model of noise.
+pub const NOISE_SEED: u64 = 2026;
 
 macro_rules! file {
     ($path:literal) => {
@@ -20,7 +20,8 @@ macro_rules! file {
     };
 }
 
-static FILES: [EmbeddedFile; 6] = [
+/// The files of the trained model, as they lie in `models/demo/`.
+static DEMO_FILES: [EmbeddedFile; 6] = [
     file!("HeartMuLa-oss-3B/config.json"),
     file!("HeartMuLa-oss-3B/model.safetensors"),
     file!("HeartCodec-oss/config.json"),
@@ -29,26 +30,55 @@ static FILES: [EmbeddedFile; 6] = [
     file!("gen_config.json"),
 ];
 
-/// The model inside the program.
-pub fn checkpoint() -> Checkpoint {
-    Checkpoint::Embedded { name: NAME, files: &FILES }
+/// The files of the model of noise, made when they are first asked for.
+static NOISE_FILES: LazyLock<Vec<EmbeddedFile>> = LazyLock::new(|| {
+    static MADE: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
+        synth::files(SynthSize::Noise, NOISE_SEED).expect("it is made of nothing that could be missing or wrong")
+    });
+    MADE.iter().map(|(path, bytes)| EmbeddedFile { path, bytes }).collect()
+});
+
+impl Checkpoint {
+    /// The trained model inside the program.
+    pub fn demo() -> Self {
+        Self::Embedded { name: DEMO, files: &DEMO_FILES }
+    }
+
+    /// A small model of random weights, made from a seed in a moment: a wash of noise, the same for ever. It is a ninth of
+    /// the trained one, and is what tests are made with.
+    pub fn noise() -> Self {
+        Self::Embedded { name: NOISE, files: &NOISE_FILES }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ModelDirectory;
 
     #[test]
-    fn the_files_in_the_program_are_what_the_seed_gives() {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        crate::synth::synthesise(SIZE, SEED, directory.path(), &mut |_, _| ()).expect("a checkpoint");
-        for file in FILES {
-            let made = std::fs::read(directory.path().join(file.path)).expect("a synthesised file");
-            assert!(
-                made == file.bytes,
-                "{} differs: write it again with `heartstream synth --size demo --out models/demo`",
-                file.path
-            );
+    fn the_model_of_noise_is_the_same_for_ever() {
+        let directory = ModelDirectory::open(Checkpoint::noise()).expect("configs");
+        directory.check_tensors().expect("all tensors");
+        assert_eq!(directory.fingerprint().expect("a name"), "8871040e5f12138d");
+    }
+
+    #[test]
+    fn the_model_of_noise_is_what_its_size_gives_in_files() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        synth::synthesise(SynthSize::Noise, NOISE_SEED, folder.path(), &mut |_, _| ()).expect("a checkpoint");
+        for file in NOISE_FILES.iter() {
+            let written = std::fs::read(folder.path().join(file.path)).expect("a synthesised file");
+            assert!(written == file.bytes, "{}", file.path);
         }
+    }
+
+    #[test]
+    fn the_trained_model_fits_its_configs_and_takes_at_most_32_megabytes() {
+        let directory = ModelDirectory::open(Checkpoint::demo()).expect("configs");
+        directory.check_tensors().expect("all tensors");
+        directory.check_codes().expect("a codebook for each code");
+        directory.load_tokenizer().expect("a tokenizer");
+        assert!(DEMO_FILES.iter().map(|file| file.bytes.len()).sum::<usize>() <= 32_000_000);
     }
 }

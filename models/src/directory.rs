@@ -6,6 +6,7 @@ use crate::{
     error::{ModelError, Result},
     heartcodec::{self, HeartCodec, HeartCodecConfig},
     heartmula::{self, HeartMula, HeartMulaConfig, SpecialIds},
+    kernels::cpu::NumberType,
     speculation::DrafterWeights,
     synth::{SynthSize, random},
     text::PromptTokenizer,
@@ -158,7 +159,18 @@ impl ModelDirectory {
     /// # Errors
     /// When a file is missing or damaged, or tensors do not fit the config.
     pub fn load_codec(&self, device: &Device) -> Result<HeartCodec> {
-        HeartCodec::load(&self.codec, &self.codec_shards()?, device)
+        self.load_codec_on(device, device)
+    }
+
+    /// Reads the codec, flow matching onto one device and the vocoder onto another. On a GPU both are f32.
+    ///
+    /// # Errors
+    /// As [`Self::load_codec`].
+    pub fn load_codec_on(&self, flow: &Device, vocoder: &Device) -> Result<HeartCodec> {
+        let shards = self.codec_shards()?;
+        let wide = !flow.is_cpu() && self.codec_storage == Storage::Stored;
+        let shards = if wide { shards.stored_as(Storage::As(NumberType::F32)) } else { shards };
+        HeartCodec::load(&self.codec, &shards, flow, vocoder)
     }
 
     /// Reads the tokenizer.

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf};
 
+use crate::device::DeviceName;
+
 /// The result of everything in this crate that can fail.
 pub type Result<T> = std::result::Result<T, ModelError>;
 
@@ -63,6 +65,16 @@ pub enum ModelError {
         expected: String,
         /// The value that was given.
         found: String,
+    },
+    /// What was to compute cannot.
+    #[error("cannot compute on {device}: {reason}. {remedy}")]
+    Device {
+        /// What was asked for.
+        device: DeviceName,
+        /// What was found.
+        reason: String,
+        /// What to do.
+        remedy: String,
     },
     /// The words cannot be sung by this model.
     #[error("{problem}. {remedy}")]

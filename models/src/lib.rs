@@ -12,12 +12,13 @@
 //! - [`signal`]: keyed noise, windows, overlap-add
 //! - [`golden`]: comparison with what the reference computed
 //! - [`quality`]: what a cheaper or earlier way of decoding costs
-//! - [`synth`]: checkpoints from a seed; [`demo`]: the one inside the program
-//! - `convert`: a checkpoint in narrower types
+//! - [`synth`]: checkpoints from a seed; [`demo`]: those that need no files
+//! - `convert`: a checkpoint in narrower types; `device`: what computes
 //! - [`kernels`]: the arithmetic of both models
 
 mod convert;
 pub mod demo;
+mod device;
 mod directory;
 mod error;
 pub mod golden;
@@ -33,6 +34,7 @@ pub mod text;
 pub mod weights;
 
 pub use convert::convert;
+pub use device::{DeviceName, Devices};
 pub use directory::{CODEC_PART, LM_PARTS, ModelDirectory, TOKENIZER};
 pub use error::{Found, ModelError, Result, TensorProblem, TensorProblems};
 pub use kernels::cpu::NumberType;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::Device;
 use heartstream_models::{
-    ModelDirectory, Result, demo,
+    ModelDirectory, Result,
     heartmula::{HeartMula, KeyedSampler, PromptIds, SamplingOptions},
     signal::KeyedNoise,
     speculation::{
@@ -139,16 +139,16 @@ fn every_drafter_gives_the_plain_song_with_any_number_of_frames() {
 }
 
 #[test]
-fn the_model_in_the_program_gives_the_plain_song_too() {
-    assert_every_drafter(demo::checkpoint(), 12, 8, &[0, 2, 8]);
+fn the_model_of_noise_gives_the_plain_song_too() {
+    assert_every_drafter(Checkpoint::noise(), 12, 8, &[0, 2, 8]);
 }
 
 /// How many songs the test below writes; 200 take some minutes.
 const SONGS: &str = "HEARTSTREAM_SONGS";
 
 #[test]
-fn many_songs_of_the_model_in_the_program_are_the_plain_ones_in_ever_other_settings() {
-    let directory = ModelDirectory::open(demo::checkpoint()).expect("configs");
+fn many_songs_of_the_model_of_noise_are_the_plain_ones_in_ever_other_settings() {
+    let directory = ModelDirectory::open(Checkpoint::noise()).expect("configs");
     let (model, trained) = (Arc::new(directory.load_lm(&Device::Cpu).expect("a model")), drafter(&directory));
     let means = Means { model: &model, trained: Some(&trained) };
     let songs = std::env::var(SONGS).ok().and_then(|songs| songs.parse().ok()).unwrap_or(8);

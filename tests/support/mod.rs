@@ -27,10 +27,12 @@ pub const HOP: usize = 320;
 /// How long a test waits for something that must happen: far longer than it ever takes.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The program, built like the tests are.
+/// The program, built like the tests are; its model is the one of noise unless a test names another.
 pub fn program() -> Command {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    Command::new(PROGRAM.get_or_init(build))
+    let mut program = Command::new(PROGRAM.get_or_init(build));
+    program.env("HEARTSTREAM_MODEL", "noise");
+    program
 }
 
 fn build() -> PathBuf {
@@ -116,6 +118,11 @@ pub async fn engine(model: &TempDir, flow_workers: usize, threads: usize) -> Hea
     let placement = Placement { flow_workers, threads: Some(threads), ..Placement::default() };
     let checkpoint = Checkpoint::open(model.path()).expect("a model directory");
     Heartstream::builder().model(checkpoint).placement(placement).build().await.expect("an engine")
+}
+
+/// An engine with the model of noise, on all of the machine: its songs sound, and end when they like.
+pub async fn noise_engine() -> Heartstream {
+    Heartstream::builder().model(Checkpoint::noise()).build().await.expect("the model of noise")
 }
 
 /// A song that is exactly `frames` frames long when the smallest model sings it, in the reference's windows.

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use candle_core::Device;
 use heartstream_actors::{
     song_context::{Faults, SongContext},
     stage_threads::StageThreads,
 };
 use heartstream_messages::SongRequest;
 use heartstream_models::{
-    ModelDirectory, SongCodes,
+    Devices, ModelDirectory, SongCodes,
     heartcodec::HeartCodec,
     weights::{Checkpoint, Storage},
 };
@@ -28,20 +27,32 @@ use crate::{
 #[derive(Clone)]
 pub struct Decoder {
     pub(crate) codec: Arc<HeartCodec>,
+    /// The codec as each flow worker has it: on a GPU each has a stream of its own.
+    pub(crate) workers: Vec<Arc<HeartCodec>>,
     pub(crate) plan: Plan,
     /// What songs run on; started when they are needed, kept for the next song.
     pub(crate) threads: StageThreads,
 }
 
 impl Decoder {
-    pub(crate) fn new(codec: HeartCodec, plan: Plan) -> Self {
-        Self { codec: Arc::new(codec), plan, threads: StageThreads::default() }
+    /// Reads the codec onto the devices of `plan`. They are opened here, once: a stage's stream is then the engine's, like
+    /// its threads, and a song that begins waits for neither.
+    pub(crate) fn read(directory: &ModelDirectory, plan: Plan) -> Result<Self, EngineError> {
+        let Devices { flow, vocoder, .. } = plan.devices;
+        let codec = Arc::new(directory.load_codec_on(&flow.open()?, &vocoder.open()?)?);
+        let worker = |worker: usize| match worker {
+            0 => Ok(Arc::clone(&codec)),
+            _ if flow.is_cpu() => Ok(Arc::clone(&codec)),
+            _ => Ok(Arc::new(codec.with_flow_on(&flow.open()?))),
+        };
+        let workers = (0..plan.flow.len()).map(worker).collect::<Result<_, EngineError>>()?;
+        Ok(Self { codec, workers, plan, threads: StageThreads::default() })
     }
 
     /// Loads the codec of a checkpoint, and leaves its language model where it is.
     ///
     /// # Errors
-    /// When the codec cannot be loaded, or the placement does not fit the machine.
+    /// When the codec cannot be loaded, or the placement or a device does not fit the machine.
     pub async fn load(checkpoint: Checkpoint, placement: &Placement) -> Result<Self, EngineError> {
         Self::load_as(checkpoint, Storage::Stored, placement).await
     }
@@ -55,10 +66,9 @@ impl Decoder {
         let load = move || {
             let directory = ModelDirectory::open(checkpoint)?.stored_as(Storage::Auto, storage);
             directory.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            Ok(directory.load_codec(&Device::Cpu)?)
+            Self::read(&directory, plan)
         };
-        let codec = blocking(load).await?;
-        Ok(Self::new(codec, plan))
+        blocking(load).await
     }
 
     /// How songs are run.

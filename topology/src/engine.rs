@@ -2,15 +2,13 @@
 
 use std::{path::Path, sync::Arc};
 
-use candle_core::Device;
 use heartstream_actors::{
     language_model::LearnedBefore,
     song_context::{Faults, SongContext},
 };
 use heartstream_messages::SongRequest;
 use heartstream_models::{
-    ModelDirectory, demo,
-    heartcodec::HeartCodec,
+    DeviceName, Devices, ModelDirectory,
     heartmula::HeartMula,
     speculation::{DrafterWeights, Means, Speculation, Speculator},
     text::PromptTokenizer,
@@ -86,9 +84,33 @@ impl Builder {
         self
     }
 
-    /// Workers, threads and cores; by default what suits the machine.
+    /// Workers, threads, cores and devices; by default what suits the machine, and its processor.
     pub fn placement(mut self, placement: Placement) -> Self {
         self.placement = placement;
+        self
+    }
+
+    /// All of the model on this device.
+    pub fn device(mut self, device: DeviceName) -> Self {
+        self.placement.devices = Devices::all(device);
+        self
+    }
+
+    /// The language model on this device. Where that is a GPU, [`Speculation::Auto`] does not draft.
+    pub fn lm_device(mut self, device: DeviceName) -> Self {
+        self.placement.devices.lm = device;
+        self
+    }
+
+    /// The flow workers on this device.
+    pub fn flow_device(mut self, device: DeviceName) -> Self {
+        self.placement.devices.flow = device;
+        self
+    }
+
+    /// The vocoder on this device.
+    pub fn vocoder_device(mut self, device: DeviceName) -> Self {
+        self.placement.devices.vocoder = device;
         self
     }
 
@@ -107,13 +129,12 @@ impl Builder {
     /// Loads the model on a thread for blocking work.
     ///
     /// # Errors
-    /// When the model cannot be loaded, the placement does not fit the machine, or a drafter is asked for that was never
-    /// trained for the model.
+    /// When the model cannot be loaded, the placement or a device does not fit the machine, or a drafter is asked for that
+    /// was never trained for the model or cannot be used on its device.
     pub async fn build(self) -> Result<Heartstream, EngineError> {
         let Self { checkpoint, lm_storage, codec_storage, placement, capacities, speculation } = self;
         let plan = Plan { capacities: capacities.check()?, ..Plan::new(&placement)? };
-        let (voice, codec) = blocking(move || load(checkpoint, lm_storage, codec_storage)).await?;
-        let decoder = Decoder::new(codec, plan);
+        let (voice, decoder) = blocking(move || load(checkpoint, lm_storage, codec_storage, plan)).await?;
         Heartstream { voice, decoder, speculation: Speculation::Off, faults: Faults::default() }
             .with_speculation(speculation)
     }
@@ -123,7 +144,7 @@ impl Heartstream {
     /// Begins with the model inside the program, on all of the machine.
     pub fn builder() -> Builder {
         Builder {
-            checkpoint: demo::checkpoint(),
+            checkpoint: Checkpoint::demo(),
             lm_storage: Storage::Auto,
             codec_storage: Storage::Auto,
             placement: Placement { flow_workers: 1, ..Placement::default() },
@@ -135,8 +156,10 @@ impl Heartstream {
     /// The same engine, weights and all, whose songs are drafted so. No song depends on it.
     ///
     /// # Errors
-    /// When a drafter is asked for that was never trained for the model.
+    /// When a drafter is asked for that was never trained for the model, or one at all where the model is on a GPU: rows
+    /// that are computed together are not there, bit for bit, what each is alone, and the song would depend on the drafts.
     pub fn with_speculation(&self, speculation: Speculation) -> Result<Self, EngineError> {
+        let speculation = speculation_on(self.plan().devices.lm, speculation)?;
         Speculator::check(&speculation, &self.voice.means())?;
         Ok(Self { speculation, ..self.clone() })
     }
@@ -235,7 +258,9 @@ impl Heartstream {
 }
 
 /// Reads everything; language model and codec must speak the same codes.
-fn load(checkpoint: Checkpoint, lm: Storage, codec: Storage) -> Result<(Voice, HeartCodec), EngineError> {
+fn load(checkpoint: Checkpoint, lm: Storage, codec: Storage, plan: Plan) -> Result<(Voice, Decoder), EngineError> {
+    // First, since nothing need be read for what does not open.
+    let device = plan.devices.lm.open()?;
     let directory = ModelDirectory::open(checkpoint)?.stored_as(lm, codec);
     directory.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     directory.check_codes()?;
@@ -244,10 +269,37 @@ fn load(checkpoint: Checkpoint, lm: Storage, codec: Storage) -> Result<(Voice, H
     let voice = Voice {
         tokenizer: Arc::new(directory.load_tokenizer()?),
         fingerprint: directory.fingerprint()?,
-        drafter: directory.load_drafter(&Device::Cpu)?.map(Arc::new),
-        lm: Arc::new(directory.load_lm(&Device::Cpu)?),
+        drafter: if device.is_cpu() { directory.load_drafter(&device)?.map(Arc::new) } else { None },
+        lm: Arc::new(directory.load_lm(&device)?),
         audio_eos: directory.ids.audio_eos,
         learned: LearnedBefore::default(),
     };
-    Ok((voice, directory.load_codec(&Device::Cpu)?))
+    Ok((voice, Decoder::read(&directory, plan)?))
+}
+
+/// How the frames of a model on `device` are drafted where `speculation` is asked for.
+fn speculation_on(device: DeviceName, speculation: Speculation) -> Result<Speculation, EngineError> {
+    match speculation {
+        _ if device.is_cpu() => Ok(speculation),
+        Speculation::Auto | Speculation::Off => Ok(Speculation::Off),
+        Speculation::Fixed { .. } => Err(EngineError::Option {
+            option: "speculate",
+            expected: format!("auto or off for a language model on {device}"),
+            found: speculation.to_string(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_drafted_on_a_gpu() {
+        let drafter: Speculation = "ngram:2".parse().expect("a drafter");
+        let asked_for = [Speculation::Auto, Speculation::Off, drafter];
+        let on = |device| asked_for.clone().map(|speculation| speculation_on(device, speculation).ok());
+        assert_eq!(on(DeviceName::Cpu), asked_for.clone().map(Some));
+        assert_eq!(on(DeviceName::Cuda(0)), [Some(Speculation::Off), Some(Speculation::Off), None]);
+    }
 }

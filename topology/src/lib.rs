@@ -58,7 +58,7 @@ pub use heartstream_messages::{
     units,
 };
 pub use heartstream_models::{
-    NumberType, SongCodes,
+    DeviceName, Devices, NumberType, SongCodes,
     speculation::{DrafterName, Speculation},
     weights::{Checkpoint, Storage},
 };

@@ -1,10 +1,10 @@
-//! How is a machine shared among the stages? Workers, threads, cores and room, as one checked value.
+//! How is a machine shared among the stages? Workers, threads, cores, devices and room, as one checked value.
 
 use heartstream_actors::{
     compute_site::{ComputeSite, available_cores},
     core_layout::CoreLayout,
 };
-use heartstream_models::signal::ReferenceWindows;
+use heartstream_models::{Devices, signal::ReferenceWindows};
 
 use crate::{capacity::Capacities, error::EngineError};
 
@@ -29,6 +29,8 @@ pub struct Placement {
     pub threads: Option<usize>,
     /// Flow workers.
     pub flow_workers: usize,
+    /// What each part of the model computes on.
+    pub devices: Devices,
 }
 
 /// How the songs of an engine run.
@@ -42,6 +44,8 @@ pub struct Plan {
     pub flow: Vec<ComputeSite>,
     /// Where the vocoder computes.
     pub vocoder: ComputeSite,
+    /// What each part of the model computes on.
+    pub devices: Devices,
     /// Room between the stages.
     pub capacities: Capacities,
     /// How songs are cut.
@@ -59,7 +63,7 @@ impl Plan {
 
     /// The plan for a machine whose cores have these numbers and lie like this.
     fn for_machine(placement: &Placement, machine: &[usize], layout: &CoreLayout) -> Result<Self, EngineError> {
-        let Placement { lm_cores, flow_cores, vocoder_cores, draft_cores, threads, flow_workers } = placement;
+        let Placement { lm_cores, flow_cores, vocoder_cores, draft_cores, threads, flow_workers, devices } = placement;
         if !(1..=64).contains(flow_workers) {
             return refuse("flow-workers", "from 1 to 64".to_owned(), flow_workers.to_string());
         }
@@ -102,6 +106,7 @@ impl Plan {
             },
             flow: (0..*flow_workers).map(|worker| share(&flow, worker, *flow_workers, *threads)).collect(),
             draft: draft_cores.clone(),
+            devices: *devices,
             capacities: Capacities::default(),
             windows: ReferenceWindows::default(),
         })

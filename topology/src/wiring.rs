@@ -219,7 +219,7 @@ struct SoundEnds {
 
 /// Adds everything from the segmenter to the sinks.
 fn add_sound(troupe: &mut Troupe, decoder: &Decoder, sound: Sound, sinks: Vec<Sink>, song: &SongContext) -> SoundEnds {
-    let Decoder { codec, plan, .. } = decoder;
+    let Decoder { codec, workers, plan, .. } = decoder;
     let Plan { flow: flow_sites, vocoder, capacities, windows, .. } = plan;
     let Sound { segments, deadline, flow, noise, longest } = sound;
     let mut subscriber = None;
@@ -257,7 +257,7 @@ fn add_sound(troupe: &mut Troupe, decoder: &Decoder, sound: Sound, sinks: Vec<Si
     troupe.add_at(Some(vocoder), stage, InOrder::new(places_out), pieces, song);
 
     let (tasks, tasks_out) = bounded(segment_places);
-    for (worker, site) in flow_sites.iter().enumerate() {
+    for (worker, (site, codec)) in flow_sites.iter().zip(workers).enumerate() {
         let (codec, handed_on) = (Arc::clone(codec), segments.longest_overlap());
         let stage = FlowWorkerStage::new(codec, flow, noise, handed_on, calibrate && worker == 0, song.clone());
         troupe.add_at(Some(site), stage, FlowInlet::new(tasks_out.clone()), ToPlaces, song);

@@ -84,7 +84,7 @@ pub enum SpeakerError {
     NoDevice,
     /// No device is called like that.
     #[error(
-        "there is no output device called \"{name}\"; there {}. Give --device one of these names or a part of one",
+        "there is no output device called \"{name}\"; there {}. Give --speaker one of these names or a part of one",
         names(known)
     )]
     Unknown {
@@ -94,7 +94,7 @@ pub enum SpeakerError {
         known: Vec<String>,
     },
     /// Several devices are called like that.
-    #[error("\"{name}\" may be any of several output devices: {}. Give --device more of the name", known.join(", "))]
+    #[error("\"{name}\" may be any of several output devices: {}. Give --speaker more of the name", known.join(", "))]
     Ambiguous {
         /// The name that was asked for.
         name: String,
@@ -120,7 +120,7 @@ pub enum SpeakerError {
         found: String,
     },
     /// The device does not open.
-    #[error("the audio device does not open: {0}. Close what else may be using it, or choose another with --device")]
+    #[error("the audio device does not open: {0}. Close what else may be using it, or choose another with --speaker")]
     Open(String),
     /// The song cannot be brought to the device's rate.
     #[error(transparent)]

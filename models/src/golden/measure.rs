@@ -38,6 +38,17 @@ impl Row {
         }
     }
 
+    /// The same row where errors may be `slack` times as large.
+    #[must_use]
+    pub(super) fn with_slack(self, slack: f64) -> Self {
+        let tolerance = match self.measure {
+            Measure::RelativeError(_) => self.tolerance * slack,
+            Measure::SignalToNoise(_) => self.tolerance - decibels(slack),
+            Measure::CodesEqual(..) => self.tolerance,
+        };
+        Self { tolerance, ..self }
+    }
+
     /// The tolerance as text; nothing for codes, which must all be equal.
     pub fn limit(&self) -> String {
         match self.measure {
@@ -78,6 +89,11 @@ impl fmt::Display for Measure {
     }
 }
 
+/// What a factor of errors is in dB of their ratio to the signal.
+pub(super) fn decibels(factor: f64) -> f64 {
+    20.0 * factor.log10()
+}
+
 /// Not a number when the lengths differ: no tolerance accepts that.
 fn relative_error(ours: &[f32], golden: &[f32]) -> f64 {
     if ours.len() != golden.len() || golden.is_empty() {
@@ -100,6 +116,15 @@ fn relative_error(ours: &[f32], golden: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ten_times_the_error_is_20_db_and_codes_have_no_slack() {
+        let limits = |row: Row| [row.clone().with_slack(1.0).limit(), row.with_slack(10.0).limit()];
+        assert_eq!(limits(Row::relative("x", &[1.0], &[1.0], 1e-4)), ["1e-4", "1e-3"]);
+        assert_eq!(limits(Row::ratio("x", &[1.0], &[1.0], 80.0)), ["80 dB", "60 dB"]);
+        let codes = |equal| Row { measure: Measure::CodesEqual(equal, 8), ..Row::ratio("x", &[1.0], &[1.0], 8.0) };
+        assert!(codes(8).with_slack(10.0).ok() && !codes(7).with_slack(10.0).ok());
+    }
 
     #[test]
     fn what_is_not_a_number_or_of_another_length_is_never_ok() {

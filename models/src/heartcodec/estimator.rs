@@ -19,8 +19,8 @@ const TIME_BASE: f64 = 10_000.0;
 const TIME_SCALE: f32 = 1000.0;
 const PROJECTION_TAPS: usize = 3;
 
-/// Two stages of transformer blocks that see all positions at once, steered by the time step.
-#[derive(Debug)]
+/// Two stages of transformer blocks that see all positions at once, steered by the time step. Clones share the weights.
+#[derive(Debug, Clone)]
 pub struct Estimator {
     enter: Projection,
     first: Stage,
@@ -48,6 +48,11 @@ impl Estimator {
         })
     }
 
+    /// The same weights, with the time's features born on `device`.
+    pub(super) fn on(&self, device: &Device) -> Self {
+        Self { device: device.clone(), ..self.clone() }
+    }
+
     /// The velocity at `time` (0 is noise, 1 is music).
     ///
     /// # Shapes
@@ -67,7 +72,7 @@ impl Estimator {
 }
 
 /// A centred convolution of width 3, scaled, and a linear layer: `ProjectLayer` of the reference.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Projection {
     convolution: Linear,
     linear: Linear,
@@ -92,7 +97,7 @@ impl Projection {
 }
 
 /// Blocks of one width with their time embedding and the norm behind them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Stage {
     width: usize,
     head_dim: usize,
@@ -153,7 +158,7 @@ impl Stage {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Block {
     attention_norm: RmsNorm,
     query: Linear,

@@ -58,8 +58,8 @@ pub struct FlowJob<'a> {
     pub options: FlowOptions,
 }
 
-/// Quantiser, estimator and solver.
-#[derive(Debug)]
+/// Quantiser, estimator and solver. Clones share the weights.
+#[derive(Debug, Clone)]
 pub struct FlowMatching {
     /// Codes to condition.
     pub quantizer: Quantizer,
@@ -83,7 +83,13 @@ impl FlowMatching {
         })
     }
 
-    /// Where the weights are.
+    /// The same weights, with everything that is computed with them born on `device`: another stream of the same GPU.
+    pub(super) fn on(&self, device: &Device) -> Self {
+        let (quantizer, estimator) = (self.quantizer.on(device), self.estimator.on(device));
+        Self { quantizer, estimator, channels: self.channels, device: device.clone() }
+    }
+
+    /// Where it computes.
     pub fn device(&self) -> &Device {
         &self.device
     }

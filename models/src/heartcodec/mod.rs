@@ -34,12 +34,18 @@ pub struct HeartCodec {
 }
 
 impl HeartCodec {
-    /// Reads the weights onto `device`.
+    /// Reads the weights of flow matching onto the device `flow`, those of the vocoder onto `vocoder`.
     ///
     /// # Errors
     /// When tensors are missing or do not fit the config: all of them in one error.
-    pub fn load(config: &HeartCodecConfig, shards: &Shards, device: &Device) -> Result<Self> {
+    pub fn load(config: &HeartCodecConfig, shards: &Shards, flow: &Device, vocoder: &Device) -> Result<Self> {
         shards.check(&expected_tensors(config))?;
-        Ok(Self { flow: FlowMatching::load(config, shards, device)?, vocoder: Vocoder::load(config, shards, device)? })
+        Ok(Self { flow: FlowMatching::load(config, shards, flow)?, vocoder: Vocoder::load(config, shards, vocoder)? })
+    }
+
+    /// The same weights, for a worker that solves in a stream of its own: `flow` is the device that they are on, opened
+    /// once more.
+    pub fn with_flow_on(&self, flow: &Device) -> Self {
+        Self { flow: self.flow.on(flow), vocoder: self.vocoder.clone() }
     }
 }

@@ -1,5 +1,7 @@
 //! What does a frame of codes stand for? The sum of one row of each codebook, projected twice.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 
 use super::config::HeartCodecConfig;
@@ -9,13 +11,13 @@ use crate::{
     weights::Shards,
 };
 
-/// Codebooks and the two projections behind them.
-#[derive(Debug)]
+/// Codebooks and the two projections behind them. Clones share them.
+#[derive(Debug, Clone)]
 pub struct Quantizer {
     codebook_size: usize,
     codebook_dim: usize,
     /// The rows of each codebook, one after the other.
-    codebooks: Vec<Vec<f32>>,
+    codebooks: Arc<[Vec<f32>]>,
     project_out: Option<Linear>,
     condition: Linear,
     device: Device,
@@ -42,6 +44,11 @@ impl Quantizer {
             condition: linear("cond_feature_emb", dim)?,
             device: device.clone(),
         })
+    }
+
+    /// The same weights, with what is looked up born on `device`.
+    pub(super) fn on(&self, device: &Device) -> Self {
+        Self { device: device.clone(), ..self.clone() }
     }
 
     /// Codebooks, K.

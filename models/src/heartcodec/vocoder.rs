@@ -17,8 +17,8 @@ use crate::{
 /// 8 frames are 0.32 s, and the widest layer of the published size then works on 60 MB.
 const CHUNK: usize = 8;
 
-/// The weights of the vocoder. Two audio channels are two entries of a batch.
-#[derive(Debug)]
+/// The weights of the vocoder. Two audio channels are two entries of a batch. Clones share the weights.
+#[derive(Debug, Clone)]
 pub struct Vocoder {
     latent_dim: usize,
     samples_per_latent: usize,
@@ -31,13 +31,13 @@ pub struct Vocoder {
     device: Device,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Block {
     up: UpConv,
     units: Vec<ResidualUnit>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct ResidualUnit {
     dilated: CausalConv,
     pointwise: CausalConv,

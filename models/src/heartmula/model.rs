@@ -104,11 +104,12 @@ impl HeartMula {
     pub fn load(config: &HeartMulaConfig, shards: &Shards, device: &Device) -> Result<Self> {
         shards.check(&expected_tensors(config))?;
         let (width, inner, vocabulary) = (config.backbone.embed_dim, config.decoder.embed_dim, config.audio_vocab_size);
-        let mut heads = vec![Linear::load(shards, "codebook0_head", [vocabulary, width], false, device)?];
+        // Codes are drawn from logits, so these are f32 on every device.
+        let mut heads = vec![Linear::load(shards, "codebook0_head", [vocabulary, width], false, device)?.in_f32()?];
         // These heads are stored [in, out], the other way round than a linear layer's weight.
         let others = [config.audio_num_codebooks - 1, inner, vocabulary];
         for codebook in 0..others[0] {
-            heads.push(Linear::load_transposed(shards, "audio_head", others, codebook, device)?);
+            heads.push(Linear::load_transposed(shards, "audio_head", others, codebook, device)?.in_f32()?);
         }
         Ok(Self {
             text_embeddings: shards.row_table("text_embeddings.weight", config.text_vocab_size, width)?,
@@ -136,7 +137,7 @@ impl HeartMula {
 
     /// Bytes of one weight, as its matrices are stored.
     pub fn bytes_per_weight(&self) -> u64 {
-        self.heads.first().map_or(0, |head| head.number_type().bytes() as u64)
+        self.projection.number_type().bytes() as u64
     }
 
     /// Reads the prompt. With `guidance` above 1 an unconditional row runs beside it in the same batch.

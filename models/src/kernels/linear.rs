@@ -133,6 +133,19 @@ impl Linear {
         Ok(Self::packed(Packed::new(outputs, inputs, shards.matrix_type(name), read), None)?)
     }
 
+    /// The same weights, on a device held as f32 whatever they were held as, so that what is multiplied is not rounded. On
+    /// a processor nothing changes: products there are f32 always.
+    ///
+    /// # Errors
+    /// When the device has no memory for them.
+    pub fn in_f32(self) -> Result<Self> {
+        let weight = match self.weight {
+            Weight::Plain(weight, bias) => Weight::Plain(weight.to_dtype(DType::F32)?, bias),
+            packed => packed,
+        };
+        Ok(Self { weight, ..self })
+    }
+
     /// How many outputs there are.
     pub fn outputs(&self) -> usize {
         self.outputs

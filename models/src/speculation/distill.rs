@@ -400,7 +400,11 @@ impl Distillation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{heartmula::SamplingOptions, synth::tiny};
+    use crate::{
+        heartmula::SamplingOptions,
+        synth::tiny,
+        weights::{Checkpoint, EmbeddedFile},
+    };
 
     #[test]
     fn a_drafter_gets_better_by_training_and_goes_on_from_what_was_written() {
@@ -425,7 +429,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("lm")).expect("a folder");
         let path = folder.path().join("lm/drafter.safetensors");
         training.write(&path, BTreeMap::new()).expect("written");
-        let checkpoint = crate::weights::Checkpoint::open(folder.path()).expect("a directory");
+        let checkpoint = Checkpoint::open(folder.path()).expect("a directory");
         let written = Shards::open_file(&checkpoint, "lm/drafter.safetensors").expect("a file");
         let mut again =
             Distillation::resume(&directory.lm, &shards, options, &written, training.step()).expect("it goes on");
@@ -435,7 +439,12 @@ mod tests {
         let mean = |matches: Vec<[f64; 2]>| matches.iter().flatten().sum::<f64>() / 16.0;
         let (before, after) = (mean(before), mean(again.matches(&held_out).expect("matches")));
         assert!(after > before, "{before} before, {after} after");
-        let found = DrafterWeights::find(&checkpoint, "lm", &directory.lm, &Device::Cpu).expect("a drafter");
-        assert_eq!(found.map(|weights| weights.reach()), Some(2));
+        // It is found beside the language model on disk, and as well inside the program.
+        let bytes = std::fs::read(&path).expect("written").leak();
+        let files = vec![EmbeddedFile { path: "lm/drafter.safetensors", bytes }].leak();
+        for checkpoint in [checkpoint, Checkpoint::Embedded { name: "test", files }] {
+            let found = DrafterWeights::find(&checkpoint, "lm", &directory.lm, &Device::Cpu).expect("a drafter");
+            assert_eq!(found.map(|weights| weights.reach()), Some(2), "{checkpoint:?}");
+        }
     }
 }

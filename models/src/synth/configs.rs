@@ -10,8 +10,8 @@ use crate::{
 /// A size of checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SynthSize {
-    /// The model in the program: 1.7 M parameters, faster than real time on one core.
-    Demo,
+    /// The model of noise that needs no files: 1.7 M parameters, faster than real time on one core.
+    Noise,
     /// As small as can be, for tests: 0.3 M parameters, and windows still take 29.76 s.
     Tiny,
     /// The published shapes at a hundredth of their size: written and loaded in a moment.
@@ -42,7 +42,7 @@ impl SynthSize {
             Self::Full => return HeartMulaConfig::published(),
             Self::Small => (transformer(6, 4, 2, 256, 768, 8192), transformer(2, 4, 2, 256, 768, 2048), 8192),
             Self::Medium => (transformer(12, 16, 4, 1024, 3072, 8192), transformer(3, 8, 4, 1024, 3072, 2048), 8192),
-            Self::Demo => (transformer(3, 4, 2, 96, 256, 8192), transformer(2, 4, 2, 96, 192, 2048), 128),
+            Self::Noise => (transformer(3, 4, 2, 96, 256, 8192), transformer(2, 4, 2, 96, 192, 2048), 128),
             Self::Tiny => (transformer(1, 2, 1, 32, 64, 4096), transformer(1, 2, 1, 32, 64, 64), 32),
         };
         HeartMulaConfig {
@@ -61,7 +61,7 @@ impl SynthSize {
             Self::Full => return HeartCodecConfig::published(),
             Self::Small => (8192, 12, (6, 2), 8),
             Self::Medium => (8192, 36, (10, 3), 24),
-            Self::Demo => (128, 2, (3, 2), 4),
+            Self::Noise => (128, 2, (3, 2), 4),
             Self::Tiny => (32, 1, (1, 1), 1),
         };
         HeartCodecConfig {

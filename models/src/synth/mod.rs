@@ -1,8 +1,7 @@
 //! How is a checkpoint made from nothing but a seed? Random weights in the published layout.
 //!
 //! Such a model knows nothing of music, but it has every tensor, loads through the code that loads the published
-//! checkpoints, and makes sound that is heard and not clipped. Tests use it, and the program carries one
-//! ([`crate::demo`]) until it carries one that has learned something.
+//! checkpoints, and makes sound that is heard and not clipped. It is what tests are made with.
 
 mod configs;
 mod encoder;
@@ -34,19 +33,23 @@ use crate::{
 /// # Errors
 /// When a file cannot be written.
 pub fn synthesise(size: SynthSize, seed: u64, out: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
-    if !matches!(size, SynthSize::Demo | SynthSize::Tiny) {
+    if !matches!(size, SynthSize::Noise | SynthSize::Tiny) {
         return random::write(size, seed, out, progress);
     }
+    files(size, seed)?.iter().try_for_each(|(file, bytes)| write(&out.join(file), bytes))
+}
+
+/// The files of a checkpoint of one of the two smallest sizes, by their paths in it.
+pub(crate) fn files(size: SynthSize, seed: u64) -> Result<Vec<(String, Vec<u8>)>> {
     let (lm, codec) = (size.lm(), size.codec());
-    for (file, bytes) in configs(&lm, &codec, "float16")? {
-        write(&out.join(file), &bytes)?;
-    }
     let noise = KeyedNoise::new(seed);
     let values = values::Values { noise, special_codes: lm.audio_vocab_size - codec.codebook_size };
     let lm_tensors = tensors(&values, 0, &heartmula::expected_tensors(&lm));
-    write(&out.join(LM_PARTS[0]).join("model.safetensors"), &serialised(&lm_tensors)?)?;
     let codec_tensors = tensors(&values, lm_tensors.len() as u64, &heartcodec::expected_tensors(&codec));
-    write(&out.join(CODEC_PART).join("model.safetensors"), &serialised(&codec_tensors)?)
+    let mut files = configs(&lm, &codec, "float16")?;
+    files.push((format!("{}/model.safetensors", LM_PARTS[0]), serialised(&lm_tensors)?));
+    files.push((format!("{CODEC_PART}/model.safetensors"), serialised(&codec_tensors)?));
+    Ok(files)
 }
 
 /// The files of a checkpoint that are not its weights.

@@ -218,15 +218,16 @@ impl Shards {
         Ok(Tensor::from_vec(self.numbers(name, shape)?.read_all()?, shape, device)?)
     }
 
-    /// Reads a weight matrix onto `device`, in the number type that it is to be stored as.
+    /// Reads a weight matrix onto `device`, in the number type that it is to be stored as. Only bf16 is narrow there: a
+    /// product then takes what it multiplies in that type, which is how the language models were trained. f16 is held as
+    /// f32 with the values of f16, so that nothing else is rounded to its 11 bits.
     ///
     /// # Errors
     /// When it is not there with exactly this shape.
     pub fn matrix(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
         let tensor = self.tensor(name, shape, device)?;
         Ok(match self.matrix_type(name) {
-            NumberType::F32 => tensor,
-            NumberType::F16 => tensor.to_dtype(DType::F16)?,
+            NumberType::F32 | NumberType::F16 => tensor,
             NumberType::Bf16 => tensor.to_dtype(DType::BF16)?,
         })
     }

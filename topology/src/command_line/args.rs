@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use heartstream_messages::Continuity;
-use heartstream_models::{NumberType, speculation::Speculation, synth::SynthSize, weights::Storage};
+use heartstream_models::{DeviceName, NumberType, speculation::Speculation, synth::SynthSize, weights::Storage};
 
 use super::bench::args::BenchArgs;
 use crate::{OnDeviceLoss, SampleFormat, StartPolicy, pull::Version};
@@ -100,10 +100,14 @@ pub(crate) struct WordsArgs {
     pub lyrics: Option<String>,
 }
 
+/// Names the model where `--model` does not.
+const MODEL_VARIABLE: &str = "HEARTSTREAM_MODEL";
+
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ModelArgs {
-    /// Directory with HeartMuLa-oss-3B/, HeartCodec-oss/, tokenizer.json and gen_config.json; "demo" is the model inside the program
-    #[arg(long, value_name = "DIR", default_value = "demo")]
+    /// Directory with HeartMuLa-oss-3B/, HeartCodec-oss/, tokenizer.json and gen_config.json; or one that needs no files:
+    /// demo, the trained model inside the program, or noise, a small one of random weights
+    #[arg(long, value_name = "DIR|demo|noise", env = MODEL_VARIABLE, default_value = heartstream_models::demo::DEMO)]
     pub model: String,
 }
 
@@ -285,15 +289,27 @@ pub(crate) struct PlacementArgs {
     /// Cores on which drafts are prepared while the language model verifies others [default: none are prepared]
     #[arg(long, value_name = "LIST", value_parser = core_list)]
     pub draft_cores: Option<CoreList>,
+    /// What computes: the processor, or an NVIDIA GPU by its number (in a program built with --features cuda)
+    #[arg(long, value_name = "cpu|cuda:N", default_value_t = DeviceName::Cpu)]
+    pub device: DeviceName,
+    /// What computes the language model [default: --device]
+    #[arg(long, value_name = "cpu|cuda:N")]
+    pub lm_device: Option<DeviceName>,
+    /// What computes for the flow workers [default: --device]
+    #[arg(long, value_name = "cpu|cuda:N")]
+    pub flow_device: Option<DeviceName>,
+    /// What computes the vocoder [default: --device]
+    #[arg(long, value_name = "cpu|cuda:N")]
+    pub vocoder_device: Option<DeviceName>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct PlayArgs {
     #[command(flatten)]
     pub render: RenderArgs,
-    /// The output device: its name or a part of it [default: the system's]
+    /// The loudspeaker: its name or a part of it, as `heartstream devices` lists them [default: the system's]
     #[arg(long, value_name = "NAME")]
-    pub device: Option<String>,
+    pub speaker: Option<String>,
     /// The rate to play at [default: 48000, or what the device has that is nearest]
     #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(8_000..=768_000))]
     pub device_rate: Option<u32>,
@@ -366,6 +382,9 @@ pub(crate) struct CheckArgs {
     /// A model directory with a file goldens.safetensors
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
+    /// What computes: the processor, or an NVIDIA GPU by its number, which may be ten times as far off
+    #[arg(long, value_name = "cpu|cuda:N", default_value_t = DeviceName::Cpu)]
+    pub device: DeviceName,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -377,7 +396,7 @@ pub(crate) struct SynthArgs {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// The seed of the weights
-    #[arg(long, value_name = "N", default_value_t = heartstream_models::demo::SEED)]
+    #[arg(long, value_name = "N", default_value_t = heartstream_models::demo::NOISE_SEED)]
     pub seed: u64,
 }
 
@@ -439,8 +458,8 @@ impl From<Format> for SampleFormat {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Size {
-    /// The model inside the program
-    Demo,
+    /// As the model of noise
+    Noise,
     /// As small as can be
     Tiny,
     /// The published shapes at a hundredth of their size
@@ -454,7 +473,7 @@ pub(crate) enum Size {
 impl From<Size> for SynthSize {
     fn from(size: Size) -> Self {
         match size {
-            Size::Demo => Self::Demo,
+            Size::Noise => Self::Noise,
             Size::Tiny => Self::Tiny,
             Size::Small => Self::Small,
             Size::Medium => Self::Medium,

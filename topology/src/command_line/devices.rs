@@ -14,6 +14,7 @@ pub(super) fn devices(args: &DevicesArgs) -> Result<(), Failed> {
         out!("no audio output device was found");
     } else {
         devices.iter().for_each(print);
+        out!("`play --speaker` takes one of these names, or a part of one");
     }
     Ok(())
 }

@@ -137,9 +137,9 @@ impl From<crate::SpeakerError> for Failed {
 
 impl From<heartstream_models::ModelError> for Failed {
     fn from(error: heartstream_models::ModelError) -> Self {
-        use heartstream_models::ModelError::{Option, Prompt};
+        use heartstream_models::ModelError::{Device, Option, Prompt};
         match error {
-            Option { .. } | Prompt { .. } => Self::Usage(error.to_string()),
+            Device { .. } | Option { .. } | Prompt { .. } => Self::Usage(error.to_string()),
             error => Self::Error(error.to_string()),
         }
     }

@@ -71,6 +71,9 @@ fn options(request: &SongRequest, format: Option<SampleFormat>, plan: &Plan) -> 
         "lm_threads": plan.lm.threads,
         "flow_threads": plan.flow.first().map(|site| site.threads),
         "vocoder_threads": plan.vocoder.threads,
+        "lm_device": plan.devices.lm.to_string(),
+        "flow_device": plan.devices.flow.to_string(),
+        "vocoder_device": plan.devices.vocoder.to_string(),
     })
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use heartstream_models::{ModelDirectory, ModelError};
+use heartstream_models::{ModelDirectory, ModelError, demo};
 
 use super::{
     Failed,
@@ -18,8 +18,8 @@ use super::{
     status::Status,
 };
 use crate::{
-    Checkpoint, CpalDevice, Decoder, Heartstream, KeptSong, Outcome, Placement, Plan, SampleFormat, Sink, Sinks, Song,
-    SongReport, SongRequest, Speaker, SpeakerError, units::Seconds,
+    Checkpoint, CpalDevice, Decoder, Devices, Heartstream, KeptSong, Outcome, Placement, Plan, SampleFormat, Sink,
+    Sinks, Song, SongReport, SongRequest, Speaker, SpeakerError, units::Seconds,
 };
 
 /// Between two looks at the progress.
@@ -50,9 +50,9 @@ impl<'a> Destination<'a> {
 
     /// A loudspeaker, and a file where one was asked for or where there is no loudspeaker.
     fn speaker(play: &'a PlayArgs, quiet: bool) -> Result<Self, Failed> {
-        let PlayArgs { render: RenderArgs { output: args, .. }, device, device_rate, start, on_device_loss } = play;
+        let PlayArgs { render: RenderArgs { output: args, .. }, speaker, device_rate, start, on_device_loss } = play;
         let asked = args.output.as_deref().map(Output::new);
-        let (output, speaker) = match CpalDevice::find(device.as_deref(), *device_rate) {
+        let (output, speaker) = match CpalDevice::find(speaker.as_deref(), *device_rate) {
             Ok(device) => {
                 let speaker = Speaker::on(device).start((*start).into()).on_device_loss((*on_device_loss).into());
                 (asked, Some(speaker))
@@ -341,12 +341,13 @@ fn summary(report: &SongReport, output: Option<&Output>, seed: u64, verb: &str) 
     format!("{sentence}, seed {seed}")
 }
 
-/// The model directory, or the model inside the program.
+/// The model directory, or a model that needs no files.
 pub(super) fn checkpoint(model: &str) -> Result<Checkpoint, ModelError> {
-    if model == heartstream_models::demo::NAME {
-        return Ok(heartstream_models::demo::checkpoint());
+    match model {
+        demo::DEMO => Ok(Checkpoint::demo()),
+        demo::NOISE => Ok(Checkpoint::noise()),
+        directory => Checkpoint::open(directory),
     }
-    Checkpoint::open(model)
 }
 
 fn placement(args: &PlacementArgs) -> Placement {
@@ -358,5 +359,10 @@ fn placement(args: &PlacementArgs) -> Placement {
         draft_cores: cores(&args.draft_cores),
         threads: args.threads,
         flow_workers: args.flow_workers,
+        devices: Devices {
+            lm: args.lm_device.unwrap_or(args.device),
+            flow: args.flow_device.unwrap_or(args.device),
+            vocoder: args.vocoder_device.unwrap_or(args.device),
+        },
     }
 }

@@ -1,0 +1,50 @@
+//! How good is the model that was exported? Figures on held-out songs, each beside what real renders have.
+
+mod heard;
+mod instruments;
+mod pictures;
+mod round_trip;
+mod songs;
+
+use std::path::{Path, PathBuf};
+
+use heartstream_models::{ModelDirectory, weights::Checkpoint};
+
+use crate::{
+    error::Result,
+    language::Language,
+    stage::{Setting, Stage},
+};
+
+/// What is evaluated on how many songs.
+pub struct Counts {
+    /// Songs that are coded and decoded.
+    pub coded: usize,
+    /// Songs that are written from held-out words.
+    pub written: usize,
+    /// Songs that the instrument classifier learns from.
+    pub taught: usize,
+}
+
+/// Where sounds and pictures are put, if anywhere.
+#[derive(Default)]
+pub struct Shown {
+    /// A WAV of each song and of the render of the same words.
+    pub wavs: Option<PathBuf>,
+    /// A spectrogram and a chromagram of each of the first eight.
+    pub pictures: Option<PathBuf>,
+}
+
+/// Prints the figures of the checkpoint in `model`.
+pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown) -> Result<()> {
+    let checkpoint = Checkpoint::Directory(model.to_owned());
+    let directory = ModelDirectory::open(checkpoint.clone())?;
+    round_trip::print(setting, &directory, counts.coded)?;
+    let mut language = Language::new(setting)?;
+    let weights = setting.weights_of(Language::NAME)?;
+    language.parameters().adopt(&weights, &setting.device)?;
+    for (name, value) in language.held_out()? {
+        println!("language model, held out: {name} {value:.3}");
+    }
+    songs::print(setting, checkpoint, counts, shown)
+}

@@ -1,0 +1,54 @@
+//! How much of a sound is left after it was latents, and after it was codes?
+
+use candle_core::{Device, Tensor};
+use heartstream_models::{
+    ModelDirectory,
+    heartcodec::{FlowJob, FlowOptions, HeartCodec},
+    quality::{MelAnalyser, mel_distances},
+    signal::KeyedNoise,
+};
+
+use crate::{autoencoder, codes::Coder, encoder::Encoder, error::Result, feed::Song, stage::Setting};
+
+/// The mean log-mel distance of both channels.
+fn distance(ours: &[Vec<f32>; 2], real: &Song) -> f64 {
+    let mut analyser = MelAnalyser::new(48_000);
+    let mut all = Vec::new();
+    for (ours, real) in ours.iter().zip([&real.left, &real.right]) {
+        let length = ours.len().min(real.len());
+        all.extend(mel_distances(&analyser.log_mel(&ours[..length]), &analyser.log_mel(&real[..length])));
+    }
+    all.iter().sum::<f64>() / all.len().max(1) as f64
+}
+
+fn latents_of(encoder: &Encoder, song: &Song, device: &Device) -> Result<Vec<f32>> {
+    let sound = [song.left.as_slice(), &song.right].concat();
+    let latents = encoder.forward(&Tensor::from_vec(sound, (2, song.left.len()), device)?)?;
+    Ok(latents.transpose(0, 1)?.contiguous()?.flatten_all()?.to_vec1()?)
+}
+
+fn decoded(codec: &HeartCodec, codes: &[u16], seed: u64) -> Result<[Vec<f32>; 2]> {
+    let latents = codes.len() / codec.flow.quantizer.codebooks() * 2;
+    let mut noise = vec![0f32; latents * codec.flow.channels()];
+    KeyedNoise::new(seed).fill_latent(0, &mut noise);
+    let options = FlowOptions { steps: 10, guidance: 1.25 };
+    let job = FlowJob { codes, noise: &noise, in_context: &[], options };
+    Ok(codec.vocoder.decode(&codec.flow.solve(job, &|| false)?.unwrap_or_default())?)
+}
+
+/// Prints both distances, the mean of `count` held-out songs.
+pub fn print(setting: &Setting, directory: &ModelDirectory, count: usize) -> Result<()> {
+    let codec = directory.load_codec(&Device::Cpu)?;
+    let (_, encoder) = autoencoder::finished(setting)?;
+    let coder = Coder::open(setting)?;
+    let (mut alone, mut whole) = (0.0, 0.0);
+    for (place, song) in setting.source.songs(true, 0, setting.seed, setting.threads).take(count).enumerate() {
+        let song = song?;
+        alone += distance(&codec.vocoder.decode(&latents_of(&encoder, &song, &setting.device)?)?, &song);
+        whole += distance(&decoded(&codec, &coder.codes(&song)?, place as u64)?, &song);
+    }
+    let count = count.max(1) as f64;
+    println!("autoencoder alone, log-mel L1 of {count} held-out songs: {:.3} (at most 0.6)", alone / count);
+    println!("codec round trip, log-mel L1 of {count} held-out songs: {:.3} (at most 1.0)", whole / count);
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! What computes: an ordinary processor, or a GPU? Its name, and how it is opened.
+
+use std::{fmt, str::FromStr};
+
+use candle_core::Device;
+
+use crate::error::{ModelError, Result};
+
+/// What computes a part of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DeviceName {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU, by its number.
+    Cuda(usize),
+}
+
+impl DeviceName {
+    /// Opens the device; each call to open a GPU opens a stream of its own on it, with a cuBLAS handle of its own. What is
+    /// computed in one stream is computed one after the other, whichever thread asks for it, and beside what other
+    /// streams compute. So a stage that is to compute beside others opens its device itself, and all of its song's
+    /// numbers are born there; weights may come from another stream of the same GPU.
+    ///
+    /// # Errors
+    /// When this program was built without CUDA, or there is no such GPU.
+    pub fn open(self) -> Result<Device> {
+        match self {
+            Self::Cpu => Ok(Device::Cpu),
+            Self::Cuda(number) => open_cuda(number),
+        }
+    }
+
+    /// Whether this is a processor, whose results do not depend on what is computed beside them.
+    pub fn is_cpu(self) -> bool {
+        self == Self::Cpu
+    }
+}
+
+/// What each part of a model computes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Devices {
+    /// The language model.
+    pub lm: DeviceName,
+    /// The flow workers.
+    pub flow: DeviceName,
+    /// The vocoder.
+    pub vocoder: DeviceName,
+}
+
+impl Devices {
+    /// All parts on one device.
+    pub fn all(device: DeviceName) -> Self {
+        Self { lm: device, flow: device, vocoder: device }
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn open_cuda(number: usize) -> Result<Device> {
+    use candle_core::cuda_backend::{
+        cudarc::driver::{CudaContext, sys::CUresult},
+        set_gemm_reduced_precision_bf16, set_gemm_reduced_precision_f16, set_gemm_reduced_precision_f32,
+    };
+
+    let refuse = |reason: String, remedy: &str| {
+        Err(ModelError::Device { device: DeviceName::Cuda(number), reason, remedy: remedy.to_owned() })
+    };
+    let count = match CudaContext::device_count() {
+        Ok(count) => usize::try_from(count).unwrap_or(0),
+        Err(error) if error.0 == CUresult::CUDA_ERROR_NO_DEVICE => 0,
+        Err(error) => {
+            return refuse(format!("CUDA does not start ({:?})", error.0), "Install NVIDIA's driver, or use cpu");
+        }
+    };
+    if number >= count {
+        let found = match count {
+            0 => "there is no GPU that CUDA can use".to_owned(),
+            1 => "there is one GPU, cuda:0".to_owned(),
+            count => format!("there are {count} GPUs, cuda:0 to cuda:{}", count - 1),
+        };
+        return refuse(found, "Give one that is there, or use cpu");
+    }
+    // Sums in less than f32, and f32 products of 10 bits (TF32), are faster and can be heard.
+    set_gemm_reduced_precision_f32(false);
+    set_gemm_reduced_precision_f16(false);
+    set_gemm_reduced_precision_bf16(false);
+    Device::new_cuda_with_stream(number)
+        .or_else(|error| refuse(format!("it does not open ({error})"), "See what else uses it, or use cpu"))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda(number: usize) -> Result<Device> {
+    Err(ModelError::Device {
+        device: DeviceName::Cuda(number),
+        reason: "this program is built without CUDA".to_owned(),
+        remedy: "Build it with `cargo build --release --features cuda`, which needs CUDA's compiler, or use cpu"
+            .to_owned(),
+    })
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+impl FromStr for DeviceName {
+    type Err = String;
+
+    /// Reads `cpu`, `cuda:N`, or `cuda` for the first GPU.
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let number = |text: &str| text.parse().ok().filter(|number| *number < 1024);
+        match text {
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text.strip_prefix("cuda:").and_then(number).map(Self::Cuda).ok_or_else(|| {
+                "what computes is cpu or cuda:N, N the number of a GPU; `play` names a loudspeaker with --speaker"
+                    .to_owned()
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_shown_and_the_name_of_a_loudspeaker_is_told_from_them() {
+        for name in ["cpu", "cuda:0", "cuda:7"] {
+            assert_eq!(name.parse::<DeviceName>().map(|device| device.to_string()), Ok(name.to_owned()));
+        }
+        assert_eq!("cuda".parse(), Ok(DeviceName::Cuda(0)));
+        for wrong in ["", "CPU", "cuda:", "cuda:-1", "cuda:1024", "gpu", "Built-in Audio", "alsa_output.pci"] {
+            assert!(wrong.parse::<DeviceName>().is_err_and(|error| error.contains("--speaker")), "{wrong}");
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_gpu_without_cuda_is_refused_with_the_way_to_build_it() {
+        let error = DeviceName::Cuda(1).open().expect_err("there is no CUDA here").to_string();
+        assert!(error.contains("cuda:1") && error.contains("--features cuda"), "{error}");
+        assert!(DeviceName::Cpu.open().is_ok_and(|device| device.is_cpu()));
+    }
+}

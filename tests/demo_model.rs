@@ -1,0 +1,67 @@
+//! Promise: the model inside the program, which is there unless another is named, has learned what a song is.
+
+mod support;
+
+use heartstream::{Checkpoint, FirstWindow, Flow, Heartstream, Outcome, SongRequest, units::Seconds};
+use heartstream_models::ModelDirectory;
+use support::{complaint, program, read};
+
+/// A song of the trained model that is `most` seconds long at most.
+fn request(lyrics: &str, most: f64) -> SongRequest {
+    // Without a deadline no song depends on how fast this machine is.
+    let first_window = FirstWindow { most: FirstWindow::USUAL, deadline: None };
+    SongRequest { seed: 1, max_frames: Seconds(most).frames(), first_window, ..SongRequest::new("piano,calm", lyrics) }
+}
+
+async fn demo_engine() -> Heartstream {
+    Heartstream::builder().build().await.expect("the model inside the program")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_without_a_model_of_its_own_has_the_one_inside_the_program() {
+    let demo = ModelDirectory::open(Checkpoint::demo()).expect("configs").fingerprint().expect("a name");
+    assert_eq!(demo_engine().await.fingerprint(), demo);
+}
+
+#[test]
+fn the_program_takes_the_model_of_the_option_then_of_the_environment_then_the_one_inside_it() {
+    let model = |variable: Option<&str>, arguments: &[&str]| {
+        let mut program = program();
+        match variable {
+            Some(model) => program.env("HEARTSTREAM_MODEL", model),
+            None => program.env_remove("HEARTSTREAM_MODEL"),
+        };
+        let output = program.arg("inspect").args(arguments).output().expect("the program runs");
+        assert!(output.status.success(), "{}", complaint(&output));
+        String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(model(None, &[]), "model demo");
+    assert_eq!(model(Some("noise"), &[]), "model noise");
+    assert_eq!(model(Some("noise"), &["--model", "demo"]), "model demo");
+    let help = program().args(["render", "--help"]).output().expect("the program runs");
+    assert!(String::from_utf8_lossy(&help.stdout).contains("HEARTSTREAM_MODEL"), "the help names the variable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_song_of_it_is_heard_and_not_clipped() {
+    let song = demo_engine().await.sing(request("[Verse]\nThe sun creeps in across the floor", 2.0)).await;
+    let (samples, report) = read(song.expect("a song")).await;
+    assert_eq!(report.outcome, Outcome::Finished);
+    let peak = samples.iter().fold(0f32, |peak, x| peak.max(x.abs()));
+    let power = samples.iter().map(|x| x * x).sum::<f32>() / samples.len() as f32;
+    assert!(peak < 1.0, "peak {peak}");
+    assert!(power.sqrt() > 0.003, "RMS {}", power.sqrt());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_song_of_few_words_ends_by_itself() {
+    const MOST: f64 = 60.0;
+    // Only where it ends is looked at, so the sound is made with as little work as can be.
+    let flow = Flow { steps: 1, guidance: 1.0 };
+    let request = SongRequest { flow, ..request("[Verse]\nThe sun creeps in\n\n[Outro]\nLet it ring", MOST) };
+    let song = demo_engine().await.sing(request).await.expect("a song");
+    let (_, report) = read(song).await;
+    assert_eq!(report.outcome, Outcome::Finished);
+    let seconds = report.audio.0;
+    assert!(seconds > 1.0 && seconds < MOST - 1.0, "{seconds} s");
+}
