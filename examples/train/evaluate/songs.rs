@@ -95,14 +95,7 @@ pub fn print(setting: &Setting, checkpoint: Checkpoint, counts: &Counts, shown: 
     Ok(())
 }
 
-async fn one(
-    engine: &Heartstream,
-    ear: &Ear,
-    real: &Song,
-    place: usize,
-    sums: &mut Sums,
-    shown: &Shown,
-) -> Result<()> {
+async fn one(engine: &Heartstream, ear: &Ear, real: &Song, place: usize, sums: &mut Sums, shown: &Shown) -> Result<()> {
     let Made { song, by_itself, seams } = made(engine, real, place as u64, None).await?;
     let unguided = made(engine, real, place as u64, Some(1.0)).await?.song;
     sums.ended += usize::from(by_itself);

@@ -130,3 +130,21 @@ fn numbers_below_the_normal_ones_are_not_lost() {
         assert_eq!(product(set, Rows::new(&[tiny, tiny], 2), &weights, None), [2.0 * tiny; 3], "{set}");
     }
 }
+
+/// More outputs than are summed up at once, more inputs than a block has, rows for several tiles and blocks.
+#[test]
+fn a_product_in_many_pieces_is_the_same_bits_as_its_rows_alone() {
+    let (rows, inputs, outputs) = (110, 1030, 1050);
+    let (numbers, bias) = (noise(2, rows * inputs), noise(3, outputs));
+    for kind in KINDS {
+        let weights = packed(outputs, inputs, kind);
+        for set in KernelSet::here() {
+            let whole = threads(2).install(|| product(set, Rows::new(&numbers, inputs), &weights, Some(&bias)));
+            for row in [0, 11, 54, 109] {
+                let alone = Rows::new(&numbers[row * inputs..][..inputs], inputs);
+                let alone = product(set, alone, &weights, Some(&bias));
+                assert!(alone == whole[row * outputs..][..outputs], "{set}, {kind}: row {row}");
+            }
+        }
+    }
+}
