@@ -42,6 +42,20 @@ fn every_drafter_and_count_has_a_row_beside_plain_decoding_and_what_was_predicte
 }
 
 #[test]
+fn a_model_of_random_weights_is_measured_without_any_files() {
+    let bench = ["bench", "speculation", "-q", "--json", "--random", "small", "--seconds", "0.4"];
+    let report = json(&[&bench[..], &["--repeats", "1", "--counts", "1", "--oracles", "1", "--threads", "1"]].concat());
+    assert_eq!(report["model"], "random small");
+    let rows = report["rows"].as_array().expect("rows");
+    let right = rows.iter().find(|row| row["drafter"] == "oracle:1" && row["k"] == 1).expect("an oracle");
+    // Five frames: two rounds of two, and one of one.
+    assert!((right["frames_per_verify"].as_f64().expect("a number") - 5.0 / 3.0).abs() < 1e-9, "{right}");
+    assert!(right["speedup"].as_f64() > Some(0.0) && right["prefetch"] == false, "{right}");
+    let both = run(&["bench", "speculation", "--random", "small", "--model", "somewhere"]);
+    assert_eq!(both.status.code(), Some(2), "{}", complaint(&both));
+}
+
+#[test]
 fn a_distilled_drafter_is_found_and_its_songs_are_the_plain_ones() {
     let (model, out) = (tiny_model(), folder());
     let taught = out.path().join("taught");

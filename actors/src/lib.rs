@@ -16,6 +16,7 @@ pub mod channel;
 pub mod codes_sink;
 pub mod codes_source;
 pub mod compute_site;
+pub mod core_layout;
 pub mod flow_worker;
 pub mod language_model;
 pub mod prefetcher;

@@ -1,11 +1,14 @@
 //! How is a machine shared among the stages? Workers, threads, cores, devices and room, as one checked value.
 
-use heartstream_actors::compute_site::{ComputeSite, available_cores};
+use heartstream_actors::{
+    compute_site::{ComputeSite, available_cores},
+    core_layout::CoreLayout,
+};
 use heartstream_models::{Devices, signal::ReferenceWindows};
 
 use crate::{capacity::Capacities, error::EngineError};
 
-/// Cores below which stages share all of them: binding would leave some idle while others wait.
+/// Physical cores below which stages share all of them: binding would leave some idle while others wait.
 const CORES_WORTH_DIVIDING: usize = 4;
 
 /// Threads of a stage for each core, at most: more wait for each other, and a song has three stages that compute.
@@ -22,7 +25,7 @@ pub struct Placement {
     pub vocoder_cores: Option<Vec<usize>>,
     /// Cores on which drafts are prepared while the language model verifies; with none, nobody prepares any.
     pub draft_cores: Option<Vec<usize>>,
-    /// Threads of each stage that computes; by default one for each of its cores.
+    /// Threads of each stage that computes; by default one for each of its physical cores.
     pub threads: Option<usize>,
     /// Flow workers.
     pub flow_workers: usize,
@@ -55,11 +58,11 @@ impl Plan {
     /// # Errors
     /// When a core is named that this process may not use, or a count is out of range.
     pub fn new(placement: &Placement) -> Result<Self, EngineError> {
-        Self::for_cores(placement, &available_cores())
+        Self::for_machine(placement, &available_cores(), &CoreLayout::here())
     }
 
-    /// The plan for a machine with these cores.
-    fn for_cores(placement: &Placement, machine: &[usize]) -> Result<Self, EngineError> {
+    /// The plan for a machine whose cores have these numbers and lie like this.
+    fn for_machine(placement: &Placement, machine: &[usize], layout: &CoreLayout) -> Result<Self, EngineError> {
         let Placement { lm_cores, flow_cores, vocoder_cores, draft_cores, threads, flow_workers, devices } = placement;
         if !(1..=64).contains(flow_workers) {
             return refuse("flow-workers", "from 1 to 64".to_owned(), flow_workers.to_string());
@@ -81,21 +84,22 @@ impl Plan {
                 return refuse(option, format!("among the cores of this machine, {machine:?}"), core.to_string());
             }
         }
-        let all = machine.len().max(1);
+        let all = layout.cores().len();
         let site =
             |cores: &[usize]| ComputeSite { threads: threads.unwrap_or(cores.len().max(1)), cores: cores.to_vec() };
         let anywhere = |share: usize| ComputeSite { threads: threads.unwrap_or(share.max(1)), cores: Vec::new() };
         // The language model reads weights while the flow workers multiply, so both can go on side by side. The vocoder
-        // works between two segments of the flow workers, on their cores.
-        let divided = machine.len() >= CORES_WORTH_DIVIDING;
-        let (first, second) = machine.split_at(if divided { machine.len() / 2 } else { 0 });
+        // works between two segments of the flow workers, on their cores. What waits for each other shares a cache, what
+        // does not has one of its own, and of a core only one thread is used: the other would wait for the same units.
+        let divided = all >= CORES_WORTH_DIVIDING;
+        let (first, second) = layout.halves();
         let default = |cores: &[usize]| if divided { site(cores) } else { anywhere(all) };
         let flow = match flow_cores {
             Some(cores) => site(cores),
-            None => default(second),
+            None => default(&second),
         };
         Ok(Self {
-            lm: lm_cores.as_deref().map_or_else(|| default(first), site),
+            lm: lm_cores.as_deref().map_or_else(|| default(&first), site),
             vocoder: match vocoder_cores {
                 Some(cores) => site(cores),
                 None => flow.clone(),
@@ -109,14 +113,15 @@ impl Plan {
     }
 }
 
-/// The share of one worker: every n-th core, at least one.
+/// The share of one worker: neighbouring cores, at least one.
 fn share(whole: &ComputeSite, worker: usize, workers: usize, threads: Option<usize>) -> ComputeSite {
     if whole.cores.is_empty() {
         return ComputeSite { threads: threads.unwrap_or((whole.threads / workers).max(1)), cores: Vec::new() };
     }
-    let mut cores: Vec<usize> = whole.cores.iter().copied().skip(worker).step_by(workers).collect();
-    if cores.is_empty() {
-        cores.push(whole.cores[worker % whole.cores.len()]);
+    let count = whole.cores.len();
+    let mut cores = whole.cores[worker * count / workers..(worker + 1) * count / workers].to_vec();
+    if count < workers {
+        cores = vec![whole.cores[worker % count]];
     }
     ComputeSite { threads: threads.unwrap_or(cores.len()), cores }
 }
@@ -130,7 +135,7 @@ mod tests {
     use super::*;
 
     fn plan(placement: &Placement, machine: &[usize]) -> Plan {
-        Plan::for_cores(placement, machine).expect("a plan")
+        Plan::for_machine(placement, machine, &CoreLayout::even(machine)).expect("a plan")
     }
 
     #[test]
@@ -153,6 +158,17 @@ mod tests {
     }
 
     #[test]
+    fn workers_have_neighbouring_cores_and_no_second_threads() {
+        // Eight cores of two threads each, of which the layout names one.
+        let (machine, layout) = ((0..16).collect::<Vec<_>>(), CoreLayout::even(&(0..8).collect::<Vec<_>>()));
+        let placement = Placement { flow_workers: 2, ..Placement::default() };
+        let plan = Plan::for_machine(&placement, &machine, &layout).expect("a plan");
+        assert_eq!(plan.lm, ComputeSite { threads: 4, cores: vec![0, 1, 2, 3] });
+        let flow: Vec<_> = plan.flow.iter().map(|site| site.cores.clone()).collect();
+        assert_eq!(flow, [[4, 5], [6, 7]]);
+    }
+
+    #[test]
     fn more_workers_than_cores_share_them() {
         let placement = Placement { flow_cores: Some(vec![1]), flow_workers: 3, ..Placement::default() };
         assert!(plan(&placement, &[0, 1]).flow.iter().all(|site| site.cores == [1] && site.threads == 1));
@@ -160,7 +176,10 @@ mod tests {
 
     #[test]
     fn cores_that_are_not_there_and_counts_out_of_range_are_refused_by_name() {
-        let error = |placement: Placement| Plan::for_cores(&placement, &[0, 1]).expect_err("out of range").to_string();
+        let layout = CoreLayout::even(&[0, 1]);
+        let error = |placement: Placement| {
+            Plan::for_machine(&placement, &[0, 1], &layout).expect_err("out of range").to_string()
+        };
         assert!(
             error(Placement { lm_cores: Some(vec![9]), flow_workers: 1, ..Placement::default() })
                 .starts_with("lm-cores must be")

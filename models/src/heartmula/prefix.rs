@@ -7,11 +7,7 @@
 
 use candle_core::Tensor;
 
-use super::{
-    kv_cache::KvCache,
-    model::PromptIds,
-    transformer::{Layer, Transformer},
-};
+use super::{kv_cache::KvCache, model::PromptIds, transformer::Transformer};
 use crate::error::Result;
 
 /// A prompt is kept for the next song if its keys and values take at most this: 290 positions of the published model.
@@ -110,18 +106,4 @@ fn spread(xs: &Tensor, count: usize, batch: usize) -> Result<Tensor> {
     }
     let nothing = xs.narrow(1, count, 1)?.broadcast_as((1, count, xs.dim(2)?))?;
     Ok(Tensor::cat(&[&words, &nothing], 0)?.contiguous()?)
-}
-
-impl Layer {
-    /// Queries, keys and values of `xs` \[B, T, D\], none of them turned.
-    fn projected(&self, xs: &Tensor) -> Result<[Tensor; 3]> {
-        let xs = self.attention_norm.forward(xs)?;
-        Ok([self.query.forward(&xs)?, self.key.forward(&xs)?, self.value.forward(&xs)?])
-    }
-
-    /// What comes out of the layer for `xs` whose attention found `found`.
-    fn after_attention(&self, xs: &Tensor, found: &Tensor) -> Result<Tensor> {
-        let xs = (xs + self.output.forward(found)?)?;
-        Ok((&xs + self.feed_forward(&self.feed_forward_norm.forward(&xs)?)?)?)
-    }
 }

@@ -18,15 +18,17 @@ pub struct Transformer {
 
 #[derive(Debug)]
 pub(super) struct Layer {
-    pub(super) attention_norm: RmsNorm,
-    pub(super) query: Linear,
-    pub(super) key: Linear,
-    pub(super) value: Linear,
-    pub(super) output: Linear,
-    pub(super) feed_forward_norm: RmsNorm,
+    attention_norm: RmsNorm,
+    /// The outputs of the queries, then those of the keys, then those of the values: one product, as each costs a wait
+    /// for all threads.
+    query_key_value: Linear,
+    /// Outputs of the queries, and of the keys.
+    widths: [usize; 2],
+    output: Linear,
+    feed_forward_norm: RmsNorm,
     /// The gate's outputs, then those that it gates.
-    pub(super) gate_up: Linear,
-    pub(super) down: Linear,
+    gate_up: Linear,
+    down: Linear,
 }
 
 impl Transformer {
@@ -65,8 +67,8 @@ impl Transformer {
         cache.check_room(count)?;
         let mut xs = xs.clone();
         for (layer, index) in self.layers.iter().zip(0..) {
-            xs = (&xs + layer.attend(&layer.attention_norm.forward(&xs)?, cache, index)?)?;
-            xs = (&xs + layer.feed_forward(&layer.feed_forward_norm.forward(&xs)?)?)?;
+            let [query, key, value] = layer.projected(&xs)?;
+            xs = layer.after_attention(&xs, &cache.attend(index, &query, &key, &value)?)?;
         }
         cache.advance(count);
         Ok(self.norm.forward(&xs)?)
@@ -80,31 +82,35 @@ impl Layer {
         let norm =
             |name: &str| RmsNorm::load(shards, &format!("{prefix}.{name}.scale"), width, config.norm_eps, device);
         let linear = |name: &str, shape| Linear::load(shards, &format!("{prefix}.{name}"), shape, false, device);
+        let joined = |parts: &[(&str, usize)]| {
+            let names: Vec<_> = parts.iter().map(|(name, _)| format!("{prefix}.{name}.weight")).collect();
+            let parts: Vec<_> = names.iter().zip(parts).map(|(name, part)| (name.as_str(), part.1)).collect();
+            Linear::load_joined(shards, &parts, width, None, device)
+        };
         Ok(Self {
             attention_norm: norm("sa_norm")?,
-            query: linear("attn.q_proj", [width, width])?,
-            key: linear("attn.k_proj", [keys, width])?,
-            value: linear("attn.v_proj", [keys, width])?,
+            query_key_value: joined(&[("attn.q_proj", width), ("attn.k_proj", keys), ("attn.v_proj", keys)])?,
+            widths: [width, keys],
             output: linear("attn.output_proj", [width, width])?,
             feed_forward_norm: norm("mlp_norm")?,
-            gate_up: Linear::load_joined(
-                shards,
-                &[(&format!("{prefix}.mlp.w1.weight"), hidden), (&format!("{prefix}.mlp.w3.weight"), hidden)],
-                width,
-                None,
-                device,
-            )?,
+            gate_up: joined(&[("mlp.w1", hidden), ("mlp.w3", hidden)])?,
             down: linear("mlp.w2", [width, hidden])?,
         })
     }
 
-    fn attend(&self, xs: &Tensor, cache: &mut KvCache, layer: usize) -> Result<Tensor> {
-        let (query, key, value) = (self.query.forward(xs)?, self.key.forward(xs)?, self.value.forward(xs)?);
-        Ok(self.output.forward(&cache.attend(layer, &query, &key, &value)?)?)
+    /// Queries, keys and values of `xs` \[B, T, D\], none of them turned.
+    pub(super) fn projected(&self, xs: &Tensor) -> Result<[Tensor; 3]> {
+        let joined = self.query_key_value.forward(&self.attention_norm.forward(xs)?)?;
+        let [queries, keys] = self.widths;
+        let part = |first, width| joined.narrow(2, first, width)?.contiguous();
+        Ok([part(0, queries)?, part(queries, keys)?, part(queries + keys, keys)?])
     }
 
-    pub(super) fn feed_forward(&self, xs: &Tensor) -> Result<Tensor> {
-        Ok(self.down.forward(&silu_up(&self.gate_up.forward(xs)?)?)?)
+    /// What comes out of the layer for `xs` whose attention found `found`.
+    pub(super) fn after_attention(&self, xs: &Tensor, found: &Tensor) -> Result<Tensor> {
+        let xs = self.output.forward_added(found, xs)?;
+        let hidden = silu_up(&self.gate_up.forward(&self.feed_forward_norm.forward(&xs)?)?)?;
+        Ok(self.down.forward_added(&hidden, &xs)?)
     }
 }
 

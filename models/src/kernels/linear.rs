@@ -4,7 +4,10 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape, Tensor, bail};
 
-use super::cpu::{Finish, KernelSet, NumberType, Packed, Rows, matmul};
+use super::{
+    cpu::{Finish, KernelSet, NumberType, Packed, Rows, matmul},
+    host::fused,
+};
 use crate::weights::Shards;
 
 /// `x Wᵀ + b` over the last dimension.
@@ -196,6 +199,43 @@ impl Linear {
         }
         ys.reshape(shape)
     }
+
+    /// `to` and what becomes of `xs`, added where the product is made.
+    ///
+    /// # Shapes
+    /// - `xs` \[…, in\], `to` and result \[…, out\]
+    ///
+    /// # Errors
+    /// When they do not fit.
+    pub fn forward_added(&self, xs: &Tensor, to: &Tensor) -> Result<Tensor> {
+        if let Weight::Packed(packed) = &self.weight {
+            let shape = packed.result_shape(xs.dims())?;
+            if shape != *to.shape() {
+                bail!("a linear layer makes {shape:?}, to be added to {:?}", to.shape())
+            }
+            if let Some(ys) = fused([xs, to], shape, |[xs, to], out| packed.product(xs, Some(to), out))? {
+                return Ok(ys);
+            }
+        }
+        to + self.forward(xs)?
+    }
+}
+
+impl PackedLinear {
+    /// The shape of what becomes of rows of this shape.
+    fn result_shape(&self, rows: &[usize]) -> Result<Shape> {
+        let mut shape = rows.to_vec();
+        match shape.last_mut() {
+            Some(last) if *last == self.weights.inputs() => *last = self.weights.outputs(),
+            _ => bail!("a linear layer of {} inputs was given {rows:?}", self.weights.inputs()),
+        }
+        Ok(Shape::from(shape))
+    }
+
+    fn product(&self, rows: &[f32], add: Option<&[f32]>, out: &mut [f32]) {
+        let finish = Finish { bias: self.bias.as_deref(), add, ..Finish::default() };
+        matmul(KernelSet::chosen(), Rows::new(rows, self.weights.inputs()), &self.weights, finish, out);
+    }
 }
 
 /// Rows from which on a product that is learnt from is made in pieces, and the most pieces.
@@ -229,17 +269,46 @@ impl CustomOp1 for PackedLinear {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let mut shape = layout.dims().to_vec();
-        let (inputs, outputs) = (self.weights.inputs(), self.weights.outputs());
-        match shape.last_mut() {
-            Some(last) if *last == inputs => *last = outputs,
-            _ => bail!("a linear layer of {inputs} inputs was given {:?}", layout.dims()),
-        }
+        let shape = self.result_shape(layout.dims())?;
         let Some((start, end)) = layout.contiguous_offsets() else { bail!("a linear layer takes contiguous rows") };
-        let rows = Rows::new(&storage.as_slice::<f32>()?[start..end], inputs);
-        let mut ys = vec![0f32; rows.count * outputs];
-        let finish = Finish { bias: self.bias.as_deref(), ..Finish::default() };
-        matmul(KernelSet::chosen(), rows, &self.weights, finish, &mut ys);
-        Ok((CpuStorage::F32(ys), Shape::from(shape)))
+        let mut ys = vec![0f32; shape.elem_count()];
+        self.product(&storage.as_slice::<f32>()?[start..end], None, &mut ys);
+        Ok((CpuStorage::F32(ys), shape))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::*;
+    use crate::signal::KeyedNoise;
+
+    fn noise(key: u64, shape: &[usize]) -> Tensor {
+        let mut numbers = vec![0f32; shape.iter().product()];
+        KeyedNoise::new(key).fill_latent(0, &mut numbers);
+        Tensor::from_vec(numbers, shape, &Device::Cpu).expect("a tensor")
+    }
+
+    fn numbers(tensor: &Tensor) -> Vec<f32> {
+        tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("numbers")
+    }
+
+    #[test]
+    fn what_is_added_in_a_product_is_as_if_it_were_added_afterwards() {
+        let (weight, bias) = (noise(1, &[21, 40]), noise(2, &[21]));
+        let (xs, to) = (noise(3, &[2, 5, 40]), noise(4, &[2, 5, 21]));
+        let linear = Linear::new(&weight, Some(bias.clone())).expect("a layer");
+        let found = numbers(&linear.forward_added(&xs, &to).expect("a product"));
+        let expected = numbers(&(&to + linear.forward(&xs).expect("a product")).expect("a sum"));
+        assert!(found == expected, "bit for bit");
+        // Where it is learnt from, the formula is taken.
+        let weight = Var::from_tensor(&weight).expect("a variable");
+        let learning = Linear::new(&weight, Some(bias)).expect("a layer").forward_added(&xs, &to).expect("a product");
+        assert!(learning.track_op());
+        for (found, expected) in numbers(&learning).iter().zip(&expected) {
+            assert!((found - expected).abs() < 1e-4, "{found} for {expected}");
+        }
+        assert!(linear.forward_added(&xs, &xs).is_err() && linear.forward_added(&to, &to).is_err());
     }
 }

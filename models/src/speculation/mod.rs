@@ -10,7 +10,7 @@
 //! - [`run_round`]: one round on any [`FrameTarget`]
 //! - [`FrameDrafter`], [`Chain`] and the drafters themselves
 //! - [`Prefetch`], [`SpeculationCache`]: drafts that are made while a round is verified
-//! - [`Policy`], [`CompletionPolicy`]: what is worth doing, by what was measured
+//! - [`Policy`], [`DepthPolicy`]: what is worth doing, by what was measured
 //! - [`Distillation`]: the training of [`DrafterWeights`]
 //! - [`Speculator`]: rounds of a whole song; [`Counters`]: what came of them
 //! - [`Speculation`]: what a user writes
@@ -27,13 +27,14 @@ mod round;
 mod setting;
 mod speculator;
 mod target;
+mod ways;
 
 pub use accept::{Verdict, accept, first_unmatched};
 pub use counters::Counters;
 pub use distill::{DistillOptions, Distillation, TaughtSong};
 pub use drafter::{Chain, Chained, Draft, DraftContext, FrameDrafter};
 pub use drafters::{CarryOver, DRAFTER_FILE, DrafterWeights, Heads, NGram, NextState, Oracle, StaleDepth};
-pub use policy::{Choice, CompletionPolicy, Policy};
+pub use policy::{Choice, Policy};
 pub use prefetch::{
     Bundle, Hit, LikelyOutcome, Prefetch, PrefetchCounters, PrefetchRequest, SpeculationCache, fan_out, likely_outcomes,
 };
@@ -41,3 +42,4 @@ pub use round::{Completion, DepthWork, Drafts, RoundOutcome, RoundTimes, Work, r
 pub use setting::{DrafterName, MOST_FRAMES, Speculation};
 pub use speculator::{Learned, Means, Speculator};
 pub use target::{Frame, FrameTarget, Logits};
+pub use ways::DepthPolicy;

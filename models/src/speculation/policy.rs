@@ -29,8 +29,6 @@ const FEARED_FACTOR: f64 = 2.0;
 const GUESSED_MATCH: f64 = 0.5;
 /// Rounds between two looks at what is best: looking costs a little, too.
 const BETWEEN_LOOKS: u64 = 8;
-/// Rounds until the other way of completing frames is tried again.
-const RETRY_COMPLETION: u32 = 128;
 
 /// A mean in which old values fade.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -244,44 +242,6 @@ impl Policy {
     }
 }
 
-/// Chooses how frames are completed: all open codes at once, again and again, or one after the other.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct CompletionPolicy {
-    /// Seconds for a code.
-    jacobi: Fading,
-    steps: Fading,
-    since_other: u32,
-}
-
-impl CompletionPolicy {
-    /// How the next round shall complete its last frame.
-    pub fn choose(&self) -> Completion {
-        let better = match (self.jacobi.get(), self.steps.get()) {
-            (None, _) => Completion::Jacobi,
-            (_, None) => return Completion::Steps,
-            (Some(jacobi), Some(steps)) if jacobi <= steps => Completion::Jacobi,
-            _ => Completion::Steps,
-        };
-        match (better, self.since_other >= RETRY_COMPLETION) {
-            (better, false) => better,
-            (Completion::Jacobi, true) => Completion::Steps,
-            (Completion::Steps, true) => Completion::Jacobi,
-        }
-    }
-
-    /// Hears what a round did of either.
-    pub fn observe(&mut self, outcome: &RoundOutcome) {
-        let before = self.choose();
-        for (mean, work) in [(&mut self.jacobi, outcome.jacobi), (&mut self.steps, outcome.steps)] {
-            if work.codes > 0 {
-                mean.add(work.time.as_secs_f64() / work.codes as f64);
-            }
-        }
-        let retried = self.since_other >= RETRY_COMPLETION && outcome.jacobi.codes + outcome.steps.codes > 0;
-        self.since_other = if retried || self.choose() != before { 0 } else { self.since_other + 1 };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -371,28 +331,5 @@ mod tests {
         assert_eq!(policy.settled(), Choice::PLAIN);
         run(&mut policy, &good, 3000);
         assert!(policy.settled().frames > Some(0), "it has looked again");
-    }
-
-    #[test]
-    fn frames_are_completed_in_the_way_that_takes_less_time_for_a_code() {
-        use std::time::Duration;
-
-        use crate::speculation::Work;
-        for (jacobi, steps, best) in [(3, 5, Completion::Jacobi), (5, 3, Completion::Steps)] {
-            let mut policy = CompletionPolicy::default();
-            let mut count = 0;
-            for _ in 0..1000 {
-                let choice = policy.choose();
-                count += u32::from(choice == best);
-                let work = |time| Work { codes: 5, time: Duration::from_millis(time) };
-                let mut outcome = RoundOutcome::default();
-                match choice {
-                    Completion::Jacobi => outcome.jacobi = work(jacobi),
-                    Completion::Steps => outcome.steps = work(steps),
-                }
-                policy.observe(&outcome);
-            }
-            assert!((980..1000).contains(&count), "{count} of 1000 rounds, and the other way now and then");
-        }
     }
 }

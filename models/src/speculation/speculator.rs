@@ -11,12 +11,13 @@ use super::{
     counters::Counters,
     drafter::{Chain, Draft, DraftContext, FrameDrafter},
     drafters::{CarryOver, DRAFTER_FILE, DrafterWeights, Heads, NGram, NextState, StaleDepth},
-    policy::{Choice, CompletionPolicy, Policy},
+    policy::{Choice, Policy},
     prefetch::{Prefetch, PrefetchCounters},
     prefetching::Prefetching,
     round::{Completion, DepthWork, Drafts, RoundOutcome, run_round},
     setting::{DrafterName, Speculation},
     target::{Frame, FrameTarget},
+    ways::DepthPolicy,
 };
 use crate::{
     error::{ModelError, Result},
@@ -37,11 +38,11 @@ pub struct Speculator {
 
 enum Mode {
     Plain,
-    /// The same in every round; where a way of completing frames is not given, the faster one is taken.
+    /// The same in every round; with a policy, the depth decoder works in the way that costs less.
     Fixed {
         frames: usize,
         work: DepthWork,
-        completion: Option<CompletionPolicy>,
+        depth: Option<DepthPolicy>,
     },
     Auto(Learned),
 }
@@ -50,7 +51,7 @@ enum Mode {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Learned {
     policy: Policy,
-    completion: CompletionPolicy,
+    depth: DepthPolicy,
 }
 
 /// Frames that are drafted at once, of those that are tried.
@@ -79,11 +80,11 @@ impl Speculator {
             Some(frames) => Mode::Fixed {
                 frames,
                 work: DepthWork { pass: usize::MAX, completion: Completion::Jacobi, refresh_tail },
-                completion: Some(CompletionPolicy::default()),
+                depth: Some(DepthPolicy::default()),
             },
             None => Mode::Auto(learned.unwrap_or_else(|| Learned {
                 policy: Policy::new(&LADDER, refresh_tail),
-                completion: CompletionPolicy::default(),
+                depth: DepthPolicy::default(),
             })),
         };
         Ok(Self::with(mode, drafters, sampler))
@@ -132,7 +133,16 @@ impl Speculator {
         work: DepthWork,
         sampler: KeyedSampler,
     ) -> Self {
-        Self::with(Mode::Fixed { frames, work, completion: None }, drafters, sampler)
+        Self::with(Mode::Fixed { frames, work, depth: None }, drafters, sampler)
+    }
+
+    /// The same writer, whose depth decoder does its work in the way that costs less; the one given is the first tried.
+    #[must_use]
+    pub fn at_least_cost(mut self) -> Self {
+        if let Mode::Fixed { depth, .. } = &mut self.mode {
+            *depth = Some(DepthPolicy::default());
+        }
+        self
     }
 
     fn with(mode: Mode, drafters: Vec<Box<dyn FrameDrafter>>, sampler: KeyedSampler) -> Self {
@@ -262,13 +272,13 @@ impl Speculator {
     fn choose(&mut self) -> Choice {
         match &mut self.mode {
             Mode::Plain => Choice::PLAIN,
-            Mode::Fixed { frames, work, completion } => {
-                let completion = completion.map_or(work.completion, |policy| policy.choose());
-                Choice { frames: Some(*frames), work: DepthWork { completion, ..*work } }
+            Mode::Fixed { frames, work, depth } => {
+                let work = depth.as_mut().map_or(*work, |policy| policy.choose(*work));
+                Choice { frames: Some(*frames), work }
             }
-            Mode::Auto(Learned { policy, completion }) => {
+            Mode::Auto(Learned { policy, depth }) => {
                 let Choice { frames, work } = policy.choose();
-                Choice { frames, work: DepthWork { completion: completion.choose(), ..work } }
+                Choice { frames, work: depth.choose(work) }
             }
         }
     }
@@ -276,13 +286,13 @@ impl Speculator {
     fn learn(&mut self, outcome: &RoundOutcome, time: Duration) {
         let settled = match &mut self.mode {
             Mode::Plain => None,
-            Mode::Fixed { frames, completion, .. } => {
-                completion.iter_mut().for_each(|policy| policy.observe(outcome));
+            Mode::Fixed { frames, depth, .. } => {
+                depth.iter_mut().for_each(|policy| policy.observe(outcome));
                 Some(*frames)
             }
-            Mode::Auto(Learned { policy, completion }) => {
+            Mode::Auto(Learned { policy, depth }) => {
                 policy.observe(outcome, time.as_secs_f64());
-                completion.observe(outcome);
+                depth.observe(outcome);
                 policy.settled().frames
             }
         };

@@ -4,11 +4,17 @@ use std::{hint::black_box, time::Instant};
 
 use rayon::prelude::*;
 
-use super::KernelSet;
+use super::{KernelSet, vector::for_each_set};
 
 /// Bytes that are read to measure how fast reading is: far more than the cache of an ordinary machine, and little beside
 /// a model.
 const READ: usize = 1 << 28;
+/// Times that they are read in one measurement: some 15 ms, beside which it is nothing that threads wake up.
+const TURNS: usize = 3;
+/// Places that a thread reads from at the same time: as many as the products with few rows do.
+const STREAMS: usize = 4;
+/// Lines that a place is asked for ahead of being read: that which is best on this machine counts.
+const AHEAD: [usize; 4] = [0, 16, 32, 64];
 /// Fused multiply-adds of one register in one measurement, for each of [`CHAINS`] chains: some 30 ms.
 const ROUNDS: usize = 4_000_000;
 /// Multiply-adds that do not wait for each other: two units times a latency of four or five cycles need ten.
@@ -28,7 +34,7 @@ pub struct Limits {
 impl Limits {
     /// Measures both on the threads of the pool that it is called in.
     pub fn measure(set: KernelSet) -> Self {
-        Self { read_bytes: read_bytes(), flop: flop(set) }
+        Self { read_bytes: read_bytes(set), flop: flop(set) }
     }
 
     /// The better of two measurements, each limit for itself.
@@ -47,14 +53,54 @@ fn best(mut work: impl FnMut()) -> f64 {
     times.fold(f64::INFINITY, f64::min)
 }
 
-fn read_bytes() -> f64 {
-    let numbers = vec![1u64; READ / size_of::<u64>()];
-    let chunk = numbers.len().div_ceil(rayon::current_num_threads() * 4);
-    let time = best(|| {
-        let sums = numbers.par_chunks(chunk).map(|chunk| chunk.iter().fold(0u64, |sum, x| sum.wrapping_add(*x)));
-        black_box(sums.sum::<u64>());
+/// A cache line, which is also the widest register.
+type Line = [u64; 8];
+
+fn read_bytes(set: KernelSet) -> f64 {
+    let lines = vec![[1u64; 8]; READ / size_of::<Line>()];
+    let times = AHEAD.map(|ahead| {
+        best(|| {
+            rayon::broadcast(|thread| {
+                let (index, count) = (thread.index(), thread.num_threads());
+                let part = &lines[lines.len() * index / count..lines.len() * (index + 1) / count];
+                for _ in 0..TURNS {
+                    black_box(read_through(set, black_box(part), ahead));
+                }
+            });
+        })
     });
-    READ as f64 / time
+    (TURNS * READ) as f64 / times.into_iter().fold(f64::INFINITY, f64::min)
+}
+
+for_each_set! {
+    /// Does nothing with what it reads that the processor could not do meanwhile.
+    fn read_through<FMA>(lines: &[Line], ahead: usize) -> u64 {
+        let length = lines.len() / STREAMS;
+        let mut found = [[0u64; 8]; STREAMS];
+        for place in 0..length {
+            for (stream, found) in found.iter_mut().enumerate() {
+                let place = stream * length + place;
+                if ahead > 0 {
+                    prefetch(lines.as_ptr().wrapping_add(place + ahead));
+                }
+                found.iter_mut().zip(&lines[place]).for_each(|(found, number)| *found |= number);
+            }
+        }
+        let _ = FMA;
+        found.iter().flatten().fold(0, |all, part| all | part)
+    }
+}
+
+/// Asks for a line, which need not be there.
+#[inline(always)]
+fn prefetch(line: *const Line) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: it touches nothing, wherever the place is; every x86-64 processor has the instruction.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(line.cast());
+    }
+    let _ = line;
 }
 
 fn flop(set: KernelSet) -> f64 {

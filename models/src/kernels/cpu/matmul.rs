@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::{
     KernelSet,
+    left::{MOST_INPUTS, Rows, packed_numbers},
     packed::{NumberType, PANEL, Packed},
     tile::{Tile, Tiles, number_kind, tiles},
     vector::for_each_set,
@@ -13,16 +14,28 @@ use super::{
 
 /// Inputs of a block. Of 128 to 768 this was the best in f32 and f16 (1488 x 1536 x 4096, one core with AVX-512): a
 /// larger block fetches the sums less often, a smaller one stays in a nearer cache.
-const BLOCK: usize = 512;
-/// Rows of a block, at most about: with [`BLOCK`] inputs each they are 480 KB, which the second cache holds.
-const ROWS: usize = 240;
+const BLOCK: usize = MOST_INPUTS;
+/// Rows of a block, at most: with [`BLOCK`] inputs each they are 192 KB, which the second cache holds beside weights and
+/// results.
+const ROWS: usize = 96;
+/// Rows below which a block is not made smaller for the sake of more tasks: weights are read once for each block.
+const LEAST_ROWS: usize = 48;
+/// Tiles of a block from which on weights are widened beforehand, where that is of use at all.
+const WORTH_WIDENING: usize = 4;
+/// Panels whose sums stay in the second cache from block to block of inputs: 1024 outputs of [`ROWS`] rows are 384 KB.
+const CHUNK: usize = 64;
 /// Multiplications that are worth waking another thread for: some ten microseconds of work.
 const WORTH_A_THREAD: usize = 400_000;
+/// Tasks for each thread, where there is work for so many: one that loses time to the rest of the machine costs the
+/// others so much less.
+const TASKS: usize = 6;
+/// As many where rows are few, which is soon done, and where reading in long runs is what counts.
+const FEW_TASKS: usize = 2;
 
 thread_local! {
     /// What a thread copies together, kept from product to product: memory that comes and goes is memory that others
     /// must find room around.
-    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch { x: Vec::new(), wide: Vec::new() }) };
+    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch { x: Vec::new(), wide: Vec::new(), sums: Vec::new() }) };
 }
 
 /// Room of one task.
@@ -30,6 +43,7 @@ thread_local! {
 struct Scratch {
     x: Vec<f32>,
     wide: Vec<f32>,
+    sums: Vec<f32>,
 }
 
 /// The first `count` numbers of `room`, which grows to them; what is in them is left over from before.
@@ -38,52 +52,6 @@ fn first(room: &mut Vec<f32>, count: usize) -> &mut [f32] {
         room.resize(count, 0.0);
     }
     &mut room[..count]
-}
-
-/// The left side of a product: rows of inputs in one piece of memory, which may overlap (a convolution's do).
-#[derive(Debug, Clone, Copy)]
-pub struct Rows<'a> {
-    /// Everything that the rows are part of.
-    pub numbers: &'a [f32],
-    /// How many rows there are.
-    pub count: usize,
-    /// Numbers from a row's beginning to the next one's.
-    pub stride: usize,
-    /// A row is a run of `width` numbers at each of these places, counted from its beginning: one for a linear layer,
-    /// one for each tap of a convolution.
-    pub runs: &'a [usize],
-    /// Numbers of a run.
-    pub width: usize,
-}
-
-impl<'a> Rows<'a> {
-    /// Rows that follow each other, `width` numbers each.
-    pub fn new(numbers: &'a [f32], width: usize) -> Self {
-        Self { numbers, count: numbers.len() / width.max(1), stride: width, runs: &[0], width }
-    }
-
-    fn inputs(&self) -> usize {
-        self.runs.len() * self.width
-    }
-
-    /// Numbers that must be there.
-    fn extent(&self) -> usize {
-        let last = self.runs.iter().max().map_or(0, |run| run + self.width);
-        if self.count == 0 { 0 } else { (self.count - 1) * self.stride + last }
-    }
-
-    /// Copies numbers `inputs` of row `row` to `to`.
-    fn copy(&self, row: usize, inputs: Range<usize>, to: &mut [f32]) {
-        let (mut input, mut to) = (inputs.start, to);
-        while input < inputs.end {
-            let (run, place) = (input / self.width, input % self.width);
-            let count = (self.width - place).min(inputs.end - input);
-            let from = row * self.stride + self.runs[run] + place;
-            let (head, rest) = to.split_at_mut(count);
-            head.copy_from_slice(&self.numbers[from..from + count]);
-            (input, to) = (input + count, rest);
-        }
-    }
 }
 
 /// A place in the result that several threads write to, each its own columns and rows.
@@ -125,28 +93,54 @@ pub fn matmul(set: KernelSet, rows: Rows<'_>, weights: &Packed, finish: Finish<'
         return;
     }
     let product = Product { set, tiles: tiles(set), rows, weights, finish, out: Out(out.as_mut_ptr()) };
-    let few = rows.count <= product.tiles.few.0.max(product.tiles.many.0);
+    let few = rows.count <= product.tiles.few_rows();
     let (tile_rows, group) = product.tiles.shape(rows.count);
-    let blocks = if few { 1 } else { rows.count.div_ceil(ROWS) };
-    let block_rows = rows.count.div_ceil(blocks).next_multiple_of(if few { 1 } else { tile_rows });
     let groups = weights.panels().div_ceil(group);
     let work = rows.count * outputs * weights.inputs();
-    // Twice as many tasks as threads even out what one of them loses to the rest of the machine.
-    let wanted = (rayon::current_num_threads() * 2).min(work.div_ceil(WORTH_A_THREAD));
-    let blocks = rows.count.div_ceil(block_rows);
-    let columns = wanted.div_ceil(blocks).clamp(1, groups);
-    let run = |task: usize| {
-        let (block, column) = (task / columns, task % columns);
-        let rows = block * block_rows..((block + 1) * block_rows).min(product.rows.count);
-        let panels = |column: usize| (column * groups / columns * group).min(weights.panels());
-        let panels = panels(column)..panels(column + 1);
-        // SAFETY: the tasks' rows times panels are disjoint and inside the result, whose size was compared above.
-        unsafe { if few { product.few(panels) } else { product.many(rows, panels) } }
-    };
-    match blocks * columns {
+    let threads = rayon::current_num_threads();
+    let wanted = (threads * if few { FEW_TASKS } else { TASKS }).min(work.div_ceil(WORTH_A_THREAD));
+    let (blocks, columns) = if few { (1, wanted.clamp(1, groups)) } else { split(rows.count, groups, threads, wanted) };
+    // Blocks differ by a tile at most, and so do columns by a group.
+    let tiles = rows.count.div_ceil(tile_rows);
+    let row = |block: usize| rows.count * (block * tiles / blocks) / tiles;
+    let panel = |column: usize| (column * groups / columns * group).min(weights.panels());
+    let turn = |tasks: usize, run: &(dyn Fn(usize) + Sync)| match tasks {
         tasks if wanted < 2 => (0..tasks).for_each(run),
         tasks => (0..tasks).into_par_iter().with_max_len(1).for_each(run),
+    };
+    if !few {
+        return turn(blocks * columns, &|task| {
+            let (block, column) = (task / columns, task % columns);
+            // SAFETY: the tasks' rows times panels are disjoint and inside the result, whose size was compared above.
+            unsafe { product.many(row(block)..row(block + 1), panel(column)..panel(column + 1)) }
+        });
     }
+    let mut scratch = SCRATCH.take();
+    let packed = first(&mut scratch.x, packed_numbers(rows.count, weights.inputs()));
+    for start in (0..weights.inputs()).step_by(BLOCK) {
+        let end = (start + BLOCK).min(weights.inputs());
+        rows.pack(0..rows.count, start..end, &mut packed[start * rows.count..]);
+    }
+    let packed = &*packed;
+    // SAFETY: the tasks' panels are disjoint, and inside the result.
+    turn(columns, &|column| unsafe { product.few(packed, panel(column)..panel(column + 1)) });
+    SCRATCH.set(scratch);
+}
+
+/// Into how many blocks of rows, and of columns each, a product is cut: tasks of about the same size, as many as are
+/// wanted, and so that no thread is without one while the last are done. Each task packs its rows, so blocks of rows come
+/// before columns.
+fn split(rows: usize, groups: usize, threads: usize, wanted: usize) -> (usize, usize) {
+    let blocks = rows.div_ceil(ROWS);
+    if wanted < 2 {
+        return (blocks, 1);
+    }
+    let turns = blocks.next_multiple_of(threads);
+    let blocks = if rows / turns >= LEAST_ROWS { turns } else { blocks };
+    let columns = wanted.div_ceil(blocks).clamp(1, groups);
+    // Whole turns of all threads, if that takes few more columns.
+    let even = (columns..=(columns + threads).min(groups)).find(|columns| (blocks * columns).is_multiple_of(threads));
+    (blocks, even.unwrap_or(columns))
 }
 
 struct Product<'a> {
@@ -159,102 +153,133 @@ struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// All rows, which are few, with a range of panels: weights are widened in registers, as each is needed once.
+    /// All rows, which are few and packed, with a range of panels.
     ///
     /// # Safety
     /// Nobody else may touch the outputs of these panels meanwhile.
-    unsafe fn few(&self, panels: Range<usize>) {
+    unsafe fn few(&self, packed: &[f32], panels: Range<usize>) {
         let (inputs, count) = (self.weights.inputs(), self.rows.count);
         let group = self.tiles.shape(count).1;
-        let mut scratch = SCRATCH.take();
-        let (x, x_stride) = if self.rows.runs.len() == 1 {
-            (&self.rows.numbers[self.rows.runs[0]..], self.rows.stride)
-        } else {
-            let gathered = first(&mut scratch.x, count * inputs);
-            gathered.chunks_exact_mut(inputs).enumerate().for_each(|(row, to)| self.rows.copy(row, 0..inputs, to));
-            (&*gathered, inputs)
-        };
         for first in panels.clone().step_by(group) {
             let group = group.min(panels.end - first);
             for start in (0..inputs).step_by(BLOCK) {
-                let size = self.weights.kind().bytes();
                 let tile = Tile {
-                    x: x[start..].as_ptr(),
-                    x_stride,
-                    // SAFETY: panel `first` is there, and so is its input `start`.
-                    w: unsafe { self.weights.as_ptr().add(first * self.weights.panel_bytes() + start * PANEL * size) },
+                    x: packed[start * count..].as_ptr(),
+                    x_stride: 0,
+                    w: self.panel(first, start),
                     w_stride: self.weights.panel_bytes(),
                     inputs: BLOCK.min(inputs - start),
                     out: std::ptr::null_mut(),
                     out_stride: 0,
                     add: start > 0,
                 };
-                // SAFETY: the rows were compared with their numbers, and the outputs are ours.
+                // SAFETY: all rows were packed, block after block, and the outputs are ours.
                 unsafe { self.put(number_kind(self.weights.kind()), 0, count, first, group, tile) };
             }
             // SAFETY: as above.
             unsafe { self.finish(0..count, first, group) };
         }
-        SCRATCH.set(scratch);
     }
 
-    /// A range of rows with a range of panels. Rows are copied together and weights widened, block by block, for each
-    /// is needed many times.
+    /// A range of rows with a range of panels. Rows are packed once, and weights widened block by block where that is of
+    /// use, for each is needed many times.
     ///
     /// # Safety
     /// Nobody else may touch the outputs of these rows and panels meanwhile.
     unsafe fn many(&self, rows: Range<usize>, panels: Range<usize>) {
         let (inputs, kind) = (self.weights.inputs(), self.weights.kind());
-        let (tile_rows, group) = self.tiles.many;
+        let (most, group) = self.tiles.many;
+        let tiles = rows.len().div_ceil(most);
+        let widen = self.tiles.widen.filter(|_| kind != NumberType::F32 && tiles >= WORTH_WIDENING);
         let mut scratch = SCRATCH.take();
-        let x = first(&mut scratch.x, rows.len() * BLOCK.min(inputs));
-        let wide =
-            first(&mut scratch.wide, if kind == NumberType::F32 { 0 } else { group * PANEL * BLOCK.min(inputs) });
+        let x = first(&mut scratch.x, packed_numbers(rows.len(), inputs));
+        let wide = first(&mut scratch.wide, if widen.is_some() { group * PANEL * BLOCK.min(inputs) } else { 0 });
+        // Rows of results can be so far apart that they push each other out of every cache, so what will be added to
+        // once more lies elsewhere, with a distance that is no power of two.
+        let whole = inputs <= BLOCK;
+        let stride = (CHUNK + 1) * PANEL;
+        let sums = first(&mut scratch.sums, if whole { 0 } else { rows.len() * stride });
+        // Tiles of about the same height: one of two rows would read as many weights as one of twelve.
+        let row = |tile: usize| tile * rows.len() / tiles;
+        let place = |row: usize, start: usize| {
+            packed_numbers(rows.len(), start) + packed_numbers(row, BLOCK.min(inputs - start))
+        };
         for start in (0..inputs).step_by(BLOCK) {
-            let block = BLOCK.min(inputs - start);
-            x.chunks_exact_mut(block)
-                .zip(rows.clone())
-                .for_each(|(to, row)| self.rows.copy(row, start..start + block, to));
-            for first in panels.clone().step_by(group) {
-                let group = group.min(panels.end - first);
-                // SAFETY: panel `first` is there, and so is its input `start`.
-                let narrow = unsafe {
-                    let place = first * self.weights.panel_bytes() + start * PANEL * kind.bytes();
-                    self.weights.as_ptr().add(place)
-                };
-                let (w, w_stride) = if kind == NumberType::F32 {
-                    (narrow, self.weights.panel_bytes())
-                } else {
-                    for panel in 0..group {
-                        // SAFETY: `block` inputs of each of the group's panels are there, and room for them in `wide`.
-                        unsafe {
-                            let from = narrow.add(panel * self.weights.panel_bytes());
-                            let to = wide[panel * PANEL * block..].as_mut_ptr();
-                            (self.tiles.widen)(number_kind(kind), from.cast(), to, block);
-                        }
-                    }
-                    (wide.as_ptr().cast(), PANEL * block * size_of::<f32>())
-                };
-                for row in (0..rows.len()).step_by(tile_rows) {
-                    let tile = Tile {
-                        x: x[row * block..].as_ptr(),
-                        x_stride: block,
-                        w,
-                        w_stride,
-                        inputs: block,
-                        out: std::ptr::null_mut(),
-                        out_stride: 0,
-                        add: start > 0,
-                    };
-                    let count = tile_rows.min(rows.len() - row);
-                    // SAFETY: `x` and `w` hold the block, and the outputs are ours.
-                    unsafe { self.put(number_kind(NumberType::F32), rows.start + row, count, first, group, tile) };
-                }
+            for tile in 0..tiles {
+                let (top, end) = (row(tile), row(tile + 1));
+                let to = &mut x[place(top, start)..place(end, start)];
+                self.rows.pack(rows.start + top..rows.start + end, start..inputs.min(start + BLOCK), to);
             }
         }
-        // SAFETY: as above.
-        unsafe { self.finish(rows, panels.start, panels.len()) };
+        for chunk in panels.clone().step_by(CHUNK) {
+            let end = panels.end.min(chunk + CHUNK);
+            for start in (0..inputs).step_by(BLOCK) {
+                let block = BLOCK.min(inputs - start);
+                for first in (chunk..end).step_by(group) {
+                    let group = group.min(end - first);
+                    let (kind, w, w_stride) = match widen {
+                        None => (kind, self.panel(first, start), self.weights.panel_bytes()),
+                        Some(widen) => {
+                            for panel in 0..group {
+                                let to = wide[panel * PANEL * block..].as_mut_ptr();
+                                // SAFETY: `block` inputs of the panel are there, and room for them in `wide`.
+                                unsafe { widen(number_kind(kind), self.panel(first + panel, start).cast(), to, block) };
+                            }
+                            (NumberType::F32, wide.as_ptr().cast(), PANEL * block * size_of::<f32>())
+                        }
+                    };
+                    for tile in 0..tiles {
+                        let (top, end) = (row(tile), row(tile + 1));
+                        let mut tile = Tile {
+                            x: x[place(top, start)..].as_ptr(),
+                            x_stride: 0,
+                            w,
+                            w_stride,
+                            inputs: block,
+                            out: std::ptr::null_mut(),
+                            out_stride: 0,
+                            add: start > 0,
+                        };
+                        if whole {
+                            // SAFETY: `x` and `w` hold the block, and the outputs are ours.
+                            unsafe { self.put(number_kind(kind), rows.start + top, end - top, first, group, tile) };
+                            continue;
+                        }
+                        tile.out = sums[top * stride + (first - chunk) * PANEL..end * stride].as_mut_ptr();
+                        tile.out_stride = stride;
+                        // SAFETY: `x` and `w` hold the block, and `sums` has the outputs of the chunk for every row.
+                        unsafe { (self.tiles.packed)(number_kind(kind), end - top, group, &tile) };
+                    }
+                }
+            }
+            for (row, sums) in rows.clone().zip(sums.chunks_exact(stride)) {
+                // SAFETY: these are outputs of this task.
+                unsafe { self.outputs(row, chunk..end) }.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum);
+            }
+            // SAFETY: as above.
+            unsafe { self.finish(rows.clone(), chunk, end - chunk) };
+        }
         SCRATCH.set(scratch);
+    }
+
+    /// The results of a row with a range of panels.
+    ///
+    /// # Safety
+    /// They must be this task's own, and no other reference to them may be there.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn outputs(&self, row: usize, panels: Range<usize>) -> &mut [f32] {
+        let outputs = self.weights.outputs();
+        let columns = panels.start * PANEL..outputs.min(panels.end * PANEL);
+        // SAFETY: row and columns are in the result, and nobody else has them.
+        unsafe { std::slice::from_raw_parts_mut(self.out.0.add(row * outputs + columns.start), columns.len()) }
+    }
+
+    /// Where panel `panel` begins at input `input`.
+    fn panel(&self, panel: usize, input: usize) -> *const u8 {
+        let place = panel * self.weights.panel_bytes() + input * PANEL * self.weights.kind().bytes();
+        assert!(place <= self.weights.bytes(), "a panel of a product");
+        // SAFETY: the place is inside the panels, or just behind them.
+        unsafe { self.weights.as_ptr().add(place) }
     }
 
     /// Computes a tile whose outputs begin at row `row` and panel `first`. The last panel may be cut: its outputs then
@@ -271,7 +296,7 @@ impl Product<'_> {
         if there == columns {
             (tile.out, tile.out_stride) = (out, outputs);
             // SAFETY: as the caller vouches.
-            return unsafe { (self.tiles.compute)(kind, rows, panels, &tile) };
+            return unsafe { (self.tiles.packed)(kind, rows, panels, &tile) };
         }
         let mut buffer = [0f32; 16 * 4 * PANEL]; // as large as the largest tile
         for row in 0..if tile.add { rows } else { 0 } {
@@ -282,7 +307,7 @@ impl Product<'_> {
         }
         (tile.out, tile.out_stride) = (buffer.as_mut_ptr(), columns);
         // SAFETY: the buffer has room for the tile.
-        unsafe { (self.tiles.compute)(kind, rows, panels, &tile) };
+        unsafe { (self.tiles.packed)(kind, rows, panels, &tile) };
         for row in 0..rows {
             for column in 0..there {
                 // SAFETY: these are outputs of this task.
@@ -302,8 +327,8 @@ impl Product<'_> {
         let columns = first * PANEL..outputs.min((first + panels) * PANEL);
         for row in rows {
             let places = row * outputs + columns.start..row * outputs + columns.end;
-            // SAFETY: row and columns are in the result.
-            let out = unsafe { std::slice::from_raw_parts_mut(self.out.0.add(places.start), places.len()) };
+            // SAFETY: as the caller vouches, and the last row's are let go.
+            let out = unsafe { self.outputs(row, first..first + panels) };
             let bias = bias.map(|bias| &bias[columns.clone()]);
             finish_row(self.set, out, bias, slope, add.map(|add| &add[places]));
         }
@@ -325,135 +350,4 @@ for_each_set! {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::signal::KeyedNoise;
-
-    const KINDS: [NumberType; 3] = [NumberType::F32, NumberType::F16, NumberType::Bf16];
-
-    fn noise(key: u64, count: usize) -> Vec<f32> {
-        let mut numbers = vec![0f32; count];
-        KeyedNoise::new(key).fill_latent(0, &mut numbers);
-        numbers
-    }
-
-    fn packed(outputs: usize, inputs: usize, kind: NumberType) -> Packed {
-        let numbers = noise(1, outputs * inputs);
-        Packed::new(outputs, inputs, kind, |row, to| to.copy_from_slice(&numbers[row * inputs..][..inputs]))
-    }
-
-    fn product(set: KernelSet, rows: Rows<'_>, weights: &Packed, bias: Option<&[f32]>) -> Vec<f32> {
-        let mut out = vec![f32::NAN; rows.count * weights.outputs()];
-        matmul(set, rows, weights, Finish { bias, ..Finish::default() }, &mut out);
-        out
-    }
-
-    fn threads(count: usize) -> rayon::ThreadPool {
-        rayon::ThreadPoolBuilder::new().num_threads(count).build().expect("threads")
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig {
-            cases: ProptestConfig::default().cases.min(48), failure_persistence: None, ..ProptestConfig::default()
-        })]
-
-        #[test]
-        fn a_rows_result_depends_neither_on_the_rows_beside_it_nor_on_the_threads(
-            rows in 1usize..40, outputs in 1usize..90, inputs in 1usize..600, kind in 0usize..3, many in 0usize..2,
-        ) {
-            // Large enough for several threads now and then, and for several blocks of rows.
-            let rows = rows + many * 500;
-            let weights = packed(outputs, inputs, KINDS[kind]);
-            let (numbers, bias) = (noise(2, rows * inputs), noise(3, outputs));
-            for set in KernelSet::here() {
-                let whole = product(set, Rows::new(&numbers, inputs), &weights, Some(&bias));
-                let other = threads(3).install(|| product(set, Rows::new(&numbers, inputs), &weights, Some(&bias)));
-                prop_assert!(whole == other, "{} on three threads", set);
-                for row in [0, rows / 2, rows - 1] {
-                    for count in [1, 2, 7, 13] {
-                        let count = count.min(rows - row);
-                        let part = Rows::new(&numbers[row * inputs..(row + count) * inputs], inputs);
-                        let part = product(set, part, &weights, Some(&bias));
-                        prop_assert!(part == whole[row * outputs..(row + count) * outputs], "{} rows with {}", count, set);
-                    }
-                }
-            }
-        }
-
-        #[test]
-        fn every_set_computes_what_doubles_compute(
-            rows in 1usize..30, outputs in 1usize..70, inputs in 1usize..300, kind in 0usize..3,
-        ) {
-            let weights = packed(outputs, inputs, KINDS[kind]);
-            let (numbers, bias) = (noise(2, rows * inputs), noise(3, outputs));
-            let plain = noise(1, outputs * inputs);
-            let stored = |number: f32| match KINDS[kind] {
-                NumberType::F32 => number,
-                NumberType::F16 => half::f16::from_f32(number).to_f32(),
-                NumberType::Bf16 => half::bf16::from_f32(number).to_f32(),
-            };
-            for set in KernelSet::here() {
-                let found = product(set, Rows::new(&numbers, inputs), &weights, Some(&bias));
-                for row in 0..rows {
-                    for output in 0..outputs {
-                        let (x, w) = (&numbers[row * inputs..][..inputs], &plain[output * inputs..][..inputs]);
-                        let terms = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(stored(*w)));
-                        let expected = terms.clone().sum::<f64>() + f64::from(bias[output]);
-                        let scale = terms.map(f64::abs).sum::<f64>() + 1.0;
-                        let found = f64::from(found[row * outputs + output]);
-                        prop_assert!((found - expected).abs() < 2e-6 * scale, "{}: {} for {}", set, found, expected);
-                    }
-                }
-            }
-        }
-
-        #[test]
-        fn rows_of_several_runs_are_what_they_are_when_copied_together(
-            count in 1usize..40, width in 1usize..20, taps in 1usize..6, dilation in 1usize..5,
-        ) {
-            let numbers = noise(4, (count + taps * dilation) * width);
-            let runs: Vec<usize> = (0..taps).map(|tap| tap * dilation * width).collect();
-            let rows = Rows { numbers: &numbers, count, stride: width, runs: &runs, width };
-            let together: Vec<f32> = (0..count)
-                .flat_map(|row| runs.iter().flat_map(move |run| row * width + run..row * width + run + width))
-                .map(|place| numbers[place])
-                .collect();
-            let weights = packed(19, taps * width, NumberType::F32);
-            for set in KernelSet::here() {
-                let expected = product(set, Rows::new(&together, taps * width), &weights, None);
-                prop_assert!(product(set, rows, &weights, None) == expected);
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_no_number_stays_in_its_row_and_every_set_shows_it() {
-        let weights = packed(21, 40, NumberType::Bf16);
-        let clean = noise(2, 20 * 40);
-        for strange in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let mut numbers = clean.clone();
-            numbers[7 * 40 + 3] = strange;
-            for set in KernelSet::here() {
-                let (found, untouched) = (
-                    product(set, Rows::new(&numbers, 40), &weights, None),
-                    product(set, Rows::new(&clean, 40), &weights, None),
-                );
-                for row in 0..20 {
-                    let (found, untouched) = (&found[row * 21..][..21], &untouched[row * 21..][..21]);
-                    assert!(if row == 7 { found.iter().all(|x| !x.is_finite()) } else { found == untouched });
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn numbers_below_the_normal_ones_are_not_lost() {
-        let weights = Packed::new(3, 2, NumberType::F32, |_, to| to.fill(1.0));
-        let tiny = f32::MIN_POSITIVE / 8.0;
-        for set in KernelSet::here() {
-            assert_eq!(product(set, Rows::new(&[tiny, tiny], 2), &weights, None), [2.0 * tiny; 3], "{set}");
-        }
-    }
-}
+mod tests;

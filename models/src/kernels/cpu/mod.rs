@@ -10,6 +10,7 @@
 mod against_portable;
 mod attention;
 mod kv_store;
+mod left;
 mod limits;
 mod matmul;
 mod packed;
@@ -26,8 +27,9 @@ mod vector;
 
 pub use attention::KvNumber;
 pub use kv_store::{Angles, Heads, KvStore, STEP, full_attention};
+pub use left::Rows;
 pub use limits::Limits;
-pub use matmul::{Finish, Rows, matmul};
+pub use matmul::{Finish, matmul};
 pub use packed::{NumberType, PANEL, Packed};
 pub use rows::{Norm, PerEntry, gated_sum, norm, prelu, rotary, silu_up, softmax};
 pub use set::{KernelSet, VARIABLE};

@@ -4,6 +4,7 @@ use half::{bf16, f16};
 
 use super::{
     KernelSet,
+    left::QUAD,
     packed::{NumberType, PANEL},
 };
 
@@ -19,7 +20,7 @@ pub(super) mod kind {
 pub(super) struct Tile {
     /// First input of the first row.
     pub x: *const f32,
-    /// Numbers from a row to the next.
+    /// Numbers from a row to the next; of no meaning for [`Tiles::packed`].
     pub x_stride: usize,
     /// First weight of the first panel at the first input.
     pub w: *const u8,
@@ -40,28 +41,53 @@ pub(super) struct Tile {
 /// Each output's products are added in the order of the inputs, from zero, in one accumulator of its own, and only the
 /// sum of the block is added to what was there. So the shape of a tile cannot be heard.
 pub(super) struct Tiles {
-    /// Rows and panels of the tile that computes most for what it loads.
+    /// Rows (at most) and panels of the tiles for few rows, the fewest rows first: all rows in one tile, so that weights
+    /// are read once, and as many panels as there are registers for.
+    pub few: &'static [(usize, usize)],
+    /// Rows (at most) and panels of the tile that computes most for what it loads.
     pub many: (usize, usize),
-    /// Rows (at most) and panels of the tile for so few rows that reading the weights is all that counts.
-    pub few: (usize, usize),
-    /// Computes a tile of (number type, rows, panels). Rows and panels are at most those of `many` or those of `few`.
+    /// Computes a tile of (number type, rows, panels), which are at most those of `many` or of one of `few`.
     ///
     /// # Safety
     /// The set must run here. For every row, panel and input of the tile, `x`, `w` and `out` must be there to be read
     /// and (`out`) written, `PANEL` outputs for each panel, and nobody else may touch `out` meanwhile.
-    pub compute: unsafe fn(u8, usize, usize, &Tile),
-    /// Widens `PANEL · inputs` numbers of a 16-bit type.
+    pub compute: Compute,
+    /// As `compute`, of rows that [`super::Rows::pack`] has laid out.
+    ///
+    /// # Safety
+    /// As `compute`; `x` must be there as that writes it.
+    pub packed: Compute,
+    /// Widens `PANEL · inputs` numbers of a 16-bit type; none where a tile of many rows widens as it goes, at no cost.
     ///
     /// # Safety
     /// The set must run here; so many numbers must be there at both places.
-    pub widen: unsafe fn(u8, *const u16, *mut f32, usize),
+    pub widen: Option<unsafe fn(u8, *const u16, *mut f32, usize)>,
 }
 
+/// Computes a tile of (number type, rows, panels).
+pub(super) type Compute = unsafe fn(u8, usize, usize, &Tile);
+
 impl Tiles {
-    /// Rows and panels of the tiles that a product of `rows` rows is made of.
+    /// Rows (at most) and panels of the tiles that a product of `rows` rows is made of.
     pub fn shape(&self, rows: usize) -> (usize, usize) {
-        if rows <= self.few.0 { self.few } else { self.many }
+        self.few.iter().copied().find(|few| rows <= few.0).unwrap_or(self.many)
     }
+
+    /// The most rows that one tile takes.
+    pub fn few_rows(&self) -> usize {
+        self.few.last().map_or(0, |few| few.0)
+    }
+}
+
+/// Where number `k` of row `row` of a tile lies.
+///
+/// # Safety
+/// It must be there.
+#[inline(always)]
+pub(super) unsafe fn left<const PACKED: bool, const R: usize>(tile: &Tile, row: usize, k: usize) -> *const f32 {
+    let place = if PACKED { k / QUAD * QUAD * R + row * QUAD + k % QUAD } else { row * tile.x_stride + k };
+    // SAFETY: as the caller vouches.
+    unsafe { tile.x.add(place) }
 }
 
 /// The kernels of `set`, which must run here.
@@ -85,22 +111,23 @@ pub(super) fn number_kind(kind: NumberType) -> u8 {
     }
 }
 
-const PORTABLE: Tiles = Tiles { many: (4, 1), few: (4, 1), compute, widen };
+const PORTABLE: Tiles =
+    Tiles { few: &[(4, 1)], many: (4, 1), compute: compute::<false>, packed: compute::<true>, widen: Some(widen) };
 
-/// Calls `$kernel::<kind, rows, panels>($tile)` for the values that `$kind`, `$rows` and `$panels` have, out of those
-/// listed; every other one is a mistake of the caller.
+/// Calls `$kernel::<kind, packed, rows, panels>($tile)` for the values that `$kind`, `$rows` and `$panels` have, out of
+/// those listed; every other one is a mistake of the caller.
 macro_rules! tile_of {
-    ($kernel:ident, $tile:expr, $kind:expr, $rows:expr, $panels:expr, { $($p:literal: $($r:literal)*;)* }) => {
+    ($kernel:ident, $packed:ident, $tile:expr, $kind:expr, $rows:expr, $panels:expr, { $($p:literal: $($r:literal)*;)* }) => {
         match ($kind, $panels, $rows) {
             $($(
                 ($crate::kernels::cpu::tile::kind::F32, $p, $r) => {
-                    $kernel::<{ $crate::kernels::cpu::tile::kind::F32 }, $r, $p>($tile)
+                    $kernel::<{ $crate::kernels::cpu::tile::kind::F32 }, $packed, $r, $p>($tile)
                 }
                 ($crate::kernels::cpu::tile::kind::F16, $p, $r) => {
-                    $kernel::<{ $crate::kernels::cpu::tile::kind::F16 }, $r, $p>($tile)
+                    $kernel::<{ $crate::kernels::cpu::tile::kind::F16 }, $packed, $r, $p>($tile)
                 }
                 ($crate::kernels::cpu::tile::kind::BF16, $p, $r) => {
-                    $kernel::<{ $crate::kernels::cpu::tile::kind::BF16 }, $r, $p>($tile)
+                    $kernel::<{ $crate::kernels::cpu::tile::kind::BF16 }, $packed, $r, $p>($tile)
                 }
             )*)*
             (kind, panels, rows) => unreachable!("no tile of kind {kind}, {rows} rows and {panels} panels"),
@@ -111,14 +138,14 @@ pub(super) use tile_of;
 
 /// # Safety
 /// As [`Tiles::compute`].
-unsafe fn compute(kind: u8, rows: usize, panels: usize, tile: &Tile) {
+unsafe fn compute<const PACKED: bool>(kind: u8, rows: usize, panels: usize, tile: &Tile) {
     // SAFETY: the caller vouches for the places; portable code runs everywhere.
-    unsafe { tile_of!(portable, tile, kind, rows, panels, { 1: 1 2 3 4; }) }
+    unsafe { tile_of!(portable, PACKED, tile, kind, rows, panels, { 1: 1 2 3 4; }) }
 }
 
 /// # Safety
 /// As [`Tiles::compute`].
-unsafe fn portable<const KIND: u8, const R: usize, const P: usize>(tile: &Tile) {
+unsafe fn portable<const KIND: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile) {
     let mut sums = [[0f32; PANEL]; R];
     for k in 0..tile.inputs {
         // SAFETY: input k of the panel is there, and so is number k of each row.
@@ -129,7 +156,7 @@ unsafe fn portable<const KIND: u8, const R: usize, const P: usize>(tile: &Tile) 
                 _ => (*tile.w.cast::<[u16; PANEL]>().add(k)).map(|bits| f32::from_bits(u32::from(bits) << 16)),
             };
             for (row, sums) in sums.iter_mut().enumerate() {
-                let x = *tile.x.add(row * tile.x_stride + k);
+                let x = *left::<PACKED, R>(tile, row, k);
                 sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += x * weight);
             }
         }

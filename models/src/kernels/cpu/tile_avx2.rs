@@ -4,17 +4,23 @@ use std::arch::x86_64::*;
 
 use super::{
     packed::PANEL,
-    tile::{Tile, Tiles, kind, tile_of},
+    tile::{Tile, Tiles, kind, left, tile_of},
 };
 
 /// Numbers of a register.
 const LANES: usize = 8;
 
-pub(super) const TILES: Tiles = Tiles { many: (6, 1), few: (3, 2), compute, widen };
+pub(super) const TILES: Tiles = Tiles {
+    few: &[(3, 2), (6, 1)],
+    many: (6, 1),
+    compute: compute::<false>,
+    packed: compute::<true>,
+    widen: Some(widen),
+};
 
-unsafe fn compute(kind: u8, rows: usize, panels: usize, tile: &Tile) {
+unsafe fn compute<const PACKED: bool>(kind: u8, rows: usize, panels: usize, tile: &Tile) {
     // SAFETY: the caller vouches for the processor and the places.
-    unsafe { tile_of!(product, tile, kind, rows, panels, { 1: 1 2 3 4 5 6; 2: 1 2 3; }) }
+    unsafe { tile_of!(product, PACKED, tile, kind, rows, panels, { 1: 1 2 3 4 5 6; 2: 1 2 3; }) }
 }
 
 /// Half `half` of row `k` of a panel.
@@ -41,7 +47,7 @@ unsafe fn weights<const KIND: u8>(w: *const u8, k: usize, half: usize) -> __m256
 /// # Safety
 /// As [`Tiles::compute`].
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn product<const KIND: u8, const R: usize, const P: usize>(tile: &Tile) {
+unsafe fn product<const KIND: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile) {
     let mut sums = [[[_mm256_setzero_ps(); 2]; P]; R];
     for k in 0..tile.inputs {
         // SAFETY: input k of each panel is there, and so is number k of each row.
@@ -52,7 +58,7 @@ unsafe fn product<const KIND: u8, const R: usize, const P: usize>(tile: &Tile) {
                 *w = [weights::<KIND>(from, k, 0), weights::<KIND>(from, k, 1)];
             }
             for (row, sums) in sums.iter_mut().enumerate() {
-                let x = _mm256_set1_ps(*tile.x.add(row * tile.x_stride + k));
+                let x = _mm256_set1_ps(*left::<PACKED, R>(tile, row, k));
                 for (panel, sums) in sums.iter_mut().enumerate() {
                     sums[0] = _mm256_fmadd_ps(x, w[panel][0], sums[0]);
                     sums[1] = _mm256_fmadd_ps(x, w[panel][1], sums[1]);

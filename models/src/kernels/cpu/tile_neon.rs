@@ -4,7 +4,7 @@ use std::arch::{aarch64::*, asm};
 
 use super::{
     packed::PANEL,
-    tile::{Tile, Tiles, kind, tile_of},
+    tile::{Tile, Tiles, kind, left, tile_of},
 };
 
 /// Numbers of a register.
@@ -13,11 +13,17 @@ const LANES: usize = 4;
 const PAIRS: usize = PANEL / (2 * LANES);
 
 // Both shapes hold 24 sums; of the 32 registers, 8 are left for a panel row and numbers of the left side.
-pub(super) const TILES: Tiles = Tiles { many: (6, 1), few: (3, 2), compute, widen };
+pub(super) const TILES: Tiles = Tiles {
+    few: &[(3, 2), (6, 1)],
+    many: (6, 1),
+    compute: compute::<false>,
+    packed: compute::<true>,
+    widen: Some(widen),
+};
 
-unsafe fn compute(kind: u8, rows: usize, panels: usize, tile: &Tile) {
+unsafe fn compute<const PACKED: bool>(kind: u8, rows: usize, panels: usize, tile: &Tile) {
     // SAFETY: the caller vouches for the processor and the places.
-    unsafe { tile_of!(product, tile, kind, rows, panels, { 1: 1 2 3 4 5 6; 2: 1 2 3; }) }
+    unsafe { tile_of!(product, PACKED, tile, kind, rows, panels, { 1: 1 2 3 4 5 6; 2: 1 2 3; }) }
 }
 
 /// Four f16 as f32. An instruction of ARMv8.0, but an intrinsic only in compilers newer than the oldest that we build with.
@@ -63,7 +69,7 @@ unsafe fn weights<const KIND: u8>(w: *const u8, k: usize, pair: usize) -> [float
 /// # Safety
 /// As [`Tiles::compute`].
 #[target_feature(enable = "neon")]
-unsafe fn product<const KIND: u8, const R: usize, const P: usize>(tile: &Tile) {
+unsafe fn product<const KIND: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile) {
     let mut sums = [[[[vdupq_n_f32(0.0); 2]; PAIRS]; P]; R];
     for k in 0..tile.inputs {
         for panel in 0..P {
@@ -72,7 +78,7 @@ unsafe fn product<const KIND: u8, const R: usize, const P: usize>(tile: &Tile) {
                 let from = tile.w.add(panel * tile.w_stride);
                 let w = [weights::<KIND>(from, k, 0), weights::<KIND>(from, k, 1)];
                 for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = *tile.x.add(row * tile.x_stride + k);
+                    let x = *left::<PACKED, R>(tile, row, k);
                     for (sums, w) in sums[panel].iter_mut().zip(w) {
                         sums[0] = vfmaq_n_f32(sums[0], w[0], x);
                         sums[1] = vfmaq_n_f32(sums[1], w[1], x);

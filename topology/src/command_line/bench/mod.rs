@@ -6,14 +6,24 @@ mod continuity;
 mod modes;
 mod plot;
 mod report;
+mod side_by_side;
 mod speculation;
 mod speed;
 mod speed_report;
 mod stages;
 mod table;
 
-use super::Failed;
+use heartstream_models::{synth::random, weights::Checkpoint};
+
+use super::{
+    Failed,
+    args::{ModelArgs, Size},
+    render::checkpoint,
+};
 use args::{Bench, BenchArgs};
+
+/// Of random weights. Which they are has no influence on how long they take.
+const SEED: u64 = 1;
 
 /// Runs one bench.
 pub(super) fn bench(args: &BenchArgs, quiet: bool) -> Result<(), Failed> {
@@ -21,5 +31,13 @@ pub(super) fn bench(args: &BenchArgs, quiet: bool) -> Result<(), Failed> {
         None => speed::speed(&args.speed, quiet),
         Some(Bench::Continuity(args)) => continuity::continuity(args, quiet),
         Some(Bench::Speculation(args)) => speculation::speculation(args, quiet),
+    }
+}
+
+/// What is measured, with a name for it: a model of random weights, or one that there is.
+fn subject(random_size: Option<Size>, model: &ModelArgs) -> Result<(String, Checkpoint), Failed> {
+    match random_size {
+        Some(size) => Ok((format!("random {size:?}").to_lowercase(), random(size.into(), SEED)?)),
+        None => Ok((model.model.clone(), checkpoint(&model.model)?)),
     }
 }

@@ -6,7 +6,6 @@
 use heartstream_models::{
     ModelDirectory,
     kernels::cpu::{KernelSet, Limits},
-    synth::random,
 };
 
 use super::{
@@ -16,12 +15,9 @@ use super::{
 };
 use crate::{
     EngineError, Heartstream, MemoryPlan, Outcome, Placement, Sink, SongRequest, SongSize,
-    command_line::{Failed, record::peak_memory, render::checkpoint, status::Status, words},
+    command_line::{Failed, record::peak_memory, status::Status, words},
     units::{Frames, Seconds},
 };
-
-/// Of random weights. Which they are has no influence on how long they take.
-const SEED: u64 = 1;
 
 /// Runs the bench and prints what it says.
 pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
@@ -42,10 +38,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     let status = Status::new(quiet);
     status.say("loading the model");
     let placement = Placement { flow_workers: 1, threads: args.threads, ..Placement::default() };
-    let (model, checkpoint) = match args.random {
-        Some(size) => (format!("random {size:?}").to_lowercase(), random(size.into(), SEED)?),
-        None => (args.model.model.clone(), checkpoint(&args.model.model)?),
-    };
+    let (model, checkpoint) = super::subject(args.random, &args.model)?;
     let storages = (args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
     let directory = ModelDirectory::open(checkpoint.clone())?.stored_as(storages.0, storages.1);
     let builder = Heartstream::builder().model(checkpoint).placement(placement).weights(storages.0, storages.1);
@@ -80,6 +73,16 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     }
     let kv_bytes = long.as_ref().map(|song| song.kv_bytes() as u64);
     drop(long);
+    let workers = if threads > 1 {
+        status.say("measuring two flow workers side by side");
+        stages.workers()?
+    } else {
+        None
+    };
+    if let Some(workers) = &workers {
+        let place = rows.iter().rposition(|row| row.stage.starts_with("flow")).map_or(rows.len(), |last| last + 1);
+        rows.splice(place..place, stages.worker_rows(workers));
+    }
     let limits = limits.or(pool.install(|| Limits::measure(set)));
     let whole = if args.seconds == 0.0 {
         None
@@ -101,6 +104,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         threads,
         limits,
         rows: rows.into_iter().filter(|row: &Row| row.time.0 > 0.0).collect(),
+        worker_gain: workers.map(|workers| workers.gain()),
         whole,
         kv_bytes,
         peak_memory: peak_memory(),

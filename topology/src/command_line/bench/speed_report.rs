@@ -45,6 +45,8 @@ pub(super) struct SpeedReport {
     pub threads: usize,
     pub limits: Limits,
     pub rows: Vec<Row>,
+    /// How many times the segments of one flow worker on one core two make on two.
+    pub worker_gain: Option<f64>,
     pub whole: Option<Whole>,
     /// Keys and values of the long song that was there while sound was made.
     pub kv_bytes: Option<u64>,
@@ -99,6 +101,7 @@ impl SpeedReport {
             "machine": self.machine(),
             "limits": { "read_gb_s": self.limits.read_bytes / 1e9, "fma_gflop_s": self.limits.flop / 1e9 },
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
+            "two_workers_gain": self.worker_gain,
             "first_audio_s": self.whole.map(|whole| whole.first_audio.0),
             "rtf": self.whole.map(|whole| whole.wall.0 / whole.audio.0),
             "kv_bytes": self.kv_bytes,
@@ -128,6 +131,10 @@ impl SpeedReport {
                 format!("{:.1} {unit}", row.rate()),
                 100.0 * row.share(&self.limits),
             );
+        }
+        if let Some(gain) = self.worker_gain {
+            let _ =
+                writeln!(text, "\ntwo flow workers on two cores make {gain:.2} times the segments of one on one core");
         }
         if let Some(Whole { audio, wall, first_audio }) = self.whole {
             let _ = writeln!(text, "\nsong of {audio}: first sound after {first_audio}, RTF {:.3}", wall.0 / audio.0);

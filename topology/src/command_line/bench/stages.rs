@@ -9,7 +9,10 @@ use heartstream_models::{
     speculation::MOST_FRAMES,
 };
 
-use super::speed_report::{Row, Work};
+use super::{
+    side_by_side::{self, SideBySide},
+    speed_report::{Row, Work},
+};
 use crate::{
     command_line::Failed,
     units::{Frames, Seconds},
@@ -156,6 +159,24 @@ impl<'a> Stages<'a> {
             });
         }
         Ok(rows)
+    }
+
+    /// One flow worker and two, each on one core.
+    pub(super) fn workers(&self) -> Result<Option<SideBySide>, Failed> {
+        side_by_side::measure(self.codec, FLOW_GUIDANCE, self.repeats)
+    }
+
+    /// What workers did, as rows: a step of one segment, and of as many as there are workers for each.
+    pub(super) fn worker_rows(&self, workers: &SideBySide) -> [Row; 2] {
+        let frames = side_by_side::FRAMES;
+        let flop = self.sizes.estimator_flop(2, (frames * LATENTS_PER_FRAME) as u64);
+        let row = |stage: &str, time, segments: u64| Row {
+            stage: stage.to_owned(),
+            time,
+            work: Work::Flop(segments * flop),
+            audio: Some(Frames(segments * frames as u64).seconds()),
+        };
+        [row("  1 worker on 1 core", workers.alone, 1), row("  2 workers on 2 cores", workers.together, 2)]
     }
 
     fn vocoder(&self) -> Result<Vec<Row>, Failed> {

@@ -23,7 +23,7 @@ use heartstream_models::{
 use super::args::SpeculationArgs;
 use crate::{
     EngineError,
-    command_line::{Failed, render::checkpoint, status::Status, words},
+    command_line::{Failed, status::Status, words},
     units::{Frames, Seconds},
 };
 use report::Report;
@@ -38,13 +38,14 @@ pub(super) fn speculation(args: &SpeculationArgs, quiet: bool) -> Result<(), Fai
         return Err(EngineError::Option { option: "seconds", expected, found }.into());
     }
     args.plot.as_deref().map_or(Ok(()), super::continuity::probe_plot)?;
-    let directory = ModelDirectory::open(checkpoint(&args.model.model)?)?;
+    let (name, checkpoint) = super::subject(args.random, &args.model)?;
+    let directory = ModelDirectory::open(checkpoint)?;
     let words = words::read(&args.words)?;
     let prompt = directory.load_tokenizer()?.prompt(&words.tags, &words.lyrics)?.ids;
     let options = SamplingOptions { temperature: 1.0, top_k: 50 };
     let sampler = KeyedSampler::new(options, KeyedNoise::new(args.seed))?;
     let status = Status::new(quiet);
-    status.say(&format!("loading the model {}", args.model.model));
+    status.say(&format!("loading the model {name}"));
     let drafter = directory.load_drafter(&Device::Cpu)?.map(Arc::new);
     let model = Arc::new(directory.load_lm(&Device::Cpu)?);
     let subject = Subject { model, drafter, prompt, guidance: args.cfg_scale, frames: length.0 as usize, sampler };
@@ -64,7 +65,7 @@ pub(super) fn speculation(args: &SpeculationArgs, quiet: bool) -> Result<(), Fai
         pool.run(|| rows.run(&subject, &song))?;
     }
     status.end(&format!("wrote {} {} times", length.seconds(), args.repeats * (rows.len() + 1)));
-    let report = Report { model: args.model.model.clone(), threads, seed: args.seed, measured, rows };
+    let report = Report { model: name, threads, seed: args.seed, measured, rows };
     if let Some(path) = &args.plot {
         let drawing = plot::draw(&report, &report::Cost::new(subject.model.config()))
             .map_err(|error| Failed::Error(format!("cannot draw: {error}")))?;

@@ -131,7 +131,8 @@ impl Setting {
             Who::Oracle(probability) => {
                 let oracle = Oracle::new(Arc::clone(song), *probability, 1)?;
                 let work = DepthWork { pass: usize::MAX, completion: Completion::Jacobi, refresh_tail: false };
-                Ok(Speculator::drafting(vec![Box::new(oracle)], self.frames.unwrap_or(0), work, sampler))
+                let frames = self.frames.unwrap_or(0);
+                Ok(Speculator::drafting(vec![Box::new(oracle)], frames, work, sampler).at_least_cost())
             }
         }
     }

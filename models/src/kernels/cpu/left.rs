@@ -1,0 +1,87 @@
+//! What stands on the left of a product, and how is it laid out for tiles?
+
+use std::ops::Range;
+
+/// Inputs of a tile, at most.
+pub(super) const MOST_INPUTS: usize = 512;
+
+/// Inputs that lie together in a packed row: what is copied at once.
+pub(super) const QUAD: usize = 4;
+
+/// Numbers that `rows` packed rows of `inputs` inputs take.
+pub(super) fn packed_numbers(rows: usize, inputs: usize) -> usize {
+    rows * inputs.next_multiple_of(QUAD)
+}
+
+/// Lays out row `row` of the `rows` rows of a tile: \[inputs / 4, rows, 4\], so that a tile walks through one piece of
+/// memory. With a row for each, the rows' addresses would take more registers than there are, and rows whose distance
+/// is a power of two would push each other out of the cache.
+fn pack(line: &[f32], row: usize, rows: usize, to: &mut [f32]) {
+    let quads = line.chunks_exact(QUAD);
+    let rest = quads.remainder();
+    let mut places = to.chunks_exact_mut(rows * QUAD);
+    for (quad, to) in quads.zip(places.by_ref()) {
+        to[row * QUAD..][..QUAD].copy_from_slice(quad);
+    }
+    if let (false, Some(to)) = (rest.is_empty(), places.next()) {
+        to[row * QUAD..][..rest.len()].copy_from_slice(rest);
+    }
+}
+
+/// The left side of a product: rows of inputs in one piece of memory, which may overlap (a convolution's do).
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    /// Everything that the rows are part of.
+    pub numbers: &'a [f32],
+    /// How many rows there are.
+    pub count: usize,
+    /// Numbers from a row's beginning to the next one's.
+    pub stride: usize,
+    /// A row is a run of `width` numbers at each of these places, counted from its beginning: one for a linear layer,
+    /// one for each tap of a convolution.
+    pub runs: &'a [usize],
+    /// Numbers of a run.
+    pub width: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Rows that follow each other, `width` numbers each.
+    pub fn new(numbers: &'a [f32], width: usize) -> Self {
+        Self { numbers, count: numbers.len() / width.max(1), stride: width, runs: &[0], width }
+    }
+
+    pub(super) fn inputs(&self) -> usize {
+        self.runs.len() * self.width
+    }
+
+    /// Numbers that must be there.
+    pub(super) fn extent(&self) -> usize {
+        let last = self.runs.iter().max().map_or(0, |run| run + self.width);
+        if self.count == 0 { 0 } else { (self.count - 1) * self.stride + last }
+    }
+
+    /// Numbers `inputs` of row `row`, copied together to `room` if they do not lie together.
+    fn line<'b>(&'b self, row: usize, inputs: Range<usize>, room: &'b mut [f32]) -> &'b [f32] {
+        let place = |input: usize| row * self.stride + self.runs[input / self.width] + input % self.width;
+        if inputs.start / self.width == (inputs.end - 1) / self.width {
+            return &self.numbers[place(inputs.start)..][..inputs.len()];
+        }
+        let room = &mut room[..inputs.len()];
+        let (mut input, mut to) = (inputs.start, &mut *room);
+        while input < inputs.end {
+            let count = (self.width - input % self.width).min(inputs.end - input);
+            let (head, rest) = to.split_at_mut(count);
+            head.copy_from_slice(&self.numbers[place(input)..][..count]);
+            (input, to) = (input + count, rest);
+        }
+        room
+    }
+
+    /// Lays out numbers `inputs` of rows `rows`, at most [`MOST_INPUTS`] inputs, as a tile takes them.
+    pub(super) fn pack(&self, rows: Range<usize>, inputs: Range<usize>, to: &mut [f32]) {
+        let mut room = [0f32; MOST_INPUTS];
+        for (place, row) in rows.clone().enumerate() {
+            pack(self.line(row, inputs.clone(), &mut room), place, rows.len(), to);
+        }
+    }
+}
