@@ -63,6 +63,19 @@ impl Estimator {
     /// # Errors
     /// When a shape does not fit.
     pub fn forward(&self, xs: &Tensor, times: &[f32]) -> Result<Tensor> {
+        let batch = xs.dim(0)?;
+        if batch < 2 || !xs.device().is_cpu() || xs.track_op() || rayon::current_num_threads() < 2 {
+            return self.together(xs, times);
+        }
+        // Entries know nothing of each other. Each on threads of its own, nobody waits at the end of every product for
+        // who was slower; who is done early helps with what the other left.
+        let half = batch / 2;
+        let part = |from, count| self.forward(&xs.narrow(0, from, count)?, &times[from..from + count]);
+        let (first, second) = rayon::join(|| part(0, half), || part(half, batch - half));
+        Ok(Tensor::cat(&[first?, second?], 0)?)
+    }
+
+    fn together(&self, xs: &Tensor, times: &[f32]) -> Result<Tensor> {
         let features = time_features(times, &self.device)?;
         let inner = self.first.forward(self.enter.forward(xs)?, &features)?;
         let joined = Tensor::cat(&[xs, &inner], 2)?.contiguous()?;
