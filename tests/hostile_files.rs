@@ -8,6 +8,7 @@ use heartstream_models::{
     CODEC_PART, LM_PARTS, TOKENIZER,
     heartcodec::{self, HeartCodecConfig},
     heartmula::{self, HeartMulaConfig, SpecialIds},
+    kernels::cpu::NumberType,
     text::PromptTokenizer,
     weights::{Checkpoint, Json, Shards},
 };
@@ -199,13 +200,21 @@ fn any_json_is_a_config_or_refused_by_file_and_field() {
             let refused = match name {
                 name if name == lm_file => HeartMulaConfig::read(&checkpoint, name)
                     .map(|(config, _)| {
-                        drop((heartmula::expected_tensors(&config), config.backbone.kv_bytes_per_position()))
+                        let positions = config.backbone.max_seq_len as u64;
+                        drop((
+                            heartmula::expected_tensors(&config),
+                            config.song_bytes(2, positions, positions, NumberType::F32),
+                        ))
                     })
                     .err(),
                 name if name == codec_file => HeartCodecConfig::read(&checkpoint, name)
                     .map(|(config, _)| {
                         assert_eq!(config.samples_per_latent(), 1920);
-                        drop(heartcodec::expected_tensors(&config));
+                        drop((
+                            heartcodec::expected_tensors(&config),
+                            config.window_bytes(2, 372),
+                            config.sound_bytes(),
+                        ));
                     })
                     .err(),
                 _ => SpecialIds::read(&checkpoint, &lm).map(drop).err(),

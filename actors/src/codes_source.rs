@@ -50,7 +50,8 @@ impl StageWork for CodesSourceStage {
         }
         outputs.push_back(CodeFrame { index: FrameIndex(self.next as u64), codes });
         self.next += 1;
-        meter.frames.store(self.next as u64, Ordering::Relaxed);
+        // A song that was written in this run already has all its frames.
+        meter.frames.fetch_max(self.next as u64, Ordering::Relaxed);
         meter.publish();
         if self.next == kept.frames() {
             meter.all_written.store(true, Ordering::Release);

@@ -79,7 +79,7 @@ enum Command {
         /// Songs that the instrument classifier learns from
         #[arg(long, default_value_t = 600)]
         taught: usize,
-        /// Folder for a WAV of each song and of the render of its words
+        /// Folder for WAVs: what is coded and decoded, each song, and the render of its words
         #[arg(long)]
         wavs: Option<PathBuf>,
         /// Folder for pictures of the first eight

@@ -21,7 +21,7 @@ pub const CODEC_PART: &str = "HeartCodec-oss";
 pub const TOKENIZER: &str = "tokenizer.json";
 
 /// A model directory whose configs have been read and whose tensors have not.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ModelDirectory {
     /// Where its files are.
     pub checkpoint: Checkpoint,

@@ -7,6 +7,7 @@ use candle_core::Device;
 use heartstream_models::{
     ModelDirectory, Result,
     heartmula::{HeartMula, KeyedSampler, PromptIds, SamplingOptions},
+    kernels::cpu::NumberType,
     signal::KeyedNoise,
     speculation::{
         Completion, DepthWork, DistillOptions, Distillation, Draft, DraftContext, DrafterName, DrafterWeights, Frame,
@@ -126,6 +127,25 @@ fn assert_every_drafter(checkpoint: Checkpoint, frames: usize, seed: u64, number
                 let drafted = written(model, guidance, frames, speculator);
                 assert_eq!(drafted, *song, "{speculation}, guidance {guidance}, seed {seed}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_drafted_song_is_the_plain_one_where_keys_and_values_are_kept_in_f16() {
+    let folder = tempfile::tempdir().expect("a folder");
+    synthesise(SynthSize::Tiny, 5, folder.path(), &mut |_, _| ()).expect("a checkpoint");
+    let directory = ModelDirectory::open(Checkpoint::open(folder.path()).expect("a directory")).expect("configs");
+    let half = Arc::new(directory.load_lm(&Device::Cpu).expect("a model").keeping_kv_as(NumberType::F16));
+    for guidance in [1.0, 1.5] {
+        // Long enough for several steps of memory, and for drafts that are forgotten across their edges.
+        let frames = 600;
+        let expected = plain(&half, guidance, frames, 3);
+        let oracle = |right: f64| Oracle::new(Arc::clone(&expected), right, 9).expect("a probability");
+        for ((right, drafted), work) in [(0.8, 16), (0.5, 5)].into_iter().zip(depth_works()) {
+            let drafters: Vec<Box<dyn FrameDrafter>> = vec![Box::new(oracle(right))];
+            let speculator = Speculator::drafting(drafters, drafted, work, sampler(3));
+            assert!(written(&half, guidance, frames, speculator) == *expected, "{drafted} drafted, {right} right");
         }
     }
 }

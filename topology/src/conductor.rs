@@ -23,11 +23,19 @@ pub(crate) struct Member {
     pub kill: Box<dyn Fn() + Send + Sync>,
 }
 
+/// What is to be said and done when the last stage has ended.
+pub(crate) struct Ending {
+    /// For the report.
+    pub notes: Vec<String>,
+    /// Whether the song ends with these stages, or others come after them.
+    pub is_the_songs: bool,
+}
+
 /// What the conductor starts with.
 pub(crate) struct ConductorArgs {
     pub members: Vec<Member>,
     pub song: SongContext,
-    pub notes: Vec<String>,
+    pub ending: Ending,
     pub report: oneshot::Sender<SongReport>,
 }
 
@@ -40,7 +48,7 @@ pub(crate) struct Conductor {
     song: SongContext,
     /// How the song ends, once something other than its own end is known.
     ended_early: Option<Outcome>,
-    notes: Vec<String>,
+    ending: Ending,
     report: Option<oneshot::Sender<SongReport>>,
 }
 
@@ -66,9 +74,9 @@ impl Actor for Conductor {
     }
 
     async fn on_start(args: ConductorArgs, _: ActorRef<Self>) -> Result<Self, Self::Error> {
-        let ConductorArgs { members, song, notes, report } = args;
+        let ConductorArgs { members, song, ending, report } = args;
         let took_part = members.iter().map(|member| member.stage).collect();
-        Ok(Self { members, took_part, song, ended_early: None, notes, report: Some(report) })
+        Ok(Self { members, took_part, song, ended_early: None, ending, report: Some(report) })
     }
 
     async fn on_link_died(
@@ -130,11 +138,13 @@ impl Conductor {
                 .map(Frames),
             underrun_samples: progress.underrun_samples,
             xruns: progress.xruns,
-            notes: std::mem::take(&mut self.notes),
+            notes: std::mem::take(&mut self.ending.notes),
             stages: self.song.meter.stage_reports(|stage| self.took_part.contains(&stage)),
             speculation: self.song.meter.speculation_report(),
         };
-        self.song.meter.end();
+        if self.ending.is_the_songs {
+            self.song.meter.end();
+        }
         if let Some(waiting) = self.report.take() {
             let _ = waiting.send(report); // whoever asked may have left
         }

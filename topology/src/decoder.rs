@@ -37,7 +37,7 @@ pub struct Decoder {
 impl Decoder {
     /// Reads the codec onto the devices of `plan`. They are opened here, once: a stage's stream is then the engine's, like
     /// its threads, and a song that begins waits for neither.
-    pub(crate) fn read(directory: &ModelDirectory, plan: Plan) -> Result<Self, EngineError> {
+    pub(crate) fn read(directory: &ModelDirectory, plan: Plan, threads: StageThreads) -> Result<Self, EngineError> {
         let Devices { flow, vocoder, .. } = plan.devices;
         let codec = Arc::new(directory.load_codec_on(&flow.open()?, &vocoder.open()?)?);
         let worker = |worker: usize| match worker {
@@ -46,7 +46,7 @@ impl Decoder {
             _ => Ok(Arc::new(codec.with_flow_on(&flow.open()?))),
         };
         let workers = (0..plan.flow.len()).map(worker).collect::<Result<_, EngineError>>()?;
-        Ok(Self { codec, workers, plan, threads: StageThreads::default() })
+        Ok(Self { codec, workers, plan, threads })
     }
 
     /// Loads the codec of a checkpoint, and leaves its language model where it is.
@@ -66,7 +66,7 @@ impl Decoder {
         let load = move || {
             let directory = ModelDirectory::open(checkpoint)?.stored_as(Storage::Auto, storage);
             directory.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            Self::read(&directory, plan)
+            Self::read(&directory, plan, StageThreads::default())
         };
         blocking(load).await
     }

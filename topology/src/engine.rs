@@ -5,11 +5,12 @@ use std::{path::Path, sync::Arc};
 use heartstream_actors::{
     language_model::LearnedBefore,
     song_context::{Faults, SongContext},
+    stage_threads::StageThreads,
 };
 use heartstream_messages::SongRequest;
 use heartstream_models::{
     DeviceName, Devices, ModelDirectory,
-    heartmula::HeartMula,
+    heartmula::{HeartMula, HeartMulaConfig},
     speculation::{DrafterWeights, Means, Speculation, Speculator},
     text::PromptTokenizer,
     weights::{Checkpoint, Storage},
@@ -19,7 +20,9 @@ use crate::{
     capacity::Capacities,
     decoder::{Decoder, blocking, check_runtime},
     error::EngineError,
+    in_turn::InTurn,
     kept_song::KeptSong,
+    memory::{self, MemorySize, SongSize},
     plan::{Placement, Plan},
     request::{self, CheckedRequest},
     sink::{Sink, Sinks},
@@ -27,11 +30,12 @@ use crate::{
     wiring::wire_song,
 };
 
-/// What writes songs: the half of a model that all songs share and a [`Decoder`] does without.
+/// What writes songs, but for the weights: what all songs share and a [`Decoder`] does without.
 #[derive(Clone)]
 pub(crate) struct Voice {
     pub tokenizer: Arc<PromptTokenizer>,
-    pub lm: Arc<HeartMula>,
+    /// Sizes of the language model.
+    pub sizes: HeartMulaConfig,
     /// The drafter that was trained for it, if there is one.
     pub drafter: Option<Arc<DrafterWeights>>,
     /// Codes from here on end a song.
@@ -44,9 +48,19 @@ pub(crate) struct Voice {
 
 impl Voice {
     /// What drafters can be made of.
-    pub fn means(&self) -> Means<'_> {
-        Means { model: &self.lm, trained: self.drafter.as_ref() }
+    pub fn means<'a>(&'a self, lm: &'a Arc<HeartMula>) -> Means<'a> {
+        Means { model: lm, trained: self.drafter.as_ref() }
     }
+}
+
+/// Where the weights are.
+#[derive(Clone)]
+#[allow(clippy::large_enum_variant)] // an engine has one of it, and most engines the large one
+enum Weights {
+    /// In memory, for all songs.
+    Loaded { lm: Arc<HeartMula>, decoder: Decoder },
+    /// Where they were; a song loads one half after the other.
+    InTurn(InTurn),
 }
 
 /// An engine with a loaded model. Songs that run at once share the weights; each has threads of its own, which the
@@ -54,9 +68,14 @@ impl Voice {
 #[derive(Clone)]
 pub struct Heartstream {
     voice: Voice,
-    decoder: Decoder,
+    weights: Weights,
+    plan: Plan,
+    /// What songs run on; started when they are needed, kept for the next song.
+    threads: StageThreads,
     speculation: Speculation,
     faults: Faults,
+    /// What was changed to stay within the memory limit, in a sentence.
+    to_fit: Option<String>,
 }
 
 /// What an engine is made of; see [`Heartstream::builder`].
@@ -68,6 +87,7 @@ pub struct Builder {
     placement: Placement,
     capacities: Capacities,
     speculation: Speculation,
+    memory_limit: Option<(MemorySize, SongRequest)>,
 }
 
 impl Builder {
@@ -126,17 +146,40 @@ impl Builder {
         self
     }
 
+    /// The most memory that the program may take while it makes a song like `song`: of its length, and with words that
+    /// are not longer. By what is foretold ([`crate::MemoryPlan`]) the codec is stored in f16, unless
+    /// [`Builder::weights`] says how; or a song loads one half of the model after the other, and nothing of it sounds
+    /// before all of it is written. [`Heartstream::to_fit`] says what was done. Several songs at once are not foreseen;
+    /// those that load one half after the other wait for each other.
+    pub fn memory_limit(mut self, limit: MemorySize, song: &SongRequest) -> Self {
+        self.memory_limit = Some((limit, song.clone()));
+        self
+    }
+
     /// Loads the model on a thread for blocking work.
     ///
     /// # Errors
-    /// When the model cannot be loaded, the placement or a device does not fit the machine, or a drafter is asked for that
-    /// was never trained for the model or cannot be used on its device.
+    /// When the model cannot be loaded, the placement or a device does not fit the machine, a drafter is asked for that was
+    /// never trained for the model or cannot be used on its device, or the memory limit is too low for any way of making
+    /// the song.
     pub async fn build(self) -> Result<Heartstream, EngineError> {
-        let Self { checkpoint, lm_storage, codec_storage, placement, capacities, speculation } = self;
+        let Self { checkpoint, lm_storage, codec_storage, placement, capacities, speculation, memory_limit } = self;
         let plan = Plan { capacities: capacities.check()?, ..Plan::new(&placement)? };
-        let (voice, decoder) = blocking(move || load(checkpoint, lm_storage, codec_storage, plan)).await?;
-        Heartstream { voice, decoder, speculation: Speculation::Off, faults: Faults::default() }
-            .with_speculation(speculation)
+        let load = move || {
+            let directory = ModelDirectory::open(checkpoint)?.stored_as(lm_storage, codec_storage);
+            let threads = StageThreads::default();
+            let (voice, weights, to_fit) = load(directory, codec_storage, &plan, &threads, memory_limit)?;
+            Ok(Heartstream {
+                voice,
+                weights,
+                plan,
+                threads,
+                speculation: Speculation::Off,
+                faults: Faults::default(),
+                to_fit,
+            })
+        };
+        blocking(load).await?.with_speculation(speculation)
     }
 }
 
@@ -150,6 +193,7 @@ impl Heartstream {
             placement: Placement { flow_workers: 1, ..Placement::default() },
             capacities: Capacities::default(),
             speculation: Speculation::default(),
+            memory_limit: None,
         }
     }
 
@@ -160,7 +204,7 @@ impl Heartstream {
     /// that are computed together are not there, bit for bit, what each is alone, and the song would depend on the drafts.
     pub fn with_speculation(&self, speculation: Speculation) -> Result<Self, EngineError> {
         let speculation = speculation_on(self.plan().devices.lm, speculation)?;
-        Speculator::check(&speculation, &self.voice.means())?;
+        Speculator::check(&speculation, self.voice.drafter.is_some())?;
         Ok(Self { speculation, ..self.clone() })
     }
 
@@ -173,22 +217,34 @@ impl Heartstream {
 
     /// How songs are run.
     pub fn plan(&self) -> &Plan {
-        &self.decoder.plan
+        &self.plan
     }
 
-    /// The language model.
-    pub(crate) fn model(&self) -> &HeartMula {
-        &self.voice.lm
+    /// What was changed to stay within the memory limit, in a sentence; `None` where nothing was.
+    pub fn to_fit(&self) -> Option<&str> {
+        self.to_fit.as_deref()
+    }
+
+    /// The language model; `None` where a memory limit has songs load one half of the model after the other.
+    pub(crate) fn model(&self) -> Option<&Arc<HeartMula>> {
+        match &self.weights {
+            Weights::Loaded { lm, .. } => Some(lm),
+            Weights::InTurn(_) => None,
+        }
     }
 
     /// Threads that songs have at the moment, without those that compute for them: 0 when no song is being made.
     pub fn lent_threads(&self) -> usize {
-        self.decoder.threads.lent()
+        self.threads.lent()
     }
 
-    /// The half of the engine that decodes kept songs.
-    pub fn decoder(&self) -> &Decoder {
-        &self.decoder
+    /// The half of the engine that decodes kept songs; `None` where a memory limit has songs load one half of the model
+    /// after the other ([`Decoder::load`] loads it alone).
+    pub fn decoder(&self) -> Option<&Decoder> {
+        match &self.weights {
+            Weights::Loaded { decoder, .. } => Some(decoder),
+            Weights::InTurn(_) => None,
+        }
     }
 
     /// A short name for the contents of the checkpoint.
@@ -214,7 +270,7 @@ impl Heartstream {
     }
 
     fn checked(&self, request: SongRequest) -> Result<CheckedRequest, EngineError> {
-        let positions = self.voice.lm.config().backbone.max_seq_len;
+        let positions = self.voice.sizes.backbone.max_seq_len;
         Ok(request::check(request, &self.voice.tokenizer, positions)?)
     }
 
@@ -242,7 +298,7 @@ impl Heartstream {
     /// When another model wrote it, or `sinks` takes no sound.
     pub async fn resume(&self, kept: KeptSong, path: &Path, sinks: impl Into<Sinks>) -> Result<Song, EngineError> {
         kept.check_checkpoint(path, &self.voice.fingerprint)?;
-        kept.codes.check(path, self.voice.lm.config().audio_num_codebooks, self.voice.audio_eos)?;
+        kept.codes.check(path, self.voice.sizes.audio_num_codebooks, self.voice.audio_eos)?;
         let mut checked = self.checked(kept.request)?;
         checked.written_before = Arc::new(kept.codes);
         self.start(checked, sinks.into()).await
@@ -252,29 +308,64 @@ impl Heartstream {
         let sinks = sinks.checked()?;
         check_runtime()?;
         let context = SongContext::new(sinks.audio.len(), self.faults.clone());
-        let wired = wire_song(&self.voice, &self.decoder, checked, &self.speculation, sinks, context.clone()).await?;
-        Ok(Song::new(wired, context))
+        match &self.weights {
+            Weights::Loaded { lm, decoder } => {
+                let wired =
+                    wire_song(&self.voice, lm, decoder, checked, &self.speculation, sinks, context.clone()).await?;
+                Ok(Song::new(wired, context))
+            }
+            Weights::InTurn(halves) => {
+                let mut checked = checked;
+                checked.notes.extend(self.to_fit.clone());
+                halves.sing(&self.voice, &self.plan, &self.threads, checked, &self.speculation, sinks, context).await
+            }
+        }
     }
 }
 
-/// Reads everything; language model and codec must speak the same codes.
-fn load(checkpoint: Checkpoint, lm: Storage, codec: Storage, plan: Plan) -> Result<(Voice, Decoder), EngineError> {
+/// Reads everything; language model and codec must speak the same codes. With a memory limit, what that leaves.
+fn load(
+    directory: ModelDirectory,
+    codec: Storage,
+    plan: &Plan,
+    threads: &StageThreads,
+    limit: Option<(MemorySize, SongRequest)>,
+) -> Result<(Voice, Weights, Option<String>), EngineError> {
     // First, since nothing need be read for what does not open.
     let device = plan.devices.lm.open()?;
-    let directory = ModelDirectory::open(checkpoint)?.stored_as(lm, codec);
     directory.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     directory.check_codes()?;
     directory.check_tensors()?;
     // The tokenizer first: it is small, and a directory without one fails at once.
+    let tokenizer = Arc::new(directory.load_tokenizer()?);
     let voice = Voice {
-        tokenizer: Arc::new(directory.load_tokenizer()?),
         fingerprint: directory.fingerprint()?,
         drafter: if device.is_cpu() { directory.load_drafter(&device)?.map(Arc::new) } else { None },
-        lm: Arc::new(directory.load_lm(&device)?),
+        sizes: directory.lm.clone(),
         audio_eos: directory.ids.audio_eos,
         learned: LearnedBefore::default(),
+        tokenizer,
     };
-    Ok((voice, Decoder::read(&directory, plan)?))
+    let (directory, to_fit) = match limit {
+        None => (directory, None),
+        Some((limit, song)) => {
+            // Words that cannot be sung are refused when they are to be.
+            let prompt = voice.tokenizer.prompt(&song.tags, &song.lyrics).map(|prompt| prompt.ids.positions() as u64);
+            let size = SongSize::of(&song, prompt.unwrap_or(SongSize::USUAL_PROMPT))?;
+            let fit = memory::fit(limit, &directory, codec, plan, &size)?;
+            let lm = directory.lm_storage;
+            let to_fit = fit.sentence(limit, codec);
+            to_fit.iter().for_each(|sentence| tracing::info!("{sentence}"));
+            let directory = directory.stored_as(lm, fit.codec);
+            if fit.one_after_the_other {
+                return Ok((voice, Weights::InTurn(InTurn::new(directory)), to_fit));
+            }
+            (directory, to_fit)
+        }
+    };
+    let lm = Arc::new(directory.load_lm(&device)?);
+    let decoder = Decoder::read(&directory, plan.clone(), threads.clone())?;
+    Ok((voice, Weights::Loaded { lm, decoder }, to_fit))
 }
 
 /// How the frames of a model on `device` are drafted where `speculation` is asked for.

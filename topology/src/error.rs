@@ -3,6 +3,8 @@
 use heartstream_actors::{speaker_sink::SpeakerError, wav_sink::WavError};
 use heartstream_models::ModelError;
 
+use crate::memory::MemorySize;
+
 /// An error of the engine. What goes wrong while a song runs is in its report instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -34,6 +36,20 @@ pub enum EngineError {
     /// The system gives no more threads.
     #[error("the system starts no more threads ({0}). End other programs, or raise the limit of processes")]
     Threads(String),
+    /// The song fits in no way into the memory that it may take.
+    #[error(
+        "the song needs {needs} of memory at the least, one half of the model after the other ({streaming} as it was \
+         asked for), and may take {limit}. Shorten it with --max-seconds, store the codec with --codec-weights f16, or \
+         raise --memory-limit"
+    )]
+    Memory {
+        /// What it may take.
+        limit: MemorySize,
+        /// What it would need at the least.
+        needs: MemorySize,
+        /// What it would need as it was asked for.
+        streaming: MemorySize,
+    },
     /// Loading was interrupted by the end of the program.
     #[error("loading the model was interrupted: {0}")]
     Interrupted(String),

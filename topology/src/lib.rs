@@ -21,6 +21,7 @@
 //! - `wiring`: the plan becomes actors and channels, from the sinks back to the source
 //! - `conductor`: the kameo actor that every stage of a song is linked to
 //! - [`Song`]: what the one who asked holds in hand
+//! - [`MemoryPlan`]: what a song will take, foretold, and the way in which it fits
 //! - `pull`: the published checkpoints, from the hub into a directory
 //! - [`command_line`]: the program around it
 
@@ -30,7 +31,9 @@ mod conductor;
 mod decoder;
 mod engine;
 mod error;
+mod in_turn;
 mod kept_song;
+mod memory;
 mod plan;
 mod pull;
 mod request;
@@ -63,6 +66,7 @@ pub use heartstream_models::{
     weights::{Checkpoint, Storage},
 };
 pub use kept_song::KeptSong;
+pub use memory::{MemoryPlan, MemorySize, SongSize};
 pub use plan::{Placement, Plan};
 pub use sink::{Sink, Sinks};
 pub use song::Song;

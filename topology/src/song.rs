@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
 
@@ -23,7 +23,7 @@ use crate::{
 ///
 /// With a subscriber among its sinks it is a [`Stream`] of blocks; reading slowly holds the whole song back.
 pub struct Song {
-    conductor: ActorRef<Conductor>,
+    conductor: CurrentConductor,
     report: oneshot::Receiver<SongReport>,
     /// What the conductor said, once it did.
     reported: Option<Result<SongReport, oneshot::error::RecvError>>,
@@ -35,9 +35,48 @@ pub struct Song {
     over: bool,
 }
 
+/// The ends of a song that it is held by.
+pub(crate) struct SongEnds {
+    pub conductor: CurrentConductor,
+    pub report: oneshot::Receiver<SongReport>,
+    /// Ends when the song has given back all its threads.
+    pub threads: Receiver<Infallible>,
+    pub blocks: Option<Receiver<Arc<PcmBlock>>>,
+}
+
+/// Who conducts a song at the moment: one conductor from its beginning to its end, or one for each half of it.
+#[derive(Clone, Default)]
+pub(crate) struct CurrentConductor(Arc<Mutex<Option<ActorRef<Conductor>>>>);
+
+impl CurrentConductor {
+    fn of(conductor: ActorRef<Conductor>) -> Self {
+        let current = Self::default();
+        current.set(conductor);
+        current
+    }
+
+    /// Hands the song to `conductor`.
+    pub fn set(&self, conductor: ActorRef<Conductor>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(conductor);
+    }
+
+    /// Has the stages of the moment end. Those that come after them see the song's interrupt.
+    pub fn cancel(&self) {
+        let conductor = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(Err(error)) = conductor.map(|conductor| conductor.tell(Cancel).try_send()) {
+            tracing::debug!(%error, "the song had ended before it was cancelled");
+        }
+    }
+}
+
 impl Song {
     pub(crate) fn new(wired: Wired, context: SongContext) -> Self {
         let Wired { conductor, report, threads, blocks } = wired;
+        Self::of(SongEnds { conductor: CurrentConductor::of(conductor), report, threads, blocks }, context)
+    }
+
+    pub(crate) fn of(ends: SongEnds, context: SongContext) -> Self {
+        let SongEnds { conductor, report, threads, blocks } = ends;
         let blocks = blocks.map(Receiver::into_stream);
         Self { conductor, report, reported: None, threads, blocks, context, over: false }
     }
@@ -89,9 +128,7 @@ impl Song {
     pub fn cancel(&self) {
         // Work under way sees the interrupt at once; the conductor ends the stages.
         self.context.interrupt.raise();
-        if let Err(error) = self.conductor.tell(Cancel).try_send() {
-            tracing::debug!(%error, "the song had ended before it was cancelled");
-        }
+        self.conductor.cancel();
     }
 
     /// Waits for the end of the song, after which nothing of it is left: its memory is free, and its threads wait for
@@ -114,20 +151,26 @@ impl Song {
             let _ = self.threads.recv_async().await; // nothing is ever sent; the last sender dropped is the word
         }
         self.over = true;
-        self.reported.take().and_then(Result::ok).unwrap_or_else(|| SongReport {
-            // The conductor cannot vanish while the runtime lives; a runtime that shuts down cancels its songs.
-            outcome: Outcome::Cancelled,
-            frames: self.snapshot().frames_written,
-            audio: self.snapshot().delivered.seconds(),
-            wall: self.snapshot().elapsed,
-            first_audio: self.snapshot().first_audio,
-            first_window: None,
-            underrun_samples: self.snapshot().underrun_samples,
-            xruns: self.snapshot().xruns,
-            notes: Vec::new(),
-            stages: Vec::new(),
-            speculation: None,
-        })
+        self.reported.take().and_then(Result::ok).unwrap_or_else(|| unreported(&self.context))
+    }
+}
+
+/// The report of a song that has none. A conductor cannot vanish while the runtime lives; a runtime that shuts down cancels
+/// its songs.
+pub(crate) fn unreported(song: &SongContext) -> SongReport {
+    let progress = song.meter.progress();
+    SongReport {
+        outcome: Outcome::Cancelled,
+        frames: progress.frames_written,
+        audio: progress.delivered.seconds(),
+        wall: progress.elapsed,
+        first_audio: progress.first_audio,
+        first_window: None,
+        underrun_samples: progress.underrun_samples,
+        xruns: progress.xruns,
+        notes: Vec::new(),
+        stages: Vec::new(),
+        speculation: None,
     }
 }
 

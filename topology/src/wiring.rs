@@ -3,7 +3,7 @@
 //! Each stage is given its neighbour's end of a channel, so no half-wired state exists; both ends are moved into the
 //! actors and none is kept, so that a dropped end always means an ended neighbour.
 
-use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
 use flume::{Receiver, Sender, bounded};
 use heartstream_actors::{
@@ -31,7 +31,7 @@ use heartstream_messages::{
 };
 use heartstream_models::{
     SongCodes,
-    heartmula::KeyedSampler,
+    heartmula::{HeartMula, KeyedSampler},
     signal::Window,
     speculation::{Speculation, Speculator},
 };
@@ -39,7 +39,7 @@ use kameo::actor::{ActorRef, Spawn};
 use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
-    conductor::{Conductor, ConductorArgs, Member},
+    conductor::{Conductor, ConductorArgs, Ending, Member},
     decoder::Decoder,
     engine::Voice,
     error::EngineError,
@@ -114,7 +114,7 @@ impl Troupe {
         self,
         threads: &StageThreads,
         song: SongContext,
-        notes: Vec<String>,
+        ending: Ending,
         blocks: Option<Receiver<Arc<PcmBlock>>>,
     ) -> Result<Wired, EngineError> {
         let mut ready: Vec<(LentThread, Life)> = Vec::with_capacity(self.lives.len());
@@ -123,7 +123,7 @@ impl Troupe {
             ready.push((lent.map_err(|error| EngineError::Threads(error.to_string()))?, life));
         }
         let (report, reported) = oneshot::channel();
-        let conductor = Conductor::spawn(ConductorArgs { members: self.members, song, notes, report });
+        let conductor = Conductor::spawn(ConductorArgs { members: self.members, song, ending, report });
         for link in self.links {
             link(conductor.clone()).await;
         }
@@ -138,23 +138,62 @@ impl Troupe {
 /// Wires a song and starts it.
 pub(crate) async fn wire_song(
     voice: &Voice,
+    lm: &Arc<HeartMula>,
     decoder: &Decoder,
     checked: CheckedRequest,
     speculation: &Speculation,
     sinks: Sinks,
     song: SongContext,
 ) -> Result<Wired, EngineError> {
-    let CheckedRequest { request, sampler, sound, written_before, notes } = checked;
-    let speculator = speculator(voice, decoder.plan.draft.as_deref(), speculation, sampler)?;
     let mut troupe = Troupe::default();
-    let SoundEnds { frames, blocks } = add_sound(&mut troupe, decoder, sound, sinks.audio, &song);
+    let SoundEnds { frames, blocks } = add_sound(&mut troupe, decoder, checked.sound, sinks.audio, &song);
+    let notes = add_writing(&mut troupe, voice, lm, &decoder.plan, checked, speculation, sinks.codes, frames, &song)?;
+    let ending = Ending { notes, is_the_songs: true };
+    troupe.start(&decoder.threads, song, ending, blocks).await
+}
+
+/// Wires the half of a song that writes its frames, and starts it. They come out of the channel that is given back beside
+/// what is wired, until there are no more.
+#[allow(clippy::too_many_arguments)]
+pub(crate) async fn wire_writing(
+    voice: &Voice,
+    lm: &Arc<HeartMula>,
+    plan: &Plan,
+    threads: &StageThreads,
+    checked: CheckedRequest,
+    speculation: &Speculation,
+    codes: Vec<PathBuf>,
+    song: SongContext,
+) -> Result<(Wired, Receiver<CodeFrame>), EngineError> {
+    let mut troupe = Troupe::default();
+    let (frames, written) = bounded(plan.capacities.frame_places());
+    let notes = add_writing(&mut troupe, voice, lm, plan, checked, speculation, codes, frames, &song)?;
+    let ending = Ending { notes, is_the_songs: false };
+    Ok((troupe.start(threads, song, ending, None).await?, written))
+}
+
+/// Adds everything from the words to the frames, which go to `frames` and into the files `codes`; the notes of the request.
+#[allow(clippy::too_many_arguments)]
+fn add_writing(
+    troupe: &mut Troupe,
+    voice: &Voice,
+    lm: &Arc<HeartMula>,
+    plan: &Plan,
+    checked: CheckedRequest,
+    speculation: &Speculation,
+    codes: Vec<PathBuf>,
+    frames: Sender<CodeFrame>,
+    song: &SongContext,
+) -> Result<Vec<String>, EngineError> {
+    let CheckedRequest { request, sampler, written_before, notes, .. } = checked;
+    let speculator = speculator(voice, lm, plan.draft.as_deref(), speculation, sampler)?;
     let mut takers = vec![frames];
-    for path in sinks.codes {
-        let (give, take) = bounded(decoder.plan.capacities.frame_places());
+    for path in codes {
+        let (give, take) = bounded(plan.capacities.frame_places());
         let notes = kept_notes(&request, &voice.fingerprint);
-        let kept = SongCodes { codebooks: voice.lm.config().audio_num_codebooks, codes: Vec::new(), notes };
+        let kept = SongCodes { codebooks: voice.sizes.audio_num_codebooks, codes: Vec::new(), notes };
         let stage = CodesSinkStage::new(path, kept, written_before.codes.len(), song.clone());
-        troupe.add(stage, take, Nowhere, &song);
+        troupe.add(stage, take, Nowhere, song);
         takers.push(give);
     }
     let (prompts, prompts_out) = bounded(1);
@@ -166,26 +205,25 @@ pub(crate) async fn wire_song(
         max_frames: request.max_frames,
         written_before,
     };
-    let writer = LanguageModelStage::new(Arc::clone(&voice.lm), settings, song.clone());
-    troupe.add_at(Some(&decoder.plan.lm), writer, prompts_out, ToAll(takers), &song);
+    let writer = LanguageModelStage::new(Arc::clone(lm), settings, song.clone());
+    troupe.add_at(Some(&plan.lm), writer, prompts_out, ToAll(takers), song);
 
     let (requests, requests_out) = bounded(1);
     let reader = PromptTokenizerStage::new(Arc::clone(&voice.tokenizer), song.clone());
-    troupe.add(reader, requests_out, prompts, &song);
+    troupe.add(reader, requests_out, prompts, song);
     let _ = requests.try_send(request); // the channel is empty and has a place; dropping its sender ends the source
-    drop(requests);
-
-    troupe.start(&decoder.threads, song, notes, blocks).await
+    Ok(notes)
 }
 
 /// Who writes the frames, with whoever prepares drafts beside.
 fn speculator(
     voice: &Voice,
+    lm: &Arc<HeartMula>,
     cores: Option<&[usize]>,
     speculation: &Speculation,
     sampler: KeyedSampler,
 ) -> Result<Speculator, EngineError> {
-    let means = voice.means();
+    let means = voice.means(lm);
     let speculator = Speculator::new(speculation, sampler.clone(), &means, voice.learned.get())?;
     let Some(cores) = cores.filter(|_| *speculation != Speculation::Off) else { return Ok(speculator) };
     let drafters = Speculator::prefetchers(speculation, &means)?;
@@ -208,7 +246,8 @@ pub(crate) async fn wire_decoding(
     troupe.add(CodesSourceStage::new(song.clone()), songs_out, frames, &song);
     let _ = songs.try_send(Arc::new(kept)); // as above
     drop(songs);
-    troupe.start(&decoder.threads, song, Vec::new(), blocks).await
+    let ending = Ending { notes: Vec::new(), is_the_songs: true };
+    troupe.start(&decoder.threads, song, ending, blocks).await
 }
 
 /// The outer ends of the half of a song that makes sound.

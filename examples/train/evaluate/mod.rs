@@ -5,6 +5,7 @@ mod instruments;
 mod pictures;
 mod round_trip;
 mod songs;
+mod wav;
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +30,7 @@ pub struct Counts {
 /// Where sounds and pictures are put, if anywhere.
 #[derive(Default)]
 pub struct Shown {
-    /// A WAV of each song and of the render of the same words.
+    /// WAVs of each song, of the render of the same words, and of what is coded and decoded.
     pub wavs: Option<PathBuf>,
     /// A spectrogram and a chromagram of each of the first eight.
     pub pictures: Option<PathBuf>,
@@ -39,7 +40,7 @@ pub struct Shown {
 pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown) -> Result<()> {
     let checkpoint = Checkpoint::Directory(model.to_owned());
     let directory = ModelDirectory::open(checkpoint.clone())?;
-    round_trip::print(setting, &directory, counts.coded)?;
+    round_trip::print(setting, &directory, counts.coded, shown)?;
     let mut language = Language::new(setting)?;
     let weights = setting.weights_of(Language::NAME)?;
     language.parameters().adopt(&weights, &setting.device)?;

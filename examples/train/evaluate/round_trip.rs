@@ -8,6 +8,7 @@ use heartstream_models::{
     signal::KeyedNoise,
 };
 
+use super::{Shown, wav};
 use crate::{autoencoder, codes::Coder, encoder::Encoder, error::Result, feed::Song, stage::Setting};
 
 /// The mean log-mel distance of both channels.
@@ -37,15 +38,22 @@ fn decoded(codec: &HeartCodec, codes: &[u16], seed: u64) -> Result<[Vec<f32>; 2]
 }
 
 /// Prints both distances, the mean of `count` held-out songs.
-pub fn print(setting: &Setting, directory: &ModelDirectory, count: usize) -> Result<()> {
+pub fn print(setting: &Setting, directory: &ModelDirectory, count: usize, shown: &Shown) -> Result<()> {
     let codec = directory.load_codec(&Device::Cpu)?;
     let (_, encoder) = autoencoder::finished(setting)?;
     let coder = Coder::open(setting)?;
     let (mut alone, mut whole) = (0.0, 0.0);
     for (place, song) in setting.source.songs(true, 0, setting.seed, setting.threads).take(count).enumerate() {
         let song = song?;
-        alone += distance(&codec.vocoder.decode(&latents_of(&encoder, &song, &setting.device)?)?, &song);
-        whole += distance(&decoded(&codec, &coder.codes(&song)?, place as u64)?, &song);
+        let of_latents = codec.vocoder.decode(&latents_of(&encoder, &song, &setting.device)?)?;
+        let of_codes = decoded(&codec, &coder.codes(&song)?, place as u64)?;
+        alone += distance(&of_latents, &song);
+        whole += distance(&of_codes, &song);
+        if let Some(folder) = &shown.wavs {
+            wav::write([&song.left, &song.right], folder, &format!("coded-{place:02}-real.wav"))?;
+            wav::write([&of_latents[0], &of_latents[1]], folder, &format!("coded-{place:02}-from-latents.wav"))?;
+            wav::write([&of_codes[0], &of_codes[1]], folder, &format!("coded-{place:02}-from-codes.wav"))?;
+        }
     }
     let count = count.max(1) as f64;
     println!("autoencoder alone, log-mel L1 of {count} held-out songs: {:.3} (at most 0.6)", alone / count);

@@ -13,11 +13,11 @@ use super::{
     Counts, Shown,
     heard::{correlation, jumps, level, share_in_scale},
     instruments::{Ear, tagged},
-    pictures,
+    pictures, wav,
 };
 use crate::{
     corpus::INSTRUMENTS,
-    error::{Result, TrainError, at},
+    error::{Result, TrainError},
     feed::Song,
     stage::Setting,
 };
@@ -125,9 +125,8 @@ async fn one(engine: &Heartstream, ear: &Ear, real: &Song, place: usize, sums: &
     sums.our_jumps.extend(elsewhere);
     sums.seam_jumps.extend(at_seams);
     if let Some(folder) = &shown.wavs {
-        std::fs::create_dir_all(folder).map_err(at(folder))?;
-        write(&song, &folder.join(format!("{place:02}-ours.wav")))?;
-        write(real, &folder.join(format!("{place:02}-real.wav")))?;
+        wav::write([&song.left, &song.right], folder, &format!("{place:02}-ours.wav"))?;
+        wav::write([&real.left, &real.right], folder, &format!("{place:02}-real.wav"))?;
     }
     match &shown.pictures {
         Some(folder) if place < DRAWN => pictures::draw(&song, real, &picture(folder, place)),
@@ -137,20 +136,6 @@ async fn one(engine: &Heartstream, ear: &Ear, real: &Song, place: usize, sums: &
 
 fn picture(folder: &Path, place: usize) -> PathBuf {
     folder.join(format!("prompt-{place}.png"))
-}
-
-fn write(song: &Song, path: &Path) -> Result<()> {
-    let spec = hound::WavSpec {
-        channels: 2,
-        sample_rate: 48_000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut writer = hound::WavWriter::create(path, spec).map_err(failed)?;
-    for sample in song.left.iter().zip(&song.right).flat_map(|(left, right)| [*left, *right]) {
-        writer.write_sample((sample.clamp(-1.0, 1.0) * 32_767.0) as i16).map_err(failed)?;
-    }
-    writer.finalize().map_err(failed)
 }
 
 impl Sums {

@@ -7,6 +7,7 @@
 mod config;
 mod estimator;
 mod flow_matching;
+mod memory;
 mod quantizer;
 mod song;
 mod tensors;

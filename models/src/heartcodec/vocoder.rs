@@ -15,7 +15,7 @@ use crate::{
 
 /// Latent frames that are decoded at once. Fixed, so that the samples do not depend on how the latents were fed;
 /// 8 frames are 0.32 s, and the widest layer of the published size then works on 60 MB.
-const CHUNK: usize = 8;
+pub(super) const CHUNK: usize = 8;
 
 /// The weights of the vocoder. Two audio channels are two entries of a batch. Clones share the weights.
 #[derive(Debug, Clone)]

@@ -42,11 +42,6 @@ impl TransformerConfig {
     pub fn head_dim(&self) -> usize {
         self.embed_dim / self.num_heads
     }
-
-    /// Bytes of keys and values of one position in one row, in f32.
-    pub fn kv_bytes_per_position(&self) -> usize {
-        2 * 4 * self.num_layers * self.num_kv_heads * self.head_dim()
-    }
 }
 
 /// A published flavour: layers, heads, key heads, width, positions, hidden width

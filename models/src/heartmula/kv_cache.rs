@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use super::config::{ROPE_HIGH_FREQUENCY_FACTOR, ROPE_LOW_FREQUENCY_FACTOR, ROPE_OLD_CONTEXT, TransformerConfig};
 use crate::{
     error::{ModelError, Result},
-    kernels::{Heads, KvLayer, RotaryTable, base_frequencies},
+    kernels::{Heads, KvLayer, RotaryTable, base_frequencies, cpu::NumberType},
 };
 
 /// Keys and values of the positions seen so far. Memory is taken in steps of 256 positions; forgetting is setting a
@@ -19,11 +19,25 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// Room for `capacity` positions of `batch` rows.
+    /// Room for `capacity` positions of `batch` rows, whose keys and values are kept in f32.
     ///
     /// # Errors
     /// When `capacity` is beyond the positions of the model, or the device has no memory for it.
     pub fn new(config: &TransformerConfig, batch: usize, capacity: usize, device: &Device) -> Result<Self> {
+        Self::kept_as(NumberType::F32, config, batch, capacity, device)
+    }
+
+    /// As [`KvCache::new`], with keys and values kept as `numbers`; f16 on a processor only (`KvLayer`).
+    ///
+    /// # Errors
+    /// As [`KvCache::new`].
+    pub fn kept_as(
+        numbers: NumberType,
+        config: &TransformerConfig,
+        batch: usize,
+        capacity: usize,
+        device: &Device,
+    ) -> Result<Self> {
         if capacity > config.max_seq_len {
             return Err(ModelError::shape(
                 "positions of a KV cache",
@@ -33,7 +47,7 @@ impl KvCache {
         }
         let sizes = Heads { heads: config.num_heads, kv_heads: config.num_kv_heads, head_dim: config.head_dim() };
         Ok(Self {
-            layers: (0..config.num_layers).map(|_| KvLayer::new(sizes, batch, capacity, device)).collect(),
+            layers: (0..config.num_layers).map(|_| KvLayer::new(sizes, batch, capacity, numbers, device)).collect(),
             rotary: RotaryTable::new(&scaled_frequencies(config), capacity, device)?,
             length: 0,
             capacity,

@@ -5,6 +5,7 @@
 
 mod config;
 mod kv_cache;
+mod memory;
 mod model;
 mod prefix;
 mod sampler;

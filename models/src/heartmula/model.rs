@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::{ModelError, Result},
-    kernels::Linear,
+    kernels::{Linear, cpu::NumberType},
     weights::{RowTable, Shards},
 };
 
@@ -50,6 +50,7 @@ pub struct HeartMula {
     decoder: Transformer,
     /// Heads of the codebooks, the first on the backbone, the others on the depth decoder.
     heads: Vec<Linear>,
+    kv_numbers: NumberType,
     /// The last prompt, for another song with the same words.
     last_prompt: Mutex<Option<Arc<Prefix>>>,
 }
@@ -123,6 +124,7 @@ impl HeartMula {
             backbone: Transformer::load(&config.backbone, shards, "backbone", device)?,
             projection: Linear::load(shards, "projection", [inner, width], false, device)?,
             decoder: Transformer::load(&config.decoder, shards, "decoder", device)?,
+            kv_numbers: config.kv_numbers(heads[0].number_type()),
             heads,
             last_prompt: Mutex::new(None),
             config: config.clone(),
@@ -140,6 +142,18 @@ impl HeartMula {
         self.projection.number_type().bytes() as u64
     }
 
+    /// How the backbone's keys and values are kept, as [`HeartMulaConfig::kv_numbers`] has it. Those of the depth
+    /// decoder are eight positions, and always in f32.
+    pub fn kv_numbers(&self) -> NumberType {
+        self.kv_numbers
+    }
+
+    /// Has songs keep the keys and values of the backbone as `numbers`, whatever suits the size of the model.
+    #[must_use]
+    pub fn keeping_kv_as(self, numbers: NumberType) -> Self {
+        Self { kv_numbers: numbers, ..self }
+    }
+
     /// Reads the prompt. With `guidance` above 1 an unconditional row runs beside it in the same batch.
     ///
     /// # Errors
@@ -151,7 +165,7 @@ impl HeartMula {
         // The last frame is never fed back, so it needs no position.
         let positions = prompt.positions() + frames.saturating_sub(1);
         let mut state = SongState {
-            backbone: KvCache::new(&self.config.backbone, batch, positions, &self.device)?,
+            backbone: KvCache::kept_as(self.kv_numbers, &self.config.backbone, batch, positions, &self.device)?,
             decoder: KvCache::new(&self.config.decoder, batch, self.config.audio_num_codebooks, &self.device)?,
             hidden: None,
             last: None,
@@ -353,6 +367,18 @@ mod tests {
             led = led.max((twice[place] - c).abs());
         }
         assert!(led > 0.1, "guidance leads somewhere");
+    }
+
+    #[test]
+    fn keys_and_values_in_f16_change_logits_by_a_little_and_do_so_again_for_a_prompt_that_comes_again() {
+        let half = model().keeping_kv_as(NumberType::F16);
+        for guidance in [1.0, 1.5] {
+            let (wide, narrow) = (logits(&model(), guidance), logits(&half, guidance));
+            let largest = wide.iter().fold(0f32, |most, x| most.max(x.abs()));
+            let error = wide.iter().zip(&narrow).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+            assert!(error > 0.0 && error < 1e-2 * largest, "{error} of {largest}");
+            assert!(logits(&half, guidance) == narrow);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{kv_cache::KvCache, model::PromptIds, transformer::Transformer};
 use crate::error::Result;
 
 /// A prompt is kept for the next song if its keys and values take at most this: 290 positions of the published model.
-const MOST_BYTES: usize = 64 << 20;
+pub(super) const MOST_BYTES: usize = 64 << 20;
 
 /// What a prompt became.
 #[derive(Debug)]

@@ -2,15 +2,14 @@
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
+use half::f16;
+
 use super::{
     RotaryTable,
     activation::softmax,
-    cpu::{self, Heads, KernelSet, KvStore},
+    cpu::{self, Angles, Heads, KernelSet, KvNumber, KvStore, NumberType, STEP},
     host::{fused, is_plain, with_numbers},
 };
-
-/// Positions by which keys and values on other devices grow.
-const STEP: usize = 256;
 
 /// Attention of every position to every other, with as many key heads as query heads.
 ///
@@ -67,18 +66,22 @@ pub struct KvLayer {
 
 #[derive(Debug)]
 enum Memory {
-    Host(KvStore),
-    /// Keys and values, both \[B, kv heads, positions, head width\]; nothing before the first position.
+    /// On a processor, in f32.
+    Host(KvStore<f32>),
+    /// On a processor, in f16.
+    HostHalf(KvStore<f16>),
+    /// Elsewhere, in f32. Keys and values, both \[B, kv heads, positions, head width\]; nothing before the first position.
     Device(Device, Option<(Tensor, Tensor)>),
 }
 
 impl KvLayer {
-    /// Room for `capacity` positions of `batch` rows. Memory is taken when it is needed, 256 positions at a time.
-    pub fn new(sizes: Heads, batch: usize, capacity: usize, device: &Device) -> Self {
-        let memory = if device.is_cpu() {
-            Memory::Host(KvStore::new(sizes, batch, capacity))
-        } else {
-            Memory::Device(device.clone(), None)
+    /// Room for `capacity` positions of `batch` rows, their numbers kept as `numbers`: in f32, or on a processor in
+    /// f16 (as which bf16 counts, too). Memory is taken when it is needed, [`STEP`] positions at a time.
+    pub fn new(sizes: Heads, batch: usize, capacity: usize, numbers: NumberType, device: &Device) -> Self {
+        let memory = match (device.is_cpu(), numbers) {
+            (true, NumberType::F32) => Memory::Host(KvStore::new(sizes, batch, capacity)),
+            (true, _) => Memory::HostHalf(KvStore::new(sizes, batch, capacity)),
+            (false, _) => Memory::Device(device.clone(), None),
         };
         Self { sizes, batch, capacity, memory }
     }
@@ -87,6 +90,7 @@ impl KvLayer {
     pub fn bytes(&self) -> usize {
         match &self.memory {
             Memory::Host(store) => store.bytes(),
+            Memory::HostHalf(store) => store.bytes(),
             Memory::Device(_, tensors) => {
                 tensors.as_ref().map_or(0, |(keys, _)| 2 * keys.elem_count() * size_of::<f32>())
             }
@@ -113,13 +117,14 @@ impl KvLayer {
             bail!("no room for {} positions where there is some for {}", start + count, self.capacity)
         }
         let tracked = [q, k, v].into_iter().any(Tensor::track_op);
-        if let (Memory::Host(store), false) = (&mut self.memory, tracked) {
-            let set = KernelSet::chosen();
-            return rotary.with_angles(|angles| {
-                with_numbers([k, v], |[k, v]| store.write(set, start, k, v, angles))?;
-                let ys = fused([q], q.shape(), |[q], out| store.attend(set, start, q, angles, out))?;
-                ys.map_or_else(|| bail!("an attention takes f32"), Ok)
-            })?;
+        match &mut self.memory {
+            Memory::Host(store) if !tracked => {
+                return rotary.with_angles(|angles| attend_in_store(store, [q, k, v], angles, start))?;
+            }
+            Memory::HostHalf(store) if !tracked => {
+                return rotary.with_angles(|angles| attend_in_store(store, [q, k, v], angles, start))?;
+            }
+            _ => (),
         }
         // [B, T, heads · D] -> [B, heads, T, D]
         let split =
@@ -161,16 +166,18 @@ impl KvLayer {
             return Ok((keys.clone(), values.clone()));
         }
         let room = end.next_multiple_of(STEP).min(self.capacity);
-        let grown = |old: Option<&Tensor>| {
+        let grown = |old: Option<Tensor>| {
             let shape = (self.batch, self.sizes.kv_heads, room, self.sizes.head_dim);
             let new = Tensor::zeros(shape, DType::F32, device)?;
             if let Some(old) = old {
-                new.slice_set(old, 2, 0)?;
+                new.slice_set(&old, 2, 0)?;
             }
             Ok::<_, candle_core::Error>(new)
         };
-        let old = memory.as_ref();
-        let new = (grown(old.map(|(keys, _)| keys))?, grown(old.map(|(_, values)| values))?);
+        // The old keys are let go before there are new values: only one of the two is ever there twice. A layer that
+        // the device has no memory for has nothing left to go on with.
+        let (keys, values) = memory.take().unzip();
+        let new = (grown(keys)?, grown(values)?);
         *memory = Some(new.clone());
         Ok(new)
     }
@@ -184,11 +191,18 @@ impl KvLayer {
         if self.sizes != other.sizes || first + self.batch > other.batch || positions > self.capacity {
             bail!("keys and values of {} rows from {first} on are not there", self.batch)
         }
-        if let (Memory::Host(store), Memory::Host(theirs)) = (&mut self.memory, &other.memory) {
-            store.copy_rows(theirs, first, positions);
-            return Ok(());
-        }
-        let Memory::Device(_, theirs) = &other.memory else { bail!("keys and values lie on different devices") };
+        let theirs = match (&mut self.memory, &other.memory) {
+            (Memory::Host(store), Memory::Host(theirs)) => {
+                store.copy_rows(theirs, first, positions);
+                return Ok(());
+            }
+            (Memory::HostHalf(store), Memory::HostHalf(theirs)) => {
+                store.copy_rows(theirs, first, positions);
+                return Ok(());
+            }
+            (Memory::Device(..), Memory::Device(_, theirs)) => theirs,
+            _ => bail!("keys and values lie on different devices, or are numbers of different types"),
+        };
         if let Some((their_keys, their_values)) = theirs {
             let (keys, values) = self.reserve(positions)?;
             let part = |theirs: &Tensor| theirs.narrow(0, first, self.batch)?.narrow(2, 0, positions)?.contiguous();
@@ -197,6 +211,19 @@ impl KvLayer {
         }
         Ok(())
     }
+}
+
+/// Writes keys and values to a store from position `start` on, and attends with the queries.
+fn attend_in_store<N: KvNumber>(
+    store: &mut KvStore<N>,
+    [q, k, v]: [&Tensor; 3],
+    angles: Angles<'_>,
+    start: usize,
+) -> Result<Tensor> {
+    let set = KernelSet::chosen();
+    with_numbers([k, v], |[k, v]| store.write(set, start, k, v, angles))?;
+    let ys = fused([q], q.shape(), |[q], out| store.attend(set, start, q, angles, out))?;
+    ys.map_or_else(|| bail!("an attention takes f32"), Ok)
 }
 
 /// 0 where a query may look, -inf at later positions; the rows once for each query head of a group.

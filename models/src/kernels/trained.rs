@@ -3,8 +3,8 @@
 use candle_core::{Device, Result, Tensor, Var};
 
 use super::{
-    Heads, KvLayer, RmsNorm, RotaryTable, Steer, base_frequencies, full_attention, gated_sum, layer_norm, prelu,
-    silu_up, softmax,
+    Heads, KvLayer, RmsNorm, RotaryTable, Steer, base_frequencies, cpu::NumberType, full_attention, gated_sum,
+    layer_norm, prelu, silu_up, softmax,
 };
 use crate::signal::KeyedNoise;
 
@@ -67,7 +67,7 @@ fn every_operation_can_be_trained_and_computes_the_same_then() {
     let sizes = Heads { heads: 3, kv_heads: 1, head_dim: 8 };
     check("attention to what was before", &[2, 9, 24], |xs| {
         let keys = xs.narrow(2, 0, 8)?;
-        KvLayer::new(sizes, 2, 9, &Device::Cpu).attend(xs, &keys, &keys, &rotary, 0)
+        KvLayer::new(sizes, 2, 9, NumberType::F32, &Device::Cpu).attend(xs, &keys, &keys, &rotary, 0)
     });
 }
 
@@ -75,7 +75,7 @@ fn every_operation_can_be_trained_and_computes_the_same_then() {
 fn rows_that_do_not_fit_are_refused() {
     let rotary = RotaryTable::new(&base_frequencies(10_000.0, 8), 9, &Device::Cpu).expect("a table");
     let sizes = Heads { heads: 3, kv_heads: 1, head_dim: 8 };
-    let mut layer = KvLayer::new(sizes, 1, 9, &Device::Cpu);
+    let mut layer = KvLayer::new(sizes, 1, 9, NumberType::F32, &Device::Cpu);
     let (queries, keys) = (noise(1, &[1, 10, 24]), noise(2, &[1, 10, 8]));
     assert!(layer.attend(&queries, &keys, &keys, &rotary, 0).is_err(), "one position too many");
     assert!(layer.attend(&queries, &queries, &queries, &rotary, 0).is_err(), "three key heads");

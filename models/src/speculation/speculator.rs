@@ -98,14 +98,16 @@ impl Speculator {
         }
     }
 
-    /// Says whether `speculation` can be done with what there is.
+    /// Says whether `speculation` can be done, where a drafter was or was not `trained` for the checkpoint.
     ///
     /// # Errors
-    /// When a drafter is asked for that was never trained for this checkpoint.
-    pub fn check(speculation: &Speculation, means: &Means<'_>) -> Result<()> {
+    /// When a drafter is asked for that was never trained.
+    pub fn check(speculation: &Speculation, trained: bool) -> Result<()> {
         match speculation {
-            Speculation::Fixed { drafters, .. } => drafters.iter().try_for_each(|name| means.drafter(*name).map(drop)),
-            Speculation::Auto | Speculation::Off => Ok(()),
+            Speculation::Fixed { drafters, .. } if !trained => {
+                drafters.iter().find(|name| name.is_trained()).map_or(Ok(()), |name| Err(untrained(*name)))
+            }
+            Speculation::Fixed { .. } | Speculation::Auto | Speculation::Off => Ok(()),
         }
     }
 
@@ -298,6 +300,15 @@ impl Speculator {
     }
 }
 
+/// Drafter `name` was never trained for the checkpoint.
+fn untrained(name: DrafterName) -> ModelError {
+    ModelError::Option {
+        option: "speculate",
+        expected: "auto, off, or drafters that need no training".to_owned(),
+        found: format!("{name}, and this checkpoint has no {DRAFTER_FILE} (`heartstream distill` makes one)"),
+    }
+}
+
 /// What drafters can be made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Means<'a> {
@@ -317,13 +328,7 @@ impl Means<'_> {
     /// The drafter of a name; `None` for the one that drafts no frames.
     fn drafter(&self, name: DrafterName) -> Result<Option<Box<dyn FrameDrafter>>> {
         let model = || Arc::clone(self.model);
-        let trained = || {
-            self.trained.map(Arc::clone).ok_or_else(|| ModelError::Option {
-                option: "speculate",
-                expected: "auto, off, or drafters that need no training".to_owned(),
-                found: format!("{name}, and this checkpoint has no {DRAFTER_FILE} (`heartstream distill` makes one)"),
-            })
-        };
+        let trained = || self.trained.map(Arc::clone).ok_or_else(|| untrained(name));
         Ok(Some(match name {
             DrafterName::DepthJacobi => return Ok(None),
             DrafterName::CarryOver => Box::new(CarryOver::default()),

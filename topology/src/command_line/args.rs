@@ -7,7 +7,7 @@ use heartstream_messages::Continuity;
 use heartstream_models::{DeviceName, NumberType, speculation::Speculation, synth::SynthSize, weights::Storage};
 
 use super::bench::args::BenchArgs;
-use crate::{OnDeviceLoss, SampleFormat, StartPolicy, pull::Version};
+use crate::{MemorySize, OnDeviceLoss, SampleFormat, StartPolicy, pull::Version};
 
 /// Makes music from words, and plays it while it is still being written.
 #[derive(Debug, Parser)]
@@ -204,6 +204,11 @@ pub(crate) struct RenderArgs {
     pub sound: SoundArgs,
     #[command(flatten)]
     pub placement: PlacementArgs,
+    /// The most memory that may be taken, such as 8GB, 11.5GiB or 900MB: where it is too little, the codec is stored in
+    /// f16, unless --codec-weights says how; then the language model writes the whole song and is let go before the codec
+    /// is loaded, so that nothing sounds before
+    #[arg(long, value_name = "SIZE")]
+    pub memory_limit: Option<MemorySize>,
     /// Keep the codes, to be decoded again or gone on with; written anew every second
     #[arg(long, value_name = "FILE")]
     pub save_codes: Option<PathBuf>,
@@ -372,6 +377,9 @@ pub(crate) struct InspectArgs {
     pub codec_weights: CodecWeightsArgs,
     #[command(flatten)]
     pub words: WordsArgs,
+    /// Length of the song whose memory is foretold
+    #[arg(long, value_name = "S", default_value_t = 240.0, allow_negative_numbers = true)]
+    pub max_seconds: f64,
     /// For programs
     #[arg(long)]
     pub json: bool,

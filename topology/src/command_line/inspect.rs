@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use heartstream_messages::SongRequest;
 use heartstream_models::{
     ModelDirectory, ModelError, heartcodec,
     heartmula::{self, TransformerConfig},
@@ -11,10 +10,12 @@ use heartstream_models::{
 };
 use serde_json::{Value, json};
 
-use super::{Failed, args::InspectArgs, render::checkpoint, words};
+use super::{Failed, args::InspectArgs, order, render::checkpoint, words};
+use crate::{MemoryPlan, MemorySize, Placement, Plan, SongRequest, SongSize};
 
 /// Prints what is known of a model.
 pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
+    let max_frames = order::max_frames(args.max_seconds)?;
     let directory = ModelDirectory::open(checkpoint(&args.model.model)?)?
         .stored_as(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
     let mut problems = Vec::new();
@@ -31,7 +32,15 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
         }
         _ => None,
     };
-    let report = report(&args.model.model, &directory, &lm, &codec, &problems, prompt.as_ref());
+    let song = SongSize::of(
+        &SongRequest { max_frames, ..SongRequest::new("", "") },
+        prompt.as_ref().map_or(SongSize::USUAL_PROMPT, |prompt| prompt.ids.positions() as u64),
+    )?;
+    let plan = Plan::new(&Placement { flow_workers: 1, ..Placement::default() })?;
+    // Where files are missing, nothing can be foretold, and that they are is among the problems.
+    let memory = MemoryPlan::foretell(&directory, &plan, &song).ok();
+    let mut report = report(&args.model.model, &directory, &lm, &codec, &problems, prompt.as_ref());
+    report["memory_bytes"] = memory.map_or(Value::Null, |memory| terms(&memory));
     if args.json {
         out!("{report:#}");
     } else {
@@ -44,8 +53,6 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
 #[derive(Default)]
 struct Part {
     parameters: u64,
-    /// Bytes in memory once it is loaded.
-    bytes_in_memory: u64,
     stored_bytes: u64,
     files: Vec<(String, u64)>,
     /// Tensors by number type.
@@ -64,11 +71,10 @@ fn part(shards: Result<Shards, ModelError>, expected: &[Expected], note: &mut im
         files: shards.files().map(|(path, bytes)| (path.display().to_string(), bytes)).collect(),
         ..Part::default()
     };
-    for Expected { name, shape } in expected {
+    for Expected { name, .. } in expected {
         if let Some((dtype, numbers, bytes)) = shards.stored(name) {
             part.parameters += numbers;
             part.stored_bytes += bytes;
-            part.bytes_in_memory += shards.bytes_in_memory(name, shape);
             *part.dtypes.entry(dtype).or_default() += 1;
         }
     }
@@ -85,9 +91,6 @@ fn report(
     prompt: Option<&Prompt>,
 ) -> Value {
     let ModelDirectory { lm: lm_config, codec: codec_config, .. } = directory;
-    // Both rows of a guided song of the default length, and a prompt of 500 positions.
-    let positions = (SongRequest::DEFAULT_LENGTH.frames().0 + 500).min(lm_config.backbone.max_seq_len as u64);
-    let cache = 2 * positions * lm_config.backbone.kv_bytes_per_position() as u64;
     let mut report = json!({
         "model": model,
         "language_model": {
@@ -111,12 +114,6 @@ fn report(
             "vocoder_channels": codec_config.vocoder_channels(0),
             "part_of_checkpoint": stored(codec),
         },
-        "memory_bytes": {
-            "language_model": lm.bytes_in_memory,
-            "codec": codec.bytes_in_memory,
-            "kv_cache_of_a_song": cache,
-            "together": lm.bytes_in_memory + codec.bytes_in_memory + cache,
-        },
         "warnings": directory.warnings,
         "problems": problems,
     });
@@ -132,6 +129,14 @@ fn report(
         });
     }
     report
+}
+
+/// What a song will take: all terms, and the most that is held at once, in either way of making it.
+fn terms(memory: &MemoryPlan) -> Value {
+    let mut terms: Value = memory.terms().into_iter().map(|(name, bytes)| (name.to_owned(), json!(bytes))).collect();
+    terms["together"] = json!(memory.streaming());
+    terms["one_after_the_other"] = json!(memory.one_after_the_other());
+    terms
 }
 
 fn transformer(config: &TransformerConfig) -> Value {
@@ -195,9 +200,14 @@ fn print(report: &Value) {
         estimator["heads"]
     );
     out!("  {:<14} {} channels at its widest", "vocoder", codec["vocoder_channels"]);
-    out!("memory");
-    for (what, bytes) in report["memory_bytes"].as_object().into_iter().flatten() {
-        out!("  {:<20} {}", what.replace('_', " "), size(bytes));
+    let memory = &report["memory_bytes"];
+    if memory.is_object() {
+        out!("memory");
+        // In the order in which they are computed; a JSON object has that of the alphabet.
+        let names = MemoryPlan::default().terms().map(|(name, _)| name).into_iter();
+        for what in names.chain(["together", "one_after_the_other"]) {
+            out!("  {:<20} {}", what.replace('_', " "), size(&memory[what]));
+        }
     }
     for warning in report["warnings"].as_array().into_iter().flatten() {
         out!("warning: {}", text(warning));
@@ -230,9 +240,8 @@ fn summary(part: &Value) -> String {
     )
 }
 
-fn size(bytes: &Value) -> String {
-    let bytes = bytes.as_u64().unwrap_or(0) as f64;
-    if bytes >= 1e9 { format!("{:.2} GB", bytes / 1e9) } else { format!("{:.1} MB", bytes / 1e6) }
+fn size(bytes: &Value) -> MemorySize {
+    MemorySize(bytes.as_u64().unwrap_or(0))
 }
 
 fn text(value: &Value) -> &str {

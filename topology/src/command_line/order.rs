@@ -7,25 +7,34 @@ use super::{
     args::{RenderArgs, SoundArgs},
     song_plan, words,
 };
-use crate::{EngineError, Flow, KeptSong, Sampling, SongRequest, units::Seconds};
+use crate::{
+    EngineError, Flow, KeptSong, Sampling, SongRequest,
+    units::{Frames, Seconds},
+};
 
 /// The request of `render` and, `live`, of `play`; `fingerprint` is that of the checkpoint.
 pub(super) fn request(args: &RenderArgs, fingerprint: &str, live: bool) -> Result<SongRequest, Failed> {
-    if !(args.max_seconds.is_finite() && args.max_seconds > 0.0) {
-        let (expected, found) = ("a number above 0".to_owned(), args.max_seconds.to_string());
-        return Err(EngineError::Option { option: "max-seconds", expected, found }.into());
-    }
+    let max_frames = max_frames(args.max_seconds)?;
     let words = words::read(&args.words)?;
     let (continuity, first_window) = song_plan::asked_for(&args.sound, fingerprint, live)?;
     Ok(SongRequest {
         seed: args.seed.unwrap_or_else(another_seed),
-        max_frames: Seconds(args.max_seconds).frames(),
+        max_frames,
         sampling: Sampling { temperature: args.temperature, top_k: args.top_k, cfg_scale: args.cfg_scale },
         flow: flow(&args.sound),
         continuity,
         first_window,
         ..SongRequest::new(words.tags, words.lyrics)
     })
+}
+
+/// The longest song that `--max-seconds` allows.
+pub(super) fn max_frames(seconds: f64) -> Result<Frames, Failed> {
+    if seconds.is_finite() && seconds > 0.0 {
+        return Ok(Seconds(seconds).frames());
+    }
+    let (expected, found) = ("a number above 0".to_owned(), seconds.to_string());
+    Err(EngineError::Option { option: "max-seconds", expected, found }.into())
 }
 
 /// The request of a kept song, with the options of `decode` for its sound.

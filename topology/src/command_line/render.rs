@@ -157,13 +157,18 @@ fn sing(args: &RenderArgs, mut destination: Destination<'_>) -> Result<(), Faile
     runtime()?.block_on(async {
         let mut status = Status::new(destination.quiet);
         status.say(&format!("loading the model {}", args.model.model));
-        let engine = Heartstream::builder()
+        let mut builder = Heartstream::builder()
             .model(checkpoint)
             .weights(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into())
             .placement(placement)
-            .speculation(args.speculate.clone())
-            .build()
-            .await?;
+            .speculation(args.speculate.clone());
+        if let Some(limit) = args.memory_limit {
+            builder = builder.memory_limit(limit, &request);
+        }
+        let engine = builder.build().await?;
+        if let Some(sentence) = engine.to_fit() {
+            status.line(sentence);
+        }
         // What only the model can refuse is refused before the file is made.
         engine.check(&request)?;
         let verb = destination.verb();

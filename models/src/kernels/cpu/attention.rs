@@ -4,23 +4,54 @@
 //! both products are made of the tiles that linear layers are made of, and what holds for those holds here: the result
 //! of a query is the same bits whatever queries stand beside it. What a query may not see never enters its sums.
 
+use std::fmt;
+
+use half::f16;
+
 use super::{
     KernelSet,
-    packed::PANEL,
+    packed::{NumberType, PANEL},
     rows::exp_row,
-    tile::{Tile, Tiles, kind, tiles},
+    tile::{Tile, Tiles, number_kind, tiles},
 };
 
 /// Positions of a segment of keys and values, at most: the inputs that a tile adds up in one go.
 pub(super) const SEGMENT: usize = 256;
 
+/// A number that keys and values are kept as.
+pub trait KvNumber: Copy + Default + fmt::Debug + Send + Sync + 'static {
+    /// How weights of this type are called.
+    const TYPE: NumberType;
+
+    /// The nearest that there is to `number`.
+    fn nearest(number: f32) -> Self;
+}
+
+impl KvNumber for f32 {
+    const TYPE: NumberType = NumberType::F32;
+
+    fn nearest(number: f32) -> Self {
+        number
+    }
+}
+
+impl KvNumber for f16 {
+    const TYPE: NumberType = NumberType::F16;
+
+    /// What is finite stays finite: one number beyond the range must not cost a song.
+    fn nearest(number: f32) -> Self {
+        let most = Self::MAX.to_f32();
+        Self::from_f32(if number.is_finite() { number.clamp(-most, most) } else { number })
+    }
+}
+
 /// Keys and values of neighbouring positions, of one head.
 #[derive(Clone, Copy)]
-pub(super) struct Segment<'a> {
+pub(super) struct Segment<'a, N> {
     /// \[room / 16, head width, 16\]: panels of 16 positions.
-    pub keys: &'a [f32],
+    pub keys: &'a [N],
     /// \[head width / 16 rounded up, room, 16\]: panels of 16 channels, zeros beyond the width.
-    pub values: &'a [f32],
+    pub values: &'a [N],
     /// Positions that there is room for: a multiple of 16, at most [`SEGMENT`].
     pub room: usize,
 }
@@ -36,9 +67,9 @@ pub(super) fn value_numbers(room: usize, head_dim: usize) -> usize {
 }
 
 /// Writes the key and the value of position `place` of a segment.
-pub(super) fn write_position(
-    keys: &mut [f32],
-    values: &mut [f32],
+pub(super) fn write_position<N: KvNumber>(
+    keys: &mut [N],
+    values: &mut [N],
     room: usize,
     place: usize,
     key: &[f32],
@@ -46,9 +77,9 @@ pub(super) fn write_position(
 ) {
     let head_dim = key.len();
     let keys = &mut keys[place / PANEL * PANEL * head_dim..][..PANEL * head_dim];
-    keys.chunks_exact_mut(PANEL).zip(key).for_each(|(to, number)| to[place % PANEL] = *number);
+    keys.chunks_exact_mut(PANEL).zip(key).for_each(|(to, number)| to[place % PANEL] = N::nearest(*number));
     for (panel, value) in values.chunks_exact_mut(room * PANEL).zip(value.chunks(PANEL)) {
-        panel[place * PANEL..][..value.len()].copy_from_slice(value);
+        panel[place * PANEL..].iter_mut().zip(value).for_each(|(to, number)| *to = N::nearest(*number));
     }
 }
 
@@ -65,11 +96,11 @@ pub(super) struct Scratch {
 /// - `queries` \[rows, head width\], already scaled
 /// - `seen`: for each row, how many of the first positions it may see, at least one, never less than the row before it
 /// - result \[rows, head width rounded up to 16\]
-pub(super) fn attend<'a>(
+pub(super) fn attend<'a, N: KvNumber>(
     set: KernelSet,
     queries: &[f32],
     seen: &[usize],
-    segments: &[Segment<'_>],
+    segments: &[Segment<'_, N>],
     scratch: &'a mut Scratch,
 ) -> &'a [f32] {
     let rows = seen.len();
@@ -111,12 +142,12 @@ pub(super) fn attend<'a>(
 }
 
 /// The scores of a segment whose first position is `start`, for all rows that see something of it.
-fn score(
+fn score<N: KvNumber>(
     tiles: &Tiles,
     queries: &[f32],
     head_dim: usize,
     seen: &[usize],
-    (start, segment): (usize, Segment<'_>),
+    (start, segment): (usize, Segment<'_, N>),
     scores: &mut [f32],
     width: usize,
 ) {
@@ -132,7 +163,7 @@ fn score(
                 x: queries[row * head_dim..(row + rows) * head_dim].as_ptr(),
                 x_stride: head_dim,
                 w: segment.keys[first * head_dim * PANEL..(first + count) * head_dim * PANEL].as_ptr().cast(),
-                w_stride: head_dim * PANEL * size_of::<f32>(),
+                w_stride: head_dim * PANEL * size_of::<N>(),
                 inputs: head_dim,
                 out: scores[row * width + start + first * PANEL..(row + rows) * width].as_mut_ptr(),
                 out_stride: width,
@@ -141,19 +172,19 @@ fn score(
             // SAFETY: the set runs here, as `attend` has asked. `rows` rows of queries and `count` panels of keys are
             // there, as the slices show; the panels' scores end within each row, for `width` is what the row that sees
             // most needs, rounded up to whole panels.
-            unsafe { (tiles.compute)(kind::F32, rows, count, &tile) };
+            unsafe { (tiles.compute)(number_kind(N::TYPE), rows, count, &tile) };
         }
         row += rows;
     }
 }
 
 /// Adds the values of a segment whose first position is `start` to the sums of all rows that see something of it.
-fn weigh(
+fn weigh<N: KvNumber>(
     tiles: &Tiles,
     weights: &[f32],
     width: usize,
     seen: &[usize],
-    (start, segment): (usize, Segment<'_>),
+    (start, segment): (usize, Segment<'_, N>),
     sums: &mut [f32],
     wide: usize,
 ) {
@@ -172,7 +203,7 @@ fn weigh(
                 x: weights[row * width + start..(row + rows) * width].as_ptr(),
                 x_stride: width,
                 w: segment.values[first * segment.room * PANEL..(first + count) * segment.room * PANEL].as_ptr().cast(),
-                w_stride: segment.room * PANEL * size_of::<f32>(),
+                w_stride: segment.room * PANEL * size_of::<N>(),
                 inputs,
                 out: sums[row * wide + first * PANEL..(row + rows) * wide].as_mut_ptr(),
                 out_stride: wide,
@@ -180,7 +211,7 @@ fn weigh(
             };
             // SAFETY: the set runs here, as `attend` has asked. `inputs` weights of each row lie within its `width`,
             // `inputs` positions within the room of each panel, and the panels' sums within each row's `wide` numbers.
-            unsafe { (tiles.compute)(kind::F32, rows, count, &tile) };
+            unsafe { (tiles.compute)(number_kind(N::TYPE), rows, count, &tile) };
         }
         row += rows;
     }

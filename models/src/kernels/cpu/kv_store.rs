@@ -4,13 +4,15 @@ use rayon::prelude::*;
 
 use super::{
     KernelSet,
-    attention::{SEGMENT, Scratch, Segment, attend, key_numbers, value_numbers, write_position},
+    attention::{KvNumber, SEGMENT, Scratch, Segment, attend, key_numbers, value_numbers, write_position},
     packed::PANEL,
     rows::rotate,
 };
 
 /// Multiplications that are worth another thread.
 const WORTH_A_THREAD: usize = 400_000;
+/// Positions by which the memory of a store grows.
+pub const STEP: usize = SEGMENT;
 /// Rows of queries that are computed together, at most about: they share what they read.
 const ROWS: usize = 48;
 
@@ -56,25 +58,25 @@ impl<'a> Angles<'a> {
     }
 }
 
-/// Keys and values of one layer, for the rows of a batch. Memory is taken in steps of 256 positions, and what lies in
-/// it is never moved.
+/// Keys and values of one layer, for the rows of a batch, kept as `N`. Memory is taken in steps of [`STEP`] positions,
+/// and what lies in it is never moved, so nothing is ever there twice.
 #[derive(Debug)]
-pub struct KvStore {
+pub struct KvStore<N> {
     sizes: Heads,
     batch: usize,
     capacity: usize,
-    pieces: Vec<Piece>,
+    pieces: Vec<Piece<N>>,
 }
 
 /// Keys and values of neighbouring positions: batch row after batch row, head after head.
 #[derive(Debug)]
-struct Piece {
+struct Piece<N> {
     room: usize,
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    keys: Vec<N>,
+    values: Vec<N>,
 }
 
-impl KvStore {
+impl<N: KvNumber> KvStore<N> {
     /// A store for at most `capacity` positions of `batch` rows. It takes no memory yet.
     pub fn new(sizes: Heads, batch: usize, capacity: usize) -> Self {
         Self { sizes, batch, capacity, pieces: Vec::new() }
@@ -82,7 +84,7 @@ impl KvStore {
 
     /// Bytes that keys and values take at present.
     pub fn bytes(&self) -> usize {
-        self.pieces.iter().map(|piece| (piece.keys.len() + piece.values.len()) * size_of::<f32>()).sum()
+        self.pieces.iter().map(|piece| (piece.keys.len() + piece.values.len()) * size_of::<N>()).sum()
     }
 
     /// Takes memory for the first `positions` positions, where there is none yet.
@@ -93,8 +95,8 @@ impl KvStore {
             let heads = self.batch * self.sizes.kv_heads;
             self.pieces.push(Piece {
                 room,
-                keys: vec![0.0; heads * key_numbers(room, self.sizes.head_dim)],
-                values: vec![0.0; heads * value_numbers(room, self.sizes.head_dim)],
+                keys: vec![N::default(); heads * key_numbers(room, self.sizes.head_dim)],
+                values: vec![N::default(); heads * value_numbers(room, self.sizes.head_dim)],
             });
         }
     }
@@ -222,8 +224,8 @@ impl KvStore {
     }
 
     /// What head `place` (batch row · kv heads + head) holds of the first `positions` positions.
-    fn segments(&self, place: usize, positions: usize) -> Vec<Segment<'_>> {
-        let part = |piece: &Piece| {
+    fn segments(&self, place: usize, positions: usize) -> Vec<Segment<'_, N>> {
+        let part = |piece: &Piece<N>| {
             (key_numbers(piece.room, self.sizes.head_dim), value_numbers(piece.room, self.sizes.head_dim))
         };
         let segment = |piece| {
@@ -273,7 +275,7 @@ pub fn full_attention(
             let rows = (0..count).flat_map(|row| &from[(entry * count + row) * width + head * head_dim..][..head_dim]);
             rows.copied().collect::<Vec<f32>>()
         };
-        let mut store = KvStore::new(sizes, 1, count);
+        let mut store = KvStore::<f32>::new(sizes, 1, count);
         store.write(set, 0, &gather(keys), &gather(values), angles);
         let segments = store.segments(0, count);
         let mut rows = vec![0f32; count * head_dim];

@@ -25,7 +25,8 @@ mod tile_avx512;
 mod tile_neon;
 mod vector;
 
-pub use kv_store::{Angles, Heads, KvStore, full_attention};
+pub use attention::KvNumber;
+pub use kv_store::{Angles, Heads, KvStore, STEP, full_attention};
 pub use left::Rows;
 pub use limits::Limits;
 pub use matmul::{Finish, matmul};

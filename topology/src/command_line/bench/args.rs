@@ -36,6 +36,10 @@ pub(crate) struct SpeedArgs {
     /// Length of the song that is made from words to sound; 0 leaves it out
     #[arg(long, value_name = "S", default_value_t = 8.0, allow_negative_numbers = true)]
     pub seconds: f64,
+    /// Measure flow matching and the vocoder beside the keys and values of a song of this length, for the peak of memory:
+    /// one frame over and over, without heads and depth decoder, is read for them
+    #[arg(long, value_name = "S", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub kv_seconds: f64,
     /// For programs
     #[arg(long)]
     pub json: bool,

@@ -11,12 +11,12 @@ use heartstream_models::{
 use super::{
     args::SpeedArgs,
     speed_report::{Row, SpeedReport, Whole},
-    stages::Stages,
+    stages::{PROMPT, Stages, WINDOWS},
 };
 use crate::{
-    EngineError, Heartstream, Outcome, Placement, Sink, SongRequest,
+    EngineError, Heartstream, MemoryPlan, Outcome, Placement, Sink, SongRequest, SongSize,
     command_line::{Failed, record::peak_memory, status::Status, words},
-    units::Seconds,
+    units::{Frames, Seconds},
 };
 
 /// Runs the bench and prints what it says.
@@ -30,15 +30,18 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     if !(args.seconds.is_finite() && args.seconds >= 0.0) {
         return refuse("seconds", "0 (no song) or a number from 0.08 (one frame) upwards", args.seconds.to_string());
     }
+    if !(args.kv_seconds.is_finite() && (0.0..=600.0).contains(&args.kv_seconds)) {
+        return refuse("kv-seconds", "from 0 (no long song) to 600", args.kv_seconds.to_string());
+    }
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Failed::Error(format!("the operating system gives no threads: {error}")))?;
     let status = Status::new(quiet);
     status.say("loading the model");
     let placement = Placement { flow_workers: 1, threads: args.threads, ..Placement::default() };
     let (model, checkpoint) = super::subject(args.random, &args.model)?;
-    let directory = ModelDirectory::open(checkpoint.clone())?;
-    let builder = Heartstream::builder().model(checkpoint).placement(placement);
-    let builder = builder.weights(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
+    let storages = (args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
+    let directory = ModelDirectory::open(checkpoint.clone())?.stored_as(storages.0, storages.1);
+    let builder = Heartstream::builder().model(checkpoint).placement(placement).weights(storages.0, storages.1);
     let engine = runtime.block_on(builder.build())?;
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
     let pool = rayon::ThreadPoolBuilder::new()
@@ -49,11 +52,27 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     status.say("measuring what the machine can do");
     let limits = pool.install(|| Limits::measure(set));
     let mut rows = Vec::new();
-    let stages = Stages::new(engine.model(), &engine.decoder().codec, &directory.codec, args.repeats);
-    for (name, measure) in Stages::ALL {
+    let (Some(lm), Some(decoder)) = (engine.model(), engine.decoder()) else {
+        return Err(Failed::Error("only a model that is in memory as a whole can be measured".to_owned()));
+    };
+    let stages = Stages::new(lm, &decoder.codec, &directory.codec, args.repeats);
+    for (name, measure) in Stages::WRITING {
         status.say(&format!("measuring {name}"));
         rows.extend(pool.install(|| measure(&stages))?);
     }
+    let long = match Seconds(args.kv_seconds).frames() {
+        Frames(0) => None,
+        frames => {
+            status.say(&format!("reading {} frames", frames.0));
+            Some(pool.install(|| stages.long_song(frames.0 as usize))?)
+        }
+    };
+    for (name, measure) in Stages::SOUND {
+        status.say(&format!("measuring {name}"));
+        rows.extend(pool.install(|| measure(&stages))?);
+    }
+    let kv_bytes = long.as_ref().map(|song| song.kv_bytes() as u64);
+    drop(long);
     let workers = if threads > 1 {
         status.say("measuring two flow workers side by side");
         stages.workers()?
@@ -72,6 +91,13 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         Some(runtime.block_on(song(&engine, args.seconds))?)
     };
     status.end("measured");
+    let song = SongSize {
+        prompt: PROMPT as u64,
+        frames: Seconds(args.kv_seconds.max(args.seconds)).frames().0.max(1),
+        lm_rows: 2,
+        flow_rows: 2,
+        window: WINDOWS[WINDOWS.len() - 1] as u64,
+    };
     let report = SpeedReport {
         model,
         kernels: set,
@@ -80,7 +106,9 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         rows: rows.into_iter().filter(|row: &Row| row.time.0 > 0.0).collect(),
         worker_gain: workers.map(|workers| workers.gain()),
         whole,
+        kv_bytes,
         peak_memory: peak_memory(),
+        foretold: MemoryPlan::foretell(&directory, engine.plan(), &song)?.streaming(),
     };
     if args.json {
         out!("{:#}", report.json());

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use heartstream_models::kernels::cpu::{KernelSet, Limits};
 use serde_json::{Value, json};
 
-use crate::units::Seconds;
+use crate::{MemorySize, units::Seconds};
 
 /// What a stage has to do, and so which limit it runs into.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,7 +48,11 @@ pub(super) struct SpeedReport {
     /// How many times the segments of one flow worker on one core two make on two.
     pub worker_gain: Option<f64>,
     pub whole: Option<Whole>,
+    /// Keys and values of the long song that was there while sound was made.
+    pub kv_bytes: Option<u64>,
     pub peak_memory: Option<u64>,
+    /// What the pipeline was foretold to take at most, with a song as long.
+    pub foretold: u64,
 }
 
 impl Row {
@@ -100,7 +104,9 @@ impl SpeedReport {
             "two_workers_gain": self.worker_gain,
             "first_audio_s": self.whole.map(|whole| whole.first_audio.0),
             "rtf": self.whole.map(|whole| whole.wall.0 / whole.audio.0),
+            "kv_bytes": self.kv_bytes,
             "peak_rss_bytes": self.peak_memory,
+            "foretold_bytes": self.foretold,
         })
     }
 
@@ -133,8 +139,11 @@ impl SpeedReport {
         if let Some(Whole { audio, wall, first_audio }) = self.whole {
             let _ = writeln!(text, "\nsong of {audio}: first sound after {first_audio}, RTF {:.3}", wall.0 / audio.0);
         }
+        if let Some(bytes) = self.kv_bytes {
+            let _ = writeln!(text, "keys and values of the long song {}", MemorySize(bytes));
+        }
         if let Some(bytes) = self.peak_memory {
-            let _ = writeln!(text, "peak memory {:.2} GB", bytes as f64 / 1e9);
+            let _ = writeln!(text, "peak memory {}, foretold {}", MemorySize(bytes), MemorySize(self.foretold));
         }
         text + LEGEND
     }

@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use heartstream_models::{
     heartcodec::{FlowJob, FlowOptions, HeartCodec, HeartCodecConfig, LATENTS_PER_FRAME},
-    heartmula::{HeartMula, KeyedSampler, PromptIds, SamplingOptions},
+    heartmula::{HeartMula, KeyedSampler, PromptIds, SamplingOptions, SongState, SongTarget, VerifyBuffers},
     signal::KeyedNoise,
+    speculation::MOST_FRAMES,
 };
 
 use super::{
@@ -18,11 +19,11 @@ use crate::{
 };
 
 /// Positions of the prompt that is read: about a verse and a chorus.
-const PROMPT: usize = 200;
+pub(super) const PROMPT: usize = 200;
 /// Frames in a row that are one try of the language model.
 const FRAMES: usize = 4;
 /// Frames of the windows that flow matching is measured on, up to the longest.
-const WINDOWS: [usize; 4] = [16, 32, 93, 372];
+pub(super) const WINDOWS: [usize; 4] = [16, 32, 93, 372];
 /// Frames that the vocoder decodes in one try: four of its chunks.
 const VOCODER_FRAMES: usize = 16;
 /// Usual guidance of the language model and of flow matching.
@@ -40,13 +41,12 @@ pub(super) struct Stages<'a> {
 }
 
 impl<'a> Stages<'a> {
-    /// All that is measured, by name.
-    pub(super) const ALL: [(&'static str, Measure<'a>); 4] = [
-        ("the prompt", Self::prefill),
-        ("the language model", Self::frames),
-        ("flow matching", Self::flow),
-        ("the vocoder", Self::vocoder),
-    ];
+    /// What is measured of the half that writes codes, by name.
+    pub(super) const WRITING: [(&'static str, Measure<'a>); 2] =
+        [("the prompt", Self::prefill), ("the language model", Self::frames)];
+    /// What is measured of the half that makes sound.
+    pub(super) const SOUND: [(&'static str, Measure<'a>); 2] =
+        [("flow matching", Self::flow), ("the vocoder", Self::vocoder)];
 
     pub(super) fn new(lm: &'a HeartMula, codec: &'a HeartCodec, sizes: &'a HeartCodecConfig, repeats: usize) -> Self {
         Self { lm, codec, sizes, repeats }
@@ -117,6 +117,23 @@ impl<'a> Stages<'a> {
             row("  backbone", backbone, config.backbone_weights()),
             row("  heads, depth decoder", whole - backbone, config.depth_weights()),
         ])
+    }
+
+    /// A song that remembers as much as one of `frames` frames does. Its codes are one frame over and over, which the
+    /// backbone reads as it reads drafts, and no head and no depth decoder has a part in it.
+    pub(super) fn long_song(&self, frames: usize) -> Result<SongState, Failed> {
+        let mut song = self.lm.start(&self.prompt(0), GUIDANCE, frames)?;
+        let mut buffers = VerifyBuffers::default();
+        let codes = vec![1u32; self.lm.config().audio_num_codebooks];
+        let mut left = frames;
+        while left > 0 {
+            let round = vec![codes.clone(); left.min(MOST_FRAMES + 1)];
+            let mut target = SongTarget::new(self.lm, &mut song, &mut buffers);
+            target.open(&round[1..])?;
+            target.commit(&round)?;
+            left -= round.len();
+        }
+        Ok(song)
     }
 
     fn flow(&self) -> Result<Vec<Row>, Failed> {

@@ -1,0 +1,44 @@
+//! How much memory does decoding take beside the weights? Follows from the config alone.
+
+use super::{config::HeartCodecConfig, vocoder::CHUNK};
+
+/// Bytes of an activation.
+const F32: u64 = size_of::<f32>() as u64;
+
+impl HeartCodecConfig {
+    /// The most bytes that flow matching takes for a window of `latents` latent frames: `rows` rows, two with guidance.
+    pub fn window_bytes(&self, rows: u64, latents: u64) -> u64 {
+        let (first, second) = (self.inner_dim() as u64, 2 * self.inner_dim() as u64);
+        let (input, output) = (self.in_channels as u64, self.out_channels as u64);
+        let hidden = Self::hidden_dim(2 * self.inner_dim()) as u64;
+        // What the estimator is given, what of it is the same at each step, the first stage's result, and both joined.
+        let joined = input + first;
+        let held = input + (input - output) + first + joined;
+        // A convolution over three places: its input with margins, and three of them side by side, copied twice.
+        let projection = 7 * joined.max(second);
+        // The residual stream before and behind attention and its norm there; gate and what it gates, and their product.
+        let feed_forward = 4 * second + 3 * hidden;
+        // The residual stream, its norm, queries, keys and values, what was found, as tasks left it and as rows.
+        let attention = 7 * second;
+        // Beside that a few of one row: noise, state, in-context latents, velocity.
+        F32 * latents * (rows * (held + feed_forward.max(attention).max(projection)) + 4 * output)
+    }
+
+    /// The most bytes that the vocoder takes for both channels: what it makes of a chunk, and what it remembers.
+    pub fn sound_bytes(&self) -> u64 {
+        let mut places = CHUNK as u64;
+        let (mut widest, mut remembered) = (places * self.vocoder_channels(0) as u64, 0);
+        for (block, factor) in self.upsample_factors.iter().enumerate() {
+            places *= *factor as u64;
+            let channels = self.vocoder_channels(block + 1) as u64;
+            widest = widest.max(places * channels);
+            let reach: usize =
+                super::tensors::DILATIONS.iter().map(|dilation| dilation * (self.res_kernel_size - 1)).sum();
+            remembered += reach as u64 * channels + self.vocoder_channels(block) as u64;
+        }
+        places *= self.num_samples as u64;
+        widest = widest.max(places * self.init_channel as u64);
+        // A layer's input, the same behind what is remembered, and its result.
+        2 * F32 * (3 * widest + remembered)
+    }
+}

@@ -1,0 +1,76 @@
+//! Promise: what a stage takes beside its weights is what its config foretells.
+//!
+//! A counting allocator is linked into this test; it counts what the calling thread does.
+
+use allocation_counter::measure;
+use candle_core::Device;
+use heartstream_models::{
+    ModelDirectory,
+    heartcodec::{FlowJob, FlowOptions, LATENTS_PER_FRAME},
+    heartmula::PromptIds,
+    kernels::cpu::NumberType,
+    signal::KeyedNoise,
+    synth::SynthSize,
+};
+
+/// What was foretold is at least what is taken, and at most this much more.
+const ABOVE: f64 = 1.2;
+
+fn directory() -> ModelDirectory {
+    ModelDirectory::random(SynthSize::Small, 1).expect("a model")
+}
+
+/// The most bytes that were held at once while `work` was done on one thread, for the second time: the first time a
+/// thread also makes the room in which kernels copy together what they multiply, and keeps it.
+fn most(mut work: impl FnMut(usize) + Send) -> f64 {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    pool.install(|| {
+        work(0);
+        measure(|| work(1)).bytes_max as f64
+    })
+}
+
+fn assert_foretold(what: &str, foretold: u64, taken: f64) {
+    let ratio = foretold as f64 / taken;
+    assert!((1.0..=ABOVE).contains(&ratio), "{what}: {foretold} bytes foretold, {taken} taken ({ratio:.3})");
+}
+
+#[test]
+fn a_window_of_flow_matching_takes_what_was_foretold_with_guidance_and_without() {
+    let directory = directory();
+    let flow = directory.load_codec(&Device::Cpu).expect("a codec").flow;
+    for (frames, guidance, rows) in [(372, 1.25, 2), (93, 1.25, 2), (372, 1.0, 1)] {
+        let codes = vec![0u16; frames * flow.quantizer.codebooks()];
+        let latents = frames * LATENTS_PER_FRAME;
+        let mut noise = vec![0f32; latents * flow.channels()];
+        KeyedNoise::new(1).fill_latent(0, &mut noise);
+        let options = FlowOptions { steps: 1, guidance };
+        let job = FlowJob { codes: &codes, noise: &noise, in_context: &noise[..256 * 100], options };
+        let taken = most(|_| drop(flow.solve(job, &|| false).expect("latents")));
+        let foretold = directory.codec.window_bytes(rows, latents as u64);
+        assert_foretold(&format!("{frames} frames, guidance {guidance}"), foretold, taken);
+    }
+}
+
+#[test]
+fn the_vocoder_takes_what_was_foretold() {
+    let directory = directory();
+    let vocoder = directory.load_codec(&Device::Cpu).expect("a codec").vocoder;
+    let mut latents = vec![0f32; 8 * 256];
+    KeyedNoise::new(1).fill_latent(0, &mut latents);
+    let taken = most(|_| drop(vocoder.decode(&latents).expect("sound")));
+    assert_foretold("the vocoder", directory.codec.sound_bytes(), taken);
+}
+
+#[test]
+fn reading_a_prompt_takes_what_was_foretold() {
+    let directory = directory();
+    for (numbers, count) in [(NumberType::F32, 500), (NumberType::F16, 500), (NumberType::F16, 200)] {
+        let model = directory.load_lm(&Device::Cpu).expect("a model").keeping_kv_as(numbers);
+        // Another prompt each time: the last one is kept.
+        let ids = |count: usize, time: usize| (0..count).map(|place| ((place + time) % 50) as u32).collect();
+        let prompt = |time: usize| PromptIds { tags: ids(100, time), lyrics: ids(count - 101, time) };
+        let taken = most(|time| drop(model.start(&prompt(time), 1.5, 1).expect("a prompt")));
+        assert_foretold(&format!("{count} in {numbers}"), directory.lm.song_bytes(2, count as u64, 1, numbers), taken);
+    }
+}

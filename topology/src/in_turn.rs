@@ -1,0 +1,293 @@
+//! How is a song made where only half of the model fits into memory? The language model writes all of it and is let go;
+//! then the codec comes, and decodes what was written as it decodes a kept song.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use flume::{Receiver, Sender, bounded};
+use heartstream_actors::{song_context::SongContext, stage_threads::StageThreads};
+use heartstream_messages::{CodeFrame, Outcome, PcmBlock, SongReport, Stage, StageError, StageReport};
+use heartstream_models::{ModelDirectory, SongCodes, heartmula::HeartMula, speculation::Speculation};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::{
+    decoder::{Decoder, blocking},
+    engine::Voice,
+    error::EngineError,
+    plan::Plan,
+    request::{CheckedRequest, Sound},
+    sink::{Sink, Sinks},
+    song::{CurrentConductor, Song, SongEnds, unreported},
+    wiring::{Wired, wire_decoding, wire_writing},
+};
+
+/// Between two looks whether the language model is gone. A prefetcher holds it to the end of its draft, and tells nobody.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+
+/// A model whose halves are loaded one after the other, for one song at a time.
+#[derive(Clone)]
+pub(crate) struct InTurn {
+    directory: Arc<ModelDirectory>,
+    /// Whose turn it is: there is room for one song.
+    turn: Arc<Semaphore>,
+}
+
+impl InTurn {
+    pub fn new(directory: ModelDirectory) -> Self {
+        Self { directory: Arc::new(directory), turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Begins a song, once no other has a half of the model in memory. A deadline for its first sound has no say: it could
+    /// only be missed.
+    ///
+    /// # Errors
+    /// When the language model cannot be loaded, or the system has no threads. What is wrong with the codec is in the
+    /// song's report.
+    #[allow(clippy::too_many_arguments)]
+    pub async fn sing(
+        &self,
+        voice: &Voice,
+        plan: &Plan,
+        threads: &StageThreads,
+        mut checked: CheckedRequest,
+        speculation: &Speculation,
+        sinks: Sinks,
+        song: SongContext,
+    ) -> Result<Song, EngineError> {
+        let turn = Arc::clone(&self.turn).acquire_owned().await;
+        let turn = turn.map_err(|error| EngineError::Interrupted(error.to_string()))?;
+        let (directory, device) = (Arc::clone(&self.directory), plan.devices.lm);
+        let lm = blocking(move || Ok(Arc::new(directory.load_lm(&device.open()?)?))).await?;
+        checked.request.first_window.deadline = None;
+        let sound = Sound { deadline: None, ..checked.sound };
+        let Sinks { audio, codes } = sinks;
+        let (wired, frames) =
+            wire_writing(voice, &lm, plan, threads, checked, speculation, codes, song.clone()).await?;
+        let conductor = CurrentConductor::default();
+        conductor.set(wired.conductor.clone());
+        let subscriber = audio.iter().any(|sink| matches!(sink, Sink::Subscriber));
+        let (give, blocks) = bounded(1);
+        let (report, reported) = oneshot::channel();
+        let (back, ended) = bounded(1);
+        let (directory, plan, threads) = (Arc::clone(&self.directory), plan.clone(), threads.clone());
+        let load = move || Decoder::read(&directory, plan, threads);
+        let blocks = Some(blocks).filter(|_| subscriber);
+        let ends = SongEnds { conductor: conductor.clone(), report: reported, threads: ended, blocks };
+        let second = SecondHalf { sound, audio, blocks: give, conductor, song: song.clone() };
+        let codebooks = voice.sizes.audio_num_codebooks;
+        let first = FirstHalf { wired, frames, lm, codebooks, song: song.clone() };
+        tokio::spawn(both(first, second, load, report, (turn, back)));
+        Ok(Song::of(ends, song))
+    }
+}
+
+/// A song whose frames are being written.
+struct FirstHalf {
+    wired: Wired,
+    frames: Receiver<CodeFrame>,
+    lm: Arc<HeartMula>,
+    codebooks: usize,
+    song: SongContext,
+}
+
+/// What becomes of the frames.
+struct SecondHalf {
+    sound: Sound,
+    audio: Vec<Sink>,
+    /// Blocks to whoever holds the song.
+    blocks: Sender<Arc<PcmBlock>>,
+    conductor: CurrentConductor,
+    song: SongContext,
+}
+
+/// Runs both halves and reports. `held` is given back when the song is over: its turn, and the word to its holder.
+async fn both(
+    first: FirstHalf,
+    second: SecondHalf,
+    load: impl FnOnce() -> Result<Decoder, EngineError> + Send + 'static,
+    report: oneshot::Sender<SongReport>,
+    held: (OwnedSemaphorePermit, Sender<Infallible>),
+) {
+    let song = second.song.clone();
+    let (codes, written) = first.finish().await;
+    let said = if written.outcome == Outcome::Finished { second.finish(codes, load, &written).await } else { written };
+    song.meter.end();
+    let _ = report.send(said); // whoever asked may have left
+    drop(held);
+}
+
+impl FirstHalf {
+    /// All that was written, once the language model is no longer in memory.
+    async fn finish(self) -> (SongCodes, SongReport) {
+        let Self { wired: Wired { report, threads, .. }, frames, lm, codebooks, song } = self;
+        let mut codes = SongCodes { codebooks, codes: Vec::new(), notes: HashMap::new() };
+        while let Ok(frame) = frames.recv_async().await {
+            codes.codes.extend(frame.codes);
+        }
+        let report = report.await.unwrap_or_else(|_| unreported(&song));
+        let _ = threads.recv_async().await; // nothing is ever sent: the last sender dropped is the word
+        let gone = Arc::downgrade(&lm);
+        drop(lm);
+        until_gone(&gone).await;
+        (codes, report)
+    }
+}
+
+/// Waits until nobody holds the weights any more.
+async fn until_gone(weights: &Weak<HeartMula>) {
+    while weights.strong_count() > 0 {
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+}
+
+impl SecondHalf {
+    /// Decodes what was written; the report of the whole song.
+    async fn finish(
+        self,
+        codes: SongCodes,
+        load: impl FnOnce() -> Result<Decoder, EngineError> + Send + 'static,
+        written: &SongReport,
+    ) -> SongReport {
+        let Self { sound, audio, blocks, conductor, song } = self;
+        let failed = |error: EngineError| {
+            let error = StageError { stage: Stage::FlowWorker, panicked: false, message: error.to_string() };
+            SongReport { outcome: Outcome::Failed(error), ..written.clone() }
+        };
+        tracing::info!(frames = codes.frames(), "the song is written and the language model is gone; the codec comes");
+        let decoder = match blocking(load).await {
+            Ok(decoder) => decoder,
+            Err(error) => return failed(error),
+        };
+        let wired = match wire_decoding(&decoder, codes, sound, audio, song.clone()).await {
+            Ok(wired) => wired,
+            Err(error) => return failed(error),
+        };
+        conductor.set(wired.conductor.clone());
+        if song.interrupt.is_raised() {
+            conductor.cancel(); // it was cancelled while there was nobody to tell
+        }
+        if let Some(sung) = wired.blocks {
+            while let Ok(block) = sung.recv_async().await {
+                if blocks.send_async(block).await.is_err() {
+                    break;
+                }
+            }
+        }
+        drop(blocks);
+        let sung = wired.report.await.unwrap_or_else(|_| unreported(&song));
+        let _ = wired.threads.recv_async().await; // as above
+        joined(written, sung)
+    }
+}
+
+/// The report of a song whose halves have said these.
+fn joined(written: &SongReport, sung: SongReport) -> SongReport {
+    let of = |stage: Stage| {
+        let said = |report: &SongReport| report.stages.iter().find(|said| said.stage == stage).copied();
+        said(&sung).or_else(|| said(written))
+    };
+    let stages: Vec<StageReport> = Stage::ALL.into_iter().filter_map(of).collect();
+    let notes = written.notes.iter().chain(&sung.notes).cloned().collect();
+    SongReport { stages, notes, ..sung }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+    use heartstream_actors::song_context::Faults;
+    use heartstream_messages::{SongRequest, units::Frames};
+    use heartstream_models::synth::SynthSize;
+
+    use super::*;
+    use crate::{memory::MemorySize, plan::Placement};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nobody_holds_the_language_model_any_more_when_the_codec_is_loaded() {
+        let directory = ModelDirectory::random(SynthSize::Tiny, 1).expect("a model");
+        let plan = Plan::new(&Placement {
+            flow_workers: 1,
+            threads: Some(1),
+            draft_cores: Some(Vec::new()),
+            ..Placement::default()
+        });
+        let (plan, threads) = (plan.expect("a plan"), StageThreads::default());
+        let request = SongRequest { max_frames: Frames(10), ..SongRequest::new("calm", "la la") };
+        let tokenizer = Arc::new(directory.load_tokenizer().expect("a tokenizer"));
+        let checked = crate::request::check(request, &tokenizer, directory.lm.backbone.max_seq_len).expect("a song");
+        let voice = Voice {
+            tokenizer,
+            sizes: directory.lm.clone(),
+            drafter: None,
+            audio_eos: u32::MAX,
+            fingerprint: String::new(),
+            learned: Default::default(),
+        };
+        let lm = Arc::new(directory.load_lm(&Device::Cpu).expect("a language model"));
+        let held = Arc::downgrade(&lm);
+        let song = SongContext::new(1, Faults::default());
+        let sound = checked.sound;
+        let speculation = Speculation::Auto;
+        let wired = wire_writing(&voice, &lm, &plan, &threads, checked, &speculation, Vec::new(), song.clone());
+        let (wired, frames) = wired.await.expect("a song");
+        let first = FirstHalf { wired, frames, lm, codebooks: voice.sizes.audio_num_codebooks, song: song.clone() };
+        let (blocks, heard) = bounded(1);
+        let second =
+            SecondHalf { sound, audio: vec![Sink::Subscriber], blocks, conductor: CurrentConductor::default(), song };
+        let (seen, holders) = bounded(1);
+        let load = move || {
+            let _ = seen.send(held.strong_count());
+            Decoder::read(&directory, plan, threads)
+        };
+        let (report, reported) = oneshot::channel();
+        let (back, _ended) = bounded(1);
+        let turn = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("open");
+        tokio::spawn(both(first, second, load, report, (turn, back)));
+        let mut samples = 0;
+        while let Ok(block) = heard.recv_async().await {
+            samples += block.samples.len();
+        }
+        assert_eq!(holders.recv(), Ok(0), "holders of the language model when the codec was loaded");
+        assert_eq!(reported.await.expect("a report").outcome, Outcome::Finished);
+        assert_eq!(samples, 10 * 3840 * 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_codec_that_cannot_be_loaded_is_in_the_songs_report() {
+        // Its files are there when the engine is made, and gone when a song needs them.
+        let folder = tempfile::tempdir().expect("a folder");
+        heartstream_models::synth::synthesise(SynthSize::Tiny, 1, folder.path(), &mut |_, _| ()).expect("a model");
+        let checkpoint = heartstream_models::weights::Checkpoint::open(folder.path()).expect("a directory");
+        let mut request = SongRequest { max_frames: Frames(40), ..SongRequest::new("calm", "la la") };
+        request.sampling.top_k = 5;
+        let engine = crate::Heartstream::builder()
+            .model(checkpoint)
+            .placement(Placement { flow_workers: 1, threads: Some(1), ..Placement::default() })
+            .memory_limit(MemorySize(limit(folder.path(), &request)), &request)
+            .build()
+            .await
+            .expect("an engine");
+        assert!(engine.decoder().is_none(), "nothing of the codec is in memory");
+        std::fs::remove_dir_all(folder.path().join("HeartCodec-oss")).expect("a folder");
+        let song = engine.sing(request).await.expect("a song");
+        match song.finished().await.outcome {
+            Outcome::Failed(error) => assert!(error.message.contains("HeartCodec-oss"), "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Enough for one half after the other, and not for both, however short the prompt is.
+    fn limit(model: &std::path::Path, request: &SongRequest) -> u64 {
+        let checkpoint = heartstream_models::weights::Checkpoint::open(model).expect("a directory");
+        let half = heartstream_models::weights::Storage::As(heartstream_models::NumberType::F16);
+        let directory = ModelDirectory::open(checkpoint).expect("a model");
+        let directory = directory.stored_as(heartstream_models::weights::Storage::Auto, half);
+        let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(1), ..Placement::default() });
+        let size = crate::SongSize::of(request, 1).expect("a song");
+        let foretold = crate::MemoryPlan::foretell(&directory, &plan.expect("a plan"), &size).expect("a forecast");
+        foretold.streaming() - 1
+    }
+}

@@ -1,0 +1,240 @@
+//! How much memory will the making of a song take at most? Foretold before anything large is loaded.
+
+use heartstream_actors::{
+    stitcher::BLOCK_SAMPLES,
+    vocoder::{LONGEST_PIECE_SAMPLES, PIECE_SAMPLES},
+};
+use heartstream_messages::{
+    SongRequest,
+    units::{CHANNELS, LATENTS_PER_FRAME},
+};
+use heartstream_models::{
+    ModelDirectory, ModelError, TOKENIZER, heartcodec, heartmula,
+    weights::{Checkpoint, Expected, Shards},
+};
+
+use crate::{plan::Plan, request};
+
+/// The program with its runtime and its threads before any model: 17 MB on x86-64 with the smallest model that there is.
+const PROGRAM: u64 = 16 << 20;
+/// Bytes in memory for each of a tokenizer's file, while it is read: 128 000 words with as many merges, 8.5 MB of JSON,
+/// took 101 MB.
+const TOKENIZER_FACTOR: u64 = 12;
+/// Room in which a thread copies together what it multiplies, and its part of what its stage makes.
+const THREAD: u64 = 1 << 20;
+/// Copies of a convolution's weights while they are laid out for the kernels: as they were read, scaled, and transposed.
+const COPIES: u64 = 3;
+/// Freed memory in larger pieces is the system's again at once; smaller pieces stay with the allocator, between others
+/// that are in use (`M_MMAP_THRESHOLD_MAX` of the GNU allocator).
+const GIVEN_BACK: u64 = 32 << 20;
+/// What a thread has freed and its allocator keeps at the end of its heap, at most (twice the above, in the same source).
+const KEPT: u64 = 2 * GIVEN_BACK;
+/// Bytes of a number on its way through the pipeline.
+const F32: u64 = size_of::<f32>() as u64;
+
+/// What of a song decides how much memory it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SongSize {
+    /// Positions of the prompt.
+    pub prompt: u64,
+    /// Frames at most.
+    pub frames: u64,
+    /// Rows of the language model: two with guidance.
+    pub lm_rows: u64,
+    /// Rows of flow matching: two with guidance.
+    pub flow_rows: u64,
+    /// Frames of the longest window.
+    pub window: u64,
+}
+
+impl SongSize {
+    /// Positions of a prompt that nobody has read yet: some verses.
+    pub const USUAL_PROMPT: u64 = 500;
+
+    /// The size of a song that is asked for, with a prompt of `prompt` positions.
+    ///
+    /// # Errors
+    /// When its windows cannot be cut as it asks.
+    pub fn of(request: &SongRequest, prompt: u64) -> Result<Self, ModelError> {
+        let frames = request.max_frames.0;
+        // Windows reach their full length long before so many frames; a longer song has no longer ones.
+        let sample = usize::try_from(frames.clamp(1, 3000)).unwrap_or(3000);
+        let windows = request::segment_plan(request)?.windows(sample);
+        Ok(Self {
+            prompt,
+            frames,
+            lm_rows: if request.sampling.cfg_scale > 1.0 { 2 } else { 1 },
+            flow_rows: if request.flow.guidance > 1.0 { 2 } else { 1 },
+            window: windows.iter().map(|window| window.places().len() as u64).max().unwrap_or(0),
+        })
+    }
+}
+
+/// What takes memory while a song is made, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemoryPlan {
+    /// The program, its runtime and the scratch of its threads.
+    pub program: u64,
+    /// The tokenizer while it is read.
+    pub tokenizer: u64,
+    /// What loading the codec leaves with the allocator.
+    pub left_over: u64,
+    /// The language model's weights.
+    pub language_model: u64,
+    /// The codec's weights.
+    pub codec: u64,
+    /// Keys and values at the end of the song, what is kept of the prompt, and what the last passes make. Or, where that
+    /// is more, what reading the prompt takes.
+    pub song: u64,
+    /// Flow matching of the longest window, for each worker that can have one at once.
+    pub flow: u64,
+    /// The vocoder.
+    pub vocoder: u64,
+    /// Latents, sound and blocks between the stages.
+    pub queues: u64,
+}
+
+impl MemoryPlan {
+    /// Foretells what a song of this size takes with the model in `directory`, its weights stored as that says.
+    ///
+    /// # Errors
+    /// When a file of the model is missing or damaged.
+    pub fn foretell(directory: &ModelDirectory, plan: &Plan, song: &SongSize) -> Result<Self, ModelError> {
+        let (lm, codec) = (directory.lm_shards()?, directory.codec_shards()?);
+        let read_in_place = matches!(directory.checkpoint, Checkpoint::Embedded { .. });
+        let weights = |shards: &Shards, expected: &[Expected]| {
+            let bytes = |Expected { name, shape }: &Expected| {
+                // What is inside the program counts as soon as it was read from there.
+                let stored = shards.stored(name).filter(|_| read_in_place).map_or(0, |(_, _, bytes)| bytes);
+                shards.bytes_in_memory(name, shape) + stored
+            };
+            expected.iter().map(bytes).sum::<u64>()
+        };
+        let codec_tensors = heartcodec::expected_tensors(&directory.codec);
+        let sizes = &directory.lm;
+        let positions = sizes.backbone.max_seq_len as u64;
+        let prompt = song.prompt.min(positions);
+        // The last frame needs no position.
+        let frames = song.frames.saturating_sub(1).min(positions - prompt);
+        let numbers = sizes.kv_numbers(lm.matrix_type("codebook0_head.weight"));
+        let threads = plan.lm.threads + plan.vocoder.threads + plan.flow.iter().map(|site| site.threads).sum::<usize>();
+        let latents = song.window * LATENTS_PER_FRAME;
+        Ok(Self {
+            program: PROGRAM + THREAD * threads as u64,
+            tokenizer: TOKENIZER_FACTOR * directory.checkpoint.file(TOKENIZER).map_or(0, |file| file.len() as u64),
+            left_over: COPIES * largest_convolution(&codec_tensors).min(GIVEN_BACK),
+            language_model: weights(&lm, &heartmula::expected_tensors(&directory.lm)),
+            codec: weights(&codec, &codec_tensors),
+            song: sizes.song_bytes(song.lm_rows, prompt, frames, numbers),
+            // A song of one window has no second one that another worker could have.
+            flow: directory.codec.window_bytes(song.flow_rows, latents)
+                * if song.frames > song.window { plan.flow.len() as u64 } else { 1 },
+            vocoder: directory.codec.sound_bytes(),
+            queues: queues(plan, latents * directory.codec.out_channels as u64),
+        })
+    }
+
+    /// The most that is held at once where sound is made while the song is written.
+    pub fn streaming(&self) -> u64 {
+        self.always() + self.language_model + self.song + self.sound()
+    }
+
+    /// The most that is held at once where the language model writes the whole song, and is let go before the codec comes.
+    pub fn one_after_the_other(&self) -> u64 {
+        // What the language model's thread has let go is not the system's again before the thread ends.
+        self.always() + (self.language_model + self.song).max(self.song.min(KEPT) + self.sound())
+    }
+
+    fn always(&self) -> u64 {
+        self.program + self.tokenizer
+    }
+
+    fn sound(&self) -> u64 {
+        self.left_over + self.codec + self.flow + self.vocoder + self.queues
+    }
+
+    /// All terms by their names.
+    pub fn terms(&self) -> [(&'static str, u64); 9] {
+        let Self { program, tokenizer, left_over, language_model, codec, song, flow, vocoder, queues } = *self;
+        [
+            ("program", program),
+            ("tokenizer", tokenizer),
+            ("left_over", left_over),
+            ("language_model", language_model),
+            ("codec", codec),
+            ("song", song),
+            ("flow_matching", flow),
+            ("vocoder", vocoder),
+            ("queues", queues),
+        ]
+    }
+}
+
+/// Bytes of the largest weight that is read in f32 as a whole.
+fn largest_convolution(tensors: &[Expected]) -> u64 {
+    let convolutions = tensors.iter().filter(|tensor| matches!(tensor.shape[..], [_, _, taps] if taps > 1));
+    convolutions.map(|tensor| F32 * tensor.shape.iter().product::<usize>() as u64).max().unwrap_or(0)
+}
+
+/// Bytes between the stages when all queues are full; `window` are the numbers of a window's latents.
+fn queues(plan: &Plan, window: u64) -> u64 {
+    let capacities = &plan.capacities;
+    // Segments in their places, one in the vocoder's hands, and the ends that each hands on.
+    let segments = capacities.segment_places(plan.windows, plan.flow.len()) as u64 + 2;
+    let pieces = capacities.sound_places() * PIECE_SAMPLES + 2 * LONGEST_PIECE_SAMPLES;
+    // Two channels of blocks, and one in either hand.
+    let blocks = (2 * capacities.block_places() + 2) * BLOCK_SAMPLES;
+    F32 * (segments * window + ((pieces + blocks) * CHANNELS) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use heartstream_models::{NumberType, synth::SynthSize, weights::Storage};
+
+    use super::*;
+    use crate::{plan::Placement, units::Seconds};
+
+    fn foretold(size: SynthSize, seconds: f64, codec: Storage) -> MemoryPlan {
+        let directory = ModelDirectory::random(size, 1).expect("a model").stored_as(Storage::Auto, codec);
+        let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(2), ..Placement::default() });
+        let request = SongRequest { max_frames: Seconds(seconds).frames(), ..SongRequest::new("a", "b") };
+        let song = SongSize::of(&request, 200).expect("a song");
+        MemoryPlan::foretell(&directory, &plan.expect("a plan"), &song).expect("a forecast")
+    }
+
+    #[test]
+    fn four_minutes_of_the_published_model_with_the_f16_codec_fit_into_twelve_gigabytes() {
+        let plan = foretold(SynthSize::Full, 240.0, Storage::As(NumberType::F16));
+        assert!((10.5e9..12e9).contains(&(plan.streaming() as f64)), "{plan:#?}");
+        assert!(foretold(SynthSize::Full, 240.0, Storage::Auto).streaming() as f64 > 14e9);
+    }
+
+    #[test]
+    fn a_longer_song_takes_more_by_its_keys_and_values_alone() {
+        let (short, long) =
+            (foretold(SynthSize::Full, 60.0, Storage::Auto), foretold(SynthSize::Full, 240.0, Storage::Auto));
+        assert_eq!(MemoryPlan { song: long.song, ..short }, long);
+        let kept = SynthSize::Full.lm().kv_bytes(2, 1, NumberType::F16) / 16;
+        assert!((long.song - short.song).abs_diff(2250 * kept) <= 16 * kept);
+    }
+
+    #[test]
+    fn the_terms_are_all_that_the_whole_is_made_of() {
+        let plan = foretold(SynthSize::Small, 30.0, Storage::Auto);
+        assert_eq!(plan.terms().iter().map(|(_, bytes)| bytes).sum::<u64>(), plan.streaming());
+        assert!(plan.terms().iter().all(|(_, bytes)| *bytes > 0), "{plan:#?}");
+        assert!(plan.one_after_the_other() < plan.streaming());
+    }
+
+    #[test]
+    fn a_song_shorter_than_a_window_has_a_shorter_one_unless_the_reference_fills_it_up() {
+        let window = |frames: u64, continuity| {
+            let mut request = SongRequest { continuity, ..SongRequest::new("a", "b") };
+            request.max_frames = crate::units::Frames(frames);
+            SongSize::of(&request, 200).expect("a song").window
+        };
+        assert!(window(100, crate::Continuity::Chained) <= 100);
+        assert_eq!(window(3000, crate::Continuity::Chained), 372);
+        assert_eq!(window(100, crate::Continuity::Reference), 372);
+    }
+}

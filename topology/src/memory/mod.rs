@@ -1,0 +1,12 @@
+//! How much memory does a song need, and what can be done where there is less?
+//!
+//! [`MemoryPlan`] is what is foretold from configs and headers alone, before anything large is loaded: `inspect` prints
+//! it, and [`fit()`] chooses by it.
+
+mod fit;
+mod foretold;
+mod size;
+
+pub(crate) use fit::fit;
+pub use foretold::{MemoryPlan, SongSize};
+pub use size::MemorySize;
