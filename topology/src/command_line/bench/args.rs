@@ -57,8 +57,8 @@ pub(crate) enum Bench {
 pub(crate) struct SpeculationArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Measure a model of this size with weights from a seed, which needs no files
-    #[arg(long, value_enum, value_name = "SIZE", conflicts_with = "model")]
+    /// Measure a model of this size with weights from a seed, which needs no files, in place of --model's
+    #[arg(long, value_enum, value_name = "SIZE")]
     pub random: Option<Size>,
     #[command(flatten)]
     pub words: WordsArgs,
