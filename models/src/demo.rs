@@ -1,4 +1,4 @@
-//! Which models can be had without any files? The trained one inside the program, and one of noise that tests use.
+//! Which models can be had without any files? The one inside the program, and one of noise that tests use.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use crate::{
     weights::{Checkpoint, EmbeddedFile},
 };
 
-/// What `--model` calls the trained model inside the program.
+/// What `--model` calls the model inside the program.
 pub const DEMO: &str = "demo";
 /// What `--model` calls the model of noise.
 pub const NOISE: &str = "noise";
@@ -20,7 +20,8 @@ macro_rules! file {
     };
 }
 
-/// The files of the trained model, as they lie in `models/demo/`.
+/// The files of the model inside the program, as they lie in `models/demo/`. Their place is that of a trained model;
+/// until there is one that makes music, they are random weights, too.
 static DEMO_FILES: [EmbeddedFile; 6] = [
     file!("HeartMuLa-oss-3B/config.json"),
     file!("HeartMuLa-oss-3B/model.safetensors"),
@@ -39,13 +40,13 @@ static NOISE_FILES: LazyLock<Vec<EmbeddedFile>> = LazyLock::new(|| {
 });
 
 impl Checkpoint {
-    /// The trained model inside the program.
+    /// The model inside the program.
     pub fn demo() -> Self {
         Self::Embedded { name: DEMO, files: &DEMO_FILES }
     }
 
-    /// A small model of random weights, made from a seed in a moment: a wash of noise, the same for ever. It is a ninth of
-    /// the trained one, and is what tests are made with.
+    /// A small model of random weights, made from a seed in a moment: a wash of noise, the same for ever. It stays what it
+    /// is whatever lies in `models/demo/`, so tests are made with it.
     pub fn noise() -> Self {
         Self::Embedded { name: NOISE, files: &NOISE_FILES }
     }

@@ -106,7 +106,7 @@ const MODEL_VARIABLE: &str = "HEARTSTREAM_MODEL";
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ModelArgs {
     /// Directory with HeartMuLa-oss-3B/, HeartCodec-oss/, tokenizer.json and gen_config.json; or one that needs no files:
-    /// demo, the trained model inside the program, or noise, a small one of random weights
+    /// demo, the model inside the program, or noise, a small one whose random weights never change
     #[arg(long, value_name = "DIR|demo|noise", env = MODEL_VARIABLE, default_value = heartstream_models::demo::DEMO)]
     pub model: String,
 }
