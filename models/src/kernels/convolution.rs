@@ -105,12 +105,8 @@ impl CausalConv {
             xs.clone()
         } else {
             let seen = history.see(xs)?;
-            if seen.track_op() {
-                skewed_taps(&seen, self.taps, self.dilation, length)?
-            } else {
-                let taps = (0..self.taps).map(|tap| seen.narrow(0, tap * self.dilation, length));
-                Tensor::cat(&taps.collect::<Result<Vec<_>>>()?, 2)?.contiguous()?
-            }
+            let taps = (0..self.taps).map(|tap| seen.narrow(0, tap * self.dilation, length));
+            Tensor::cat(&taps.collect::<Result<Vec<_>>>()?, 2)?.contiguous()?
         };
         after.apply(self.product.forward(&taps)?)
     }
@@ -233,20 +229,6 @@ pub fn centred_windows(xs: &Tensor, taps: usize) -> Result<Tensor> {
     let padded = Tensor::cat(&[&margin, xs, &margin], 1)?;
     let shifted = (0..taps).map(|tap| padded.narrow(1, tap, length)).collect::<Result<Vec<_>>>()?;
     Tensor::cat(&shifted, 2)?.contiguous()
-}
-
-/// What a causal convolution multiplies its weights with, made so that its gradient takes a dozen operations instead of a
-/// dozen for each tap: a copy of all rows for each tap, the copies behind each other, and that row of copies cut again
-/// into pieces that are `dilation` rows longer. So each piece begins `dilation` rows later than the one before.
-///
-/// # Shapes
-/// - `seen` \[T + (taps - 1) · dilation, B, C\], result \[T, B, taps · C\]
-fn skewed_taps(seen: &Tensor, taps: usize, dilation: usize, length: usize) -> Result<Tensor> {
-    let (rows, batch, channels) = seen.dims3()?;
-    let copies = seen.unsqueeze(0)?.broadcast_as((taps, rows, batch, channels))?.contiguous()?;
-    let copies = copies.reshape((taps * rows, batch * channels))?.pad_with_zeros(0, 0, taps * dilation)?;
-    let pieces = copies.reshape((taps, rows + dilation, batch, channels))?.narrow(1, 0, length)?;
-    pieces.permute((1, 2, 0, 3))?.contiguous()?.reshape((length, batch, taps * channels))
 }
 
 /// A convolution weight \[out, in, taps\] as the matrix that multiplies `taps` inputs side by side.
@@ -383,23 +365,6 @@ mod tests {
         assert_close(&with, &numbers(&without).into_iter().map(f64::from).collect::<Vec<_>>());
         let gradients = with.sum_all().and_then(|sum| sum.backward()).expect("a gradient");
         assert_eq!(gradients.get(&tracked).expect("of the weight").dims(), weight.dims());
-    }
-
-    #[test]
-    fn taps_made_by_skewing_are_the_taps_side_by_side_and_so_are_their_gradients() {
-        let (taps, dilation, length) = (7, 3, 20);
-        let seen = Var::from_tensor(&noise(1, [length + (taps - 1) * dilation, 2, 5])).expect("a variable");
-        let skewed = skewed_taps(&seen, taps, dilation, length).expect("it fits");
-        let views = (0..taps).map(|tap| seen.narrow(0, tap * dilation, length).expect("a view")).collect::<Vec<_>>();
-        let beside = Tensor::cat(&views, 2).expect("as long as each other");
-        assert_eq!(numbers(&skewed), numbers(&beside));
-        let by = noise(2, [length, 2, taps * 5]);
-        let gradient = |of: &Tensor| {
-            let sum = (of * &by).and_then(|product| product.sum_all()).expect("a sum");
-            numbers(sum.backward().expect("gradients").get(&seen).expect("of what is seen"))
-        };
-        let close = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
-        assert!(gradient(&skewed).iter().zip(&gradient(&beside)).all(close));
     }
 
     #[test]
