@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use heartstream_models::{
     heartcodec::{HeartCodecConfig, Vocoder, expected_tensors_of_vocoder},
-    weights::Shards,
+    weights::{Expected, Shards},
 };
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     lapped::Lapped,
     parameters::{Parameters, read_weights},
     spectral::SoundLoss,
-    stage::{Setting, Stage, first_song},
+    stage::{Setting, Stage, begin_anew, first_song},
 };
 
 /// Latents of a crop: 1.28 s.
@@ -28,6 +28,8 @@ const FIRST: usize = 128;
 const FRESH: f64 = 0.15;
 /// Largest deviation of the noise on latents while learning: flow matching will not hit them exactly either.
 const NOISE: f64 = 0.04;
+/// How often the distance that quality is measured with counts when the vocoder is polished.
+const POLISH: f64 = 6.0;
 /// Held-out songs that are measured.
 const MEASURED: usize = 12;
 
@@ -46,17 +48,28 @@ impl<'a> Autoencoder<'a> {
     pub fn new(setting: &'a Setting) -> Result<Self> {
         let config = setting.size.codec();
         let mut tensors = expected_tensors_of_vocoder(&config);
-        tensors.extend(expected(&config));
+        if !setting.vocoder_alone {
+            tensors.extend(expected(&config));
+        }
         let first = first_song(setting, Self::NAME)?;
         let lapped = Lapped::of(&config);
-        let parameters = Parameters::beginning(&tensors, setting.seed, &setting.device, |name, shape, numbers| {
+        let mut parameters = Parameters::beginning(&tensors, setting.seed, &setting.device, |name, shape, numbers| {
             if let Some(lapped) = &lapped {
                 lapped.begin(name, shape, numbers);
             }
         })?;
+        if setting.vocoder_alone {
+            setting.weights_of(Self::NAME)?;
+            begin_anew(setting, Self::NAME)?;
+            for Expected { name, shape } in expected(&config) {
+                // What the stage begins with takes its place.
+                parameters.fixed.insert(name, Tensor::zeros(shape, DType::F32, &setting.device)?);
+            }
+        }
+        let emphasis = if setting.vocoder_alone { POLISH } else { 1.0 };
         Ok(Self {
             parameters,
-            loss: SoundLoss::new(&setting.device)?,
+            loss: SoundLoss::new(&setting.device, emphasis)?,
             songs: setting.source.songs(false, first, setting.seed, setting.threads),
             pool: Pool::new(setting.pool, FRESH),
             config,

@@ -105,7 +105,7 @@ impl CausalConv {
         if let Some(ys) = fused_over_time(&self.product, xs, history, &runs, after)? {
             return Ok(ys);
         }
-        if let Some(ys) = self.from_silence(xs, history)? {
+        if let Some(ys) = self.begun_in_silence(xs, history)? {
             return after.apply(ys);
         }
         let taps = if self.reach() == 0 {
@@ -120,7 +120,7 @@ impl CausalConv {
 
     /// The convolution of what begins in silence on a GPU, if there is a kernel for so few channels: when a vocoder is
     /// trained, everything does.
-    fn from_silence(&self, xs: &Tensor, history: &mut ConvHistory) -> Result<Option<Tensor>> {
+    fn begun_in_silence(&self, xs: &Tensor, history: &mut ConvHistory) -> Result<Option<Tensor>> {
         let (length, batch, inputs) = xs.dims3()?;
         let kernel = Taps { taps: self.taps, step: (self.dilation * batch) as i64 };
         if !xs.device().is_cuda() || !history.1 || self.taps == 1 || length < self.reach() {

@@ -25,6 +25,7 @@ pub fn fits_narrow(rows: &Tensor, transposed: &Tensor) -> bool {
             .is_ok_and(|weight| weight.is_contiguous() && weight.layout().start_offset().is_multiple_of(STEP))
 }
 
+#[cfg(feature = "cuda")]
 fn sizes(xs: &Layout, weight: &Layout) -> Result<[usize; 3]> {
     let ((rows, inputs), (outputs, width)) = (xs.shape().dims2()?, weight.shape().dims2()?);
     if inputs != width {
