@@ -146,6 +146,17 @@ impl ModelDirectory {
         HeartMula::load(&self.lm, &self.lm_shards()?, device)
     }
 
+    /// Reads what drafters use of the language model, which is all of it but the layers of the backbone, onto a device of
+    /// their own. Songs cannot be written with it.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, or tensors do not fit the config.
+    pub fn load_drafting_lm(&self, device: &Device) -> Result<HeartMula> {
+        let mut sizes = self.lm.clone();
+        sizes.backbone.num_layers = 0;
+        HeartMula::load(&sizes, &self.lm_shards()?, device)
+    }
+
     /// Reads the drafter that was trained for the language model; `None` if there is none.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! A song is the plain song whoever prepares drafts for it: in time, late, never, or nonsense. And every bundle of drafts
 //! is accounted for.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use candle_core::Device;
 use heartstream_models::{
@@ -58,7 +58,7 @@ impl Prefetch for Fake {
             if *behaviour == Behaviour::Garbage {
                 drafts = vec![vec![7; 8].into(), vec![u32::MAX; 8].into(), Vec::new().into(), vec![1].into()];
             }
-            let bundle = Bundle { round: request.round, outcome: outcome.clone(), drafts };
+            let bundle = Bundle { round: request.round, outcome: outcome.clone(), drafts, took: Duration::ZERO };
             match behaviour {
                 Behaviour::Late => held_back.push_back(bundle),
                 Behaviour::Floods => ready.extend(vec![bundle; 50]),

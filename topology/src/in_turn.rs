@@ -222,6 +222,7 @@ mod tests {
             tokenizer,
             sizes: directory.lm.clone(),
             drafter: None,
+            drafting: None,
             audio_eos: u32::MAX,
             fingerprint: String::new(),
             learned: Default::default(),

@@ -67,6 +67,6 @@ pub use heartstream_models::{
 };
 pub use kept_song::KeptSong;
 pub use memory::{MemoryPlan, MemorySize, SongSize};
-pub use plan::{Placement, Plan};
+pub use plan::{DraftSite, Placement, Plan};
 pub use sink::{Sink, Sinks};
 pub use song::Song;

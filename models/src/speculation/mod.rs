@@ -16,6 +16,7 @@
 //! - [`Speculation`]: what a user writes
 
 mod accept;
+mod account;
 mod counters;
 mod distill;
 mod drafter;
@@ -33,12 +34,12 @@ pub use accept::{Verdict, accept, first_unmatched};
 pub use counters::Counters;
 pub use distill::{DistillOptions, Distillation, TaughtSong};
 pub use drafter::{Chain, Chained, Draft, DraftContext, FrameDrafter};
-pub use drafters::{CarryOver, DRAFTER_FILE, DrafterWeights, Heads, NGram, NextState, Oracle, StaleDepth};
+pub use drafters::{CarryOver, DRAFTER_FILE, DrafterWeights, Heads, NGram, NextState, Oracle, StaleDepth, Turncoat};
 pub use policy::{Choice, Policy};
 pub use prefetch::{
     Bundle, Hit, LikelyOutcome, Prefetch, PrefetchCounters, PrefetchRequest, SpeculationCache, fan_out, likely_outcomes,
 };
-pub use round::{Completion, DepthWork, Drafts, RoundOutcome, RoundTimes, Work, run_round};
+pub use round::{Completion, DepthWork, Drafts, Gaps, RoundOutcome, RoundTimes, Work, run_round};
 pub use setting::{DrafterName, MOST_FRAMES, Speculation};
 pub use speculator::{Learned, Means, Speculator};
 pub use target::{Frame, FrameTarget, Logits};

@@ -89,6 +89,42 @@ impl Work {
     }
 }
 
+/// How nearly codes that were drafted right were others: by how much each one's score lay above the next.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Gaps {
+    /// Codes whose gap is known.
+    pub codes: u64,
+    /// Sum of their gaps.
+    pub sum: f64,
+    /// The smallest; `None` without any.
+    pub least: Option<f64>,
+    /// Those within [`Gaps::TAU`]: they might be others where sums are rounded otherwise, as on a graphics card.
+    pub tau_hits: u64,
+}
+
+impl Gaps {
+    /// Logits that are rounded otherwise differ by less.
+    pub const TAU: f64 = 1e-5;
+
+    /// Adds a code. Of one that had no rival nothing is known.
+    pub fn add(&mut self, gap: f64) {
+        if gap.is_finite() {
+            self.codes += 1;
+            self.sum += gap;
+            self.least = Some(self.least.map_or(gap, |least| least.min(gap)));
+            self.tau_hits += u64::from(gap < Self::TAU);
+        }
+    }
+
+    /// Adds those of another round.
+    pub fn join(&mut self, other: &Self) {
+        self.codes += other.codes;
+        self.sum += other.sum;
+        self.least = [self.least, other.least].into_iter().flatten().reduce(f64::min);
+        self.tau_hits += other.tau_hits;
+    }
+}
+
 /// What came of a round.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RoundOutcome {
@@ -106,6 +142,8 @@ pub struct RoundOutcome {
     pub compared: Vec<(u32, u32)>,
     /// For each codebook: guesses in the last frame that the depth decoder completed, and how many were right.
     pub guessed: Vec<(u32, u32)>,
+    /// Gaps of the drafted codes that were right.
+    pub gaps: Gaps,
     /// Passes of the depth decoder over more than one code.
     pub depth_passes: u32,
     /// Steps of the depth decoder of one code.
@@ -144,7 +182,7 @@ pub fn run_round(
         guessed: vec![(0, 0); codebooks],
         ..RoundOutcome::default()
     };
-    let mut round = Round { target, sampler, drafts, work, outcome };
+    let mut round = Round { target, sampler, drafts, work, outcome, gaps: Vec::new() };
     match round.run() {
         Ok(()) => Ok(round.outcome),
         Err(error) => {
@@ -160,6 +198,9 @@ struct Round<'a> {
     drafts: Drafts<'a>,
     work: DepthWork,
     outcome: RoundOutcome,
+    /// For each frame of the window, of its codes as far as they were looked at under right ones: how nearly each was
+    /// another.
+    gaps: Vec<Vec<f64>>,
 }
 
 impl Round<'_> {
@@ -207,7 +248,10 @@ impl Round<'_> {
         let mut codes = Vec::with_capacity(logits.len());
         for (frame, logits) in (self.drafts.first..).zip(logits) {
             match self.sampler.sample(frame, 0, logits) {
-                Ok(code) => codes.push(code),
+                Ok(code) => {
+                    codes.push(code);
+                    self.gaps.push(self.sampler.last_gap().into_iter().collect());
+                }
                 Err(error) if codes.is_empty() => return Err(error),
                 Err(_) => break,
             }
@@ -217,6 +261,7 @@ impl Round<'_> {
     }
 
     fn count_first_codes(&mut self, unmatched: usize, drafts: usize) {
+        self.gaps.iter().take(unmatched).flatten().for_each(|gap| self.outcome.gaps.add(*gap));
         let rejected = unmatched < drafts;
         self.outcome.compared[0] = ((unmatched + usize::from(rejected)) as u32, unmatched as u32);
         if rejected {
@@ -245,7 +290,12 @@ impl Round<'_> {
             let mut right = true;
             for (codebook, logits) in (1..).zip(logits) {
                 match self.sampler.sample(place, codebook, logits) {
-                    Ok(code) => codes[codebook] = code,
+                    Ok(code) => {
+                        codes[codebook] = code;
+                        if let Some(gaps) = self.gaps.get_mut(number).filter(|gaps| right && gaps.len() == codebook) {
+                            gaps.extend(self.sampler.last_gap());
+                        }
+                    }
                     // Under right codes it is an error of the song; else the draft stays as good a guess as any.
                     Err(error) if right && number == 0 => return Err(error),
                     Err(_) if right => codes.truncate(codebook),
@@ -340,6 +390,9 @@ impl Round<'_> {
                 break;
             }
             outcome.compared[codebook].1 += 1;
+            if let Some(gap) = self.gaps.get(place).and_then(|gaps| gaps.get(codebook)) {
+                outcome.gaps.add(*gap);
+            }
         }
     }
 

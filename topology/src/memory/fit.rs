@@ -1,5 +1,6 @@
 //! In which way does a song fit into so much memory?
 
+use heartstream_messages::SongRequest;
 use heartstream_models::{ModelDirectory, NumberType, weights::Storage};
 
 use super::{MemoryPlan, MemorySize, SongSize};
@@ -62,6 +63,28 @@ pub(crate) fn fit(
     first_within(limit, &ways.collect::<Vec<_>>())
 }
 
+/// How the codec is stored so that a kept song is decoded within the limit, and what that changes, in a sentence.
+///
+/// # Errors
+/// As [`fit`].
+pub(crate) fn fit_decoding(
+    limit: MemorySize,
+    directory: &ModelDirectory,
+    asked: Storage,
+    plan: &Plan,
+    request: &SongRequest,
+) -> Result<(Storage, Option<String>), EngineError> {
+    let song = SongSize::of(request, 0)?;
+    let codecs = [Some(asked), Some(Storage::As(NumberType::F16)).filter(|_| asked == Storage::Auto)];
+    let foretold = codecs.into_iter().flatten().map(|codec| {
+        let directory = directory.clone().stored_as(directory.lm_storage, codec);
+        let needs = MemoryPlan::foretell_decoding(&directory, plan, &song)?.streaming();
+        Ok(Fit { codec, one_after_the_other: false, needs })
+    });
+    let fit = first_within(limit, &foretold.collect::<Result<Vec<_>, EngineError>>()?)?;
+    Ok((fit.codec, fit.sentence(limit, asked)))
+}
+
 fn first_within(limit: MemorySize, ways: &[Fit]) -> Result<Fit, EngineError> {
     let first = ways.iter().find(|way| way.needs <= limit.0).copied();
     first.ok_or_else(|| EngineError::Memory {
@@ -73,7 +96,6 @@ fn first_within(limit: MemorySize, ways: &[Fit]) -> Result<Fit, EngineError> {
 
 #[cfg(test)]
 mod tests {
-    use heartstream_messages::SongRequest;
     use heartstream_models::synth::SynthSize;
     use proptest::prelude::*;
 
