@@ -23,11 +23,12 @@ use nix::{
     },
     unistd::{Pid, mkfifo},
 };
-use support::{PATIENCE, complaint, copy_tree, edit_json, engine, folder, program, request, run, text, tiny_model, wav};
+use support::{
+    PATIENCE, complaint, copy_tree, edit_json, engine, folder, program, request, run, text, tiny_model, wav,
+};
 
 /// A song that never ends by itself while this test lasts.
-const LONG: [&str; 9] =
-    ["render", "-q", "--seed", "7", "--top-k", "5", "--flow-steps", "1", "--max-seconds=280"];
+const LONG: [&str; 9] = ["render", "-q", "--seed", "7", "--top-k", "5", "--flow-steps", "1", "--max-seconds=280"];
 
 /// Waits for something that must happen.
 fn until(what: &str, mut done: impl FnMut() -> bool) {

@@ -106,13 +106,12 @@ impl Plan {
             }
         }
         if let Some(device) = draft_device.filter(|_| !devices.lm.is_cpu()) {
-            let expected = format!("left out where the language model is on {}, for which nothing is drafted", devices.lm);
+            let expected =
+                format!("left out where the language model is on {}, for which nothing is drafted", devices.lm);
             return refuse("draft-device", expected, device.to_string());
         }
-        let draft = || DraftSite {
-            cores: draft_cores.clone().unwrap_or_default(),
-            device: draft_device.unwrap_or(devices.lm),
-        };
+        let draft =
+            || DraftSite { cores: draft_cores.clone().unwrap_or_default(), device: draft_device.unwrap_or(devices.lm) };
         let all = layout.cores().len();
         let site =
             |cores: &[usize]| ComputeSite { threads: threads.unwrap_or(cores.len().max(1)), cores: cores.to_vec() };

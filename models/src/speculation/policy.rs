@@ -291,10 +291,14 @@ impl Policy {
                 || (choice.frames, choice.work) == (present.frames, present.work);
             // Nor is a wide round tried before a narrower one has shown what that costs.
             let climbs = choice.frames.is_none_or(|frames| {
-                let narrower = |other: &Arm| other.time.count > 0 && other.choice.frames.is_some_and(|other| other < frames);
+                let narrower =
+                    |other: &Arm| other.time.count > 0 && other.choice.frames.is_some_and(|other| other < frames);
                 frames == 0 || time.count > 0 || self.arms.iter().any(narrower)
             });
-            *arm != self.current && is_next && climbs && (!known || tried.is_none_or(|tried| tried + retry <= self.frames))
+            *arm != self.current
+                && is_next
+                && climbs
+                && (!known || tried.is_none_or(|tried| tried + retry <= self.frames))
         };
         // What was measured long ago may have changed, too.
         let promising = |arm: &usize| self.rate(*arm) > now * if self.is_measured(*arm) { HOPED_FACTOR } else { 1.0 };

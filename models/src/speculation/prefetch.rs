@@ -195,7 +195,12 @@ mod tests {
 
     fn bundle(round: u64, accepted: usize, frame: &[u32]) -> Bundle {
         let drafts = vec![Draft::from(frame.to_vec())];
-        Bundle { round, outcome: LikelyOutcome { accepted, frame: frame.to_vec() }, drafts, took: Duration::from_secs(1) }
+        Bundle {
+            round,
+            outcome: LikelyOutcome { accepted, frame: frame.to_vec() },
+            drafts,
+            took: Duration::from_secs(1),
+        }
     }
 
     #[test]

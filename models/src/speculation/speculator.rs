@@ -10,7 +10,7 @@ use candle_core::Tensor;
 use super::{
     counters::Counters,
     drafter::{Chain, Draft, DraftContext, FrameDrafter},
-    drafters::{OnDevice, CarryOver, DRAFTER_FILE, DrafterWeights, Heads, NGram, NextState, StaleDepth},
+    drafters::{CarryOver, DRAFTER_FILE, DrafterWeights, Heads, NGram, NextState, OnDevice, StaleDepth},
     policy::{Choice, Policy},
     prefetch::{Prefetch, PrefetchCounters},
     prefetching::Prefetching,

@@ -95,7 +95,9 @@ pub(super) fn write_whole(path: &Path, text: &str) -> Result<(), String> {
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, nix::fcntl::OFlag::O_NONBLOCK.bits());
     let said = |error: std::io::Error| match error.kind() {
         #[cfg(unix)]
-        _ if error.raw_os_error() == Some(nix::errno::Errno::ENXIO as i32) => "it is a pipe that nobody reads".to_owned(),
+        _ if error.raw_os_error() == Some(nix::errno::Errno::ENXIO as i32) => {
+            "it is a pipe that nobody reads".to_owned()
+        }
         std::io::ErrorKind::WouldBlock => "it is a pipe whose reader takes nothing".to_owned(),
         _ => error.to_string(),
     };

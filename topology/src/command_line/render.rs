@@ -18,9 +18,8 @@ use super::{
     status::Status,
 };
 use crate::{
-    memory,
     Checkpoint, CpalDevice, Decoder, Devices, Heartstream, KeptSong, Outcome, Placement, Plan, SampleFormat, Sink,
-    Sinks, Song, SongReport, SongRequest, Speaker, SpeakerError, units::Seconds,
+    Sinks, Song, SongReport, SongRequest, Speaker, SpeakerError, memory, units::Seconds,
 };
 
 /// Between two looks at the progress.

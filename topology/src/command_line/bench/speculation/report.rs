@@ -6,8 +6,8 @@ use heartstream_models::heartmula::{HeartMulaConfig, WeightReads};
 use serde_json::{Value, json};
 
 use super::{
-    measure::Measured,
-    runs::{Row, Rows, Subject},
+    measure::{CoarseMatches, Measured},
+    runs::{Row, Rows},
 };
 
 /// All that the bench found.
@@ -15,8 +15,14 @@ pub(super) struct Report {
     pub model: String,
     pub threads: usize,
     pub seed: u64,
+    pub frames: usize,
+    pub guidance: f64,
+    /// Whether the model has a trained drafter.
+    pub trained: bool,
+    pub cost: Cost,
     pub measured: Measured,
     pub rows: Rows,
+    pub coarse: Vec<CoarseMatches>,
 }
 
 /// The cost model: what weights are read.
@@ -50,13 +56,15 @@ impl Row {
 }
 
 impl Report {
-    pub(super) fn json(&self, subject: &Subject) -> Value {
-        let cost = Cost::new(subject.model.config());
-        let rows: Vec<Value> = self.rows.done.iter().map(|row| row_json(row, &cost)).collect();
+    pub(super) fn json(&self) -> Value {
+        let rows: Vec<Value> = self.rows.done.iter().map(|row| row_json(row, &self.cost)).collect();
+        let coarse =
+            self.coarse.iter().map(|CoarseMatches { bits, matches }| json!({ "bits": bits, "match": matches }));
         let codebooks = self.measured.codebooks.iter().map(|codebook| {
             json!({
                 "entropy_bits": codebook.entropy, "likeliest": codebook.likeliest,
                 "same_after_wrong_code": codebook.after_wrong_code, "next_frame_same": codebook.next_frame,
+                "same_after_window_frame": codebook.after_window,
             })
         });
         let widths = self.measured.widths.iter().map(|width| {
@@ -65,28 +73,28 @@ impl Report {
             })
         });
         json!({
-            "model": self.model, "threads": self.threads, "seed": self.seed, "frames": subject.frames,
-            "guidance": subject.guidance, "trained_drafter": subject.drafter.is_some(),
-            "codebooks": codebooks.collect::<Vec<_>>(), "passes": widths.collect::<Vec<_>>(), "rows": rows,
+            "model": self.model, "threads": self.threads, "seed": self.seed, "frames": self.frames,
+            "guidance": self.guidance, "trained_drafter": self.trained,
+            "codebooks": codebooks.collect::<Vec<_>>(), "coarse_weights": coarse.collect::<Vec<_>>(), "passes": widths.collect::<Vec<_>>(), "rows": rows,
         })
     }
 
-    pub(super) fn table(&self, subject: &Subject) -> String {
-        let cost = Cost::new(subject.model.config());
+    pub(super) fn table(&self) -> String {
         let mut text = String::new();
         let mut line = |sentence: String| {
             let _ = writeln!(text, "{sentence}"); // a string takes everything
         };
-        line(format!(
-            "{}: {} frames, guidance {}, {} threads",
-            self.model, subject.frames, subject.guidance, self.threads
-        ));
+        line(format!("{}: {} frames, guidance {}, {} threads", self.model, self.frames, self.guidance, self.threads));
         line(String::new());
-        line("codebook  entropy  likeliest  same after a wrong code  next frame the same".to_owned());
+        let coarse: String = self.coarse.iter().map(|coarse| format!("  with {} bits", coarse.bits)).collect();
+        let columns = "codebook  entropy  likeliest  same after a wrong code  next frame the same  after a drawn frame";
+        line(format!("{columns}{coarse}"));
         for (place, codebook) in self.measured.codebooks.iter().enumerate() {
             let after = codebook.after_wrong_code.map_or("-".to_owned(), |share| format!("{share:.2}"));
             let (entropy, likeliest, next) = (codebook.entropy, codebook.likeliest, codebook.next_frame);
-            line(format!("{place:8}  {entropy:7.2}  {likeliest:9.2}  {after:>23}  {next:19.2}"));
+            let window = number(codebook.after_window, 2);
+            let coarse: String = self.coarse.iter().map(|coarse| format!("  {:11.2}", coarse.matches[place])).collect();
+            line(format!("{place:8}  {entropy:7.2}  {likeliest:9.2}  {after:>23}  {next:19.2}  {window:>19}{coarse}"));
         }
         line(String::new());
         line("frames  backbone pass  depth pass".to_owned());
@@ -100,7 +108,7 @@ impl Report {
              speed-up  predicted"
                 .to_owned(),
         );
-        self.rows.done.iter().for_each(|row| line(row_line(row, &cost)));
+        self.rows.done.iter().for_each(|row| line(row_line(row, &self.cost)));
         text
     }
 }
