@@ -55,7 +55,7 @@ impl FrameDrafter for WrongAtLast {
 }
 
 fn tiny() -> Arc<HeartMula> {
-    synthetic(SynthSize::Tiny, |checkpoint| load(checkpoint))
+    synthetic(SynthSize::Tiny, load)
 }
 
 /// Does something with a checkpoint of a size.

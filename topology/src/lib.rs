@@ -39,6 +39,7 @@ mod pull;
 mod request;
 mod sink;
 mod song;
+mod voice;
 mod wiring;
 
 pub use capacity::Capacities;

@@ -41,12 +41,12 @@ use tokio::{runtime::Handle, sync::oneshot};
 use crate::{
     conductor::{Conductor, ConductorArgs, Ending, Member},
     decoder::Decoder,
-    engine::Voice,
     error::EngineError,
     kept_song::kept_notes,
     plan::{DraftSite, Plan},
     request::{CheckedRequest, Sound},
     sink::{Sink, Sinks},
+    voice::Voice,
 };
 
 /// The ends that stay outside of a wired song.

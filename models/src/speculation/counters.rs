@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::round::{Gaps, RoundOutcome, RoundTimes};
+use super::{
+    gaps::Gaps,
+    round::{RoundOutcome, RoundTimes},
+};
 use crate::heartmula::WeightReads;
 
 /// Sums over the rounds of a song, in which frames were looked at together.
@@ -36,6 +39,8 @@ pub struct Counters {
     pub by_drafter: BTreeMap<&'static str, (u64, u64)>,
     /// Frames a round would draft at present; none while decoding is plain.
     pub k_chosen: Option<usize>,
+    /// Which team of drafters is asked at present.
+    pub team_chosen: usize,
     /// Whether drafts are prepared meanwhile at present.
     pub prefetch_chosen: bool,
     /// How often that changed.
@@ -88,13 +93,15 @@ impl Counters {
         self.burst_most = self.burst_most.max(1);
     }
 
-    /// The next rounds draft so many frames, or decode plainly, and have drafts prepared meanwhile or not.
-    pub fn chose(&mut self, frames: Option<usize>, prefetch: bool) {
-        if self.rounds + self.plain_rounds > 1 && (self.k_chosen, self.prefetch_chosen) != (frames, prefetch) {
+    /// The next rounds draft so many frames, or decode plainly, by this team of drafters, and have drafts prepared meanwhile
+    /// or not.
+    pub fn chose(&mut self, frames: Option<usize>, team: usize, prefetch: bool) {
+        let before = (self.k_chosen, self.team_chosen, self.prefetch_chosen);
+        if self.rounds + self.plain_rounds > 1 && before != (frames, team, prefetch) {
             self.policy_switches += 1;
-            tracing::debug!(k_chosen = frames, prefetch_chosen = prefetch, "drafting goes on in another way");
+            tracing::debug!(k_chosen = frames, team, prefetch_chosen = prefetch, "drafting goes on in another way");
         }
-        (self.k_chosen, self.prefetch_chosen) = (frames, prefetch);
+        (self.k_chosen, self.team_chosen, self.prefetch_chosen) = (frames, team, prefetch);
     }
 
     fn spent(&mut self, times: &RoundTimes, drafting: Duration) {

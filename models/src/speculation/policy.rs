@@ -6,8 +6,8 @@
 //! drafting cannot help is not slower for it. Nor is one that turns as soon as drafting is settled on: no round is dared
 //! that could not be lost ([`super::account`]).
 //!
-//! Where somebody can prepare drafts meanwhile, whether it is asked is one more choice: tried beside the present one,
-//! kept if more frames a second come of it, tried again later.
+//! Which drafters are asked is a choice, too, and where somebody can prepare drafts meanwhile, whether it is: others are
+//! tried beside the present one, kept if more frames a second come of them, tried again later.
 //!
 //! Nothing here reads a clock: times come in, so that the same times give the same choices.
 
@@ -74,13 +74,22 @@ pub struct Choice {
     pub frames: Option<usize>,
     /// What the depth decoder does.
     pub work: DepthWork,
+    /// Which of several teams of drafters is asked.
+    pub team: usize,
     /// Whether drafts for the next round are asked for while this one is verified, and taken where they are there.
     pub prefetch: bool,
 }
 
 impl Choice {
     /// One code after the other.
-    pub const PLAIN: Self = Self { frames: None, work: DepthWork::PLAIN, prefetch: false };
+    pub const PLAIN: Self = Self { frames: None, work: DepthWork::PLAIN, team: 0, prefetch: false };
+
+    /// Whether only one thing is another: the width, the drafters, or whether drafts are prepared meanwhile.
+    fn is_beside(&self, other: &Self) -> bool {
+        let width = (self.frames, self.work) != (other.frames, other.work);
+        [width, self.team != other.team, self.prefetch != other.prefetch].iter().filter(|differs| **differs).count()
+            <= 1
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -105,9 +114,9 @@ struct Trial {
 pub struct Policy {
     /// Plain decoding first.
     arms: Vec<Arm>,
-    /// At place i: how often draft number i was right where the ones before it were; in rounds that did not prepare
-    /// drafts, and in those that did.
-    matches: [Vec<Fading>; 2],
+    /// For each team, at place i: how often draft number i was right where the ones before it were; in rounds that did not
+    /// prepare drafts, and in those that did.
+    matches: Vec<[Vec<Fading>; 2]>,
     current: usize,
     trial: Option<Trial>,
     /// What the round does that was chosen for last, and what the one before did.
@@ -125,25 +134,29 @@ pub struct Policy {
 
 impl Policy {
     /// A policy that knows nothing yet and begins with plain decoding. It chooses among drafting none and each count in
-    /// `ladder`; without drafters, only the codes of single frames are guessed.
-    pub fn new(ladder: &[usize], refresh_tail: bool) -> Self {
-        let arm = |frames, pass| Arm {
+    /// `ladder`, and among so many `teams` of drafters; without drafters, only the codes of single frames are guessed.
+    pub fn new(ladder: &[usize], refresh_tail: bool, teams: usize) -> Self {
+        let arm = |frames, pass, team| Arm {
             choice: Choice {
                 frames,
                 work: DepthWork { pass, completion: Completion::Jacobi, refresh_tail },
+                team,
                 prefetch: false,
             },
             time: Fading::default(),
             tried: None,
             warm: false,
         };
-        let plain = Arm { choice: Choice::PLAIN, ..arm(None, 0) };
-        let mut arms = vec![plain, arm(Some(0), usize::MAX)];
-        arms.extend(ladder.iter().flat_map(|frames| [arm(Some(*frames), usize::MAX), arm(Some(*frames), 0)]));
+        let plain = Arm { choice: Choice::PLAIN, ..arm(None, 0, 0) };
+        let mut arms = vec![plain, arm(Some(0), usize::MAX, 0)];
+        for team in 0..teams {
+            let both = |frames: &usize| [arm(Some(*frames), usize::MAX, team), arm(Some(*frames), 0, team)];
+            arms.extend(ladder.iter().flat_map(both));
+        }
         let matches = vec![Fading::default(); ladder.iter().copied().max().unwrap_or(0)];
         Self {
             arms,
-            matches: [matches.clone(), matches],
+            matches: vec![[matches.clone(), matches]; teams.max(1)],
             current: 0,
             trial: None,
             running: 0,
@@ -225,7 +238,7 @@ impl Policy {
         measured.tried = Some(self.frames);
         // The first round that asks for prepared drafts has none yet.
         let cold = measured.choice.prefetch && self.before != arm;
-        let prefetch = usize::from(measured.choice.prefetch);
+        let Choice { team, prefetch, .. } = measured.choice;
         // With fewer drafts than were asked for the round was a shorter one.
         let whole = measured.choice.frames.is_none_or(|frames| frames <= outcome.drafted);
         // The first round of a choice is as slow as no other.
@@ -235,7 +248,7 @@ impl Policy {
         measured.warm = true;
         self.before = arm;
         if !cold {
-            let places = self.matches[prefetch].iter_mut().enumerate();
+            let places = self.matches[team][usize::from(prefetch)].iter_mut().enumerate();
             for (place, share) in places.take(outcome.drafted.min(outcome.accepted + 1)) {
                 share.add(f64::from(u8::from(place < outcome.accepted)));
             }
@@ -285,10 +298,9 @@ impl Policy {
             // A trial that was cut short for want of budget goes on as soon as there is some.
             let known = time.count >= TRIAL;
             let retry = if *arm == 0 { RETRY_PLAIN } else { RETRY };
-            // Preparing drafts is tried beside the same round without.
-            let is_next = choice.prefetch == present.prefetch
-                || *arm == 0
-                || (choice.frames, choice.work) == (present.frames, present.work);
+            // Other drafters, and preparing drafts, are tried beside the same round without. Where none is drafted, whoever
+            // drafts may be better than those who were tried.
+            let is_next = *arm == 0 || choice.is_beside(&present) || self.current == 0 && !choice.prefetch;
             // Nor is a wide round tried before a narrower one has shown what that costs.
             let climbs = choice.frames.is_none_or(|frames| {
                 let narrower =
@@ -319,8 +331,8 @@ impl Policy {
     fn expected_frames(&self, arm: usize) -> f64 {
         let mut last = GUESSED_MATCH;
         let (mut reached, mut sum) = (1.0, 1.0);
-        let Choice { frames, prefetch, .. } = self.arms[arm].choice;
-        let [without, with] = &self.matches;
+        let Choice { frames, team, prefetch, .. } = self.arms[arm].choice;
+        let [without, with] = &self.matches[team];
         let matches = |place: usize| {
             // Prepared drafts are hoped to be as good as others until it is known.
             let with = with.get(place).and_then(Fading::get).filter(|_| prefetch);

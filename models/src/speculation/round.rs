@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     accept::{accept, first_unmatched},
+    gaps::Gaps,
     target::{Frame, FrameTarget, Logits},
 };
 use crate::{error::Result, heartmula::CodeSampler};
@@ -86,42 +87,6 @@ impl Work {
     fn add(&mut self, codes: usize, time: Duration) {
         self.codes += codes;
         self.time += time;
-    }
-}
-
-/// How nearly codes that were drafted right were others: by how much each one's score lay above the next.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Gaps {
-    /// Codes whose gap is known.
-    pub codes: u64,
-    /// Sum of their gaps.
-    pub sum: f64,
-    /// The smallest; `None` without any.
-    pub least: Option<f64>,
-    /// Those within [`Gaps::TAU`]: they might be others where sums are rounded otherwise, as on a graphics card.
-    pub tau_hits: u64,
-}
-
-impl Gaps {
-    /// Logits that are rounded otherwise differ by less.
-    pub const TAU: f64 = 1e-5;
-
-    /// Adds a code. Of one that had no rival nothing is known.
-    pub fn add(&mut self, gap: f64) {
-        if gap.is_finite() {
-            self.codes += 1;
-            self.sum += gap;
-            self.least = Some(self.least.map_or(gap, |least| least.min(gap)));
-            self.tau_hits += u64::from(gap < Self::TAU);
-        }
-    }
-
-    /// Adds those of another round.
-    pub fn join(&mut self, other: &Self) {
-        self.codes += other.codes;
-        self.sum += other.sum;
-        self.least = [self.least, other.least].into_iter().flatten().reduce(f64::min);
-        self.tau_hits += other.tau_hits;
     }
 }
 

@@ -1,16 +1,14 @@
 //! Who writes the next frames of a song? Drafters, one round of verification, and the choice of how many to draft.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 
 use super::{
     counters::Counters,
     drafter::{Chain, Draft, DraftContext, FrameDrafter},
-    drafters::{CarryOver, DRAFTER_FILE, DrafterWeights, Heads, NGram, NextState, OnDevice, StaleDepth},
+    drafters::OnDevice,
+    means::{Means, teams, untrained},
     policy::{Choice, Policy},
     prefetch::{Prefetch, PrefetchCounters},
     prefetching::Prefetching,
@@ -29,6 +27,8 @@ pub struct Speculator {
     sampler: KeyedSampler,
     mode: Mode,
     chain: Chain,
+    /// For each team of drafters, who is not in it; without teams all are asked.
+    teams: Vec<&'static [DrafterName]>,
     /// The song so far; kept only where somebody drafts.
     past: Vec<Frame>,
     buffers: VerifyBuffers,
@@ -55,19 +55,20 @@ pub struct Learned {
     /// The guidance of the song that it was learned in.
     guidance: Option<f64>,
     refresh_tail: bool,
+    teams: usize,
 }
 
 impl Learned {
-    fn nothing(refresh_tail: bool) -> Self {
-        let (policy, depth) = (Policy::new(&LADDER, refresh_tail), DepthPolicy::default());
-        Self { policy, depth, guidance: None, refresh_tail }
+    fn nothing(refresh_tail: bool, teams: usize) -> Self {
+        let (policy, depth) = (Policy::new(&LADDER, refresh_tail, teams), DepthPolicy::default());
+        Self { policy, depth, guidance: None, refresh_tail, teams }
     }
 
     /// Another guidance is another law of codes, and other times where it has other rows: all that was learned is
     /// forgotten.
     fn of_guidance(&mut self, guidance: f64, prefetch: bool) {
         if self.guidance.is_some_and(|known| known != guidance) {
-            *self = Self::nothing(self.refresh_tail);
+            *self = Self::nothing(self.refresh_tail, self.teams);
             if prefetch {
                 self.policy.allow_prefetch();
             }
@@ -105,12 +106,15 @@ impl Speculator {
                 depth: Some(DepthPolicy::default()),
             },
             None => {
-                let mut learned = learned.unwrap_or_else(|| Learned::nothing(refresh_tail));
+                let teams = teams(&names).len();
+                let learned = learned.filter(|learned| learned.teams == teams && learned.refresh_tail == refresh_tail);
+                let mut learned = learned.unwrap_or_else(|| Learned::nothing(refresh_tail, teams));
                 learned.policy.new_song();
                 Mode::Auto(learned)
             }
         };
-        Ok(Self::with(mode, drafters, sampler))
+        let teams = teams(&names);
+        Ok(Self { teams, ..Self::with(mode, drafters, sampler) })
     }
 
     /// What is known now, for [`Speculator::new`] of the next song with the same model on the same cores.
@@ -164,7 +168,7 @@ impl Speculator {
 
     /// A writer with drafters of one's own that does what pays, as [`Speculation::Auto`] does with the usual ones.
     pub fn adapting(drafters: Vec<Box<dyn FrameDrafter>>, sampler: KeyedSampler) -> Self {
-        Self::with(Mode::Auto(Learned::nothing(false)), drafters, sampler)
+        Self::with(Mode::Auto(Learned::nothing(false, 1)), drafters, sampler)
     }
 
     /// The same writer, whose depth decoder does its work in the way that costs less; the one given is the first tried.
@@ -178,7 +182,8 @@ impl Speculator {
 
     fn with(mode: Mode, drafters: Vec<Box<dyn FrameDrafter>>, sampler: KeyedSampler) -> Self {
         let (past, buffers, counters) = (Vec::new(), VerifyBuffers::default(), Counters::default());
-        Self { sampler, mode, chain: Chain::new(drafters), past, buffers, counters, prefetching: None }
+        let (chain, teams) = (Chain::new(drafters), Vec::new());
+        Self { sampler, mode, chain, teams, past, buffers, counters, prefetching: None }
     }
 
     /// The same writer, with somebody who prepares drafts while it verifies: in every round, or, where it does what pays,
@@ -255,7 +260,7 @@ impl Speculator {
         if room == 0 {
             return Err(ModelError::shape("positions of a song", "room for another frame", "none"));
         }
-        let Choice { frames: chosen, work, prefetch } = self.choose(guidance);
+        let Choice { frames: chosen, work, team, prefetch } = self.choose(guidance);
         let frames = chosen.unwrap_or(0).min(room - 1);
         let since = Instant::now();
         let context = DraftContext { past: &self.past, drafted: &[], trail, guidance, sampler: &self.sampler };
@@ -273,7 +278,9 @@ impl Speculator {
         };
         let mut drafts: Vec<Draft> = prepared.into_iter().take_while(is_frame).take(count).collect();
         let mut by = vec!["prefetch"; drafts.len()];
-        match self.chain.draft(&DraftContext { drafted: &drafts, ..context }, count - drafts.len()) {
+        let left_out = self.teams.get(team).copied().unwrap_or_default();
+        let asked = |name: &str| !left_out.iter().any(|drafter| drafter.name() == name);
+        match self.chain.draft_with(&asked, &DraftContext { drafted: &drafts, ..context }, count - drafts.len()) {
             Ok(more) => {
                 drafts.extend(more.drafts);
                 by.extend(more.by);
@@ -320,13 +327,14 @@ impl Speculator {
             Mode::Plain => Choice::PLAIN,
             Mode::Fixed { frames, work, depth } => {
                 let work = depth.as_mut().map_or(*work, |policy| policy.choose(*work));
-                Choice { frames: Some(*frames), work, prefetch: can_prefetch }
+                Choice { frames: Some(*frames), work, team: 0, prefetch: can_prefetch }
             }
             Mode::Auto(learned) => {
                 learned.of_guidance(guidance, can_prefetch);
-                let Choice { frames, work, prefetch } = learned.policy.choose();
+                let choice = learned.policy.choose();
                 // What was learned with a prefetcher serves a song without one, too.
-                Choice { frames, work: learned.depth.choose(work), prefetch: prefetch && can_prefetch }
+                let prefetch = choice.prefetch && can_prefetch;
+                Choice { work: learned.depth.choose(choice.work), prefetch, ..choice }
             }
         }
     }
@@ -336,7 +344,7 @@ impl Speculator {
             Mode::Plain => Choice::PLAIN,
             Mode::Fixed { frames, work, depth } => {
                 depth.iter_mut().for_each(|policy| policy.observe(outcome));
-                Choice { frames: Some(*frames), work: *work, prefetch: self.prefetching.is_some() }
+                Choice { frames: Some(*frames), work: *work, team: 0, prefetch: self.prefetching.is_some() }
             }
             Mode::Auto(Learned { policy, depth, .. }) => {
                 policy.observe(outcome, time.as_secs_f64());
@@ -344,47 +352,6 @@ impl Speculator {
                 policy.settled()
             }
         };
-        self.counters.chose(settled.frames, settled.prefetch);
-    }
-}
-
-/// Drafter `name` was never trained for the checkpoint.
-fn untrained(name: DrafterName) -> ModelError {
-    ModelError::Option {
-        option: "speculate",
-        expected: "auto, off, or drafters that need no training".to_owned(),
-        found: format!("{name}, and this checkpoint has no {DRAFTER_FILE} (`heartstream distill` makes one)"),
-    }
-}
-
-/// What drafters can be made of.
-#[derive(Debug, Clone, Copy)]
-pub struct Means<'a> {
-    /// The model of the song, or as much of it as drafters use.
-    pub model: &'a Arc<HeartMula>,
-    /// The drafter that was trained for it, if there is one.
-    pub trained: Option<&'a Arc<DrafterWeights>>,
-}
-
-impl Means<'_> {
-    /// The drafters that are asked when nobody says which.
-    fn usual(&self) -> Vec<DrafterName> {
-        let trained = self.trained.map(|_| DrafterName::NextState);
-        [Some(DrafterName::NGram), trained, Some(DrafterName::CarryOver)].into_iter().flatten().collect()
-    }
-
-    /// The drafter of a name; `None` for the one that drafts no frames.
-    fn drafter(&self, name: DrafterName) -> Result<Option<Box<dyn FrameDrafter>>> {
-        let model = || Arc::clone(self.model);
-        let trained = || self.trained.map(Arc::clone).ok_or_else(|| untrained(name));
-        Ok(Some(match name {
-            DrafterName::DepthJacobi => return Ok(None),
-            DrafterName::CarryOver => Box::new(CarryOver::default()),
-            DrafterName::NGram => Box::new(NGram::default()),
-            DrafterName::DepthDecoder => Box::new(StaleDepth::new(model())),
-            DrafterName::Heads => Box::new(Heads::new(model(), trained()?, false)),
-            DrafterName::HeadsViterbi => Box::new(Heads::new(model(), trained()?, true)),
-            DrafterName::NextState => Box::new(NextState::new(model(), trained()?)),
-        }))
+        self.counters.chose(settled.frames, settled.team, settled.prefetch);
     }
 }

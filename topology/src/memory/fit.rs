@@ -81,7 +81,11 @@ pub(crate) fn fit_decoding(
         let needs = MemoryPlan::foretell_decoding(&directory, plan, &song)?.streaming();
         Ok(Fit { codec, one_after_the_other: false, needs })
     });
-    let fit = first_within(limit, &foretold.collect::<Result<Vec<_>, EngineError>>()?)?;
+    let ways = foretold.collect::<Result<Vec<Fit>, EngineError>>()?;
+    let fit = first_within(limit, &ways).map_err(|error| match error {
+        EngineError::Memory { limit, needs, .. } => EngineError::DecodingMemory { limit, needs },
+        error => error,
+    })?;
     Ok((fit.codec, fit.sentence(limit, asked)))
 }
 
@@ -131,6 +135,23 @@ mod tests {
         assert!(half.contains("12.00 GB") && half.ends_with("the codec is stored in f16"), "{half}");
         let in_turn = sentence(9.0).expect("nothing streams");
         assert!(in_turn.ends_with("nothing sounds before that") && !in_turn.contains("f16"), "{in_turn}");
+    }
+
+    #[test]
+    fn a_kept_song_is_decoded_by_a_codec_in_f16_where_that_fits_and_refused_where_nothing_does() {
+        let directory = ModelDirectory::random(SynthSize::Full, 1).expect("a model");
+        let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(2), ..Placement::default() }).expect("a plan");
+        let fit = |gigabytes: f64, asked| {
+            let limit = MemorySize((gigabytes * 1e9) as u64);
+            fit_decoding(limit, &directory, asked, &plan, &SongRequest::new("a", "b"))
+        };
+        assert_eq!(fit(9.0, Storage::Auto).expect("a way"), (Storage::Auto, None));
+        let (codec, sentence) = fit(5.0, Storage::Auto).expect("a way");
+        assert_eq!(codec, Storage::As(NumberType::F16));
+        assert!(sentence.is_some_and(|sentence| sentence.ends_with("the codec is stored in f16")));
+        let refused = fit(5.0, Storage::As(NumberType::F32)).expect_err("it was chosen").to_string();
+        assert!(refused.starts_with("decoding needs") && refused.contains("--codec-weights f16"), "{refused}");
+        assert!(fit(1.0, Storage::Auto).is_err());
     }
 
     #[test]
