@@ -12,7 +12,7 @@ use heartstream_models::{
 
 use crate::{error::EngineError, plan::Plan};
 
-/// What writes songs, but for the weights: what all songs share and a [`Decoder`] does without.
+/// What writes songs, but for the weights: what all songs share and a [`crate::Decoder`] does without.
 #[derive(Clone)]
 pub(crate) struct Voice {
     pub tokenizer: Arc<PromptTokenizer>,

@@ -6,7 +6,7 @@
 //! turns, and whenever, it is never slower by more than that share and what one round was misjudged by.
 
 /// What of plain decoding's time may be lost.
-const SHARE: f64 = 0.015;
+const SHARE: f64 = 0.0125;
 /// The purse holds so many frames' plain time at most: what was earned long ago is not lost again at once.
 const MOST: f64 = 8.0;
 /// And so many when a song begins, which must not pay for what other songs have earned.
