@@ -13,6 +13,7 @@ use crate::{
     encoder::{Encoder, expected, rounded},
     error::Result,
     feed::{Pool, Song, Songs},
+    lapped::Lapped,
     parameters::{Parameters, read_weights},
     spectral::SoundLoss,
     stage::{Setting, Stage, first_song},
@@ -24,9 +25,9 @@ const CROP: usize = 32;
 const BATCH: usize = 16;
 /// Songs that are there before the first step, and that a step brings.
 const FIRST: usize = 128;
-const FRESH: f64 = 0.5;
+const FRESH: f64 = 0.15;
 /// Largest deviation of the noise on latents while learning: flow matching will not hit them exactly either.
-const NOISE: f64 = 0.06;
+const NOISE: f64 = 0.04;
 /// Held-out songs that are measured.
 const MEASURED: usize = 12;
 
@@ -47,8 +48,14 @@ impl<'a> Autoencoder<'a> {
         let mut tensors = expected_tensors_of_vocoder(&config);
         tensors.extend(expected(&config));
         let first = first_song(setting, Self::NAME)?;
+        let lapped = Lapped::of(&config);
+        let parameters = Parameters::beginning(&tensors, setting.seed, &setting.device, |name, shape, numbers| {
+            if let Some(lapped) = &lapped {
+                lapped.begin(name, shape, numbers);
+            }
+        })?;
         Ok(Self {
-            parameters: Parameters::new(&tensors, setting.seed, &setting.device)?,
+            parameters,
             loss: SoundLoss::new(&setting.device)?,
             songs: setting.source.songs(false, first, setting.seed, setting.threads),
             pool: Pool::new(setting.pool, FRESH),
@@ -70,7 +77,7 @@ impl<'a> Autoencoder<'a> {
 
 impl Stage for Autoencoder<'_> {
     const NAME: &'static str = "autoencoder";
-    const RATE: f64 = 1e-3;
+    const RATE: f64 = 5e-4;
     const PARTS: &'static [&'static str] = &["log_mel"];
 
     fn parameters(&mut self) -> &mut Parameters {

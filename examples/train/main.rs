@@ -20,11 +20,13 @@ mod evaluate;
 mod export;
 mod feed;
 mod language;
+mod lapped;
 mod parameters;
 mod semantic;
 mod sizes;
 mod spectral;
 mod stage;
+mod steady;
 
 use std::path::PathBuf;
 

@@ -119,7 +119,7 @@ impl SoundLoss {
     /// # Shapes
     /// - `ours`, `real` \[B, S\], whole latents
     pub fn of(&self, ours: &Tensor, real: &Tensor) -> Result<(Tensor, Tensor)> {
-        let mut total = (mean(&(ours - real)?.abs()?.reshape(((), STRETCH))?)? * 4.0)?;
+        let mut total = (mean(&(ours - real)?.abs()?.reshape(((), STRETCH))?)? * 8.0)?;
         let mut distance = None;
         for analyser in &self.analysers {
             let (a, b) = (analyser.magnitudes(ours)?, analyser.magnitudes(real)?);
