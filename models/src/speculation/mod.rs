@@ -16,10 +16,13 @@
 //! - [`Speculation`]: what a user writes
 
 mod accept;
+mod account;
 mod counters;
 mod distill;
 mod drafter;
 mod drafters;
+mod gaps;
+mod means;
 mod policy;
 mod prefetch;
 mod prefetching;
@@ -33,13 +36,15 @@ pub use accept::{Verdict, accept, first_unmatched};
 pub use counters::Counters;
 pub use distill::{DistillOptions, Distillation, TaughtSong};
 pub use drafter::{Chain, Chained, Draft, DraftContext, FrameDrafter};
-pub use drafters::{CarryOver, DRAFTER_FILE, DrafterWeights, Heads, NGram, NextState, Oracle, StaleDepth};
+pub use drafters::{CarryOver, DRAFTER_FILE, DrafterWeights, Heads, NGram, NextState, Oracle, StaleDepth, Turncoat};
+pub use gaps::Gaps;
+pub use means::Means;
 pub use policy::{Choice, Policy};
 pub use prefetch::{
     Bundle, Hit, LikelyOutcome, Prefetch, PrefetchCounters, PrefetchRequest, SpeculationCache, fan_out, likely_outcomes,
 };
 pub use round::{Completion, DepthWork, Drafts, RoundOutcome, RoundTimes, Work, run_round};
 pub use setting::{DrafterName, MOST_FRAMES, Speculation};
-pub use speculator::{Learned, Means, Speculator};
+pub use speculator::{Learned, Speculator};
 pub use target::{Frame, FrameTarget, Logits};
 pub use ways::DepthPolicy;

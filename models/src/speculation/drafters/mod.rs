@@ -3,6 +3,7 @@
 mod carry_over;
 mod heads;
 mod ngram;
+mod on_device;
 mod oracle;
 mod stale_depth;
 mod weights;
@@ -10,6 +11,7 @@ mod weights;
 pub use carry_over::CarryOver;
 pub use heads::{Heads, NextState};
 pub use ngram::NGram;
-pub use oracle::Oracle;
+pub(super) use on_device::OnDevice;
+pub use oracle::{Oracle, Turncoat};
 pub use stale_depth::StaleDepth;
 pub use weights::{DRAFTER_FILE, DrafterWeights};
