@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     chance::Dice,
-    corpus::{Dataset, SCORES, Split},
+    corpus::{Dataset, Example, SCORES, Split},
     error::Result,
 };
 
@@ -21,6 +21,8 @@ pub struct Song {
     pub tags: String,
     /// As the program takes them.
     pub lyrics: String,
+    /// When each phrase begins, in seconds: a phrase is a line of the lyrics, but for what is only played.
+    pub phrases: Vec<f64>,
 }
 
 impl Song {
@@ -59,8 +61,8 @@ impl Source {
             Self::Corpus(dataset) => {
                 let split = if held_out { Split::HeldOut } else { Split::Train };
                 Box::new(dataset.examples(split, first..usize::MAX, seed, threads).map(|example| {
-                    let example = example?;
-                    Ok(Song { left: example.left, right: example.right, tags: example.tags, lyrics: example.lyrics })
+                    let Example { left, right, tags, lyrics, plan, .. } = example?;
+                    Ok(Song { left, right, tags, lyrics, phrases: plan.song.phrases })
                 }))
             }
             Self::Toy => {
@@ -92,7 +94,8 @@ fn toy(index: usize, seed: u64) -> Song {
     let right = left.iter().map(|x| 0.7 * x).collect();
     let tags = if bright { "trumpet,happy" } else { "flute,calm" };
     let lyrics = format!("[Verse]\n{}[Outro]", "la la la la\n".repeat(lines));
-    Song { left, right, tags: tags.to_owned(), lyrics }
+    let phrases = (0..lines).map(|line| line as f64 * 12.0 * 3840.0 / 48_000.0).collect();
+    Song { left, right, tags: tags.to_owned(), lyrics, phrases }
 }
 
 /// Songs that are taken in at once.

@@ -7,7 +7,7 @@ use heartstream_models::{
     heartmula::{HeartMulaConfig, KvCache, PromptIds, Transformer, expected_tensors},
     kernels::Linear,
     text::PromptTokenizer,
-    weights::{Checkpoint, Shards},
+    weights::{Checkpoint, Expected, Shards},
 };
 
 use crate::{
@@ -29,12 +29,27 @@ const FRESH: f64 = 6.0;
 const UNCONDITIONAL: f64 = 0.1;
 const MEASURED: usize = 64;
 
+/// How much it counts that the backbone knows how many phrases are still to begin. Nothing in a song's next codes asks for
+/// that before its end, so without it the words hardly steer the length.
+const AWARE: f64 = 0.5;
+/// More phrases than this are as many; and what a song without its words knows of them.
+const MOST_PHRASES: u32 = 14;
+const UNKNOWN: u32 = MOST_PHRASES + 1;
+
 /// A song as this stage learns from it.
 pub struct Written {
     /// Its words.
     pub prompt: PromptIds,
     /// Its codes, frame after frame.
     pub codes: Vec<u16>,
+    /// Phrases that begin behind each frame.
+    pub to_come: Vec<u32>,
+}
+
+/// Phrases that begin behind each of so many frames.
+fn to_come(phrases: &[f64], frames: usize) -> Vec<u32> {
+    let behind = |frame: usize| phrases.iter().filter(|start| **start > (frame as f64 + 1.0) * 0.08).count() as u32;
+    (0..frames).map(|frame| behind(frame).min(MOST_PHRASES)).collect()
 }
 
 /// The stage.
@@ -66,7 +81,8 @@ impl Writer {
     /// Writes one.
     pub fn written(&self, song: &Song) -> Result<Written> {
         let prompt = self.tokenizer.prompt(&song.tags, &song.lyrics)?.ids;
-        Ok(Written { prompt, codes: self.coder.codes(song)? })
+        let to_come = to_come(&song.phrases, song.frames());
+        Ok(Written { prompt, codes: self.coder.codes(song)?, to_come })
     }
 }
 
@@ -79,6 +95,8 @@ struct Losses {
     codebooks: Vec<Tensor>,
     /// Of the frame behind the last: that the song ends.
     end: Tensor,
+    /// Of how many phrases are to come.
+    phrases: Tensor,
 }
 
 impl<'a> Language<'a> {
@@ -87,8 +105,11 @@ impl<'a> Language<'a> {
         let (writer, directory) = Writer::open(setting)?;
         let config = setting.size.lm(tokens::vocabulary_size());
         let first = first_song(setting, Self::NAME)?;
+        let mut tensors = expected_tensors(&config);
+        let classes = UNKNOWN as usize + 1;
+        tensors.push(Expected::new("phrases_head.weight", &[classes, config.backbone.embed_dim]));
         Ok(Self {
-            parameters: Parameters::new(&expected_tensors(&config), setting.seed, &setting.device)?,
+            parameters: Parameters::new(&tensors, setting.seed, &setting.device)?,
             end: directory.ids.audio_eos,
             songs: setting.source.songs(false, first, setting.seed ^ 0xC, setting.threads),
             pool: Pool::new(4 * setting.pool, FRESH),
@@ -149,7 +170,9 @@ impl<'a> Language<'a> {
         let mut tellers = Vec::new();
         let mut lasts = Vec::new();
         let mut codes = Vec::new();
-        for (row, (song, _)) in batch.iter().enumerate() {
+        let mut phrases = Vec::new();
+        for (row, (song, conditional)) in batch.iter().enumerate() {
+            phrases.extend(song.to_come.iter().map(|count| if *conditional { *count } else { UNKNOWN }));
             let row = hidden.narrow(0, row, 1)?.squeeze(0)?;
             let first = song.prompt.positions() - 1;
             tellers.push(row.narrow(0, first, frames(song))?);
@@ -164,6 +187,11 @@ impl<'a> Language<'a> {
         let mut losses = vec![cross_entropy(&head.forward(&tellers)?, &one_hot.narrow(1, 0, 1)?.squeeze(1)?)?];
         let ends = Self::one_hot(&Tensor::full(self.end, batch.len(), device)?, rows)?;
         let end = cross_entropy(&head.forward(&lasts)?, &ends)?;
+
+        let classes = UNKNOWN as usize + 1;
+        let phrases = Self::one_hot(&Tensor::from_vec(phrases, count, device)?, classes)?;
+        let known = Linear::load(shards, "phrases_head", [classes, width], false, device)?;
+        let phrases = cross_entropy(&known.forward(&tellers)?, &phrases)?;
 
         // The depth decoder sees the teller, then code after code, and tells the next code from the second place on.
         let tables = sounds.reshape((books, rows, width))?.narrow(0, 0, books - 1)?;
@@ -180,7 +208,7 @@ impl<'a> Language<'a> {
             let logits = told.matmul(&heads.get(book - 1)?)?;
             losses.push(cross_entropy(&logits, &one_hot.narrow(1, book, 1)?.squeeze(1)?)?);
         }
-        Ok(Losses { codebooks: losses, end })
+        Ok(Losses { codebooks: losses, end, phrases })
     }
 }
 
@@ -195,7 +223,7 @@ fn cross_entropy(logits: &Tensor, one_hot: &Tensor) -> Result<Tensor> {
 impl Stage for Language<'_> {
     const NAME: &'static str = "language";
     const RATE: f64 = 1e-3;
-    const PARTS: &'static [&'static str] = &["first", "second", "last", "end"];
+    const PARTS: &'static [&'static str] = &["first", "second", "last", "end", "phrases"];
 
     fn parameters(&mut self) -> &mut Parameters {
         &mut self.parameters
@@ -211,14 +239,14 @@ impl Stage for Language<'_> {
         let batch: Vec<(&Written, bool)> = (0..self.setting.batch.unwrap_or(BATCH))
             .map(|_| (self.pool.pick(&mut dice), dice.unit() >= UNCONDITIONAL))
             .collect();
-        let Losses { codebooks, end } = self.losses(&self.parameters.shards(), &batch)?;
+        let Losses { codebooks, end, phrases } = self.losses(&self.parameters.shards(), &batch)?;
         // The first codebook says most and is told from the least.
         let mut loss = (&codebooks[0] * 2.0)?;
         for codebook in &codebooks[1..] {
             loss = (loss + codebook)?;
         }
-        let parts = [&codebooks[0], &codebooks[1], &codebooks[codebooks.len() - 1], &end].map(Tensor::detach);
-        Ok(((loss + (end * 0.1)?)?, parts.to_vec()))
+        let parts = [&codebooks[0], &codebooks[1], &codebooks[codebooks.len() - 1], &end, &phrases].map(Tensor::detach);
+        Ok((((loss + (end * 0.1)?)? + (phrases * AWARE)?)?, parts.to_vec()))
     }
 
     fn held_out(&mut self) -> Result<Vec<(&'static str, f64)>> {
@@ -232,7 +260,7 @@ impl Stage for Language<'_> {
         let mut sums = vec![0.0; books + 1];
         for few in written.chunks(4) {
             let batch: Vec<_> = few.iter().map(|song| (song, true)).collect();
-            let Losses { codebooks, end } = self.losses(&shards, &batch)?;
+            let Losses { codebooks, end, .. } = self.losses(&shards, &batch)?;
             for (sum, loss) in sums.iter_mut().zip(codebooks.iter().chain([&end])) {
                 *sum += f64::from(loss.to_scalar::<f32>()?) / std::f64::consts::LN_2 / written.chunks(4).len() as f64;
             }

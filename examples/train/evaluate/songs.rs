@@ -55,7 +55,7 @@ async fn made(engine: &Heartstream, words: &Song, seed: u64, guidance: Option<f6
     let first = report.first_window.unwrap_or(FirstWindow::USUAL);
     let plan = SegmentPlan::chained(first.0 as usize).map_err(failed)?;
     let frames = report.frames.0 as usize;
-    let song = Song { left, right, tags: words.tags.clone(), lyrics: words.lyrics.clone() };
+    let song = Song { left, right, tags: words.tags.clone(), lyrics: words.lyrics.clone(), phrases: Vec::new() };
     Ok(Made { song, by_itself: report.frames < LONGEST, seams: seams_of(&plan, frames, 3840) })
 }
 
@@ -69,6 +69,7 @@ struct Sums {
     offset: f64,
     lines: Vec<f64>,
     lengths: Vec<f64>,
+    real_lengths: Vec<f64>,
     recognised: usize,
     real_recognised: usize,
     without_guidance: usize,
@@ -99,8 +100,10 @@ async fn one(engine: &Heartstream, ear: &Ear, real: &Song, place: usize, sums: &
     let Made { song, by_itself, seams } = made(engine, real, place as u64, None).await?;
     let unguided = made(engine, real, place as u64, Some(1.0)).await?.song;
     sums.ended += usize::from(by_itself);
-    sums.lines.push(real.lyrics.lines().filter(|line| !line.is_empty() && !line.starts_with('[')).count() as f64);
+    let lines = real.lyrics.lines().filter(|line| !line.is_empty() && !line.starts_with('[')).count();
+    sums.lines.push(lines as f64);
     sums.lengths.push(song.frames() as f64);
+    sums.real_lengths.push(real.frames() as f64);
     sums.ours += share_in_scale(&song.left)?;
     sums.real += share_in_scale(&real.left)?;
     let (loudest, offset) = level([&song.left, &song.right]);
@@ -114,7 +117,7 @@ async fn one(engine: &Heartstream, ear: &Ear, real: &Song, place: usize, sums: &
         sums.without_guidance += plain;
         let heard = ear.heard(&song)?.map_or("nothing", |place| INSTRUMENTS[place].tag);
         println!(
-            "  {place:>2}: {:<40} {:>5.1} s, real {:>5.1} s; sounds like {heard}",
+            "  {place:>2}: {:<40} {lines} lines, {:>5.1} s, real {:>5.1} s; sounds like {heard}",
             real.tags,
             song.left.len() as f64 / 48_000.0,
             real.left.len() as f64 / 48_000.0,
@@ -151,8 +154,8 @@ impl Sums {
             share(self.without_guidance, self.tagged),
         );
         println!("songs that end by themselves: {:.0} % (at least 90 %)", share(self.ended, count));
-        let correlated = correlation(&self.lines, &self.lengths);
-        println!("correlation of lines and length: {correlated:.3} (at least 0.8)");
+        let [ours, real] = [&self.lengths, &self.real_lengths].map(|lengths| correlation(&self.lines, lengths));
+        println!("correlation of lines and length: {ours:.3} (real renders {real:.3}; at least 0.8)");
         println!("largest sample {:.3} (below 1), largest mean of a song {:.5}", self.loudest, self.offset);
         self.real_jumps.sort_by(f64::total_cmp);
         let rank = (0.999 * self.real_jumps.len() as f64) as usize;
