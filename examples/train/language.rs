@@ -21,9 +21,10 @@ use crate::{
     stage::{Setting, Stage, first_song},
 };
 
-/// Songs of a step.
+/// Songs of a step, and how many songs are there before the first one.
 const BATCH: usize = 32;
 const FIRST: usize = 512;
+/// New songs that a whole batch brings.
 const FRESH: f64 = 6.0;
 /// Share of the songs that are learnt without their words, so that guidance works.
 const UNCONDITIONAL: f64 = 0.1;
@@ -112,7 +113,7 @@ impl<'a> Language<'a> {
             parameters: Parameters::new(&tensors, setting.seed, &setting.device)?,
             end: directory.ids.audio_eos,
             songs: setting.source.songs(false, first, setting.seed ^ 0xC, setting.threads),
-            pool: Pool::new(4 * setting.pool, FRESH),
+            pool: Pool::new(4 * setting.pool, FRESH * setting.batch.unwrap_or(BATCH) as f64 / BATCH as f64),
             writer,
             config,
             setting,
