@@ -31,9 +31,11 @@ mod ways;
 
 pub use accept::{Verdict, accept, first_unmatched};
 pub use counters::Counters;
-pub use distill::{DistillOptions, Distillation, TaughtSong};
+pub use distill::{DistillOptions, Distillation, Matches, TaughtSong};
 pub use drafter::{Chain, Chained, Draft, DraftContext, FrameDrafter};
-pub use drafters::{CarryOver, DRAFTER_FILE, DrafterWeights, Heads, NGram, NextState, Oracle, StaleDepth};
+pub use drafters::{
+    CarryOver, DRAFTER_FILE, DrafterSizes, DrafterWeights, Heads, NGram, NextState, Oracle, StaleDepth,
+};
 pub use policy::{Choice, Policy};
 pub use prefetch::{
     Bundle, Hit, LikelyOutcome, Prefetch, PrefetchCounters, PrefetchRequest, SpeculationCache, fan_out, likely_outcomes,

@@ -2,14 +2,18 @@
 
 mod carry_over;
 mod heads;
+mod lookahead;
+mod next_state;
 mod ngram;
 mod oracle;
 mod stale_depth;
 mod weights;
 
 pub use carry_over::CarryOver;
-pub use heads::{Heads, NextState};
+pub use heads::Heads;
+pub use next_state::NextState;
 pub use ngram::NGram;
 pub use oracle::Oracle;
 pub use stale_depth::StaleDepth;
-pub use weights::{DRAFTER_FILE, DrafterWeights};
+pub(super) use weights::MOST_POSITIONS;
+pub use weights::{DRAFTER_FILE, DrafterSizes, DrafterWeights};
