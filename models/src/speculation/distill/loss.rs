@@ -98,30 +98,32 @@ impl Batch {
 }
 
 impl Distillation {
-    /// The loss of a step; of laws it counts the total `variation`, or the Kullback-Leibler divergence.
+    /// The loss of a step; of laws it counts the total `variation`, or the Kullback-Leibler divergence. Each step learns to
+    /// foretell the next frame; what is further ahead costs as much and is worth less, so only some steps learn it.
     pub(super) fn loss(&self, batch: &Batch, variation: bool, chance: &mut Chance) -> Result<Tensor> {
         let weights = self.weights()?;
         let first = self.next(&weights, batch, &batch.outputs.narrow(1, 0, batch.frames)?, 0)?;
-        let mut sum = self.frame_loss(batch, &first, 1, None, variation)?;
+        let mut sum = self.frame_loss(batch, &first, (1, 1), None, variation)?;
+        let (unrolled, heads) = (self.step % 2 == 1, self.step % 4 == 2);
         // Fed with its own outputs, among others that are the model's, as they are at work.
         let mut own = first.clone();
-        for ahead in 2..=UNROLLED {
+        for ahead in (2..=UNROLLED).filter(|_| unrolled) {
             let given = batch.outputs.narrow(1, ahead - 1, batch.frames)?;
             let (rows, frames, _) = given.dims3()?;
             let mask: Vec<f32> = (0..rows * frames).map(|_| f32::from(u8::from(chance.uniform() < OWN))).collect();
             let mask = Tensor::from_vec(mask, (rows, frames, 1), given.device())?;
             let fed = (&given + (own - &given)?.broadcast_mul(&mask)?)?;
             own = self.next(&weights, batch, &fed, ahead - 1)?;
-            let part = self.frame_loss(batch, &own, ahead, None, variation)?;
+            let part = self.frame_loss(batch, &own, (ahead, 2), None, variation)?;
             sum = (sum + (part * FURTHER.powi(ahead as i32 - 1))?)?;
         }
         // Heads learn from the layer, and it does not learn from them.
         let first = first.detach();
-        for ahead in 2..=weights.reach() {
+        for ahead in (2..=weights.reach()).filter(|_| heads) {
             let links = weights.transitions(&batch.firsts(ahead - 1)?)?;
             let output = weights.ahead(ahead, &first)?;
             let weight = FURTHER.powi(ahead as i32 - 1);
-            let part = self.frame_loss(batch, &output, ahead, Some(&links), variation)?;
+            let part = self.frame_loss(batch, &output, (ahead, 4), Some(&links), variation)?;
             sum = (sum + (part * weight)?)?;
             // What the heads' output does not know, transitions may: they learn from the codes themselves.
             let alone = self.teacher.first(&batch.by_place(&output.detach())?, batch.guidance)?;
@@ -138,12 +140,12 @@ impl Distillation {
     }
 
     /// How far `foretold` \[S · B, L, D\] is from the outputs `ahead` frames behind each place, and from what follows
-    /// from these.
+    /// from these; all codes are looked at for one in `parts` of the places that they can be looked at for.
     fn frame_loss(
         &self,
         batch: &Batch,
         foretold: &Tensor,
-        ahead: usize,
+        (ahead, parts): (usize, usize),
         links: Option<&Tensor>,
         variation: bool,
     ) -> Result<Tensor> {
@@ -157,9 +159,9 @@ impl Distillation {
         }
         sum = (sum + distance(&first, &self.teacher.first(&outputs, batch.guidance)?, variation)?)?;
         let codes = batch.codes.narrow(1, ahead, batch.frames)?.contiguous()?.flatten_to(1)?;
-        let codes = codes.index_select(&batch.whole, 0)?;
-        let others =
-            |outputs: &Tensor| self.teacher.others(&outputs.index_select(&batch.whole, 0)?, &codes, batch.guidance);
+        let whole = batch.whole.narrow(0, 0, batch.whole.dim(0)?.div_ceil(parts))?;
+        let codes = codes.index_select(&whole, 0)?;
+        let others = |outputs: &Tensor| self.teacher.others(&outputs.index_select(&whole, 0)?, &codes, batch.guidance);
         for (found, expected) in others(&foretold)?.iter().zip(&others(&outputs)?) {
             sum = (sum + distance(found, expected, variation)?)?;
         }

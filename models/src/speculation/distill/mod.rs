@@ -59,7 +59,7 @@ pub struct DistillOptions {
 
 impl Default for DistillOptions {
     fn default() -> Self {
-        Self { heads: 3, pieces: 8, frames: 128, whole_frames: 384, steps: 3000, learning_rate: 1e-3, seed: 1 }
+        Self { heads: 3, pieces: 8, frames: 128, whole_frames: 256, steps: 3000, learning_rate: 1e-3, seed: 1 }
     }
 }
 
