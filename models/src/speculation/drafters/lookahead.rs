@@ -19,8 +19,8 @@ use crate::{
 const RIVALS: usize = 4;
 /// Frames that are remembered when no more would fit: the layer is fed with them again.
 const KEPT: usize = MOST_POSITIONS / 2;
-/// Frames of the song that are remembered at most; behind them is room for drafts.
-const MOST_REMEMBERED: usize = MOST_POSITIONS - MOST_FRAMES - 1;
+/// Frames of the song that are remembered at most; behind them is room for drafts that others made, and for more.
+const MOST_REMEMBERED: usize = MOST_POSITIONS - 2 * (MOST_FRAMES + 1);
 
 /// A model, the drafter that was trained for it, and what it remembers of a song.
 #[derive(Debug)]
@@ -174,5 +174,99 @@ impl Memory {
         self.positions = self.cache.length();
         self.frames += count;
         Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::{
+        heartmula::SamplingOptions, signal::KeyedNoise, speculation::drafters::DrafterSizes, synth::tiny,
+        weights::Shards,
+    };
+
+    const FRAMES: usize = 300;
+
+    fn noise(key: u64, shape: &[usize]) -> Tensor {
+        let mut numbers = vec![0f32; shape.iter().product()];
+        KeyedNoise::new(key).fill_latent(0, &mut numbers);
+        Tensor::from_vec(numbers, shape, &Device::Cpu).expect("a tensor")
+    }
+
+    /// A drafter of random weights, whose layer sees all that it remembers, and the song that it is asked about.
+    fn setting() -> (Lookahead, Vec<Frame>, Tensor) {
+        let (_folder, directory) = tiny();
+        let model = Arc::new(directory.load_lm(&Device::Cpu).expect("a model"));
+        let expected = DrafterWeights::expected(&directory.lm, DrafterSizes::usual(&directory.lm, 2));
+        let tensors = (0u64..).zip(expected).map(|(key, tensor)| {
+            let scale = 1.0 / (tensor.shape.last().copied().unwrap_or(1) as f64).sqrt();
+            (tensor.name, (noise(key, &tensor.shape) * scale).expect("a tensor"))
+        });
+        let weights = DrafterWeights::load(&directory.lm, &Shards::from_tensors(tensors), &Device::Cpu);
+        let frames = (0..FRAMES as u32).map(|frame| (0..8).map(|codebook| (7 * frame + 3 * codebook) % 32).collect());
+        let outputs = noise(99, &[2, FRAMES, directory.lm.backbone.embed_dim]);
+        (Lookahead::new(model, Arc::new(weights.expect("a drafter"))), frames.collect(), outputs)
+    }
+
+    /// What is expected behind the first `written` frames, of which the last `last` are new.
+    fn asked(
+        lookahead: &mut Lookahead,
+        frames: &[Frame],
+        outputs: &Tensor,
+        (written, last): (usize, usize),
+    ) -> Vec<f32> {
+        let options = SamplingOptions { temperature: 1.0, top_k: 5 };
+        let sampler = KeyedSampler::new(options, KeyedNoise::new(1)).expect("in range");
+        let trail = outputs.narrow(1, written - last, last).expect("outputs");
+        let (past, trail) = (&frames[..written], Some(&trail));
+        let context = DraftContext { past, drafted: &[], trail, guidance: 1.5, sampler: &sampler };
+        let next = lookahead.behind_the_song(&context).expect("an output").expect("it is known");
+        next.flatten_all().and_then(|next| next.to_vec1()).expect("numbers")
+    }
+
+    /// Whether they are the same but for rounding: weights that are held in memory are multiplied with many rows in
+    /// another order than with few.
+    fn close(found: &[f32], expected: &[f32]) -> bool {
+        found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-3 * (1.0 + expected.abs()))
+    }
+
+    #[test]
+    fn what_is_expected_does_not_depend_on_rounds_or_on_drafts_that_were_wrong() {
+        let ((mut singly, frames, outputs), (mut in_rounds, ..)) = (setting(), setting());
+        let mut written = 0;
+        for round in 0..40 {
+            let last = 1 + round % 4;
+            for place in written + 1..=written + last {
+                asked(&mut singly, &frames, &outputs, (place, 1));
+            }
+            written += last;
+            let expected = asked(&mut singly, &frames, &outputs, (written, 1));
+            let found = asked(&mut in_rounds, &frames, &outputs, (written, last));
+            assert!(close(&found, &expected), "behind {written} frames");
+            let wrong = noise(7, &[2, outputs.dim(2).expect("a width")]);
+            in_rounds.behind(&wrong, &frames[0]).and_then(|next| in_rounds.behind(&next, &frames[1])).expect("drafts");
+        }
+        let other = asked(&mut setting().0, &frames, &outputs, (written, 1));
+        assert!(!close(&asked(&mut singly, &frames, &outputs, (written, 1)), &other), "what was before is seen");
+    }
+
+    #[test]
+    fn a_long_song_is_remembered_as_far_back_as_there_is_room() {
+        let (mut lookahead, frames, outputs) = setting();
+        let (mut positions, mut began_anew) = (0, 0);
+        for written in 1..=FRAMES {
+            let found = asked(&mut lookahead, &frames, &outputs, (written, 1));
+            let memory = lookahead.memory.as_ref().expect("it remembers");
+            assert!(memory.positions <= MOST_REMEMBERED && memory.fed.len() <= KEPT);
+            if memory.positions < positions {
+                let fresh = asked(&mut setting().0, &frames, &outputs, (written, KEPT));
+                began_anew += 1;
+                assert!(close(&found, &fresh), "the last {KEPT} of {written} frames");
+            }
+            positions = memory.positions;
+        }
+        assert_eq!(began_anew, 1, "it was full once");
     }
 }
