@@ -15,7 +15,20 @@ fn every_drafter_and_count_has_a_row_beside_plain_decoding_and_what_was_predicte
     let (model, out) = (tiny_model(), folder());
     let plot = out.path().join("speed.svg");
     let bench = ["bench", "speculation", "-q", "--json", "--model", text(model.path()), "--seconds", "2"];
-    let options = ["--repeats", "1", "--counts", "1,3", "--oracles", "0,1", "--draft-cores", "0", "--threads", "1"];
+    let options = [
+        "--repeats",
+        "1",
+        "--counts",
+        "1,3",
+        "--oracles",
+        "0,1",
+        "--draft-cores",
+        "0",
+        "--threads",
+        "1",
+        "--bits",
+        "8,3",
+    ];
     let report = json(&[&bench[..], &options, &["--plot", text(&plot)]].concat());
     let rows = report["rows"].as_array().expect("rows");
     let row = |drafter: &str, k: Option<u64>, prefetch: bool| {
@@ -36,16 +49,37 @@ fn every_drafter_and_count_has_a_row_beside_plain_decoding_and_what_was_predicte
     // One for each round or one for each frame, whichever costs less here.
     assert!((7.0 / 25.0 - 1e-9..1.0 + 1e-9).contains(&passes), "{right}");
     assert!(right["predicted_speedup"].as_f64() > wrong["predicted_speedup"].as_f64());
+    // The rows of somebody who chooses by what pays: with the usual drafters, with prepared drafts, and deceived.
+    for (drafter, prefetch) in [("auto", false), ("auto", true), ("auto, deceived", false)] {
+        assert!(row(drafter, None, prefetch)["speedup"].as_f64() > Some(0.0));
+    }
+    row("carry-over", Some(16), false);
     assert_eq!(report["codebooks"].as_array().map(Vec::len), Some(8));
+    for name in ["entropy_bits", "likeliest", "next_frame_same", "same_after_window_frame"] {
+        assert!(report["codebooks"][3][name].as_f64().is_some_and(|share| share >= 0.0), "{name}");
+    }
+    let coarse = report["coarse_weights"].as_array().expect("models with coarser weights");
+    let right = |place: usize| {
+        let matches = coarse[place]["match"].as_array().expect("a share for each codebook");
+        assert_eq!(matches.len(), 8);
+        matches.iter().map(|share| share.as_f64().expect("a share")).sum::<f64>() / 8.0
+    };
+    assert_eq!((&coarse[0]["bits"], &coarse[1]["bits"]), (&8.into(), &3.into()));
+    assert!(right(0) > 0.9 && right(1) < right(0), "{coarse:?}");
     assert!(std::fs::read_to_string(plot).expect("a drawing").starts_with("<svg"));
-    let refused = run(&["bench", "speculation", "--seconds", "0"]);
-    assert_eq!(refused.status.code(), Some(2), "{}", complaint(&refused));
+    for wrong in [["--seconds", "0"], ["--bits", "1"], ["--bits", "8,33"], ["--draft-device", "cuda:1000"]] {
+        let refused = run(&[&["bench", "speculation"][..], &wrong].concat());
+        assert_eq!(refused.status.code(), Some(2), "{wrong:?}: {}", complaint(&refused));
+    }
 }
 
 #[test]
 fn a_model_of_random_weights_is_measured_without_any_files() {
     let bench = ["bench", "speculation", "-q", "--json", "--random", "small", "--seconds", "0.4"];
-    let report = json(&[&bench[..], &["--repeats", "1", "--counts", "1", "--oracles", "1", "--threads", "1"]].concat());
+    let report = json(
+        &[&bench[..], &["--repeats", "1", "--counts", "1", "--oracles", "1", "--threads", "1", "--bits=0"]].concat(),
+    );
+    assert_eq!(report["coarse_weights"].as_array().map(Vec::len), Some(0));
     assert_eq!(report["model"], "random small");
     let rows = report["rows"].as_array().expect("rows");
     let right = rows.iter().find(|row| row["drafter"] == "oracle:1" && row["k"] == 1).expect("an oracle");

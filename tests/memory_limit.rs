@@ -200,6 +200,27 @@ fn the_program_says_that_nothing_streams_and_writes_the_same_file() {
 }
 
 #[test]
+fn a_kept_song_is_decoded_within_a_limit_or_refused_before_its_file_is_made() {
+    let out = folder();
+    let [song, codes, decoded] = ["song.wav", "song.codes", "decoded.wav"].map(|name| out.path().join(name));
+    let render = ["render", "-q", "--seed", "1", "--max-seconds", "3", "--threads", "1", "-o", text(&song)];
+    let output = run(&[&render[..], &["--save-codes", text(&codes)]].concat());
+    assert!(output.status.success(), "{}", complaint(&output));
+    let decode = |limit: &str| {
+        run(&["decode", "-q", text(&codes), "--threads", "1", "-o", text(&decoded), "--memory-limit", limit])
+    };
+    let refused = decode("1MB");
+    assert_eq!(refused.status.code(), Some(1), "{}", complaint(&refused));
+    let said = complaint(&refused);
+    assert!(said.contains("decoding needs") && said.contains("1.0 MB"), "{said}");
+    assert!(!decoded.exists(), "nothing is left of what was refused");
+    let needs = said.split("needs ").nth(1).and_then(|rest| rest.split(" MB").next()).expect("what it needs");
+    let output = decode(&format!("{:.1}MB", needs.parse::<f64>().expect("megabytes") + 0.1));
+    assert!(output.status.success(), "{}", complaint(&output));
+    assert!(fs::read(&song).expect("a file") == fs::read(&decoded).expect("a file"), "the same file");
+}
+
+#[test]
 fn what_is_no_size_is_wrong_usage() {
     for size in ["8", "8G", "-1GB", "0MB", "much"] {
         let output = program().args(["render", "-o", "never.wav", &format!("--memory-limit={size}")]).output();

@@ -78,7 +78,8 @@ async fn windows_that_grow_leave_a_prefix_too() {
         let (whole, _) = sung(&engine, song.clone()).await;
         for (stage, item, times) in [(Stage::Segmenter, 200, 1), (Stage::FlowWorker, 2, 2), (Stage::Vocoder, 2, 1)] {
             let engine = engine.with_faults(Faults::new([Fault { stage, item, times }]));
-            let path = out.path().join("x.wav");
+            // A song that fails before its first sample leaves what is in its file, so each has its own.
+            let path = out.path().join(format!("{continuity:?} {stage}.wav"));
             let song = engine.sing_to(song.clone(), Sink::Wav(wav(&path))).await.expect("a song");
             let report = song.finished().await;
             assert!(matches!(&report.outcome, Outcome::Failed(error) if error.stage == stage), "{:?}", report.outcome);

@@ -17,7 +17,7 @@ use heartstream_models::{
 
 use crate::{
     song_context::SongContext,
-    speculation_report::speculation_report,
+    speculation_report::{speculation_report, trace},
     stage::{Failure, StageWork},
 };
 
@@ -139,7 +139,11 @@ impl StageWork for LanguageModelStage {
             meter.frames.store(index.0 + 1, Ordering::Relaxed);
         }
         if let Some(counters) = self.speculator.counters() {
-            meter.speculated(speculation_report(counters, self.speculator.prefetch_counters()));
+            let report = speculation_report(counters, self.speculator.prefetch_counters(), &self.model);
+            if !self.has_more() {
+                trace(&report);
+            }
+            meter.speculated(report);
         }
         meter.publish();
         if !self.has_more() {

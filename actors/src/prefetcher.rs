@@ -12,7 +12,7 @@ use std::{
 
 use heartstream_models::{
     heartmula::KeyedSampler,
-    speculation::{Bundle, Chain, Draft, DraftContext, Frame, FrameDrafter, Prefetch, PrefetchRequest},
+    speculation::{Bundle, Chain, Chained, Draft, DraftContext, Frame, FrameDrafter, Prefetch, PrefetchRequest},
 };
 use rtrb::{Consumer, PopError, Producer, RingBuffer};
 
@@ -181,8 +181,11 @@ impl Worker {
                 guidance: *guidance,
                 sampler: &self.sampler,
             };
+            let since = Instant::now();
             let bundle = match self.chain.draft(&context, *count) {
-                Ok(chained) => Bundle { round: *round, outcome: outcome.clone(), drafts: chained.drafts },
+                Ok(Chained { drafts, .. }) => {
+                    Bundle { round: *round, outcome: outcome.clone(), drafts, took: since.elapsed() }
+                }
                 Err(error) => {
                     tracing::debug!("no drafts for an outcome of round {round}: {error}");
                     continue;

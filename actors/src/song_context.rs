@@ -9,7 +9,7 @@ use std::{
 };
 
 use heartstream_messages::{
-    Progress, SpeakerProgress, SpeculationReport, Stage, StageReport,
+    Progress, SpeakerProgress, SpeakerState, SpeculationReport, Stage, StageReport,
     units::{Frames, SampleIndex, Seconds},
 };
 use heartstream_models::signal::Rates;
@@ -115,6 +115,8 @@ pub struct SongMeter {
     first_audio: AtomicU64,
     /// What the speaker does; written by its stage, never by the audio callback.
     speaker: Mutex<Option<SpeakerProgress>>,
+    /// Seconds of music in the speaker's buffer, added up over so many looks while it played.
+    buffered: Mutex<(f64, u32)>,
     /// What drafting has come to; written by the language model's stage.
     speculation: Mutex<Option<SpeculationReport>>,
     stages: [StageMeter; Stage::ALL.len()],
@@ -158,6 +160,7 @@ impl SongMeter {
             delivered: (0..sinks).map(|_| AtomicU64::new(0)).collect(),
             first_audio: AtomicU64::new(0),
             speaker: Mutex::new(None),
+            buffered: Mutex::default(),
             speculation: Mutex::new(None),
             stages: Default::default(),
             ended: AtomicBool::new(false),
@@ -245,6 +248,10 @@ impl SongMeter {
 
     /// The speaker does this now.
     pub fn speaker_does(&self, progress: SpeakerProgress) {
+        if progress.state == SpeakerState::Plays {
+            let mut buffered = self.buffered.lock().unwrap_or_else(PoisonError::into_inner);
+            *buffered = (buffered.0 + progress.buffered.0, buffered.1.saturating_add(1));
+        }
         *self.speaker.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
     }
 
@@ -272,9 +279,18 @@ impl SongMeter {
         *self.speculation() = Some(report);
     }
 
-    /// What drafting has come to.
+    /// What drafting has come to, beside what the codec took.
     pub fn speculation_report(&self) -> Option<SpeculationReport> {
-        self.speculation().clone()
+        let mut report = self.speculation().clone()?;
+        let busy = |stage| self.stage(stage).busy.load(Ordering::Relaxed);
+        report.time.codec = Seconds((busy(Stage::FlowWorker) + busy(Stage::Vocoder)) as f64 * 1e-9);
+        Some(report)
+    }
+
+    /// How much music waited in the speaker's buffer, as a rule; `None` without a speaker that played.
+    pub fn buffer_depth(&self) -> Option<Seconds> {
+        let (sum, looks) = *self.buffered.lock().unwrap_or_else(PoisonError::into_inner);
+        (looks > 0).then(|| Seconds(sum / f64::from(looks)))
     }
 
     fn speculation(&self) -> MutexGuard<'_, Option<SpeculationReport>> {

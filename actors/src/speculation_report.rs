@@ -3,13 +3,19 @@
 use std::time::Duration;
 
 use heartstream_messages::{DrafterReport, PrefetchReport, SpeculationReport, SpeculationTimes, units::Seconds};
-use heartstream_models::speculation::{Counters, PrefetchCounters};
+use heartstream_models::{
+    heartmula::{HeartMula, WeightReads},
+    speculation::{Counters, PrefetchCounters},
+};
 
 /// What drafting has come to.
 pub(crate) fn speculation_report(
     counters: &Counters,
     prefetch: Option<(&PrefetchCounters, Duration)>,
+    model: &HeartMula,
 ) -> SpeculationReport {
+    let bytes = counters.weights_read(&WeightReads::new(model.config())) * model.bytes_per_weight() as f64;
+    let (time, gaps) = (counters.time().as_secs_f64(), &counters.gaps);
     let (cache, waited) = prefetch.map_or_else(Default::default, |(cache, waited)| (cache_report(cache), waited));
     let share = |(of, right): &(u64, u64)| (*of > 0).then(|| *right as f64 / *of as f64);
     let seconds = |time: Duration| Seconds(time.as_secs_f64());
@@ -31,6 +37,7 @@ pub(crate) fn speculation_report(
         depth_passes_per_frame: counters.depth_passes_per_frame(),
         jacobi_guess_right: counters.guessed.iter().map(share).collect(),
         k_chosen: counters.k_chosen.map(|frames| frames as u64),
+        prefetch_chosen: counters.prefetch_chosen,
         policy_switches: counters.policy_switches,
         drafters: by_drafter.collect(),
         cache,
@@ -41,8 +48,51 @@ pub(crate) fn speculation_report(
             draft: seconds(counters.draft),
             wait_draft: seconds(waited),
             sample: seconds(counters.times.sample),
+            plain: seconds(counters.plain),
+            host_sync: Seconds(0.0),
+            codec: Seconds(0.0),
         },
+        bytes_read_estimate: bytes as u64,
+        effective_gb_per_s: (time > 0.0).then(|| bytes / time / 1e9),
+        noised_gap_min: gaps.least,
+        noised_gap_mean: (gaps.codes > 0).then(|| gaps.sum / gaps.codes as f64),
+        tau_hits: gaps.tau_hits,
+        burst_frames_most: counters.burst_most as u64,
     }
+}
+
+/// Tells those who trace a song what drafting has come to, under the names that the record has.
+pub(crate) fn trace(report: &SpeculationReport) {
+    let SpeculationReport { cache, time, .. } = report;
+    tracing::info!(
+        plain_frames = report.plain_frames,
+        spec_rounds = report.spec_rounds,
+        spec_frames = report.spec_frames,
+        spec_draft_frames = report.spec_draft_frames,
+        spec_accepted_frames = report.spec_accepted_frames,
+        spec_accepted_frames_by_pos = ?report.spec_accepted_frames_by_pos,
+        spec_match_by_codebook = ?report.spec_match_by_codebook,
+        spec_first_reject_codebook = ?report.spec_first_reject_codebook,
+        frames_per_verify = report.frames_per_verify,
+        depth_passes_per_frame = report.depth_passes_per_frame,
+        jacobi_guess_right = ?report.jacobi_guess_right,
+        k_chosen = report.k_chosen,
+        prefetch_chosen = report.prefetch_chosen,
+        policy_switches = report.policy_switches,
+        drafters = ?report.drafters,
+        ?cache,
+        ?time,
+        "what drafting came to"
+    );
+    tracing::info!(
+        bytes_read_estimate = report.bytes_read_estimate,
+        effective_gb_per_s = report.effective_gb_per_s,
+        noised_gap_min = report.noised_gap_min,
+        noised_gap_mean = report.noised_gap_mean,
+        tau_hits = report.tau_hits,
+        burst_frames_most = report.burst_frames_most,
+        "what was read for it, and how nearly codes were others"
+    );
 }
 
 fn cache_report(counters: &PrefetchCounters) -> PrefetchReport {
@@ -55,5 +105,6 @@ fn cache_report(counters: &PrefetchCounters) -> PrefetchReport {
         cache_unused: counters.unused,
         accepted_on_hit: counters.accepted_on_hit,
         accepted_on_miss: counters.accepted_on_miss,
+        draft_busy_during_verify: Seconds(counters.busy_in_time.as_secs_f64()),
     }
 }

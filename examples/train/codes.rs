@@ -1,7 +1,7 @@
 //! Stage (b), first half: which codes does music need? Semantic encoder and quantiser learn to remember how each frame
 //! sounds, in codes that change only where the music does.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use heartstream_models::{heartcodec::HeartCodecConfig, weights::Shards};
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     semantic::{self, FrameFeatures, Semantic, add_codebooks, codebooks, learn_codebooks, quantise},
     spectral::mean,
     stage::{Setting, Stage, first_song},
+    steady::{CHANGE, Path, Rows, steady},
 };
 
 /// Frames of a window: 7.4 s.
@@ -135,7 +136,9 @@ impl Stage for Codes<'_> {
 /// Writes songs as codes with the finished stage.
 pub struct Coder {
     semantic: Semantic,
-    codebooks: Vec<Tensor>,
+    /// The rows of each codebook, one after the other.
+    codebooks: Vec<Vec<f32>>,
+    width: usize,
     features: FrameFeatures,
     device: candle_core::Device,
 }
@@ -143,19 +146,24 @@ pub struct Coder {
 impl Coder {
     /// Reads the finished weights.
     pub fn open(setting: &Setting) -> Result<Self> {
-        let weights = read_weights(&setting.weights_of(Codes::NAME)?, &setting.device)?;
-        let codebooks = codebooks(&setting.size.codec(), &weights)?;
+        let (weights, config) =
+            (read_weights(&setting.weights_of(Codes::NAME)?, &setting.device)?, setting.size.codec());
+        let rows = |codebook: Tensor| codebook.flatten_all()?.to_vec1::<f32>();
+        let codebooks = codebooks(&config, &weights)?.into_iter().map(rows).collect::<candle_core::Result<_>>()?;
         Ok(Self {
             semantic: Semantic::load(setting.size, &Shards::from_tensors(weights), &setting.device)?,
             codebooks,
+            width: config.codebook_dim,
             features: FrameFeatures::new(&setting.device)?,
             device: setting.device.clone(),
         })
     }
 
-    fn quantised(&self, song: &Song) -> Result<semantic::Quantised> {
-        let encoded = self.semantic.forward(&self.features.of(song, &self.device)?.unsqueeze(0)?)?.squeeze(0)?;
-        quantise(&self.codebooks, &encoded, self.codebooks.len())
+    fn path(&self, song: &Song, change: f32) -> Result<Path> {
+        let encoded = self.semantic.forward(&self.features.of(song, &self.device)?.unsqueeze(0)?)?;
+        let encoded = encoded.flatten_all()?.to_vec1::<f32>()?;
+        let rows: Vec<Rows<'_>> = self.codebooks.iter().map(|numbers| Rows { numbers, width: self.width }).collect();
+        Ok(steady(&rows, &encoded, change))
     }
 
     /// What the codes of a song stand for.
@@ -163,13 +171,13 @@ impl Coder {
     /// # Shapes
     /// - result \[T, width of a codebook\]
     pub fn rows(&self, song: &Song) -> Result<Tensor> {
-        Ok(self.quantised(song)?.sum)
+        let sum = self.path(song, CHANGE)?.sum;
+        Ok(Tensor::from_vec(sum, (song.frames(), self.width), &self.device)?)
     }
 
     /// The codes of a song, frame after frame.
     pub fn codes(&self, song: &Song) -> Result<Vec<u16>> {
-        let codes = self.quantised(song)?.codes.t()?;
-        let codes = codes.to_dtype(DType::U32)?.flatten_all()?.to_vec1::<u32>()?;
-        Ok(codes.into_iter().map(|code| code as u16).collect())
+        let codes = self.path(song, CHANGE)?.codes;
+        Ok((0..song.frames()).flat_map(|frame| codes.iter().map(move |codes| codes[frame])).collect())
     }
 }

@@ -13,6 +13,8 @@ use crate::error::Result;
 const DILATIONS: [usize; 2] = [1, 3];
 const SLOPE: f64 = 0.25;
 const TAPS: usize = 7;
+/// Latent frames that the linear way sees, this one and the next.
+const LINE_FRAMES: usize = 2;
 
 /// The tensors of the encoder: their names begin with `encoder.`.
 pub fn expected(config: &HeartCodecConfig) -> Vec<Expected> {
@@ -32,6 +34,8 @@ pub fn expected(config: &HeartCodecConfig) -> Vec<Expected> {
         add(format!("{level}.down"), [outputs, inputs * factor, 2]);
     }
     add("leave".to_owned(), [config.latent_hidden_dim, config.init_channel << levels, 3]);
+    let seen = LINE_FRAMES * config.samples_per_latent();
+    tensors.push(Expected::new("encoder.lines.weight", &[config.latent_hidden_dim, seen]));
     tensors
 }
 
@@ -40,6 +44,9 @@ pub struct Encoder {
     enter: CausalConv,
     levels: Vec<Level>,
     leave: Linear,
+    /// A linear way beside the levels, straight from the samples: tones with their phases (see [`crate::lapped`]).
+    lines: Linear,
+    samples_per_latent: usize,
     samples: usize,
     device: Device,
 }
@@ -82,6 +89,15 @@ impl Encoder {
             enter: convolution("enter".to_owned(), 1)?,
             levels: config.upsample_factors.iter().rev().enumerate().map(level).collect::<Result<_>>()?,
             leave: taps_as_product(&weight, bias)?,
+            lines: Linear::new(
+                &shards.tensor(
+                    "encoder.lines.weight",
+                    &[config.latent_hidden_dim, LINE_FRAMES * config.samples_per_latent()],
+                    device,
+                )?,
+                None,
+            )?,
+            samples_per_latent: config.samples_per_latent(),
             samples: config.num_samples,
             device: device.clone(),
         })
@@ -93,7 +109,9 @@ impl Encoder {
     /// - `sound` \[B, S\], S whole latents; result \[B, L, C\]
     pub fn forward(&self, sound: &Tensor) -> Result<Tensor> {
         let (batch, samples) = sound.dims2()?;
-        let sound = sound.to_device(&self.device)?.reshape((batch, samples / self.samples, self.samples))?;
+        let sound = sound.to_device(&self.device)?;
+        let lines = self.lines.forward(&self.frames(&sound)?)?;
+        let sound = sound.reshape((batch, samples / self.samples, self.samples))?;
         let activated = After { slope: Some(SLOPE), add: None };
         // Time comes first, [T, B, C], as in the vocoder.
         let mut xs = whole(&self.enter, &sound.transpose(0, 1)?.contiguous()?, After::default())?;
@@ -107,7 +125,17 @@ impl Encoder {
             let steps = xs.contiguous()?.reshape((length, factor, batch, channels))?.transpose(1, 2)?;
             xs = whole(&level.down, &steps.contiguous()?.reshape((length, batch, factor * channels))?, activated)?;
         }
-        Ok(self.leave.forward(&centred_windows(&xs.transpose(0, 1)?, 3)?)?.tanh()?)
+        let learnt = self.leave.forward(&centred_windows(&xs.transpose(0, 1)?, 3)?)?;
+        Ok((learnt + lines)?.tanh()?)
+    }
+
+    /// The samples of each latent frame and of the next, \[B, L, 2 · samples per latent\]; behind the end is silence.
+    fn frames(&self, sound: &Tensor) -> CandleResult<Tensor> {
+        let (batch, samples) = sound.dims2()?;
+        let frames = sound.reshape((batch, samples / self.samples_per_latent, self.samples_per_latent))?;
+        let silence = Tensor::zeros((batch, 1, self.samples_per_latent), sound.dtype(), sound.device())?;
+        let next = Tensor::cat(&[&frames.narrow(1, 1, frames.dim(1)? - 1)?, &silence], 1)?;
+        Tensor::cat(&[&frames, &next], 2)?.contiguous()
     }
 }
 

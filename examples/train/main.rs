@@ -20,11 +20,13 @@ mod evaluate;
 mod export;
 mod feed;
 mod language;
+mod lapped;
 mod parameters;
 mod semantic;
 mod sizes;
 mod spectral;
 mod stage;
+mod steady;
 
 use std::path::PathBuf;
 
@@ -132,6 +134,10 @@ struct Options {
     /// Songs held in memory
     #[arg(long, default_value_t = 2000)]
     pool: usize,
+    /// Autoencoder: begin anew with the weights that are there and let the encoder be as it is, so that what was built
+    /// on its latents stays right; the measure of quality counts more then
+    #[arg(long)]
+    vocoder_alone: bool,
 }
 
 fn device(name: &str) -> Result<Device> {
@@ -167,6 +173,7 @@ impl Options {
             rate: self.rate,
             measured: self.measured,
             pool: self.pool,
+            vocoder_alone: self.vocoder_alone,
         })
     }
 }
@@ -233,6 +240,7 @@ mod tests {
             rate: None,
             measured: Some(2),
             pool: 4,
+            vocoder_alone: false,
         }
     }
 
@@ -245,6 +253,18 @@ mod tests {
         let mut further = autoencoder::Autoencoder::new(&setting).expect("a stage");
         stage::run(&setting, &mut further).expect("a stage that goes on");
         assert_eq!(stage::Stage::parameters(&mut further).steps, 5, "2 steps more than the 3 before");
+        let file = folder.path().join("run/autoencoder/weights.safetensors");
+        let weights = || parameters::read_weights(&file, &Device::Cpu).expect("weights");
+        let before = weights();
+        setting.vocoder_alone = true;
+        let mut polish = autoencoder::Autoencoder::new(&setting).expect("a stage that begins anew");
+        stage::run(&setting, &mut polish).expect("a vocoder");
+        for (name, tensor) in weights() {
+            let numbers = |tensor: &candle_core::Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
+            let same = numbers(&tensor).expect("numbers") == numbers(&before[&name]).expect("numbers");
+            let stays = name.starts_with("encoder.") || name.contains("activation");
+            assert!(same || !stays, "{name} is of the encoder and changed");
+        }
         stage::run(&setting, &mut codes::Codes::new(&setting).expect("a stage")).expect("codes");
         stage::run(&setting, &mut codec::Codec::new(&setting).expect("latents and codes")).expect("a flow");
         stage::run(&setting, &mut language::Language::new(&setting).expect("codes")).expect("words");

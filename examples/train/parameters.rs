@@ -35,9 +35,20 @@ pub struct Parameters {
 impl Parameters {
     /// Variables of these names and shapes with first values by [`first_values`].
     pub fn new(expected: &[Expected], seed: u64, device: &Device) -> Result<Self> {
+        Self::beginning(expected, seed, device, |_, _, _| {})
+    }
+
+    /// The same; `begin` may change the first values of a tensor, given its name and shape.
+    pub fn beginning(
+        expected: &[Expected],
+        seed: u64,
+        device: &Device,
+        begin: impl Fn(&str, &[usize], &mut [f32]),
+    ) -> Result<Self> {
         let mut values: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
         for (place, Expected { name, shape }) in expected.iter().enumerate() {
-            let numbers = first_values(name, shape, &mut Dice::new(&[seed, 77, place as u64]));
+            let mut numbers = first_values(name, shape, &mut Dice::new(&[seed, 77, place as u64]));
+            begin(name, shape, &mut numbers);
             values.push((name.clone(), shape.clone(), numbers));
         }
         give_lengths(&mut values);
@@ -249,6 +260,8 @@ fn first_values(name: &str, shape: &[usize], dice: &mut Dice) -> Vec<f32> {
     } else {
         1.2 * linear
     };
+    // The vocoder's last convolution begins soft: its only filter is the sound.
+    let deviation = if shape.first() == Some(&1) && name.ends_with("original1") { 0.1 * deviation } else { deviation };
     let deviation = if name == "audio_head" { 0.3 / (shape[1] as f32).sqrt() } else { deviation };
     let mut values: Vec<f32> = dice.normal(count).into_iter().map(|x| deviation * x).collect();
     if let ([6, width], true) = (shape, name.contains("scale_shift_table")) {
@@ -260,14 +273,13 @@ fn first_values(name: &str, shape: &[usize], dice: &mut Dice) -> Vec<f32> {
     values
 }
 
-/// A filter's length begins as that of its direction; the vocoder's last one is softer.
+/// A filter's length begins as that of its direction.
 fn give_lengths(values: &mut [(String, Vec<usize>, Vec<f32>)]) {
     let lengths: HashMap<String, Vec<f32>> = values
         .iter()
         .filter(|(name, ..)| name.ends_with("original1"))
         .map(|(name, shape, numbers)| {
-            let softer = if shape[0] == 1 { 0.1 } else { 1.0 };
-            let length = |filter: &[f32]| softer * filter.iter().map(|x| x * x).sum::<f32>().sqrt();
+            let length = |filter: &[f32]| filter.iter().map(|x| x * x).sum::<f32>().sqrt();
             let lengths = numbers.chunks(numbers.len() / shape[0]).map(length).collect();
             (name.replace("original1", "original0"), lengths)
         })

@@ -12,9 +12,9 @@ use heartstream_models::{
     heartmula::{HeartMulaConfig, TransformerConfig},
 };
 
-/// Codebooks of a frame: half of the published eight. What the others would say of this music is noise that no language
-/// model can tell and no drafter can draft.
-const QUANTIZERS: usize = 4;
+/// Codebooks of a frame instead of the published eight. What more of them would say of this music is noise that no
+/// language model can tell and no drafter can draft.
+const QUANTIZERS: usize = 3;
 
 /// A size of model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -29,7 +29,7 @@ impl Size {
     /// Sizes of the codec.
     pub fn codec(self) -> HeartCodecConfig {
         let (dim, codebook_size, codebook_dim, heads, head_dim, layers, init_channel, latent) = match self {
-            Self::Demo => (128, 256, 32, 4, 32, (4, 4), 12, 32),
+            Self::Demo => (128, 256, 32, 4, 32, (4, 4), 12, 88),
             Self::Tiny => (32, 32, 16, 1, 16, (1, 1), 1, 8),
         };
         HeartCodecConfig {

@@ -102,16 +102,18 @@ pub fn mean(numbers: &Tensor) -> Result<Tensor> {
 /// The loss of a vocoder: log-mel and log-magnitude differences at several resolutions, and that of the waves.
 pub struct SoundLoss {
     analysers: Vec<Analyser>,
+    /// How often the log-mel difference counts that quality is measured with.
+    emphasis: f64,
 }
 
 /// Window, hop and bands of each resolution; the first is the one that quality is measured with.
 const RESOLUTIONS: [(usize, usize, usize); 4] = [(2048, 512, 128), (4096, 1024, 128), (512, 128, 64), (128, 32, 16)];
 
 impl SoundLoss {
-    /// The tables.
-    pub fn new(device: &Device) -> Result<Self> {
+    /// The tables; the log-mel difference that quality is measured with counts `emphasis` times.
+    pub fn new(device: &Device, emphasis: f64) -> Result<Self> {
         let analysers = RESOLUTIONS.iter().map(|(window, hop, bands)| Analyser::new(*window, *hop, *bands, device));
-        Ok(Self { analysers: analysers.collect::<Result<_>>()? })
+        Ok(Self { analysers: analysers.collect::<Result<_>>()?, emphasis })
     }
 
     /// The loss, and as its first part the log-mel distance that quality is measured with.
@@ -119,7 +121,7 @@ impl SoundLoss {
     /// # Shapes
     /// - `ours`, `real` \[B, S\], whole latents
     pub fn of(&self, ours: &Tensor, real: &Tensor) -> Result<(Tensor, Tensor)> {
-        let mut total = (mean(&(ours - real)?.abs()?.reshape(((), STRETCH))?)? * 4.0)?;
+        let mut total = (mean(&(ours - real)?.abs()?.reshape(((), STRETCH))?)? * 8.0)?;
         let mut distance = None;
         for analyser in &self.analysers {
             let (a, b) = (analyser.magnitudes(ours)?, analyser.magnitudes(real)?);
@@ -128,7 +130,8 @@ impl SoundLoss {
             // How much of the spectrum is missing: tones rather than noise.
             let energy = |of: Tensor| of.sqr()?.sum(D::Minus1)?.sum_all();
             let missing = (energy((a - &b)?)? / (energy(b)? + 1e-6)?)?.sqrt()?;
-            total = (total + &mels)?;
+            let emphasis = if distance.is_none() { self.emphasis } else { 1.0 };
+            total = (total + (&mels * emphasis)?)?;
             total = (total + (lines * 0.5)?)?;
             total = (total + (missing * 0.5)?)?;
             distance.get_or_insert(mels.detach());
@@ -151,7 +154,7 @@ mod tests {
         let measured = mel_distances(&quality.log_mel(&a), &quality.log_mel(&b));
         let measured = measured.iter().sum::<f64>() / measured.len() as f64;
         let tensor = |numbers: &[f32]| Tensor::from_slice(numbers, (1, 8192), &Device::Cpu).expect("numbers");
-        let loss = SoundLoss::new(&Device::Cpu).expect("tables");
+        let loss = SoundLoss::new(&Device::Cpu, 1.0).expect("tables");
         let (_, distance) = loss.of(&tensor(&a), &tensor(&b)).expect("sounds");
         let distance = f64::from(distance.to_scalar::<f32>().expect("a number"));
         assert!((distance - measured).abs() < 1e-3, "{distance} and {measured}");

@@ -45,6 +45,8 @@ pub struct Setting {
     pub measured: Option<usize>,
     /// Songs that are held in memory.
     pub pool: usize,
+    /// Whether an autoencoder that is there keeps its encoder, so that what was built on its latents stays right.
+    pub vocoder_alone: bool,
 }
 
 impl Setting {
@@ -88,6 +90,9 @@ pub trait Stage {
     fn taken(&self) -> usize;
 }
 
+/// How far a stage is, and all that is needed to go on.
+const PROGRESS: &str = "progress.json";
+const STATE: &str = "state.safetensors";
 /// Steps between two lines of the record.
 const EVERY: usize = 25;
 /// Share of a stage in which the rate rises.
@@ -121,13 +126,25 @@ impl Progress {
 
 /// The songs that a stage taken up again begins with.
 pub fn first_song(setting: &Setting, stage: &str) -> Result<usize> {
-    Ok(Progress::read(&setting.folder(stage)?.join("progress.json")).taken)
+    Ok(Progress::read(&setting.folder(stage)?.join(PROGRESS)).taken)
+}
+
+/// Lets a stage begin with its finished weights as if it had not run: with another rate, or with less to learn.
+pub fn begin_anew(setting: &Setting, stage: &str) -> Result<()> {
+    let folder = setting.folder(stage)?;
+    for file in [PROGRESS, STATE].map(|name| folder.join(name)) {
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(&file)(error)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Runs a stage, from where it was.
 pub fn run<S: Stage>(setting: &Setting, stage: &mut S) -> Result<()> {
     let folder = setting.folder(S::NAME)?;
-    let (progress_file, state_file) = (folder.join("progress.json"), folder.join("state.safetensors"));
+    let (progress_file, state_file) = (folder.join(PROGRESS), folder.join(STATE));
     let mut progress = Progress::read(&progress_file);
     if progress.steps > 0 {
         stage.parameters().restore(&state_file, &setting.device)?;

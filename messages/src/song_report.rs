@@ -40,6 +40,8 @@ pub struct SongReport {
     pub underrun_samples: u64,
     /// How often the speaker's own buffer ran dry because the system let the audio callback run too late.
     pub xruns: u64,
+    /// How much music waited in the speaker's buffer while it played, on the average; `None` without a speaker.
+    pub buffer_depth: Option<Seconds>,
     /// What was changed in the request to fit the model, in sentences.
     pub notes: Vec<String>,
     /// The stages that took part, in the order of the pipeline.

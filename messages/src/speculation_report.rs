@@ -31,7 +31,9 @@ pub struct SpeculationReport {
     pub jacobi_guess_right: Vec<Option<f64>>,
     /// Frames that a round drafts at present; none while decoding is plain.
     pub k_chosen: Option<u64>,
-    /// How often that changed.
+    /// Whether drafts are prepared while rounds are verified at present.
+    pub prefetch_chosen: bool,
+    /// How often either changed.
     pub policy_switches: u64,
     /// What each drafter drafted.
     pub drafters: Vec<DrafterReport>,
@@ -39,6 +41,20 @@ pub struct SpeculationReport {
     pub cache: PrefetchReport,
     /// Where the time of the language model went.
     pub time: SpeculationTimes,
+    /// Bytes of weights that were read, as far as passes are counted.
+    pub bytes_read_estimate: u64,
+    /// Of them, so many gigabytes in a second of the language model's time.
+    pub effective_gb_per_s: Option<f64>,
+    /// How nearly drafted codes that were right were others: the least and the mean distance of a code's noised score from
+    /// the next.
+    pub noised_gap_min: Option<f64>,
+    /// The mean of it.
+    pub noised_gap_mean: Option<f64>,
+    /// Codes that might have been others had their logits been rounded otherwise: within 0.00001 of the next. On a processor
+    /// logits are never rounded otherwise.
+    pub tau_hits: u64,
+    /// The most frames that came at once.
+    pub burst_frames_most: u64,
 }
 
 /// What one drafter drafted.
@@ -53,7 +69,7 @@ pub struct DrafterReport {
 }
 
 /// Drafts that were prepared for likely outcomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct PrefetchReport {
     /// Bundles of drafts that were made.
     pub cache_built: u64,
@@ -71,6 +87,8 @@ pub struct PrefetchReport {
     pub accepted_on_hit: u64,
     /// Frames that were right in the others.
     pub accepted_on_miss: u64,
+    /// How long drafts were computed that were there in time: drafting that verification hid.
+    pub draft_busy_during_verify: Seconds,
 }
 
 /// Where the time of the language model went, in seconds.
@@ -88,4 +106,10 @@ pub struct SpeculationTimes {
     pub wait_draft: Seconds,
     /// In drawing codes.
     pub sample: Seconds,
+    /// In rounds of plain decoding, all of it.
+    pub plain: Seconds,
+    /// In bringing logits from a device to the processor: none, since nothing is drafted on a graphics card.
+    pub host_sync: Seconds,
+    /// In the codec, beside the language model: flow matching and vocoder. Known at the song's end.
+    pub codec: Seconds,
 }

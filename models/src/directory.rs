@@ -10,7 +10,7 @@ use crate::{
     speculation::DrafterWeights,
     synth::{SynthSize, random},
     text::PromptTokenizer,
-    weights::{Checkpoint, Shards, Storage, file_names, fingerprint},
+    weights::{Checkpoint, Coarse, Shards, Storage, file_names, fingerprint},
 };
 
 /// The folders that a language model can be in, in the order they are looked for.
@@ -144,6 +144,25 @@ impl ModelDirectory {
     /// When a file is missing or damaged, or tensors do not fit the config.
     pub fn load_lm(&self, device: &Device) -> Result<HeartMula> {
         HeartMula::load(&self.lm, &self.lm_shards()?, device)
+    }
+
+    /// Reads the language model as if its weights had been stored as `coarse`.
+    ///
+    /// # Errors
+    /// As [`Self::load_lm`].
+    pub fn load_coarse_lm(&self, coarse: Coarse, device: &Device) -> Result<HeartMula> {
+        HeartMula::load(&self.lm, &self.lm_shards()?.stored_coarsely(coarse), device)
+    }
+
+    /// Reads what drafters use of the language model, which is all of it but the layers of the backbone, onto a device of
+    /// their own. Songs cannot be written with it.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged, or tensors do not fit the config.
+    pub fn load_drafting_lm(&self, device: &Device) -> Result<HeartMula> {
+        let mut sizes = self.lm.clone();
+        sizes.backbone.num_layers = 0;
+        HeartMula::load(&sizes, &self.lm_shards()?, device)
     }
 
     /// Reads the drafter that was trained for the language model; `None` if there is none.

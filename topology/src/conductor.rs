@@ -138,6 +138,7 @@ impl Conductor {
                 .map(Frames),
             underrun_samples: progress.underrun_samples,
             xruns: progress.xruns,
+            buffer_depth: self.song.meter.buffer_depth(),
             notes: std::mem::take(&mut self.ending.notes),
             stages: self.song.meter.stage_reports(|stage| self.took_part.contains(&stage)),
             speculation: self.song.meter.speculation_report(),

@@ -10,9 +10,8 @@ use heartstream_actors::{
 use heartstream_messages::SongRequest;
 use heartstream_models::{
     DeviceName, Devices, ModelDirectory,
-    heartmula::{HeartMula, HeartMulaConfig},
-    speculation::{DrafterWeights, Means, Speculation, Speculator},
-    text::PromptTokenizer,
+    heartmula::HeartMula,
+    speculation::{Speculation, Speculator},
     weights::{Checkpoint, Storage},
 };
 
@@ -27,31 +26,9 @@ use crate::{
     request::{self, CheckedRequest},
     sink::{Sink, Sinks},
     song::Song,
+    voice::{Drafting, Voice},
     wiring::wire_song,
 };
-
-/// What writes songs, but for the weights: what all songs share and a [`Decoder`] does without.
-#[derive(Clone)]
-pub(crate) struct Voice {
-    pub tokenizer: Arc<PromptTokenizer>,
-    /// Sizes of the language model.
-    pub sizes: HeartMulaConfig,
-    /// The drafter that was trained for it, if there is one.
-    pub drafter: Option<Arc<DrafterWeights>>,
-    /// Codes from here on end a song.
-    pub audio_eos: u32,
-    /// A short name for the contents of the checkpoint.
-    pub fingerprint: String,
-    /// What its songs have taught about drafting.
-    pub learned: LearnedBefore,
-}
-
-impl Voice {
-    /// What drafters can be made of.
-    pub fn means<'a>(&'a self, lm: &'a Arc<HeartMula>) -> Means<'a> {
-        Means { model: lm, trained: self.drafter.as_ref() }
-    }
-}
 
 /// Where the weights are.
 #[derive(Clone)]
@@ -125,6 +102,12 @@ impl Builder {
     /// The flow workers on this device.
     pub fn flow_device(mut self, device: DeviceName) -> Self {
         self.placement.devices.flow = device;
+        self
+    }
+
+    /// Drafts are prepared on this device while the language model verifies others. No song depends on it.
+    pub fn draft_device(mut self, device: DeviceName) -> Self {
+        self.placement.draft_device = Some(device);
         self
     }
 
@@ -341,6 +324,7 @@ fn load(
     let voice = Voice {
         fingerprint: directory.fingerprint()?,
         drafter: if device.is_cpu() { directory.load_drafter(&device)?.map(Arc::new) } else { None },
+        drafting: Drafting::read(&directory, plan)?,
         sizes: directory.lm.clone(),
         audio_eos: directory.ids.audio_eos,
         learned: LearnedBefore::default(),

@@ -50,6 +50,17 @@ pub enum EngineError {
         /// What it would need as it was asked for.
         streaming: MemorySize,
     },
+    /// A kept song cannot be decoded in the memory that may be taken.
+    #[error(
+        "decoding needs {needs} of memory at the least, and may take {limit}. Store the codec with --codec-weights f16, \
+         take fewer --flow-workers, or raise --memory-limit"
+    )]
+    DecodingMemory {
+        /// What it may take.
+        limit: MemorySize,
+        /// What it would need at the least.
+        needs: MemorySize,
+    },
     /// Loading was interrupted by the end of the program.
     #[error("loading the model was interrupted: {0}")]
     Interrupted(String),

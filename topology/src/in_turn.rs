@@ -16,12 +16,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
     decoder::{Decoder, blocking},
-    engine::Voice,
     error::EngineError,
     plan::Plan,
     request::{CheckedRequest, Sound},
     sink::{Sink, Sinks},
     song::{CurrentConductor, Song, SongEnds, unreported},
+    voice::Voice,
     wiring::{Wired, wire_decoding, wire_writing},
 };
 
@@ -222,6 +222,7 @@ mod tests {
             tokenizer,
             sizes: directory.lm.clone(),
             drafter: None,
+            drafting: None,
             audio_eos: u32::MAX,
             fingerprint: String::new(),
             learned: Default::default(),

@@ -39,6 +39,7 @@ mod pull;
 mod request;
 mod sink;
 mod song;
+mod voice;
 mod wiring;
 
 pub use capacity::Capacities;
@@ -67,6 +68,6 @@ pub use heartstream_models::{
 };
 pub use kept_song::KeptSong;
 pub use memory::{MemoryPlan, MemorySize, SongSize};
-pub use plan::{Placement, Plan};
+pub use plan::{DraftSite, Placement, Plan};
 pub use sink::{Sink, Sinks};
 pub use song::Song;

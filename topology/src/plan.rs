@@ -4,7 +4,7 @@ use heartstream_actors::{
     compute_site::{ComputeSite, available_cores},
     core_layout::CoreLayout,
 };
-use heartstream_models::{Devices, signal::ReferenceWindows};
+use heartstream_models::{DeviceName, Devices, signal::ReferenceWindows};
 
 use crate::{capacity::Capacities, error::EngineError};
 
@@ -23,8 +23,11 @@ pub struct Placement {
     pub flow_cores: Option<Vec<usize>>,
     /// Cores of the vocoder.
     pub vocoder_cores: Option<Vec<usize>>,
-    /// Cores on which drafts are prepared while the language model verifies; with none, nobody prepares any.
+    /// Cores on which drafts are prepared while the language model verifies; without them and without a device, nobody
+    /// prepares any.
     pub draft_cores: Option<Vec<usize>>,
+    /// What computes these drafts; by default what computes the language model.
+    pub draft_device: Option<DeviceName>,
     /// Threads of each stage that computes; by default one for each of its physical cores.
     pub threads: Option<usize>,
     /// Flow workers.
@@ -33,13 +36,22 @@ pub struct Placement {
     pub devices: Devices,
 }
 
+/// Where drafts are prepared while the language model verifies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DraftSite {
+    /// Cores; with none, the operating system chooses.
+    pub cores: Vec<usize>,
+    /// What computes.
+    pub device: DeviceName,
+}
+
 /// How the songs of an engine run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// Where the language model computes.
     pub lm: ComputeSite,
-    /// Cores on which drafts are prepared; `None` where nobody prepares any.
-    pub draft: Option<Vec<usize>>,
+    /// Where drafts are prepared; `None` where nobody prepares any.
+    pub draft: Option<DraftSite>,
     /// Where each flow worker computes; one entry for each.
     pub flow: Vec<ComputeSite>,
     /// Where the vocoder computes.
@@ -63,7 +75,16 @@ impl Plan {
 
     /// The plan for a machine whose cores have these numbers and lie like this.
     fn for_machine(placement: &Placement, machine: &[usize], layout: &CoreLayout) -> Result<Self, EngineError> {
-        let Placement { lm_cores, flow_cores, vocoder_cores, draft_cores, threads, flow_workers, devices } = placement;
+        let Placement {
+            lm_cores,
+            flow_cores,
+            vocoder_cores,
+            draft_cores,
+            draft_device,
+            threads,
+            flow_workers,
+            devices,
+        } = placement;
         if !(1..=64).contains(flow_workers) {
             return refuse("flow-workers", "from 1 to 64".to_owned(), flow_workers.to_string());
         }
@@ -84,6 +105,13 @@ impl Plan {
                 return refuse(option, format!("among the cores of this machine, {machine:?}"), core.to_string());
             }
         }
+        if let Some(device) = draft_device.filter(|_| !devices.lm.is_cpu()) {
+            let expected =
+                format!("left out where the language model is on {}, for which nothing is drafted", devices.lm);
+            return refuse("draft-device", expected, device.to_string());
+        }
+        let draft =
+            || DraftSite { cores: draft_cores.clone().unwrap_or_default(), device: draft_device.unwrap_or(devices.lm) };
         let all = layout.cores().len();
         let site =
             |cores: &[usize]| ComputeSite { threads: threads.unwrap_or(cores.len().max(1)), cores: cores.to_vec() };
@@ -105,7 +133,7 @@ impl Plan {
                 None => flow.clone(),
             },
             flow: (0..*flow_workers).map(|worker| share(&flow, worker, *flow_workers, *threads)).collect(),
-            draft: draft_cores.clone(),
+            draft: (draft_cores.is_some() || draft_device.is_some()).then(draft),
             devices: *devices,
             capacities: Capacities::default(),
             windows: ReferenceWindows::default(),
@@ -166,6 +194,24 @@ mod tests {
         assert_eq!(plan.lm, ComputeSite { threads: 4, cores: vec![0, 1, 2, 3] });
         let flow: Vec<_> = plan.flow.iter().map(|site| site.cores.clone()).collect();
         assert_eq!(flow, [[4, 5], [6, 7]]);
+    }
+
+    #[test]
+    fn drafts_are_prepared_where_cores_or_a_device_are_given_for_it_and_nowhere_else() {
+        let given = |draft_cores, draft_device| {
+            let placement = Placement { draft_cores, draft_device, flow_workers: 1, ..Placement::default() };
+            plan(&placement, &[0, 1]).draft
+        };
+        assert_eq!(given(None, None), None);
+        let cpu = DeviceName::Cpu;
+        assert_eq!(given(Some(vec![1]), None), Some(DraftSite { cores: vec![1], device: cpu }));
+        assert_eq!(given(None, Some(cpu)), Some(DraftSite { cores: Vec::new(), device: cpu }));
+        let gpu = DeviceName::Cuda(1);
+        assert_eq!(given(Some(vec![0]), Some(gpu)), Some(DraftSite { cores: vec![0], device: gpu }));
+        let devices = Devices { lm: gpu, ..Devices::default() };
+        let placement = Placement { draft_device: Some(cpu), devices, flow_workers: 1, ..Placement::default() };
+        let refused = Plan::for_machine(&placement, &[0, 1], &CoreLayout::even(&[0, 1])).expect_err("of no use");
+        assert!(refused.to_string().starts_with("draft-device must be left out"), "{refused}");
     }
 
     #[test]

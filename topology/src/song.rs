@@ -168,6 +168,7 @@ pub(crate) fn unreported(song: &SongContext) -> SongReport {
         first_window: None,
         underrun_samples: progress.underrun_samples,
         xruns: progress.xruns,
+        buffer_depth: song.meter.buffer_depth(),
         notes: Vec::new(),
         stages: Vec::new(),
         speculation: None,

@@ -41,12 +41,12 @@ use tokio::{runtime::Handle, sync::oneshot};
 use crate::{
     conductor::{Conductor, ConductorArgs, Ending, Member},
     decoder::Decoder,
-    engine::Voice,
     error::EngineError,
     kept_song::kept_notes,
-    plan::Plan,
+    plan::{DraftSite, Plan},
     request::{CheckedRequest, Sound},
     sink::{Sink, Sinks},
+    voice::Voice,
 };
 
 /// The ends that stay outside of a wired song.
@@ -186,7 +186,7 @@ fn add_writing(
     song: &SongContext,
 ) -> Result<Vec<String>, EngineError> {
     let CheckedRequest { request, sampler, written_before, notes, .. } = checked;
-    let speculator = speculator(voice, lm, plan.draft.as_deref(), speculation, sampler)?;
+    let speculator = speculator(voice, lm, plan.draft.as_ref(), speculation, sampler)?;
     let mut takers = vec![frames];
     for path in codes {
         let (give, take) = bounded(plan.capacities.frame_places());
@@ -219,15 +219,15 @@ fn add_writing(
 fn speculator(
     voice: &Voice,
     lm: &Arc<HeartMula>,
-    cores: Option<&[usize]>,
+    site: Option<&DraftSite>,
     speculation: &Speculation,
     sampler: KeyedSampler,
 ) -> Result<Speculator, EngineError> {
     let means = voice.means(lm);
     let speculator = Speculator::new(speculation, sampler.clone(), &means, voice.learned.get())?;
-    let Some(cores) = cores.filter(|_| *speculation != Speculation::Off) else { return Ok(speculator) };
-    let drafters = Speculator::prefetchers(speculation, &means)?;
-    let args = PrefetcherArgs { drafters, sampler, cores: cores.to_vec(), max_wait: Duration::ZERO };
+    let Some(site) = site.filter(|_| *speculation != Speculation::Off) else { return Ok(speculator) };
+    let drafters = Speculator::prefetchers(speculation, &voice.means_meanwhile(lm))?;
+    let args = PrefetcherArgs { drafters, sampler, cores: site.cores.clone(), max_wait: Duration::ZERO };
     let ring = PrefetchRing::start(args).map_err(|error| EngineError::Threads(error.to_string()))?;
     Ok(speculator.with_prefetch(Box::new(ring)))
 }

@@ -2,10 +2,12 @@
 //!
 //! - [`SampleFormat`]: how a sample looks
 //! - `header`: what stands before the samples
-//! - `wav_file`: a file that is right at every moment; `wav_stream`: what cannot be corrected
+//! - `wav_file`: a file that is right at every moment; `wav_stream`: what cannot be corrected; `pipe`: what may be full
 
 mod error;
 mod header;
+#[cfg(unix)]
+mod pipe;
 mod sample_format;
 mod wav_file;
 mod wav_stream;
@@ -13,8 +15,8 @@ mod wav_stream;
 use std::{
     collections::VecDeque,
     convert::Infallible,
-    fs::{self, File},
-    io::{self, ErrorKind, stdout},
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
 };
@@ -29,7 +31,7 @@ use crate::{
 pub use error::WavError;
 pub use sample_format::SampleFormat;
 use wav_file::WavFile;
-use wav_stream::WavStream;
+use wav_stream::{StreamTo, WavStream};
 
 /// A file or stream that a song can be written to.
 pub struct WavTarget {
@@ -39,41 +41,78 @@ pub struct WavTarget {
 }
 
 enum Writer {
+    /// A file that something else is in, which it keeps until there is a first sample.
+    Kept(File),
     File(WavFile<File>),
     Stream(WavStream),
 }
 
 impl WavTarget {
-    /// Makes or overwrites the file `path`, which from then on is a WAV without a sample. A named pipe or a device,
-    /// such as `/dev/stdout`, is written to as a stream.
+    /// Makes the file `path`, which from then on is a WAV without a sample. A file with something in it is written over
+    /// when the song has a first sample, and stays as it is if it never has. A named pipe or a device, such as
+    /// `/dev/stdout`, is written to as a stream.
     ///
     /// # Errors
     /// When the file cannot be made.
     pub fn file(path: &Path, format: SampleFormat) -> Result<Self, WavError> {
         let failed = |error: io::Error| WavError::Create { path: path.to_owned(), reason: error.to_string() };
-        let file = File::create(path).map_err(failed)?;
-        let writer = if file.metadata().map_err(failed)?.is_file() {
-            Writer::File(WavFile::begin(file, format).map_err(|error| {
-                // A disk without room for a header: what is there does not play.
-                let _ = fs::remove_file(path);
-                failed(error)
-            })?)
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let found = file.metadata().map_err(failed)?;
+        let writer = if !found.is_file() {
+            Writer::Stream(WavStream::new(stream_to(file), format))
+        } else if found.len() > 0 {
+            Writer::Kept(file)
         } else {
-            Writer::Stream(WavStream::new(Box::new(file), format))
+            begun(file, path, format).map_err(failed)?
         };
         Ok(Self { path: path.to_owned(), format, writer })
     }
 
     /// Writes to standard output, the header with the first block.
     pub fn standard_output(format: SampleFormat) -> Self {
-        Self::stream("-", stdout(), format)
+        let writer = Writer::Stream(WavStream::new(standard_output(), format));
+        Self { path: "-".into(), format, writer }
     }
 
     /// Writes to anything that takes bytes, the header with the first block; `name` is what messages call it. A write
     /// that fails with [`ErrorKind::BrokenPipe`] says that the reader has left, which ends the song.
     pub fn stream(name: &str, to: impl io::Write + Send + 'static, format: SampleFormat) -> Self {
-        Self { path: name.into(), format, writer: Writer::Stream(WavStream::new(Box::new(to), format)) }
+        let writer = Writer::Stream(WavStream::new(StreamTo::Writer(Box::new(to)), format));
+        Self { path: name.into(), format, writer }
     }
+
+    /// Lets go of what was in the file before: the first sample is there.
+    fn begin(&mut self) -> io::Result<()> {
+        if let Writer::Kept(file) = &self.writer {
+            file.set_len(0)?;
+            self.writer = begun(file.try_clone()?, &self.path, self.format)?;
+        }
+        Ok(())
+    }
+}
+
+/// A WAV without a sample in the empty `file`.
+fn begun(file: File, path: &Path, format: SampleFormat) -> io::Result<Writer> {
+    // A disk without room for a header: what is there does not play.
+    let begun = WavFile::begin(file, format).inspect_err(|_| drop(fs::remove_file(path)));
+    Ok(Writer::File(begun?))
+}
+
+/// A named pipe or a device as a stream.
+fn stream_to(file: File) -> StreamTo {
+    #[cfg(unix)]
+    return StreamTo::Pipe(pipe::Pipe(file));
+    #[cfg(not(unix))]
+    StreamTo::Writer(Box::new(file))
+}
+
+/// Standard output, without the buffer that the standard library has before it where that can be had.
+fn standard_output() -> StreamTo {
+    #[cfg(unix)]
+    if let Ok(output) = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned() {
+        return StreamTo::Pipe(pipe::Pipe(File::from(output)));
+    }
+    StreamTo::Writer(Box::new(io::stdout()))
 }
 
 /// Writes a song.
@@ -85,7 +124,7 @@ pub struct WavSinkStage {
     written: SampleIndex,
     /// The bytes of a block; kept so that its memory is used again.
     encoded: Vec<u8>,
-    /// Whether the reader of a stream has closed it.
+    /// Whether the reader of a stream has closed it, or takes no more of a song that is cancelled.
     reader_left: bool,
     sink: usize,
     song: SongContext,
@@ -105,6 +144,11 @@ impl WavSinkStage {
             self.song.interrupt.raise();
             return Ok(());
         }
+        if error.kind() == ErrorKind::TimedOut && self.song.interrupt.is_raised() {
+            tracing::info!("the reader takes no more of the song, which is over");
+            self.reader_left = true;
+            return Ok(());
+        }
         let (path, written) = (self.target.path.clone(), self.written.seconds());
         Err(Box::new(WavError::Write { path, written, reason: error.to_string() }))
     }
@@ -119,7 +163,9 @@ impl StageWork for WavSinkStage {
         self.song.meter.audio_arrives();
         self.encoded.clear();
         self.target.format.encode(block, &self.chance, &mut self.encoded);
+        let began = if block.samples.is_empty() { Ok(()) } else { self.target.begin() };
         let result = match &mut self.target.writer {
+            Writer::Kept(_) => began,
             Writer::File(file) => {
                 let before = file.frames();
                 let result = file.write(&self.encoded);
@@ -127,7 +173,10 @@ impl StageWork for WavSinkStage {
                 self.written = SampleIndex(block.start.0 + file.frames() - before);
                 result
             }
-            Writer::Stream(stream) => stream.write(&self.encoded).inspect(|()| self.written = block.end()),
+            Writer::Stream(stream) => {
+                let sent = stream.write(&self.encoded, &self.song.interrupt);
+                sent.inspect(|()| self.written = block.end())
+            }
         };
         self.song.meter.delivered(self.sink, self.written);
         match result {
@@ -143,8 +192,10 @@ impl StageWork for WavSinkStage {
 
     fn finish(&mut self, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
         let ended = match &mut self.target.writer {
+            // A song without a sample has nothing to put in the place of what is there.
+            Writer::Kept(_) => Ok(()),
             Writer::File(file) => file.correct_header(),
-            Writer::Stream(stream) => stream.end(),
+            Writer::Stream(stream) => stream.end(&self.song.interrupt),
         };
         ended.or_else(|error| self.failed(&error))
     }
@@ -184,7 +235,8 @@ mod tests {
         let (taken, song) = (Arc::default(), SongContext::new(1, Faults::default()));
         let pipe = Pipe { taken: Arc::clone(&taken), room, then };
         let (path, format) = ("-".into(), SampleFormat::S16);
-        let target = WavTarget { path, format, writer: Writer::Stream(WavStream::new(Box::new(pipe), format)) };
+        let writer = Writer::Stream(WavStream::new(StreamTo::Writer(Box::new(pipe)), format));
+        let target = WavTarget { path, format, writer };
         (WavSinkStage::new(target, KeyedNoise::new(1), 0, song.clone()), taken, song)
     }
 
@@ -209,6 +261,32 @@ mod tests {
         let failure = sink.work(&block(1), &mut VecDeque::new()).unwrap_err().to_string();
         assert!(failure.starts_with("writing to standard output failed after 0.02 s of the song: "), "{failure}");
         assert!(!sink.is_over() && !song.interrupt.is_raised());
+    }
+
+    #[test]
+    fn what_is_in_a_file_stays_until_the_song_has_a_sample() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.wav");
+        let sink = |path: &Path| {
+            let target = WavTarget::file(path, SampleFormat::S16).unwrap();
+            WavSinkStage::new(target, KeyedNoise::new(1), 0, SongContext::new(1, Faults::default()))
+        };
+        fs::write(&path, "another song").unwrap();
+        // A song that ends before its first sample, and one that is let go of there.
+        sink(&path).finish(&mut VecDeque::new()).unwrap();
+        drop(sink(&path));
+        assert_eq!(fs::read(&path).unwrap(), b"another song");
+        let mut begun = sink(&path);
+        begun.work(&block(0), &mut VecDeque::new()).unwrap();
+        begun.finish(&mut VecDeque::new()).unwrap();
+        let written = fs::read(&path).unwrap();
+        // And a file that was not there is a WAV at once: a reader can follow it from its beginning.
+        let fresh = folder.path().join("y.wav");
+        let mut followed = sink(&fresh);
+        assert_eq!(hound::WavReader::open(&fresh).unwrap().len(), 0);
+        followed.work(&block(0), &mut VecDeque::new()).unwrap();
+        followed.finish(&mut VecDeque::new()).unwrap();
+        assert!(fs::read(&fresh).unwrap() == written, "nothing of what was there is left");
     }
 
     #[test]

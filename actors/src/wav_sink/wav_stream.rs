@@ -2,33 +2,60 @@
 
 use std::io::{self, Write};
 
+#[cfg(unix)]
+use super::pipe::Pipe;
 use super::{header, sample_format::SampleFormat};
+use crate::song_context::Interrupt;
+
+/// Where a stream goes.
+pub(super) enum StreamTo {
+    /// To the operating system, which says when there is room.
+    #[cfg(unix)]
+    Pipe(Pipe),
+    /// To anything that takes bytes.
+    Writer(Box<dyn Write + Send>),
+}
 
 /// A WAV whose header says that the length is not known.
 pub(super) struct WavStream {
-    to: Box<dyn Write + Send>,
+    to: StreamTo,
     format: SampleFormat,
     begun: bool,
 }
 
 impl WavStream {
     /// A stream of which nothing is written yet.
-    pub(super) fn new(to: Box<dyn Write + Send>, format: SampleFormat) -> Self {
+    pub(super) fn new(to: StreamTo, format: SampleFormat) -> Self {
         Self { to, format, begun: false }
     }
 
     /// Writes encoded samples, after the header if they are the first, and sends all of it off.
-    pub(super) fn write(&mut self, encoded: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// As writing does; and with [`io::ErrorKind::TimedOut`] when nobody takes them and `interrupt` is raised.
+    pub(super) fn write(&mut self, encoded: &[u8], interrupt: &Interrupt) -> io::Result<()> {
         if !self.begun {
-            self.to.write_all(&header::of_stream(self.format))?;
+            self.to.send(&header::of_stream(self.format), interrupt)?;
             self.begun = true;
         }
-        self.to.write_all(encoded)?;
-        self.to.flush()
+        self.to.send(encoded, interrupt)
     }
 
     /// Ends the stream; one without a sample is a header.
-    pub(super) fn end(&mut self) -> io::Result<()> {
-        self.write(&[])
+    pub(super) fn end(&mut self, interrupt: &Interrupt) -> io::Result<()> {
+        self.write(&[], interrupt)
+    }
+}
+
+impl StreamTo {
+    fn send(&mut self, bytes: &[u8], interrupt: &Interrupt) -> io::Result<()> {
+        match self {
+            #[cfg(unix)]
+            Self::Pipe(pipe) => pipe.send(bytes, interrupt),
+            Self::Writer(writer) => {
+                writer.write_all(bytes)?;
+                writer.flush()
+            }
+        }
     }
 }

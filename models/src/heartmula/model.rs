@@ -97,6 +97,11 @@ impl SongState {
     pub fn frames(&self) -> u64 {
         self.frame
     }
+
+    /// How far the words lead; 1 not at all.
+    pub fn guidance(&self) -> f64 {
+        self.guidance
+    }
 }
 
 impl HeartMula {
@@ -137,6 +142,11 @@ impl HeartMula {
     /// The sizes of the model.
     pub fn config(&self) -> &HeartMulaConfig {
         &self.config
+    }
+
+    /// Where its weights are.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// Bytes of one weight, as its matrices are stored.

@@ -12,6 +12,11 @@ pub trait CodeSampler {
     /// # Errors
     /// When the logits are not numbers.
     fn sample(&mut self, frame: u64, codebook: usize, logits: &[f32]) -> Result<u32>;
+
+    /// How far the score of the last code that was chosen lay above that of the next one; `None` from who does not know.
+    fn last_gap(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// How adventurous sampling is.
@@ -30,6 +35,8 @@ pub struct KeyedSampler {
     noise: KeyedNoise,
     /// Kept between calls so that nothing is allocated for a code.
     scratch: Vec<f32>,
+    /// Between the last code that was drawn and the next one; infinite where there was only one.
+    gap: Option<f64>,
 }
 
 impl KeyedSampler {
@@ -52,7 +59,7 @@ impl KeyedSampler {
         if top_k == 0 {
             return refuse("top-k", "at least 1 (50 is usual)", top_k.to_string());
         }
-        Ok(Self { options, noise, scratch: Vec::new() })
+        Ok(Self { options, noise, scratch: Vec::new(), gap: None })
     }
 
     /// The `top_k`-th largest of `scaled`.
@@ -102,14 +109,21 @@ impl KeyedSampler {
 
 impl CodeSampler for KeyedSampler {
     fn sample(&mut self, frame: u64, codebook: usize, logits: &[f32]) -> Result<u32> {
-        let mut best = (f64::NEG_INFINITY, 0);
+        let (mut best, mut next) = ((f64::NEG_INFINITY, 0), f64::NEG_INFINITY);
         self.scores(frame, codebook, logits, |token, score| {
             // Strictly larger: of equal scores the lower code wins, everywhere.
             if score > best.0 {
-                best = (score, token);
+                (best, next) = ((score, token), best.0);
+            } else {
+                next = next.max(score);
             }
         })?;
+        self.gap = Some(best.0 - next);
         Ok(best.1)
+    }
+
+    fn last_gap(&self) -> Option<f64> {
+        self.gap
     }
 }
 
@@ -149,6 +163,18 @@ mod tests {
             let expected = weights[place] / total * draws as f64;
             let z = (counts[*code] - expected) / (expected * (1.0 - weights[place] / total)).sqrt();
             assert!(z.abs() < 4.0, "code {code}: {} draws, expected {expected}, z {z}", counts[*code]);
+        }
+    }
+
+    #[test]
+    fn the_gap_is_that_between_the_two_largest_scores() {
+        let mut sampler = sampler(1.0, 4).expect("options in range");
+        assert_eq!(sampler.last_gap(), None);
+        for frame in 0..200 {
+            let logits = [0.3, 1.0, -0.5, 0.9, 0.0];
+            let ranked = sampler.ranked(frame, 2, &logits, 2).expect("finite logits");
+            assert_eq!(sampler.sample(frame, 2, &logits).expect("finite logits"), ranked[0].0);
+            assert_eq!(sampler.last_gap(), Some(ranked[0].1 - ranked[1].1));
         }
     }
 

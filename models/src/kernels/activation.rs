@@ -1,9 +1,10 @@
 //! Activations and softmax.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor};
 
 use super::{
     cpu::{self, KernelSet},
+    gpu::Prelu,
     host::fused,
 };
 
@@ -16,6 +17,14 @@ pub fn prelu(xs: &Tensor, slope: f64) -> Result<Tensor> {
     if let Some(ys) = fused([xs], xs.shape(), kernel)? {
         return Ok(ys);
     }
+    if xs.device().is_cuda() && xs.dtype() == DType::F32 {
+        return xs.contiguous()?.apply_op1(Prelu(slope as f32));
+    }
+    prelu_formula(xs, slope)
+}
+
+/// The same in candle's operations.
+pub(super) fn prelu_formula(xs: &Tensor, slope: f64) -> Result<Tensor> {
     // The factor is no function of `xs` for the gradient, which then is one product.
     let factor = xs.detach().gt(0f32)?.to_dtype(xs.dtype())?.affine(1.0 - slope, slope)?;
     xs * factor

@@ -10,25 +10,29 @@ use super::{
     Linear,
     activation::prelu,
     cpu::{Finish, KernelSet, Rows, matmul},
+    gpu::Taps,
     host::{is_plain, with_numbers},
+    linear::add_bias,
 };
 
-/// The inputs that a causal convolution still looks back at, \[reach, B, C\].
+/// The inputs that a causal convolution still looks back at, \[reach, B, C\], and whether they are the silence before the
+/// first one.
 #[derive(Debug, Clone)]
-pub struct ConvHistory(Tensor);
+pub struct ConvHistory(Tensor, bool);
 
 impl ConvHistory {
     /// Inputs that were seen before, \[reach, B, C\].
     pub fn of(inputs: Tensor) -> Self {
-        Self(inputs)
+        Self(inputs, false)
     }
 
     fn silence(reach: usize, batch: usize, inputs: usize, device: &Device) -> Result<Self> {
-        Ok(Self(Tensor::zeros((reach, batch, inputs), DType::F32, device)?))
+        Ok(Self(Tensor::zeros((reach, batch, inputs), DType::F32, device)?, true))
     }
 
     /// Old and new inputs one after the other; the last of them are remembered.
     fn see(&mut self, xs: &Tensor) -> Result<Tensor> {
+        self.1 = false;
         let seen = Tensor::cat(&[&self.0, xs], 0)?;
         self.0 = seen.narrow(0, xs.dim(0)?, self.0.dim(0)?)?.contiguous()?;
         Ok(seen)
@@ -101,6 +105,9 @@ impl CausalConv {
         if let Some(ys) = fused_over_time(&self.product, xs, history, &runs, after)? {
             return Ok(ys);
         }
+        if let Some(ys) = self.begun_in_silence(xs, history)? {
+            return after.apply(ys);
+        }
         let taps = if self.reach() == 0 {
             xs.clone()
         } else {
@@ -109,6 +116,28 @@ impl CausalConv {
             Tensor::cat(&taps.collect::<Result<Vec<_>>>()?, 2)?.contiguous()?
         };
         after.apply(self.product.forward(&taps)?)
+    }
+
+    /// The convolution of what begins in silence on a GPU, if there is a kernel for so few channels: when a vocoder is
+    /// trained, everything does.
+    fn begun_in_silence(&self, xs: &Tensor, history: &mut ConvHistory) -> Result<Option<Tensor>> {
+        let (length, batch, inputs) = xs.dims3()?;
+        let kernel = Taps { taps: self.taps, step: (self.dilation * batch) as i64 };
+        if !xs.device().is_cuda() || !history.1 || self.taps == 1 || length < self.reach() {
+            return Ok(None);
+        }
+        let outputs = self.product.outputs();
+        let Some((weight, bias)) = self.product.tensors().filter(|_| kernel.fits(inputs, outputs)) else {
+            return Ok(None);
+        };
+        if weight.dtype() != DType::F32 {
+            return Ok(None);
+        }
+        let ys = kernel.apply(&xs.reshape((length * batch, inputs))?, &weight)?;
+        let ys = if let Some(bias) = bias { add_bias(&ys, bias)? } else { ys };
+        let last = xs.detach().narrow(0, length - self.reach(), self.reach())?.contiguous()?;
+        *history = ConvHistory(last, false);
+        Ok(Some(ys.reshape((length, batch, outputs))?))
     }
 }
 
@@ -211,7 +240,7 @@ fn fused_over_time(
         last.to_vec()
     };
     let last = with_numbers([&history.0, xs, after.add.unwrap_or(xs)], kernel)?;
-    history.0 = Tensor::from_vec(last, (reach, batch, inputs), xs.device())?;
+    *history = ConvHistory(Tensor::from_vec(last, (reach, batch, inputs), xs.device())?, false);
     Ok(Some(Tensor::from_vec(out, &shape, xs.device())?))
 }
 

@@ -6,6 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape
 
 use super::{
     cpu::{Finish, KernelSet, NumberType, Packed, Rows, matmul},
+    gpu::{Narrow, fits_narrow},
     host::fused,
 };
 use crate::weights::Shards;
@@ -121,6 +122,9 @@ impl Linear {
     ) -> crate::Result<Self> {
         if !device.is_cpu() || shards.are_held() {
             let weight = shards.matrix(name, &[matrices, inputs, outputs], device)?.get(index)?;
+            // A narrow weight lies as its rows, for the kernel that takes it.
+            let narrow = weight.dtype() != DType::F32;
+            let weight = if narrow { weight.t()?.contiguous()?.t()? } else { weight };
             return Ok(Self { weight: Weight::Plain(weight, None), outputs });
         }
         // Columns that are read one by one would touch every page of the file for each.
@@ -149,6 +153,14 @@ impl Linear {
     /// How many outputs there are.
     pub fn outputs(&self) -> usize {
         self.outputs
+    }
+
+    /// The weight \[out, in\] and the bias where they are tensors: on other devices, and while a model is trained.
+    pub(super) fn tensors(&self) -> Option<(Tensor, Option<&Tensor>)> {
+        match &self.weight {
+            Weight::Packed(_) => None,
+            Weight::Plain(weight, bias) => Some((weight.t().ok()?, bias.as_ref())),
+        }
     }
 
     /// How the weights are stored.
@@ -189,6 +201,7 @@ impl Linear {
             None => {
                 let ys = match weight.dtype() {
                     DType::F32 => rows.matmul(weight)?,
+                    _ if fits_narrow(&rows, weight) => rows.contiguous()?.apply_op2_no_bwd(&weight.t()?, &Narrow)?,
                     narrow => rows.to_dtype(narrow)?.matmul(weight)?.to_dtype(DType::F32)?,
                 };
                 if let Some(bias) = bias { ys.broadcast_add(bias)? } else { ys }
@@ -244,11 +257,7 @@ const MOST_PIECES: usize = 128;
 
 /// In how many equal pieces the rows are multiplied while the weights are learnt; `None` where they are few.
 fn learnt_from(rows: &Tensor, weight: &Tensor) -> Option<usize> {
-    let count = rows.dims()[0];
-    if !weight.track_op() || count < LONG {
-        return None;
-    }
-    (2..=MOST_PIECES).rev().find(|pieces| count.is_multiple_of(*pieces))
+    pieces_of(rows.dims()[0]).filter(|_| weight.track_op())
 }
 
 /// The same product, each piece of the rows with a view of the weights of its own: then the gradients of weights and bias
@@ -258,9 +267,27 @@ fn in_pieces(rows: &Tensor, weight: &Tensor, bias: Option<&Tensor>, pieces: usiz
     let ((count, inputs), outputs) = (rows.dims2()?, weight.dim(1)?);
     let rows = rows.reshape((pieces, count / pieces, inputs))?;
     let ys = rows.contiguous()?.matmul(&weight.broadcast_left(pieces)?.contiguous()?)?;
-    let Some(bias) = bias else { return ys.reshape((count, outputs)) };
+    match bias {
+        Some(bias) => add_bias(&ys.reshape((count, outputs))?, bias),
+        None => ys.reshape((count, outputs)),
+    }
+}
+
+/// Rows with a bias added, whose gradient is a sum of sums where there are many.
+///
+/// # Shapes
+/// - `ys` \[rows, out\], `bias` \[out\]
+pub(super) fn add_bias(ys: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let (count, outputs) = ys.dims2()?;
+    let Some(pieces) = pieces_of(count).filter(|_| bias.track_op()) else { return ys.broadcast_add(bias) };
     let few = bias.reshape((1, 1, outputs))?.broadcast_as((1, count / pieces, outputs))?;
-    (ys + few.broadcast_as((pieces, count / pieces, outputs))?)?.reshape((count, outputs))
+    let few = few.broadcast_as((pieces, count / pieces, outputs))?;
+    (ys.reshape((pieces, count / pieces, outputs))? + few)?.reshape((count, outputs))
+}
+
+/// In how many equal pieces so many rows are worth being cut.
+fn pieces_of(count: usize) -> Option<usize> {
+    (2..=MOST_PIECES).rev().find(|pieces| count >= LONG && count.is_multiple_of(*pieces))
 }
 
 impl CustomOp1 for PackedLinear {

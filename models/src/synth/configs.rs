@@ -14,6 +14,9 @@ pub enum SynthSize {
     Noise,
     /// As small as can be, for tests: 0.3 M parameters, and windows still take 29.76 s.
     Tiny,
+    /// As small, with counts that no other size has, for tests of what must not depend on them: five codebooks of 37 codes,
+    /// widths that are no powers of two, an odd number of heads.
+    Odd,
     /// The published shapes at a hundredth of their size: written and loaded in a moment.
     Small,
     /// The published shapes at a tenth of their size: large enough to measure memory on.
@@ -44,15 +47,20 @@ impl SynthSize {
             Self::Medium => (transformer(12, 16, 4, 1024, 3072, 8192), transformer(3, 8, 4, 1024, 3072, 2048), 8192),
             Self::Noise => (transformer(3, 4, 2, 96, 256, 8192), transformer(2, 4, 2, 96, 192, 2048), 128),
             Self::Tiny => (transformer(1, 2, 1, 32, 64, 4096), transformer(1, 2, 1, 32, 64, 64), 32),
+            Self::Odd => (transformer(2, 5, 1, 60, 88, 4096), transformer(1, 3, 3, 36, 52, 64), 37),
         };
         HeartMulaConfig {
             backbone,
             decoder,
             text_vocab_size: super::tokenizer::VOCABULARY,
             audio_vocab_size: codes + 5, // as published: 8192 codes, 8197 ids
-            audio_num_codebooks: 8,
+            audio_num_codebooks: self.codebooks(),
             muq_dim: 16,
         }
+    }
+
+    fn codebooks(self) -> usize {
+        if self == Self::Odd { 5 } else { 8 }
     }
 
     /// Sizes of the codec.
@@ -63,12 +71,13 @@ impl SynthSize {
             Self::Medium => (8192, 36, (10, 3), 24),
             Self::Noise => (128, 2, (3, 2), 4),
             Self::Tiny => (32, 1, (1, 1), 1),
+            Self::Odd => (37, 3, (1, 1), 1),
         };
         HeartCodecConfig {
             dim: 32,
             codebook_size,
             codebook_dim: 16,
-            num_quantizers: 8,
+            num_quantizers: self.codebooks(),
             num_attention_heads: heads,
             attention_head_dim: 16,
             in_channels: 2 * 256 + 32,

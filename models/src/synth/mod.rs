@@ -26,20 +26,20 @@ use crate::{
     weights::Expected,
 };
 
-/// Writes a checkpoint of `size` with weights from `seed` into the directory `out`: the two smallest sizes as f16, the
+/// Writes a checkpoint of `size` with weights from `seed` into the directory `out`: the smallest sizes as f16, the
 /// others as f32 in files of at most 5 GB, as published. `progress` is told how many bytes of weights are written, of
 /// how many.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn synthesise(size: SynthSize, seed: u64, out: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
-    if !matches!(size, SynthSize::Noise | SynthSize::Tiny) {
+    if !matches!(size, SynthSize::Noise | SynthSize::Tiny | SynthSize::Odd) {
         return random::write(size, seed, out, progress);
     }
     files(size, seed)?.iter().try_for_each(|(file, bytes)| write(&out.join(file), bytes))
 }
 
-/// The files of a checkpoint of one of the two smallest sizes, by their paths in it.
+/// The files of a checkpoint of one of the smallest sizes, by their paths in it.
 pub(crate) fn files(size: SynthSize, seed: u64) -> Result<Vec<(String, Vec<u8>)>> {
     let (lm, codec) = (size.lm(), size.codec());
     let noise = KeyedNoise::new(seed);

@@ -23,4 +23,4 @@ pub use seeded::{SeededCheckpoint, SeededNumbers};
 pub(crate) use shards::file_names;
 pub use shards::{Expected, Shards};
 pub(crate) use storage::is_matrix;
-pub use storage::{Storage, WORTH_NARROWING};
+pub use storage::{Coarse, Storage, WORTH_NARROWING};

@@ -10,7 +10,10 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
-use super::{FileBytes, SeededNumbers, storage::round};
+use super::{
+    FileBytes, SeededNumbers,
+    storage::{Coarse, round},
+};
 use crate::{
     error::{ModelError, Result},
     kernels::cpu::NumberType,
@@ -28,6 +31,8 @@ pub(crate) struct Numbers {
     count: usize,
     /// What they are rounded to when they are read: what they would be had the file been written so.
     rounded: NumberType,
+    /// How coarse they are when they are read.
+    coarse: Option<Coarse>,
 }
 
 #[derive(Debug, Clone)]
@@ -41,15 +46,15 @@ impl Numbers {
     pub(super) fn in_file(path: &Path, file: &FileBytes, bytes: Range<usize>, dtype: Dtype) -> Self {
         let count = bytes_per_number(dtype).map_or(0, |size| bytes.len() / size);
         let source = Source::File { path: path.into(), file: file.clone(), bytes, dtype };
-        Self { source, count, rounded: NumberType::F32 }
+        Self { source, count, rounded: NumberType::F32, coarse: None }
     }
 
     pub(super) fn seeded(numbers: SeededNumbers, count: usize) -> Self {
-        Self { source: Source::Seeded(numbers), count, rounded: NumberType::F32 }
+        Self { source: Source::Seeded(numbers), count, rounded: NumberType::F32, coarse: None }
     }
 
     pub(super) fn held(numbers: Vec<f32>) -> Self {
-        Self { count: numbers.len(), source: Source::Held(numbers.into()), rounded: NumberType::F32 }
+        Self { count: numbers.len(), source: Source::Held(numbers.into()), rounded: NumberType::F32, coarse: None }
     }
 
     /// The same numbers as if they had been stored as `kind`.
@@ -58,11 +63,29 @@ impl Numbers {
         Self { rounded: kind, ..self }
     }
 
+    /// The same numbers as if they had been stored as `coarse`.
+    #[must_use]
+    pub(super) fn stored_coarsely(self, coarse: Coarse) -> Self {
+        Self { coarse: Some(coarse), ..self }
+    }
+
     /// Writes the numbers from place `first` on.
     ///
     /// # Errors
     /// When they lie beyond the tensor, or their file cannot be read any more.
     pub(crate) fn read(&self, first: usize, to: &mut [f32]) -> Result<()> {
+        let Some(coarse) = self.coarse else { return self.read_fine(first, to) };
+        // A number is as coarse as the largest beside it: whole blocks are read.
+        let start = first / Coarse::BLOCK * Coarse::BLOCK;
+        let end = (first + to.len()).next_multiple_of(Coarse::BLOCK).min(self.count.max(first + to.len()));
+        let mut blocks = vec![0f32; end - start];
+        self.read_fine(start, &mut blocks)?;
+        coarse.round(&mut blocks);
+        to.copy_from_slice(&blocks[first - start..first - start + to.len()]);
+        Ok(())
+    }
+
+    fn read_fine(&self, first: usize, to: &mut [f32]) -> Result<()> {
         if first.checked_add(to.len()).is_none_or(|end| end > self.count) {
             let found = format!("{} from {first} on", to.len());
             return Err(ModelError::shape("numbers of a tensor", format!("at most {}", self.count), found));

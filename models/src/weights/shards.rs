@@ -10,7 +10,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 use super::{
-    Checkpoint, FileBytes, Numbers, RowTable, SeededNumbers, Storage, WORTH_NARROWING, is_matrix,
+    Checkpoint, Coarse, FileBytes, Numbers, RowTable, SeededNumbers, Storage, WORTH_NARROWING, is_matrix,
     numbers::bytes_per_number,
 };
 use crate::{
@@ -44,6 +44,8 @@ pub struct Shards {
     tensors: BTreeMap<String, Place>,
     held: BTreeMap<String, Tensor>,
     matrices: Option<NumberType>,
+    /// How coarse what products read is to be.
+    coarse: Option<Coarse>,
 }
 
 /// Where a tensor's numbers are.
@@ -81,6 +83,7 @@ impl Shards {
                 tensors: seeded.tensors(part).into_iter().map(place).collect(),
                 held: BTreeMap::new(),
                 matrices: None,
+                coarse: None,
             });
         }
         let names = file_names(checkpoint, part)?;
@@ -90,6 +93,7 @@ impl Shards {
             tensors: BTreeMap::new(),
             held: BTreeMap::new(),
             matrices: None,
+            coarse: None,
         };
         for name in &names {
             let file = format!("{part}/{name}");
@@ -110,6 +114,7 @@ impl Shards {
             tensors: BTreeMap::new(),
             held: BTreeMap::new(),
             matrices: None,
+            coarse: None,
         };
         shards.add(path, checkpoint.file(file)?)?;
         Ok(shards)
@@ -124,6 +129,7 @@ impl Shards {
             tensors: BTreeMap::new(),
             held: tensors.into_iter().collect(),
             matrices: None,
+            coarse: None,
         }
     }
 
@@ -138,6 +144,13 @@ impl Shards {
     pub fn with_matrices_as(mut self, numbers: NumberType) -> Self {
         self.matrices = Some(numbers);
         self
+    }
+
+    /// Has what products read rounded to `coarse` when a model is loaded, to see what it would still say. Tables of
+    /// embeddings stay as they are.
+    #[must_use]
+    pub fn stored_coarsely(self, coarse: Coarse) -> Self {
+        Self { coarse: Some(coarse), ..self }
     }
 
     /// Has the weight matrices stored as `storage` says; [`Storage::Auto`] is for a language model.
@@ -250,7 +263,12 @@ impl Shards {
             Origin::Seeded(numbers) => Numbers::seeded(*numbers, shape.iter().product()),
         };
         let kind = self.matrices.filter(|_| is_matrix(name, shape));
-        Ok(numbers.stored_as(kind.unwrap_or(NumberType::F32)))
+        let numbers = numbers.stored_as(kind.unwrap_or(NumberType::F32));
+        let is_table = name.ends_with("embeddings.weight") || name.ends_with("embedding.weight");
+        Ok(match self.coarse.filter(|_| is_matrix(name, shape) && !is_table) {
+            Some(coarse) => numbers.stored_coarsely(coarse),
+            None => numbers,
+        })
     }
 
     /// A table whose rows stay in the file and are read one by one.

@@ -243,6 +243,10 @@ pub(crate) struct DecodeArgs {
     pub sound: SoundArgs,
     #[command(flatten)]
     pub placement: PlacementArgs,
+    /// The most memory that may be taken, such as 8GB, 11.5GiB or 900MB: where it is too little, the codec is stored in
+    /// f16, unless --codec-weights says how
+    #[arg(long, value_name = "SIZE")]
+    pub memory_limit: Option<MemorySize>,
 }
 
 /// Where a song goes.
@@ -304,6 +308,10 @@ pub(crate) struct PlacementArgs {
     /// Cores on which drafts are prepared while the language model verifies others [default: none are prepared]
     #[arg(long, value_name = "LIST", value_parser = core_list)]
     pub draft_cores: Option<CoreList>,
+    /// What prepares these drafts, which has what it needs of the model in its own memory [default: what computes the
+    /// language model, on --draft-cores]
+    #[arg(long, value_name = "cpu|cuda:N")]
+    pub draft_device: Option<DeviceName>,
     /// What computes: the processor, or an NVIDIA GPU by its number (in a program built with --features cuda)
     #[arg(long, value_name = "cpu|cuda:N", default_value_t = DeviceName::Cpu)]
     pub device: DeviceName,

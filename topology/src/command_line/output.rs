@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -46,6 +47,14 @@ impl Output {
         matches!(self, Self::File(path) if place(path).is_some_and(|path| Some(path) == place(other)))
     }
 
+    /// Whether nothing is there that the song would be written over.
+    pub(super) fn is_new(&self) -> bool {
+        match self {
+            Self::File(path) => fs::metadata(path).map_or(true, |found| found.is_file() && found.len() == 0),
+            Self::StandardOutput => false,
+        }
+    }
+
     /// Removes the file of a song that has no sound. A pipe or a device stays.
     pub(super) fn discard(&self) {
         if let Self::File(path) = self
@@ -74,6 +83,27 @@ pub(super) fn probe_file(path: &Path) -> Result<(), Failed> {
     }
 }
 
+/// Writes `text` into the file `path`. A named pipe that nobody reads is refused, and one whose reader takes nothing is
+/// not waited for.
+///
+/// # Errors
+/// When the system refuses; a sentence that says why.
+pub(super) fn write_whole(path: &Path, text: &str) -> Result<(), String> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, nix::fcntl::OFlag::O_NONBLOCK.bits());
+    let said = |error: std::io::Error| match error.kind() {
+        #[cfg(unix)]
+        _ if error.raw_os_error() == Some(nix::errno::Errno::ENXIO as i32) => {
+            "it is a pipe that nobody reads".to_owned()
+        }
+        std::io::ErrorKind::WouldBlock => "it is a pipe whose reader takes nothing".to_owned(),
+        _ => error.to_string(),
+    };
+    options.open(path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(said)
+}
+
 fn unwritable(path: &Path, error: &std::io::Error) -> Failed {
     Failed::Error(format!(
         "cannot write {}: {error}. Give a path in a directory that exists and may be written to",
@@ -94,6 +124,34 @@ mod tests {
         fs::write(folder.path().join("x.wav"), "").expect("a file");
         assert!(output.is_file(&folder.path().join("x.wav")));
         assert!(!Output::StandardOutput.is_file(Path::new("-")));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_written_to_while_somebody_reads_it_and_refused_at_once_when_nobody_does() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        let refused = write_whole(&path, "{}").expect_err("nobody reads it");
+        assert!(refused.contains("nobody reads"), "{refused}");
+        // Opened for both, it does not wait for a writer.
+        let reader = OpenOptions::new().read(true).write(true).open(&path).expect("the pipe");
+        write_whole(&path, "{}").expect("it is read");
+        let refused = write_whole(&path, &"x".repeat(10_000_000)).expect_err("the pipe is full");
+        assert!(refused.contains("takes nothing"), "{refused}");
+        drop(reader);
+    }
+
+    #[test]
+    fn only_what_was_not_there_or_was_empty_is_new() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("x.wav");
+        let output = Output::new(&path);
+        assert!(output.is_new());
+        fs::write(&path, "").expect("a file");
+        assert!(output.is_new());
+        fs::write(&path, "a song").expect("a file");
+        assert!(!output.is_new() && !Output::StandardOutput.is_new());
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! What is written down about a song? One JSON object: what was asked for, what came of it, and how long it took.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::Failed;
+use super::{Failed, output::write_whole};
 use crate::{Outcome, Plan, SampleFormat, SongReport, SongRequest};
 
 /// The record of a song; `format` is that of the WAV, if one was written.
@@ -46,6 +46,7 @@ pub(super) fn record(
         "peak_rss_bytes": peak_memory(),
         "underrun_samples": report.underrun_samples,
         "xruns": report.xruns,
+        "buffer_depth_s": report.buffer_depth.map(|depth| depth.0),
         "stages": stages,
         "speculation": report.speculation,
         "notes": report.notes,
@@ -71,6 +72,8 @@ fn options(request: &SongRequest, format: Option<SampleFormat>, plan: &Plan) -> 
         "lm_threads": plan.lm.threads,
         "flow_threads": plan.flow.first().map(|site| site.threads),
         "vocoder_threads": plan.vocoder.threads,
+        "draft_cores": plan.draft.as_ref().map(|draft| draft.cores.clone()),
+        "draft_device": plan.draft.as_ref().map(|draft| draft.device.to_string()),
         "lm_device": plan.devices.lm.to_string(),
         "flow_device": plan.devices.flow.to_string(),
         "vocoder_device": plan.devices.vocoder.to_string(),
@@ -79,9 +82,9 @@ fn options(request: &SongRequest, format: Option<SampleFormat>, plan: &Plan) -> 
 
 /// Writes the record of a song.
 pub(super) fn write(path: &Path, record: &Value) -> Result<(), Failed> {
-    fs::write(path, format!("{record:#}\n")).map_err(|error| {
+    write_whole(path, &format!("{record:#}\n")).map_err(|reason| {
         Failed::Error(format!(
-            "cannot write the record {}: {error}. Give --record a path that may be written to",
+            "cannot write the record {}: {reason}. Give --record a path that may be written to",
             path.display()
         ))
     })

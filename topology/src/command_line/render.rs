@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Checkpoint, CpalDevice, Decoder, Devices, Heartstream, KeptSong, Outcome, Placement, Plan, SampleFormat, Sink,
-    Sinks, Song, SongReport, SongRequest, Speaker, SpeakerError, units::Seconds,
+    Sinks, Song, SongReport, SongRequest, Speaker, SpeakerError, memory, units::Seconds,
 };
 
 /// Between two looks at the progress.
@@ -34,6 +34,8 @@ const USUAL_OUTPUT: &str = "song.wav";
 /// Where the song's sound goes, and what is written down about it.
 struct Destination<'a> {
     output: Option<Output>,
+    /// Whether the file was made for this song: what was there before is not removed again.
+    made: bool,
     /// Samples of the file.
     format: SampleFormat,
     speaker: Option<Speaker>,
@@ -45,7 +47,7 @@ impl<'a> Destination<'a> {
     fn file(args: &'a OutputArgs, quiet: bool) -> Self {
         let output = Output::new(args.output.as_deref().unwrap_or(USUAL_OUTPUT.as_ref()));
         let format = args.format.into();
-        Self { output: Some(output), format, speaker: None, record: args.record.as_deref(), quiet }
+        Self { output: Some(output), made: false, format, speaker: None, record: args.record.as_deref(), quiet }
     }
 
     /// A loudspeaker, and a file where one was asked for or where there is no loudspeaker.
@@ -69,7 +71,7 @@ impl<'a> Destination<'a> {
                 (Some(Output::new(&path)), None)
             }
         };
-        Ok(Self { output, format: args.format.into(), speaker, record: args.record.as_deref(), quiet })
+        Ok(Self { output, made: false, format: args.format.into(), speaker, record: args.record.as_deref(), quiet })
     }
 
     /// Makes sure that everything can be written, before a large model is loaded, and that nothing that is read is
@@ -115,6 +117,7 @@ impl<'a> Destination<'a> {
     fn open(&mut self) -> Result<Sinks, Failed> {
         let mut sinks: Vec<Sink> = self.speaker.take().map(Sink::Speaker).into_iter().collect();
         if let Some(output) = &self.output {
+            self.made = output.is_new();
             sinks.push(Sink::Wav(output.open(self.format)?));
         }
         Ok(sinks.into())
@@ -199,12 +202,18 @@ pub(super) fn decode(args: &DecodeArgs, quiet: bool) -> Result<(), Failed> {
     let request = kept_request(&kept, &args.sound, &fingerprint)?;
     Heartstream::check_options(&request)?;
     let placement = placement(&args.placement);
-    Plan::new(&placement)?;
+    let plan = Plan::new(&placement)?;
+    let asked = args.codec_weights.codec_weights.into();
+    let (codec, to_fit) = match args.memory_limit {
+        None => (asked, None),
+        Some(limit) => memory::fit_decoding(limit, &directory, asked, &plan, &request)?,
+    };
     let read: Vec<&Path> = [Some(args.codes.as_path()), args.sound.plan.as_deref()].into_iter().flatten().collect();
     destination.probe(None, &read)?;
     runtime()?.block_on(async {
         let mut status = Status::new(quiet);
-        let decoder = Decoder::load_as(checkpoint, args.codec_weights.codec_weights.into(), &placement).await?;
+        to_fit.iter().for_each(|sentence| status.line(sentence));
+        let decoder = Decoder::load_as(checkpoint, codec, &placement).await?;
         let sinks = destination.open()?;
         let song = decoder.decode(kept.codes, &request, sinks).await?;
         let report = watch(song, &mut status, "written").await;
@@ -296,7 +305,7 @@ fn conclude(
     }
     let output = destination.output.as_ref();
     let heard = report.audio.0 > 0.0;
-    output.filter(|_| !heard).into_iter().for_each(Output::discard);
+    output.filter(|_| !heard && destination.made).into_iter().for_each(Output::discard);
     status.end(&summary(report, output.filter(|_| heard), about.request.seed, verb));
     let recorded = destination.record.map_or(Ok(()), |path| {
         let format = output.map(|_| destination.format);
@@ -362,6 +371,7 @@ fn placement(args: &PlacementArgs) -> Placement {
         flow_cores: cores(&args.flow_cores),
         vocoder_cores: cores(&args.vocoder_cores),
         draft_cores: cores(&args.draft_cores),
+        draft_device: args.draft_device,
         threads: args.threads,
         flow_workers: args.flow_workers,
         devices: Devices {

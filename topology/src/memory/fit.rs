@@ -1,5 +1,6 @@
 //! In which way does a song fit into so much memory?
 
+use heartstream_messages::SongRequest;
 use heartstream_models::{ModelDirectory, NumberType, weights::Storage};
 
 use super::{MemoryPlan, MemorySize, SongSize};
@@ -62,6 +63,32 @@ pub(crate) fn fit(
     first_within(limit, &ways.collect::<Vec<_>>())
 }
 
+/// How the codec is stored so that a kept song is decoded within the limit, and what that changes, in a sentence.
+///
+/// # Errors
+/// As [`fit`].
+pub(crate) fn fit_decoding(
+    limit: MemorySize,
+    directory: &ModelDirectory,
+    asked: Storage,
+    plan: &Plan,
+    request: &SongRequest,
+) -> Result<(Storage, Option<String>), EngineError> {
+    let song = SongSize::of(request, 0)?;
+    let codecs = [Some(asked), Some(Storage::As(NumberType::F16)).filter(|_| asked == Storage::Auto)];
+    let foretold = codecs.into_iter().flatten().map(|codec| {
+        let directory = directory.clone().stored_as(directory.lm_storage, codec);
+        let needs = MemoryPlan::foretell_decoding(&directory, plan, &song)?.streaming();
+        Ok(Fit { codec, one_after_the_other: false, needs })
+    });
+    let ways = foretold.collect::<Result<Vec<Fit>, EngineError>>()?;
+    let fit = first_within(limit, &ways).map_err(|error| match error {
+        EngineError::Memory { limit, needs, .. } => EngineError::DecodingMemory { limit, needs },
+        error => error,
+    })?;
+    Ok((fit.codec, fit.sentence(limit, asked)))
+}
+
 fn first_within(limit: MemorySize, ways: &[Fit]) -> Result<Fit, EngineError> {
     let first = ways.iter().find(|way| way.needs <= limit.0).copied();
     first.ok_or_else(|| EngineError::Memory {
@@ -73,7 +100,6 @@ fn first_within(limit: MemorySize, ways: &[Fit]) -> Result<Fit, EngineError> {
 
 #[cfg(test)]
 mod tests {
-    use heartstream_messages::SongRequest;
     use heartstream_models::synth::SynthSize;
     use proptest::prelude::*;
 
@@ -109,6 +135,23 @@ mod tests {
         assert!(half.contains("12.00 GB") && half.ends_with("the codec is stored in f16"), "{half}");
         let in_turn = sentence(9.0).expect("nothing streams");
         assert!(in_turn.ends_with("nothing sounds before that") && !in_turn.contains("f16"), "{in_turn}");
+    }
+
+    #[test]
+    fn a_kept_song_is_decoded_by_a_codec_in_f16_where_that_fits_and_refused_where_nothing_does() {
+        let directory = ModelDirectory::random(SynthSize::Full, 1).expect("a model");
+        let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(2), ..Placement::default() }).expect("a plan");
+        let fit = |gigabytes: f64, asked| {
+            let limit = MemorySize((gigabytes * 1e9) as u64);
+            fit_decoding(limit, &directory, asked, &plan, &SongRequest::new("a", "b"))
+        };
+        assert_eq!(fit(9.0, Storage::Auto).expect("a way"), (Storage::Auto, None));
+        let (codec, sentence) = fit(5.0, Storage::Auto).expect("a way");
+        assert_eq!(codec, Storage::As(NumberType::F16));
+        assert!(sentence.is_some_and(|sentence| sentence.ends_with("the codec is stored in f16")));
+        let refused = fit(5.0, Storage::As(NumberType::F32)).expect_err("it was chosen").to_string();
+        assert!(refused.starts_with("decoding needs") && refused.contains("--codec-weights f16"), "{refused}");
+        assert!(fit(1.0, Storage::Auto).is_err());
     }
 
     #[test]

@@ -100,17 +100,7 @@ impl MemoryPlan {
     /// # Errors
     /// When a file of the model is missing or damaged.
     pub fn foretell(directory: &ModelDirectory, plan: &Plan, song: &SongSize) -> Result<Self, ModelError> {
-        let (lm, codec) = (directory.lm_shards()?, directory.codec_shards()?);
-        let read_in_place = matches!(directory.checkpoint, Checkpoint::Embedded { .. });
-        let weights = |shards: &Shards, expected: &[Expected]| {
-            let bytes = |Expected { name, shape }: &Expected| {
-                // What is inside the program counts as soon as it was read from there.
-                let stored = shards.stored(name).filter(|_| read_in_place).map_or(0, |(_, _, bytes)| bytes);
-                shards.bytes_in_memory(name, shape) + stored
-            };
-            expected.iter().map(bytes).sum::<u64>()
-        };
-        let codec_tensors = heartcodec::expected_tensors(&directory.codec);
+        let lm = directory.lm_shards()?;
         let sizes = &directory.lm;
         let positions = sizes.backbone.max_seq_len as u64;
         let prompt = song.prompt.min(positions);
@@ -118,19 +108,40 @@ impl MemoryPlan {
         let frames = song.frames.saturating_sub(1).min(positions - prompt);
         let numbers = sizes.kv_numbers(lm.matrix_type("codebook0_head.weight"));
         let threads = plan.lm.threads + plan.vocoder.threads + plan.flow.iter().map(|site| site.threads).sum::<usize>();
-        let latents = song.window * LATENTS_PER_FRAME;
         Ok(Self {
             program: PROGRAM + THREAD * threads as u64,
             tokenizer: TOKENIZER_FACTOR * directory.checkpoint.file(TOKENIZER).map_or(0, |file| file.len() as u64),
-            left_over: COPIES * largest_convolution(&codec_tensors).min(GIVEN_BACK),
-            language_model: weights(&lm, &heartmula::expected_tensors(&directory.lm)),
-            codec: weights(&codec, &codec_tensors),
+            language_model: weights(directory, &lm, &heartmula::expected_tensors(&directory.lm)),
             song: sizes.song_bytes(song.lm_rows, prompt, frames, numbers),
+            ..Self::of_sound(directory, plan, song)?
+        })
+    }
+
+    /// Foretells what the decoding of a kept song of this size takes: as [`Self::foretell`], without a language model and
+    /// without words.
+    ///
+    /// # Errors
+    /// When a file of the codec is missing or damaged.
+    pub fn foretell_decoding(directory: &ModelDirectory, plan: &Plan, song: &SongSize) -> Result<Self, ModelError> {
+        let threads = plan.vocoder.threads + plan.flow.iter().map(|site| site.threads).sum::<usize>();
+        let program = PROGRAM + THREAD * threads as u64;
+        Ok(Self { program, ..Self::of_sound(directory, plan, song)? })
+    }
+
+    /// The terms of everything from the codes to the sound.
+    fn of_sound(directory: &ModelDirectory, plan: &Plan, song: &SongSize) -> Result<Self, ModelError> {
+        let shards = directory.codec_shards()?;
+        let tensors = heartcodec::expected_tensors(&directory.codec);
+        let latents = song.window * LATENTS_PER_FRAME;
+        Ok(Self {
+            left_over: COPIES * largest_convolution(&tensors).min(GIVEN_BACK),
+            codec: weights(directory, &shards, &tensors),
             // A song of one window has no second one that another worker could have.
             flow: directory.codec.window_bytes(song.flow_rows, latents)
                 * if song.frames > song.window { plan.flow.len() as u64 } else { 1 },
             vocoder: directory.codec.sound_bytes(),
             queues: queues(plan, latents * directory.codec.out_channels as u64),
+            ..Self::default()
         })
     }
 
@@ -168,6 +179,17 @@ impl MemoryPlan {
             ("queues", queues),
         ]
     }
+}
+
+/// Bytes of these tensors in memory.
+fn weights(directory: &ModelDirectory, shards: &Shards, expected: &[Expected]) -> u64 {
+    let read_in_place = matches!(directory.checkpoint, Checkpoint::Embedded { .. });
+    let bytes = |Expected { name, shape }: &Expected| {
+        // What is inside the program counts as soon as it was read from there.
+        let stored = shards.stored(name).filter(|_| read_in_place).map_or(0, |(_, _, bytes)| bytes);
+        shards.bytes_in_memory(name, shape) + stored
+    };
+    expected.iter().map(bytes).sum()
 }
 
 /// Bytes of the largest weight that is read in f32 as a whole.
@@ -224,6 +246,19 @@ mod tests {
         assert_eq!(plan.terms().iter().map(|(_, bytes)| bytes).sum::<u64>(), plan.streaming());
         assert!(plan.terms().iter().all(|(_, bytes)| *bytes > 0), "{plan:#?}");
         assert!(plan.one_after_the_other() < plan.streaming());
+    }
+
+    #[test]
+    fn decoding_takes_what_a_song_takes_less_the_language_model_and_the_words() {
+        let directory = ModelDirectory::random(SynthSize::Small, 1).expect("a model");
+        let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(2), ..Placement::default() }).expect("a plan");
+        let request = SongRequest { max_frames: Seconds(30.0).frames(), ..SongRequest::new("a", "b") };
+        let song = SongSize::of(&request, 0).expect("a song");
+        let whole = MemoryPlan::foretell(&directory, &plan, &song).expect("a forecast");
+        let decoding = MemoryPlan::foretell_decoding(&directory, &plan, &song).expect("a forecast");
+        let program = whole.program - THREAD * plan.lm.threads as u64;
+        let expected = MemoryPlan { program, tokenizer: 0, language_model: 0, song: 0, ..whole };
+        assert_eq!(decoding, expected);
     }
 
     #[test]

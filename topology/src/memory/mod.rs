@@ -7,6 +7,6 @@ mod fit;
 mod foretold;
 mod size;
 
-pub(crate) use fit::fit;
+pub(crate) use fit::{fit, fit_decoding};
 pub use foretold::{MemoryPlan, SongSize};
 pub use size::MemorySize;

@@ -7,6 +7,7 @@ use crate::{
     signal::KeyedNoise,
     speculation::{
         drafter::{Draft, DraftContext, FrameDrafter},
+        round::RoundOutcome,
         target::Frame,
     },
 };
@@ -62,10 +63,74 @@ impl FrameDrafter for Oracle {
     }
 }
 
+/// Knows the song, and tells it only as long as nobody relies on it: a drafter made to defeat whoever chooses drafters by
+/// what they were worth. It is right until so many rounds in a row were drafted, which no trial is long; then it is wrong
+/// until a frame is written without it.
+#[derive(Debug, Clone)]
+pub struct Turncoat {
+    right: Oracle,
+    wrong: Oracle,
+    /// Rounds in a row that were drafted, and the place of the frame behind them.
+    rounds: u32,
+    next: u64,
+}
+
+impl Turncoat {
+    /// So many drafted rounds in a row it is right in.
+    const LOYAL: u32 = 8;
+
+    /// For `song`.
+    ///
+    /// # Errors
+    /// Never: its probabilities are in range.
+    pub fn new(song: &Arc<[Frame]>) -> Result<Self> {
+        let oracle = |probability| Oracle::new(Arc::clone(song), probability, 1);
+        Ok(Self { right: oracle(1.0)?, wrong: oracle(0.0)?, rounds: 0, next: 0 })
+    }
+}
+
+impl FrameDrafter for Turncoat {
+    fn name(&self) -> &'static str {
+        "turncoat"
+    }
+
+    fn draft(&mut self, context: &DraftContext<'_>, count: usize) -> Result<Vec<Draft>> {
+        let place = context.next();
+        self.rounds = if place == self.next { self.rounds + 1 } else { 1 };
+        let oracle = if self.rounds <= Self::LOYAL { &mut self.right } else { &mut self.wrong };
+        oracle.draft(context, count)
+    }
+
+    fn observe(&mut self, outcome: &RoundOutcome) {
+        self.next = outcome.first + outcome.frames.len() as u64;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::heartmula::{KeyedSampler, SamplingOptions};
+
+    #[test]
+    fn a_turncoat_is_right_until_it_is_relied_on_and_again_after_a_frame_without_it() {
+        let song: Arc<[Frame]> = (0..100).map(|frame| vec![frame % 30; 8]).collect();
+        let sampler = KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: 5 }, KeyedNoise::new(1));
+        let sampler = sampler.expect("in range");
+        let mut turncoat = Turncoat::new(&song).expect("a drafter");
+        let mut is_right = |place: usize| {
+            let context =
+                DraftContext { past: &song[..place], drafted: &[], trail: None, guidance: 1.0, sampler: &sampler };
+            let drafts = turncoat.draft(&context, 1).expect("drafts");
+            let written = RoundOutcome { first: place as u64, frames: vec![Vec::new()], ..RoundOutcome::default() };
+            turncoat.observe(&written);
+            drafts[0].codes == song[place]
+        };
+        for start in [10, 40] {
+            let right: Vec<bool> = (start..start + 12).map(&mut is_right).collect();
+            assert_eq!(right.iter().filter(|right| **right).count(), Turncoat::LOYAL as usize);
+            assert!(right[0] && !right[11]);
+        }
+    }
 
     #[test]
     fn an_oracle_is_right_as_often_as_it_is_asked_to_be() {

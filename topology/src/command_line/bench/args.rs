@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use heartstream_models::DeviceName;
+
 use crate::command_line::args::{CodecWeightsArgs, CoreList, LmWeightsArgs, ModelArgs, Size, WordsArgs, core_list};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -86,6 +88,12 @@ pub(crate) struct SpeculationArgs {
     /// Cores on which drafts are prepared meanwhile, for the drafters that are worth it [default: none are prepared]
     #[arg(long, value_name = "LIST", value_parser = core_list)]
     pub draft_cores: Option<CoreList>,
+    /// What prepares these drafts [default: the processor, on --draft-cores]
+    #[arg(long, value_name = "cpu|cuda:N")]
+    pub draft_device: Option<DeviceName>,
+    /// Bits of weights, with commas between, with which the model is asked again for every code of the song; 0 leaves it out
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "8,4")]
+    pub bits: Vec<u32>,
     /// For programs
     #[arg(long)]
     pub json: bool,

@@ -138,12 +138,12 @@ mod tests {
     #[test]
     fn every_song_has_another_prompt_and_the_first_is_the_one_that_was_given() {
         for vocabulary in [1000, 128_256] {
-            let prompts = Prompts::new(given(), None, vocabulary, 1).ok().expect("a choice");
+            let prompts = Prompts::new(given(), None, vocabulary, 1).expect("a choice");
             assert_eq!(prompts.of(0), ("a".to_owned(), "b".to_owned()));
             let songs: std::collections::BTreeSet<_> = (0..64).map(|number| prompts.of(number)).collect();
             assert!(songs.len() > 60, "{} of 64 differ", songs.len());
             assert!(songs.iter().all(|(tags, lyrics)| !tags.is_empty() && !lyrics.trim().is_empty()));
-            let again = Prompts::new(given(), None, vocabulary, 1).ok().expect("a choice");
+            let again = Prompts::new(given(), None, vocabulary, 1).expect("a choice");
             assert!((0..64).all(|number| prompts.of(number) == again.of(number)), "what is gone on with is the same");
         }
     }
@@ -153,7 +153,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("prompts.txt");
         std::fs::write(&path, "piano,calm | [Verse]\\nA song\n\n flute|la la \n").expect("written");
-        let prompts = Prompts::new(given(), Some(&path), 1000, 1).ok().expect("two prompts");
+        let prompts = Prompts::new(given(), Some(&path), 1000, 1).expect("two prompts");
         let expected = [("piano,calm", "[Verse]\nA song"), ("flute", "la la")];
         for number in 0..4 {
             let (tags, lyrics) = prompts.of(number);

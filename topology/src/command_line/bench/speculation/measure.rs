@@ -1,13 +1,14 @@
 //! How sure is the model of its codes, what disturbs them, and what do wider passes cost?
 //!
 //! The song is fed to the model as it was written, and the model is asked what it would draw: under the song's own codes,
-//! and under codes of which one was changed. What still comes out the same is what guesses can live on.
+//! and under codes of which one was changed. What still comes out the same is what guesses can live on. The same model
+//! with coarser weights is asked, too: how often it draws the song's codes is how often it would draft them right.
 
 use std::time::{Duration, Instant};
 
 use heartstream_models::{
     ModelError,
-    heartmula::{CodeSampler, SongTarget, VerifyBuffers},
+    heartmula::{CodeSampler, HeartMula, KeyedSampler, PromptIds, SongTarget, VerifyBuffers},
     speculation::Frame,
 };
 
@@ -18,7 +19,7 @@ const CHANGED: usize = 24;
 /// … but no more than one of so many: each costs as much as two dozen others.
 const APART: usize = 4;
 /// Frames in one pass whose time is measured.
-const WIDTHS: [usize; 6] = [1, 2, 3, 5, 9, 17];
+const WIDTHS: [usize; 7] = [1, 2, 3, 5, 9, 17, 32];
 /// Passes of which the fastest counts.
 const PASSES: usize = 3;
 
@@ -32,6 +33,18 @@ pub(super) struct Codebook {
     pub after_wrong_code: Option<f64>,
     /// How often code 0 of the next frame is the same when this code is another one.
     pub next_frame: f64,
+    /// How often this code is the same when the frame before is what Jacobi iteration has of it after one pass: drawn
+    /// behind a frame that was repeated in the place of the next. None where the song is too short to tell.
+    pub after_window: Option<f64>,
+}
+
+/// How a model with coarser weights draws.
+#[derive(Debug, Clone)]
+pub(super) struct CoarseMatches {
+    /// Bits of a weight.
+    pub bits: u32,
+    /// For each codebook: how often it draws the song's code.
+    pub matches: Vec<f64>,
 }
 
 /// The fastest pass over so many frames.
@@ -58,6 +71,7 @@ pub(super) fn measure(subject: &Subject, song: &[Frame]) -> Result<Measured, Mod
     let every = (song.len() / CHANGED).max(APART);
     let mut changed = 0f64;
     let mut same_after = vec![0f64; codebooks];
+    let (mut windows, mut same_in_window) = (0f64, vec![0f64; codebooks]);
     for (place, frame) in song[..song.len() - 1].iter().enumerate() {
         let first = target.open(std::slice::from_ref(frame))?;
         let rest = target.depth_logits(0, std::slice::from_ref(frame))?;
@@ -82,6 +96,17 @@ pub(super) fn measure(subject: &Subject, song: &[Frame]) -> Result<Measured, Mod
                 let drawn = sampler.sample(place as u64 + 1, 0, &opened[1])?;
                 measured[codebook].next_frame += f64::from(u8::from(drawn == next));
             }
+            if let (Some(before), Some(after)) = (place.checked_sub(1).map(|before| &song[before]), song.get(place + 2))
+            {
+                let window = window_frame(&mut target, &mut sampler, place as u64, before)?;
+                let opened = target.open(&[frame.clone(), window])?;
+                let rest = target.depth_logits(2, std::slice::from_ref(after))?;
+                windows += 1.0;
+                for (codebook, logits) in std::iter::once(&opened[2]).chain(&rest[0]).enumerate() {
+                    let drawn = sampler.sample(place as u64 + 2, codebook, logits)?;
+                    same_in_window[codebook] += f64::from(u8::from(drawn == after[codebook]));
+                }
+            }
             target.open(std::slice::from_ref(frame))?;
         }
         target.commit(std::slice::from_ref(frame))?;
@@ -92,8 +117,51 @@ pub(super) fn measure(subject: &Subject, song: &[Frame]) -> Result<Measured, Mod
         codebook.likeliest /= frames;
         codebook.next_frame /= changed;
         codebook.after_wrong_code = (place > 0).then_some(same_after[place] / changed);
+        codebook.after_window = (windows > 0.0).then(|| same_in_window[place] / windows);
     }
     Ok(Measured { codebooks: measured, widths: widths(subject, song)? })
+}
+
+/// What the model draws for the frame behind number `place`, in the place of which it is shown `before` again: code 0, and
+/// then the others under the codes of `before`.
+fn window_frame(
+    target: &mut SongTarget<'_>,
+    sampler: &mut KeyedSampler,
+    place: u64,
+    before: &Frame,
+) -> Result<Frame, ModelError> {
+    let opened = target.open(std::slice::from_ref(before))?;
+    let mut window = before.clone();
+    window[0] = sampler.sample(place + 1, 0, &opened[1])?;
+    let rest = target.depth_logits(1, std::slice::from_ref(&window))?;
+    for (codebook, logits) in (1..).zip(&rest[0]) {
+        window[codebook] = sampler.sample(place + 1, codebook, logits)?;
+    }
+    Ok(window)
+}
+
+/// How often `model` draws the codes of `song`, codebook by codebook, under the codes before each.
+pub(super) fn matches(
+    model: &HeartMula,
+    prompt: &PromptIds,
+    guidance: f64,
+    mut sampler: KeyedSampler,
+    song: &[Frame],
+) -> Result<Vec<f64>, ModelError> {
+    let mut state = model.start(prompt, guidance, song.len())?;
+    let mut buffers = VerifyBuffers::default();
+    let mut target = SongTarget::new(model, &mut state, &mut buffers);
+    let mut same = vec![0f64; song[0].len()];
+    for (place, frame) in (0..).zip(song) {
+        let first = target.open(&[])?;
+        let rest = target.depth_logits(0, std::slice::from_ref(frame))?;
+        for (codebook, logits) in std::iter::once(&first[0]).chain(&rest[0]).enumerate() {
+            let drawn = sampler.sample(place, codebook, logits)?;
+            same[codebook] += f64::from(u8::from(drawn == frame[codebook]));
+        }
+        target.commit(std::slice::from_ref(frame))?;
+    }
+    Ok(same.into_iter().map(|same| same / song.len() as f64).collect())
 }
 
 /// Entropy in bits and largest probability of the law behind logits: the 50 likeliest, at temperature 1.

@@ -18,6 +18,7 @@ use heartstream_models::{
     heartmula::{KeyedSampler, SamplingOptions},
     signal::KeyedNoise,
     speculation::Frame,
+    weights::Coarse,
 };
 
 use super::args::SpeculationArgs;
@@ -37,6 +38,7 @@ pub(super) fn speculation(args: &SpeculationArgs, quiet: bool) -> Result<(), Fai
         let found = format!("{} s and {} repeats", args.seconds, args.repeats);
         return Err(EngineError::Option { option: "seconds", expected, found }.into());
     }
+    let coarse = args.bits.iter().filter(|bits| **bits > 0).map(|bits| coarse(*bits)).collect::<Result<Vec<_>, _>>()?;
     args.plot.as_deref().map_or(Ok(()), super::continuity::probe_plot)?;
     let (name, checkpoint) = super::subject(args.random, &args.model)?;
     let directory = ModelDirectory::open(checkpoint)?;
@@ -48,11 +50,21 @@ pub(super) fn speculation(args: &SpeculationArgs, quiet: bool) -> Result<(), Fai
     status.say(&format!("loading the model {name}"));
     let drafter = directory.load_drafter(&Device::Cpu)?.map(Arc::new);
     let model = Arc::new(directory.load_lm(&Device::Cpu)?);
-    let subject = Subject { model, drafter, prompt, guidance: args.cfg_scale, frames: length.0 as usize, sampler };
+    let drafting = match args.draft_device.filter(|device| !device.is_cpu()) {
+        None => None,
+        Some(name) => {
+            let device = name.open()?;
+            let trained = directory.load_drafter(&device)?.map(Arc::new);
+            Some((Arc::new(directory.load_drafting_lm(&device)?), trained))
+        }
+    };
+    let (guidance, frames) = (args.cfg_scale, length.0 as usize);
+    let subject = Subject { model, drafter, drafting, prompt, guidance, frames, sampler };
     let threads = args.threads.unwrap_or(available_cores().len().max(1));
     let pool = ComputePool::around_this_thread(Some(&ComputeSite { threads, cores: Vec::new() }), "bench");
     let pool = pool.map_err(|error| EngineError::Threads(error.to_string()))?;
     let draft_cores = args.draft_cores.as_ref().map(|list| list.0.clone());
+    let draft_cores = draft_cores.or(args.draft_device.map(|_| Vec::new()));
 
     status.say(&format!("writing {} plainly", length.seconds()));
     let song: Arc<[Frame]> = pool.run(|| subject.plain())?.0.into();
@@ -64,18 +76,51 @@ pub(super) fn speculation(args: &SpeculationArgs, quiet: bool) -> Result<(), Fai
         status.say(&format!("run {repeat} of {}: {} ways of drafting", args.repeats, rows.len()));
         pool.run(|| rows.run(&subject, &song))?;
     }
+    let (cost, trained) = (report::Cost::new(subject.model.config()), subject.drafter.is_some());
+    let coarse = coarse_matches(&directory, subject, &song, &coarse, &pool, &status)?;
     status.end(&format!("wrote {} {} times", length.seconds(), args.repeats * (rows.len() + 1)));
-    let report = Report { model: name, threads, seed: args.seed, measured, rows };
+    let seed = args.seed;
+    let report = Report { model: name, threads, seed, frames, guidance, trained, cost, measured, rows, coarse };
     if let Some(path) = &args.plot {
-        let drawing = plot::draw(&report, &report::Cost::new(subject.model.config()))
-            .map_err(|error| Failed::Error(format!("cannot draw: {error}")))?;
+        let drawing = plot::draw(&report).map_err(|error| Failed::Error(format!("cannot draw: {error}")))?;
         fs::write(path, drawing)
             .map_err(|error| Failed::Error(format!("cannot write the plot {}: {error}", path.display())))?;
     }
     if args.json {
-        out!("{:#}", report.json(&subject));
+        out!("{:#}", report.json());
     } else {
-        print!("{}", report.table(&subject));
+        print!("{}", report.table());
     }
     Ok(())
+}
+
+/// A width of weights, with the number that it was asked for by.
+fn coarse(bits: u32) -> Result<(u32, Coarse), EngineError> {
+    let refused = || EngineError::Option {
+        option: "bits",
+        expected: "from 2 to 8, or 0 for none".to_owned(),
+        found: bits.to_string(),
+    };
+    Ok((bits, Coarse::new(bits).ok_or_else(refused)?))
+}
+
+/// How the model draws the song with coarser weights. Two models at once may be more than there is memory for: the one that
+/// everything else was measured with is let go first.
+fn coarse_matches(
+    directory: &ModelDirectory,
+    subject: Subject,
+    song: &[Frame],
+    widths: &[(u32, Coarse)],
+    pool: &ComputePool,
+    status: &Status,
+) -> Result<Vec<measure::CoarseMatches>, Failed> {
+    let Subject { model, prompt, guidance, sampler, .. } = subject;
+    drop(model);
+    let matches = widths.iter().map(|(bits, coarse)| {
+        status.say(&format!("asking the model with weights of {bits} bits"));
+        let model = directory.load_coarse_lm(*coarse, &Device::Cpu)?;
+        let matches = pool.run(|| measure::matches(&model, &prompt, guidance, sampler.clone(), song))?;
+        Ok(measure::CoarseMatches { bits: *bits, matches })
+    });
+    matches.collect()
 }

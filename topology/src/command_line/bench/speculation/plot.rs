@@ -4,10 +4,7 @@ use std::error::Error;
 
 use plotters::{prelude::*, style::FontFamily};
 
-use super::{
-    report::{Cost, Report},
-    runs::Row,
-};
+use super::{report::Report, runs::Row};
 
 /// Pixels.
 const SIZE: (u32, u32) = (960, 560);
@@ -22,7 +19,8 @@ const COLOURS: [RGBColor; 6] = [
 ];
 
 /// The drawing, as SVG: lines are measured, dashes predicted.
-pub(super) fn draw(report: &Report, cost: &Cost) -> Result<String, Box<dyn Error>> {
+pub(super) fn draw(report: &Report) -> Result<String, Box<dyn Error>> {
+    let cost = &report.cost;
     let oracles: Vec<(f64, &Row)> =
         report.rows.done.iter().filter_map(|row| Some((row.setting.probability()?, row))).collect();
     let mut counts: Vec<usize> = oracles.iter().filter_map(|(_, row)| row.setting.frames).collect();

@@ -10,8 +10,8 @@ use heartstream_models::{
     ModelError,
     heartmula::{HeartMula, KeyedSampler, PromptIds},
     speculation::{
-        Completion, Counters, DepthWork, DrafterName, DrafterWeights, Frame, Means, Oracle, PrefetchCounters,
-        Speculation, Speculator,
+        Completion, Counters, DepthWork, DrafterName, DrafterWeights, Frame, MOST_FRAMES, Means, Oracle,
+        PrefetchCounters, Speculation, Speculator, Turncoat,
     },
 };
 
@@ -21,6 +21,8 @@ use crate::command_line::Failed;
 pub(super) struct Subject {
     pub model: Arc<HeartMula>,
     pub drafter: Option<Arc<DrafterWeights>>,
+    /// The same of both that prepares drafts, where that is on a device of its own.
+    pub drafting: Option<(Arc<HeartMula>, Option<Arc<DrafterWeights>>)>,
     pub prompt: PromptIds,
     pub guidance: f64,
     pub frames: usize,
@@ -30,6 +32,13 @@ pub(super) struct Subject {
 impl Subject {
     pub(super) fn means(&self) -> Means<'_> {
         Means { model: &self.model, trained: self.drafter.as_ref() }
+    }
+
+    fn means_meanwhile(&self) -> Means<'_> {
+        match &self.drafting {
+            None => self.means(),
+            Some((model, trained)) => Means { model, trained: trained.as_ref() },
+        }
     }
 
     /// The song, one code after the other, and how long its frames took.
@@ -49,6 +58,8 @@ enum Who {
     Asked(Speculation),
     /// Somebody who knows the song and is right with a probability.
     Oracle(f64),
+    /// Whoever chooses by what pays, with somebody who knows the song and is right until that is relied on.
+    Deceived,
 }
 
 /// One way of drafting.
@@ -74,14 +85,19 @@ impl Setting {
             frames: Some(frames),
             prefetch: prefetch.map(<[usize]>::to_vec),
         };
-        let mut settings = vec![Self { who: Who::Asked(Speculation::Auto), frames: None, prefetch: None }];
+        let auto = |prefetch| Self { who: Who::Asked(Speculation::Auto), frames: None, prefetch };
+        let mut settings = vec![auto(None)];
+        settings.extend(draft_cores.map(|cores| auto(Some(cores.to_vec()))));
+        settings.push(Self { who: Who::Deceived, frames: None, prefetch: None });
         for drafter in DrafterName::ALL {
             if drafter == DrafterName::DepthJacobi {
                 settings.push(asked(&[drafter], 0, None));
             } else if !drafter.is_trained() || subject.drafter.is_some() {
                 // A drafter that only copies has nothing that could be done meanwhile.
                 let worth_hiding = drafter.is_trained() || drafter == DrafterName::DepthDecoder;
-                for frames in counts {
+                // What is carried over costs nothing, however many.
+                let all = drafter == DrafterName::CarryOver && !counts.contains(&MOST_FRAMES);
+                for frames in counts.iter().chain(Some(&MOST_FRAMES).filter(|_| all)) {
                     settings.push(asked(&[drafter], *frames, None));
                     if let Some(cores) = draft_cores.filter(|_| worth_hiding) {
                         settings.push(asked(&[drafter], *frames, Some(cores)));
@@ -105,6 +121,7 @@ impl Setting {
             }
             Who::Asked(other) => other.to_string(),
             Who::Oracle(probability) => format!("oracle:{probability}"),
+            Who::Deceived => "auto, deceived".to_owned(),
         }
     }
 
@@ -112,7 +129,7 @@ impl Setting {
     pub(super) fn probability(&self) -> Option<f64> {
         match self.who {
             Who::Oracle(probability) => Some(probability),
-            Who::Asked(_) => None,
+            Who::Asked(_) | Who::Deceived => None,
         }
     }
 
@@ -122,12 +139,13 @@ impl Setting {
             Who::Asked(speculation) => {
                 let speculator = Speculator::new(speculation, sampler.clone(), &subject.means(), None)?;
                 let Some(cores) = self.prefetch.clone() else { return Ok(speculator) };
-                let drafters = Speculator::prefetchers(speculation, &subject.means())?;
+                let drafters = Speculator::prefetchers(speculation, &subject.means_meanwhile())?;
                 let args = PrefetcherArgs { drafters, sampler, cores, max_wait: Duration::ZERO };
                 let ring = PrefetchRing::start(args)
                     .map_err(|error| Failed::Error(format!("the system starts no more threads: {error}")))?;
                 Ok(speculator.with_prefetch(Box::new(ring)))
             }
+            Who::Deceived => Ok(Speculator::adapting(vec![Box::new(Turncoat::new(song)?)], sampler)),
             Who::Oracle(probability) => {
                 let oracle = Oracle::new(Arc::clone(song), *probability, 1)?;
                 let work = DepthWork { pass: usize::MAX, completion: Completion::Jacobi, refresh_tail: false };

@@ -1,0 +1,105 @@
+//! Rows in 32 bits times weights held in 16, without rounding the rows.
+
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+
+/// Numbers of a weight's row that the kernel reads at once.
+const STEP: usize = 4;
+
+/// The product of rows with a narrow weight. Sums are 32 bits wide, and a row's result does not depend on the rows beside
+/// it, so that on a GPU, too, a draft is what would have been written without it.
+///
+/// # Shapes
+/// - rows \[rows, in\] f32, weight \[out, in\] bf16 or f16, result \[rows, out\]
+#[derive(Debug, Clone, Copy)]
+pub struct Narrow;
+
+/// Whether [`Narrow`] takes a weight that is held as the transposed view \[in, out\] of its rows.
+pub fn fits_narrow(rows: &Tensor, transposed: &Tensor) -> bool {
+    cfg!(feature = "cuda")
+        && rows.device().is_cuda()
+        && matches!(transposed.dtype(), DType::BF16 | DType::F16)
+        && !transposed.track_op()
+        && transposed.dims().first().is_some_and(|inputs| inputs.is_multiple_of(STEP))
+        && transposed
+            .t()
+            .is_ok_and(|weight| weight.is_contiguous() && weight.layout().start_offset().is_multiple_of(STEP))
+}
+
+#[cfg(feature = "cuda")]
+fn sizes(xs: &Layout, weight: &Layout) -> Result<[usize; 3]> {
+    let ((rows, inputs), (outputs, width)) = (xs.shape().dims2()?, weight.shape().dims2()?);
+    if inputs != width {
+        bail!("rows of {inputs} numbers were given a weight {:?}", weight.shape())
+    }
+    Ok([rows, inputs, outputs])
+}
+
+impl CustomOp2 for Narrow {
+    fn name(&self) -> &'static str {
+        "product with a narrow weight"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        bail!("processors have packed weights for this")
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        xs: &candle_core::CudaStorage,
+        x: &Layout,
+        weight: &candle_core::CudaStorage,
+        w: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        use super::launch::{Grid, MODULE, PTX, PushKernelArg, numbers, room, run};
+        use candle_core::backend::BackendStorage;
+
+        /// Threads of a block, and outputs that they compute: a warp for each; and rows that a block sees.
+        const THREADS: u32 = 256;
+        const OUTPUTS: usize = 8;
+        const ROWS: usize = 8;
+
+        let [rows, inputs, outputs] = sizes(x, w)?;
+        let device = xs.device();
+        let xs = numbers::<f32>(xs, x)?;
+        let ys = room(device, rows * outputs)?;
+        let (count, ins, outs) = (rows as i32, inputs as i32, outputs as i32);
+        let grid = Grid {
+            grid_dim: (outputs.div_ceil(OUTPUTS) as u32, rows.div_ceil(ROWS) as u32, 1),
+            block_dim: (THREADS, 1, 1),
+            shared_mem_bytes: 0,
+        };
+        match weight.dtype() {
+            DType::BF16 => {
+                let (weight, function) =
+                    (numbers::<half::bf16>(weight, w)?, device.get_or_load_custom_func("product_bf16", MODULE, PTX)?);
+                let mut arguments = function.builder();
+                arguments.arg(&xs).arg(&weight).arg(&ys).arg(&count).arg(&ins).arg(&outs);
+                run(arguments, grid)?;
+            }
+            DType::F16 => {
+                let (weight, function) =
+                    (numbers::<half::f16>(weight, w)?, device.get_or_load_custom_func("product_f16", MODULE, PTX)?);
+                let mut arguments = function.builder();
+                arguments.arg(&xs).arg(&weight).arg(&ys).arg(&count).arg(&ins).arg(&outs);
+                run(arguments, grid)?;
+            }
+            other => bail!("a narrow weight is bf16 or f16, found {other:?}"),
+        }
+        Ok((candle_core::CudaStorage::wrap_cuda_slice(ys, device.clone()), Shape::from((rows, outputs))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn the_kernel_is_not_asked_where_it_cannot_run() {
+        let zeros = |shape: (usize, usize), dtype| Tensor::zeros(shape, dtype, &Device::Cpu).expect("zeros");
+        let weight = zeros((3, 8), DType::BF16).t().expect("a matrix");
+        assert!(!fits_narrow(&zeros((2, 8), DType::F32), &weight), "on a processor");
+    }
+}

@@ -1,0 +1,372 @@
+//! Convolutions of few channels over rows, and the activation behind them, with gradients.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+
+/// Most channels of either side: with more, a matrix product over rows side by side is as fast.
+const MOST_CHANNELS: usize = 48;
+/// Outputs that a block computes at once, where they divide the outputs.
+#[cfg(feature = "cuda")]
+const GROUPS: [usize; 3] = [12, 4, 1];
+/// Threads of a block.
+#[cfg(feature = "cuda")]
+const THREADS: usize = 256;
+/// Parts that a weight's gradient is summed in, and the fewest rows of one.
+const PARTS: usize = 256;
+const FEWEST_ROWS: usize = 256;
+
+/// A causal convolution that begins in silence: row r of the result hears rows r, r - step, r - 2 step … of the input,
+/// of which the first tap hears the oldest.
+///
+/// # Shapes
+/// - input \[rows, in\], weight \[out, taps · in\], result \[rows, out\]
+#[derive(Debug, Clone, Copy)]
+pub struct Taps {
+    /// How many rows an output hears.
+    pub taps: usize,
+    /// Rows between two of them; negative for one that hears what comes.
+    pub step: i64,
+}
+
+/// The gradient of a [`Taps`]' weight in parts, \[parts, out · taps · in\], from its input and its result's gradient.
+#[derive(Debug, Clone, Copy)]
+struct TapsGradient(Taps);
+
+/// Rows and channels of both inputs of an operation here.
+#[derive(Clone, Copy)]
+struct Sizes {
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl Taps {
+    /// Whether the kernels take so many channels.
+    pub fn fits(self, inputs: usize, outputs: usize) -> bool {
+        inputs <= MOST_CHANNELS && outputs <= MOST_CHANNELS
+    }
+
+    /// The convolution.
+    ///
+    /// # Errors
+    /// When shapes do not fit each other or the kernels.
+    pub fn apply(self, xs: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        xs.contiguous()?.apply_op2(&weight.contiguous()?, self)
+    }
+
+    fn sizes(self, xs: &Layout, weight: &Layout) -> Result<Sizes> {
+        let ((rows, inputs), (outputs, width)) = (xs.shape().dims2()?, weight.shape().dims2()?);
+        if width != self.taps * inputs || !self.fits(inputs, outputs) {
+            bail!("a convolution of {} taps from {inputs} channels was given weights {:?}", self.taps, weight.shape())
+        }
+        Ok(Sizes { rows, inputs, outputs })
+    }
+
+    /// How far back tap `tap` hears.
+    fn back(self, tap: usize) -> i64 {
+        (self.taps - 1 - tap) as i64 * self.step
+    }
+
+    /// Calls `each` with every row and every row that it hears through a tap.
+    fn heard(self, rows: usize, mut each: impl FnMut(usize, usize, usize)) {
+        for row in 0..rows {
+            for tap in 0..self.taps {
+                let seen = row as i64 - self.back(tap);
+                if (0..rows as i64).contains(&seen) {
+                    each(row, tap, seen as usize);
+                }
+            }
+        }
+    }
+}
+
+fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let Some((start, end)) = layout.contiguous_offsets() else { bail!("numbers that lie together") };
+    Ok(&storage.as_slice::<f32>()?[start..end])
+}
+
+impl CustomOp2 for Taps {
+    fn name(&self) -> &'static str {
+        "convolution over rows"
+    }
+
+    fn cpu_fwd(&self, xs: &CpuStorage, x: &Layout, weight: &CpuStorage, w: &Layout) -> Result<(CpuStorage, Shape)> {
+        let Sizes { rows, inputs, outputs } = self.sizes(x, w)?;
+        let (xs, weight) = (numbers(xs, x)?, numbers(weight, w)?);
+        let mut ys = vec![0f32; rows * outputs];
+        self.heard(rows, |row, tap, seen| {
+            for (output, y) in ys[row * outputs..][..outputs].iter_mut().enumerate() {
+                let weights = &weight[(output * self.taps + tap) * inputs..][..inputs];
+                *y += weights.iter().zip(&xs[seen * inputs..]).map(|(w, x)| w * x).sum::<f32>();
+            }
+        });
+        Ok((CpuStorage::F32(ys), Shape::from((rows, outputs))))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        xs: &candle_core::CudaStorage,
+        x: &Layout,
+        weight: &candle_core::CudaStorage,
+        w: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        use super::launch::{Grid, MODULE, PTX, PushKernelArg, numbers, room, run};
+        use candle_core::backend::BackendStorage;
+
+        let Sizes { rows, inputs, outputs } = self.sizes(x, w)?;
+        let device = xs.device();
+        let (xs, weight) = (numbers::<f32>(xs, x)?, numbers::<f32>(weight, w)?);
+        let group = GROUPS.into_iter().find(|group| outputs.is_multiple_of(*group)).unwrap_or(1);
+        let ys = room(device, rows * outputs)?;
+        let function = device.get_or_load_custom_func(&format!("taps_forward_{group}"), MODULE, PTX)?;
+        let (count, taps) = (rows as i64, self.taps as i32);
+        let (ins, outs) = (inputs as i32, outputs as i32);
+        let mut arguments = function.builder();
+        arguments.arg(&xs).arg(&weight).arg(&ys).arg(&count).arg(&ins).arg(&outs).arg(&taps).arg(&self.step);
+        let grid = Grid {
+            grid_dim: (rows.div_ceil(THREADS).clamp(1, 1 << 16) as u32, (outputs / group) as u32, 1),
+            block_dim: (THREADS as u32, 1, 1),
+            shared_mem_bytes: (size_of::<f32>() * self.taps * inputs * group) as u32,
+        };
+        run(arguments, grid)?;
+        Ok((candle_core::CudaStorage::wrap_cuda_slice(ys, device.clone()), Shape::from((rows, outputs))))
+    }
+
+    fn bwd(
+        &self,
+        xs: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (inputs, outputs) = (xs.dim(1)?, weight.dim(0)?);
+        let gradient = gradient.contiguous()?;
+        // An input is heard by what comes after it, through the same taps.
+        let of_xs = if xs.track_op() {
+            let turned = weight.detach().reshape((outputs, self.taps, inputs))?.permute((2, 1, 0))?;
+            let turned = turned.contiguous()?.reshape((inputs, self.taps * outputs))?;
+            Some(gradient.apply_op2_no_bwd(&turned, &Self { step: -self.step, ..*self })?)
+        } else {
+            None
+        };
+        let of_weight = if weight.track_op() {
+            let parts = xs.detach().contiguous()?.apply_op2_no_bwd(&gradient, &TapsGradient(*self))?;
+            Some(parts.sum(0)?.reshape(weight.shape())?)
+        } else {
+            None
+        };
+        Ok((of_xs, of_weight))
+    }
+}
+
+impl TapsGradient {
+    fn sizes(self, xs: &Layout, gradient: &Layout) -> Result<(Sizes, usize)> {
+        let ((rows, inputs), (others, outputs)) = (xs.shape().dims2()?, gradient.shape().dims2()?);
+        if rows != others || self.0.step < 0 || !self.0.fits(inputs, outputs) {
+            bail!("a convolution of {:?} was given a gradient {:?}", xs.shape(), gradient.shape())
+        }
+        Ok((Sizes { rows, inputs, outputs }, rows.div_ceil(PARTS).max(FEWEST_ROWS)))
+    }
+}
+
+impl CustomOp2 for TapsGradient {
+    fn name(&self) -> &'static str {
+        "gradient of a convolution over rows"
+    }
+
+    fn cpu_fwd(&self, xs: &CpuStorage, x: &Layout, gradient: &CpuStorage, g: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (Sizes { rows, inputs, outputs }, chunk) = self.sizes(x, g)?;
+        let (xs, gradient) = (numbers(xs, x)?, numbers(gradient, g)?);
+        let (parts, size) = (rows.div_ceil(chunk), outputs * self.0.taps * inputs);
+        let mut sums = vec![0f32; parts * size];
+        self.0.heard(rows, |row, tap, seen| {
+            for output in 0..outputs {
+                let place = row / chunk * size + (output * self.0.taps + tap) * inputs;
+                for (sum, x) in sums[place..][..inputs].iter_mut().zip(&xs[seen * inputs..]) {
+                    *sum += x * gradient[row * outputs + output];
+                }
+            }
+        });
+        Ok((CpuStorage::F32(sums), Shape::from((parts, size))))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        xs: &candle_core::CudaStorage,
+        x: &Layout,
+        gradient: &candle_core::CudaStorage,
+        g: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        use super::launch::{Grid, MODULE, PTX, PushKernelArg, numbers, room, run};
+        use candle_core::backend::BackendStorage;
+
+        let (Sizes { rows, inputs, outputs }, chunk) = self.sizes(x, g)?;
+        let device = xs.device();
+        let (xs, gradient) = (numbers::<f32>(xs, x)?, numbers::<f32>(gradient, g)?);
+        let tile = |channels: usize| if channels.is_multiple_of(4) { 4 } else { 1 };
+        let (wide, high) = (tile(inputs), tile(outputs));
+        let pairs = inputs / wide * (outputs / high);
+        if pairs > THREADS {
+            bail!("{inputs} by {outputs} channels are more pairs than a block has threads")
+        }
+        let (parts, size) = (rows.div_ceil(chunk), outputs * self.0.taps * inputs);
+        let sums = room(device, parts * size)?;
+        let function = device.get_or_load_custom_func(&format!("taps_gradient_{wide}_{high}"), MODULE, PTX)?;
+        let (count, length, taps) = (rows as i64, chunk as i64, self.0.taps as i32);
+        let (ins, outs) = (inputs as i32, outputs as i32);
+        let mut arguments = function.builder();
+        arguments.arg(&xs).arg(&gradient).arg(&sums).arg(&count).arg(&ins).arg(&outs).arg(&taps);
+        arguments.arg(&self.0.step).arg(&length);
+        let grid = Grid {
+            grid_dim: (parts as u32, self.0.taps as u32, 1),
+            block_dim: (THREADS as u32, 1, 1),
+            shared_mem_bytes: (size_of::<f32>() * (THREADS / pairs) * inputs * outputs) as u32,
+        };
+        run(arguments, grid)?;
+        Ok((candle_core::CudaStorage::wrap_cuda_slice(sums, device.clone()), Shape::from((parts, size))))
+    }
+}
+
+/// The parametric ReLU: x where x is positive, slope · x elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub struct Prelu(pub f32);
+
+/// Its gradient, from its input and its result's gradient.
+#[derive(Debug, Clone, Copy)]
+struct PreluGradient(f32);
+
+impl CustomOp1 for Prelu {
+    fn name(&self) -> &'static str {
+        "prelu"
+    }
+
+    fn cpu_fwd(&self, xs: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let ys = numbers(xs, layout)?.iter().map(|x| if *x > 0.0 { *x } else { self.0 * x }).collect();
+        Ok((CpuStorage::F32(ys), layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, xs: &candle_core::CudaStorage, layout: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
+        use super::launch::{Grid, MODULE, PTX, PushKernelArg, numbers, room, run};
+        use candle_core::backend::BackendStorage;
+
+        let (device, count) = (xs.device(), layout.shape().elem_count());
+        let (xs, ys) = (numbers::<f32>(xs, layout)?, room(device, count)?);
+        let function = device.get_or_load_custom_func("prelu_forward", MODULE, PTX)?;
+        let many = count as i64;
+        let mut arguments = function.builder();
+        arguments.arg(&xs).arg(&ys).arg(&many).arg(&self.0);
+        run(arguments, Grid::for_num_elems(count.min(1 << 28) as u32))?;
+        Ok((candle_core::CudaStorage::wrap_cuda_slice(ys, device.clone()), layout.shape().clone()))
+    }
+
+    fn bwd(&self, xs: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let xs = xs.detach().contiguous()?;
+        Ok(Some(xs.apply_op2_no_bwd(&gradient.contiguous()?, &PreluGradient(self.0))?))
+    }
+}
+
+impl CustomOp2 for PreluGradient {
+    fn name(&self) -> &'static str {
+        "gradient of prelu"
+    }
+
+    fn cpu_fwd(&self, xs: &CpuStorage, x: &Layout, gradient: &CpuStorage, g: &Layout) -> Result<(CpuStorage, Shape)> {
+        let both = numbers(xs, x)?.iter().zip(numbers(gradient, g)?);
+        let found = both.map(|(x, gradient)| if *x > 0.0 { *gradient } else { self.0 * gradient }).collect();
+        Ok((CpuStorage::F32(found), x.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        xs: &candle_core::CudaStorage,
+        x: &Layout,
+        gradient: &candle_core::CudaStorage,
+        g: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        use super::launch::{Grid, MODULE, PTX, PushKernelArg, numbers, room, run};
+        use candle_core::backend::BackendStorage;
+
+        let (device, count) = (xs.device(), x.shape().elem_count());
+        if g.shape().elem_count() != count {
+            bail!("a gradient {:?} for {:?}", g.shape(), x.shape())
+        }
+        let (xs, gradient, found) = (numbers::<f32>(xs, x)?, numbers::<f32>(gradient, g)?, room(device, count)?);
+        let function = device.get_or_load_custom_func("prelu_gradient", MODULE, PTX)?;
+        let many = count as i64;
+        let mut arguments = function.builder();
+        arguments.arg(&xs).arg(&gradient).arg(&found).arg(&many).arg(&self.0);
+        run(arguments, Grid::for_num_elems(count.min(1 << 28) as u32))?;
+        Ok((candle_core::CudaStorage::wrap_cuda_slice(found, device.clone()), x.shape().clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+    use crate::{kernels::activation::prelu_formula, signal::KeyedNoise};
+
+    fn noise(key: u64, shape: &[usize]) -> Var {
+        let mut numbers = vec![0f32; shape.iter().product()];
+        KeyedNoise::new(key).fill_latent(0, &mut numbers);
+        Var::from_tensor(&Tensor::from_vec(numbers, shape, &Device::Cpu).expect("a tensor")).expect("a variable")
+    }
+
+    fn close(found: &Tensor, expected: &Tensor) {
+        let both = [found, expected]
+            .map(|tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("numbers"));
+        assert_eq!(both[0].len(), both[1].len());
+        for (found, expected) in both[0].iter().zip(&both[1]) {
+            assert!((found - expected).abs() < 1e-3 * (1.0 + expected.abs()), "{found} where {expected} is right");
+        }
+    }
+
+    #[test]
+    fn a_convolution_over_rows_and_its_gradients_are_those_of_rows_side_by_side() {
+        for (taps, step, inputs, outputs, rows) in
+            [(7, 6, 12, 12, 700), (7, 1, 2, 12, 300), (3, 5, 12, 1, 40), (1, 3, 4, 5, 9)]
+        {
+            let (xs, weight) = (noise(1, &[rows, inputs]), noise(2, &[outputs, taps * inputs]));
+            let ours = Taps { taps, step: step as i64 }.apply(&xs, &weight).expect("it fits");
+            let silence =
+                Tensor::zeros(((taps - 1) * step, inputs), candle_core::DType::F32, &Device::Cpu).expect("zeros");
+            let seen = Tensor::cat(&[&silence, xs.as_tensor()], 0).expect("rows");
+            let beside: Vec<Tensor> = (0..taps).map(|tap| seen.narrow(0, tap * step, rows).expect("rows")).collect();
+            let beside = Tensor::cat(&beside, 1).expect("rows");
+            let formula = beside.matmul(&weight.t().expect("a matrix")).expect("a product");
+            close(&ours, &formula);
+            let weights = noise(3, &[rows, outputs]);
+            let gradients = |ys: &Tensor| {
+                (ys * weights.as_tensor())
+                    .and_then(|ys| ys.sum_all())
+                    .and_then(|sum| sum.backward())
+                    .expect("gradients")
+            };
+            let (ours, formula) = (gradients(&ours), gradients(&formula));
+            for variable in [&xs, &weight] {
+                close(ours.get(variable).expect("a gradient"), formula.get(variable).expect("a gradient"));
+            }
+        }
+    }
+
+    #[test]
+    fn the_activation_and_its_gradient_are_those_of_the_formula() {
+        let xs = noise(4, &[5, 7]);
+        let (ours, formula) = (xs.apply_op1(Prelu(0.3)).expect("ours"), prelu_formula(&xs, 0.3).expect("formula"));
+        close(&ours, &formula);
+        let gradients =
+            |ys: &Tensor| ys.sqr().and_then(|ys| ys.sum_all()).and_then(|sum| sum.backward()).expect("gradients");
+        close(gradients(&ours).get(&xs).expect("a gradient"), gradients(&formula).get(&xs).expect("a gradient"));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let (xs, weight) = (noise(1, &[9, 4]), noise(2, &[3, 8]));
+        assert!(Taps { taps: 3, step: 1 }.apply(&xs, &weight).is_err(), "three taps of four are twelve");
+        assert!(!Taps { taps: 3, step: 1 }.fits(96, 12), "too many channels");
+    }
+}
