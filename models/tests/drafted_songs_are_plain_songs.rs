@@ -112,7 +112,7 @@ fn written(model: &HeartMula, guidance: f64, frames: usize, mut speculator: Spec
 fn drafter(directory: &ModelDirectory) -> Arc<DrafterWeights> {
     let shards = directory.lm_shards().expect("tensors");
     let options = DistillOptions { heads: 5, ..DistillOptions::default() };
-    let distillation = Distillation::new(&directory.lm, &shards, options).expect("a drafter");
+    let distillation = Distillation::new(&directory.lm, &shards, options, &Device::Cpu).expect("a drafter");
     let held = distillation.tensors().map(|(name, tensor)| (name.to_owned(), tensor.clone()));
     let weights = DrafterWeights::load(&directory.lm, &Shards::from_tensors(held), &Device::Cpu);
     Arc::new(weights.expect("the tensors of a drafter"))

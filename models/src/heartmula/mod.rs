@@ -16,9 +16,11 @@ mod work;
 
 pub use config::{HeartMulaConfig, SpecialIds, TransformerConfig};
 pub use kv_cache::KvCache;
+pub(crate) use model::guided;
 pub use model::{HeartMula, PromptIds, SongState, SongTarget, VerifyBuffers, check_guidance};
 pub use reads::WeightReads;
 pub(crate) use sampler::argmax;
 pub use sampler::{CodeSampler, KeyedSampler, SamplingOptions};
 pub use tensors::expected_tensors;
+pub(crate) use tensors::transformer_tensors;
 pub use transformer::Transformer;

@@ -1,11 +1,13 @@
 //! How does a song go on, frame by frame? Prompt, backbone, depth decoder, guidance.
 
+mod frame;
 mod verify;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 
+pub(crate) use frame::guided;
 pub use verify::{SongTarget, VerifyBuffers};
 
 use super::{
@@ -246,47 +248,6 @@ impl HeartMula {
         Ok(())
     }
 
-    /// The codes of a frame, one after the other.
-    ///
-    /// # Shapes
-    /// - `hidden` \[B, D\]
-    fn complete_frame(
-        &self,
-        decoder: &mut KvCache,
-        hidden: &Tensor,
-        guidance: f64,
-        frame: u64,
-        sampler: &mut dyn CodeSampler,
-    ) -> Result<Vec<u32>> {
-        let mut codes = Vec::with_capacity(self.heads.len());
-        codes.push(sampler.sample(frame, 0, &self.logits(0, hidden, guidance)?)?);
-        // The decoder sees the backbone's output, then code after code; it is asked for a code after each of these.
-        decoder.truncate(0);
-        let mut input = hidden.unsqueeze(1)?;
-        for codebook in 1..self.heads.len() {
-            let code = self.embed_code(codebook - 1, codes[codebook - 1], hidden.dim(0)?)?;
-            input = if codebook == 1 { Tensor::cat(&[&input, &code], 1)? } else { code };
-            let inner = self.decoder.forward(&self.projection.forward(&input)?, decoder)?;
-            let last = inner.narrow(1, inner.dim(1)? - 1, 1)?.squeeze(1)?;
-            codes.push(sampler.sample(frame, codebook, &self.logits(codebook, &last, guidance)?)?);
-        }
-        Ok(codes)
-    }
-
-    /// Guided logits of one codebook. A head is linear, so guiding its input is guiding its logits, for one row less.
-    ///
-    /// # Shapes
-    /// - `hidden` \[B, D\]
-    fn logits(&self, codebook: usize, hidden: &Tensor, guidance: f64) -> Result<Vec<f32>> {
-        let guided = if hidden.dim(0)? == 2 {
-            let (conditional, unconditional) = (hidden.narrow(0, 0, 1)?, hidden.narrow(0, 1, 1)?);
-            (&unconditional + ((conditional - &unconditional)? * guidance)?)?
-        } else {
-            hidden.clone()
-        };
-        Ok(self.heads[codebook].forward(&guided)?.squeeze(0)?.to_vec1()?)
-    }
-
     /// # Shapes
     /// - result \[1, T, D\], T the positions of the prompt; with an unconditional row T + 1, as [`Prefix`] has it
     fn embed_prompt(&self, prompt: &PromptIds, batch: usize) -> Result<Tensor> {
@@ -303,29 +264,6 @@ impl HeartMula {
             rows.extend(&self.unconditional);
         }
         Ok(Tensor::from_vec(rows, (1, prompt.positions() + batch - 1, self.config.backbone.embed_dim), &self.device)?)
-    }
-
-    /// # Shapes
-    /// - result \[B, 1, D\]
-    fn embed_frame(&self, codes: &[u32], batch: usize) -> Result<Tensor> {
-        let width = self.config.backbone.embed_dim;
-        let (mut sum, mut row) = (vec![0f32; width], vec![0f32; width]);
-        for (codebook, code) in codes.iter().enumerate() {
-            self.audio_embeddings.read(self.audio_row(codebook, *code), &mut row)?;
-            sum.iter_mut().zip(&row).for_each(|(sum, number)| *sum += number);
-        }
-        Ok(Tensor::from_vec(sum.repeat(batch), (batch, 1, width), &self.device)?)
-    }
-
-    /// # Shapes
-    /// - result \[B, 1, D\]
-    fn embed_code(&self, codebook: usize, code: u32, batch: usize) -> Result<Tensor> {
-        let row = self.audio_embeddings.row(self.audio_row(codebook, code))?;
-        Ok(Tensor::from_vec(row.repeat(batch), (batch, 1, self.config.backbone.embed_dim), &self.device)?)
-    }
-
-    fn audio_row(&self, codebook: usize, code: u32) -> usize {
-        codebook * self.config.audio_vocab_size + code as usize
     }
 }
 

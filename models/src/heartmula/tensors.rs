@@ -22,7 +22,8 @@ pub fn expected_tensors(config: &HeartMulaConfig) -> Vec<Expected> {
     tensors
 }
 
-fn transformer_tensors(prefix: &str, config: &TransformerConfig, tensors: &mut Vec<Expected>) {
+/// Those of one transformer, whose names begin with `prefix`.
+pub(crate) fn transformer_tensors(prefix: &str, config: &TransformerConfig, tensors: &mut Vec<Expected>) {
     let (width, hidden) = (config.embed_dim, config.intermediate_dim);
     let keys = config.num_kv_heads * config.head_dim();
     for layer in 0..config.num_layers {

@@ -11,8 +11,8 @@ pub struct DraftContext<'a> {
     pub past: &'a [Frame],
     /// Drafts that others made of the frames after it: the next to draft comes behind these.
     pub drafted: &'a [Draft],
-    /// Backbone output \[B, D\] that the last frame of `past` followed from, the unconditional row behind the other one;
-    /// `None` when it is not known.
+    /// Backbone outputs \[B, frames, D\] that the last frames of `past` followed from, the unconditional row behind the
+    /// other one; `None` when they are not known.
     pub trail: Option<&'a Tensor>,
     /// How far the words lead.
     pub guidance: f64,

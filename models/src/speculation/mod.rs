@@ -34,9 +34,11 @@ mod ways;
 
 pub use accept::{Verdict, accept, first_unmatched};
 pub use counters::Counters;
-pub use distill::{DistillOptions, Distillation, TaughtSong};
+pub use distill::{DistillOptions, Distillation, Matches, TaughtSong};
 pub use drafter::{Chain, Chained, Draft, DraftContext, FrameDrafter};
-pub use drafters::{CarryOver, DRAFTER_FILE, DrafterWeights, Heads, NGram, NextState, Oracle, StaleDepth, Turncoat};
+pub use drafters::{
+    CarryOver, DRAFTER_FILE, DrafterSizes, DrafterWeights, Heads, NGram, NextState, Oracle, StaleDepth, Turncoat,
+};
 pub use gaps::Gaps;
 pub use means::Means;
 pub use policy::{Choice, Policy};

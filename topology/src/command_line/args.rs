@@ -67,6 +67,10 @@ pub(crate) struct DistillArgs {
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub words: WordsArgs,
+    /// What the songs are about: a line for each, tags | lyrics, \n for a new line of these [default: the words that are
+    /// given, and a choice of what the model knows]
+    #[arg(long, value_name = "FILE")]
+    pub prompts: Option<PathBuf>,
     /// Songs that are written; one in eight only says how good the drafter is
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub songs: usize,
@@ -88,6 +92,12 @@ pub(crate) struct DistillArgs {
     /// Threads [default: the cores of this machine]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// What trains: the processor, or an NVIDIA GPU by its number (in a program built with --features cuda)
+    #[arg(long, value_name = "cpu|cuda:N", default_value_t = DeviceName::Cpu)]
+    pub device: DeviceName,
+    /// What writes the songs; a small model is fastest on many cores [default: --device]
+    #[arg(long, value_name = "cpu|cuda:N")]
+    pub lm_device: Option<DeviceName>,
 }
 
 #[derive(Debug, Clone, clap::Args)]

@@ -39,6 +39,11 @@ pub(super) fn read(args: &WordsArgs) -> Result<Words, Failed> {
     Ok(Words { tags, lyrics })
 }
 
+/// The text in a file.
+pub(super) fn file(what: &str, path: &Path) -> Result<String, Failed> {
+    decode(what, &path.display().to_string(), fs::File::open(path).and_then(limited))
+}
+
 /// A text is a file when there is one of that name, as in the reference; what looks like a path but is none is a
 /// mistake rather than words.
 fn text_or_file(what: &str, text: &str) -> Result<String, Failed> {

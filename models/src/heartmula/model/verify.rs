@@ -4,10 +4,10 @@
 
 use candle_core::Tensor;
 
-use super::{HeartMula, SongState};
+use super::{HeartMula, SongState, frame::guided};
 use crate::{
     error::{ModelError, Result},
-    heartmula::{kv_cache::KvCache, sampler::CodeSampler},
+    heartmula::kv_cache::KvCache,
 };
 
 /// Logits of some codes: one list, as long as the vocabulary, for each.
@@ -19,12 +19,12 @@ pub struct VerifyBuffers {
     /// Keys and values of a depth pass over n frames, at place n - 1; made when first needed.
     depth: Vec<Option<KvCache>>,
     window: Option<Window>,
-    /// Backbone output \[B, D\] that the last frame followed from.
+    /// Backbone outputs \[B, frames, D\] that the frames of the last window followed from.
     trail: Option<Tensor>,
 }
 
 impl VerifyBuffers {
-    /// Forgets what the last frame followed from, after a frame that was written in another way.
+    /// Forgets what the last frames followed from, after a frame that was written in another way.
     pub fn forget(&mut self) {
         self.trail = None;
     }
@@ -79,8 +79,8 @@ impl<'a> SongTarget<'a> {
         self.state.backbone.room() + usize::from(self.state.hidden.is_some())
     }
 
-    /// Backbone output \[B, D\] that the last frame followed from; the last row is the unconditional one if there are
-    /// two. `None` before the first frame, and after one that was not written here.
+    /// Backbone outputs \[B, frames, D\] that the frames of the last [`SongTarget::commit`] followed from; the last row is
+    /// the unconditional one if there are two. `None` before the first frame, and after one that was not written here.
     pub fn trail(&self) -> Option<&Tensor> {
         self.buffers.trail.as_ref()
     }
@@ -115,15 +115,15 @@ impl<'a> SongTarget<'a> {
         self.logits_of(0, &self.hidden(0, drafts.len() + 1)?)
     }
 
-    /// The outputs of the backbone for the first `frames` of the window, led by the words.
+    /// The outputs of the backbone for the first `frames` of the window, the guidance rows of a frame side by side.
     ///
     /// # Shapes
-    /// - result \[frames, D\]
+    /// - result \[frames · B, D\]
     ///
     /// # Errors
     /// When no window is open, or it has fewer frames.
-    pub fn led_outputs(&self, frames: usize) -> Result<Tensor> {
-        guided(&self.hidden(0, frames)?, self.state.batch(), self.state.guidance)
+    pub fn outputs(&self, frames: usize) -> Result<Tensor> {
+        self.hidden(0, frames)
     }
 
     /// One pass of the depth decoder over all codes of `frames`, the first of which is number `first` of the window.
@@ -208,7 +208,7 @@ impl<'a> SongTarget<'a> {
             return Err(ModelError::shape("frames", format!("1 to {}", window.hidden.dim(1)?), count));
         }
         let positions = window.positions + count - usize::from(window.had_first);
-        let trail = window.hidden.narrow(1, count - 1, 1)?.squeeze(1)?;
+        let trail = window.hidden.narrow(1, 0, count)?;
         self.buffers.window = None;
         self.buffers.trail = Some(trail);
         self.state.backbone.truncate(positions);
@@ -262,83 +262,4 @@ impl<'a> SongTarget<'a> {
         let guided = guided(hidden, self.state.batch(), self.state.guidance)?;
         Ok(self.model.heads[codebook].forward(&guided)?.to_vec2()?)
     }
-}
-
-impl HeartMula {
-    /// The output that `hidden` leads to: itself, or with two rows the first led away from the second.
-    ///
-    /// # Shapes
-    /// - `hidden` \[B, D\], result \[1, D\]
-    ///
-    /// # Errors
-    /// When it has not two dimensions.
-    pub fn led(&self, hidden: &Tensor, guidance: f64) -> Result<Tensor> {
-        guided(hidden, hidden.dim(0)?, guidance)
-    }
-
-    /// What the backbone is fed of a frame.
-    ///
-    /// # Shapes
-    /// - result \[1, D\]
-    ///
-    /// # Errors
-    /// When a code is none of the model's.
-    pub fn frame_embedding(&self, codes: &[u32]) -> Result<Tensor> {
-        Ok(self.embed_frame(codes, 1)?.squeeze(0)?)
-    }
-
-    /// What the depth decoder is fed of a code.
-    ///
-    /// # Shapes
-    /// - result \[1, D\]
-    ///
-    /// # Errors
-    /// When the code is none of the model's.
-    pub fn code_embedding(&self, codebook: usize, code: u32) -> Result<Tensor> {
-        Ok(self.embed_code(codebook, code, 1)?.squeeze(0)?)
-    }
-
-    /// The logits of a codebook from an output of the backbone (codebook 0) or of the depth decoder.
-    ///
-    /// # Shapes
-    /// - `hidden` \[rows, D\], result \[rows, vocabulary\]
-    ///
-    /// # Errors
-    /// When the device cannot compute.
-    pub fn head(&self, codebook: usize, hidden: &Tensor) -> Result<Tensor> {
-        Ok(self.heads[codebook].forward(hidden)?)
-    }
-
-    /// The codes that frame number `frame` would have if the backbone's output for it were `hidden`.
-    ///
-    /// # Shapes
-    /// - `hidden` \[B, D\]: a row, and with guidance the unconditional one behind it
-    ///
-    /// # Errors
-    /// When the device has no memory, or a logit is not a number.
-    pub fn codes_after(
-        &self,
-        hidden: &Tensor,
-        guidance: f64,
-        frame: u64,
-        sampler: &mut dyn CodeSampler,
-    ) -> Result<Vec<u32>> {
-        let mut decoder = KvCache::new(&self.config.decoder, hidden.dim(0)?, self.heads.len(), &self.device)?;
-        self.complete_frame(&mut decoder, hidden, guidance, frame, sampler)
-    }
-}
-
-/// The conditional rows led away from the unconditional ones; with one row a frame, these rows.
-///
-/// # Shapes
-/// - `hidden` \[frames · batch, D\], result \[frames, D\]
-fn guided(hidden: &Tensor, batch: usize, guidance: f64) -> Result<Tensor> {
-    if batch == 1 {
-        return Ok(hidden.clone());
-    }
-    let (rows, width) = hidden.dims2()?;
-    let pairs = hidden.reshape((rows / batch, batch, width))?;
-    let row = |row| pairs.narrow(1, row, 1)?.squeeze(1)?.contiguous();
-    let (conditional, unconditional) = (row(0)?, row(1)?);
-    Ok((&unconditional + ((conditional - &unconditional)? * guidance)?)?)
 }

@@ -2,6 +2,8 @@
 
 mod carry_over;
 mod heads;
+mod lookahead;
+mod next_state;
 mod ngram;
 mod on_device;
 mod oracle;
@@ -9,9 +11,11 @@ mod stale_depth;
 mod weights;
 
 pub use carry_over::CarryOver;
-pub use heads::{Heads, NextState};
+pub use heads::Heads;
+pub use next_state::NextState;
 pub use ngram::NGram;
 pub(super) use on_device::OnDevice;
 pub use oracle::{Oracle, Turncoat};
 pub use stale_depth::StaleDepth;
-pub use weights::{DRAFTER_FILE, DrafterWeights};
+pub(super) use weights::MOST_POSITIONS;
+pub use weights::{DRAFTER_FILE, DrafterSizes, DrafterWeights};

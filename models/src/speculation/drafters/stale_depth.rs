@@ -40,6 +40,7 @@ impl FrameDrafter for StaleDepth {
 
     fn draft(&mut self, context: &DraftContext<'_>, count: usize) -> Result<Vec<Draft>> {
         let Some(trail) = context.trail else { return Ok(Vec::new()) };
+        let trail = &trail.narrow(1, trail.dim(1)? - 1, 1)?.squeeze(1)?;
         let first = context.next();
         (first..first + count as u64).map(|place| Ok(self.frame(trail, context, place)?.into())).collect()
     }

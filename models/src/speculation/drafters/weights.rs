@@ -1,21 +1,22 @@
-//! What was trained for a checkpoint, so that the next frames can be drafted from the backbone's last output?
+//! What was trained for a checkpoint, so that the backbone's next outputs are known before it has computed them?
 //!
-//! Two ways to the outputs that the backbone will have, and one small mixer that goes from an output to the codes of its
-//! frame through the model's own heads:
-//! - heads: output k frames ahead = h + SiLU(W_k \[h, frame\]), after Cai et al., "Medusa",
-//!   <https://arxiv.org/abs/2401.10774>;
-//! - next state: the next output = A \[h, frame\] + b, again and again;
-//! - mixer: code j is drawn from head_j(y), y = z + V SiLU(z), z = U \[h, codes before j\] + place_j.
+//! - next state: the output that the backbone has for a frame, and the frame that was drawn from it, give the output for
+//!   the next frame, through one layer like the backbone's own, which sees the frames before: Li et al., "EAGLE",
+//!   <https://arxiv.org/abs/2401.15077>. With guidance the unconditional row goes through it as the other one does, so
+//!   nothing of it depends on how far the words lead. Fed with its own outputs it goes on for as long as one likes.
+//! - heads: an output further ahead = next state + V_k SiLU(U_k next state), without knowing the frames between, after
+//!   Cai et al., "Medusa", <https://arxiv.org/abs/2401.10774>.
 //!
-//! A transition score links code 0 of a frame with that of the next, after "Viterbi" drafting of speech tokens,
-//! <https://arxiv.org/abs/2410.13839>, as a product of two small vectors.
+//! From an output the codes of a frame follow as they do in the model itself. A transition score links code 0 of a frame
+//! with that of the next, after "Viterbi" drafting of speech tokens, <https://arxiv.org/abs/2410.13839>, as a product of
+//! two small vectors; the heads need it, since they do not know the frame between.
 
 use candle_core::{Device, Tensor};
 
 use crate::{
     error::{ModelError, Result},
-    heartmula::HeartMulaConfig,
-    kernels::Linear,
+    heartmula::{HeartMulaConfig, KvCache, Transformer, TransformerConfig, transformer_tensors},
+    kernels::{Linear, RmsNorm},
     weights::{Checkpoint, Expected, Shards},
 };
 
@@ -23,34 +24,71 @@ use crate::{
 pub const DRAFTER_FILE: &str = "drafter.safetensors";
 /// Frames that heads can reach.
 const MOST_HEADS: usize = 16;
+/// Frames that the layer sees at most; it is trained on as many.
+pub(in crate::speculation) const MOST_POSITIONS: usize = 256;
+/// Added to the mean square of what the layer is fed.
+const EPS: f64 = 1e-5;
+
+/// How large a drafter is. Its file says so by the shapes of its tensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrafterSizes {
+    /// Frames that the heads reach, at least 1: the first needs no weights of its own.
+    pub reach: usize,
+    /// Width of the hidden layer of the layer's feed-forward part.
+    pub hidden: usize,
+    /// Numbers in the middle of a head.
+    pub narrow: usize,
+    /// Numbers of a code in the transition score.
+    pub rank: usize,
+}
+
+impl DrafterSizes {
+    /// The usual sizes for a model: a little less than one layer of its backbone.
+    pub fn usual(config: &HeartMulaConfig, reach: usize) -> Self {
+        let (width, hidden) = (config.backbone.embed_dim, config.backbone.intermediate_dim);
+        Self { reach, hidden: (hidden * 3 / 5).next_multiple_of(16), narrow: (width / 8).max(4), rank: 16 }
+    }
+
+    /// Those of a drafter in `shards`.
+    fn of(shards: &Shards) -> Self {
+        let rows = |name: &str, place: usize| shards.shape(name).and_then(|shape| shape.get(place)).copied();
+        let heads = (2..=MOST_HEADS).take_while(|ahead| shards.shape(&head(*ahead, "down.weight")).is_some()).count();
+        Self {
+            reach: heads + 1,
+            hidden: rows("next.layers.0.mlp.w1.weight", 0).unwrap_or(1),
+            narrow: rows(&head(2, "down.weight"), 0).unwrap_or(1),
+            rank: rows("transition.from", 1).unwrap_or(1),
+        }
+    }
+}
 
 /// The weights of a trained drafter.
 #[derive(Debug)]
 pub struct DrafterWeights {
-    heads: Vec<Linear>,
-    next_state: Linear,
-    mixer_input: Linear,
-    mixer_hidden: Linear,
-    /// \[K - 1, D of the decoder\]
-    places: Tensor,
+    input: Linear,
+    norm: RmsNorm,
+    next: Transformer,
+    layer: TransformerConfig,
+    /// Of each head from the second on: D -> narrow, and back.
+    heads: Vec<[Linear; 2]>,
     /// Both \[vocabulary, rank\].
     transition: (Tensor, Tensor),
 }
 
 impl DrafterWeights {
-    /// The tensors of a drafter with `heads` heads and transitions of `rank` numbers.
-    pub fn expected(config: &HeartMulaConfig, heads: usize, rank: usize) -> Vec<Expected> {
-        let (width, inner) = (config.backbone.embed_dim, config.decoder.embed_dim);
+    /// The tensors of a drafter of these sizes.
+    pub fn expected(config: &HeartMulaConfig, sizes: DrafterSizes) -> Vec<Expected> {
+        let (width, DrafterSizes { reach, narrow, rank, .. }) = (config.backbone.embed_dim, sizes);
         let mut tensors = vec![
-            Expected::new("next_state.weight", &[width, 2 * width]),
-            Expected::new("next_state.bias", &[width]),
-            Expected::new("mixer.input.weight", &[inner, 2 * width]),
-            Expected::new("mixer.hidden.weight", &[inner, inner]),
-            Expected::new("mixer.places", &[config.audio_num_codebooks - 1, inner]),
+            Expected::new("input.weight", &[width, 2 * width]),
             Expected::new("transition.from", &[config.audio_vocab_size, rank]),
             Expected::new("transition.to", &[config.audio_vocab_size, rank]),
         ];
-        tensors.extend((0..heads).map(|head| Expected::new(format!("heads.{head}.weight"), &[width, 2 * width])));
+        for ahead in 2..=reach {
+            tensors.push(Expected::new(head(ahead, "down.weight"), &[narrow, width]));
+            tensors.push(Expected::new(head(ahead, "up.weight"), &[width, narrow]));
+        }
+        transformer_tensors("next", &layer(config, sizes.hidden), &mut tensors);
         tensors
     }
 
@@ -76,64 +114,75 @@ impl DrafterWeights {
     /// # Errors
     /// When tensors are missing or do not fit the config: all of them in one error.
     pub fn load(config: &HeartMulaConfig, shards: &Shards, device: &Device) -> Result<Self> {
-        let heads = (0..MOST_HEADS).take_while(|head| shards.shape(&format!("heads.{head}.weight")).is_some()).count();
-        let rank = shards.shape("transition.from").and_then(|shape| shape.get(1)).copied().unwrap_or(1);
-        shards.check(&Self::expected(config, heads, rank))?;
-        let (width, inner) = (config.backbone.embed_dim, config.decoder.embed_dim);
-        let head = |head| Linear::load(shards, &format!("heads.{head}"), [width, 2 * width], false, device);
-        let table = |name| shards.tensor(name, &[config.audio_vocab_size, rank], device);
+        let sizes = DrafterSizes::of(shards);
+        shards.check(&Self::expected(config, sizes))?;
+        let (width, layer) = (config.backbone.embed_dim, layer(config, sizes.hidden));
+        let part = |ahead, name, shape| Linear::load(shards, &head(ahead, name), shape, false, device);
+        let both = |ahead| Ok([part(ahead, "down", [sizes.narrow, width])?, part(ahead, "up", [width, sizes.narrow])?]);
+        let table = |name| shards.tensor(name, &[config.audio_vocab_size, sizes.rank], device);
         Ok(Self {
-            heads: (0..heads).map(head).collect::<Result<_>>()?,
-            next_state: Linear::load(shards, "next_state", [width, 2 * width], true, device)?,
-            mixer_input: Linear::load(shards, "mixer.input", [inner, 2 * width], false, device)?,
-            mixer_hidden: Linear::load(shards, "mixer.hidden", [inner, inner], false, device)?,
-            places: shards.tensor("mixer.places", &[config.audio_num_codebooks - 1, inner], device)?,
+            input: Linear::load(shards, "input", [width, 2 * width], false, device)?,
+            norm: RmsNorm::new(Tensor::ones(width, candle_core::DType::F32, device)?, EPS),
+            next: Transformer::load(&layer, shards, "next", device)?,
+            layer,
+            heads: (2..=sizes.reach).map(both).collect::<Result<_>>()?,
             transition: (table("transition.from")?, table("transition.to")?),
         })
     }
 
     /// Frames that the heads reach.
     pub fn reach(&self) -> usize {
-        self.heads.len()
+        self.heads.len() + 1
     }
 
-    /// The output that the backbone may have `ahead` frames (from 1 to [`Self::reach`]) after the frame that it had
-    /// `hidden` for, from that frame's embedding.
+    /// What the layer remembers of the frames of `batch` rows.
+    ///
+    /// # Errors
+    /// When the device has no memory for it.
+    pub fn cache(&self, batch: usize, device: &Device) -> Result<KvCache> {
+        KvCache::new(&self.layer, batch, self.layer.max_seq_len, device)
+    }
+
+    /// What the layer is fed of frames, from the backbone's outputs for them and their embeddings.
     ///
     /// # Shapes
-    /// - `hidden`, `frame` and result \[rows, D\]
+    /// - `outputs`, `frames` and result \[B, T, D\]
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn fed(&self, outputs: &Tensor, frames: &Tensor) -> Result<Tensor> {
+        let (outputs, frames) = (self.norm.forward(outputs)?, self.norm.forward(frames)?);
+        Ok(self.input.forward(&Tensor::cat(&[outputs, frames], 2)?)?)
+    }
+
+    /// The outputs that the backbone will have for the frame behind each of those that are fed, which come behind those
+    /// that `cache` remembers.
+    ///
+    /// # Shapes
+    /// - `fed` and result \[B, T, D\]
+    ///
+    /// # Errors
+    /// When there is no room for so many frames.
+    pub fn next(&self, fed: &Tensor, cache: &mut KvCache) -> Result<Tensor> {
+        self.next.forward(fed, cache)
+    }
+
+    /// The output that the backbone may have `ahead` frames (from 1 to [`Self::reach`]) after a frame, from the one that
+    /// it will have next.
+    ///
+    /// # Shapes
+    /// - `next` and result \[…, D\]
     ///
     /// # Errors
     /// When no head reaches so far.
-    pub fn ahead(&self, ahead: usize, hidden: &Tensor, frame: &Tensor) -> Result<Tensor> {
-        let head = ahead.checked_sub(1).and_then(|place| self.heads.get(place));
-        let head = head.ok_or_else(|| ModelError::shape("frames ahead", format!("1 to {}", self.reach()), ahead))?;
-        Ok((hidden + head.forward(&Tensor::cat(&[hidden, frame], 1)?)?.silu()?)?)
-    }
-
-    /// The output that the backbone may have next, from the present one and the embedding of its frame.
-    ///
-    /// # Shapes
-    /// - `hidden`, `frame` and result \[rows, D\]
-    ///
-    /// # Errors
-    /// When the device cannot compute.
-    pub fn next(&self, hidden: &Tensor, frame: &Tensor) -> Result<Tensor> {
-        Ok(self.next_state.forward(&Tensor::cat(&[hidden, frame], 1)?)?)
-    }
-
-    /// What head `codebook` (from 1 on) of the model is fed for a frame, from the backbone's output and the sum of the
-    /// embeddings of the codes before it.
-    ///
-    /// # Shapes
-    /// - `hidden`, `codes` \[rows, D\], result \[rows, D of the decoder\]
-    ///
-    /// # Errors
-    /// When there is no such codebook.
-    pub fn mixed(&self, codebook: usize, hidden: &Tensor, codes: &Tensor) -> Result<Tensor> {
-        let input = self.mixer_input.forward(&Tensor::cat(&[hidden, codes], 1)?)?;
-        let input = input.broadcast_add(&self.places.narrow(0, codebook - 1, 1)?)?;
-        Ok((&input + self.mixer_hidden.forward(&input.silu()?)?)?)
+    pub fn ahead(&self, ahead: usize, next: &Tensor) -> Result<Tensor> {
+        if ahead == 1 {
+            return Ok(next.clone());
+        }
+        let found = ahead.checked_sub(2).and_then(|place| self.heads.get(place));
+        let [down, up] =
+            found.ok_or_else(|| ModelError::shape("frames ahead", format!("1 to {}", self.reach()), ahead))?;
+        Ok((next + up.forward(&down.forward(next)?.silu()?)?)?)
     }
 
     /// Scores that code 0 of a frame gives those of the next.
@@ -146,5 +195,21 @@ impl DrafterWeights {
     pub fn transitions(&self, codes: &Tensor) -> Result<Tensor> {
         let (from, to) = &self.transition;
         Ok(from.index_select(codes, 0)?.matmul(&to.t()?)?)
+    }
+}
+
+/// The name of a tensor of the head that reaches so far.
+fn head(ahead: usize, name: &str) -> String {
+    format!("heads.{ahead}.{name}")
+}
+
+/// The layer of a drafter: as those of the backbone, of another width in the middle.
+fn layer(config: &HeartMulaConfig, hidden: usize) -> TransformerConfig {
+    TransformerConfig {
+        flavor: "drafter".to_owned(),
+        num_layers: 1,
+        max_seq_len: MOST_POSITIONS,
+        intermediate_dim: hidden,
+        ..config.backbone.clone()
     }
 }

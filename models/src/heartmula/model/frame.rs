@@ -1,0 +1,166 @@
+//! How do the codes of a frame follow from an output of the backbone? One after the other, through the depth decoder.
+
+use candle_core::Tensor;
+
+use super::HeartMula;
+use crate::{
+    error::Result,
+    heartmula::{kv_cache::KvCache, sampler::CodeSampler},
+};
+
+impl HeartMula {
+    /// The codes of a frame, one after the other.
+    ///
+    /// # Shapes
+    /// - `hidden` \[B, D\]
+    pub(super) fn complete_frame(
+        &self,
+        decoder: &mut KvCache,
+        hidden: &Tensor,
+        guidance: f64,
+        frame: u64,
+        sampler: &mut dyn CodeSampler,
+    ) -> Result<Vec<u32>> {
+        let first = sampler.sample(frame, 0, &self.first_logits(hidden, guidance)?)?;
+        self.codes_behind(decoder, hidden, guidance, (frame, first), sampler)
+    }
+
+    /// The codes of a frame whose code 0 is known: of number `frame` of the song it is `first`. `decoder` is what
+    /// [`HeartMula::depth_cache`] gave.
+    ///
+    /// # Shapes
+    /// - `hidden` \[B, D\]: a row, and with guidance the unconditional one behind it
+    ///
+    /// # Errors
+    /// When the code is none of the model's, or a logit is not a number.
+    pub fn codes_behind(
+        &self,
+        decoder: &mut KvCache,
+        hidden: &Tensor,
+        guidance: f64,
+        (frame, first): (u64, u32),
+        sampler: &mut dyn CodeSampler,
+    ) -> Result<Vec<u32>> {
+        let mut codes = Vec::with_capacity(self.heads.len());
+        codes.push(first);
+        // The decoder sees the backbone's output, then code after code; it is asked for a code after each of these.
+        decoder.truncate(0);
+        let mut input = hidden.unsqueeze(1)?;
+        for codebook in 1..self.heads.len() {
+            let code = self.embed_code(codebook - 1, codes[codebook - 1], hidden.dim(0)?)?;
+            input = if codebook == 1 { Tensor::cat(&[&input, &code], 1)? } else { code };
+            let inner = self.decoder.forward(&self.projection.forward(&input)?, decoder)?;
+            let last = inner.narrow(1, inner.dim(1)? - 1, 1)?.squeeze(1)?;
+            codes.push(sampler.sample(frame, codebook, &self.logits(codebook, &last, guidance)?)?);
+        }
+        Ok(codes)
+    }
+
+    /// What the depth decoder remembers of a frame of `batch` rows; it serves one frame after the other.
+    ///
+    /// # Errors
+    /// When the device has no memory for it.
+    pub fn depth_cache(&self, batch: usize) -> Result<KvCache> {
+        KvCache::new(&self.config.decoder, batch, self.heads.len(), &self.device)
+    }
+
+    /// The logits of code 0 of the frame that the backbone has the output `hidden` for.
+    ///
+    /// # Shapes
+    /// - `hidden` \[B, D\]: a row, and with guidance the unconditional one behind it
+    ///
+    /// # Errors
+    /// When it has not these dimensions.
+    pub fn first_logits(&self, hidden: &Tensor, guidance: f64) -> Result<Vec<f32>> {
+        self.logits(0, hidden, guidance)
+    }
+
+    /// The codes that frame number `frame` would have if the backbone's output for it were `hidden`.
+    ///
+    /// # Shapes
+    /// - `hidden` \[B, D\]: a row, and with guidance the unconditional one behind it
+    ///
+    /// # Errors
+    /// When the device has no memory, or a logit is not a number.
+    pub fn codes_after(
+        &self,
+        hidden: &Tensor,
+        guidance: f64,
+        frame: u64,
+        sampler: &mut dyn CodeSampler,
+    ) -> Result<Vec<u32>> {
+        self.complete_frame(&mut self.depth_cache(hidden.dim(0)?)?, hidden, guidance, frame, sampler)
+    }
+
+    /// What the backbone is fed of a frame.
+    ///
+    /// # Shapes
+    /// - result \[1, D\]
+    ///
+    /// # Errors
+    /// When a code is none of the model's.
+    pub fn frame_embedding(&self, codes: &[u32]) -> Result<Tensor> {
+        Ok(self.embed_frame(codes, 1)?.squeeze(0)?)
+    }
+
+    /// What the depth decoder is fed of a code.
+    ///
+    /// # Shapes
+    /// - result \[1, D\]
+    ///
+    /// # Errors
+    /// When the code is none of the model's.
+    pub fn code_embedding(&self, codebook: usize, code: u32) -> Result<Tensor> {
+        Ok(self.embed_code(codebook, code, 1)?.squeeze(0)?)
+    }
+
+    /// Guided logits of one codebook. A head is linear, so guiding its input is guiding its logits, for one row less.
+    ///
+    /// # Shapes
+    /// - `hidden` \[B, D\]
+    fn logits(&self, codebook: usize, hidden: &Tensor, guidance: f64) -> Result<Vec<f32>> {
+        let guided = guided(hidden, hidden.dim(0)?, guidance)?;
+        Ok(self.heads[codebook].forward(&guided)?.squeeze(0)?.to_vec1()?)
+    }
+
+    /// # Shapes
+    /// - result \[B, 1, D\]
+    pub(super) fn embed_frame(&self, codes: &[u32], batch: usize) -> Result<Tensor> {
+        let width = self.config.backbone.embed_dim;
+        let (mut sum, mut row) = (vec![0f32; width], vec![0f32; width]);
+        for (codebook, code) in codes.iter().enumerate() {
+            self.audio_embeddings.read(self.audio_row(codebook, *code), &mut row)?;
+            sum.iter_mut().zip(&row).for_each(|(sum, number)| *sum += number);
+        }
+        Ok(Tensor::from_vec(sum.repeat(batch), (batch, 1, width), &self.device)?)
+    }
+
+    /// # Shapes
+    /// - result \[B, 1, D\]
+    pub(super) fn embed_code(&self, codebook: usize, code: u32, batch: usize) -> Result<Tensor> {
+        let row = self.audio_embeddings.row(self.audio_row(codebook, code))?;
+        Ok(Tensor::from_vec(row.repeat(batch), (batch, 1, self.config.backbone.embed_dim), &self.device)?)
+    }
+
+    fn audio_row(&self, codebook: usize, code: u32) -> usize {
+        codebook * self.config.audio_vocab_size + code as usize
+    }
+}
+
+/// The conditional rows led away from the unconditional ones; with one row a frame, these rows.
+///
+/// # Shapes
+/// - `hidden` \[frames · batch, D\], the rows of a frame side by side; result \[frames, D\]
+///
+/// # Errors
+/// When the rows are no whole frames.
+pub(crate) fn guided(hidden: &Tensor, batch: usize, guidance: f64) -> Result<Tensor> {
+    if batch == 1 {
+        return Ok(hidden.clone());
+    }
+    let (rows, width) = hidden.dims2()?;
+    let pairs = hidden.reshape((rows / batch, batch, width))?;
+    let row = |row| pairs.narrow(1, row, 1)?.squeeze(1)?.contiguous();
+    let (conditional, unconditional) = (row(0)?, row(1)?);
+    Ok((&unconditional + ((conditional - &unconditional)? * guidance)?)?)
+}
