@@ -1,13 +1,15 @@
-//! Which options are there? The whole command line, as clap reads it.
+//! Which commands are there? The whole command line, as clap reads it; what several commands share is in [`super::arg_groups`].
 
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
-use heartstream_messages::Continuity;
-use heartstream_models::{DeviceName, NumberType, speculation::Speculation, synth::SynthSize, weights::Storage};
+use heartstream_models::{DeviceName, NumberType, speculation::Speculation, synth::SynthSize};
 
-use super::bench::args::BenchArgs;
-use crate::{MemorySize, OnDeviceLoss, SampleFormat, StartPolicy, pull::Version};
+use super::{
+    arg_groups::{CodecWeightsArgs, LmWeightsArgs, ModelArgs, OutputArgs, PlacementArgs, SoundArgs, WordsArgs},
+    bench::args::BenchArgs,
+};
+use crate::{MemorySize, OnDeviceLoss, StartPolicy, pull::Version};
 
 /// Makes music from words, and plays it while it is still being written.
 #[derive(Debug, Parser)]
@@ -101,85 +103,6 @@ pub(crate) struct DistillArgs {
 }
 
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct WordsArgs {
-    /// What it should sound like: words with commas between, or a file of them [default: a sample]
-    #[arg(long, value_name = "TEXT|FILE")]
-    pub tags: Option<String>,
-    /// What is sung: text, a file, or - for standard input [default: a sample]
-    #[arg(long, value_name = "TEXT|FILE|-")]
-    pub lyrics: Option<String>,
-}
-
-/// Names the model where `--model` does not.
-const MODEL_VARIABLE: &str = "HEARTSTREAM_MODEL";
-
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct ModelArgs {
-    /// Directory with HeartMuLa-oss-3B/, HeartCodec-oss/, tokenizer.json and gen_config.json; or one that needs no files:
-    /// demo, the model inside the program, or noise, a small one whose random weights never change
-    #[arg(long, value_name = "DIR|demo|noise", env = MODEL_VARIABLE, default_value = heartstream_models::demo::DEMO)]
-    pub model: String,
-}
-
-/// How the language model's weights are stored in memory.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct LmWeightsArgs {
-    /// How the language model's weights are stored in memory; auto: as in the file, but a large f32 model as bf16
-    #[arg(long, value_enum, value_name = "TYPE", default_value_t = LmWeights::Auto)]
-    pub lm_weights: LmWeights,
-}
-
-/// How the codec's weights are stored in memory.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct CodecWeightsArgs {
-    /// How the codec's weights are stored in memory; auto: as in the file
-    #[arg(long, value_enum, value_name = "TYPE", default_value_t = CodecWeights::Auto)]
-    pub codec_weights: CodecWeights,
-}
-
-/// The help of the option says what each is.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum LmWeights {
-    Auto,
-    Stored,
-    F32,
-    Bf16,
-    F16,
-}
-
-impl From<LmWeights> for Storage {
-    fn from(weights: LmWeights) -> Self {
-        match weights {
-            LmWeights::Auto => Self::Auto,
-            LmWeights::Stored => Self::Stored,
-            LmWeights::F32 => Self::As(NumberType::F32),
-            LmWeights::Bf16 => Self::As(NumberType::Bf16),
-            LmWeights::F16 => Self::As(NumberType::F16),
-        }
-    }
-}
-
-/// As for the language model, but never bf16: its 8 bits can be heard.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum CodecWeights {
-    Auto,
-    Stored,
-    F32,
-    F16,
-}
-
-impl From<CodecWeights> for Storage {
-    fn from(weights: CodecWeights) -> Self {
-        match weights {
-            CodecWeights::Auto => Self::Auto,
-            CodecWeights::Stored => Self::Stored,
-            CodecWeights::F32 => Self::As(NumberType::F32),
-            CodecWeights::F16 => Self::As(NumberType::F16),
-        }
-    }
-}
-
-#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RenderArgs {
     #[command(flatten)]
     pub output: OutputArgs,
@@ -247,83 +170,6 @@ pub(crate) struct DecodeArgs {
     /// f16, unless --codec-weights says how
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<MemorySize>,
-}
-
-/// Where a song goes.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct OutputArgs {
-    /// The WAV file; - writes to standard output [default: song.wav; for play, nothing]
-    #[arg(long, short, value_name = "FILE|-")]
-    pub output: Option<PathBuf>,
-    /// Samples in the WAV: 32-bit floats as they are made, or integers of 24 bits, or of 16 with dither
-    #[arg(long, value_enum, default_value_t = Format::F32)]
-    pub format: Format,
-    /// Write what was done and how long it took, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub record: Option<PathBuf>,
-}
-
-/// How codes become sound.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct SoundArgs {
-    /// Steps of flow matching: fewer are faster, more are finer
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub flow_steps: usize,
-    /// How far the codes lead the sound: 1 not at all
-    #[arg(long, value_name = "G", default_value_t = 1.25, allow_negative_numbers = true)]
-    pub flow_guidance: f32,
-    /// How the song is cut into windows and joined again
-    #[arg(long, value_enum, default_value_t = ContinuityName::Chained)]
-    pub continuity: ContinuityName,
-    /// Frames of the first window (12.5 a second), whatever that means for the first sound
-    #[arg(long, value_name = "N")]
-    pub first_window: Option<u64>,
-    /// When the first sound shall be there, such as 10s or 800ms: the longest first window that meets it is taken
-    /// [default: 48 frames; when playing, fewer where 10s demand it]
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub first_audio: Option<f64>,
-    /// Cut the song as it was cut before: a record, or the plan out of one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["continuity", "first_window", "first_audio"])]
-    pub plan: Option<PathBuf>,
-}
-
-/// Where stages compute.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct PlacementArgs {
-    /// Workers that decode segments
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub flow_workers: usize,
-    /// Threads of each stage that computes [default: its cores]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
-    /// Cores of the language model, such as 0-5 or 0,2,4 [default: half of a machine with four or more]
-    #[arg(long, value_name = "LIST", value_parser = core_list)]
-    pub lm_cores: Option<CoreList>,
-    /// Cores of the flow workers [default: the other half]
-    #[arg(long, value_name = "LIST", value_parser = core_list)]
-    pub flow_cores: Option<CoreList>,
-    /// Cores of the vocoder [default: those of the flow workers]
-    #[arg(long, value_name = "LIST", value_parser = core_list)]
-    pub vocoder_cores: Option<CoreList>,
-    /// Cores on which drafts are prepared while the language model verifies others [default: none are prepared]
-    #[arg(long, value_name = "LIST", value_parser = core_list)]
-    pub draft_cores: Option<CoreList>,
-    /// What prepares these drafts, which has what it needs of the model in its own memory [default: what computes the
-    /// language model, on --draft-cores]
-    #[arg(long, value_name = "cpu|cuda:N")]
-    pub draft_device: Option<DeviceName>,
-    /// What computes: the processor, or an NVIDIA GPU by its number (in a program built with --features cuda)
-    #[arg(long, value_name = "cpu|cuda:N", default_value_t = DeviceName::Cpu)]
-    pub device: DeviceName,
-    /// What computes the language model [default: --device]
-    #[arg(long, value_name = "cpu|cuda:N")]
-    pub lm_device: Option<DeviceName>,
-    /// What computes for the flow workers [default: --device]
-    #[arg(long, value_name = "cpu|cuda:N")]
-    pub flow_device: Option<DeviceName>,
-    /// What computes the vocoder [default: --device]
-    #[arg(long, value_name = "cpu|cuda:N")]
-    pub vocoder_device: Option<DeviceName>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -464,24 +310,6 @@ pub(crate) struct PullArgs {
     pub out: Option<PathBuf>,
 }
 
-/// The help of the option says what each is.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Format {
-    F32,
-    S24,
-    S16,
-}
-
-impl From<Format> for SampleFormat {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::F32 => Self::F32,
-            Format::S24 => Self::S24,
-            Format::S16 => Self::S16,
-        }
-    }
-}
-
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Size {
     /// As the model of noise
@@ -508,55 +336,6 @@ impl From<Size> for SynthSize {
     }
 }
 
-/// How a song is cut into windows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ContinuityName {
-    /// The reference's windows of 29.76 s, to the number
-    Reference,
-    /// Windows that start small and grow, each going on from the one before, without a seam
-    Chained,
-    /// Windows that start small and grow and are cross-faded; several workers decode them side by side
-    Parallel,
-}
-
-impl From<ContinuityName> for Continuity {
-    fn from(name: ContinuityName) -> Self {
-        match name {
-            ContinuityName::Reference => Self::Reference,
-            ContinuityName::Chained => Self::Chained,
-            ContinuityName::Parallel => Self::Parallel,
-        }
-    }
-}
-
-/// Reads `10`, `10s` or `800ms` as seconds.
-fn time(text: &str) -> Result<f64, String> {
-    let (number, unit) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
-        (Some(number), _) => (number, 0.001),
-        (None, Some(number)) => (number, 1.0),
-        (None, None) => (text, 1.0),
-    };
-    let seconds = number.trim().parse::<f64>().ok().map(|number| number * unit);
-    let seconds = seconds.filter(|seconds| seconds.is_finite() && *seconds > 0.0);
-    seconds.ok_or_else(|| "expected a time above 0 such as 10s or 800ms".to_owned())
-}
-
-/// Numbers of cores.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CoreList(pub Vec<usize>);
-
-/// Reads `0-5,8`.
-pub(super) fn core_list(text: &str) -> Result<CoreList, String> {
-    let number = |text: &str| text.trim().parse::<usize>().ok().filter(|core| *core < 4096);
-    let range = |text: &str| match text.split_once('-') {
-        None => number(text).map(|core| core..=core),
-        Some((from, to)) => Some(number(from)?..=number(to)?).filter(|range| !range.is_empty()),
-    };
-    let ranges = text.split(',').map(range).collect::<Option<Vec<_>>>();
-    let cores: Option<Vec<usize>> = ranges.map(|ranges| ranges.into_iter().flatten().collect());
-    cores.map(CoreList).ok_or_else(|| "expected numbers of cores such as 0-5 or 0,2,4".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -565,34 +344,5 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Args::command().debug_assert();
-    }
-
-    proptest::proptest! {
-        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
-
-        #[test]
-        fn any_text_is_a_list_of_real_cores_or_refused(text in r"[0-9,\- ]{0,12}|[0-9]{1,4}(-[0-9]{1,4})?|\PC{0,8}") {
-            if let Ok(CoreList(cores)) = core_list(&text) {
-                proptest::prop_assert!(!cores.is_empty() && cores.iter().all(|core| *core < 4096));
-            }
-        }
-    }
-
-    #[test]
-    fn times_are_seconds_or_milliseconds() {
-        assert_eq!([time("10"), time("10s"), time("800ms")], [Ok(10.0), Ok(10.0), Ok(0.8)]);
-        for wrong in ["", "s", "0", "-1s", "NaN", "inf", "10m"] {
-            assert!(time(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn lists_of_cores_are_numbers_and_ranges() {
-        let cores = |text| core_list(text).map(|list| list.0);
-        assert_eq!(cores("0-3,7"), Ok(vec![0, 1, 2, 3, 7]));
-        assert_eq!(cores("5"), Ok(vec![5]));
-        for wrong in ["", "a", "3-1", "1-", "-1", "0,,1", "99999999999999999999", "0-99999"] {
-            assert!(cores(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -6,6 +6,7 @@
 #[macro_use]
 mod say;
 
+mod arg_groups;
 mod args;
 mod bench;
 mod check;

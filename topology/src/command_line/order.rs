@@ -2,11 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{
-    Failed,
-    args::{RenderArgs, SoundArgs},
-    song_plan, words,
-};
+use super::{Failed, arg_groups::SoundArgs, args::RenderArgs, song_plan, words};
 use crate::{
     EngineError, Flow, KeptSong, Sampling, SongRequest,
     units::{Frames, Seconds},

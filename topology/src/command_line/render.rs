@@ -10,7 +10,8 @@ use heartstream_models::{ModelDirectory, ModelError, demo};
 
 use super::{
     Failed,
-    args::{CoreList, DecodeArgs, OutputArgs, PlacementArgs, PlayArgs, RenderArgs},
+    arg_groups::{CoreList, OutputArgs, PlacementArgs},
+    args::{DecodeArgs, PlayArgs, RenderArgs},
     keys::{Key, Keys},
     order::{kept_request, request},
     output::{Output, probe_file},

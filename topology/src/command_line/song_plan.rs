@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Failed,
-    args::{ContinuityName, SoundArgs},
+    arg_groups::{ContinuityName, SoundArgs},
 };
 use crate::{
     Continuity, FirstWindow, SongReport, SongRequest,

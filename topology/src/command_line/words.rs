@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use super::{Failed, args::WordsArgs};
+use super::{Failed, arg_groups::WordsArgs};
 
 const SAMPLE_TAGS: &str = include_str!("../../sample/tags.txt");
 const SAMPLE_LYRICS: &str = include_str!("../../sample/lyrics.txt");

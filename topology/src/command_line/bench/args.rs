@@ -6,7 +6,10 @@ use clap::Subcommand;
 
 use heartstream_models::DeviceName;
 
-use crate::command_line::args::{CodecWeightsArgs, CoreList, LmWeightsArgs, ModelArgs, Size, WordsArgs, core_list};
+use crate::command_line::{
+    arg_groups::{CodecWeightsArgs, CoreList, LmWeightsArgs, ModelArgs, WordsArgs, core_list},
+    args::Size,
+};
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]

@@ -15,11 +15,7 @@ mod table;
 
 use heartstream_models::{synth::random, weights::Checkpoint};
 
-use super::{
-    Failed,
-    args::{ModelArgs, Size},
-    render::checkpoint,
-};
+use super::{Failed, arg_groups::ModelArgs, args::Size, render::checkpoint};
 use args::{Bench, BenchArgs};
 
 /// Of random weights. Which they are has no influence on how long they take.
