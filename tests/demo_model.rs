@@ -2,7 +2,7 @@
 
 mod support;
 
-use heartstream::{Checkpoint, FirstWindow, Heartstream, Outcome, SongRequest, units::Seconds};
+use heartstream::{Checkpoint, FirstWindow, Flow, Heartstream, Outcome, SongRequest, units::Seconds};
 use heartstream_models::ModelDirectory;
 use support::{complaint, program, read};
 
@@ -51,4 +51,17 @@ async fn a_song_of_it_is_heard_and_not_clipped() {
     let power = samples.iter().map(|x| x * x).sum::<f32>() / samples.len() as f32;
     assert!(peak < 1.0, "peak {peak}");
     assert!(power.sqrt() > 0.003, "RMS {}", power.sqrt());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_song_of_few_words_ends_by_itself() {
+    const MOST: f64 = 60.0;
+    // Only where it ends is looked at, so the sound is made with as little work as can be.
+    let flow = Flow { steps: 1, guidance: 1.0 };
+    let request = SongRequest { flow, ..request("[Verse]\nThe sun creeps in\n\n[Outro]\nLet it ring", MOST) };
+    let song = demo_engine().await.sing(request).await.expect("a song");
+    let (_, report) = read(song).await;
+    assert_eq!(report.outcome, Outcome::Finished);
+    let seconds = report.audio.0;
+    assert!(seconds > 1.0 && seconds < MOST - 1.0, "{seconds} s");
 }

@@ -20,11 +20,12 @@ macro_rules! file {
     };
 }
 
-/// The files of the model inside the program, as they lie in `models/demo/`. Their place is that of a trained model;
-/// until there is one that makes music, they are random weights, too.
-static DEMO_FILES: [EmbeddedFile; 6] = [
+/// The files of the model inside the program, as they lie in `models/demo/`: a small one that `examples/train` has trained
+/// (`docs/demo-model.md`), and the drafter that `heartstream distill` has trained for it.
+static DEMO_FILES: [EmbeddedFile; 7] = [
     file!("HeartMuLa-oss-3B/config.json"),
     file!("HeartMuLa-oss-3B/model.safetensors"),
+    file!("HeartMuLa-oss-3B/drafter.safetensors"),
     file!("HeartCodec-oss/config.json"),
     file!("HeartCodec-oss/model.safetensors"),
     file!("tokenizer.json"),
