@@ -9,7 +9,7 @@ TEST_NEEDS := sox pulseaudio pulseaudio-utils libasound2-plugins
 
 ## Play a song of the model inside the program (or write song.wav where there is no loudspeaker).
 play: setup
-	cargo run --release --package heartstream -- play --max-seconds 30
+	cargo run --release --package heartstream -- play
 
 ## Run every test.
 test: setup-tests

@@ -65,3 +65,21 @@ async fn a_song_of_few_words_ends_by_itself() {
     let seconds = report.audio.0;
     assert!(seconds > 1.0 && seconds < MOST - 1.0, "{seconds} s");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_song_of_it_is_the_same_however_it_is_drafted_with_the_drafter_that_ships_with_it() {
+    let engine = demo_engine().await;
+    let words = "[Verse]\nThe sun creeps in across the floor\n\n[Outro]\nLet it ring";
+    let song = || SongRequest { flow: Flow { steps: 1, guidance: 1.0 }, ..request(words, 6.0) };
+    let sung = async |setting: &str| {
+        let engine = engine.with_speculation(setting.parse().expect("a setting")).expect("a drafter is there");
+        read(engine.sing(song()).await.expect("a song")).await
+    };
+    let (plain, _) = sung("off").await;
+    for setting in ["heads:3", "heads-viterbi:2", "next-state:4", "ngram,next-state:3", "auto"] {
+        let (drafted, report) = sung(setting).await;
+        assert!(drafted == plain, "{setting}");
+        let frames = report.speculation.expect("drafting was counted").frames_per_verify.unwrap_or(0.0);
+        assert!(setting == "auto" || frames > 1.2, "{setting}: {frames} frames a look, as if nothing had been learnt");
+    }
+}

@@ -108,8 +108,11 @@ fn written(model: &HeartMula, guidance: f64, frames: usize, mut speculator: Spec
     song
 }
 
-/// A drafter for `directory`, as it is before its first step of training.
+/// The drafter of `directory`; where it has none, one as it is before its first step of training.
 fn drafter(directory: &ModelDirectory) -> Arc<DrafterWeights> {
+    if let Some(trained) = directory.load_drafter(&Device::Cpu).expect("a drafter that fits") {
+        return Arc::new(trained);
+    }
     let shards = directory.lm_shards().expect("tensors");
     let options = DistillOptions { heads: 5, ..DistillOptions::default() };
     let distillation = Distillation::new(&directory.lm, &shards, options, &Device::Cpu).expect("a drafter");
@@ -184,6 +187,11 @@ fn the_model_of_noise_gives_the_plain_song_too() {
 }
 
 #[test]
+fn the_model_inside_the_program_gives_the_plain_song_too_with_the_drafter_that_ships_with_it() {
+    assert_every_drafter(Checkpoint::demo(), 12, 8, &ALL_COUNTS);
+}
+
+#[test]
 fn a_model_with_other_widths_heads_and_codebooks_gives_the_plain_song_too() {
     synthetic(SynthSize::Odd, |checkpoint| assert_every_drafter(checkpoint, 20, 2, &ALL_COUNTS));
 }
@@ -200,9 +208,8 @@ fn the_models_of_the_golden_data_give_the_plain_song_too() {
 /// How many songs the test below writes; 200 take some minutes.
 const SONGS: &str = "HEARTSTREAM_SONGS";
 
-#[test]
-fn many_songs_of_the_model_of_noise_are_the_plain_ones_in_ever_other_settings() {
-    let directory = ModelDirectory::open(Checkpoint::noise()).expect("configs");
+fn assert_many_songs(checkpoint: Checkpoint) {
+    let directory = ModelDirectory::open(checkpoint).expect("configs");
     let (model, trained) = (Arc::new(directory.load_lm(&Device::Cpu).expect("a model")), drafter(&directory));
     let means = Means { model: &model, trained: Some(&trained) };
     let songs = std::env::var(SONGS).ok().and_then(|songs| songs.parse().ok()).unwrap_or(8);
@@ -214,6 +221,42 @@ fn many_songs_of_the_model_of_noise_are_the_plain_ones_in_ever_other_settings() 
         let speculation = Speculation::Fixed { drafters, frames: 1 + seed as usize % 8 };
         let speculator = Speculator::new(&speculation, sampler(seed), &means, None).expect("drafters");
         assert_eq!(written(&model, guidance, frames, speculator), *song, "{speculation}, seed {seed}");
+    }
+}
+
+#[test]
+fn many_songs_of_the_model_of_noise_are_the_plain_ones_in_ever_other_settings() {
+    assert_many_songs(Checkpoint::noise());
+}
+
+#[test]
+fn many_songs_of_the_model_inside_the_program_are_the_plain_ones_in_ever_other_settings() {
+    assert_many_songs(Checkpoint::demo());
+}
+
+#[test]
+fn with_its_drafter_the_model_inside_the_program_writes_more_than_1_6_frames_a_look() {
+    const LEAST: f64 = 1.6;
+    let directory = ModelDirectory::open(Checkpoint::demo()).expect("configs");
+    let model = Arc::new(directory.load_lm(&Device::Cpu).expect("a model"));
+    let trained = Arc::new(directory.load_drafter(&Device::Cpu).expect("it fits").expect("one ships with the model"));
+    let means = Means { model: &model, trained: Some(&trained) };
+    let tokenizer = directory.load_tokenizer().expect("a tokenizer");
+    let lyrics = "[Verse]\nThe sun creeps in across the floor\nI hear the traffic outside the door";
+    for setting in ["heads:3", "next-state:3"] {
+        let speculation: Speculation = setting.parse().expect("a setting");
+        let (mut frames, mut looks) = (0, 0);
+        for (seed, tags) in ["flute,lively", "piano,calm", "violin,jig", "organ,chorale"].into_iter().enumerate() {
+            let prompt = tokenizer.prompt(tags, lyrics).expect("ids");
+            let mut state = model.start(&prompt.ids, 1.5, 100).expect("a prompt that fits");
+            let mut speculator = Speculator::new(&speculation, sampler(seed as u64), &means, None).expect("a drafter");
+            for _ in 0..20 {
+                frames += speculator.next_frames(&model, &mut state).expect("frames").len();
+                looks += 1;
+            }
+        }
+        let found = frames as f64 / f64::from(looks);
+        assert!(found >= LEAST, "{setting}: {found:.2} frames a look");
     }
 }
 

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use heartstream_models::{ModelDirectory, weights::Checkpoint};
 
 use crate::{
+    autoencoder::Autoencoder,
+    codes::Codes,
     error::Result,
     language::Language,
     stage::{Setting, Stage},
@@ -36,16 +38,29 @@ pub struct Shown {
     pub pictures: Option<PathBuf>,
 }
 
-/// Prints the figures of the checkpoint in `model`.
+/// Prints the figures of the checkpoint in `model`. Those that ask for the latents or codes of real sound need what writes
+/// them, which is exported to nobody: the run folder of the training.
 pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown) -> Result<()> {
     let checkpoint = Checkpoint::Directory(model.to_owned());
     let directory = ModelDirectory::open(checkpoint.clone())?;
-    round_trip::print(setting, &directory, counts.coded, shown)?;
-    let mut language = Language::new(setting)?;
-    let weights = setting.weights_of(Language::NAME)?;
-    language.parameters().adopt(&weights, &setting.device)?;
-    for (name, value) in language.held_out()? {
-        println!("language model, held out: {name} {value:.3}");
+    match [Autoencoder::NAME, Codes::NAME]
+        .into_iter()
+        .map(|stage| setting.weights_of(stage))
+        .collect::<Result<Vec<_>>>()
+    {
+        Ok(_) => {
+            round_trip::print(setting, &directory, counts.coded, shown)?;
+            let mut language = Language::new(setting)?;
+            language.parameters().adopt(&model.join(directory.lm_part).join("model.safetensors"), &setting.device)?;
+            for (name, value) in language.held_out()? {
+                println!("language model, held out: {name} {value:.3}");
+            }
+        }
+        Err(missing) => {
+            println!(
+                "NOT MEASURED: the autoencoder, the round trip and the language model on held-out songs ({missing})"
+            );
+        }
     }
     songs::print(setting, checkpoint, counts, shown)
 }

@@ -18,7 +18,7 @@ pub fn prelu(xs: &Tensor, slope: f64) -> Result<Tensor> {
         return Ok(ys);
     }
     if xs.device().is_cuda() && xs.dtype() == DType::F32 {
-        return xs.contiguous()?.apply_op1(Prelu(slope as f32));
+        return Prelu(slope as f32).apply(xs);
     }
     prelu_formula(xs, slope)
 }

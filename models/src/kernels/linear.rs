@@ -201,7 +201,7 @@ impl Linear {
             None => {
                 let ys = match weight.dtype() {
                     DType::F32 => rows.matmul(weight)?,
-                    _ if fits_narrow(&rows, weight) => rows.contiguous()?.apply_op2_no_bwd(&weight.t()?, &Narrow)?,
+                    _ if fits_narrow(&rows, weight) => Narrow.apply(&rows, weight)?,
                     narrow => rows.to_dtype(narrow)?.matmul(weight)?.to_dtype(DType::F32)?,
                 };
                 if let Some(bias) = bias { ys.broadcast_add(bias)? } else { ys }

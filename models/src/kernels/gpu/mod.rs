@@ -3,6 +3,9 @@
 //!
 //! The kernels are in `kernels.cu`; the build script compiles them to PTX. Each operation here has a plain loop for
 //! processors, too, which only the tests run: they compare it, and its gradients, with the formulas.
+#![allow(unsafe_code)]
+
+use candle_core::{Result, Tensor};
 
 mod product;
 mod taps;
@@ -10,20 +13,28 @@ mod taps;
 pub(super) use product::{Narrow, fits_narrow};
 pub(super) use taps::{Prelu, Taps};
 
+/// Numbers that a kernel reads at once: they must begin at a multiple of so many.
+const ALIGNED: usize = 4;
+
+/// The tensor as kernels take it: its numbers lie together, from a place on where several can be read at once.
+fn together(tensor: &Tensor) -> Result<Tensor> {
+    let tensor = tensor.contiguous()?;
+    if tensor.layout().start_offset().is_multiple_of(ALIGNED) { Ok(tensor) } else { tensor.copy() }
+}
+
 /// How the kernels are reached.
 #[cfg(feature = "cuda")]
 mod launch {
-    #![allow(unsafe_code)]
-
+    use super::ALIGNED;
     use candle_core::{
-        CudaDevice, CudaStorage, Layout, Result, WithDType, bail,
+        CudaStorage, Layout, Result, WithDType, bail,
         cuda_backend::{
-            CudaDType, WrapErr,
-            cudarc::driver::{CudaSlice, CudaView, DeviceRepr, LaunchArgs, LaunchConfig},
+            CudaDType,
+            cudarc::driver::{CudaView, DeviceRepr},
         },
     };
 
-    pub use candle_core::cuda_backend::cudarc::driver::{LaunchConfig as Grid, PushKernelArg};
+    pub use candle_core::cuda_backend::cudarc::driver::LaunchConfig as Grid;
 
     /// All kernels, and the name that the device keeps them under.
     pub const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
@@ -37,21 +48,32 @@ mod launch {
         let Some((start, end)) = layout.contiguous_offsets() else {
             bail!("a kernel for GPUs takes numbers that lie together, was given {layout:?}")
         };
+        if !start.is_multiple_of(ALIGNED) {
+            bail!("a kernel for GPUs takes numbers from a place that is a multiple of {ALIGNED}, was given {layout:?}")
+        }
         Ok(storage.as_cuda_slice::<T>()?.slice(start..end))
     }
 
-    /// Room for `count` results.
-    pub fn room(device: &CudaDevice, count: usize) -> Result<CudaSlice<f32>> {
-        // SAFETY: every operation here launches a kernel on it that writes each result before anything reads it, on the
-        // stream that all other work of the device runs on.
-        unsafe { device.alloc::<f32>(count) }
+    /// Runs a kernel whose arguments are the numbers of tensors, its `$count` results, and single numbers, in this order
+    /// and by the names that the kernel has for them, and gives the results as a tensor's storage. The types must be those of the kernel's signature, it must write every
+    /// result, and stay inside of what `$count`, the tensors' shapes and the single numbers say.
+    macro_rules! launched {
+        ($device:expr, $name:expr, $grid:expr, $count:expr, [$($tensor:ident = $numbers:expr),+],
+         [$($number:ident = $value:expr),+]) => {{
+            use candle_core::cuda_backend::{WrapErr, cudarc::driver::PushKernelArg};
+            let function = $device.get_or_load_custom_func($name, launch::MODULE, launch::PTX)?;
+            // SAFETY: nothing reads the results before the kernel, which writes each, on the stream of all the device's work.
+            let results = unsafe { $device.alloc::<f32>($count)? };
+            $(let $tensor = $numbers;)+
+            $(let $number = $value;)+
+            let mut arguments = function.builder();
+            $(arguments.arg(&$tensor);)+
+            arguments.arg(&results);
+            $(arguments.arg(&$number);)+
+            // SAFETY: the macro's conditions, which every call keeps: it has checked the shapes.
+            unsafe { arguments.launch($grid) }.w()?;
+            candle_core::CudaStorage::wrap_cuda_slice(results, $device.clone())
+        }};
     }
-
-    /// Runs a kernel.
-    pub fn run(mut arguments: LaunchArgs<'_>, grid: LaunchConfig) -> Result<()> {
-        // SAFETY: the arguments are pushed in the order and types of the kernel's signature next to the call; the kernel
-        // stays inside of the numbers whose counts it is told, which the callers have checked against the shapes.
-        unsafe { arguments.launch(grid) }.w()?;
-        Ok(())
-    }
+    pub(in crate::kernels::gpu) use launched;
 }

@@ -1,12 +1,15 @@
 //! Rows in 32 bits times weights held in 16, without rounding the rows.
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+#[cfg(feature = "cuda")]
+use candle_core::{CudaStorage, backend::BackendStorage};
 
-/// Numbers of a weight's row that the kernel reads at once.
-const STEP: usize = 4;
+#[cfg(feature = "cuda")]
+use super::launch::{self, Grid, launched, numbers};
+use super::{ALIGNED, together};
 
 /// The product of rows with a narrow weight. Sums are 32 bits wide, and a row's result does not depend on the rows beside
-/// it, so that on a GPU, too, a draft is what would have been written without it.
+/// it.
 ///
 /// # Shapes
 /// - rows \[rows, in\] f32, weight \[out, in\] bf16 or f16, result \[rows, out\]
@@ -19,10 +22,10 @@ pub fn fits_narrow(rows: &Tensor, transposed: &Tensor) -> bool {
         && rows.device().is_cuda()
         && matches!(transposed.dtype(), DType::BF16 | DType::F16)
         && !transposed.track_op()
-        && transposed.dims().first().is_some_and(|inputs| inputs.is_multiple_of(STEP))
+        && transposed.dims().first().is_some_and(|inputs| inputs.is_multiple_of(ALIGNED))
         && transposed
             .t()
-            .is_ok_and(|weight| weight.is_contiguous() && weight.layout().start_offset().is_multiple_of(STEP))
+            .is_ok_and(|weight| weight.is_contiguous() && weight.layout().start_offset().is_multiple_of(ALIGNED))
 }
 
 #[cfg(feature = "cuda")]
@@ -32,6 +35,16 @@ fn sizes(xs: &Layout, weight: &Layout) -> Result<[usize; 3]> {
         bail!("rows of {inputs} numbers were given a weight {:?}", weight.shape())
     }
     Ok([rows, inputs, outputs])
+}
+
+impl Narrow {
+    /// The product, with a weight that [`fits_narrow`].
+    ///
+    /// # Errors
+    /// When they do not fit each other.
+    pub fn apply(self, rows: &Tensor, transposed: &Tensor) -> Result<Tensor> {
+        together(rows)?.apply_op2_no_bwd(&transposed.t()?, &self)
+    }
 }
 
 impl CustomOp2 for Narrow {
@@ -44,49 +57,38 @@ impl CustomOp2 for Narrow {
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        xs: &candle_core::CudaStorage,
-        x: &Layout,
-        weight: &candle_core::CudaStorage,
-        w: &Layout,
-    ) -> Result<(candle_core::CudaStorage, Shape)> {
-        use super::launch::{Grid, MODULE, PTX, PushKernelArg, numbers, room, run};
-        use candle_core::backend::BackendStorage;
-
+    fn cuda_fwd(&self, xs: &CudaStorage, x: &Layout, weight: &CudaStorage, w: &Layout) -> Result<(CudaStorage, Shape)> {
         /// Threads of a block, and outputs that they compute: a warp for each; and rows that a block sees.
         const THREADS: u32 = 256;
         const OUTPUTS: usize = 8;
         const ROWS: usize = 8;
 
         let [rows, inputs, outputs] = sizes(x, w)?;
-        let device = xs.device();
-        let xs = numbers::<f32>(xs, x)?;
-        let ys = room(device, rows * outputs)?;
-        let (count, ins, outs) = (rows as i32, inputs as i32, outputs as i32);
         let grid = Grid {
             grid_dim: (outputs.div_ceil(OUTPUTS) as u32, rows.div_ceil(ROWS) as u32, 1),
             block_dim: (THREADS, 1, 1),
             shared_mem_bytes: 0,
         };
-        match weight.dtype() {
-            DType::BF16 => {
-                let (weight, function) =
-                    (numbers::<half::bf16>(weight, w)?, device.get_or_load_custom_func("product_bf16", MODULE, PTX)?);
-                let mut arguments = function.builder();
-                arguments.arg(&xs).arg(&weight).arg(&ys).arg(&count).arg(&ins).arg(&outs);
-                run(arguments, grid)?;
-            }
-            DType::F16 => {
-                let (weight, function) =
-                    (numbers::<half::f16>(weight, w)?, device.get_or_load_custom_func("product_f16", MODULE, PTX)?);
-                let mut arguments = function.builder();
-                arguments.arg(&xs).arg(&weight).arg(&ys).arg(&count).arg(&ins).arg(&outs);
-                run(arguments, grid)?;
-            }
+        let name = match weight.dtype() {
+            DType::BF16 => "product_bf16",
+            DType::F16 => "product_f16",
             other => bail!("a narrow weight is bf16 or f16, found {other:?}"),
+        };
+        // The kernel takes both as the 16 bits that they are.
+        macro_rules! product {
+            ($type:ty) => {
+                launched!(
+                    xs.device(),
+                    name,
+                    grid,
+                    rows * outputs,
+                    [input = numbers::<f32>(xs, x)?, narrow = numbers::<$type>(weight, w)?],
+                    [count = rows as i32, ins = inputs as i32, outs = outputs as i32]
+                )
+            };
         }
-        Ok((candle_core::CudaStorage::wrap_cuda_slice(ys, device.clone()), Shape::from((rows, outputs))))
+        let ys = if weight.dtype() == DType::BF16 { product!(half::bf16) } else { product!(half::f16) };
+        Ok((ys, Shape::from((rows, outputs))))
     }
 }
 

@@ -1,6 +1,12 @@
 //! Convolutions of few channels over rows, and the activation behind them, with gradients.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+#[cfg(feature = "cuda")]
+use candle_core::{CudaStorage, backend::BackendStorage};
+
+#[cfg(feature = "cuda")]
+use super::launch::{self, Grid, launched, numbers as numbers_there};
+use super::together;
 
 /// Most channels of either side: with more, a matrix product over rows side by side is as fast.
 const MOST_CHANNELS: usize = 48;
@@ -50,7 +56,7 @@ impl Taps {
     /// # Errors
     /// When shapes do not fit each other or the kernels.
     pub fn apply(self, xs: &Tensor, weight: &Tensor) -> Result<Tensor> {
-        xs.contiguous()?.apply_op2(&weight.contiguous()?, self)
+        together(xs)?.apply_op2(&together(weight)?, self)
     }
 
     fn sizes(self, xs: &Layout, weight: &Layout) -> Result<Sizes> {
@@ -103,33 +109,29 @@ impl CustomOp2 for Taps {
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        xs: &candle_core::CudaStorage,
-        x: &Layout,
-        weight: &candle_core::CudaStorage,
-        w: &Layout,
-    ) -> Result<(candle_core::CudaStorage, Shape)> {
-        use super::launch::{Grid, MODULE, PTX, PushKernelArg, numbers, room, run};
-        use candle_core::backend::BackendStorage;
-
+    fn cuda_fwd(&self, xs: &CudaStorage, x: &Layout, weight: &CudaStorage, w: &Layout) -> Result<(CudaStorage, Shape)> {
         let Sizes { rows, inputs, outputs } = self.sizes(x, w)?;
-        let device = xs.device();
-        let (xs, weight) = (numbers::<f32>(xs, x)?, numbers::<f32>(weight, w)?);
         let group = GROUPS.into_iter().find(|group| outputs.is_multiple_of(*group)).unwrap_or(1);
-        let ys = room(device, rows * outputs)?;
-        let function = device.get_or_load_custom_func(&format!("taps_forward_{group}"), MODULE, PTX)?;
-        let (count, taps) = (rows as i64, self.taps as i32);
-        let (ins, outs) = (inputs as i32, outputs as i32);
-        let mut arguments = function.builder();
-        arguments.arg(&xs).arg(&weight).arg(&ys).arg(&count).arg(&ins).arg(&outs).arg(&taps).arg(&self.step);
         let grid = Grid {
             grid_dim: (rows.div_ceil(THREADS).clamp(1, 1 << 16) as u32, (outputs / group) as u32, 1),
             block_dim: (THREADS as u32, 1, 1),
             shared_mem_bytes: (size_of::<f32>() * self.taps * inputs * group) as u32,
         };
-        run(arguments, grid)?;
-        Ok((candle_core::CudaStorage::wrap_cuda_slice(ys, device.clone()), Shape::from((rows, outputs))))
+        let ys = launched!(
+            xs.device(),
+            &format!("taps_forward_{group}"),
+            grid,
+            rows * outputs,
+            [input = numbers_there::<f32>(xs, x)?, filters = numbers_there::<f32>(weight, w)?],
+            [
+                count = rows as i64,
+                ins = inputs as i32,
+                outs = outputs as i32,
+                taps = self.taps as i32,
+                step = self.step
+            ]
+        );
+        Ok((ys, Shape::from((rows, outputs))))
     }
 
     fn bwd(
@@ -140,7 +142,7 @@ impl CustomOp2 for Taps {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (inputs, outputs) = (xs.dim(1)?, weight.dim(0)?);
-        let gradient = gradient.contiguous()?;
+        let gradient = together(gradient)?;
         // An input is heard by what comes after it, through the same taps.
         let of_xs = if xs.track_op() {
             let turned = weight.detach().reshape((outputs, self.taps, inputs))?.permute((2, 1, 0))?;
@@ -150,7 +152,7 @@ impl CustomOp2 for Taps {
             None
         };
         let of_weight = if weight.track_op() {
-            let parts = xs.detach().contiguous()?.apply_op2_no_bwd(&gradient, &TapsGradient(*self))?;
+            let parts = xs.detach().apply_op2_no_bwd(&gradient, &TapsGradient(*self))?;
             Some(parts.sum(0)?.reshape(weight.shape())?)
         } else {
             None
@@ -193,17 +195,12 @@ impl CustomOp2 for TapsGradient {
     #[cfg(feature = "cuda")]
     fn cuda_fwd(
         &self,
-        xs: &candle_core::CudaStorage,
+        xs: &CudaStorage,
         x: &Layout,
-        gradient: &candle_core::CudaStorage,
+        gradient: &CudaStorage,
         g: &Layout,
-    ) -> Result<(candle_core::CudaStorage, Shape)> {
-        use super::launch::{Grid, MODULE, PTX, PushKernelArg, numbers, room, run};
-        use candle_core::backend::BackendStorage;
-
+    ) -> Result<(CudaStorage, Shape)> {
         let (Sizes { rows, inputs, outputs }, chunk) = self.sizes(x, g)?;
-        let device = xs.device();
-        let (xs, gradient) = (numbers::<f32>(xs, x)?, numbers::<f32>(gradient, g)?);
         let tile = |channels: usize| if channels.is_multiple_of(4) { 4 } else { 1 };
         let (wide, high) = (tile(inputs), tile(outputs));
         let pairs = inputs / wide * (outputs / high);
@@ -211,20 +208,27 @@ impl CustomOp2 for TapsGradient {
             bail!("{inputs} by {outputs} channels are more pairs than a block has threads")
         }
         let (parts, size) = (rows.div_ceil(chunk), outputs * self.0.taps * inputs);
-        let sums = room(device, parts * size)?;
-        let function = device.get_or_load_custom_func(&format!("taps_gradient_{wide}_{high}"), MODULE, PTX)?;
-        let (count, length, taps) = (rows as i64, chunk as i64, self.0.taps as i32);
-        let (ins, outs) = (inputs as i32, outputs as i32);
-        let mut arguments = function.builder();
-        arguments.arg(&xs).arg(&gradient).arg(&sums).arg(&count).arg(&ins).arg(&outs).arg(&taps);
-        arguments.arg(&self.0.step).arg(&length);
         let grid = Grid {
             grid_dim: (parts as u32, self.0.taps as u32, 1),
             block_dim: (THREADS as u32, 1, 1),
             shared_mem_bytes: (size_of::<f32>() * (THREADS / pairs) * inputs * outputs) as u32,
         };
-        run(arguments, grid)?;
-        Ok((candle_core::CudaStorage::wrap_cuda_slice(sums, device.clone()), Shape::from((parts, size))))
+        let sums = launched!(
+            xs.device(),
+            &format!("taps_gradient_{wide}_{high}"),
+            grid,
+            parts * size,
+            [input = numbers_there::<f32>(xs, x)?, of_result = numbers_there::<f32>(gradient, g)?],
+            [
+                count = rows as i64,
+                ins = inputs as i32,
+                outs = outputs as i32,
+                taps = self.0.taps as i32,
+                step = self.0.step,
+                length = chunk as i64
+            ]
+        );
+        Ok((sums, Shape::from((parts, size))))
     }
 }
 
@@ -235,6 +239,16 @@ pub struct Prelu(pub f32);
 /// Its gradient, from its input and its result's gradient.
 #[derive(Debug, Clone, Copy)]
 struct PreluGradient(f32);
+
+impl Prelu {
+    /// The activation.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn apply(self, xs: &Tensor) -> Result<Tensor> {
+        together(xs)?.apply_op1(self)
+    }
+}
 
 impl CustomOp1 for Prelu {
     fn name(&self) -> &'static str {
@@ -247,23 +261,22 @@ impl CustomOp1 for Prelu {
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, xs: &candle_core::CudaStorage, layout: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
-        use super::launch::{Grid, MODULE, PTX, PushKernelArg, numbers, room, run};
-        use candle_core::backend::BackendStorage;
-
-        let (device, count) = (xs.device(), layout.shape().elem_count());
-        let (xs, ys) = (numbers::<f32>(xs, layout)?, room(device, count)?);
-        let function = device.get_or_load_custom_func("prelu_forward", MODULE, PTX)?;
-        let many = count as i64;
-        let mut arguments = function.builder();
-        arguments.arg(&xs).arg(&ys).arg(&many).arg(&self.0);
-        run(arguments, Grid::for_num_elems(count.min(1 << 28) as u32))?;
-        Ok((candle_core::CudaStorage::wrap_cuda_slice(ys, device.clone()), layout.shape().clone()))
+    fn cuda_fwd(&self, xs: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let count = layout.shape().elem_count();
+        let grid = Grid::for_num_elems(count.min(1 << 28) as u32);
+        let ys = launched!(
+            xs.device(),
+            "prelu_forward",
+            grid,
+            count,
+            [input = numbers_there::<f32>(xs, layout)?],
+            [many = count as i64, slope = self.0]
+        );
+        Ok((ys, layout.shape().clone()))
     }
 
     fn bwd(&self, xs: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let xs = xs.detach().contiguous()?;
-        Ok(Some(xs.apply_op2_no_bwd(&gradient.contiguous()?, &PreluGradient(self.0))?))
+        Ok(Some(xs.detach().apply_op2_no_bwd(&together(gradient)?, &PreluGradient(self.0))?))
     }
 }
 
@@ -281,25 +294,25 @@ impl CustomOp2 for PreluGradient {
     #[cfg(feature = "cuda")]
     fn cuda_fwd(
         &self,
-        xs: &candle_core::CudaStorage,
+        xs: &CudaStorage,
         x: &Layout,
-        gradient: &candle_core::CudaStorage,
+        gradient: &CudaStorage,
         g: &Layout,
-    ) -> Result<(candle_core::CudaStorage, Shape)> {
-        use super::launch::{Grid, MODULE, PTX, PushKernelArg, numbers, room, run};
-        use candle_core::backend::BackendStorage;
-
-        let (device, count) = (xs.device(), x.shape().elem_count());
+    ) -> Result<(CudaStorage, Shape)> {
+        let count = x.shape().elem_count();
         if g.shape().elem_count() != count {
             bail!("a gradient {:?} for {:?}", g.shape(), x.shape())
         }
-        let (xs, gradient, found) = (numbers::<f32>(xs, x)?, numbers::<f32>(gradient, g)?, room(device, count)?);
-        let function = device.get_or_load_custom_func("prelu_gradient", MODULE, PTX)?;
-        let many = count as i64;
-        let mut arguments = function.builder();
-        arguments.arg(&xs).arg(&gradient).arg(&found).arg(&many).arg(&self.0);
-        run(arguments, Grid::for_num_elems(count.min(1 << 28) as u32))?;
-        Ok((candle_core::CudaStorage::wrap_cuda_slice(found, device.clone()), x.shape().clone()))
+        let grid = Grid::for_num_elems(count.min(1 << 28) as u32);
+        let found = launched!(
+            xs.device(),
+            "prelu_gradient",
+            grid,
+            count,
+            [input = numbers_there::<f32>(xs, x)?, of_result = numbers_there::<f32>(gradient, g)?],
+            [many = count as i64, slope = self.0]
+        );
+        Ok((found, x.shape().clone()))
     }
 }
 
@@ -356,11 +369,34 @@ mod tests {
     #[test]
     fn the_activation_and_its_gradient_are_those_of_the_formula() {
         let xs = noise(4, &[5, 7]);
-        let (ours, formula) = (xs.apply_op1(Prelu(0.3)).expect("ours"), prelu_formula(&xs, 0.3).expect("formula"));
+        let (ours, formula) = (Prelu(0.3).apply(&xs).expect("ours"), prelu_formula(&xs, 0.3).expect("formula"));
         close(&ours, &formula);
         let gradients =
             |ys: &Tensor| ys.sqr().and_then(|ys| ys.sum_all()).and_then(|sum| sum.backward()).expect("gradients");
         close(gradients(&ours).get(&xs).expect("a gradient"), gradients(&formula).get(&xs).expect("a gradient"));
+    }
+
+    /// For a machine with an NVIDIA GPU: `cargo test --workspace --features cuda --lib -- on_a_gpu`.
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn on_a_gpu_the_kernels_compute_what_the_loops_do() {
+        let gpu = Device::new_cuda(0).expect("an NVIDIA GPU: this test is for nothing else");
+        for (taps, step, inputs, outputs, rows) in
+            [(7, 6, 12, 12, 3000), (7, 2, 2, 12, 600), (7, 3, 12, 1, 700), (7, 5, 48, 48, 900)]
+        {
+            let (xs, weight) = (noise(1, &[rows, inputs]), noise(2, &[outputs, taps * inputs]));
+            let run = |device: &Device| {
+                let [xs, weight] = [&xs, &weight]
+                    .map(|tensor| Var::from_tensor(&tensor.to_device(device).expect("there")).expect("a variable"));
+                let ys = Taps { taps, step }.apply(&xs, &weight).and_then(|ys| Prelu(0.3).apply(&ys)).expect("it fits");
+                let gradients = ys.sqr().and_then(|ys| ys.sum_all()).and_then(|sum| sum.backward()).expect("gradients");
+                let here = |tensor: &Tensor| tensor.to_device(&Device::Cpu).expect("here");
+                [here(&ys), here(gradients.get(&xs).expect("one")), here(gradients.get(&weight).expect("one"))]
+            };
+            for (there, here) in run(&gpu).iter().zip(run(&Device::Cpu)) {
+                close(there, &here);
+            }
+        }
     }
 
     #[test]
