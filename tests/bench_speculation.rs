@@ -2,6 +2,7 @@
 
 mod support;
 
+use heartstream_models::synth::{SynthSize, synthesise};
 use support::{complaint, copy_tree, folder, run, text, tiny_model};
 
 fn json(arguments: &[&str]) -> serde_json::Value {
@@ -109,6 +110,19 @@ fn a_distilled_drafter_is_found_and_its_songs_are_the_plain_ones() {
     for setting in ["auto", "heads:3", "heads:8", "heads-viterbi:2", "next-state:4", "heads,carry-over:6"] {
         assert!(render("drafted.wav", setting) == plain, "{setting}");
     }
+    let (drafter, further) =
+        (taught.join("HeartMuLa-oss-3B/drafter.safetensors"), out.path().join("further.safetensors"));
+    let further = [&distill[..], &["--from", text(&drafter), "--out", text(&further)]].concat();
+    let output = run(&further);
+    assert!(output.status.success(), "{}", complaint(&output));
+    // What was interrupted for one model does not go on for another.
+    let other = folder();
+    synthesise(SynthSize::Tiny, 6, other.path(), &mut |_, _| ()).expect("another checkpoint");
+    let unfinished = other.path().join("HeartMuLa-oss-3B/drafter.training.safetensors");
+    std::fs::copy(&drafter, unfinished).expect("copied");
+    let refused = run(&["distill", "-q", "--model", text(other.path()), "--songs", "3", "--seconds", "3"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(complaint(&refused).contains("another model"), "{}", complaint(&refused));
     let refused = run(&["distill", "--songs", "3", "--seconds", "3"]);
     assert_eq!(refused.status.code(), Some(2), "the model in the program: {}", complaint(&refused));
     let damaged = taught.join("HeartMuLa-oss-3B/drafter.safetensors");

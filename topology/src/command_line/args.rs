@@ -67,6 +67,9 @@ pub(crate) struct DistillArgs {
     /// The file to write [default: drafter.safetensors beside the language model]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// A drafter to begin with, such as that of a model that this one was trained on from: it is made fit in fewer steps
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
     #[command(flatten)]
     pub words: WordsArgs,
     /// What the songs are about: a line for each, tags | lyrics, \n for a new line of these [default: the words that are

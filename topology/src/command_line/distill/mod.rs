@@ -13,10 +13,11 @@ use candle_core::Device;
 use heartstream_actors::compute_site::{ComputePool, ComputeSite, available_cores};
 use heartstream_models::{
     ModelDirectory,
-    heartmula::HeartMula,
+    heartmula::{HeartMula, HeartMulaConfig},
     speculation::{DRAFTER_FILE, DistillOptions, Distillation, DrafterName, DrafterWeights, TaughtSong},
     weights::{Checkpoint, Shards},
 };
+use sha2::{Digest, Sha256};
 
 use self::{prompts::Prompts, songs::Writer};
 use super::{Failed, args::DistillArgs, output::probe_file, render::checkpoint, status::Status, words};
@@ -30,8 +31,9 @@ const MOST_HELD_OUT: usize = 16;
 const LOOKS: usize = 24;
 /// Looks without a better drafter after which training ends.
 const PATIENCE: usize = 8;
-/// The note that says how far training had come.
+/// The notes that say how far training had come, and for which model.
 const STEP: &str = "step";
+const MODEL: &str = "model";
 
 /// Trains a drafter and writes it beside the model.
 pub(super) fn distill(args: &DistillArgs, quiet: bool) -> Result<(), Failed> {
@@ -109,7 +111,8 @@ impl Student<'_> {
             DistillOptions { heads: args.heads, steps: args.steps, seed: args.seed, ..DistillOptions::default() };
         let unfinished = path.with_extension("training.safetensors");
         let shards = self.directory.lm_shards()?;
-        let mut training = self.begin(&shards, &options, &unfinished)?;
+        let model_mark = mark(&self.directory.lm, &shards)?;
+        let mut training = self.begin(&shards, &options, &unfinished, &model_mark)?;
         let (mut best, mut since_best) = (f64::NEG_INFINITY, 0);
         while !training.is_done() && since_best < PATIENCE {
             let mut loss = 0.0;
@@ -130,6 +133,7 @@ impl Student<'_> {
             ));
             let notes = BTreeMap::from([
                 (STEP.to_owned(), step.to_string()),
+                (MODEL.to_owned(), model_mark.clone()),
                 ("matches".to_owned(), format!("{matches:?}")),
                 ("guidance".to_owned(), args.cfg_scale.to_string()),
             ]);
@@ -159,24 +163,52 @@ impl Student<'_> {
         Ok(())
     }
 
-    /// A new drafter, or the one that training was interrupted on.
-    fn begin(&self, shards: &Shards, options: &DistillOptions, unfinished: &Path) -> Result<Distillation, Failed> {
+    /// The drafter that training was interrupted on, or the one that is given, or a new one.
+    fn begin(
+        &self,
+        shards: &Shards,
+        options: &DistillOptions,
+        unfinished: &Path,
+        mark: &str,
+    ) -> Result<Distillation, Failed> {
         let (lm, options) = (&self.directory.lm, options.clone());
         if !unfinished.is_file() {
-            return Ok(Distillation::new(lm, shards, options, self.device)?);
+            return match &self.args.from {
+                Some(given) => Ok(Distillation::resume(lm, shards, options, (&opened(given)?, 0), self.device)?),
+                None => Ok(Distillation::new(lm, shards, options, self.device)?),
+            };
         }
         let bytes = std::fs::read(unfinished)
             .map_err(|error| Failed::Error(format!("cannot read {}: {error}", unfinished.display())))?;
         let header = safetensors::SafeTensors::read_metadata(&bytes);
-        let step = header.ok().and_then(|(_, header)| header.metadata().as_ref()?.get(STEP)?.parse().ok());
-        let trained = (&opened(unfinished)?, step.unwrap_or_default());
-        Ok(Distillation::resume(lm, shards, options, trained, self.device)?)
+        let notes = header.ok().and_then(|(_, header)| header.metadata().clone()).unwrap_or_default();
+        if notes.get(MODEL).is_none_or(|found| found != mark) {
+            let file = unfinished.display();
+            return Err(Failed::Error(format!(
+                "{file}: expected an interrupted training for {}, found one for another model. Remove the file, or move it \
+                 and give it as --from to begin with its drafter",
+                self.args.model.model
+            )));
+        }
+        let step = notes.get(STEP).and_then(|step| step.parse().ok()).unwrap_or_default();
+        Ok(Distillation::resume(lm, shards, options, (&opened(unfinished)?, step), self.device)?)
     }
 
     /// The drafter as it was written.
     fn written(&self, device: &Device) -> Result<DrafterWeights, Failed> {
         Ok(DrafterWeights::load(&self.directory.lm, &opened(self.path)?, device)?)
     }
+}
+
+/// Tells a model from another: a digest of the head that its first codebook is drawn from.
+fn mark(config: &HeartMulaConfig, shards: &Shards) -> Result<String, Failed> {
+    let shape = [config.audio_vocab_size, config.backbone.embed_dim];
+    let head = shards.tensor("codebook0_head.weight", &shape, &Device::Cpu)?;
+    let numbers = head.flatten_all().and_then(|head| head.to_vec1::<f32>());
+    let numbers = numbers.map_err(|error| Failed::Error(format!("cannot read codebook0_head.weight: {error}")))?;
+    let mut digest = Sha256::new();
+    numbers.iter().for_each(|number| digest.update(number.to_le_bytes()));
+    Ok(digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The tensors of a file.
