@@ -12,7 +12,7 @@ use crate::{
     chance::{Dice, normal},
     encoder::{Encoder, expected, rounded},
     error::Result,
-    feed::{Pool, Song, Songs},
+    feed::{Pool, Song, Songs, some},
     lapped::Lapped,
     parameters::{Parameters, read_weights},
     spectral::SoundLoss,
@@ -99,7 +99,7 @@ impl Stage for Autoencoder<'_> {
 
     fn loss(&mut self, step: usize) -> Result<(Tensor, Vec<Tensor>)> {
         let songs = &mut self.songs;
-        self.pool.refill(FIRST, || songs.next().unwrap_or_else(|| unreachable!("songs do not end")))?;
+        self.pool.refill(FIRST, |count| some(songs, count))?;
         let mut dice = Dice::new(&[self.setting.seed, 1, step as u64]);
         let (batch, crop) = (self.setting.batch.unwrap_or(BATCH), CROP * self.config.samples_per_latent());
         let mut sound = Vec::with_capacity(batch * crop);

@@ -14,10 +14,11 @@ use crate::{
     codes::Coder,
     encoder::Encoder,
     error::Result,
-    feed::{Pool, Song, Songs},
+    feed::{Pool, Song, Songs, some},
     parameters::Parameters,
     spectral::mean,
     stage::{Setting, Stage, first_song},
+    steady::Path,
 };
 
 /// Frames of a window, and how often one of that length is learnt from: the engine's, and shorter ones.
@@ -25,7 +26,7 @@ const WINDOWS: [(usize, usize); 3] = [(372, 2), (186, 1), (93, 1)];
 /// Frames of a step.
 const BATCH_FRAMES: usize = 16 * 372;
 const FIRST: usize = 192;
-const FRESH: f64 = 0.34;
+const FRESH: f64 = 1.0;
 /// Share of the windows without a condition, so that guidance works.
 const UNCONDITIONAL: f64 = 0.1;
 /// Share of the windows that begin with known latents.
@@ -79,11 +80,14 @@ impl<'a> Codec<'a> {
         })
     }
 
-    fn prepared(encoder: &Encoder, coder: &Coder, song: &Song, setting: &Setting) -> Result<Prepared> {
-        let length = song.left.len();
-        let sound = Tensor::from_vec([song.left.as_slice(), &song.right].concat(), (2, length), &setting.device)?;
-        let latents = encoder.forward(&sound)?.transpose(0, 1)?.contiguous()?.flatten_from(1)?;
-        Ok(Prepared { latents: latents.detach(), rows: coder.rows(song)? })
+    fn prepared(encoder: &Encoder, coder: &Coder, songs: &[Song], setting: &Setting) -> Result<Vec<Prepared>> {
+        let one = |(song, path): (&Song, Path)| {
+            let length = song.left.len();
+            let sound = Tensor::from_vec([song.left.as_slice(), &song.right].concat(), (2, length), &setting.device)?;
+            let latents = encoder.forward(&sound)?.transpose(0, 1)?.contiguous()?.flatten_from(1)?;
+            Ok(Prepared { latents: latents.detach(), rows: coder.rows(path)? })
+        };
+        songs.iter().zip(coder.paths(songs)?).map(one).collect()
     }
 
     /// Frames `start`, `start + 1`, … of a song, which begins anew behind its end as short songs do in the engine.
@@ -161,10 +165,7 @@ impl Stage for Codec<'_> {
 
     fn loss(&mut self, step: usize) -> Result<(Tensor, Vec<Tensor>)> {
         let (songs, encoder, coder, setting) = (&mut self.songs, &self.encoder, &self.coder, self.setting);
-        self.pool.refill(FIRST, || {
-            let song = songs.next().unwrap_or_else(|| unreachable!("songs do not end"))?;
-            Self::prepared(encoder, coder, &song, setting)
-        })?;
+        self.pool.refill(FIRST, |count| Self::prepared(encoder, coder, &some(songs, count)?, setting))?;
         let mut dice = Dice::new(&[setting.seed, 2, step as u64]);
         let total: usize = WINDOWS.iter().map(|(_, weight)| weight).sum();
         let mut place = dice.below(total);
@@ -198,8 +199,8 @@ impl Stage for Codec<'_> {
         let mut flow = 0.0;
         let measured = self.setting.measured.unwrap_or(MEASURED);
         for song in songs.take(measured) {
-            let song = Self::prepared(&self.encoder, &self.coder, &song?, self.setting)?;
-            let (latents, rows) = Self::window(&song, 0, song.rows.dims2()?.0)?;
+            let song = &Self::prepared(&self.encoder, &self.coder, &[song?], self.setting)?[0];
+            let (latents, rows) = Self::window(song, 0, song.rows.dims2()?.0)?;
             let batch = Batch { latents: latents.unsqueeze(0)?, rows: rows.unsqueeze(0)? };
             flow += f64::from(self.batch_loss(&batch, &mut dice, false)?.to_scalar::<f32>()?);
         }

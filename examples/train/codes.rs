@@ -7,7 +7,7 @@ use heartstream_models::{heartcodec::HeartCodecConfig, weights::Shards};
 use crate::{
     chance::Dice,
     error::Result,
-    feed::{Pool, Song, Songs},
+    feed::{Pool, Song, Songs, some},
     parameters::{Parameters, read_weights},
     semantic::{self, FrameFeatures, Semantic, add_codebooks, codebooks, learn_codebooks, quantise},
     spectral::mean,
@@ -98,9 +98,7 @@ impl Stage for Codes<'_> {
 
     fn loss(&mut self, step: usize) -> Result<(Tensor, Vec<Tensor>)> {
         let (songs, features, device) = (&mut self.songs, &self.features, &self.setting.device);
-        self.pool.refill(FIRST, || {
-            features.of(&songs.next().unwrap_or_else(|| unreachable!("songs do not end"))?, device)
-        })?;
+        self.pool.refill(FIRST, |count| some(songs, count)?.iter().map(|song| features.of(song, device)).collect())?;
         let mut dice = Dice::new(&[self.setting.seed, 5, step as u64]);
         let mut windows = Vec::new();
         for _ in 0..self.setting.batch.unwrap_or(BATCH) {
@@ -159,25 +157,29 @@ impl Coder {
         })
     }
 
-    fn path(&self, song: &Song, change: f32) -> Result<Path> {
-        let encoded = self.semantic.forward(&self.features.of(song, &self.device)?.unsqueeze(0)?)?;
-        let encoded = encoded.flatten_all()?.to_vec1::<f32>()?;
+    /// The codes of songs and what they stand for, all songs at once: finding a path takes a processor longer than the
+    /// encoder takes a GPU.
+    pub fn paths(&self, songs: &[Song]) -> Result<Vec<Path>> {
         let rows: Vec<Rows<'_>> = self.codebooks.iter().map(|numbers| Rows { numbers, width: self.width }).collect();
-        Ok(steady(&rows, &encoded, change))
+        let encoded = songs.iter().map(|song| {
+            let encoded = self.semantic.forward(&self.features.of(song, &self.device)?.unsqueeze(0)?)?;
+            Ok(encoded.flatten_all()?.to_vec1::<f32>()?)
+        });
+        let encoded: Vec<Vec<f32>> = encoded.collect::<Result<_>>()?;
+        Ok(std::thread::scope(|scope| {
+            let rows = &rows;
+            let found: Vec<_> =
+                encoded.iter().map(|encoded| scope.spawn(move || steady(rows, encoded, CHANGE))).collect();
+            found.into_iter().map(|path| path.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        }))
     }
 
-    /// What the codes of a song stand for.
+    /// What the codes of a path stand for.
     ///
     /// # Shapes
     /// - result \[T, width of a codebook\]
-    pub fn rows(&self, song: &Song) -> Result<Tensor> {
-        let sum = self.path(song, CHANGE)?.sum;
-        Ok(Tensor::from_vec(sum, (song.frames(), self.width), &self.device)?)
-    }
-
-    /// The codes of a song, frame after frame.
-    pub fn codes(&self, song: &Song) -> Result<Vec<u16>> {
-        let codes = self.path(song, CHANGE)?.codes;
-        Ok((0..song.frames()).flat_map(|frame| codes.iter().map(move |codes| codes[frame])).collect())
+    pub fn rows(&self, path: Path) -> Result<Tensor> {
+        let frames = path.sum.len() / self.width;
+        Ok(Tensor::from_vec(path.sum, (frames, self.width), &self.device)?)
     }
 }

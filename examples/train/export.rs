@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs, path::Path};
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use heartstream_models::{
     CODEC_PART, LM_PARTS, TOKENIZER, heartcodec, heartmula,
     synth::{codec_json, gen_config_json, lm_json},
@@ -33,8 +33,15 @@ pub fn write_configs(size: Size, out: &Path) -> Result<()> {
     write(TOKENIZER, tokens::tokenizer_json())
 }
 
-/// Writes the whole checkpoint into `out` and says how large it is.
-pub fn export(setting: &Setting, out: &Path) -> Result<()> {
+/// The tensors that turn what the language model thinks into logits.
+const LM_HEADS: [&str; 2] = ["codebook0_head.weight", "audio_head"];
+
+/// Writes the whole checkpoint into `out`, its heads `sharpness` times as long, and says how large it is.
+pub fn export(setting: &Setting, out: &Path, sharpness: f64) -> Result<()> {
+    if !(0.1..=10.0).contains(&sharpness) {
+        let problem = format!("--sharpness: expected a number from 0.1 to 10, found {sharpness}");
+        return Err(TrainError::Order(problem));
+    }
     write_configs(setting.size, out)?;
     let load = |stage: &str| -> Result<HashMap<String, Tensor>> {
         Ok(candle_core::safetensors::load(setting.weights_of(stage)?, &candle_core::Device::Cpu)?)
@@ -44,7 +51,13 @@ pub fn export(setting: &Setting, out: &Path) -> Result<()> {
     codec.extend(load("codes")?);
     let lm = setting.size.lm(tokens::vocabulary_size());
     write_part(codec, &heartcodec::expected_tensors(&setting.size.codec()), &out.join(CODEC_PART))?;
-    write_part(load("language")?, &heartmula::expected_tensors(&lm), &out.join(LM_PARTS[0]))
+    let mut language = load("language")?;
+    for name in LM_HEADS {
+        if let Some(head) = language.get_mut(name) {
+            *head = (head.to_dtype(DType::F32)? * sharpness)?;
+        }
+    }
+    write_part(language, &heartmula::expected_tensors(&lm), &out.join(LM_PARTS[0]))
 }
 
 fn write_part(mut tensors: HashMap<String, Tensor>, expected: &[Expected], folder: &Path) -> Result<()> {

@@ -12,6 +12,7 @@ use crate::{
 };
 
 /// A song with its words.
+#[derive(Clone)]
 pub struct Song {
     /// Samples of the left channel, 48 kHz, 3840 a frame.
     pub left: Vec<f32>,
@@ -23,7 +24,12 @@ pub struct Song {
     pub lyrics: String,
     /// When each phrase begins, in seconds: a phrase is a line of the lyrics, but for what is only played.
     pub phrases: Vec<f64>,
+    /// The key: pitch class of its tonic, 0 is C, and 12 more where the third above it is a minor one.
+    pub key: u32,
 }
+
+/// Keys that there are.
+pub const KEYS: usize = 24;
 
 impl Song {
     /// Whole frames of 80 ms.
@@ -62,7 +68,8 @@ impl Source {
                 let split = if held_out { Split::HeldOut } else { Split::Train };
                 Box::new(dataset.examples(split, first..usize::MAX, seed, threads).map(|example| {
                     let Example { left, right, tags, lyrics, plan, .. } = example?;
-                    Ok(Song { left, right, tags, lyrics, phrases: plan.song.phrases })
+                    let key = u32::from(plan.song.tonic) + 12 * u32::from(plan.piece.mode.is_minor());
+                    Ok(Song { left, right, tags, lyrics, phrases: plan.song.phrases, key })
                 }))
             }
             Self::Toy => {
@@ -95,11 +102,16 @@ fn toy(index: usize, seed: u64) -> Song {
     let tags = if bright { "trumpet,happy" } else { "flute,calm" };
     let lyrics = format!("[Verse]\n{}[Outro]", "la la la la\n".repeat(lines));
     let phrases = (0..lines).map(|line| line as f64 * 12.0 * 3840.0 / 48_000.0).collect();
-    Song { left, right, tags: tags.to_owned(), lyrics, phrases }
+    Song { left, right, tags: tags.to_owned(), lyrics, phrases, key: 9 }
 }
 
-/// Songs that are taken in at once.
-const BURST: f64 = 8.0;
+/// The next `count` of endless songs.
+pub fn some(songs: &mut Songs, count: usize) -> Result<Vec<Song>> {
+    songs.take(count).collect()
+}
+
+/// Songs that are taken in at once, at most: their sound is held until all of them are prepared.
+const BURST: usize = 8;
 
 /// Prepared songs: the oldest makes room for the newest.
 pub struct Pool<T> {
@@ -118,30 +130,30 @@ impl<T> Pool<T> {
         Self { items: Vec::new(), room: room.max(1), fresh, owed: 0.0, taken: 0 }
     }
 
-    /// Takes in the songs of a step: all that there is room for before the first one, then `fresh`. So what is learnt
-    /// from does not depend on who is faster.
-    pub fn refill(&mut self, first: usize, mut next: impl FnMut() -> Result<T>) -> Result<()> {
-        if self.items.is_empty() {
-            for _ in 0..first.clamp(1, self.room) {
-                self.items.push(next()?);
+    /// Takes in the songs of a step: all that there is room for before the first one, then `fresh`; `next` prepares so
+    /// many. So what is learnt from does not depend on who is faster.
+    pub fn refill(&mut self, first: usize, mut next: impl FnMut(usize) -> Result<Vec<T>>) -> Result<()> {
+        // Several at once: preparing a song waits for the device.
+        let burst = BURST.min(self.room);
+        let mut wanted = if self.items.is_empty() { first.clamp(1, self.room) } else { 0 };
+        if wanted == 0 {
+            self.owed += self.fresh;
+            if self.owed >= burst as f64 {
+                wanted = self.owed as usize;
+                self.owed -= wanted as f64;
+            }
+        }
+        while wanted > 0 {
+            let few = wanted.min(burst);
+            wanted -= few;
+            for item in next(few)? {
+                if self.items.len() < self.room {
+                    self.items.push(item);
+                } else {
+                    self.items[self.taken % self.room] = item;
+                }
                 self.taken += 1;
             }
-            return Ok(());
-        }
-        self.owed += self.fresh;
-        // Several at once: preparing a song waits for the device.
-        if self.owed < BURST.min(self.room as f64) {
-            return Ok(());
-        }
-        while self.owed >= 1.0 {
-            self.owed -= 1.0;
-            let item = next()?;
-            if self.items.len() < self.room {
-                self.items.push(item);
-            } else {
-                self.items[self.taken % self.room] = item;
-            }
-            self.taken += 1;
         }
         Ok(())
     }

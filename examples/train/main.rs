@@ -22,6 +22,7 @@ mod feed;
 mod language;
 mod lapped;
 mod parameters;
+mod pitches;
 mod semantic;
 mod sizes;
 mod spectral;
@@ -64,6 +65,10 @@ enum Command {
         /// The folder of the checkpoint
         #[arg(long)]
         out: PathBuf,
+        /// How many times as long the language model's heads become. At the temperature of 1 that songs are drawn at if
+        /// nobody says otherwise, it then writes as it would at the inverse of this: a small model errs less there
+        #[arg(long, default_value_t = 1.0)]
+        sharpness: f64,
     },
     /// Measures an exported checkpoint on held-out songs
     Evaluate {
@@ -75,9 +80,12 @@ enum Command {
         /// Songs that are coded and decoded
         #[arg(long, default_value_t = 12)]
         coded: usize,
-        /// Songs that are written from held-out words
+        /// Held-out words that songs are written from
         #[arg(long, default_value_t = 32)]
         written: usize,
+        /// Songs of each of them
+        #[arg(long, default_value_t = 1)]
+        takes: usize,
         /// Songs that the instrument classifier learns from
         #[arg(long, default_value_t = 600)]
         taught: usize,
@@ -196,12 +204,12 @@ fn run(command: &Command) -> Result<()> {
             let setting = options.setting()?;
             stage::run(&setting, &mut language::Language::new(&setting)?)
         }
-        Command::Evaluate { options, model, coded, written, taught, wavs, pictures } => {
-            let counts = evaluate::Counts { coded: *coded, written: *written, taught: *taught };
+        Command::Evaluate { options, model, coded, written, takes, taught, wavs, pictures } => {
+            let counts = evaluate::Counts { coded: *coded, written: *written, takes: *takes, taught: *taught };
             let shown = evaluate::Shown { wavs: wavs.clone(), pictures: pictures.clone() };
             evaluate::evaluate(&options.setting()?, model, &counts, &shown)
         }
-        Command::Export { options, out } => export::export(&options.setting()?, out),
+        Command::Export { options, out, sharpness } => export::export(&options.setting()?, out, *sharpness),
     }
 }
 
@@ -269,7 +277,7 @@ mod tests {
         stage::run(&setting, &mut codec::Codec::new(&setting).expect("latents and codes")).expect("a flow");
         stage::run(&setting, &mut language::Language::new(&setting).expect("codes")).expect("words");
         let out = folder.path().join("model");
-        export::export(&setting, &out).expect("all stages");
+        export::export(&setting, &out, 1.1).expect("all stages");
         assert!(folder.path().join("run/language/loss.svg").exists());
 
         let directory = ModelDirectory::open(Checkpoint::Directory(out)).expect("configs");
@@ -286,7 +294,7 @@ mod tests {
             .map(|code| code as u16)
             .collect();
         assert_eq!(codes.len(), 4 * directory.lm.audio_num_codebooks);
-        let counts = evaluate::Counts { coded: 1, written: 1, taught: 2 };
+        let counts = evaluate::Counts { coded: 1, written: 1, takes: 2, taught: 2 };
         let shown = evaluate::Shown { wavs: None, pictures: Some(folder.path().join("pictures")) };
         evaluate::evaluate(&setting, &directory.checkpoint.path_of(""), &counts, &shown).expect("figures");
         assert!(folder.path().join("pictures/prompt-0.png").exists());

@@ -113,6 +113,17 @@ impl Parameters {
         self.write_back(&self.flat.clone())
     }
 
+    /// A number whose gradients are `gradients`: the sum of what is learnt times them.
+    pub fn along(&self, gradients: &GradStore) -> Result<Tensor> {
+        let mut sum = Tensor::zeros((), DType::F32, self.flat.device())?;
+        for (_, _, var) in &self.entries {
+            if let Some(gradient) = gradients.get(var) {
+                sum = (sum + (var.as_tensor() * gradient.detach())?.sum_all()?)?;
+            }
+        }
+        Ok(sum)
+    }
+
     fn write_back(&self, flat: &Tensor) -> Result<()> {
         let mut start = 0;
         for (_, shape, var) in &self.entries {

@@ -9,15 +9,28 @@ use heartstream_models::{
     weights::{Expected, Shards},
 };
 
-use crate::{chance::Dice, error::Result, feed::Song, parameters::Parameters, sizes::Size, spectral::Analyser};
+use crate::{
+    chance::Dice,
+    error::Result,
+    feed::Song,
+    parameters::Parameters,
+    pitches::{PITCHES, Pitches},
+    sizes::Size,
+    spectral::Analyser,
+};
 
 /// Mel bands of a look and a channel.
 pub const BANDS: usize = 64;
 /// Looks of a frame.
 const LOOKS: usize = 4;
 const HOP: usize = 3840 / LOOKS;
-/// Numbers that a frame is described by.
-pub const FEATURES: usize = 2 * BANDS * LOOKS;
+/// Numbers that a frame is described by: bands of both channels, then pitches.
+pub const FEATURES: usize = 2 * BANDS * LOOKS + PITCHES * PITCH_LOOKS;
+/// Looks of a frame at the pitches, which a shorter one could not tell apart.
+const PITCH_LOOKS: usize = 2;
+/// How much a pitch counts beside a band. Mel bands are wider than semitones where melodies are, so codes that only
+/// remember bands forget which note it was.
+const PITCH_SCALE: f64 = 6.0;
 const BLOCKS: usize = 6;
 const EPS: f64 = 1e-6;
 /// Share of its statistics that a codebook keeps at each step.
@@ -26,35 +39,39 @@ const DECAY: f64 = 0.98;
 const DEAD: f64 = 0.1;
 
 /// Makes the encoder's input.
-pub struct FrameFeatures(Analyser);
+pub struct FrameFeatures {
+    bands: Analyser,
+    pitches: Pitches,
+}
 
 impl FrameFeatures {
     /// The tables.
     pub fn new(device: &Device) -> Result<Self> {
-        Ok(Self(Analyser::new(2 * HOP, HOP, BANDS, device)?))
+        Ok(Self { bands: Analyser::new(2 * HOP, HOP, BANDS, device)?, pitches: Pitches::new(PITCH_LOOKS, device)? })
     }
 
-    /// Log-mel spectra of each frame, both channels, about between -2 and 2.
+    /// Log-mel spectra of each frame, both channels, about between -2 and 2, and its pitches, between 0 and
+    /// [`PITCH_SCALE`].
     ///
     /// # Shapes
     /// - result \[T, FEATURES\]
     pub fn of(&self, song: &Song, device: &Device) -> Result<Tensor> {
-        let frames = song.frames();
-        let mel = self.log_mel(song, device)?; // [2, 4 T, bands]
+        let (frames, sound) = (song.frames(), both(song, device)?);
+        let mel = self.log_mel(&sound)?; // [2, 4 T, bands]
         let mel = mel.reshape((2, frames, LOOKS * BANDS))?.transpose(0, 1)?.contiguous()?;
-        Ok(((mel.reshape((frames, FEATURES))? + 6.0)? / 3.0)?)
+        let mel = ((mel.reshape((frames, 2 * LOOKS * BANDS))? + 6.0)? / 3.0)?;
+        let pitches = self.pitches.of(&sound)?.reshape((frames, PITCH_LOOKS * PITCHES))?;
+        Ok(Tensor::cat(&[mel, (pitches * PITCH_SCALE)?], 1)?)
     }
 
     /// The log-mel spectra of both channels, [`LOOKS`] a frame.
     ///
     /// # Shapes
-    /// - result \[2, LOOKS · T, BANDS\]
-    fn log_mel(&self, song: &Song, device: &Device) -> Result<Tensor> {
-        let sound = [song.left.as_slice(), &song.right].concat();
-        let sound = Tensor::from_vec(sound, (2, song.left.len()), device)?;
-        let edge = Tensor::zeros((2, HOP / 2), DType::F32, device)?;
-        let sound = Tensor::cat(&[&edge, &sound, &edge], 1)?;
-        Ok(self.0.log_mel(&self.0.magnitudes(&sound)?)?)
+    /// - `sound` \[2, S\], result \[2, LOOKS · T, BANDS\]
+    fn log_mel(&self, sound: &Tensor) -> Result<Tensor> {
+        let edge = Tensor::zeros((2, HOP / 2), DType::F32, sound.device())?;
+        let sound = Tensor::cat(&[&edge, sound, &edge], 1)?;
+        Ok(self.bands.log_mel(&self.bands.magnitudes(&sound)?)?)
     }
 
     /// The log-mel spectra of the mean of both channels' spectra.
@@ -62,8 +79,13 @@ impl FrameFeatures {
     /// # Shapes
     /// - result \[LOOKS · T, BANDS\]
     pub fn looks(&self, song: &Song, device: &Device) -> Result<Tensor> {
-        Ok(self.log_mel(song, device)?.mean(0)?)
+        Ok(self.log_mel(&both(song, device)?)?.mean(0)?)
     }
+}
+
+/// Both channels of a song, \[2, S\].
+fn both(song: &Song, device: &Device) -> Result<Tensor> {
+    Ok(Tensor::from_vec([song.left.as_slice(), &song.right].concat(), (2, song.left.len()), device)?)
 }
 
 /// The tensors of the encoder and of the head that only learning needs.

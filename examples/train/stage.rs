@@ -95,6 +95,8 @@ const PROGRESS: &str = "progress.json";
 const STATE: &str = "state.safetensors";
 /// Steps between two lines of the record.
 const EVERY: usize = 25;
+/// Seconds between two checkpoints: more than that is not lost when a machine is.
+const KEPT_EVERY: f64 = 120.0;
 /// Share of a stage in which the rate rises.
 const WARM_UP: f64 = 0.03;
 /// The rate at the end, as a share of the largest.
@@ -167,13 +169,21 @@ pub fn run<S: Stage>(setting: &Setting, stage: &mut S) -> Result<()> {
     let mut begun = false;
     let mut sums: Option<Tensor> = None;
     let mut counted = 0;
+    let mut kept = progress.seconds;
+    let keep = |progress: &Progress, stage: &mut S| -> Result<()> {
+        let progress = Progress { taken: progress.taken + stage.taken(), ..*progress };
+        stage.parameters().save(&state_file)?;
+        progress.write(&progress_file)?;
+        save_half(&stage.parameters().weights()?, &weights_file)
+    };
     loop {
         let share = match setting.steps {
-            Some(steps) => progress.steps as f64 / steps.max(1) as f64,
+            Some(steps) => progress.steps as f64 / steps as f64,
             None => progress.seconds / (60.0 * setting.minutes),
         };
         let call_over = progress.seconds - before > 60.0 * setting.call_minutes;
-        if share >= 1.0 || (setting.steps.is_none() && call_over) {
+        // No steps or minutes at all are no share: the stage has ended, too.
+        if share.is_nan() || share >= 1.0 || (setting.steps.is_none() && call_over) {
             break;
         }
         let rate = largest * rate_share(share);
@@ -197,6 +207,10 @@ pub fn run<S: Stage>(setting: &Setting, stage: &mut S) -> Result<()> {
         });
         counted += 1;
         progress.seconds = before + clock.elapsed().as_secs_f64();
+        if progress.seconds - kept > KEPT_EVERY {
+            keep(&progress, stage)?;
+            kept = progress.seconds;
+        }
         if progress.steps.is_multiple_of(EVERY) || setting.steps == Some(progress.steps) {
             let means = sums.take().map_or(Ok(Vec::new()), |sums| sums.to_vec1::<f32>())?;
             let means: Vec<f32> = means.iter().map(|sum| sum / counted as f32).collect();
@@ -218,11 +232,8 @@ pub fn run<S: Stage>(setting: &Setting, stage: &mut S) -> Result<()> {
     }
     setting.device.synchronize()?;
     progress.seconds = before + if begun { clock.elapsed().as_secs_f64() } else { 0.0 };
-    progress.taken += stage.taken();
     fs::write(&record_file, &record).map_err(at(&record_file))?;
-    stage.parameters().save(&state_file)?;
-    progress.write(&progress_file)?;
-    save_half(&stage.parameters().weights()?, &weights_file)?;
+    keep(&progress, stage)?;
     stage.parameters().averaged()?;
     let measured = stage.held_out()?;
     let line: Vec<String> = measured.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();

@@ -23,6 +23,14 @@ pub struct Path {
     pub sum: Vec<f32>,
 }
 
+impl Path {
+    /// The codes, frame after frame.
+    pub fn frames(&self) -> Vec<u16> {
+        let frames = self.codes.first().map_or(0, Vec::len);
+        (0..frames).flat_map(|frame| self.codes.iter().map(move |codes| codes[frame])).collect()
+    }
+}
+
 /// The codes of `frames`, rows of numbers one after the other.
 pub fn steady(codebooks: &[Rows<'_>], frames: &[f32], change: f32) -> Path {
     let mut rest = frames.to_vec();

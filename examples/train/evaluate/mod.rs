@@ -23,8 +23,10 @@ use crate::{
 pub struct Counts {
     /// Songs that are coded and decoded.
     pub coded: usize,
-    /// Songs that are written from held-out words.
+    /// Held-out words that songs are written from.
     pub written: usize,
+    /// Songs of each of them: more tell small differences from chance.
+    pub takes: usize,
     /// Songs that the instrument classifier learns from.
     pub taught: usize,
 }
@@ -43,13 +45,14 @@ pub struct Shown {
 pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown) -> Result<()> {
     let checkpoint = Checkpoint::Directory(model.to_owned());
     let directory = ModelDirectory::open(checkpoint.clone())?;
+    let ear = instruments::Ear::taught(setting, counts.taught)?;
     match [Autoencoder::NAME, Codes::NAME]
         .into_iter()
         .map(|stage| setting.weights_of(stage))
         .collect::<Result<Vec<_>>>()
     {
         Ok(_) => {
-            round_trip::print(setting, &directory, counts.coded, shown)?;
+            round_trip::print(setting, &directory, &ear, counts.coded, shown)?;
             let mut language = Language::new(setting)?;
             language.parameters().adopt(&model.join(directory.lm_part).join("model.safetensors"), &setting.device)?;
             for (name, value) in language.held_out()? {
@@ -62,5 +65,5 @@ pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown)
             );
         }
     }
-    songs::print(setting, checkpoint, counts, shown)
+    songs::print(setting, checkpoint, &ear, counts, shown)
 }

@@ -8,7 +8,12 @@ use heartstream_models::{
     signal::KeyedNoise,
 };
 
-use super::{Shown, wav};
+use super::{
+    Shown,
+    heard::share_in_scale,
+    instruments::{Ear, tagged},
+    wav,
+};
 use crate::{autoencoder, codes::Coder, encoder::Encoder, error::Result, feed::Song, stage::Setting};
 
 /// The mean log-mel distance of both channels.
@@ -37,18 +42,27 @@ fn decoded(codec: &HeartCodec, codes: &[u16], seed: u64) -> Result<[Vec<f32>; 2]
     Ok(codec.vocoder.decode(&codec.flow.solve(job, &|| false)?.unwrap_or_default())?)
 }
 
-/// Prints both distances, the mean of `count` held-out songs.
-pub fn print(setting: &Setting, directory: &ModelDirectory, count: usize, shown: &Shown) -> Result<()> {
+/// Prints both distances, the mean of `count` held-out songs, and what of scale and instrument is left: no language model
+/// can have more of them.
+pub fn print(setting: &Setting, directory: &ModelDirectory, ear: &Ear, count: usize, shown: &Shown) -> Result<()> {
     let codec = directory.load_codec(&Device::Cpu)?;
     let (_, encoder) = autoencoder::finished(setting)?;
     let coder = Coder::open(setting)?;
-    let (mut alone, mut whole) = (0.0, 0.0);
+    let (mut alone, mut whole, mut in_scale) = (0.0, 0.0, 0.0);
+    let (mut recognised, mut named) = (0, 0);
     for (place, song) in setting.source.songs(true, 0, setting.seed, setting.threads).take(count).enumerate() {
         let song = song?;
         let of_latents = codec.vocoder.decode(&latents_of(&encoder, &song, &setting.device)?)?;
-        let of_codes = decoded(&codec, &coder.codes(&song)?, place as u64)?;
+        let path = coder.paths(std::slice::from_ref(&song))?.remove(0);
+        let of_codes = decoded(&codec, &path.frames(), place as u64)?;
         alone += distance(&of_latents, &song);
         whole += distance(&of_codes, &song);
+        in_scale += share_in_scale(&of_codes[0])?;
+        if let Some(tagged) = tagged(&song.tags) {
+            let [left, right] = of_codes.clone();
+            named += 1;
+            recognised += usize::from(ear.heard(&Song { left, right, ..song.clone() })? == Some(tagged));
+        }
         if let Some(folder) = &shown.wavs {
             wav::write([&song.left, &song.right], folder, &format!("coded-{place:02}-real.wav"))?;
             wav::write([&of_latents[0], &of_latents[1]], folder, &format!("coded-{place:02}-from-latents.wav"))?;
@@ -58,5 +72,9 @@ pub fn print(setting: &Setting, directory: &ModelDirectory, count: usize, shown:
     let count = count.max(1) as f64;
     println!("autoencoder alone, log-mel L1 of {count} held-out songs: {:.3} (at most 0.6)", alone / count);
     println!("codec round trip, log-mel L1 of {count} held-out songs: {:.3} (at most 1.0)", whole / count);
+    println!(
+        "  behind it, energy in the best scale {:.3}, tagged instrument recognised in {recognised} of {named}",
+        in_scale / count
+    );
     Ok(())
 }

@@ -55,7 +55,7 @@ async fn made(engine: &Heartstream, words: &Song, seed: u64, guidance: Option<f6
     let first = report.first_window.unwrap_or(FirstWindow::USUAL);
     let plan = SegmentPlan::chained(first.0 as usize).map_err(failed)?;
     let frames = report.frames.0 as usize;
-    let song = Song { left, right, tags: words.tags.clone(), lyrics: words.lyrics.clone(), phrases: Vec::new() };
+    let song = Song { left, right, ..words.clone() };
     Ok(Made { song, by_itself: report.frames < LONGEST, seams: seams_of(&plan, frames, 3840) })
 }
 
@@ -63,70 +63,88 @@ async fn made(engine: &Heartstream, words: &Song, seed: u64, guidance: Option<f6
 #[derive(Default)]
 struct Sums {
     ours: f64,
-    real: f64,
     ended: usize,
     loudest: f32,
     offset: f64,
     lines: Vec<f64>,
     lengths: Vec<f64>,
-    real_lengths: Vec<f64>,
     recognised: usize,
-    real_recognised: usize,
     without_guidance: usize,
     tagged: usize,
-    real_jumps: Vec<f64>,
     our_jumps: Vec<f64>,
     seam_jumps: Vec<f64>,
+    real: Real,
+}
+
+/// And what the renders of the same words do.
+#[derive(Default)]
+struct Real {
+    in_scale: f64,
+    lines: Vec<f64>,
+    lengths: Vec<f64>,
+    recognised: usize,
+    tagged: usize,
+    jumps: Vec<f64>,
 }
 
 /// Makes the songs and prints the figures.
-pub fn print(setting: &Setting, checkpoint: Checkpoint, counts: &Counts, shown: &Shown) -> Result<()> {
+pub fn print(setting: &Setting, checkpoint: Checkpoint, ear: &Ear, counts: &Counts, shown: &Shown) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().map_err(failed)?;
-    let ear = Ear::taught(setting, counts.taught)?;
     let mut sums = Sums::default();
     runtime.block_on(async {
         let engine = Heartstream::builder().model(checkpoint).build().await.map_err(failed)?;
         let songs = setting.source.songs(true, 0, setting.seed, setting.threads);
         for (place, real) in songs.take(counts.written).enumerate() {
-            one(&engine, &ear, &real?, place, &mut sums, shown).await?;
+            let real = real?;
+            sums.real(ear, &real)?;
+            for take in 0..counts.takes {
+                let seed = (take * counts.written + place) as u64;
+                one(&engine, ear, &real, [place, take], seed, &mut sums, shown).await?;
+            }
         }
         Ok::<_, TrainError>(())
     })?;
-    sums.print(counts.written);
+    sums.print();
     Ok(())
 }
 
-async fn one(engine: &Heartstream, ear: &Ear, real: &Song, place: usize, sums: &mut Sums, shown: &Shown) -> Result<()> {
-    let Made { song, by_itself, seams } = made(engine, real, place as u64, None).await?;
-    let unguided = made(engine, real, place as u64, Some(1.0)).await?.song;
+async fn one(
+    engine: &Heartstream,
+    ear: &Ear,
+    real: &Song,
+    [place, take]: [usize; 2],
+    seed: u64,
+    sums: &mut Sums,
+    shown: &Shown,
+) -> Result<()> {
+    let Made { song, by_itself, seams } = made(engine, real, seed, None).await?;
+    let unguided = made(engine, real, seed, Some(1.0)).await?.song;
+    let lines = lines(real);
     sums.ended += usize::from(by_itself);
-    let lines = real.lyrics.lines().filter(|line| !line.is_empty() && !line.starts_with('[')).count();
     sums.lines.push(lines as f64);
     sums.lengths.push(song.frames() as f64);
-    sums.real_lengths.push(real.frames() as f64);
     sums.ours += share_in_scale(&song.left)?;
-    sums.real += share_in_scale(&real.left)?;
     let (loudest, offset) = level([&song.left, &song.right]);
     (sums.loudest, sums.offset) = (sums.loudest.max(loudest), sums.offset.max(offset.abs()));
     if let Some(tagged) = tagged(&real.tags) {
-        let hears = |song| Ok::<_, TrainError>(usize::from(ear.heard(song)? == Some(tagged)));
+        let (ours, plain) = (ear.heard(&song)?, ear.heard(&unguided)?);
         sums.tagged += 1;
-        let (ours, theirs, plain) = (hears(&song)?, hears(real)?, hears(&unguided)?);
-        sums.recognised += ours;
-        sums.real_recognised += theirs;
-        sums.without_guidance += plain;
-        let heard = ear.heard(&song)?.map_or("nothing", |place| INSTRUMENTS[place].tag);
+        sums.recognised += usize::from(ours == Some(tagged));
+        sums.without_guidance += usize::from(plain == Some(tagged));
         println!(
-            "  {place:>2}: {:<40} {lines} lines, {:>5.1} s, real {:>5.1} s; sounds like {heard}",
+            "  {place:>2}: {:<40} {lines} lines, {:>5.1} s, real {:>5.1} s; sounds like {}",
             real.tags,
             song.left.len() as f64 / 48_000.0,
             real.left.len() as f64 / 48_000.0,
+            ours.map_or("nothing", |place| INSTRUMENTS[place].tag),
         );
     }
-    sums.real_jumps.extend(jumps([&real.left, &real.right], &[]).0);
     let (elsewhere, at_seams) = jumps([&song.left, &song.right], &seams);
     sums.our_jumps.extend(elsewhere);
     sums.seam_jumps.extend(at_seams);
+    if take > 0 {
+        return Ok(());
+    }
     if let Some(folder) = &shown.wavs {
         wav::write([&song.left, &song.right], folder, &format!("{place:02}-ours.wav"))?;
         wav::write([&real.left, &real.right], folder, &format!("{place:02}-real.wav"))?;
@@ -137,29 +155,53 @@ async fn one(engine: &Heartstream, ear: &Ear, real: &Song, place: usize, sums: &
     }
 }
 
+/// Lines of a song's words.
+fn lines(song: &Song) -> usize {
+    song.lyrics.lines().filter(|line| !line.is_empty() && !line.starts_with('[')).count()
+}
+
 fn picture(folder: &Path, place: usize) -> PathBuf {
     folder.join(format!("prompt-{place}.png"))
 }
 
 impl Sums {
-    fn print(mut self, count: usize) {
-        let mean = |sum: f64| sum / count.max(1) as f64;
+    fn real(&mut self, ear: &Ear, song: &Song) -> Result<()> {
+        let real = &mut self.real;
+        real.in_scale += share_in_scale(&song.left)?;
+        real.lines.push(lines(song) as f64);
+        real.lengths.push(song.frames() as f64);
+        real.jumps.extend(jumps([&song.left, &song.right], &[]).0);
+        if let Some(tagged) = tagged(&song.tags) {
+            real.tagged += 1;
+            real.recognised += usize::from(ear.heard(song)? == Some(tagged));
+        }
+        Ok(())
+    }
+
+    fn print(mut self) {
         let share = |part: usize, whole: usize| 100.0 * part as f64 / whole.max(1) as f64;
-        let (ours, real) = (mean(self.ours), mean(self.real));
-        println!("energy in the best scale: {ours:.3} (real renders {real:.3}; at least 0.85)");
+        let mean = |sum: f64, songs: &[f64]| sum / songs.len().max(1) as f64;
+        let real = &mut self.real;
         println!(
-            "tagged instrument recognised: {:.0} % (real renders {:.0} %; at least 75 %); with guidance 1.0: {:.0} %",
+            "energy in the best scale: {:.3} (real renders {:.3}; at least 0.85)",
+            mean(self.ours, &self.lengths),
+            mean(real.in_scale, &real.lengths),
+        );
+        println!(
+            "tagged instrument recognised: {:.1} % of {} (real renders {:.0} %; at least 75 %); with guidance 1.0: {:.1} %",
             share(self.recognised, self.tagged),
-            share(self.real_recognised, self.tagged),
+            self.tagged,
+            share(real.recognised, real.tagged),
             share(self.without_guidance, self.tagged),
         );
-        println!("songs that end by themselves: {:.0} % (at least 90 %)", share(self.ended, count));
-        let [ours, real] = [&self.lengths, &self.real_lengths].map(|lengths| correlation(&self.lines, lengths));
-        println!("correlation of lines and length: {ours:.3} (real renders {real:.3}; at least 0.8)");
+        println!("songs that end by themselves: {:.0} % (at least 90 %)", share(self.ended, self.lengths.len()));
+        let [ours, theirs] = [(&self.lines, &self.lengths), (&real.lines, &real.lengths)]
+            .map(|(lines, lengths)| correlation(lines, lengths));
+        println!("correlation of lines and length: {ours:.3} (real renders {theirs:.3}; at least 0.8)");
         println!("largest sample {:.3} (below 1), largest mean of a song {:.5}", self.loudest, self.offset);
-        self.real_jumps.sort_by(f64::total_cmp);
-        let rank = (0.999 * self.real_jumps.len() as f64) as usize;
-        let limit = self.real_jumps.get(rank).copied().unwrap_or(f64::INFINITY);
+        real.jumps.sort_by(f64::total_cmp);
+        let rank = (0.999 * real.jumps.len() as f64) as usize;
+        let limit = real.jumps.get(rank).copied().unwrap_or(f64::INFINITY);
         let above = |jumps: &[f64]| jumps.iter().filter(|jump| **jump > limit).count();
         println!(
             "jumps above the 99.9th percentile of real renders ({limit:.1} dB): {} of {} seams, {} of {} other latents",
