@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::{collections::BTreeMap, path::Path};
+
 use heartstream_models::synth::{SynthSize, synthesise};
 use support::{complaint, copy_tree, folder, run, text, tiny_model};
 
@@ -110,19 +112,6 @@ fn a_distilled_drafter_is_found_and_its_songs_are_the_plain_ones() {
     for setting in ["auto", "heads:3", "heads:8", "heads-viterbi:2", "next-state:4", "heads,carry-over:6"] {
         assert!(render("drafted.wav", setting) == plain, "{setting}");
     }
-    let (drafter, further) =
-        (taught.join("HeartMuLa-oss-3B/drafter.safetensors"), out.path().join("further.safetensors"));
-    let further = [&distill[..], &["--from", text(&drafter), "--out", text(&further)]].concat();
-    let output = run(&further);
-    assert!(output.status.success(), "{}", complaint(&output));
-    // What was interrupted for one model does not go on for another.
-    let other = folder();
-    synthesise(SynthSize::Tiny, 6, other.path(), &mut |_, _| ()).expect("another checkpoint");
-    let unfinished = other.path().join("HeartMuLa-oss-3B/drafter.training.safetensors");
-    std::fs::copy(&drafter, unfinished).expect("copied");
-    let refused = run(&["distill", "-q", "--model", text(other.path()), "--songs", "3", "--seconds", "3"]);
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(complaint(&refused).contains("another model"), "{}", complaint(&refused));
     let refused = run(&["distill", "--songs", "3", "--seconds", "3"]);
     assert_eq!(refused.status.code(), Some(2), "the model in the program: {}", complaint(&refused));
     let damaged = taught.join("HeartMuLa-oss-3B/drafter.safetensors");
@@ -131,4 +120,49 @@ fn a_distilled_drafter_is_found_and_its_songs_are_the_plain_ones() {
         run(&["render", "-q", "--max-seconds", "1", "--model", text(&taught), "-o", text(&out.path().join("x"))]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(complaint(&refused).contains("drafter.safetensors"), "{}", complaint(&refused));
+}
+
+#[test]
+fn training_a_drafter_goes_on_where_it_was_or_with_a_drafter_that_is_given() {
+    let (model, other, out) = (tiny_model(), folder(), folder());
+    synthesise(SynthSize::Tiny, 6, other.path(), &mut |_, _| ()).expect("another checkpoint");
+    let distill = |model: &Path, steps: &str, rest: &[&str]| {
+        let songs = ["distill", "-q", "--model", text(model), "--songs", "2", "--seconds", "2", "--steps", steps];
+        run(&[&songs[..], rest].concat())
+    };
+    let numbers = |path: &Path| {
+        let bytes = std::fs::read(path).expect("a drafter");
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).expect("tensors");
+        let held = tensors.tensors().into_iter().map(|(name, tensor)| (name, tensor.data().to_vec()));
+        held.collect::<BTreeMap<_, _>>()
+    };
+    let [drafter, next, unfinished] =
+        ["first.safetensors", "next.safetensors", "next.training.safetensors"].map(|name| out.path().join(name));
+    let output = distill(model.path(), "3", &["--out", text(&drafter)]);
+    assert!(output.status.success(), "{}", complaint(&output));
+
+    // Without a step more, what was given and what was interrupted is what it was.
+    let output = distill(model.path(), "0", &["--from", text(&drafter), "--out", text(&next)]);
+    assert!(output.status.success(), "{}", complaint(&output));
+    assert!(numbers(&next) == numbers(&drafter));
+    std::fs::remove_file(&next).expect("there");
+    std::fs::copy(&drafter, &unfinished).expect("copied");
+    let output = distill(model.path(), "3", &["--out", text(&next)]);
+    assert!(output.status.success(), "{}", complaint(&output));
+    assert!(numbers(&next) == numbers(&drafter) && !unfinished.exists(), "nobody goes on with what is complete");
+
+    std::fs::copy(&drafter, &unfinished).expect("copied");
+    let refused = |output: std::process::Output, because: &str| {
+        assert_eq!(output.status.code(), Some(1));
+        assert!(complaint(&output).contains(because), "{}", complaint(&output));
+    };
+    refused(distill(model.path(), "5", &["--from", text(&drafter), "--out", text(&next)]), "beside --from");
+    refused(distill(other.path(), "5", &["--out", text(&next)]), "one for another model");
+    std::fs::write(&unfinished, b"nothing").expect("written");
+    refused(distill(model.path(), "5", &["--out", text(&next)]), "next.training.safetensors: expected");
+    std::fs::remove_file(&unfinished).expect("there");
+    let lost = out.path().join("lost.safetensors");
+    refused(distill(model.path(), "5", &["--from", text(&lost), "--out", text(&next)]), "lost.safetensors");
+    let heads = ["--heads", "4", "--from", text(&drafter), "--out", text(&next)];
+    refused(distill(model.path(), "5", &heads), "heads");
 }

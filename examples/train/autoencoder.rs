@@ -13,10 +13,11 @@ use crate::{
     encoder::{Encoder, expected, rounded},
     error::Result,
     feed::{Pool, Song, Songs, some},
+    kept::Kept,
     lapped::Lapped,
     parameters::{Parameters, read_weights},
     spectral::SoundLoss,
-    stage::{Setting, Stage, begin_anew, first_song},
+    stage::{Setting, Stage, first_song},
 };
 
 /// Latents of a crop: 1.28 s.
@@ -60,7 +61,7 @@ impl<'a> Autoencoder<'a> {
         })?;
         if setting.vocoder_alone {
             setting.weights_of(Self::NAME)?;
-            begin_anew(setting, Self::NAME)?;
+            Kept::of(setting, Self::NAME)?.begin_anew()?;
             for Expected { name, shape } in expected(&config) {
                 // What the stage begins with takes its place.
                 parameters.fixed.insert(name, Tensor::zeros(shape, DType::F32, &setting.device)?);

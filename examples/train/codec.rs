@@ -18,7 +18,7 @@ use crate::{
     parameters::Parameters,
     spectral::mean,
     stage::{Setting, Stage, first_song},
-    steady::Path,
+    steady::CodePath,
 };
 
 /// Frames of a window, and how often one of that length is learnt from: the engine's, and shorter ones.
@@ -81,7 +81,7 @@ impl<'a> Codec<'a> {
     }
 
     fn prepared(encoder: &Encoder, coder: &Coder, songs: &[Song], setting: &Setting) -> Result<Vec<Prepared>> {
-        let one = |(song, path): (&Song, Path)| {
+        let one = |(song, path): (&Song, CodePath)| {
             let length = song.left.len();
             let sound = Tensor::from_vec([song.left.as_slice(), &song.right].concat(), (2, length), &setting.device)?;
             let latents = encoder.forward(&sound)?.transpose(0, 1)?.contiguous()?.flatten_from(1)?;

@@ -9,10 +9,13 @@ use crate::{
     error::Result,
     feed::{Pool, Song, Songs, some},
     parameters::{Parameters, read_weights},
-    semantic::{self, FrameFeatures, Semantic, add_codebooks, codebooks, learn_codebooks, quantise},
+    semantic::{
+        self, FEATURES, FrameFeatures, PITCH_FEATURES, PITCH_SCALE, Semantic, add_codebooks, codebooks,
+        learn_codebooks, quantise,
+    },
     spectral::mean,
     stage::{Setting, Stage, first_song},
-    steady::{CHANGE, Path, Rows, steady},
+    steady::{CHANGE, CodePath, Rows, steady},
 };
 
 /// Frames of a window: 7.4 s.
@@ -80,17 +83,20 @@ impl<'a> Codes<'a> {
         if let Some(dice) = dice {
             learn_codebooks(&self.config, &mut self.parameters, &quantised, dice)?;
         }
-        let recalled = semantic.recall(&heard)?.reshape(windows.shape())?;
-        let recall = mean(&(recalled - windows)?.abs()?)?;
+        let missed = (semantic.recall(&heard)?.reshape(windows.shape())? - windows)?.abs()?;
+        let recall = mean(&missed)?;
+        // What is missed of the mel bands, and of the pitches as a share of what is told apart.
+        let bands = mean(&missed.narrow(2, 0, FEATURES - PITCH_FEATURES)?)?;
+        let pitches = (mean(&missed.narrow(2, FEATURES - PITCH_FEATURES, PITCH_FEATURES)?)? / PITCH_SCALE)?;
         let loss = ((&recall + (&commitment * COMMITMENT)?)? + (&steadiness * STEADINESS)?)?;
-        Ok((loss, vec![recall.detach(), commitment.detach(), steadiness.detach()]))
+        Ok((loss, [recall, commitment, steadiness, bands, pitches].map(|part| part.detach()).to_vec()))
     }
 }
 
 impl Stage for Codes<'_> {
     const NAME: &'static str = "codes";
     const RATE: f64 = 1e-3;
-    const PARTS: &'static [&'static str] = &["recall", "commitment", "change"];
+    const PARTS: &'static [&'static str] = &["recall", "commitment", "change", "bands", "pitches"];
 
     fn parameters(&mut self) -> &mut Parameters {
         &mut self.parameters
@@ -112,10 +118,9 @@ impl Stage for Codes<'_> {
     }
 
     fn held_out(&mut self) -> Result<Vec<(&'static str, f64)>> {
-        const NAMES: [&str; 3] = ["recall", "commitment", "change"];
         let songs = self.setting.source.songs(true, 0, self.setting.seed, self.setting.threads);
         let measured = self.setting.measured.unwrap_or(MEASURED);
-        let mut sums = [0.0; 3];
+        let mut sums = [0.0; Self::PARTS.len()];
         for song in songs.take(measured) {
             let windows = self.features.of(&song?, &self.setting.device)?.unsqueeze(0)?;
             let (_, parts) = self.losses(&windows, None)?;
@@ -123,7 +128,7 @@ impl Stage for Codes<'_> {
                 *sum += f64::from(part.to_scalar::<f32>()?) / measured as f64;
             }
         }
-        Ok(NAMES.into_iter().zip(sums).collect())
+        Ok(Self::PARTS.iter().copied().zip(sums).collect())
     }
 
     fn taken(&self) -> usize {
@@ -159,7 +164,7 @@ impl Coder {
 
     /// The codes of songs and what they stand for, all songs at once: finding a path takes a processor longer than the
     /// encoder takes a GPU.
-    pub fn paths(&self, songs: &[Song]) -> Result<Vec<Path>> {
+    pub fn paths(&self, songs: &[Song]) -> Result<Vec<CodePath>> {
         let rows: Vec<Rows<'_>> = self.codebooks.iter().map(|numbers| Rows { numbers, width: self.width }).collect();
         let encoded = songs.iter().map(|song| {
             let encoded = self.semantic.forward(&self.features.of(song, &self.device)?.unsqueeze(0)?)?;
@@ -178,7 +183,7 @@ impl Coder {
     ///
     /// # Shapes
     /// - result \[T, width of a codebook\]
-    pub fn rows(&self, path: Path) -> Result<Tensor> {
+    pub fn rows(&self, path: CodePath) -> Result<Tensor> {
         let frames = path.sum.len() / self.width;
         Ok(Tensor::from_vec(path.sum, (frames, self.width), &self.device)?)
     }

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use crate::error::{Result, at};
 
 const SIZE: (f64, f64) = (800.0, 400.0);
-const COLOURS: [&str; 6] = ["#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b"];
+const COLOURS: [&str; 7] = ["#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#17becf"];
 
 /// Draws the columns of `record` behind the third over its second, each as a line on a logarithmic scale.
 pub fn draw(record: &Path, picture: &Path) -> Result<()> {

@@ -53,19 +53,20 @@ pub fn export(setting: &Setting, out: &Path, sharpness: f64) -> Result<()> {
     write_part(codec, &heartcodec::expected_tensors(&setting.size.codec()), &out.join(CODEC_PART))?;
     let mut language = load("language")?;
     for name in LM_HEADS {
-        if let Some(head) = language.get_mut(name) {
-            *head = (head.to_dtype(DType::F32)? * sharpness)?;
-        }
+        let head = language.remove(name).ok_or_else(|| missing(name))?;
+        language.insert(name.to_owned(), (head.to_dtype(DType::F32)? * sharpness)?);
     }
     write_part(language, &heartmula::expected_tensors(&lm), &out.join(LM_PARTS[0]))
+}
+
+fn missing(name: &str) -> TrainError {
+    TrainError::Order(format!("no stage has learnt {name}; run them all again"))
 }
 
 fn write_part(mut tensors: HashMap<String, Tensor>, expected: &[Expected], folder: &Path) -> Result<()> {
     let take = |Expected { name, .. }: &Expected| {
         let found = tensors.remove(name);
-        let found =
-            found.ok_or_else(|| TrainError::Order(format!("no stage has learnt {name}; run them all again")))?;
-        Ok((name.clone(), found))
+        Ok((name.clone(), found.ok_or_else(|| missing(name))?))
     };
     let part: HashMap<String, Tensor> = expected.iter().map(take).collect::<Result<_>>()?;
     let numbers: usize = part.values().map(Tensor::elem_count).sum();

@@ -19,10 +19,12 @@ mod error;
 mod evaluate;
 mod export;
 mod feed;
+mod kept;
 mod language;
 mod lapped;
 mod parameters;
 mod pitches;
+mod questions;
 mod semantic;
 mod sizes;
 mod spectral;
@@ -77,10 +79,10 @@ enum Command {
         /// The folder of the checkpoint
         #[arg(long)]
         model: PathBuf,
-        /// Songs that are coded and decoded
+        /// Songs that are coded and decoded; with 0 that is not measured
         #[arg(long, default_value_t = 12)]
         coded: usize,
-        /// Held-out words that songs are written from
+        /// Held-out words that songs are written from; with 0 that is not measured
         #[arg(long, default_value_t = 32)]
         written: usize,
         /// Songs of each of them
@@ -89,7 +91,7 @@ enum Command {
         /// Songs that the instrument classifier learns from
         #[arg(long, default_value_t = 600)]
         taught: usize,
-        /// Folder for WAVs: what is coded and decoded, each song, and the render of its words
+        /// Folder for WAVs: what is coded and decoded, the first song of each words, and the render of these
         #[arg(long)]
         wavs: Option<PathBuf>,
         /// Folder for pictures of the first eight
@@ -118,7 +120,7 @@ struct Options {
     /// All chance follows from it
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Threads that render
+    /// Threads that render, and that learn from a part of a batch each where the language model is learnt on a processor
     #[arg(long, default_value_t = 2)]
     threads: usize,
     /// Minutes of the whole stage
@@ -142,7 +144,7 @@ struct Options {
     /// Songs held in memory
     #[arg(long, default_value_t = 2000)]
     pool: usize,
-    /// Autoencoder: begin anew with the weights that are there and let the encoder be as it is, so that what was built
+    /// Autoencoder: begin anew with the weights that it ended with, whatever was kept since, and let the encoder be as it is, so that what was built
     /// on its latents stays right; the measure of quality counts more then
     #[arg(long)]
     vocoder_alone: bool,
@@ -163,6 +165,10 @@ fn device(name: &str) -> Result<Device> {
 
 impl Options {
     fn setting(&self) -> Result<Setting> {
+        if self.batch == Some(0) || self.measured == Some(0) {
+            let found = format!("--batch {:?} --measured {:?}", self.batch, self.measured);
+            return Err(TrainError::Order(format!("expected one or more of each that is given, found {found}")));
+        }
         let device = device(&self.device)?;
         if device.is_cuda() {
             device.set_seed(self.seed)?;
@@ -181,6 +187,7 @@ impl Options {
             rate: self.rate,
             measured: self.measured,
             pool: self.pool,
+            kept_every: stage::KEPT_EVERY,
             vocoder_alone: self.vocoder_alone,
         })
     }
@@ -226,6 +233,7 @@ fn main() -> std::process::ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::Stage;
     use heartstream_models::{
         ModelDirectory,
         heartmula::{KeyedSampler, SamplingOptions},
@@ -248,6 +256,7 @@ mod tests {
             rate: None,
             measured: Some(2),
             pool: 4,
+            kept_every: 0.0,
             vocoder_alone: false,
         }
     }
@@ -260,7 +269,7 @@ mod tests {
         setting.steps = Some(5);
         let mut further = autoencoder::Autoencoder::new(&setting).expect("a stage");
         stage::run(&setting, &mut further).expect("a stage that goes on");
-        assert_eq!(stage::Stage::parameters(&mut further).steps, 5, "2 steps more than the 3 before");
+        assert_eq!(further.parameters().steps, 5, "2 steps more than the 3 before");
         let file = folder.path().join("run/autoencoder/weights.safetensors");
         let weights = || parameters::read_weights(&file, &Device::Cpu).expect("weights");
         let before = weights();
@@ -277,7 +286,23 @@ mod tests {
         stage::run(&setting, &mut codec::Codec::new(&setting).expect("latents and codes")).expect("a flow");
         stage::run(&setting, &mut language::Language::new(&setting).expect("codes")).expect("words");
         let out = folder.path().join("model");
-        export::export(&setting, &out, 1.1).expect("all stages");
+        for wrong in [0.0, f64::NAN, 11.0] {
+            assert!(export::export(&setting, &out, wrong).is_err(), "{wrong}");
+        }
+        export::export(&setting, &out, 1.5).expect("all stages");
+        let numbers = |name: &str, weights: &std::collections::HashMap<String, candle_core::Tensor>| {
+            let all = weights[name].flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("numbers");
+            all.iter().map(|x| f64::from(x.abs())).sum::<f64>()
+        };
+        let exported = parameters::read_weights(&out.join("HeartMuLa-oss-3B/model.safetensors"), &Device::Cpu);
+        let (exported, learnt) = (exported.expect("weights"), {
+            let file = setting.weights_of(language::Language::NAME).expect("a stage that ended");
+            parameters::read_weights(&file, &Device::Cpu).expect("weights")
+        });
+        for (name, longer) in [("codebook0_head.weight", 1.5), ("audio_head", 1.5), ("audio_embeddings.weight", 1.0)] {
+            let (ours, theirs) = (numbers(name, &exported), numbers(name, &learnt));
+            assert!((ours / theirs - longer).abs() < 1e-2, "{name}: {ours} and {theirs}");
+        }
         assert!(folder.path().join("run/language/loss.svg").exists());
 
         let directory = ModelDirectory::open(Checkpoint::Directory(out)).expect("configs");
@@ -298,6 +323,17 @@ mod tests {
         let shown = evaluate::Shown { wavs: None, pictures: Some(folder.path().join("pictures")) };
         evaluate::evaluate(&setting, &directory.checkpoint.path_of(""), &counts, &shown).expect("figures");
         assert!(folder.path().join("pictures/prompt-0.png").exists());
+        let nothing = evaluate::Counts { coded: 1, written: 1, takes: 0, taught: 2 };
+        let evaluated = |counts: &evaluate::Counts, setting: &Setting| {
+            evaluate::evaluate(setting, &directory.checkpoint.path_of(""), counts, &evaluate::Shown::default())
+        };
+        assert!(evaluated(&nothing, &setting).is_err());
+        // Codes that were learnt again are others.
+        setting.seed = 2;
+        std::fs::remove_dir_all(folder.path().join("run/codes")).expect("there");
+        stage::run(&setting, &mut codes::Codes::new(&setting).expect("a stage")).expect("codes");
+        let complaint = evaluated(&counts, &setting).expect_err("another's codes").to_string();
+        assert!(complaint.contains("expected the codes of the model"), "{complaint}");
     }
 
     #[test]

@@ -113,6 +113,12 @@ impl Parameters {
         self.write_back(&self.flat.clone())
     }
 
+    /// The gradients of what is learnt that there are, in its order.
+    #[cfg(test)]
+    pub fn gradients(&self, gradients: &GradStore) -> Vec<Tensor> {
+        self.entries.iter().filter_map(|(.., var)| gradients.get(var)).cloned().collect()
+    }
+
     /// A number whose gradients are `gradients`: the sum of what is learnt times them.
     pub fn along(&self, gradients: &GradStore) -> Result<Tensor> {
         let mut sum = Tensor::zeros((), DType::F32, self.flat.device())?;
@@ -202,8 +208,13 @@ impl Parameters {
         };
         let flat = take("@flat")?;
         if flat.dims() != self.flat.dims() {
-            let problem = format!("{}: another size of model; begin the stage anew", file.display());
-            return Err(TrainError::Order(problem));
+            return Err(TrainError::Order(format!(
+                "{}: expected {} numbers, found {}: it is of another model. Remove it and the files beside it to begin the \
+                 stage anew",
+                file.display(),
+                self.flat.elem_count(),
+                flat.elem_count()
+            )));
         }
         (self.flat, self.first, self.second) = (flat, take("@first")?, take("@second")?);
         self.average = take("@average")?;

@@ -1,20 +1,26 @@
-//! Which notes sound? A spectrum with a line for each semitone, each seen through as long a window as tells it from its
-//! neighbours.
+//! Which notes sound? A spectrum with a line for each semitone.
+//!
+//! From 412 Hz on a line's window is so long that its neighbours lie behind the first zero of what it hears, 30 cents away:
+//! a tone in tune is heard on its own line alone, and one between two lines hardly at all. Songs here are in tune, so that
+//! was preferred to lines that hear their neighbours. Below, where such windows would blur fast notes, neighbours are
+//! heard, too: those of the lowest line 5 dB less.
 
 use candle_core::{DType, Device, Tensor};
 
 use crate::error::Result;
 
-/// Semitones from the G below the bass clef's upper half, 98 Hz, to 3.7 kHz: the keynotes of every tune, and overtones.
+/// Semitones from the G on the bass clef's lowest line, 98 Hz, to 3.7 kHz: all melodies, and overtones.
 pub const PITCHES: usize = 64;
 /// The MIDI number of the first.
 const LOWEST: f64 = 43.0;
 /// Samples of the longest window: 160 ms. Lower notes than 412 Hz would need longer ones, in which fast notes blur.
 const WINDOW: usize = 7680;
-/// Periods that a window holds: the main lobe of a Hann window is then as wide as a semitone to each side.
+/// Periods that a window holds, if it is not longer than that: a Hann window hears nothing at 2 / 66 from a frequency.
 const PERIODS: f64 = 66.0;
 /// Nepers below the loudest note of a song that are still told apart: 40 dB.
 const DEPTH: f64 = 4.605;
+/// The natural logarithm of the loudest that a song is taken to be at least, 80 dB below full scale: silence has no notes.
+const SILENT: f64 = -9.21;
 /// Samples of a frame.
 const FRAME: usize = 3840;
 
@@ -63,7 +69,8 @@ impl Pitches {
         let [cosines, sines] = &self.transforms;
         let power = (windows.matmul(cosines)?.sqr()? + windows.matmul(sines)?.sqr()?)?;
         let level = ((power.reshape((channels, looks, PITCHES))?.mean(0)? + 1e-13)?.log()? * 0.5)?;
-        let below = level.broadcast_sub(&level.flatten_all()?.max(0)?)?;
+        let loudest = level.flatten_all()?.max(0)?.maximum(SILENT)?;
+        let below = level.broadcast_sub(&loudest)?;
         Ok(((below / DEPTH)? + 1.0)?.relu()?)
     }
 }
@@ -95,10 +102,24 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_told_as_no_note_louder_than_another() {
+    fn a_tone_a_little_out_of_tune_is_heard_and_not_on_another_line() {
+        for midi in [69.0, 81.0, 93.0] {
+            for cents in [-20.0, 20.0] {
+                let look = heard(440.0 * 2f64.powf((midi + cents / 100.0 - 69.0) / 12.0));
+                let loudest = look
+                    .iter()
+                    .enumerate()
+                    .fold(0, |best, (line, level)| if *level > look[best] { line } else { best });
+                assert_eq!(loudest, (midi - LOWEST) as usize, "{midi} and {cents} cents: {look:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn silence_has_no_notes() {
         let sound = Tensor::zeros((2, 4 * FRAME), DType::F32, &Device::Cpu).expect("a sound");
         let pitches = Pitches::new(2, &Device::Cpu).expect("tables").of(&sound).expect("looks");
         let numbers = pitches.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("numbers");
-        assert!(numbers.iter().all(|number| *number == numbers[0]));
+        assert!(numbers.iter().all(|number| *number == 0.0));
     }
 }

@@ -25,12 +25,14 @@ pub const BANDS: usize = 64;
 const LOOKS: usize = 4;
 const HOP: usize = 3840 / LOOKS;
 /// Numbers that a frame is described by: bands of both channels, then pitches.
-pub const FEATURES: usize = 2 * BANDS * LOOKS + PITCHES * PITCH_LOOKS;
-/// Looks of a frame at the pitches, which a shorter one could not tell apart.
+pub const FEATURES: usize = 2 * BANDS * LOOKS + PITCH_FEATURES;
+/// Those of them that are pitches.
+pub const PITCH_FEATURES: usize = PITCHES * PITCH_LOOKS;
+/// Looks of a frame at the pitches: windows of 160 ms tell no more of time than that.
 const PITCH_LOOKS: usize = 2;
 /// How much a pitch counts beside a band. Mel bands are wider than semitones where melodies are, so codes that only
 /// remember bands forget which note it was.
-const PITCH_SCALE: f64 = 6.0;
+pub const PITCH_SCALE: f64 = 6.0;
 const BLOCKS: usize = 6;
 const EPS: f64 = 1e-6;
 /// Share of its statistics that a codebook keeps at each step.

@@ -1,19 +1,15 @@
 //! How does a stage of the training go on? Step after step within its time, with a record, and so that it can be taken up
 //! again.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{fs, path::PathBuf, time::Instant};
 
 use candle_core::{Device, Tensor};
 
 use crate::{
     error::{Result, TrainError, at},
     feed::Source,
-    parameters::{Parameters, save_half},
+    kept::{Kept, Progress, Record},
+    parameters::Parameters,
     sizes::Size,
 };
 
@@ -29,7 +25,8 @@ pub struct Setting {
     pub source: Source,
     /// All choices follow from it.
     pub seed: u64,
-    /// Threads that render.
+    /// Threads that render songs, and as many that learn from parts of a batch where the language model is learnt on a
+    /// processor.
     pub threads: usize,
     /// Minutes of the whole stage, over which the learning rate falls.
     pub minutes: f64,
@@ -45,6 +42,8 @@ pub struct Setting {
     pub measured: Option<usize>,
     /// Songs that are held in memory.
     pub pool: usize,
+    /// Seconds between two checkpoints.
+    pub kept_every: f64,
     /// Whether an autoencoder that is there keeps its encoder, so that what was built on its latents stays right.
     pub vocoder_alone: bool,
 }
@@ -90,98 +89,67 @@ pub trait Stage {
     fn taken(&self) -> usize;
 }
 
-/// How far a stage is, and all that is needed to go on.
-const PROGRESS: &str = "progress.json";
-const STATE: &str = "state.safetensors";
 /// Steps between two lines of the record.
 const EVERY: usize = 25;
-/// Seconds between two checkpoints: more than that is not lost when a machine is.
-const KEPT_EVERY: f64 = 120.0;
+/// Seconds between two checkpoints, as a rule: what is lost at most when a machine is.
+pub const KEPT_EVERY: f64 = 120.0;
 /// Share of a stage in which the rate rises.
 const WARM_UP: f64 = 0.03;
 /// The rate at the end, as a share of the largest.
 const LAST_RATE: f64 = 0.02;
 
-/// How far a stage is: what stands in its `progress.json`.
-#[derive(Default)]
-struct Progress {
-    steps: usize,
-    seconds: f64,
-    taken: usize,
-}
-
-impl Progress {
-    fn read(file: &Path) -> Self {
-        let read = || {
-            let value: serde_json::Value = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
-            let whole = |name: &str| value.get(name)?.as_u64().map(|n| n as usize);
-            Some(Self { steps: whole("steps")?, seconds: value.get("seconds")?.as_f64()?, taken: whole("taken")? })
-        };
-        read().unwrap_or_default()
-    }
-
-    fn write(&self, file: &Path) -> Result<()> {
-        let json = serde_json::json!({ "steps": self.steps, "seconds": self.seconds, "taken": self.taken });
-        fs::write(file, format!("{json:#}\n")).map_err(at(file))
-    }
-}
-
 /// The songs that a stage taken up again begins with.
 pub fn first_song(setting: &Setting, stage: &str) -> Result<usize> {
-    Ok(Progress::read(&setting.folder(stage)?.join(PROGRESS)).taken)
-}
-
-/// Lets a stage begin with its finished weights as if it had not run: with another rate, or with less to learn.
-pub fn begin_anew(setting: &Setting, stage: &str) -> Result<()> {
-    let folder = setting.folder(stage)?;
-    for file in [PROGRESS, STATE].map(|name| folder.join(name)) {
-        match fs::remove_file(&file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(&file)(error)),
-            _ => {}
-        }
-    }
-    Ok(())
+    Ok(Kept::of(setting, stage)?.progress()?.taken)
 }
 
 /// Runs a stage, from where it was.
 pub fn run<S: Stage>(setting: &Setting, stage: &mut S) -> Result<()> {
-    let folder = setting.folder(S::NAME)?;
-    let (progress_file, state_file) = (folder.join(PROGRESS), folder.join(STATE));
-    let mut progress = Progress::read(&progress_file);
+    let kept = Kept::of(setting, S::NAME)?;
+    let mut progress = kept.progress()?;
     if progress.steps > 0 {
-        stage.parameters().restore(&state_file, &setting.device)?;
+        progress = kept.restore(progress, stage.parameters(), setting)?;
         println!("{}: goes on after {} steps and {:.0} s", S::NAME, progress.steps, progress.seconds);
-    }
-    let weights_file = folder.join("weights.safetensors");
-    if progress.steps == 0 && weights_file.exists() {
-        stage.parameters().adopt(&weights_file, &setting.device)?;
+    } else if kept.weights().exists() {
+        stage.parameters().adopt(&kept.weights(), &setting.device)?;
         println!("{}: begins with the weights that are there", S::NAME);
     }
     println!("{}: {:.2} M numbers are learnt", S::NAME, stage.parameters().count() as f64 / 1e6);
+    let mut record = Record::open(&kept.record(), S::PARTS, progress.steps);
+    steps(setting, stage, &kept, &mut progress, &mut record)?;
+    kept.keep(&progress, stage.parameters(), &record)?;
+    kept.finish()?;
+    stage.parameters().averaged()?;
+    let measured = stage.held_out()?;
+    let line: Vec<String> = measured.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+    println!("{}: {} steps in {:.0} s; held out: {}", S::NAME, progress.steps, progress.seconds, line.join(", "));
+    let metrics: serde_json::Map<_, _> =
+        measured.iter().map(|(name, value)| ((*name).to_owned(), serde_json::json!(value))).collect();
+    let metrics = format!("{:#}\n", serde_json::Value::from(metrics));
+    fs::write(kept.held_out(), metrics).map_err(at(&kept.held_out()))?;
+    crate::curves::draw(&kept.record(), &kept.record().with_extension("svg"))
+}
+
+/// Makes the steps of this call, and keeps what is learnt every now and then.
+fn steps<S: Stage>(
+    setting: &Setting,
+    stage: &mut S,
+    kept: &Kept,
+    progress: &mut Progress,
+    record: &mut Record,
+) -> Result<()> {
     let largest = setting.rate.unwrap_or(S::RATE);
-    let record_file = folder.join("loss.csv");
-    let mut record = fs::read_to_string(&record_file).unwrap_or_default();
-    if record.is_empty() {
-        record = format!("step,seconds,rate,loss,{}\n", S::PARTS.join(","));
-    }
-    let before = progress.seconds;
+    let before = *progress;
     let mut clock = Instant::now();
     let mut begun = false;
-    let mut sums: Option<Tensor> = None;
-    let mut counted = 0;
-    let mut kept = progress.seconds;
-    let keep = |progress: &Progress, stage: &mut S| -> Result<()> {
-        let progress = Progress { taken: progress.taken + stage.taken(), ..*progress };
-        stage.parameters().save(&state_file)?;
-        progress.write(&progress_file)?;
-        save_half(&stage.parameters().weights()?, &weights_file)
-    };
+    let (mut sums, mut counted) = (None::<Tensor>, 0);
+    let mut last_kept = progress.seconds;
     loop {
         let share = match setting.steps {
             Some(steps) => progress.steps as f64 / steps as f64,
             None => progress.seconds / (60.0 * setting.minutes),
         };
-        let call_over = progress.seconds - before > 60.0 * setting.call_minutes;
+        let call_over = progress.seconds - before.seconds > 60.0 * setting.call_minutes;
         // No steps or minutes at all are no share: the stage has ended, too.
         if share.is_nan() || share >= 1.0 || (setting.steps.is_none() && call_over) {
             break;
@@ -206,43 +174,30 @@ pub fn run<S: Stage>(setting: &Setting, stage: &mut S) -> Result<()> {
             None => row,
         });
         counted += 1;
-        progress.seconds = before + clock.elapsed().as_secs_f64();
-        if progress.seconds - kept > KEPT_EVERY {
-            keep(&progress, stage)?;
-            kept = progress.seconds;
-        }
+        progress.seconds = before.seconds + clock.elapsed().as_secs_f64();
+        progress.taken = before.taken + stage.taken();
         if progress.steps.is_multiple_of(EVERY) || setting.steps == Some(progress.steps) {
             let means = sums.take().map_or(Ok(Vec::new()), |sums| sums.to_vec1::<f32>())?;
             let means: Vec<f32> = means.iter().map(|sum| sum / counted as f32).collect();
             counted = 0;
-            progress.seconds = before + clock.elapsed().as_secs_f64();
-            let _ = write!(record, "{},{:.1},{rate:.6}", progress.steps, progress.seconds);
-            means.iter().for_each(|mean| _ = write!(record, ",{mean:.5}"));
-            record.push('\n');
+            // The device was waited for just now.
+            progress.seconds = before.seconds + clock.elapsed().as_secs_f64();
+            record.push(progress, rate, &means);
             if progress.steps.is_multiple_of(EVERY * 10) || progress.steps == EVERY {
-                println!(
-                    "{}: step {} at {:.0} s, rate {rate:.5}: {means:.4?}",
-                    S::NAME,
-                    progress.steps,
-                    progress.seconds
-                );
-                fs::write(&record_file, &record).map_err(at(&record_file))?;
+                let Progress { steps, seconds, .. } = progress;
+                println!("{}: step {steps} at {seconds:.0} s, rate {rate:.5}: {means:.4?}", S::NAME);
             }
+        }
+        if progress.seconds - last_kept > setting.kept_every {
+            kept.keep(progress, stage.parameters(), record)?;
+            last_kept = progress.seconds;
         }
     }
     setting.device.synchronize()?;
-    progress.seconds = before + if begun { clock.elapsed().as_secs_f64() } else { 0.0 };
-    fs::write(&record_file, &record).map_err(at(&record_file))?;
-    keep(&progress, stage)?;
-    stage.parameters().averaged()?;
-    let measured = stage.held_out()?;
-    let line: Vec<String> = measured.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-    println!("{}: {} steps in {:.0} s; held out: {}", S::NAME, progress.steps, progress.seconds, line.join(", "));
-    let metrics: serde_json::Map<_, _> =
-        measured.iter().map(|(name, value)| ((*name).to_owned(), serde_json::json!(value))).collect();
-    let metrics_file = folder.join("held_out.json");
-    fs::write(&metrics_file, format!("{:#}\n", serde_json::Value::from(metrics))).map_err(at(&metrics_file))?;
-    crate::curves::draw(&record_file, &folder.join("loss.svg"))
+    if begun {
+        progress.seconds = before.seconds + clock.elapsed().as_secs_f64();
+    }
+    Ok(())
 }
 
 /// The learning rate as a share of the largest: up in a line, down along half a cosine.
@@ -252,4 +207,113 @@ fn rate_share(share: f64) -> f64 {
     }
     let through = (share - WARM_UP) / (1.0 - WARM_UP);
     LAST_RATE + (1.0 - LAST_RATE) * (0.5 + 0.5 * (std::f64::consts::PI * through).cos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sizes::Size;
+    use heartstream_models::weights::Expected;
+
+    /// Learns to be as large as the number of the step, and is cut off at one of them.
+    struct Count {
+        parameters: Parameters,
+        cut_off: usize,
+        taken: usize,
+    }
+
+    impl Count {
+        fn new(cut_off: usize) -> Self {
+            let expected = [Expected::new("weight", &[2, 3])];
+            let parameters = Parameters::new(&expected, 1, &Device::Cpu).expect("a variable");
+            Self { parameters, cut_off, taken: 0 }
+        }
+    }
+
+    impl Stage for Count {
+        const NAME: &'static str = "count";
+        const RATE: f64 = 0.1;
+        const PARTS: &'static [&'static str] = &["same"];
+
+        fn parameters(&mut self) -> &mut Parameters {
+            &mut self.parameters
+        }
+
+        fn loss(&mut self, step: usize) -> Result<(Tensor, Vec<Tensor>)> {
+            if step == self.cut_off {
+                return Err(TrainError::Order("cut off".to_owned()));
+            }
+            self.taken += 2;
+            let weight = self.parameters.shards().tensor("weight", &[2, 3], &Device::Cpu)?;
+            let loss = (weight - step as f64)?.sqr()?.sum_all()?;
+            Ok((loss.clone(), vec![loss.detach()]))
+        }
+
+        fn held_out(&mut self) -> Result<Vec<(&'static str, f64)>> {
+            Ok(vec![("nothing", 0.0)])
+        }
+
+        fn taken(&self) -> usize {
+            self.taken
+        }
+    }
+
+    fn setting(run: PathBuf, kept_every: f64) -> Setting {
+        Setting {
+            size: Size::Tiny,
+            run,
+            device: Device::Cpu,
+            source: Source::Toy,
+            seed: 1,
+            threads: 1,
+            minutes: 1.0,
+            call_minutes: 1.0,
+            steps: Some(60),
+            batch: None,
+            rate: None,
+            measured: None,
+            pool: 1,
+            kept_every,
+            vocoder_alone: false,
+        }
+    }
+
+    #[test]
+    fn a_stage_that_was_cut_off_ends_as_if_it_had_not_been() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let whole = setting(folder.path().join("whole"), f64::INFINITY);
+        run(&whole, &mut Count::new(usize::MAX)).expect("a whole stage");
+        let cut = setting(folder.path().join("cut"), -1.0);
+        let mut stage = Count::new(37);
+        assert!(run(&cut, &mut stage).is_err());
+        assert!(cut.weights_of(Count::NAME).is_err(), "what is not finished is not taken for it");
+        let kept = Kept::of(&cut, Count::NAME).expect("a folder");
+        let progress = kept.progress().expect("progress");
+        assert_eq!((progress.steps, progress.taken), (37, 74));
+        assert_eq!(first_song(&cut, Count::NAME).expect("progress"), 74);
+        run(&cut, &mut Count::new(usize::MAX)).expect("a stage that goes on");
+        assert_eq!(kept.progress().expect("progress").taken, 120);
+        let weights = |setting: &Setting| {
+            let file = setting.weights_of(Count::NAME).expect("finished weights");
+            crate::parameters::read_weights(&file, &Device::Cpu).expect("weights")["weight"].to_vec2::<f32>()
+        };
+        assert_eq!(weights(&cut).expect("numbers"), weights(&whole).expect("numbers"));
+        let steps = |setting: &Setting| -> Vec<String> {
+            let record = fs::read_to_string(setting.run.join("count/loss.csv")).expect("a record");
+            record.lines().map(|line| line.split(',').next().unwrap_or_default().to_owned()).collect()
+        };
+        assert_eq!(steps(&cut), ["step", "25", "50", "60"]);
+        assert_eq!(steps(&cut), steps(&whole));
+    }
+
+    #[test]
+    fn no_minutes_are_no_step_and_what_cannot_be_read_is_said() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let mut none = setting(folder.path().to_owned(), 1.0);
+        (none.steps, none.minutes) = (None, 0.0);
+        run(&none, &mut Count::new(0)).expect("an end without a step");
+        fs::write(folder.path().join("count/progress.json"), "{ \"steps\": 3").expect("written");
+        let complaint = run(&none, &mut Count::new(0)).expect_err("half a file").to_string();
+        assert!(complaint.contains("progress.json") && complaint.contains("Remove it"), "{complaint}");
+    }
 }

@@ -16,23 +16,23 @@ pub struct Rows<'a> {
 }
 
 /// The codes of one song and what they stand for.
-pub struct Path {
+pub struct CodePath {
     /// A code for each frame, codebook after codebook.
     pub codes: Vec<Vec<u16>>,
     /// The sum of the rows, frame after frame.
     pub sum: Vec<f32>,
 }
 
-impl Path {
+impl CodePath {
     /// The codes, frame after frame.
-    pub fn frames(&self) -> Vec<u16> {
+    pub fn codes_by_frame(&self) -> Vec<u16> {
         let frames = self.codes.first().map_or(0, Vec::len);
         (0..frames).flat_map(|frame| self.codes.iter().map(move |codes| codes[frame])).collect()
     }
 }
 
 /// The codes of `frames`, rows of numbers one after the other.
-pub fn steady(codebooks: &[Rows<'_>], frames: &[f32], change: f32) -> Path {
+pub fn steady(codebooks: &[Rows<'_>], frames: &[f32], change: f32) -> CodePath {
     let mut rest = frames.to_vec();
     let mut codes: Vec<Vec<u16>> = Vec::new();
     // Where a codebook before changed, what is left over is another thing, so a change costs nothing.
@@ -47,7 +47,7 @@ pub fn steady(codebooks: &[Rows<'_>], frames: &[f32], change: f32) -> Path {
         codes.push(path);
     }
     let sum = frames.iter().zip(&rest).map(|(frame, rest)| frame - rest).collect();
-    Path { codes, sum }
+    CodePath { codes, sum }
 }
 
 /// The squared distance, summed in eight lanes, so that a processor can do them at once.

@@ -9,13 +9,16 @@ mod wav;
 
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use heartstream_models::{ModelDirectory, weights::Checkpoint};
 
 use crate::{
     autoencoder::Autoencoder,
     codes::Codes,
-    error::Result,
+    error::{Result, TrainError},
     language::Language,
+    parameters::read_weights,
+    semantic::codebook,
     stage::{Setting, Stage},
 };
 
@@ -43,6 +46,9 @@ pub struct Shown {
 /// Prints the figures of the checkpoint in `model`. Those that ask for the latents or codes of real sound need what writes
 /// them, which is exported to nobody: the run folder of the training.
 pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown) -> Result<()> {
+    if counts.takes == 0 {
+        return Err(TrainError::Order("--takes: expected 1 or more, found 0".to_owned()));
+    }
     let checkpoint = Checkpoint::Directory(model.to_owned());
     let directory = ModelDirectory::open(checkpoint.clone())?;
     let ear = instruments::Ear::taught(setting, counts.taught)?;
@@ -52,7 +58,10 @@ pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown)
         .collect::<Result<Vec<_>>>()
     {
         Ok(_) => {
-            round_trip::print(setting, &directory, &ear, counts.coded, shown)?;
+            belongs_together(setting, &directory)?;
+            if counts.coded > 0 {
+                round_trip::print(setting, &directory, &ear, counts.coded, shown)?;
+            }
             let mut language = Language::new(setting)?;
             language.parameters().adopt(&model.join(directory.lm_part).join("model.safetensors"), &setting.device)?;
             for (name, value) in language.held_out()? {
@@ -65,5 +74,32 @@ pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown)
             );
         }
     }
-    songs::print(setting, checkpoint, &ear, counts, shown)
+    if counts.written > 0 {
+        songs::print(setting, checkpoint, &ear, counts, shown)?;
+    }
+    Ok(())
+}
+
+/// Whether the codes of a run are those of a model: else all that is made of them would be another's.
+fn belongs_together(setting: &Setting, directory: &ModelDirectory) -> Result<()> {
+    let (device, sizes) = (Device::Cpu, &directory.codec);
+    let weights = setting.weights_of(Codes::NAME)?;
+    let (run, shards) = (read_weights(&weights, &device)?, directory.codec_shards()?);
+    for quantizer in 0..sizes.num_quantizers {
+        let name = codebook(quantizer);
+        let model = shards.tensor(&name, &[1, sizes.codebook_size, sizes.codebook_dim], &device)?;
+        let same = match run.get(&name) {
+            Some(run) if run.dims() == model.dims() => (run - &model)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-3,
+            _ => false,
+        };
+        if !same {
+            return Err(TrainError::Order(format!(
+                "{}: expected the codes of the model {}, found others ({name}). Give --run the folder that it was exported \
+                 from, or one that is not there to measure songs alone",
+                weights.display(),
+                directory.checkpoint.path_of("").display(),
+            )));
+        }
+    }
+    Ok(())
 }

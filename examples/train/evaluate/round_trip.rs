@@ -42,39 +42,60 @@ fn decoded(codec: &HeartCodec, codes: &[u16], seed: u64) -> Result<[Vec<f32>; 2]
     Ok(codec.vocoder.decode(&codec.flow.solve(job, &|| false)?.unwrap_or_default())?)
 }
 
-/// Prints both distances, the mean of `count` held-out songs, and what of scale and instrument is left: no language model
-/// can have more of them.
+/// What is measured of each song, and its mean.
+#[derive(Default)]
+struct Means {
+    songs: f64,
+    alone: f64,
+    whole: f64,
+    /// Energy in the best scale: of the render, from its latents, from its codes.
+    in_scale: [f64; 3],
+    recognised: usize,
+    named: usize,
+}
+
+/// Prints both distances, the mean of `count` held-out songs, and what of scale and instrument is left: what a language
+/// model writes is heard through the same codec.
 pub fn print(setting: &Setting, directory: &ModelDirectory, ear: &Ear, count: usize, shown: &Shown) -> Result<()> {
     let codec = directory.load_codec(&Device::Cpu)?;
     let (_, encoder) = autoencoder::finished(setting)?;
     let coder = Coder::open(setting)?;
-    let (mut alone, mut whole, mut in_scale) = (0.0, 0.0, 0.0);
-    let (mut recognised, mut named) = (0, 0);
+    let mut means = Means::default();
     for (place, song) in setting.source.songs(true, 0, setting.seed, setting.threads).take(count).enumerate() {
         let song = song?;
         let of_latents = codec.vocoder.decode(&latents_of(&encoder, &song, &setting.device)?)?;
         let path = coder.paths(std::slice::from_ref(&song))?.remove(0);
-        let of_codes = decoded(&codec, &path.frames(), place as u64)?;
-        alone += distance(&of_latents, &song);
-        whole += distance(&of_codes, &song);
-        in_scale += share_in_scale(&of_codes[0])?;
-        if let Some(tagged) = tagged(&song.tags) {
-            let [left, right] = of_codes.clone();
-            named += 1;
-            recognised += usize::from(ear.heard(&Song { left, right, ..song.clone() })? == Some(tagged));
+        let of_codes = decoded(&codec, &path.codes_by_frame(), place as u64)?;
+        means.songs += 1.0;
+        means.alone += distance(&of_latents, &song);
+        means.whole += distance(&of_codes, &song);
+        for (sum, sound) in means.in_scale.iter_mut().zip([&song.left, &of_latents[0], &of_codes[0]]) {
+            *sum += share_in_scale(sound)?;
         }
         if let Some(folder) = &shown.wavs {
             wav::write([&song.left, &song.right], folder, &format!("coded-{place:02}-real.wav"))?;
             wav::write([&of_latents[0], &of_latents[1]], folder, &format!("coded-{place:02}-from-latents.wav"))?;
             wav::write([&of_codes[0], &of_codes[1]], folder, &format!("coded-{place:02}-from-codes.wav"))?;
         }
+        if let Some(tagged) = tagged(&song.tags) {
+            let [left, right] = of_codes;
+            means.named += 1;
+            means.recognised += usize::from(ear.heard(&Song { left, right, ..song })? == Some(tagged));
+        }
     }
-    let count = count.max(1) as f64;
-    println!("autoencoder alone, log-mel L1 of {count} held-out songs: {:.3} (at most 0.6)", alone / count);
-    println!("codec round trip, log-mel L1 of {count} held-out songs: {:.3} (at most 1.0)", whole / count);
-    println!(
-        "  behind it, energy in the best scale {:.3}, tagged instrument recognised in {recognised} of {named}",
-        in_scale / count
-    );
+    means.print();
     Ok(())
+}
+
+impl Means {
+    fn print(&self) {
+        let Self { songs, alone, whole, in_scale, recognised, named } = self;
+        println!("autoencoder alone, log-mel L1 of {songs} held-out songs: {:.3} (at most 0.6)", alone / songs);
+        println!("codec round trip, log-mel L1 of {songs} held-out songs: {:.3} (at most 1.0)", whole / songs);
+        let [real, latents, codes] = in_scale.map(|sum| sum / songs);
+        println!(
+            "  energy in the best scale: renders {real:.3}, from their latents {latents:.3}, from their codes {codes:.3}"
+        );
+        println!("  tagged instrument recognised from codes: {recognised} of {named}");
+    }
 }

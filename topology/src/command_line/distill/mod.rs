@@ -14,7 +14,7 @@ use heartstream_actors::compute_site::{ComputePool, ComputeSite, available_cores
 use heartstream_models::{
     ModelDirectory,
     heartmula::{HeartMula, HeartMulaConfig},
-    speculation::{DRAFTER_FILE, DistillOptions, Distillation, DrafterName, DrafterWeights, TaughtSong},
+    speculation::{DRAFTER_FILE, DistillOptions, Distillation, DrafterName, DrafterSizes, DrafterWeights, TaughtSong},
     weights::{Checkpoint, Shards},
 };
 use sha2::{Digest, Sha256};
@@ -41,6 +41,9 @@ pub(super) fn distill(args: &DistillArgs, quiet: bool) -> Result<(), Failed> {
     let directory = ModelDirectory::open(checkpoint.clone())?;
     let path = path(args, &directory)?;
     probe_file(&path)?;
+    let unfinished = path.with_extension("training.safetensors");
+    let mark = mark(&directory.lm, &directory.lm_shards()?)?;
+    let begins = Beginning::of(args, &directory, &unfinished, &mark)?;
     let frames = Seconds(args.seconds).frames().0 as usize;
     if args.songs < 2 || args.heads == 0 || args.heads > 8 || frames <= args.heads + 2 {
         let expected = format!("two or more, of more than {} frames, for 1 to 8 heads", args.heads + 2);
@@ -72,8 +75,9 @@ pub(super) fn distill(args: &DistillArgs, quiet: bool) -> Result<(), Failed> {
     let songs = songs.iter().map(|song| Ok(song.on(&train_on)?)).collect::<Result<Vec<_>, Failed>>()?;
     let pool = ComputePool::around_this_thread(Some(&ComputeSite { threads, cores: Vec::new() }), "distill");
     let pool = pool.map_err(|error| EngineError::Threads(error.to_string()))?;
-    let student = Student { args, directory: &directory, path: &path, device: &train_on };
-    pool.run(|| student.train(&writer.model, &write_on, songs, &mut status))
+    let student =
+        Student { args, directory: &directory, path: &path, unfinished: &unfinished, mark, device: &train_on };
+    pool.run(|| student.train(&writer.model, &write_on, begins, songs, &mut status))
 }
 
 /// Where the drafter is written: beside the model, unless that is inside the program.
@@ -92,7 +96,64 @@ struct Student<'a> {
     args: &'a DistillArgs,
     directory: &'a ModelDirectory,
     path: &'a Path,
+    /// Where a training is kept that is not done.
+    unfinished: &'a Path,
+    /// That of the model.
+    mark: String,
     device: &'a Device,
+}
+
+/// What training begins with.
+enum Beginning {
+    /// A drafter that knows nothing.
+    New,
+    /// A drafter, after so many steps.
+    Trained { drafter: Shards, step: usize },
+}
+
+impl Beginning {
+    /// The training that was interrupted, or the drafter that is given, or nothing.
+    fn of(args: &DistillArgs, directory: &ModelDirectory, unfinished: &Path, mark: &str) -> Result<Self, Failed> {
+        let (file, step) = match (&args.from, unfinished.is_file()) {
+            (None, false) => return Ok(Self::New),
+            (Some(given), false) => (given.as_path(), 0),
+            (None, true) => (unfinished, interrupted(unfinished, mark, &args.model.model)?),
+            (Some(_), true) => {
+                return Err(Failed::Error(format!(
+                    "{}: expected no interrupted training beside --from, found one. Remove it, or go on with it without \
+                     --from",
+                    unfinished.display()
+                )));
+            }
+        };
+        let drafter = opened(file)?;
+        drafter.check(&DrafterWeights::expected(&directory.lm, DrafterSizes::usual(&directory.lm, args.heads)))?;
+        Ok(Self::Trained { drafter, step })
+    }
+}
+
+/// The steps that a training was interrupted after, if it was one for the model with this mark.
+fn interrupted(file: &Path, mark: &str, model: &impl std::fmt::Display) -> Result<usize, Failed> {
+    let shown = file.display();
+    let bytes = std::fs::read(file).map_err(|error| Failed::Error(format!("cannot read {shown}: {error}")))?;
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|error| {
+        Failed::Error(format!("{shown}: expected an interrupted training, found {error}. Remove it"))
+    })?;
+    let notes = header.metadata().clone().unwrap_or_default();
+    let found = match notes.get(MODEL) {
+        Some(found) if found == mark => None,
+        Some(_) => Some("one for another model"),
+        None => Some("one that does not say for which model it is"),
+    };
+    if let Some(found) = found {
+        return Err(Failed::Error(format!(
+            "{shown}: expected an interrupted training for {model}, found {found}. Remove it, or give it another name and \
+             this as --from to begin with its drafter"
+        )));
+    }
+    notes.get(STEP).and_then(|step| step.parse().ok()).ok_or_else(|| {
+        Failed::Error(format!("{shown}: expected a note of the steps that are done, found none. Remove it"))
+    })
 }
 
 impl Student<'_> {
@@ -101,19 +162,28 @@ impl Student<'_> {
         &self,
         model: &Arc<HeartMula>,
         write_on: &Device,
+        begins: Beginning,
         mut songs: Vec<TaughtSong>,
         status: &mut Status,
     ) -> Result<(), Failed> {
-        let Self { args, path, .. } = *self;
+        let Self { args, path, unfinished, .. } = *self;
         let taught = songs.split_off((songs.len() / HELD_OUT).clamp(1, MOST_HELD_OUT));
         let held_out = songs;
         let options =
             DistillOptions { heads: args.heads, steps: args.steps, seed: args.seed, ..DistillOptions::default() };
-        let unfinished = path.with_extension("training.safetensors");
-        let shards = self.directory.lm_shards()?;
-        let model_mark = mark(&self.directory.lm, &shards)?;
-        let mut training = self.begin(&shards, &options, &unfinished, &model_mark)?;
-        let (mut best, mut since_best) = (f64::NEG_INFINITY, 0);
+        let (lm, shards) = (&self.directory.lm, self.directory.lm_shards()?);
+        let mut best = f64::NEG_INFINITY;
+        let mut training = match begins {
+            Beginning::New => Distillation::new(lm, &shards, options, self.device)?,
+            Beginning::Trained { drafter, step } => {
+                let training = Distillation::resume(lm, &shards, options, (&drafter, step), self.device)?;
+                // What is written must be better than what was there.
+                best = training.matches(&held_out)?.score();
+                training.write(path, self.notes(&training, "as it began"), false)?;
+                training
+            }
+        };
+        let mut since_best = 0;
         while !training.is_done() && since_best < PATIENCE {
             let mut loss = 0.0;
             let until = training.step() + (args.steps / LOOKS).clamp(1, 1000);
@@ -131,20 +201,15 @@ impl Student<'_> {
                 matches.next_frames,
                 shares(&matches.head)
             ));
-            let notes = BTreeMap::from([
-                (STEP.to_owned(), step.to_string()),
-                (MODEL.to_owned(), model_mark.clone()),
-                ("matches".to_owned(), format!("{matches:?}")),
-                ("guidance".to_owned(), args.cfg_scale.to_string()),
-            ]);
-            training.write(&unfinished, notes.clone(), true)?;
+            let notes = self.notes(&training, &format!("{matches:?}"));
+            training.write(unfinished, notes.clone(), true)?;
             since_best += 1;
             if matches.score() > best {
                 (best, since_best) = (matches.score(), 0);
                 training.write(path, notes, false)?;
             }
         }
-        let _ = std::fs::remove_file(&unfinished); // nobody goes on with what is complete
+        let _ = std::fs::remove_file(unfinished); // nobody goes on with what is complete
         let weights = Arc::new(self.written(write_on)?);
         for drafter in [DrafterName::NextState, DrafterName::Heads] {
             let mut found = Vec::new();
@@ -163,35 +228,14 @@ impl Student<'_> {
         Ok(())
     }
 
-    /// The drafter that training was interrupted on, or the one that is given, or a new one.
-    fn begin(
-        &self,
-        shards: &Shards,
-        options: &DistillOptions,
-        unfinished: &Path,
-        mark: &str,
-    ) -> Result<Distillation, Failed> {
-        let (lm, options) = (&self.directory.lm, options.clone());
-        if !unfinished.is_file() {
-            return match &self.args.from {
-                Some(given) => Ok(Distillation::resume(lm, shards, options, (&opened(given)?, 0), self.device)?),
-                None => Ok(Distillation::new(lm, shards, options, self.device)?),
-            };
-        }
-        let bytes = std::fs::read(unfinished)
-            .map_err(|error| Failed::Error(format!("cannot read {}: {error}", unfinished.display())))?;
-        let header = safetensors::SafeTensors::read_metadata(&bytes);
-        let notes = header.ok().and_then(|(_, header)| header.metadata().clone()).unwrap_or_default();
-        if notes.get(MODEL).is_none_or(|found| found != mark) {
-            let file = unfinished.display();
-            return Err(Failed::Error(format!(
-                "{file}: expected an interrupted training for {}, found one for another model. Remove the file, or move it \
-                 and give it as --from to begin with its drafter",
-                self.args.model.model
-            )));
-        }
-        let step = notes.get(STEP).and_then(|step| step.parse().ok()).unwrap_or_default();
-        Ok(Distillation::resume(lm, shards, options, (&opened(unfinished)?, step), self.device)?)
+    /// What is noted in a drafter's file.
+    fn notes(&self, training: &Distillation, matches: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (STEP.to_owned(), training.step().to_string()),
+            (MODEL.to_owned(), self.mark.clone()),
+            ("matches".to_owned(), matches.to_owned()),
+            ("guidance".to_owned(), self.args.cfg_scale.to_string()),
+        ])
     }
 
     /// The drafter as it was written.

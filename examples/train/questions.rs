@@ -1,0 +1,306 @@
+//! What is the language model asked, and how wrong is it? The losses of a batch, forward in one go for every position.
+
+use candle_core::{D, DType, Device, Tensor};
+use heartstream_models::{
+    heartmula::{HeartMulaConfig, KvCache, Transformer, expected_tensors},
+    kernels::Linear,
+    weights::{Expected, Shards},
+};
+
+use crate::{error::Result, feed::KEYS, language::Written, parameters::Parameters};
+
+/// How much it counts that the backbone knows how many phrases are still to begin. Nothing in a song's next codes asks for
+/// that before its end, so without it the words hardly steer the length.
+const AWARE: f64 = 0.5;
+/// More phrases than this are as many; and what a song without its words knows of them.
+pub const MOST_PHRASES: u32 = 14;
+const UNKNOWN: u32 = MOST_PHRASES + 1;
+
+/// How much it counts that the backbone knows the key: who forgets it wanders.
+const IN_KEY: f64 = 0.2;
+
+/// What the backbone is asked beside the codes, and how many answers there are.
+const HEADS: [(&str, usize); 2] = [("phrases_head", UNKNOWN as usize + 1), ("key_head", KEYS)];
+
+/// What a model learns: its own tensors, and the heads that only these questions need.
+pub fn expected(config: &HeartMulaConfig) -> Vec<Expected> {
+    let width = config.backbone.embed_dim;
+    let heads = HEADS.iter().map(|(name, classes)| Expected::new(format!("{name}.weight"), &[*classes, width]));
+    expected_tensors(config).into_iter().chain(heads).collect()
+}
+
+/// What the parts of a loss are called.
+pub const PARTS: &[&str] = &["first", "second", "last", "end", "phrases", "key"];
+
+/// Songs, and whether each is learnt with its words.
+type Batch<'a> = [(&'a Written, bool)];
+
+/// The id of no row: its embedding is nothing.
+const NOTHING: u32 = u32::MAX;
+
+/// How much a whole batch has, of which losses are the mean: a part of it has a part of that.
+#[derive(Clone, Copy)]
+struct Whole {
+    frames: usize,
+    songs: usize,
+}
+
+impl Whole {
+    fn of(batch: &Batch<'_>, books: usize) -> Self {
+        Self { frames: batch.iter().map(|(song, _)| song.codes.len() / books).sum(), songs: batch.len() }
+    }
+}
+
+/// Cross-entropies of a batch.
+pub struct Losses {
+    /// In nats, the mean for each codebook.
+    pub codebooks: Vec<Tensor>,
+    /// Of the frame behind the last: that the song ends.
+    pub end: Tensor,
+    /// Of how many phrases are to come.
+    phrases: Tensor,
+    /// Of which key it is.
+    key: Tensor,
+}
+
+/// What a model of some size is asked.
+pub struct Questions {
+    /// The sizes.
+    pub config: HeartMulaConfig,
+    /// The code that ends a song.
+    pub end: u32,
+    /// Where is computed.
+    pub device: Device,
+}
+
+impl Questions {
+    /// # Shapes
+    /// - `ids` any shape; result one more dimension of `rows`: 1 at the id, 0 elsewhere
+    fn one_hot(ids: &Tensor, rows: usize) -> Result<Tensor> {
+        let numbers = Tensor::arange(0u32, rows as u32, ids.device())?;
+        Ok(ids.unsqueeze(D::Minus1)?.broadcast_eq(&numbers)?.to_dtype(DType::F32)?)
+    }
+
+    /// The sums of the rows that `ids` \[N, places\] name, place after place in `table` \[places · rows, D\];
+    /// [`NOTHING`] is a row of zeros.
+    fn embedded(table: &Tensor, ids: Vec<u32>, places: usize) -> Result<Tensor> {
+        let (device, count) = (table.device(), ids.len() / places);
+        let (all, width) = table.dims2()?;
+        let rows = all / places;
+        if !device.is_cpu() {
+            // The gradient of a product has an order; a GPU adds that of chosen rows up in any.
+            let chosen = Self::one_hot(&Tensor::from_vec(ids, (count, places), device)?, rows)?;
+            return Ok(chosen.reshape((count, all))?.matmul(table)?);
+        }
+        let table = Tensor::cat(&[table, &Tensor::zeros((1, width), DType::F32, device)?], 0)?;
+        let place = |(number, id): (usize, u32)| {
+            if id == NOTHING { all as u32 } else { ((number % places) * rows) as u32 + id }
+        };
+        let ids: Vec<u32> = ids.into_iter().enumerate().map(place).collect();
+        Ok(table.index_select(&Tensor::new(ids, device)?, 0)?.reshape((count, places, width))?.sum(1)?)
+    }
+
+    /// How wrong a model with these tensors is.
+    pub fn losses(&self, shards: &Shards, batch: &Batch<'_>) -> Result<Losses> {
+        self.losses_of(shards, batch, Whole::of(batch, self.config.audio_num_codebooks))
+    }
+
+    /// The loss of a whole batch, and its parts by the names of [`PARTS`]; on a processor on so many threads.
+    pub fn loss(
+        &self,
+        parameters: &Parameters,
+        batch: Vec<(&Written, bool)>,
+        threads: usize,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
+        if self.device.is_cpu() {
+            return self.loss_in_parts(parameters, batch, threads);
+        }
+        self.loss_of(&parameters.shards(), &batch, Whole::of(&batch, self.config.audio_num_codebooks))
+    }
+
+    fn losses_of(&self, shards: &Shards, batch: &Batch<'_>, whole: Whole) -> Result<Losses> {
+        let device = &self.device;
+        let HeartMulaConfig { audio_vocab_size: rows, audio_num_codebooks: books, text_vocab_size: words, .. } =
+            self.config;
+        let (width, inner) = (self.config.backbone.embed_dim, self.config.decoder.embed_dim);
+        let frames = |song: &Written| song.codes.len() / books;
+        let longest = batch.iter().map(|(song, _)| song.prompt.positions() + frames(song)).max().unwrap_or(0);
+
+        // Every position is a word, the empty slot, "no words", or a frame; what is behind the end is nothing.
+        let (slot, no_words) = (words as u32, words as u32 + 1);
+        let mut text = vec![NOTHING; batch.len() * longest];
+        let mut audio = vec![NOTHING; batch.len() * longest * books];
+        for (row, (song, conditional)) in batch.iter().enumerate() {
+            let prompt = song.prompt.tags.iter().copied().chain([slot]).chain(song.prompt.lyrics.iter().copied());
+            for (place, id) in prompt.enumerate() {
+                text[row * longest + place] = if *conditional { id } else { no_words };
+            }
+            let start = (row * longest + song.prompt.positions()) * books;
+            for (place, code) in song.codes.iter().enumerate() {
+                audio[start + place] = u32::from(*code);
+            }
+        }
+        let get = |name: &str, shape: &[usize]| shards.tensor(name, shape, device);
+        let table = Tensor::cat(
+            &[
+                &get("text_embeddings.weight", &[words, width])?,
+                &get("muq_linear.bias", &[width])?.unsqueeze(0)?,
+                &get("unconditional_text_embedding.weight", &[1, width])?,
+            ],
+            0,
+        )?;
+        let sounds = get("audio_embeddings.weight", &[rows * books, width])?;
+        let embedded = (Self::embedded(&table, text, 1)? + Self::embedded(&sounds, audio, books)?)?;
+        let backbone = Transformer::load(&self.config.backbone, shards, "backbone", device)?;
+        let mut cache = KvCache::new(&self.config.backbone, batch.len(), longest, device)?;
+        let hidden = backbone.forward(&embedded.reshape((batch.len(), longest, width))?, &mut cache)?;
+
+        // From the last position of the words on, each position tells the frame that follows; the last one, the end.
+        let mut tellers = Vec::new();
+        let mut lasts = Vec::new();
+        let mut codes = Vec::new();
+        let (mut phrases, mut keys) = (Vec::new(), Vec::new());
+        for (row, (song, conditional)) in batch.iter().enumerate() {
+            phrases.extend(song.to_come.iter().map(|count| if *conditional { *count } else { UNKNOWN }));
+            keys.extend(std::iter::repeat_n(song.key, frames(song)));
+            let row = hidden.narrow(0, row, 1)?.squeeze(0)?;
+            let first = song.prompt.positions() - 1;
+            tellers.push(row.narrow(0, first, frames(song))?);
+            lasts.push(row.narrow(0, first + frames(song), 1)?);
+            codes.extend(song.codes.iter().map(|code| u32::from(*code)));
+        }
+        let (tellers, lasts) = (Tensor::cat(&tellers, 0)?, Tensor::cat(&lasts, 0)?);
+        let count = tellers.dim(0)?;
+        let codes = Tensor::from_vec(codes, (count, books), device)?;
+        let one_hot = Self::one_hot(&codes, rows)?; // [N, K, V]
+        let head = Linear::load(shards, "codebook0_head", [rows, width], false, device)?;
+        let mut losses =
+            vec![cross_entropy(&head.forward(&tellers)?, &one_hot.narrow(1, 0, 1)?.squeeze(1)?, whole.frames)?];
+        let ends = Self::one_hot(&Tensor::full(self.end, batch.len(), device)?, rows)?;
+        let end = cross_entropy(&head.forward(&lasts)?, &ends, whole.songs)?;
+
+        let asked = |(name, classes): (&str, usize), truth: Vec<u32>| {
+            let truth = Self::one_hot(&Tensor::from_vec(truth, count, device)?, classes)?;
+            let head = Linear::load(shards, name, [classes, width], false, device)?;
+            cross_entropy(&head.forward(&tellers)?, &truth, whole.frames)
+        };
+        let (phrases, key) = (asked(HEADS[0], phrases)?, asked(HEADS[1], keys)?);
+
+        // The depth decoder sees the teller, then code after code, and tells the next code from the second place on.
+        let tables = sounds.reshape((books, rows, width))?.narrow(0, 0, books - 1)?;
+        let heard = one_hot.narrow(1, 0, books - 1)?.transpose(0, 1)?.contiguous()?;
+        let heard = heard.matmul(&tables.contiguous()?)?.transpose(0, 1)?; // [N, K - 1, D]
+        let inputs = Tensor::cat(&[&tellers.unsqueeze(1)?, &heard.contiguous()?], 1)?.contiguous()?;
+        let projection = Linear::load(shards, "projection", [inner, width], false, device)?;
+        let decoder = Transformer::load(&self.config.decoder, shards, "decoder", device)?;
+        let mut cache = KvCache::new(&self.config.decoder, count, books, device)?;
+        let told = decoder.forward(&projection.forward(&inputs)?, &mut cache)?; // [N, K, D']
+        let heads = get("audio_head", &[books - 1, inner, rows])?;
+        for book in 1..books {
+            let told = told.narrow(1, book, 1)?.squeeze(1)?.contiguous()?;
+            let logits = told.matmul(&heads.get(book - 1)?)?;
+            losses.push(cross_entropy(&logits, &one_hot.narrow(1, book, 1)?.squeeze(1)?, whole.frames)?);
+        }
+        Ok(Losses { codebooks: losses, end, phrases, key })
+    }
+
+    /// What is learnt from, and its parts.
+    fn loss_of(&self, shards: &Shards, batch: &Batch<'_>, whole: Whole) -> Result<(Tensor, Vec<Tensor>)> {
+        let Losses { codebooks, end, phrases, key } = self.losses_of(shards, batch, whole)?;
+        // The first codebook says most and is told from the least.
+        let mut loss = (&codebooks[0] * 2.0)?;
+        for codebook in &codebooks[1..] {
+            loss = (loss + codebook)?;
+        }
+        let last = &codebooks[codebooks.len() - 1];
+        let parts = [&codebooks[0], &codebooks[1], last, &end, &phrases, &key].map(Tensor::detach);
+        let beside = (((end * 0.1)? + (phrases * AWARE)?)? + (key * IN_KEY)?)?;
+        Ok(((loss + beside)?, parts.to_vec()))
+    }
+
+    /// The same of a whole batch, for processors: so many parts of it at once, each forward and back on a thread of its
+    /// own, for most operations have one. The loss that is returned has the value and the gradients of the whole.
+    fn loss_in_parts(
+        &self,
+        parameters: &Parameters,
+        mut batch: Vec<(&Written, bool)>,
+        parts: usize,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
+        let books = self.config.audio_num_codebooks;
+        let whole = Whole::of(&batch, books);
+        // Songs of a length together: what is behind the end of a shorter one is computed for nothing.
+        batch.sort_by_key(|(song, _)| song.prompt.positions() + song.codes.len() / books);
+        let shards = &parameters.shards();
+        let learnt = |part: &Batch<'_>| -> Result<_> {
+            let (loss, parts) = self.loss_of(shards, part, whole)?;
+            Ok((loss.detach(), parts, loss.backward()?))
+        };
+        let learnt: Vec<_> = std::thread::scope(|scope| {
+            let learnt = &learnt;
+            let parts = batch.chunks(batch.len().div_ceil(parts.max(1)).max(1));
+            let parts: Vec<_> = parts.map(|part| scope.spawn(move || learnt(part))).collect();
+            parts.into_iter().map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
+        let learnt = learnt.into_iter().collect::<Result<Vec<_>>>()?;
+        let zero = || Tensor::zeros((), DType::F32, &self.device);
+        let (mut total, mut slope) = (zero()?, zero()?);
+        let mut sums = vec![zero()?; PARTS.len()];
+        for (loss, parts, gradients) in &learnt {
+            total = (total + loss)?;
+            for (sum, part) in sums.iter_mut().zip(parts) {
+                *sum = (&*sum + part)?;
+            }
+            slope = (slope + parameters.along(gradients)?)?;
+        }
+        // The gradients of `slope`, the value of `total`.
+        Ok(((&slope + (total - slope.detach())?)?, sums))
+    }
+}
+
+/// The cross-entropy in nats, the mean of `count`.
+fn cross_entropy(logits: &Tensor, one_hot: &Tensor, count: usize) -> Result<Tensor> {
+    let logits = logits.broadcast_sub(&logits.detach().max_keepdim(1)?)?;
+    let total = logits.exp()?.sum(1)?.log()?.sum_all()?;
+    Ok(((total - (logits * one_hot)?.sum_all()?)? / count as f64)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{chance::Dice, sizes::Size};
+    use heartstream_models::heartmula::PromptIds;
+
+    #[test]
+    fn a_batch_in_parts_is_learnt_as_it_is_at_once() {
+        let config = Size::Tiny.lm(40);
+        let parameters = Parameters::new(&expected(&config), 3, &Device::Cpu).expect("variables");
+        let questions = Questions { config, end: 32, device: Device::Cpu };
+        let mut dice = Dice::new(&[4]);
+        let mut written = |frames: usize, conditional| {
+            let mut ids = |count| (0..count).map(|_| dice.below(40) as u32).collect();
+            let prompt = PromptIds { tags: ids(3), lyrics: ids(2 * frames) };
+            let codes = (0..frames * 3).map(|_| dice.below(32) as u16).collect();
+            let to_come = (0..frames as u32).map(|frame| frame % MOST_PHRASES).collect();
+            (Written { prompt, codes, to_come, key: dice.below(KEYS) as u32 }, conditional)
+        };
+        let songs = [written(7, true), written(3, false), written(20, true), written(12, true)];
+        let batch: Vec<(&Written, bool)> = songs.iter().map(|(song, conditional)| (song, *conditional)).collect();
+        let learnt = |(loss, parts): (Tensor, Vec<Tensor>)| -> Vec<Vec<f32>> {
+            let gradients = loss.backward().expect("gradients");
+            let numbers = |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("numbers");
+            let values = [&loss].into_iter().chain(&parts).map(numbers);
+            values.chain(parameters.gradients(&gradients).into_iter().map(|gradient| numbers(&gradient))).collect()
+        };
+        let whole =
+            learnt(questions.loss_of(&parameters.shards(), &batch, Whole::of(&batch, 3)).expect("a loss of the whole"));
+        for parts in [1, 2, 3, 4, 9] {
+            let apart = learnt(questions.loss_in_parts(&parameters, batch.clone(), parts).expect("a loss of parts"));
+            assert_eq!(apart.len(), whole.len());
+            for (place, (apart, whole)) in apart.iter().zip(&whole).enumerate() {
+                let largest = whole.iter().fold(1e-3f32, |largest, x| largest.max(x.abs()));
+                let far = apart.iter().zip(whole).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+                assert!(far <= 1e-4 * largest, "{parts} parts, number {place}: {far} beside {largest}");
+            }
+        }
+    }
+}
