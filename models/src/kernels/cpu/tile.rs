@@ -65,6 +65,9 @@ pub(super) struct Tiles {
 }
 
 /// Computes a tile of (number type, rows, panels).
+///
+/// # Safety
+/// That of the field of [`Tiles`] that it stands in.
 pub(super) type Compute = unsafe fn(u8, usize, usize, &Tile);
 
 impl Tiles {
