@@ -243,14 +243,15 @@ fn with_its_drafter_the_model_inside_the_program_writes_more_than_1_6_frames_a_l
     let means = Means { model: &model, trained: Some(&trained) };
     let tokenizer = directory.load_tokenizer().expect("a tokenizer");
     let lyrics = "[Verse]\nThe sun creeps in across the floor\nI hear the traffic outside the door";
-    for setting in ["heads:3", "next-state:3"] {
+    for setting in ["heads:4", "next-state:4"] {
         let speculation: Speculation = setting.parse().expect("a setting");
         let (mut frames, mut looks) = (0, 0);
         for (seed, tags) in ["flute,lively", "piano,calm", "violin,jig", "organ,chorale"].into_iter().enumerate() {
             let prompt = tokenizer.prompt(tags, lyrics).expect("ids");
-            let mut state = model.start(&prompt.ids, 1.5, 100).expect("a prompt that fits");
+            // Ten seconds of each: the beginning of a song, where nothing is known of it yet, is hardest to draft.
+            let mut state = model.start(&prompt.ids, 1.5, 300).expect("a prompt that fits");
             let mut speculator = Speculator::new(&speculation, sampler(seed as u64), &means, None).expect("a drafter");
-            for _ in 0..20 {
+            for _ in 0..60 {
                 frames += speculator.next_frames(&model, &mut state).expect("frames").len();
                 looks += 1;
             }
