@@ -12,7 +12,6 @@ use crate::{
 };
 
 /// A song with its words.
-#[derive(Clone)]
 pub struct Song {
     /// Samples of the left channel, 48 kHz, 3840 a frame.
     pub left: Vec<f32>,

@@ -241,30 +241,10 @@ mod tests {
         weights::Checkpoint,
     };
 
-    fn setting(run: PathBuf) -> Setting {
-        Setting {
-            size: Size::Tiny,
-            run,
-            device: Device::Cpu,
-            source: Source::Toy,
-            seed: 1,
-            threads: 1,
-            minutes: 1.0,
-            call_minutes: 1.0,
-            steps: Some(3),
-            batch: Some(2),
-            rate: None,
-            measured: Some(2),
-            pool: 4,
-            kept_every: 0.0,
-            vocoder_alone: false,
-        }
-    }
-
     #[test]
     fn all_stages_learn_and_what_they_export_is_a_checkpoint_that_writes_a_song() {
         let folder = tempfile::tempdir().expect("a temporary directory");
-        let mut setting = setting(folder.path().join("run"));
+        let mut setting = Setting::tiny(folder.path().join("run"));
         stage::run(&setting, &mut autoencoder::Autoencoder::new(&setting).expect("a stage")).expect("latents");
         setting.steps = Some(5);
         let mut further = autoencoder::Autoencoder::new(&setting).expect("a stage");
@@ -339,7 +319,7 @@ mod tests {
     #[test]
     fn the_vocoder_learns_the_one_sound_that_it_hears() {
         let folder = tempfile::tempdir().expect("a temporary directory");
-        let mut setting = setting(folder.path().to_owned());
+        let mut setting = Setting::tiny(folder.path().to_owned());
         (setting.steps, setting.batch, setting.rate) = (Some(40), Some(1), Some(3e-3));
         stage::run(&setting, &mut autoencoder::Autoencoder::new(&setting).expect("a stage")).expect("latents");
         let record = std::fs::read_to_string(folder.path().join("autoencoder/loss.csv")).expect("a record");

@@ -66,6 +66,30 @@ impl Setting {
     }
 }
 
+#[cfg(test)]
+impl Setting {
+    /// Three steps of the smallest model on toys, kept after each.
+    pub fn tiny(run: PathBuf) -> Self {
+        Self {
+            size: Size::Tiny,
+            run,
+            device: Device::Cpu,
+            source: Source::Toy,
+            seed: 1,
+            threads: 1,
+            minutes: 1.0,
+            call_minutes: 1.0,
+            steps: Some(3),
+            batch: Some(2),
+            rate: None,
+            measured: Some(2),
+            pool: 4,
+            kept_every: 0.0,
+            vocoder_alone: false,
+        }
+    }
+}
+
 /// A stage.
 pub trait Stage {
     /// Its folder and name.
@@ -212,7 +236,6 @@ fn rate_share(share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sizes::Size;
     use heartstream_models::weights::Expected;
 
     /// Learns to be as large as the number of the step, and is cut off at one of them.
@@ -259,23 +282,7 @@ mod tests {
     }
 
     fn setting(run: PathBuf, kept_every: f64) -> Setting {
-        Setting {
-            size: Size::Tiny,
-            run,
-            device: Device::Cpu,
-            source: Source::Toy,
-            seed: 1,
-            threads: 1,
-            minutes: 1.0,
-            call_minutes: 1.0,
-            steps: Some(60),
-            batch: None,
-            rate: None,
-            measured: None,
-            pool: 1,
-            kept_every,
-            vocoder_alone: false,
-        }
+        Setting { steps: Some(60), kept_every, ..Setting::tiny(run) }
     }
 
     #[test]

@@ -55,7 +55,8 @@ async fn made(engine: &Heartstream, words: &Song, seed: u64, guidance: Option<f6
     let first = report.first_window.unwrap_or(FirstWindow::USUAL);
     let plan = SegmentPlan::chained(first.0 as usize).map_err(failed)?;
     let frames = report.frames.0 as usize;
-    let song = Song { left, right, ..words.clone() };
+    let (tags, lyrics, phrases) = (words.tags.clone(), words.lyrics.clone(), Vec::new()); // where they begin nobody knows
+    let song = Song { left, right, tags, lyrics, phrases, key: words.key };
     Ok(Made { song, by_itself: report.frames < LONGEST, seams: seams_of(&plan, frames, 3840) })
 }
 
