@@ -1,17 +1,18 @@
 //! Stage (a): which latents does a sound need, and how does it become sound again? Encoder and vocoder learn together.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use heartstream_models::{
+    ModelDirectory,
     heartcodec::{HeartCodecConfig, Vocoder, expected_tensors_of_vocoder},
-    weights::{Expected, Shards},
+    weights::{Checkpoint, Expected, Shards},
 };
 
 use crate::{
     chance::{Dice, normal},
     encoder::{Encoder, expected, rounded},
-    error::Result,
+    error::{Result, TrainError},
     feed::{Pool, Song, Songs, some},
     kept::Kept,
     lapped::Lapped,
@@ -29,7 +30,7 @@ const FIRST: usize = 128;
 const FRESH: f64 = 0.15;
 /// Largest deviation of the noise on latents while learning: flow matching will not hit them exactly either.
 const NOISE: f64 = 0.04;
-/// How often the distance that quality is measured with counts when the vocoder is polished.
+/// How often the distance that quality is measured with counts when only one of both learns.
 const POLISH: f64 = 6.0;
 /// Held-out songs that are measured.
 const MEASURED: usize = 12;
@@ -48,10 +49,18 @@ impl<'a> Autoencoder<'a> {
     /// With first weights.
     pub fn new(setting: &'a Setting) -> Result<Self> {
         let config = setting.size.codec();
-        let mut tensors = expected_tensors_of_vocoder(&config);
-        if !setting.vocoder_alone {
-            tensors.extend(expected(&config));
-        }
+        let (_, beside) = setting.size.beside();
+        let tensors = match (&setting.beside, setting.vocoder_alone) {
+            (None, false) => {
+                let encoder = expected(&config, setting.size.encoder_channels());
+                expected_tensors_of_vocoder(&config).into_iter().chain(encoder).collect()
+            }
+            (None, true) => expected_tensors_of_vocoder(&config),
+            (Some(_), false) => expected(&config, beside),
+            (Some(_), true) => {
+                return Err(TrainError::Order("expected --vocoder-alone or --beside, found both".to_owned()));
+            }
+        };
         let first = first_song(setting, Self::NAME)?;
         let lapped = Lapped::of(&config);
         let mut parameters = Parameters::beginning(&tensors, setting.seed, &setting.device, |name, shape, numbers| {
@@ -61,13 +70,16 @@ impl<'a> Autoencoder<'a> {
         })?;
         if setting.vocoder_alone {
             setting.weights_of(Self::NAME)?;
-            Kept::of(setting, Self::NAME)?.begin_anew()?;
-            for Expected { name, shape } in expected(&config) {
+            Kept::of(setting, Self::NAME).begin_anew()?;
+            for Expected { name, shape } in expected(&config, setting.size.encoder_channels()) {
                 // What the stage begins with takes its place.
                 parameters.fixed.insert(name, Tensor::zeros(shape, DType::F32, &setting.device)?);
             }
         }
-        let emphasis = if setting.vocoder_alone { POLISH } else { 1.0 };
+        if let Some(model) = &setting.beside {
+            parameters.borrowed = vocoder_of(model, &setting.device)?;
+        }
+        let emphasis = if setting.vocoder_alone || setting.beside.is_some() { POLISH } else { 1.0 };
         Ok(Self {
             parameters,
             loss: SoundLoss::new(&setting.device, emphasis)?,
@@ -140,6 +152,19 @@ impl Stage for Autoencoder<'_> {
     fn taken(&self) -> usize {
         self.pool.taken
     }
+}
+
+/// The tensors of a finished checkpoint's vocoder.
+fn vocoder_of(model: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
+    let directory = ModelDirectory::open(Checkpoint::Directory(model.to_owned()))?;
+    let shards = directory.codec_shards()?;
+    let one = |Expected { name, shape }: Expected| {
+        // Slopes are read on the host.
+        let place = if name.contains("activation") { &Device::Cpu } else { device };
+        let tensor = shards.tensor(&name, &shape, place)?.to_dtype(DType::F32)?;
+        Ok((name, tensor))
+    };
+    expected_tensors_of_vocoder(&directory.codec).into_iter().map(one).collect()
 }
 
 /// The finished weights of the stage, on the device of `setting`.

@@ -6,6 +6,7 @@ use heartstream_models::{heartcodec::HeartCodecConfig, weights::Shards};
 
 use crate::{
     chance::Dice,
+    echo::{Echo, Singer},
     error::Result,
     feed::{Pool, Song, Songs, some},
     parameters::{Parameters, read_weights},
@@ -29,7 +30,20 @@ const FEWER_CODEBOOKS: f64 = 0.25;
 const COMMITMENT: f64 = 0.25;
 /// What a change from one frame to the next costs: codes that stay where a note is held are told and drafted more easily.
 const STEADINESS: f64 = 0.15;
+/// What it counts that the rows are heard which a finished checkpoint sang from.
+const TOLD: f64 = 1.0;
+/// Songs that are there before the first step and that a step brings where a checkpoint sings each of them, too: that
+/// takes longer than a step.
+const FIRST_BESIDE: usize = 96;
+const FRESH_BESIDE: f64 = 0.1;
 const MEASURED: usize = 32;
+
+/// A song as this stage learns from it, \[T, …\] each.
+struct Heard {
+    features: Tensor,
+    /// Features of what a finished checkpoint sings by the same words, and the rows that it sang from.
+    echo: Option<[Tensor; 2]>,
+}
 
 /// The stage.
 pub struct Codes<'a> {
@@ -38,29 +52,90 @@ pub struct Codes<'a> {
     parameters: Parameters,
     features: FrameFeatures,
     songs: Songs,
-    /// \[T, features\] each.
-    pool: Pool<Tensor>,
+    pool: Pool<Heard>,
+    /// Whose codes are learnt to be heard, if they are there already.
+    singer: Option<Singer>,
 }
 
 impl<'a> Codes<'a> {
     /// With first weights.
     pub fn new(setting: &'a Setting) -> Result<Self> {
         let config = setting.size.codec();
-        let mut parameters = Parameters::new(&semantic::expected(setting.size), setting.seed, &setting.device)?;
-        add_codebooks(&config, &mut parameters, &setting.device)?;
+        let singer = setting.beside.as_deref().map(Singer::open).transpose()?;
+        let width = if singer.is_some() { setting.size.beside().0 } else { setting.size.semantic_width() };
+        let tensors = semantic::expected(&config, width);
+        let mut parameters = Parameters::new(&tensors, setting.seed, &setting.device)?;
+        match &singer {
+            Some(singer) => parameters.fixed.extend(singer.codebooks(&setting.device)?),
+            None => add_codebooks(&config, &mut parameters, &setting.device)?,
+        }
         let first = first_song(setting, Self::NAME)?;
         Ok(Self {
             parameters,
             features: FrameFeatures::new(&setting.device)?,
             songs: setting.source.songs(false, first, setting.seed ^ 0xD, setting.threads),
-            pool: Pool::new(setting.pool, FRESH),
+            pool: Pool::new(setting.pool, if singer.is_some() { FRESH_BESIDE } else { FRESH }),
+            singer,
             config,
             setting,
         })
     }
 
+    /// What is learnt from songs, the first of them the one of number `first`.
+    fn heard(
+        singer: Option<&Singer>,
+        features: &FrameFeatures,
+        songs: &[Song],
+        first: usize,
+        setting: &Setting,
+    ) -> Result<Vec<Heard>> {
+        let device = &setting.device;
+        let echoes = match singer {
+            Some(singer) => singer.echoes(songs, first, setting.threads)?,
+            None => songs.iter().map(|_| None).collect(),
+        };
+        let one = |(song, echo): (&Song, Option<Echo>)| {
+            let echo = match echo {
+                Some(Echo { song, rows }) => {
+                    let frames = song.frames();
+                    let width = rows.len() / frames;
+                    Some([features.of(&song, device)?, Tensor::from_vec(rows, (frames, width), device)?])
+                }
+                None => None,
+            };
+            Ok(Heard { features: features.of(song, device)?, echo })
+        };
+        songs.iter().zip(echoes).map(one).collect()
+    }
+
+    /// Frames `start`, `start + 1`, … of a song that begins anew behind its end.
+    fn window(song: &Tensor, dice: &mut Dice) -> Result<(Tensor, Tensor)> {
+        let whole = song.dim(0)?;
+        let start = dice.below(whole);
+        let places: Vec<u32> = (0..WINDOW).map(|frame| ((start + frame) % whole) as u32).collect();
+        let places = Tensor::new(places, song.device())?;
+        Ok((song.index_select(&places, 0)?, places))
+    }
+
+    /// How far what is heard of a checkpoint's song is from the rows that it was sung from, and how far what these recall
+    /// is from how it sounds.
+    ///
+    /// # Shapes
+    /// - `features` \[B, T, features\], `rows` \[B, T, width\]
+    fn echoed(semantic: &Semantic, [features, rows]: &[Tensor; 2]) -> Result<[Tensor; 2]> {
+        let told = mean(&(semantic.forward(features)? - rows)?.sqr()?)?;
+        let width = rows.dim(2)?;
+        let recalled = semantic.recall(&rows.reshape(((), width))?)?.reshape(features.shape())?;
+        Ok([told, mean(&(recalled - features)?.abs()?)?])
+    }
+
     /// The loss of windows \[B, T, features\] and its parts.
-    fn losses(&mut self, windows: &Tensor, learning: Option<&mut Dice>) -> Result<(Tensor, Vec<Tensor>)> {
+    fn losses(
+        &mut self,
+        windows: &Tensor,
+        echoes: Option<&[Tensor; 2]>,
+        learning: Option<&mut Dice>,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
         let shards = if learning.is_some() { self.parameters.shards() } else { self.parameters.frozen_shards() };
         let semantic = Semantic::load(self.setting.size, &shards, &self.setting.device)?;
         let encoded = semantic.forward(windows)?;
@@ -80,7 +155,7 @@ impl<'a> Codes<'a> {
         let commitment = mean(&(&rows - &quantised.sum)?.sqr()?)?;
         // The gradient passes the quantiser as if it were not there.
         let heard = (&rows + (&quantised.sum - rows.detach())?)?;
-        if let Some(dice) = dice {
+        if let (Some(dice), None) = (dice, &self.singer) {
             learn_codebooks(&self.config, &mut self.parameters, &quantised, dice)?;
         }
         let missed = (semantic.recall(&heard)?.reshape(windows.shape())? - windows)?.abs()?;
@@ -88,42 +163,66 @@ impl<'a> Codes<'a> {
         // What is missed of the mel bands, and of the pitches as a share of what is told apart.
         let bands = mean(&missed.narrow(2, 0, FEATURES - PITCH_FEATURES)?)?;
         let pitches = (mean(&missed.narrow(2, FEATURES - PITCH_FEATURES, PITCH_FEATURES)?)? / PITCH_SCALE)?;
-        let loss = ((&recall + (&commitment * COMMITMENT)?)? + (&steadiness * STEADINESS)?)?;
-        Ok((loss, [recall, commitment, steadiness, bands, pitches].map(|part| part.detach()).to_vec()))
+        let mut loss = ((&recall + (&commitment * COMMITMENT)?)? + (&steadiness * STEADINESS)?)?;
+        let mut told = recall.zeros_like()?;
+        if let Some(echoes) = echoes {
+            let recalled;
+            [told, recalled] = Self::echoed(&semantic, echoes)?;
+            loss = ((loss + (&told * TOLD)?)? + recalled)?;
+        }
+        Ok((loss, [recall, commitment, steadiness, bands, pitches, told].map(|part| part.detach()).to_vec()))
     }
 }
 
 impl Stage for Codes<'_> {
     const NAME: &'static str = "codes";
     const RATE: f64 = 1e-3;
-    const PARTS: &'static [&'static str] = &["recall", "commitment", "change", "bands", "pitches"];
+    const PARTS: &'static [&'static str] = &["recall", "commitment", "change", "bands", "pitches", "told"];
 
     fn parameters(&mut self) -> &mut Parameters {
         &mut self.parameters
     }
 
     fn loss(&mut self, step: usize) -> Result<(Tensor, Vec<Tensor>)> {
-        let (songs, features, device) = (&mut self.songs, &self.features, &self.setting.device);
-        self.pool.refill(FIRST, |count| some(songs, count)?.iter().map(|song| features.of(song, device)).collect())?;
+        let (songs, features, singer) = (&mut self.songs, &self.features, self.singer.as_ref());
+        let mut first = self.pool.taken;
+        let wanted = if singer.is_some() { FIRST_BESIDE } else { FIRST };
+        self.pool.refill(wanted, |count| {
+            let heard = Self::heard(singer, features, &some(songs, count)?, first, self.setting);
+            first += count;
+            heard
+        })?;
         let mut dice = Dice::new(&[self.setting.seed, 5, step as u64]);
-        let mut windows = Vec::new();
+        let (mut windows, mut echoes) = (Vec::new(), [Vec::new(), Vec::new()]);
         for _ in 0..self.setting.batch.unwrap_or(BATCH) {
             let song = self.pool.pick(&mut dice);
-            let (whole, _) = song.dims2()?;
-            let start = dice.below(whole);
-            let places: Vec<u32> = (0..WINDOW).map(|frame| ((start + frame) % whole) as u32).collect();
-            windows.push(song.index_select(&Tensor::new(places, device)?, 0)?);
+            windows.push(Self::window(&song.features, &mut dice)?.0);
+            if let Some([features, rows]) = &song.echo {
+                let (window, places) = Self::window(features, &mut dice)?;
+                echoes[0].push(window);
+                echoes[1].push(rows.index_select(&places, 0)?);
+            }
         }
-        self.losses(&Tensor::stack(&windows, 0)?, Some(&mut dice))
+        let windows = Tensor::stack(&windows, 0)?;
+        let echoes = match &echoes {
+            [features, _] if features.is_empty() => None,
+            [features, rows] => Some([Tensor::stack(features, 0)?, Tensor::stack(rows, 0)?]),
+        };
+        self.losses(&windows, echoes.as_ref(), Some(&mut dice))
     }
 
     fn held_out(&mut self) -> Result<Vec<(&'static str, f64)>> {
         let songs = self.setting.source.songs(true, 0, self.setting.seed, self.setting.threads);
         let measured = self.setting.measured.unwrap_or(MEASURED);
         let mut sums = [0.0; Self::PARTS.len()];
-        for song in songs.take(measured) {
-            let windows = self.features.of(&song?, &self.setting.device)?.unsqueeze(0)?;
-            let (_, parts) = self.losses(&windows, None)?;
+        for (place, song) in songs.take(measured).enumerate() {
+            let heard = Self::heard(self.singer.as_ref(), &self.features, &[song?], place, self.setting)?.remove(0);
+            let whole = |tensor: &Tensor| tensor.unsqueeze(0);
+            let echo = match &heard.echo {
+                Some([features, rows]) => Some([whole(features)?, whole(rows)?]),
+                None => None,
+            };
+            let (_, parts) = self.losses(&whole(&heard.features)?, echo.as_ref(), None)?;
             for (sum, part) in sums.iter_mut().zip(parts) {
                 *sum += f64::from(part.to_scalar::<f32>()?) / measured as f64;
             }

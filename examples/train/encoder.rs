@@ -16,24 +16,24 @@ const TAPS: usize = 7;
 /// Latent frames that the linear way sees, this one and the next.
 const LINE_FRAMES: usize = 2;
 
-/// The tensors of the encoder: their names begin with `encoder.`.
-pub fn expected(config: &HeartCodecConfig) -> Vec<Expected> {
+/// The tensors of an encoder that begins with so many channels: their names begin with `encoder.`.
+pub fn expected(config: &HeartCodecConfig, channels: usize) -> Vec<Expected> {
     let mut tensors = Vec::new();
     let mut add = |name: String, shape: [usize; 3]| {
         tensors.push(Expected::new(format!("encoder.{name}.weight"), &shape));
         tensors.push(Expected::new(format!("encoder.{name}.bias"), &[shape[0]]));
     };
     let levels = config.upsample_factors.len();
-    add("enter".to_owned(), [config.init_channel, config.num_samples, TAPS]);
+    add("enter".to_owned(), [channels, config.num_samples, TAPS]);
     for (level, factor) in config.upsample_factors.iter().rev().enumerate() {
-        let (inputs, outputs) = (config.init_channel << level, config.init_channel << (level + 1));
+        let (inputs, outputs) = (channels << level, channels << (level + 1));
         for unit in 0..DILATIONS.len() {
             add(format!("{level}.{unit}.first"), [inputs, inputs, TAPS]);
             add(format!("{level}.{unit}.second"), [inputs, inputs, 1]);
         }
         add(format!("{level}.down"), [outputs, inputs * factor, 2]);
     }
-    add("leave".to_owned(), [config.latent_hidden_dim, config.init_channel << levels, 3]);
+    add("leave".to_owned(), [config.latent_hidden_dim, channels << levels, 3]);
     let seen = LINE_FRAMES * config.samples_per_latent();
     tensors.push(Expected::new("encoder.lines.weight", &[config.latent_hidden_dim, seen]));
     tensors
@@ -62,9 +62,11 @@ fn whole(convolution: &CausalConv, xs: &Tensor, after: After<'_>) -> CandleResul
 }
 
 impl Encoder {
-    /// Reads the weights.
+    /// Reads the weights, of as many channels as they have.
     pub fn load(config: &HeartCodecConfig, shards: &Shards, device: &Device) -> Result<Self> {
-        let expected = expected(config);
+        let channels = shards.shape("encoder.enter.weight").and_then(|shape| shape.first().copied());
+        let channels = channels.unwrap_or(config.init_channel);
+        let expected = expected(config, channels);
         let convolution = |name: String, dilation: usize| -> Result<CausalConv> {
             let name = format!("encoder.{name}.weight");
             let shape = expected.iter().find(|tensor| tensor.name == name).map_or(&[][..], |tensor| &tensor.shape);
@@ -82,7 +84,7 @@ impl Encoder {
                 factor: *factor,
             })
         };
-        let wide = config.init_channel << config.upsample_factors.len();
+        let wide = channels << config.upsample_factors.len();
         let weight = shards.tensor("encoder.leave.weight", &[config.latent_hidden_dim, wide, 3], device)?;
         let bias = shards.tensor("encoder.leave.bias", &[config.latent_hidden_dim], device)?;
         Ok(Self {

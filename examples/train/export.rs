@@ -2,16 +2,17 @@
 
 use std::{collections::HashMap, fs, path::Path};
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use heartstream_models::{
-    CODEC_PART, LM_PARTS, TOKENIZER, heartcodec, heartmula,
+    CODEC_PART, LM_PARTS, ModelDirectory, TOKENIZER, heartcodec, heartmula,
     synth::{codec_json, gen_config_json, lm_json},
-    weights::Expected,
+    weights::{Checkpoint, Expected},
 };
 
 use crate::{
     corpus::tokens,
     error::{Result, TrainError, at},
+    evaluate::belongs_together,
     parameters::save_half,
     sizes::Size,
     stage::Setting,
@@ -33,10 +34,13 @@ pub fn write_configs(size: Size, out: &Path) -> Result<()> {
     write(TOKENIZER, tokens::tokenizer_json())
 }
 
+/// The file of a part.
+const WEIGHTS: &str = "model.safetensors";
 /// The tensors that turn what the language model thinks into logits.
 const LM_HEADS: [&str; 2] = ["codebook0_head.weight", "audio_head"];
 
-/// Writes the whole checkpoint into `out`, its heads `sharpness` times as long, and says how large it is.
+/// Writes the whole checkpoint into `out`, its heads `sharpness` times as long, and says how large it is. The codec is that
+/// of the checkpoint that the run was learnt beside, if there is one.
 pub fn export(setting: &Setting, out: &Path, sharpness: f64) -> Result<()> {
     if !(0.1..=10.0).contains(&sharpness) {
         let problem = format!("--sharpness: expected a number from 0.1 to 10, found {sharpness}");
@@ -44,11 +48,21 @@ pub fn export(setting: &Setting, out: &Path, sharpness: f64) -> Result<()> {
     }
     write_configs(setting.size, out)?;
     let load = |stage: &str| -> Result<HashMap<String, Tensor>> {
-        Ok(candle_core::safetensors::load(setting.weights_of(stage)?, &candle_core::Device::Cpu)?)
+        Ok(candle_core::safetensors::load(setting.weights_of(stage)?, &Device::Cpu)?)
     };
-    let mut codec = load("codec")?;
-    codec.extend(load("autoencoder")?);
-    codec.extend(load("codes")?);
+    let codec = match &setting.beside {
+        Some(model) => {
+            let directory = ModelDirectory::open(Checkpoint::Directory(model.clone()))?;
+            belongs_together(setting, &directory)?;
+            candle_core::safetensors::load(model.join(CODEC_PART).join(WEIGHTS), &Device::Cpu)?
+        }
+        None => {
+            let mut codec = load("codec")?;
+            codec.extend(load("autoencoder")?);
+            codec.extend(load("codes")?);
+            codec
+        }
+    };
     let lm = setting.size.lm(tokens::vocabulary_size());
     write_part(codec, &heartcodec::expected_tensors(&setting.size.codec()), &out.join(CODEC_PART))?;
     let mut language = load("language")?;
@@ -71,5 +85,5 @@ fn write_part(mut tensors: HashMap<String, Tensor>, expected: &[Expected], folde
     let part: HashMap<String, Tensor> = expected.iter().map(take).collect::<Result<_>>()?;
     let numbers: usize = part.values().map(Tensor::elem_count).sum();
     println!("{}: {:.2} M numbers, {:.2} MB", folder.display(), numbers as f64 / 1e6, 2e-6 * numbers as f64);
-    save_half(&part, &folder.join("model.safetensors"))
+    save_half(&part, &folder.join(WEIGHTS))
 }

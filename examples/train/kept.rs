@@ -30,8 +30,8 @@ pub struct Progress {
 
 impl Kept {
     /// That of a stage.
-    pub fn of(setting: &Setting, stage: &str) -> Result<Self> {
-        Ok(Self { folder: setting.folder(stage)? })
+    pub fn of(setting: &Setting, stage: &str) -> Self {
+        Self { folder: setting.folder(stage) }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -101,6 +101,7 @@ impl Kept {
 
     /// Keeps all that is needed to go on.
     pub fn keep(&self, progress: &Progress, parameters: &Parameters, record: &Record) -> Result<()> {
+        fs::create_dir_all(&self.folder).map_err(at(&self.folder))?;
         parameters.save(&self.state())?;
         let Progress { steps, seconds, taken } = progress;
         let json = serde_json::json!({ "steps": steps, "seconds": seconds, "taken": taken });

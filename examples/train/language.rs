@@ -61,12 +61,9 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// With the finished codec, and the tokenizer that is exported.
-    pub fn open(setting: &Setting) -> Result<(Self, ModelDirectory)> {
-        let folder = setting.run.join("words");
-        export::write_configs(setting.size, &folder)?;
-        let directory = ModelDirectory::open(Checkpoint::Directory(folder))?;
-        Ok((Self { tokenizer: directory.load_tokenizer()?, coder: Coder::open(setting)? }, directory))
+    /// With the finished codes of a run, and the tokenizer of a checkpoint.
+    pub fn open(setting: &Setting, directory: &ModelDirectory) -> Result<Self> {
+        Ok(Self { tokenizer: directory.load_tokenizer()?, coder: Coder::open(setting)? })
     }
 
     /// Writes some.
@@ -81,9 +78,16 @@ impl Writer {
 }
 
 impl<'a> Language<'a> {
-    /// With first weights, on the finished codec.
+    /// With first weights, on the finished codec, and with the tokenizer that is exported.
     pub fn new(setting: &'a Setting) -> Result<Self> {
-        let (writer, directory) = Writer::open(setting)?;
+        let folder = setting.run.join("words");
+        export::write_configs(setting.size, &folder)?;
+        Self::of(setting, &ModelDirectory::open(Checkpoint::Directory(folder))?)
+    }
+
+    /// With first weights, for the words of a checkpoint.
+    pub fn of(setting: &'a Setting, directory: &ModelDirectory) -> Result<Self> {
+        let writer = Writer::open(setting, directory)?;
         let config = setting.size.lm(tokens::vocabulary_size());
         let first = first_song(setting, Self::NAME)?;
         let tensors = questions::expected(&config);

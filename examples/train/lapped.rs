@@ -250,7 +250,7 @@ mod tests {
     fn an_autoencoder_that_has_learnt_nothing_gives_back_low_tones() {
         let config = Size::Demo.codec();
         let mut tensors = expected_tensors_of_vocoder(&config);
-        tensors.extend(expected(&config));
+        tensors.extend(expected(&config, config.init_channel));
         let lapped = Lapped::of(&config).expect("channels enough");
         let device = Device::Cpu;
         let parameters = Parameters::beginning(&tensors, 7, &device, |name, shape, numbers| {

@@ -14,6 +14,7 @@ mod codec;
 mod codes;
 mod corpus;
 mod curves;
+mod echo;
 mod encoder;
 mod error;
 mod evaluate;
@@ -53,9 +54,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Stage (a): encoder and vocoder
-    Autoencoder(Options),
+    Autoencoder(Hearing),
     /// Stage (b), first half: semantic encoder and quantiser, which need no other stage
-    Codes(Options),
+    Codes(Hearing),
     /// Stage (b), second half: flow matching, on autoencoder and codes
     Codec(Options),
     /// Stage (c): backbone and depth decoder, on the codes
@@ -63,7 +64,7 @@ enum Command {
     /// Writes the published layout
     Export {
         #[command(flatten)]
-        options: Options,
+        hearing: Hearing,
         /// The folder of the checkpoint
         #[arg(long)]
         out: PathBuf,
@@ -98,6 +99,23 @@ enum Command {
         #[arg(long)]
         pictures: Option<PathBuf>,
     },
+}
+
+/// Of what a finished checkpoint can have a part in.
+#[derive(Debug, Args)]
+struct Hearing {
+    #[command(flatten)]
+    options: Options,
+    /// The folder of a finished checkpoint: learn what writes its latents (autoencoder) or its codes (codes), small, and
+    /// leave the checkpoint as it is; export a language model that learnt its codes with its codec
+    #[arg(long)]
+    beside: Option<PathBuf>,
+}
+
+impl Hearing {
+    fn setting(&self) -> Result<Setting> {
+        Ok(Setting { beside: self.beside.clone(), ..self.options.setting()? })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -144,8 +162,8 @@ struct Options {
     /// Songs held in memory
     #[arg(long, default_value_t = 2000)]
     pool: usize,
-    /// Autoencoder: begin anew with the weights that it ended with, whatever was kept since, and let the encoder be as it is, so that what was built
-    /// on its latents stays right; the measure of quality counts more then
+    /// Autoencoder: begin anew with the weights that it ended with, whatever was kept since, and let the encoder be as it
+    /// is, so that what was built on its latents stays right; the measure of quality counts more then
     #[arg(long)]
     vocoder_alone: bool,
 }
@@ -189,18 +207,19 @@ impl Options {
             pool: self.pool,
             kept_every: stage::KEPT_EVERY,
             vocoder_alone: self.vocoder_alone,
+            beside: None,
         })
     }
 }
 
 fn run(command: &Command) -> Result<()> {
     match command {
-        Command::Autoencoder(options) => {
-            let setting = options.setting()?;
+        Command::Autoencoder(hearing) => {
+            let setting = hearing.setting()?;
             stage::run(&setting, &mut autoencoder::Autoencoder::new(&setting)?)
         }
-        Command::Codes(options) => {
-            let setting = options.setting()?;
+        Command::Codes(hearing) => {
+            let setting = hearing.setting()?;
             stage::run(&setting, &mut codes::Codes::new(&setting)?)
         }
         Command::Codec(options) => {
@@ -216,7 +235,7 @@ fn run(command: &Command) -> Result<()> {
             let shown = evaluate::Shown { wavs: wavs.clone(), pictures: pictures.clone() };
             evaluate::evaluate(&options.setting()?, model, &counts, &shown)
         }
-        Command::Export { options, out, sharpness } => export::export(&options.setting()?, out, *sharpness),
+        Command::Export { hearing, out, sharpness } => export::export(&hearing.setting()?, out, *sharpness),
     }
 }
 
@@ -308,6 +327,28 @@ mod tests {
             evaluate::evaluate(setting, &directory.checkpoint.path_of(""), counts, &evaluate::Shown::default())
         };
         assert!(evaluated(&nothing, &setting).is_err());
+        // Who has the checkpoint alone learns to hear it.
+        let run = folder.path().join("beside");
+        let mut beside = Setting { run, seed: 5, vocoder_alone: false, ..setting.clone() };
+        assert!(matches!(evaluated(&counts, &beside), Ok(())), "what is not there is said, and not measured");
+        (beside.beside, beside.steps) = (Some(directory.checkpoint.path_of("")), Some(50));
+        stage::run(&beside, &mut codes::Codes::new(&beside).expect("a checkpoint")).expect("codes");
+        let record = std::fs::read_to_string(beside.run.join("codes/loss.csv")).expect("a record");
+        let told: Vec<f64> = record.lines().skip(1).filter_map(|line| line.rsplit(',').next()?.parse().ok()).collect();
+        assert!(told[1] < told[0] && told[1] > 0.0, "rows are heard better: {told:?}");
+        beside.steps = Some(3);
+        stage::run(&beside, &mut autoencoder::Autoencoder::new(&beside).expect("a checkpoint")).expect("latents");
+        let learnt = parameters::read_weights(&beside.run.join("autoencoder/weights.safetensors"), &Device::Cpu);
+        assert!(learnt.expect("weights").keys().all(|name| name.starts_with("encoder.")), "the vocoder is another's");
+        evaluated(&counts, &beside).expect("figures of the checkpoint that both were learnt beside");
+        stage::run(&beside, &mut language::Language::new(&beside).expect("codes")).expect("words");
+        let other = folder.path().join("other");
+        export::export(&beside, &other, 1.0).expect("another language model for the same codec");
+        let codec =
+            |model: &std::path::Path| std::fs::read(model.join("HeartCodec-oss/model.safetensors")).expect("there");
+        assert!(codec(&other) == codec(&directory.checkpoint.path_of("")), "the codec stays as it is");
+        beside.vocoder_alone = true;
+        assert!(autoencoder::Autoencoder::new(&beside).is_err(), "both at once leave nothing to learn");
         // Codes that were learnt again are others.
         setting.seed = 2;
         std::fs::remove_dir_all(folder.path().join("run/codes")).expect("there");

@@ -24,6 +24,8 @@ pub struct Parameters {
     entries: Vec<(String, Vec<usize>, Var)>,
     /// Tensors that are no variables of the optimiser but belong to the model.
     pub fixed: HashMap<String, Tensor>,
+    /// Tensors of another model that this one learns beside: neither learnt nor kept.
+    pub borrowed: HashMap<String, Tensor>,
     flat: Tensor,
     first: Tensor,
     second: Tensor,
@@ -67,7 +69,17 @@ impl Parameters {
         }
         let flat = Tensor::new(flat, device)?;
         let zeros = flat.zeros_like()?;
-        Ok(Self { entries, fixed, average: flat.copy()?, first: zeros.copy()?, second: zeros, flat, steps: 0 })
+        let borrowed = HashMap::new();
+        Ok(Self {
+            entries,
+            fixed,
+            borrowed,
+            average: flat.copy()?,
+            first: zeros.copy()?,
+            second: zeros,
+            flat,
+            steps: 0,
+        })
     }
 
     /// How many numbers are learnt.
@@ -77,14 +89,18 @@ impl Parameters {
 
     /// All tensors as a part of a checkpoint, to load a model from whose gradients reach the variables.
     pub fn shards(&self) -> Shards {
-        let held = self.entries.iter().map(|(name, _, var)| (name.clone(), var.as_tensor().clone()));
-        Shards::from_tensors(held.chain(self.fixed.iter().map(|(name, tensor)| (name.clone(), tensor.clone()))))
+        self.held(|var| var.as_tensor().clone())
     }
 
     /// The same tensors without a gradient.
     pub fn frozen_shards(&self) -> Shards {
-        let held = self.entries.iter().map(|(name, _, var)| (name.clone(), var.as_tensor().detach()));
-        Shards::from_tensors(held.chain(self.fixed.iter().map(|(name, tensor)| (name.clone(), tensor.clone()))))
+        self.held(|var| var.as_tensor().detach())
+    }
+
+    fn held(&self, learnt: impl Fn(&Var) -> Tensor) -> Shards {
+        let held = self.entries.iter().map(|(name, _, var)| (name.clone(), learnt(var)));
+        let others = self.fixed.iter().chain(&self.borrowed).map(|(name, tensor)| (name.clone(), tensor.clone()));
+        Shards::from_tensors(held.chain(others))
     }
 
     /// One step of AdamW at this rate. A gradient that is no number changes nothing.

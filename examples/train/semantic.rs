@@ -90,9 +90,8 @@ fn both(song: &Song, device: &Device) -> Result<Tensor> {
     Ok(Tensor::from_vec([song.left.as_slice(), &song.right].concat(), (2, song.left.len()), device)?)
 }
 
-/// The tensors of the encoder and of the head that only learning needs.
-pub fn expected(size: Size) -> Vec<Expected> {
-    let (config, width) = (size.codec(), size.semantic_width());
+/// The tensors of an encoder of this width and of the head that only learning needs.
+pub fn expected(config: &HeartCodecConfig, width: usize) -> Vec<Expected> {
     let mut tensors = Vec::new();
     let mut linear = |name: &str, outputs: usize, inputs: usize| {
         tensors.push(Expected::new(format!("semantic.{name}.weight"), &[outputs, inputs]));
@@ -119,9 +118,10 @@ pub struct Semantic {
 }
 
 impl Semantic {
-    /// Reads the weights.
+    /// Reads the weights, as wide as they are.
     pub fn load(size: Size, shards: &Shards, device: &Device) -> Result<Self> {
-        let (config, width) = (size.codec(), size.semantic_width());
+        let wide = shards.shape("semantic.enter.weight").and_then(|shape| shape.first().copied());
+        let (config, width) = (size.codec(), wide.unwrap_or(size.semantic_width()));
         let linear =
             |name: &str, shape: [usize; 2]| Linear::load(shards, &format!("semantic.{name}"), shape, true, device);
         let block = |block: usize| {

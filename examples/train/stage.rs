@@ -14,6 +14,7 @@ use crate::{
 };
 
 /// What all stages are told.
+#[derive(Clone)]
 pub struct Setting {
     /// The model's size.
     pub size: Size,
@@ -46,14 +47,14 @@ pub struct Setting {
     pub kept_every: f64,
     /// Whether an autoencoder that is there keeps its encoder, so that what was built on its latents stays right.
     pub vocoder_alone: bool,
+    /// A finished checkpoint, whose latents and codes are learnt to be heard and not changed.
+    pub beside: Option<PathBuf>,
 }
 
 impl Setting {
     /// The folder of a stage.
-    pub fn folder(&self, stage: &str) -> Result<PathBuf> {
-        let folder = self.run.join(stage);
-        fs::create_dir_all(&folder).map_err(at(&folder))?;
-        Ok(folder)
+    pub fn folder(&self, stage: &str) -> PathBuf {
+        self.run.join(stage)
     }
 
     /// The finished weights of an earlier stage.
@@ -86,6 +87,7 @@ impl Setting {
             pool: 4,
             kept_every: 0.0,
             vocoder_alone: false,
+            beside: None,
         }
     }
 }
@@ -124,12 +126,12 @@ const LAST_RATE: f64 = 0.02;
 
 /// The songs that a stage taken up again begins with.
 pub fn first_song(setting: &Setting, stage: &str) -> Result<usize> {
-    Ok(Kept::of(setting, stage)?.progress()?.taken)
+    Ok(Kept::of(setting, stage).progress()?.taken)
 }
 
 /// Runs a stage, from where it was.
 pub fn run<S: Stage>(setting: &Setting, stage: &mut S) -> Result<()> {
-    let kept = Kept::of(setting, S::NAME)?;
+    let kept = Kept::of(setting, S::NAME);
     let mut progress = kept.progress()?;
     if progress.steps > 0 {
         progress = kept.restore(progress, stage.parameters(), setting)?;
@@ -294,7 +296,7 @@ mod tests {
         let mut stage = Count::new(37);
         assert!(run(&cut, &mut stage).is_err());
         assert!(cut.weights_of(Count::NAME).is_err(), "what is not finished is not taken for it");
-        let kept = Kept::of(&cut, Count::NAME).expect("a folder");
+        let kept = Kept::of(&cut, Count::NAME);
         let progress = kept.progress().expect("progress");
         assert_eq!((progress.steps, progress.taken), (37, 74));
         assert_eq!(first_song(&cut, Count::NAME).expect("progress"), 74);

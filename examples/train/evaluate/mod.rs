@@ -22,6 +22,9 @@ use crate::{
     stage::{Setting, Stage},
 };
 
+/// What hears the latents and the codes of the model in the box: a run folder with two stages that were learnt beside it.
+const HEARING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/train/hearing");
+
 /// What is evaluated on how many songs.
 pub struct Counts {
     /// Songs that are coded and decoded.
@@ -43,8 +46,8 @@ pub struct Shown {
     pub pictures: Option<PathBuf>,
 }
 
-/// Prints the figures of the checkpoint in `model`. Those that ask for the latents or codes of real sound need what writes
-/// them, which is exported to nobody: the run folder of the training.
+/// Prints the figures of the checkpoint in `model`. Those that ask for the latents or codes of real sound need what hears
+/// them, which no checkpoint has: the run folder of the training, or of the stages that were learnt beside it.
 pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown) -> Result<()> {
     if counts.takes == 0 {
         return Err(TrainError::Order("--takes: expected 1 or more, found 0".to_owned()));
@@ -52,17 +55,13 @@ pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown)
     let checkpoint = Checkpoint::Directory(model.to_owned());
     let directory = ModelDirectory::open(checkpoint.clone())?;
     let ear = instruments::Ear::taught(setting, counts.taught)?;
-    match [Autoencoder::NAME, Codes::NAME]
-        .into_iter()
-        .map(|stage| setting.weights_of(stage))
-        .collect::<Result<Vec<_>>>()
-    {
-        Ok(_) => {
-            belongs_together(setting, &directory)?;
+    match hearing(setting, &directory)? {
+        Ok(hearing) => {
+            println!("what hears latents and codes: {}", hearing.run.display());
             if counts.coded > 0 {
-                round_trip::print(setting, &directory, &ear, counts.coded, shown)?;
+                round_trip::print(&hearing, &directory, &ear, counts.coded, shown)?;
             }
-            let mut language = Language::new(setting)?;
+            let mut language = Language::of(&hearing, &directory)?;
             language.parameters().adopt(&model.join(directory.lm_part).join("model.safetensors"), &setting.device)?;
             for (name, value) in language.held_out()? {
                 println!("language model, held out: {name} {value:.3}");
@@ -80,8 +79,24 @@ pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown)
     Ok(())
 }
 
+/// The setting with a run that hears the latents and codes of this model: the one that was given, or what the repository
+/// has for the model in the box. If neither does, why.
+fn hearing(setting: &Setting, directory: &ModelDirectory) -> Result<std::result::Result<Setting, TrainError>> {
+    let stages = [Autoencoder::NAME, Codes::NAME];
+    let missing = match stages.map(|stage| setting.weights_of(stage)) {
+        [Ok(_), Ok(_)] => {
+            belongs_together(setting, directory)?;
+            return Ok(Ok(setting.clone()));
+        }
+        [Err(missing), _] | [_, Err(missing)] => missing,
+    };
+    let ours = Setting { run: HEARING.into(), ..setting.clone() };
+    let fits = stages.iter().all(|stage| ours.weights_of(stage).is_ok()) && belongs_together(&ours, directory).is_ok();
+    Ok(if fits { Ok(ours) } else { Err(missing) })
+}
+
 /// Whether the codes of a run are those of a model: else all that is made of them would be another's.
-fn belongs_together(setting: &Setting, directory: &ModelDirectory) -> Result<()> {
+pub fn belongs_together(setting: &Setting, directory: &ModelDirectory) -> Result<()> {
     let (device, sizes) = (Device::Cpu, &directory.codec);
     let weights = setting.weights_of(Codes::NAME)?;
     let (run, shards) = (read_weights(&weights, &device)?, directory.codec_shards()?);
@@ -102,4 +117,33 @@ fn belongs_together(setting: &Setting, directory: &ModelDirectory) -> Result<()>
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hears_the_model_in_the_box_is_there_and_both_together_are_32_mib_at_most() {
+        let model = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo"));
+        let directory = ModelDirectory::open(Checkpoint::Directory(model.to_owned())).expect("the model in the box");
+        let run = tempfile::tempdir().expect("a temporary directory").path().join("no run");
+        let setting = Setting { size: crate::sizes::Size::Demo, ..Setting::tiny(run) };
+        let hearing = hearing(&setting, &directory).expect("weights that can be read").expect("weights that are there");
+        assert_eq!(hearing.run, Path::new(HEARING));
+        crate::autoencoder::finished(&hearing).expect("an encoder");
+        crate::codes::Coder::open(&hearing).expect("an encoder and its codes");
+        let bytes: u64 = [model, Path::new(HEARING)].into_iter().map(bytes_in).sum();
+        assert!(bytes <= 32 << 20, "{bytes} bytes");
+    }
+
+    fn bytes_in(folder: &Path) -> u64 {
+        let files = std::fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file"));
+        files
+            .map(|file| match file.metadata().expect("its size") {
+                folder if folder.is_dir() => bytes_in(&file.path()),
+                file => file.len(),
+            })
+            .sum()
+    }
 }

@@ -3,9 +3,7 @@
 use candle_core::{Device, Tensor};
 use heartstream_models::{
     ModelDirectory,
-    heartcodec::{FlowJob, FlowOptions, HeartCodec},
     quality::{MelAnalyser, mel_distances},
-    signal::KeyedNoise,
 };
 
 use super::{
@@ -14,7 +12,7 @@ use super::{
     instruments::{Ear, tagged},
     wav,
 };
-use crate::{autoencoder, codes::Coder, encoder::Encoder, error::Result, feed::Song, stage::Setting};
+use crate::{autoencoder, codes::Coder, echo::sung, encoder::Encoder, error::Result, feed::Song, stage::Setting};
 
 /// The mean log-mel distance of both channels.
 fn distance(ours: &[Vec<f32>; 2], real: &Song) -> f64 {
@@ -31,15 +29,6 @@ fn latents_of(encoder: &Encoder, song: &Song, device: &Device) -> Result<Vec<f32
     let sound = [song.left.as_slice(), &song.right].concat();
     let latents = encoder.forward(&Tensor::from_vec(sound, (2, song.left.len()), device)?)?;
     Ok(latents.transpose(0, 1)?.contiguous()?.flatten_all()?.to_vec1()?)
-}
-
-fn decoded(codec: &HeartCodec, codes: &[u16], seed: u64) -> Result<[Vec<f32>; 2]> {
-    let latents = codes.len() / codec.flow.quantizer.codebooks() * 2;
-    let mut noise = vec![0f32; latents * codec.flow.channels()];
-    KeyedNoise::new(seed).fill_latent(0, &mut noise);
-    let options = FlowOptions { steps: 10, guidance: 1.25 };
-    let job = FlowJob { codes, noise: &noise, in_context: &[], options };
-    Ok(codec.vocoder.decode(&codec.flow.solve(job, &|| false)?.unwrap_or_default())?)
 }
 
 /// What is measured of each song, and its mean.
@@ -65,7 +54,7 @@ pub fn print(setting: &Setting, directory: &ModelDirectory, ear: &Ear, count: us
         let song = song?;
         let of_latents = codec.vocoder.decode(&latents_of(&encoder, &song, &setting.device)?)?;
         let path = coder.paths(std::slice::from_ref(&song))?.remove(0);
-        let of_codes = decoded(&codec, &path.codes_by_frame(), place as u64)?;
+        let of_codes = sung(&codec, &path.codes_by_frame(), place as u64)?;
         means.songs += 1.0;
         means.alone += distance(&of_latents, &song);
         means.whole += distance(&of_codes, &song);

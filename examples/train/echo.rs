@@ -1,0 +1,137 @@
+//! How does a finished checkpoint say that its codes sound? It writes songs, and sings them: whoever learns to hear its
+//! codes knows of these what there is to hear.
+
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use heartstream_models::{
+    ModelDirectory,
+    heartcodec::{FlowJob, FlowOptions, HeartCodec},
+    heartmula::{HeartMula, KeyedSampler, SamplingOptions},
+    signal::KeyedNoise,
+    text::PromptTokenizer,
+    weights::Checkpoint,
+};
+
+use crate::{error::Result, feed::Song, semantic::codebook};
+
+/// Frames of a song at most: the codec's window.
+const LONGEST: usize = 372;
+/// As songs are drawn if nobody says otherwise; but without guidance, which makes them more alike than songs are.
+const SAMPLING: SamplingOptions = SamplingOptions { temperature: 1.0, top_k: 50 };
+const GUIDANCE: f64 = 1.0;
+
+/// A checkpoint that sings.
+pub struct Singer {
+    lm: HeartMula,
+    codec: HeartCodec,
+    tokenizer: PromptTokenizer,
+    end: u32,
+    /// The rows of each codebook, one after the other.
+    codebooks: Vec<Vec<f32>>,
+    width: usize,
+}
+
+/// A song of a checkpoint.
+pub struct Echo {
+    /// How it sounds.
+    pub song: Song,
+    /// The sums of the rows that it was sung from, frame after frame.
+    pub rows: Vec<f32>,
+}
+
+impl Singer {
+    /// The checkpoint in this folder, on the processor.
+    pub fn open(model: &Path) -> Result<Self> {
+        let directory = ModelDirectory::open(Checkpoint::Directory(model.to_owned()))?;
+        let shards = directory.codec_shards()?;
+        let sizes = &directory.codec;
+        let rows = |quantizer| {
+            let shape = [1, sizes.codebook_size, sizes.codebook_dim];
+            Ok(shards.tensor(&codebook(quantizer), &shape, &Device::Cpu)?.flatten_all()?.to_vec1()?)
+        };
+        Ok(Self {
+            lm: directory.load_lm(&Device::Cpu)?,
+            codec: directory.load_codec(&Device::Cpu)?,
+            tokenizer: directory.load_tokenizer()?,
+            end: directory.ids.audio_eos,
+            codebooks: (0..sizes.num_quantizers).map(rows).collect::<Result<_>>()?,
+            width: sizes.codebook_dim,
+        })
+    }
+
+    /// Its codebooks, \[1, rows, width\] each, by name.
+    pub fn codebooks(&self, device: &Device) -> Result<Vec<(String, Tensor)>> {
+        let one = |(quantizer, rows): (usize, &Vec<f32>)| {
+            let shape = (1, rows.len() / self.width, self.width);
+            Ok((codebook(quantizer), Tensor::from_slice(rows, shape, device)?))
+        };
+        self.codebooks.iter().enumerate().map(one).collect()
+    }
+
+    /// Songs by the words of others, each with the chance of its place behind `first`, on so many threads. One that ends
+    /// before it has a frame is left out.
+    pub fn echoes(&self, words: &[Song], first: usize, threads: usize) -> Result<Vec<Option<Echo>>> {
+        let mut echoes = Vec::with_capacity(words.len());
+        for (place, some) in words.chunks(threads.max(1)).enumerate() {
+            let first = first + place * threads.max(1);
+            echoes.extend(std::thread::scope(|scope| {
+                let sung: Vec<_> = some
+                    .iter()
+                    .enumerate()
+                    .map(|(place, words)| scope.spawn(move || self.echo(words, (first + place) as u64)))
+                    .collect();
+                let joined = sung.into_iter().map(|song| song.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
+                joined.collect::<Result<Vec<_>>>()
+            })?);
+        }
+        Ok(echoes)
+    }
+
+    fn echo(&self, words: &Song, seed: u64) -> Result<Option<Echo>> {
+        let codes = self.written(words, seed)?;
+        if codes.is_empty() {
+            return Ok(None);
+        }
+        let [left, right] = sung(&self.codec, &codes, seed)?;
+        let rows = codes.chunks(self.codebooks.len()).flat_map(|frame| self.row(frame)).collect();
+        let (tags, lyrics) = (words.tags.clone(), words.lyrics.clone());
+        Ok(Some(Echo { song: Song { left, right, tags, lyrics, phrases: Vec::new(), key: words.key }, rows }))
+    }
+
+    /// The codes of a song, frame after frame, as far as all of them have a row.
+    fn written(&self, words: &Song, seed: u64) -> Result<Vec<u16>> {
+        let prompt = self.tokenizer.prompt(&words.tags, &words.lyrics)?.ids;
+        let mut state = self.lm.start(&prompt, GUIDANCE, LONGEST)?;
+        let mut sampler = KeyedSampler::new(SAMPLING, KeyedNoise::new(seed))?;
+        let rows = self.codebooks.first().map_or(0, Vec::len) / self.width;
+        let mut codes = Vec::new();
+        for _ in 0..LONGEST {
+            let frame = self.lm.next_frame(&mut state, &mut sampler)?;
+            if frame.iter().any(|code| *code >= self.end || *code as usize >= rows) {
+                break;
+            }
+            codes.extend(frame.into_iter().map(|code| code as u16));
+        }
+        Ok(codes)
+    }
+
+    fn row(&self, frame: &[u16]) -> Vec<f32> {
+        let mut sum = vec![0f32; self.width];
+        for (rows, code) in self.codebooks.iter().zip(frame) {
+            let row = &rows[usize::from(*code) * self.width..][..self.width];
+            sum.iter_mut().zip(row).for_each(|(sum, number)| *sum += number);
+        }
+        sum
+    }
+}
+
+/// Both channels of what a codec makes of codes, a window long at most, as the engine has it do by default.
+pub fn sung(codec: &HeartCodec, codes: &[u16], seed: u64) -> Result<[Vec<f32>; 2]> {
+    let latents = codes.len() / codec.flow.quantizer.codebooks() * 2;
+    let mut noise = vec![0f32; latents * codec.flow.channels()];
+    KeyedNoise::new(seed).fill_latent(0, &mut noise);
+    let options = FlowOptions { steps: 10, guidance: 1.25 };
+    let job = FlowJob { codes, noise: &noise, in_context: &[], options };
+    Ok(codec.vocoder.decode(&codec.flow.solve(job, &|| false)?.unwrap_or_default())?)
+}
