@@ -1,12 +1,12 @@
 //! Stage (a): which latents does a sound need, and how does it become sound again? Encoder and vocoder learn together.
 
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
 use heartstream_models::{
     ModelDirectory,
     heartcodec::{HeartCodecConfig, Vocoder, expected_tensors_of_vocoder},
-    weights::{Checkpoint, Expected, Shards},
+    weights::{Expected, Shards},
 };
 
 use crate::{
@@ -76,8 +76,8 @@ impl<'a> Autoencoder<'a> {
                 parameters.fixed.insert(name, Tensor::zeros(shape, DType::F32, &setting.device)?);
             }
         }
-        if let Some(model) = &setting.beside {
-            parameters.borrowed = vocoder_of(model, &setting.device)?;
+        if let Some(directory) = setting.beside()? {
+            parameters.borrowed = vocoder_of(&directory, &setting.device)?;
         }
         let emphasis = if setting.vocoder_alone || setting.beside.is_some() { POLISH } else { 1.0 };
         Ok(Self {
@@ -155,8 +155,7 @@ impl Stage for Autoencoder<'_> {
 }
 
 /// The tensors of a finished checkpoint's vocoder.
-fn vocoder_of(model: &Path, device: &Device) -> Result<HashMap<String, Tensor>> {
-    let directory = ModelDirectory::open(Checkpoint::Directory(model.to_owned()))?;
+fn vocoder_of(directory: &ModelDirectory, device: &Device) -> Result<HashMap<String, Tensor>> {
     let shards = directory.codec_shards()?;
     let one = |Expected { name, shape }: Expected| {
         // Slopes are read on the host.

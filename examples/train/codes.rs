@@ -61,7 +61,7 @@ impl<'a> Codes<'a> {
     /// With first weights.
     pub fn new(setting: &'a Setting) -> Result<Self> {
         let config = setting.size.codec();
-        let singer = setting.beside.as_deref().map(Singer::open).transpose()?;
+        let singer = setting.beside()?.as_ref().map(Singer::open).transpose()?;
         let width = if singer.is_some() { setting.size.beside().0 } else { setting.size.semantic_width() };
         let tensors = semantic::expected(&config, width);
         let mut parameters = Parameters::new(&tensors, setting.seed, &setting.device)?;

@@ -1,8 +1,6 @@
 //! How does a finished checkpoint say that its codes sound? It writes songs, and sings them: whoever learns to hear its
 //! codes knows of these what there is to hear.
 
-use std::path::Path;
-
 use candle_core::{Device, Tensor};
 use heartstream_models::{
     ModelDirectory,
@@ -10,7 +8,6 @@ use heartstream_models::{
     heartmula::{HeartMula, KeyedSampler, SamplingOptions},
     signal::KeyedNoise,
     text::PromptTokenizer,
-    weights::Checkpoint,
 };
 
 use crate::{error::Result, feed::Song, semantic::codebook};
@@ -41,9 +38,8 @@ pub struct Echo {
 }
 
 impl Singer {
-    /// The checkpoint in this folder, on the processor.
-    pub fn open(model: &Path) -> Result<Self> {
-        let directory = ModelDirectory::open(Checkpoint::Directory(model.to_owned()))?;
+    /// This checkpoint, on the processor.
+    pub fn open(directory: &ModelDirectory) -> Result<Self> {
         let shards = directory.codec_shards()?;
         let sizes = &directory.codec;
         let rows = |quantizer| {

@@ -4,9 +4,9 @@ use std::{collections::HashMap, fs, path::Path};
 
 use candle_core::{DType, Device, Tensor};
 use heartstream_models::{
-    CODEC_PART, LM_PARTS, ModelDirectory, TOKENIZER, heartcodec, heartmula,
+    CODEC_PART, LM_PARTS, TOKENIZER, heartcodec, heartmula,
     synth::{codec_json, gen_config_json, lm_json},
-    weights::{Checkpoint, Expected},
+    weights::Expected,
 };
 
 use crate::{
@@ -50,11 +50,11 @@ pub fn export(setting: &Setting, out: &Path, sharpness: f64) -> Result<()> {
     let load = |stage: &str| -> Result<HashMap<String, Tensor>> {
         Ok(candle_core::safetensors::load(setting.weights_of(stage)?, &Device::Cpu)?)
     };
-    let codec = match &setting.beside {
-        Some(model) => {
-            let directory = ModelDirectory::open(Checkpoint::Directory(model.clone()))?;
+    let codec = match setting.beside()? {
+        Some(directory) => {
             belongs_together(setting, &directory)?;
-            candle_core::safetensors::load(model.join(CODEC_PART).join(WEIGHTS), &Device::Cpu)?
+            let file = directory.checkpoint.path_of(CODEC_PART).join(WEIGHTS);
+            candle_core::safetensors::load(file, &Device::Cpu)?
         }
         None => {
             let mut codec = load("codec")?;

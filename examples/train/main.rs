@@ -1,7 +1,7 @@
 //! Trains the small model inside the program: shows how the code that generates is the code that learns.
 //!
 //! ```sh
-//! cargo run --release --features train --example train -- autoencoder --soundfont FluidR3_GM.sf2 --minutes 9
+//! cargo run --release --example train -- autoencoder --minutes 9
 //! ```
 //!
 //! The stages build on each other: `autoencoder`, `codes`, `codec`, `language`; then `export` writes the published layout and
@@ -77,8 +77,8 @@ enum Command {
     Evaluate {
         #[command(flatten)]
         options: Options,
-        /// The folder of the checkpoint
-        #[arg(long)]
+        /// The folder of the checkpoint [default: the model in the box, where the trainer was built]
+        #[arg(long, default_value = evaluate::IN_THE_BOX, hide_default_value = true)]
         model: PathBuf,
         /// Songs that are coded and decoded; with 0 that is not measured
         #[arg(long, default_value_t = 12)]
@@ -129,7 +129,8 @@ struct Options {
     /// Where to compute: cpu or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// The SoundFont that songs are played with; without one they are sines
+    /// The SoundFont that songs are played with [default: that of Debian's package fluid-soundfont-gm; with --size tiny,
+    /// songs are sines]
     #[arg(long)]
     soundfont: Option<PathBuf>,
     /// The notes of the songs, where they are not where the trainer was built
@@ -191,10 +192,13 @@ impl Options {
         if device.is_cuda() {
             device.set_seed(self.seed)?;
         }
+        // Sines would be measured like songs, and what was learnt of them with what was not.
+        let usual = || (self.size == Size::Demo).then(|| corpus::soundfont::DEBIAN.into());
+        let soundfont = self.soundfont.clone().or_else(usual);
         Ok(Setting {
             size: self.size,
             run: self.run.clone(),
-            source: Source::open(self.scores.as_ref(), self.soundfont.as_ref())?,
+            source: Source::open(self.scores.as_ref(), soundfont.as_ref())?,
             device,
             seed: self.seed,
             threads: self.threads,
@@ -347,6 +351,9 @@ mod tests {
         let codec =
             |model: &std::path::Path| std::fs::read(model.join("HeartCodec-oss/model.safetensors")).expect("there");
         assert!(codec(&other) == codec(&directory.checkpoint.path_of("")), "the codec stays as it is");
+        let larger = Setting { size: Size::Demo, ..beside.clone() };
+        let complaint = codes::Codes::new(&larger).err().expect("another size").to_string();
+        assert!(complaint.contains("expected a codec of the sizes that --size demo has"), "{complaint}");
         beside.vocoder_alone = true;
         assert!(autoencoder::Autoencoder::new(&beside).is_err(), "both at once leave nothing to learn");
         // Codes that were learnt again are others.

@@ -4,6 +4,7 @@
 use std::{fs, path::PathBuf, time::Instant};
 
 use candle_core::{Device, Tensor};
+use heartstream_models::{ModelDirectory, weights::Checkpoint};
 
 use crate::{
     error::{Result, TrainError, at},
@@ -64,6 +65,25 @@ impl Setting {
             return Ok(file);
         }
         Err(TrainError::Order(format!("{}: not there; run the stage `{stage}` first", file.display())))
+    }
+
+    /// The finished checkpoint that is learnt beside, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its codec has other sizes.
+    pub fn beside(&self) -> Result<Option<ModelDirectory>> {
+        let Some(model) = &self.beside else { return Ok(None) };
+        let directory = ModelDirectory::open(Checkpoint::Directory(model.clone()))?;
+        if directory.codec == self.size.codec() {
+            return Ok(Some(directory));
+        }
+        Err(TrainError::Order(format!(
+            "--beside {}: expected a codec of the sizes that --size {} has, found {:?}. Give a checkpoint that this \
+             trainer exported, and the size that it was trained in",
+            model.display(),
+            format!("{:?}", self.size).to_lowercase(),
+            directory.codec,
+        )))
     }
 }
 

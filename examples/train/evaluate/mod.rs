@@ -22,7 +22,10 @@ use crate::{
     stage::{Setting, Stage},
 };
 
-/// What hears the latents and the codes of the model in the box: a run folder with two stages that were learnt beside it.
+/// The model in the box.
+pub const IN_THE_BOX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo");
+
+/// What hears its latents and its codes: a run folder with two stages that were learnt beside it.
 const HEARING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/train/hearing");
 
 /// What is evaluated on how many songs.
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_hears_the_model_in_the_box_is_there_and_both_together_are_32_mib_at_most() {
-        let model = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo"));
+        let model = Path::new(IN_THE_BOX);
         let directory = ModelDirectory::open(Checkpoint::Directory(model.to_owned())).expect("the model in the box");
         let run = tempfile::tempdir().expect("a temporary directory").path().join("no run");
         let setting = Setting { size: crate::sizes::Size::Demo, ..Setting::tiny(run) };

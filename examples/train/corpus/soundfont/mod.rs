@@ -27,14 +27,6 @@ pub fn cut(whole: &Path, out: &Path) -> Result<()> {
     })
 }
 
-/// Cuts Debian's SoundFont to the file `cut` unless that is there already.
-///
-/// # Errors
-/// When the package is not installed, or the file cannot be written.
-pub fn ensure(cut: &Path) -> Result<()> {
-    if cut.exists() { Ok(()) } else { self::cut(Path::new(DEBIAN), cut) }
-}
-
 /// Loads a SoundFont, cut or whole.
 ///
 /// # Errors
