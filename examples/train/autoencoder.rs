@@ -51,8 +51,9 @@ impl<'a> Autoencoder<'a> {
         let config = setting.size.codec();
         let (_, beside) = setting.size.beside();
         let tensors = match (&setting.beside, setting.vocoder_alone) {
+            // The encoder begins with as many channels as the vocoder ends with.
             (None, false) => {
-                let encoder = expected(&config, setting.size.encoder_channels());
+                let encoder = expected(&config, config.init_channel);
                 expected_tensors_of_vocoder(&config).into_iter().chain(encoder).collect()
             }
             (None, true) => expected_tensors_of_vocoder(&config),
@@ -71,7 +72,7 @@ impl<'a> Autoencoder<'a> {
         if setting.vocoder_alone {
             setting.weights_of(Self::NAME)?;
             Kept::of(setting, Self::NAME).begin_anew()?;
-            for Expected { name, shape } in expected(&config, setting.size.encoder_channels()) {
+            for Expected { name, shape } in expected(&config, config.init_channel) {
                 // What the stage begins with takes its place.
                 parameters.fixed.insert(name, Tensor::zeros(shape, DType::F32, &setting.device)?);
             }

@@ -89,11 +89,6 @@ impl Size {
         }
     }
 
-    /// Channels that the encoder of the autoencoder begins with: those that the vocoder ends with.
-    pub fn encoder_channels(self) -> usize {
-        self.codec().init_channel
-    }
-
     /// Width and channels of encoders that are learnt beside a finished checkpoint. They follow what is there already,
     /// and are kept with the trainer, so they are small: 0.31 M and 0.82 M numbers.
     pub fn beside(self) -> (usize, usize) {
