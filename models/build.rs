@@ -15,6 +15,7 @@ fn main() {
     for name in ["NVCC", "CUDA_HOME", "CUDA_PATH"] {
         println!("cargo::rerun-if-env-changed={name}");
     }
+    placeholders();
     let home = ["CUDA_HOME", "CUDA_PATH"].iter().find_map(env::var_os);
     let beside = home.map(|home| PathBuf::from(home).join("bin").join("nvcc"));
     let compiler = env::var_os("NVCC").map(PathBuf::from).or(beside).unwrap_or_else(|| PathBuf::from("nvcc"));
@@ -30,4 +31,19 @@ fn main() {
             compiler.display()
         ),
     }
+}
+
+/// Gives the linker an empty archive for each of CUDA's libraries, as candle names them and this machine may lack them:
+/// `src/kernels/gpu/lazy_link` defines their functions.
+fn placeholders() {
+    const EMPTY_ARCHIVE: &str = "!<arch>\n";
+    let folder = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("link");
+    let write = |library: &str| std::fs::write(folder.join(format!("lib{library}.a")), EMPTY_ARCHIVE);
+    let written = std::fs::create_dir_all(&folder).and_then(|()| {
+        ["cuda", "cudart", "cublas", "cublasLt", "curand", "nvrtc"].iter().try_for_each(|library| write(library))
+    });
+    if let Err(error) = written {
+        panic!("{} could not be written: {error}", folder.display());
+    }
+    println!("cargo::rustc-link-search=native={}", folder.display());
 }

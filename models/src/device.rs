@@ -1,8 +1,14 @@
 //! What computes: an ordinary processor, or a GPU? Its name, and how it is opened.
 
+#[cfg(feature = "cuda")]
+mod gpu_info;
+
 use std::{fmt, str::FromStr};
 
 use candle_core::Device;
+
+#[cfg(feature = "cuda")]
+pub use gpu_info::{GpuInfo, gpu_limits};
 
 use crate::error::{ModelError, Result};
 
@@ -55,6 +61,10 @@ impl Devices {
     }
 }
 
+/// The oldest GPUs that the kernels run on: `mma.sync` on bf16 came with compute capability 8.0.
+#[cfg(feature = "cuda")]
+const OLDEST: (i32, i32) = (8, 0);
+
 #[cfg(feature = "cuda")]
 fn open_cuda(number: usize) -> Result<Device> {
     use candle_core::cuda_backend::{
@@ -62,9 +72,15 @@ fn open_cuda(number: usize) -> Result<Device> {
         set_gemm_reduced_precision_bf16, set_gemm_reduced_precision_f16, set_gemm_reduced_precision_f32,
     };
 
+    use crate::kernels::missing_libraries;
+
     let refuse = |reason: String, remedy: &str| {
         Err(ModelError::Device { device: DeviceName::Cuda(number), reason, remedy: remedy.to_owned() })
     };
+    let missing = missing_libraries();
+    if missing.contains(&"libcuda.so.1") {
+        return refuse("NVIDIA's driver (libcuda.so.1) is not installed".to_owned(), "Install it, or use cpu");
+    }
     let count = match CudaContext::device_count() {
         Ok(count) => usize::try_from(count).unwrap_or(0),
         Err(error) if error.0 == CUresult::CUDA_ERROR_NO_DEVICE => 0,
@@ -80,12 +96,25 @@ fn open_cuda(number: usize) -> Result<Device> {
         };
         return refuse(found, "Give one that is there, or use cpu");
     }
+    if !missing.is_empty() {
+        let reason = format!("{} cannot be opened", missing.join(", "));
+        return refuse(reason, "Install CUDA's libraries, or name their folder in LD_LIBRARY_PATH; or use cpu");
+    }
     // Sums in less than f32, and f32 products of 10 bits (TF32), are faster and can be heard.
     set_gemm_reduced_precision_f32(false);
     set_gemm_reduced_precision_f16(false);
     set_gemm_reduced_precision_bf16(false);
-    Device::new_cuda_with_stream(number)
-        .or_else(|error| refuse(format!("it does not open ({error})"), "See what else uses it, or use cpu"))
+    let device = Device::new_cuda_with_stream(number)
+        .or_else(|error| refuse(format!("it does not open ({error})"), "See what else uses it, or use cpu"))?;
+    let capability = device.as_cuda_device()?.cuda_stream().context().compute_capability();
+    match capability {
+        Ok(found) if found < OLDEST => {
+            let ((major, minor), (oldest, _)) = (found, OLDEST);
+            let reason = format!("its compute capability is {major}.{minor}, and the kernels need {oldest}.0 (Ampere)");
+            refuse(reason, "Use a GPU of 2020 or later, or cpu")
+        }
+        _ => Ok(device),
+    }
 }
 
 #[cfg(not(feature = "cuda"))]

@@ -35,6 +35,8 @@ pub mod weights;
 
 pub use convert::convert;
 pub use device::{DeviceName, Devices};
+#[cfg(feature = "cuda")]
+pub use device::{GpuInfo, gpu_limits};
 pub use directory::{CODEC_PART, LM_PARTS, ModelDirectory, TOKENIZER};
 pub use error::{Found, ModelError, Result, TensorProblem, TensorProblems};
 pub use kernels::cpu::NumberType;

@@ -7,6 +7,8 @@
 
 use candle_core::{Result, Tensor};
 
+#[cfg(feature = "cuda")]
+pub mod lazy_link;
 mod product;
 mod taps;
 

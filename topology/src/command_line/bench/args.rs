@@ -32,6 +32,9 @@ pub(crate) struct SpeedArgs {
     pub lm_weights: LmWeightsArgs,
     #[command(flatten)]
     pub codec_weights: CodecWeightsArgs,
+    /// Measure each stage on this device, beside what the device can do
+    #[arg(long, value_name = "cpu|cuda:N", default_value_t = DeviceName::Cpu)]
+    pub device: DeviceName,
     /// Measure each stage with so many threads [default: one for each core]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,

@@ -3,6 +3,7 @@
 pub(super) mod args;
 mod codes;
 mod continuity;
+mod machine;
 mod modes;
 mod plot;
 mod report;

@@ -3,13 +3,11 @@
 //! The limits of the machine are measured in the same run and with the same threads as the stages, before and after
 //! them. Every time is the best of some tries, as others use the machine too.
 
-use heartstream_models::{
-    ModelDirectory,
-    kernels::cpu::{KernelSet, Limits},
-};
+use heartstream_models::{Devices, ModelDirectory};
 
 use super::{
     args::SpeedArgs,
+    machine::Machine,
     speed_report::{Row, SpeedReport, Whole},
     stages::{PROMPT, Stages, WINDOWS},
 };
@@ -37,20 +35,16 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         .map_err(|error| Failed::Error(format!("the operating system gives no threads: {error}")))?;
     let status = Status::new(quiet);
     status.say("loading the model");
-    let placement = Placement { flow_workers: 1, threads: args.threads, ..Placement::default() };
+    let devices = Devices::all(args.device);
+    let placement = Placement { flow_workers: 1, threads: args.threads, devices, ..Placement::default() };
+    let mut machine = Machine::open(args.device, args.threads)?;
     let (model, checkpoint) = super::subject(args.random, &args.model)?;
     let storages = (args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
     let directory = ModelDirectory::open(checkpoint.clone())?.stored_as(storages.0, storages.1);
     let builder = Heartstream::builder().model(checkpoint).placement(placement).weights(storages.0, storages.1);
     let engine = runtime.block_on(builder.build())?;
-    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|error| Failed::Error(format!("the operating system gives no threads: {error}")))?;
-    let set = KernelSet::chosen();
     status.say("measuring what the machine can do");
-    let limits = pool.install(|| Limits::measure(set));
+    machine.measure()?;
     let mut rows = Vec::new();
     let (Some(lm), Some(decoder)) = (engine.model(), engine.decoder()) else {
         return Err(Failed::Error("only a model that is in memory as a whole can be measured".to_owned()));
@@ -58,22 +52,22 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     let stages = Stages::new(lm, &decoder.codec, &directory.codec, args.repeats);
     for (name, measure) in Stages::WRITING {
         status.say(&format!("measuring {name}"));
-        rows.extend(pool.install(|| measure(&stages))?);
+        rows.extend(machine.run(|| measure(&stages))?);
     }
     let long = match Seconds(args.kv_seconds).frames() {
         Frames(0) => None,
         frames => {
             status.say(&format!("reading {} frames", frames.0));
-            Some(pool.install(|| stages.long_song(frames.0 as usize))?)
+            Some(machine.run(|| stages.long_song(frames.0 as usize))?)
         }
     };
     for (name, measure) in Stages::SOUND {
         status.say(&format!("measuring {name}"));
-        rows.extend(pool.install(|| measure(&stages))?);
+        rows.extend(machine.run(|| measure(&stages))?);
     }
     let kv_bytes = long.as_ref().map(|song| song.kv_bytes() as u64);
     drop(long);
-    let workers = if threads > 1 {
+    let workers = if machine.threads() > 1 && args.device.is_cpu() {
         status.say("measuring two flow workers side by side");
         stages.workers()?
     } else {
@@ -83,7 +77,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         let place = rows.iter().rposition(|row| row.stage.starts_with("flow")).map_or(rows.len(), |last| last + 1);
         rows.splice(place..place, stages.worker_rows(workers));
     }
-    let limits = limits.or(pool.install(|| Limits::measure(set)));
+    machine.measure()?;
     let whole = if args.seconds == 0.0 {
         None
     } else {
@@ -100,14 +94,14 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     };
     let report = SpeedReport {
         model,
-        kernels: set,
-        threads,
-        limits,
+        machine: machine.name(),
+        limits: machine.limits(),
         rows: rows.into_iter().filter(|row: &Row| row.time.0 > 0.0).collect(),
         worker_gain: workers.map(|workers| workers.gain()),
         whole,
         kv_bytes,
         peak_memory: peak_memory(),
+        gpu_memory: machine.gpu_memory_taken()?,
         foretold: MemoryPlan::foretell(&directory, engine.plan(), &song)?.streaming(),
     };
     if args.json {

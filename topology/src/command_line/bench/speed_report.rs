@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use heartstream_models::kernels::cpu::{KernelSet, Limits};
+use heartstream_models::kernels::cpu::Limits;
 use serde_json::{Value, json};
 
 use crate::{MemorySize, units::Seconds};
@@ -41,8 +41,8 @@ pub(super) struct Whole {
 #[derive(Debug, Clone)]
 pub(super) struct SpeedReport {
     pub model: String,
-    pub kernels: KernelSet,
-    pub threads: usize,
+    /// What it was measured on.
+    pub machine: String,
     pub limits: Limits,
     pub rows: Vec<Row>,
     /// How many times the segments of one flow worker on one core two make on two.
@@ -51,6 +51,8 @@ pub(super) struct SpeedReport {
     /// Keys and values of the long song that was there while sound was made.
     pub kv_bytes: Option<u64>,
     pub peak_memory: Option<u64>,
+    /// Bytes of GPU memory that the model, its songs and CUDA's pools hold at the end.
+    pub gpu_memory: Option<u64>,
     /// What the pipeline was foretold to take at most, with a song as long.
     pub foretold: u64,
 }
@@ -76,10 +78,6 @@ impl Row {
 }
 
 impl SpeedReport {
-    fn machine(&self) -> String {
-        format!("{} with {} kernels, {} threads", processor(), self.kernels, self.threads)
-    }
-
     /// For programs.
     pub(super) fn json(&self) -> Value {
         let row = |row: &Row| {
@@ -98,7 +96,7 @@ impl SpeedReport {
         };
         json!({
             "model": self.model,
-            "machine": self.machine(),
+            "machine": self.machine,
             "limits": { "read_gb_s": self.limits.read_bytes / 1e9, "fma_gflop_s": self.limits.flop / 1e9 },
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
             "two_workers_gain": self.worker_gain,
@@ -106,6 +104,7 @@ impl SpeedReport {
             "rtf": self.whole.map(|whole| whole.wall.0 / whole.audio.0),
             "kv_bytes": self.kv_bytes,
             "peak_rss_bytes": self.peak_memory,
+            "gpu_memory_bytes": self.gpu_memory,
             "foretold_bytes": self.foretold,
         })
     }
@@ -113,7 +112,7 @@ impl SpeedReport {
     /// For people.
     pub(super) fn table(&self) -> String {
         let Limits { read_bytes, flop } = self.limits;
-        let mut text = format!("model {} on {}\n", self.model, self.machine());
+        let mut text = format!("model {} on {}\n", self.model, self.machine);
         let _ = writeln!(text, "limits: reads {:.1} GB/s, multiplies {:.0} GFLOP/s\n", read_bytes / 1e9, flop / 1e9);
         let _ =
             writeln!(text, "{:<28}{:>11}{:>14}{:>16}{:>10}{:>9}", "stage", "time", "work", "rate", "of limit", "RTF");
@@ -145,6 +144,9 @@ impl SpeedReport {
         if let Some(bytes) = self.peak_memory {
             let _ = writeln!(text, "peak memory {}, foretold {}", MemorySize(bytes), MemorySize(self.foretold));
         }
+        if let Some(bytes) = self.gpu_memory {
+            let _ = writeln!(text, "GPU memory {}", MemorySize(bytes));
+        }
         text + LEGEND
     }
 }
@@ -164,13 +166,6 @@ fn scaled(count: u64, unit: &str) -> String {
         _ => (count as f64 / 1e3, "k"),
     };
     format!("{value:.2} {prefix}{unit}")
-}
-
-/// What the operating system calls the processor.
-fn processor() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
 }
 
 #[cfg(test)]
