@@ -7,7 +7,7 @@ use heartstream_models::signal::ReferenceWindows;
 use support::{engine, read, request, tiny_model};
 
 /// Frames, and the samples of each channel that they become.
-const LENGTHS: [(u64, u64); 9] = [
+const LENGTHS: [(u64, u64); 10] = [
     (1, 3_840),
     (28, 107_520),
     (29, 111_359), // the reference goes through seconds, and this length loses a sample there
@@ -15,7 +15,8 @@ const LENGTHS: [(u64, u64); 9] = [
     (371, 371 * 3840),
     (372, 372 * 3840), // exactly a window
     (373, 373 * 3840),
-    (424, 372 * 3840), // the reference adds no last window here, and what lies beyond the first is not heard
+    (424, 424 * 3840), // a last window of 52 new frames; the reference of before September 2026 dropped it
+    (744, 744 * 3840), // the next such length
     (1012, 3_886_079), // exactly three windows, and a sample less
 ];
 

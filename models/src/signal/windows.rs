@@ -1,8 +1,9 @@
-//! Into which windows does the reference cut a song, and what fills the last one?
+//! Windows of the `reference` continuity: how a song is cut, and what fills the last window.
 //!
 //! A window is 372 frames (29.76 s) at the published setting and starts `hop` = 320 frames after the one before; the
 //! `overlap` of 52 frames is cross-faded, and the same 104 latents are handed on as in-context latents. Everything
-//! here follows `HeartCodec.detokenize` of the reference implementation, its peculiarities included.
+//! here follows `HeartCodec.detokenize` of the reference implementation as of September 2026, its peculiarities
+//! included. Earlier versions dropped the last window of songs of 104 + 320 k frames.
 
 use std::ops::Range;
 
@@ -75,12 +76,6 @@ impl ReferenceWindows {
             return 0;
         }
         let codes = frames.max(self.window); // a short song is repeated until it fills a window
-        let overlap_latents = 2 * self.overlap();
-        // The reference subtracts latents from frames here. When that comes out even it adds no last window, and what
-        // lies beyond the last full one is not heard: songs of 104 + 320 k frames lose 4.16 s. To the number means this too.
-        if codes >= overlap_latents && (codes - overlap_latents).is_multiple_of(self.hop) {
-            return codes / self.hop;
-        }
         (codes - self.overlap()).div_ceil(self.hop)
     }
 
@@ -119,7 +114,7 @@ mod tests {
             codes.truncate(window as usize);
         }
         let len = codes.len() as i64;
-        if (len - 2 * overlap).rem_euclid(hop) > 0 {
+        if (len - overlap).rem_euclid(hop) > 0 {
             let padded = ((len - overlap) as f64 / hop as f64).ceil() as i64 * hop + overlap;
             while (codes.len() as i64) < padded {
                 codes.extend(codes.clone());
@@ -146,6 +141,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_length_has_enough_windows_for_its_last_frame() {
+        for window in [93, 94, 186, 372] {
+            let windows = ReferenceWindows::new(window).expect("at least the quantum");
+            for frames in 1..3000 {
+                let count = windows.count(frames);
+                assert!(windows.frames(count - 1).end >= frames, "{frames} frames in {count} windows of {window}");
+                assert!(count == 1 || windows.frames(count - 2).end < frames, "{frames} frames in windows of {window}");
+            }
+        }
+        let counts = [372, 373, 424, 692, 693, 744].map(|frames| ReferenceWindows::default().count(frames));
+        assert_eq!(counts, [1, 2, 2, 2, 3, 3]);
     }
 
     #[test]
