@@ -82,8 +82,9 @@ impl HeartCodecConfig {
     pub fn read(checkpoint: &Checkpoint, file: &str) -> Result<(Self, Vec<String>)> {
         let mut json = Json::read(checkpoint, file)?;
         json.ignore(&["architectures", "model_type", "torch_dtype", "dtype", "transformers_version", "_name_or_path"]);
-        // The encoding side and what only training needs.
+        // The encoding side and what only training needs. `encoder_config` is null where there is only a decoder.
         json.ignore(&[
+            "encoder_config",
             "commitment_weight",
             "decay",
             "threshold_ema_dead_code",

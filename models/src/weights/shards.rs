@@ -63,6 +63,8 @@ enum Origin {
     Seeded(SeededNumbers),
 }
 
+/// Characters of a tensor's name that a message repeats.
+const LONGEST_NAME: usize = 120;
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
 
@@ -136,6 +138,27 @@ impl Shards {
     /// Whether the tensors are held in memory.
     pub fn are_held(&self) -> bool {
         !self.held.is_empty()
+    }
+
+    /// Names each tensor `PREFIX.X` as `X`.
+    ///
+    /// # Errors
+    /// When a tensor is there under both names: nothing says which of the two is meant.
+    pub fn without_prefix(mut self, prefix: &str) -> Result<Self> {
+        let plain = |name: &String| Some((name.clone(), name.strip_prefix(prefix)?.to_owned()));
+        for (name, plain) in self.tensors.keys().filter_map(plain).collect::<Vec<_>>() {
+            let Some(place) = self.tensors.remove(&name) else { continue };
+            if self.tensors.contains_key(&plain) {
+                let shown: String = plain.escape_debug().take(LONGEST_NAME).collect();
+                return Err(ModelError::Damaged {
+                    path: self.file_of(&place).clone(),
+                    reason: format!("one tensor is there under two names, `{shown}` and `{prefix}{shown}`"),
+                    remedy: "Remove one of the two, or give the checkpoint from before it was saved again".to_owned(),
+                });
+            }
+            self.tensors.insert(plain, place);
+        }
+        Ok(self)
     }
 
     /// Has the weight matrices stored as `numbers` when a model is loaded, instead of as they are in the file. Tables
