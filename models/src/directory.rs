@@ -17,6 +17,9 @@ use crate::{
 pub const LM_PARTS: [&str; 2] = ["HeartMuLa-oss-3B", "HeartMuLa-oss-7B"];
 /// The folder of the codec.
 pub const CODEC_PART: &str = "HeartCodec-oss";
+/// Where the codec stands in the module tree of the reference since September 2026. A codec that was saved again, such as
+/// a fine-tuned one, has this before every name; the published files do not.
+const CODEC_PREFIX: &str = "decoder.";
 /// The tokenizer's file.
 pub const TOKENIZER: &str = "tokenizer.json";
 
@@ -113,12 +116,13 @@ impl ModelDirectory {
         Ok(Shards::open(&self.checkpoint, self.lm_part)?.stored_as(self.lm_storage))
     }
 
-    /// The headers of the codec's files.
+    /// The headers of the codec's files. Tensors have their published names, under whichever name they were saved.
     ///
     /// # Errors
-    /// When a file is missing or damaged.
+    /// When a file is missing or damaged, or has a tensor under both names.
     pub fn codec_shards(&self) -> Result<Shards> {
-        Ok(Shards::open(&self.checkpoint, CODEC_PART)?.stored_as(self.codec_storage))
+        let shards = Shards::open(&self.checkpoint, CODEC_PART)?.without_prefix(CODEC_PREFIX)?;
+        Ok(shards.stored_as(self.codec_storage))
     }
 
     /// Checks every tensor of both parts, before any of them is read. All that is wrong is in one error.
@@ -186,10 +190,23 @@ impl ModelDirectory {
     /// # Errors
     /// As [`Self::load_codec`].
     pub fn load_codec_on(&self, flow: &Device, vocoder: &Device) -> Result<HeartCodec> {
+        HeartCodec::load(&self.codec, &self.codec_shards_on(flow)?, flow, vocoder)
+    }
+
+    /// The headers of the codec's files, its weights in the dtypes that they have on a device.
+    ///
+    /// # Errors
+    /// As [`Self::codec_shards`].
+    pub fn codec_shards_on(&self, flow: &Device) -> Result<Shards> {
         let shards = self.codec_shards()?;
         let wide = !flow.is_cpu() && self.codec_storage == Storage::Stored;
-        let shards = if wide { shards.stored_as(Storage::As(NumberType::F32)) } else { shards };
-        HeartCodec::load(&self.codec, &shards, flow, vocoder)
+        Ok(if wide { shards.stored_as(Storage::As(NumberType::F32)) } else { shards })
+    }
+
+    /// The dtype of keys and values that suits the language model, its weights being stored as `shards` has them
+    /// ([`HeartMulaConfig::kv_numbers`]).
+    pub fn kv_numbers(&self, shards: &Shards) -> NumberType {
+        self.lm.kv_numbers(shards.matrix_type("codebook0_head.weight"))
     }
 
     /// Reads the tokenizer.
@@ -198,5 +215,94 @@ impl ModelDirectory {
     /// When it is missing, damaged, or has ids that the language model has no embedding for.
     pub fn load_tokenizer(&self) -> Result<PromptTokenizer> {
         PromptTokenizer::load(&self.checkpoint, TOKENIZER, self.ids, self.lm.text_vocab_size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, fs};
+
+    use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+    use super::*;
+
+    const WEIGHTS: &str = "HeartCodec-oss/model.safetensors";
+
+    /// A smallest model whose codec was saved again: `rename` gives the names of each tensor, and `extra` is added.
+    fn saved_again(
+        rename: impl Fn(&str) -> Vec<String>,
+        extra: &[(&str, Vec<usize>, Dtype)],
+    ) -> (tempfile::TempDir, ModelDirectory) {
+        let (folder, directory) = crate::synth::tiny();
+        let path = folder.path().join(WEIGHTS);
+        let bytes = fs::read(&path).expect("a file");
+        let file = SafeTensors::deserialize(&bytes).expect("tensors");
+        let zeros = [0u8; 8];
+        let named = file.tensors().into_iter().flat_map(|(name, view)| {
+            rename(&name).into_iter().map(move |name| (name, view.clone())).collect::<Vec<_>>()
+        });
+        let extra = extra.iter().map(|(name, shape, dtype)| {
+            let size = dtype.bitsize() / 8;
+            (
+                (*name).to_owned(),
+                TensorView::new(*dtype, shape.clone(), &zeros[..size]).expect("a tensor of one number"),
+            )
+        });
+        let tensors: HashMap<String, TensorView<'_>> = named.chain(extra).collect();
+        let written = safetensors::serialize(tensors, None).expect("a file");
+        fs::write(&path, written).expect("written");
+        (folder, directory)
+    }
+
+    fn sound(directory: &ModelDirectory) -> [Vec<f32>; 2] {
+        let codec = directory.load_codec(&Device::Cpu).expect("a codec");
+        let latents = vec![0.25f32; 4 * codec.flow.channels()];
+        codec.vocoder.decode(&latents).expect("sound")
+    }
+
+    #[test]
+    fn a_codec_that_was_saved_again_is_the_published_one_whatever_else_is_in_its_file() {
+        let published = sound(&crate::synth::tiny().1);
+        let initted = "decoder.flow_matching.vq_embed.layers.0._codebook.initted";
+        for shape in [vec![], vec![1]] {
+            for dtype in [Dtype::F32, Dtype::BOOL, Dtype::I64] {
+                let encoder = ("encoder.layers.0.norm.weight", vec![1], Dtype::F32);
+                let extra = [(initted, shape.clone(), dtype), encoder];
+                let (_folder, directory) = saved_again(|name| vec![format!("decoder.{name}")], &extra);
+                directory.check_tensors().expect("all tensors");
+                assert!(sound(&directory) == published, "initted of {shape:?} as {dtype:?}");
+            }
+        }
+        // Some tensors under one name and some under the other are a codec too.
+        let mixed = |name: &str| vec![if name.contains("embed") { format!("decoder.{name}") } else { name.to_owned() }];
+        let (_folder, directory) = saved_again(mixed, &[]);
+        assert!(sound(&directory) == published);
+    }
+
+    #[test]
+    fn a_tensor_under_both_names_is_refused_by_name() {
+        let twice = "flow_matching.cond_feature_emb.bias";
+        let both = |name: &str| match name == twice {
+            true => vec![name.to_owned(), format!("decoder.{name}")],
+            false => vec![name.to_owned()],
+        };
+        let (_folder, directory) = saved_again(both, &[]);
+        let error = directory.check_tensors().expect_err("two tensors for one").to_string();
+        for word in [WEIGHTS, &format!("`{twice}` and `decoder.{twice}`"), "Remove one"] {
+            assert!(error.contains(word), "{word} is not in: {error}");
+        }
+    }
+
+    #[test]
+    fn the_config_of_the_reference_of_september_has_no_unknown_field() {
+        let (folder, directory) = crate::synth::tiny();
+        let path = folder.path().join(CODEC_PART).join("config.json");
+        let published = fs::read_to_string(&path).expect("a config");
+        for encoder in ["null", "{\"dim\": 1024}"] {
+            let config = published.replacen('{', &format!("{{\"encoder_config\": {encoder},"), 1);
+            fs::write(&path, config).expect("written");
+            let opened = ModelDirectory::open(directory.checkpoint.clone()).expect("configs");
+            assert_eq!(opened.warnings, directory.warnings, "encoder_config: {encoder}");
+        }
     }
 }

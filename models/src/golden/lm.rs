@@ -1,4 +1,4 @@
-//! Does the language model write the reference's codes from the reference's logits?
+//! Comparison of the language model: its greedy codes and their logits.
 
 use super::{Measure, Row, dims, floats, ids};
 use crate::{
@@ -20,12 +20,7 @@ pub(super) fn check(model: &HeartMula, goldens: &Shards, report: &mut dyn FnMut(
         let codes_name = format!("lm.{run}.greedy_codes");
         let codes = ids(goldens, &codes_name)?;
         let [frames, _] = dims(goldens, &codes_name)?;
-        let mut recorder = Recorder { logits: Vec::new() };
-        let mut state = model.start(&prompt, guidance(&run)?, frames)?;
-        let mut ours = Vec::new();
-        for _ in 0..frames {
-            ours.extend(model.next_frame(&mut state, &mut recorder)?);
-        }
+        let (ours, logits_of_ours) = run_greedily(model, &prompt, guidance(&run)?, frames)?;
         let equal = ours.iter().zip(&codes).filter(|(a, b)| a == b).count();
         let all = codes.len().max(ours.len());
         report(Row {
@@ -37,10 +32,29 @@ pub(super) fn check(model: &HeartMula, goldens: &Shards, report: &mut dyn FnMut(
         let logits_name = format!("lm.{run}.logits");
         if goldens.shape(&logits_name).is_some() {
             let (logits, _) = floats::<3>(goldens, &logits_name)?;
-            report(Row::relative(&logits_name, &recorder.logits, &logits, TOLERANCE));
+            report(Row::relative(&logits_name, &logits_of_ours, &logits, TOLERANCE));
         }
     }
     Ok(())
+}
+
+/// Codes and logits of `frames` frames of which each code has the largest logit, frame after frame.
+///
+/// # Errors
+/// When the prompt or the frames do not fit the model.
+pub(super) fn run_greedily(
+    model: &HeartMula,
+    prompt: &PromptIds,
+    guidance: f64,
+    frames: usize,
+) -> Result<(Vec<u32>, Vec<f32>)> {
+    let mut recorder = Recorder { logits: Vec::new() };
+    let mut state = model.start(prompt, guidance, frames)?;
+    let mut codes = Vec::new();
+    for _ in 0..frames {
+        codes.extend(model.next_frame(&mut state, &mut recorder)?);
+    }
+    Ok((codes, recorder.logits))
 }
 
 fn guidance(run: &str) -> Result<f64> {

@@ -1,20 +1,28 @@
-//! Does the engine compute what the reference computed? The comparison behind `heartstream check`.
+//! Comparison with golden data: does the engine compute what the reference computed?
 //!
 //! A directory with golden data is a model directory with one more file, `goldens.safetensors`: inputs, and what the
 //! reference implementation made of them in f32. Each tensor of it becomes a [`Row`]. The code that is compared is the
 //! code that renders.
 
 mod codec;
+mod dtypes;
 mod lm;
 mod measure;
+mod record;
 
+pub use dtypes::{Dtypes, Half, Wider};
 pub use measure::{Measure, Row};
+pub use record::record;
+
+use std::sync::Arc;
 
 use candle_core::Device;
 
 use crate::{
     directory::ModelDirectory,
     error::{ModelError, Result},
+    heartmula::HeartMula,
+    kernels::cpu::NumberType,
     weights::Shards,
 };
 
@@ -22,40 +30,90 @@ const FILE: &str = "goldens.safetensors";
 /// How much wider tolerances are on a GPU, which adds up in an order of its own.
 const SLACK_OF_A_GPU: f64 = 10.0;
 
-/// Compares everything that the directory has golden data for; hands over each row as it is known. What a GPU computes may
-/// be ten times as far off as what a processor does, but for codes, which must be equal everywhere.
-///
-/// # Errors
-/// When the model or the golden data cannot be read, or there is nothing to compare.
-pub fn check(directory: &ModelDirectory, device: &Device, report: &mut dyn FnMut(Row)) -> Result<()> {
-    let goldens = Shards::open_file(&directory.checkpoint, FILE)?;
-    let mut count = 0;
-    let slack = if device.is_cpu() { 1.0 } else { SLACK_OF_A_GPU };
-    let mut report = |row: Row| {
-        count += 1;
-        report(row.with_slack(slack));
-    };
-    if goldens.names().any(|name| name.starts_with("lm.")) {
-        lm::check(&directory.load_lm(device)?, &goldens, &mut report)?;
-    }
-    if goldens.names().any(|name| name.starts_with("codec.")) {
-        codec::check(&directory.load_codec(device)?, &goldens, slack, &mut report)?;
-    }
-    for name in goldens.names().filter(|name| !is_compared(&goldens, name)) {
-        let note = "nothing compares this tensor: a part of its run is missing, or its name is misspelt".to_owned();
-        report(Row { tensor: name.to_owned(), measure: Measure::CodesEqual(0, 0), tolerance: 0.0, note });
-    }
-    if count == 0 {
-        return Err(ModelError::Damaged {
-            path: directory.checkpoint.path_of(FILE),
-            reason: "it holds no tensor that begins with `lm.` or `codec.`".to_owned(),
-            remedy: "Give a directory with golden data".to_owned(),
-        });
-    }
-    Ok(())
+/// The golden data of a model directory, and how the model is held while it is compared with them.
+#[derive(Debug, Clone)]
+pub struct Goldens {
+    directory: ModelDirectory,
+    device: Device,
+    kv: Option<NumberType>,
+    file: Arc<Shards>,
 }
 
-/// Whether a tensor is an input or the measure of some row, so that none is passed over in silence.
+/// Compares everything that the directory has golden data for, with the model held as it is when it renders; hands over
+/// each row as it is known.
+///
+/// # Errors
+/// As [`Goldens::open`] and [`Goldens::check`].
+pub fn check(directory: &ModelDirectory, device: &Device, report: &mut dyn FnMut(Row)) -> Result<()> {
+    Goldens::open(directory, device, None)?.check(report)
+}
+
+impl Goldens {
+    /// Reads which golden data there are. The model will be computed on `device`, its weights stored as the directory
+    /// says, keys and values as `kv`; `None` is what suits the size of the model.
+    ///
+    /// # Errors
+    /// When the golden data cannot be read, or there is nothing to compare.
+    pub fn open(directory: &ModelDirectory, device: &Device, kv: Option<NumberType>) -> Result<Self> {
+        let file = Arc::new(Shards::open_file(&directory.checkpoint, FILE)?);
+        let goldens = Self { directory: directory.clone(), device: device.clone(), kv, file };
+        if goldens.halves().next().is_none() {
+            return Err(ModelError::Damaged {
+                path: directory.checkpoint.path_of(FILE),
+                reason: "it holds no tensor that begins with `lm.` or `codec.`".to_owned(),
+                remedy: "Give a directory with golden data".to_owned(),
+            });
+        }
+        Ok(goldens)
+    }
+
+    /// The halves of the model that there are golden data for.
+    pub fn halves(&self) -> impl Iterator<Item = Half> {
+        Half::ALL.into_iter().filter(|half| self.file.names().any(|name| name.starts_with(half.prefix())))
+    }
+
+    /// Compares everything; hands over each row as it is known. What a GPU computes may be ten times as far off as what
+    /// a processor does, but for codes, which must be equal everywhere.
+    ///
+    /// # Errors
+    /// When the model or the golden data cannot be read.
+    pub fn check(&self, report: &mut dyn FnMut(Row)) -> Result<()> {
+        self.halves().try_for_each(|half| self.check_half(half, report))?;
+        self.not_compared().for_each(report);
+        Ok(())
+    }
+
+    /// A row for each tensor that no comparison reads, so that none is passed over in silence. None of them is ok.
+    pub fn not_compared(&self) -> impl Iterator<Item = Row> {
+        self.file.names().filter(|name| !is_compared(&self.file, name)).map(|name| {
+            let note = "nothing compares this tensor: a part of its run is missing, or its name is misspelt".to_owned();
+            Row { tensor: name.to_owned(), measure: Measure::CodesEqual(0, 0), tolerance: 0.0, note }
+        })
+    }
+
+    /// Compares one half of the model.
+    ///
+    /// # Errors
+    /// As [`Goldens::check`].
+    pub fn check_half(&self, half: Half, report: &mut dyn FnMut(Row)) -> Result<()> {
+        let slack = if self.device.is_cpu() { 1.0 } else { SLACK_OF_A_GPU };
+        let mut report = |row: Row| report(row.with_slack(slack));
+        match half {
+            Half::LanguageModel => lm::check(&self.load_lm()?, &self.file, &mut report),
+            Half::Codec => codec::check(&self.directory.load_codec(&self.device)?, &self.file, slack, &mut report),
+        }
+    }
+
+    fn load_lm(&self) -> Result<HeartMula> {
+        let model = self.directory.load_lm(&self.device)?;
+        Ok(match self.kv {
+            Some(numbers) => model.keeping_kv_as(numbers),
+            None => model,
+        })
+    }
+}
+
+/// Whether a tensor is an input or the measure of some row.
 fn is_compared(goldens: &Shards, name: &str) -> bool {
     let there = |name: &str| goldens.shape(name).is_some();
     match name.split('.').collect::<Vec<_>>()[..] {

@@ -78,12 +78,20 @@ impl KvLayer {
     /// Room for `capacity` positions of `batch` rows, their numbers kept as `numbers`: in f32, or on a processor in
     /// f16 (as which bf16 counts, too). Memory is taken when it is needed, [`STEP`] positions at a time.
     pub fn new(sizes: Heads, batch: usize, capacity: usize, numbers: NumberType, device: &Device) -> Self {
-        let memory = match (device.is_cpu(), numbers) {
+        let memory = match (device.is_cpu(), Self::held_as(numbers, device)) {
             (true, NumberType::F32) => Memory::Host(KvStore::new(sizes, batch, capacity)),
             (true, _) => Memory::HostHalf(KvStore::new(sizes, batch, capacity)),
             (false, _) => Memory::Device(device.clone(), None),
         };
         Self { sizes, batch, capacity, memory }
+    }
+
+    /// The dtype that numbers are kept in on `device` where `numbers` was asked for.
+    pub fn held_as(numbers: NumberType, device: &Device) -> NumberType {
+        match (device.is_cpu(), numbers) {
+            (true, NumberType::F16 | NumberType::Bf16) => NumberType::F16,
+            (true, NumberType::F32) | (false, _) => NumberType::F32,
+        }
     }
 
     /// Bytes that keys and values take at present.

@@ -87,6 +87,24 @@ impl From<CodecWeights> for Storage {
     }
 }
 
+/// The help of the option says what each is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum KvType {
+    Auto,
+    F32,
+    F16,
+}
+
+impl From<KvType> for Option<NumberType> {
+    fn from(kv: KvType) -> Self {
+        match kv {
+            KvType::Auto => None,
+            KvType::F32 => Some(NumberType::F32),
+            KvType::F16 => Some(NumberType::F16),
+        }
+    }
+}
+
 /// Where a song goes.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct OutputArgs {

@@ -6,7 +6,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use heartstream_models::{DeviceName, NumberType, speculation::Speculation, synth::SynthSize};
 
 use super::{
-    arg_groups::{CodecWeightsArgs, LmWeightsArgs, ModelArgs, OutputArgs, PlacementArgs, SoundArgs, WordsArgs},
+    arg_groups::{CodecWeightsArgs, KvType, LmWeightsArgs, ModelArgs, OutputArgs, PlacementArgs, SoundArgs, WordsArgs},
     bench::args::BenchArgs,
 };
 use crate::{MemorySize, OnDeviceLoss, StartPolicy, pull::Version};
@@ -257,9 +257,23 @@ pub(crate) struct CheckArgs {
     /// A model directory with a file goldens.safetensors
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
+    #[command(flatten)]
+    pub lm_weights: LmWeightsArgs,
+    #[command(flatten)]
+    pub codec_weights: CodecWeightsArgs,
+    /// How keys and values are stored in memory; auto: as in a song, f16 where a 16-bit language model is large
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = KvType::Auto)]
+    pub kv: KvType,
     /// What computes: the processor, or an NVIDIA GPU by its number, which may be ten times as far off
     #[arg(long, value_name = "cpu|cuda:N", default_value_t = DeviceName::Cpu)]
     pub device: DeviceName,
+    /// Compare nothing, but write what the processor computes with f32 keys and values as golden data: for comparing devices,
+    /// kernels and dtypes with one another, not with the reference
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kv", "device", "json"])]
+    pub write_goldens: Option<PathBuf>,
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, clap::Args)]

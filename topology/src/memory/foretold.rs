@@ -106,7 +106,7 @@ impl MemoryPlan {
         let prompt = song.prompt.min(positions);
         // The last frame needs no position.
         let frames = song.frames.saturating_sub(1).min(positions - prompt);
-        let numbers = sizes.kv_numbers(lm.matrix_type("codebook0_head.weight"));
+        let numbers = directory.kv_numbers(&lm);
         let threads = plan.lm.threads + plan.vocoder.threads + plan.flow.iter().map(|site| site.threads).sum::<usize>();
         Ok(Self {
             program: PROGRAM + THREAD * threads as u64,

@@ -3,10 +3,12 @@
 //! [`MemoryPlan`] is what is foretold from configs and headers alone, before anything large is loaded: `inspect` prints
 //! it, and [`fit()`] chooses by it.
 
+mod available;
 mod fit;
 mod foretold;
 mod size;
 
+pub(crate) use available::available;
 pub(crate) use fit::{fit, fit_decoding};
 pub use foretold::{MemoryPlan, SongSize};
 pub use size::MemorySize;
