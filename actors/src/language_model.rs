@@ -1,8 +1,9 @@
-//! Ids to codes: the stage that drives the song, frame after frame until the model or the limit ends it.
+//! Language model stage: ids to codes, frame after frame until the model or the limit ends the song.
 
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    time::Instant,
 };
 
 use heartstream_messages::{
@@ -11,7 +12,7 @@ use heartstream_messages::{
 };
 use heartstream_models::{
     SongCodes,
-    heartmula::{HeartMula, PromptIds, SongState},
+    heartmula::{Begun, HeartMula, KeyedSampler, PromptIds, SongState},
     speculation::{Frame, Learned, Speculator},
 };
 
@@ -25,6 +26,8 @@ use crate::{
 pub struct WriterSettings {
     /// Drafts, verifies and draws codes.
     pub speculator: Speculator,
+    /// Draws the first frame, which is not drafted.
+    pub sampler: KeyedSampler,
     /// Where what the song teaches about drafting is kept.
     pub learned: LearnedBefore,
     /// Codes from here on end the song.
@@ -60,6 +63,7 @@ impl LearnedBefore {
 pub struct LanguageModelStage {
     model: Arc<HeartMula>,
     speculator: Speculator,
+    sampler: KeyedSampler,
     learned: LearnedBefore,
     /// Codes from here on end the song.
     audio_eos: u32,
@@ -67,6 +71,8 @@ pub struct LanguageModelStage {
     max_frames: Frames,
     /// Codes of frames that were written before, in a song that is gone on with.
     written_before: Arc<SongCodes>,
+    /// There until the first frame is written.
+    prompt: Option<PromptIds>,
     /// There while the song goes on; dropping it frees the song's memory.
     state: Option<SongState>,
     /// When the first frame was written, in seconds from the request.
@@ -77,9 +83,21 @@ pub struct LanguageModelStage {
 impl LanguageModelStage {
     /// A stage around the shared weights.
     pub fn new(model: Arc<HeartMula>, settings: WriterSettings, song: SongContext) -> Self {
-        let WriterSettings { speculator, learned, audio_eos, guidance, max_frames, written_before } = settings;
-        let (state, first_frame) = (None, None);
-        Self { model, speculator, learned, audio_eos, guidance, max_frames, written_before, state, first_frame, song }
+        let WriterSettings { speculator, sampler, learned, audio_eos, guidance, max_frames, written_before } = settings;
+        Self {
+            model,
+            speculator,
+            sampler,
+            learned,
+            audio_eos,
+            guidance,
+            max_frames,
+            written_before,
+            prompt: None,
+            state: None,
+            first_frame: None,
+            song,
+        }
     }
 
     /// The codes of frame `index`, if it was written before, or of it and as many after it as came at once.
@@ -96,6 +114,15 @@ impl LanguageModelStage {
             None => Ok(self.speculator.next_frames(&self.model, state)?),
         }
     }
+
+    /// Writes the first frame of a song of which nothing was written before: drawn again where it would end the song.
+    fn begin(&mut self, state: SongState, prompt: &PromptIds) -> Result<(SongState, Vec<Frame>), Failure> {
+        let (since, frames) = (Instant::now(), self.max_frames.0 as usize);
+        let Begun { state, codes, redraws } = self.model.begin(state, prompt, frames, &self.sampler, self.audio_eos)?;
+        self.song.meter.redraws.store(redraws, Ordering::Relaxed);
+        self.speculator.began(&codes, since.elapsed());
+        Ok((state, vec![codes]))
+    }
 }
 
 impl StageWork for LanguageModelStage {
@@ -106,6 +133,7 @@ impl StageWork for LanguageModelStage {
     fn work(&mut self, prompt: &PromptTokens, _: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
         let prompt = PromptIds { tags: prompt.tags.clone(), lyrics: prompt.lyrics.clone() };
         self.state = Some(self.model.start(&prompt, self.guidance, self.max_frames.0 as usize)?);
+        self.prompt = Some(prompt).filter(|_| self.written_before.codes.is_empty());
         Ok(())
     }
 
@@ -120,7 +148,14 @@ impl StageWork for LanguageModelStage {
     fn go_on(&mut self, outputs: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
         let Some(mut state) = self.state.take() else { return Ok(()) };
         let first = state.frames();
-        let frames = self.frames(&mut state, FrameIndex(first))?;
+        let frames = match self.prompt.take() {
+            None => self.frames(&mut state, FrameIndex(first))?,
+            Some(prompt) => {
+                let (begun, frames) = self.begin(state, &prompt)?;
+                state = begun;
+                frames
+            }
+        };
         // A frame with such a code says that the song is over, and is not part of it; nor is what came behind it.
         let end = frames.iter().position(|codes| codes.iter().any(|code| *code >= self.audio_eos));
         // A song that is over keeps no state.

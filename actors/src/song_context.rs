@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -94,6 +94,8 @@ pub struct SongMeter {
     since: Instant,
     /// Frames that the language model has written.
     pub frames: AtomicU64,
+    /// Draws of the first frame that ended the song, before one that did not.
+    pub redraws: AtomicU32,
     /// Whether the language model has written its last frame.
     pub all_written: AtomicBool,
     /// Segments decoded to latents.
@@ -149,6 +151,7 @@ impl SongMeter {
         Self {
             since: Instant::now(),
             frames: AtomicU64::new(0),
+            redraws: AtomicU32::new(0),
             all_written: AtomicBool::new(false),
             segments: AtomicU64::new(0),
             underruns: AtomicU64::new(0),

@@ -1,4 +1,4 @@
-//! How did a song go? Outcome, lengths and times, at its end.
+//! Report of a finished song: outcome, lengths, latencies and times.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +13,9 @@ use crate::{
 pub enum Outcome {
     /// The model ended it, or its longest allowed length was reached.
     Finished,
-    /// Someone ended it.
+    /// It was cancelled.
     Cancelled,
-    /// Whoever read the song, such as `head` on standard output, closed it and wanted no more. Nothing is wrong.
+    /// The reader of the song, such as `head` on standard output, closed it before its end. Nothing is wrong.
     ReaderLeft,
     /// A stage failed; the first one that did. What was decoded before is good.
     Failed(StageError),
@@ -28,11 +28,13 @@ pub struct SongReport {
     pub outcome: Outcome,
     /// Frames that the language model wrote.
     pub frames: Frames,
+    /// Draws of the first frame that would have ended the song, before the one that it begins with.
+    pub redraws: u32,
     /// Length of the audio that every sink received.
     pub audio: Seconds,
     /// From the request to the end.
     pub wall: Seconds,
-    /// From the request to the first sample handed to a sink.
+    /// Latency: from the request to the first sample handed to a sink.
     pub first_audio: Option<Seconds>,
     /// Length of the first window, once it was known: with it the song can be cut the same way again.
     pub first_window: Option<Frames>,

@@ -84,6 +84,14 @@ pub enum ModelError {
         /// What to do.
         remedy: String,
     },
+    /// The model ends the song before its first frame, however often that is drawn.
+    #[error(
+        "the model ended the song before its first frame, in {draws} of {draws} draws. Try another seed, other words, or a higher temperature"
+    )]
+    EmptySong {
+        /// Draws of the first frame.
+        draws: u32,
+    },
     /// The model computed something that is not a number.
     #[error(
         "the logits of frame {frame}, codebook {codebook} are not numbers ({found} among them): the checkpoint is damaged or was made for another model. Run `heartstream inspect` on it"

@@ -8,6 +8,7 @@ use std::{ops::ControlFlow, sync::atomic::Ordering};
 
 use heartstream_actors::song_context::SongContext;
 use heartstream_messages::{Outcome, SongReport, Stage, StageError, units::Frames};
+use heartstream_models::heartmula::REDRAWS;
 use kameo::{
     actor::{Actor, ActorId, ActorRef, WeakActorRef},
     error::ActorStopReason,
@@ -125,11 +126,22 @@ impl Conductor {
 
     fn write_report(&mut self) {
         let progress = self.song.meter.progress();
+        let redraws = self.song.meter.redraws.load(Ordering::Relaxed);
+        let mut notes = std::mem::take(&mut self.ending.notes);
+        // Of a song in two halves, the one that wrote it says so.
+        if redraws > 0 && self.took_part.contains(&Stage::LanguageModel) {
+            notes.push(format!(
+                "the model ended the song before its first frame, so that was drawn again: the song begins with draw {} of at most {}",
+                redraws + 1,
+                REDRAWS + 1
+            ));
+        }
         // An interrupt whose word to cancel did not arrive is a cancelled song all the same.
         let own_end = if self.song.interrupt.is_raised() { Outcome::Cancelled } else { Outcome::Finished };
         let report = SongReport {
             outcome: self.ended_early.take().unwrap_or(own_end),
             frames: progress.frames_written,
+            redraws,
             audio: progress.delivered.seconds(),
             wall: progress.elapsed,
             first_audio: progress.first_audio,
@@ -139,7 +151,7 @@ impl Conductor {
             underrun_samples: progress.underrun_samples,
             xruns: progress.xruns,
             buffer_depth: self.song.meter.buffer_depth(),
-            notes: std::mem::take(&mut self.ending.notes),
+            notes,
             stages: self.song.meter.stage_reports(|stage| self.took_part.contains(&stage)),
             speculation: self.song.meter.speculation_report(),
         };

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     task::{Context, Poll},
 };
 
@@ -162,6 +162,7 @@ pub(crate) fn unreported(song: &SongContext) -> SongReport {
     SongReport {
         outcome: Outcome::Cancelled,
         frames: progress.frames_written,
+        redraws: song.meter.redraws.load(Ordering::Relaxed),
         audio: progress.delivered.seconds(),
         wall: progress.elapsed,
         first_audio: progress.first_audio,

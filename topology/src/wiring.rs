@@ -186,7 +186,7 @@ fn add_writing(
     song: &SongContext,
 ) -> Result<Vec<String>, EngineError> {
     let CheckedRequest { request, sampler, written_before, notes, .. } = checked;
-    let speculator = speculator(voice, lm, plan.draft.as_ref(), speculation, sampler)?;
+    let speculator = speculator(voice, lm, plan.draft.as_ref(), speculation, sampler.clone())?;
     let mut takers = vec![frames];
     for path in codes {
         let (give, take) = bounded(plan.capacities.frame_places());
@@ -199,6 +199,7 @@ fn add_writing(
     let (prompts, prompts_out) = bounded(1);
     let settings = WriterSettings {
         speculator,
+        sampler,
         learned: voice.learned.clone(),
         audio_eos: voice.audio_eos,
         guidance: request.sampling.cfg_scale,

@@ -1,9 +1,10 @@
 //! How are codes written from words? The HeartMuLa language model.
 //!
 //! [`HeartMula`] holds the weights, [`SongState`] what it remembers of one song. A song is [`HeartMula::start`] and
-//! then [`HeartMula::next_frame`] until a frame ends it. Samples are drawn by a [`CodeSampler`].
+//! then [`HeartMula::next_frame`] until a frame ends it; [`HeartMula::begin`] writes a first frame that does not. Samples are drawn by a [`CodeSampler`].
 
 mod config;
+mod first_frame;
 mod kv_cache;
 mod memory;
 mod model;
@@ -15,6 +16,7 @@ mod transformer;
 mod work;
 
 pub use config::{HeartMulaConfig, SpecialIds, TransformerConfig};
+pub use first_frame::{Begun, REDRAWS};
 pub use kv_cache::KvCache;
 pub(crate) use model::guided;
 pub use model::{HeartMula, PromptIds, SongState, SongTarget, VerifyBuffers, check_guidance};

@@ -62,6 +62,17 @@ impl KeyedSampler {
         Ok(Self { options, noise, scratch: Vec::new(), gap: None })
     }
 
+    /// The sampler of attempt `attempt` at the same song ([`KeyedNoise::attempt`]).
+    #[must_use]
+    pub fn attempt(&self, attempt: u32) -> Self {
+        Self { noise: self.noise.attempt(attempt), gap: None, ..self.clone() }
+    }
+
+    /// Whether the noise has no say: every attempt draws the same.
+    pub fn is_greedy(&self) -> bool {
+        self.options.temperature == 0.0
+    }
+
     /// The `top_k`-th largest of `scaled`.
     fn threshold(&mut self, scaled: impl Iterator<Item = f32>) -> f32 {
         self.scratch.clear();

@@ -25,6 +25,8 @@ pub enum Domain {
     /// Dither of samples that are rounded to 16 bits: the first number behind those that drafting (1 to 3) and flow
     /// matching use.
     Dither = 5,
+    /// Keys of further attempts at a song.
+    Attempt = 6,
 }
 
 /// The chance of one song.
@@ -37,6 +39,17 @@ impl KeyedNoise {
     /// The chance that belongs to `seed`.
     pub fn new(seed: u64) -> Self {
         Self { key: [seed as u32, (seed >> 32) as u32] }
+    }
+
+    /// The noise of attempt `attempt` at the same song: it has a key of its own, drawn with the song's. Attempt 0 is the
+    /// song itself.
+    #[must_use]
+    pub fn attempt(&self, attempt: u32) -> Self {
+        if attempt == 0 {
+            return *self;
+        }
+        let [low, high, ..] = self.block(u64::from(attempt), 0, 0, Domain::Attempt);
+        Self { key: [low, high] }
     }
 
     /// A Gumbel variate for sampling `token` as code `codebook` of `frame`: the token with the largest
@@ -178,6 +191,14 @@ mod tests {
         noise.fill_dither(123 + (1 << 32), &mut high);
         assert_eq!(again, pairs[123]);
         assert_ne!(again, high, "a place is more than its low half");
+    }
+
+    #[test]
+    fn each_attempt_at_each_song_has_noise_of_its_own_and_the_first_attempt_is_the_song() {
+        let keys: std::collections::BTreeSet<[u32; 2]> =
+            (0..100).flat_map(|seed| (0..9).map(move |attempt| KeyedNoise::new(seed).attempt(attempt).key)).collect();
+        assert_eq!(keys.len(), 900);
+        assert_eq!(KeyedNoise::new(7).attempt(0), KeyedNoise::new(7));
     }
 
     #[test]

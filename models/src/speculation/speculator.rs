@@ -216,6 +216,14 @@ impl Speculator {
         }
     }
 
+    /// Takes note of the first frame of the song, which was written without drafts and took so long.
+    pub fn began(&mut self, first: &Frame, took: Duration) {
+        if !matches!(self.mode, Mode::Plain) {
+            self.past.push(first.clone());
+            self.counters.add_plain(took);
+        }
+    }
+
     /// Writes the next frames of the song, at least one.
     ///
     /// # Errors

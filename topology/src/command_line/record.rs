@@ -39,6 +39,7 @@ pub(super) fn record(
         "model": model,
         "options": options(request, format, plan),
         "frames": report.frames.0,
+        "redraws": report.redraws,
         "audio_s": audio,
         "wall_s": wall,
         "first_audio_s": report.first_audio.map(|first| first.0),

@@ -1,8 +1,8 @@
-//! Which codes are decoded? Those that the language model writes for the words and the seed.
+//! Codes that are decoded: those that the language model writes for the words and the seed.
 
 use candle_core::Device;
 use heartstream_messages::SongRequest;
-use heartstream_models::{ModelDirectory, heartmula::CodeSampler};
+use heartstream_models::{ModelDirectory, heartmula::Begun};
 
 use crate::{
     command_line::Failed,
@@ -16,19 +16,18 @@ pub(super) fn written(directory: &ModelDirectory, request: SongRequest) -> Resul
     let CheckedRequest { request, mut sampler, .. } = request::check(request, &tokenizer, positions)?;
     let prompt = tokenizer.prompt(&request.tags, &request.lyrics)?.ids;
     let model = directory.load_lm(&Device::Cpu)?;
-    let sampler: &mut dyn CodeSampler = &mut sampler;
-    let mut song = model.start(&prompt, request.sampling.cfg_scale, request.max_frames.0 as usize)?;
+    let frames = request.max_frames.0 as usize;
+    let state = model.start(&prompt, request.sampling.cfg_scale, frames)?;
+    let end = directory.ids.audio_eos;
+    let Begun { state: mut song, codes: mut frame, .. } = model.begin(state, &prompt, frames, &sampler, end)?;
     let mut codes = Vec::new();
-    while song.frames() < request.max_frames.0 {
-        let frame = model.next_frame(&mut song, sampler)?;
-        if frame.iter().any(|code| *code >= directory.ids.audio_eos) {
+    while frame.iter().all(|code| *code < end) {
+        // Every code is below the vocabulary size, which the config limits to 16 bits.
+        codes.extend(frame.iter().map(|code| *code as u16));
+        if song.frames() == request.max_frames.0 {
             break;
         }
-        // Every code is below the vocabulary size, which the config limits to 16 bits.
-        codes.extend(frame.into_iter().map(|code| code as u16));
-    }
-    if codes.is_empty() {
-        return Err(Failed::Error("the model ended the song before its first frame. Try another seed".to_owned()));
+        frame = model.next_frame(&mut song, &mut sampler)?;
     }
     Ok(codes)
 }
