@@ -1,4 +1,4 @@
-//! What does the language model write? Codes, frame by frame, then gathered into segments.
+//! Codes: frame by frame from the language model, then gathered into segments.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What does a flow worker make? The latents of a segment.
+//! Latents of a segment, as a flow worker makes them.
 
 use serde::{Deserialize, Serialize};
 

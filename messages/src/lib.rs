@@ -1,4 +1,4 @@
-//! What flows between the stages of a song: plain data, one noun per file, no behaviour.
+//! Messages between the stages of a song: plain data, one noun per file, no behaviour.
 //!
 //! Messages hold host memory and numbers, never tensors, so that a stage can be moved to another device, process or
 //! machine without changing what it says. Sizes and places carry their unit in their type ([`units`]).

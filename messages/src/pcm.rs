@@ -1,4 +1,4 @@
-//! What is heard? Samples: in pieces of a segment from the vocoder, then as one song in blocks from the stitcher.
+//! PCM audio: in pieces of a segment from the vocoder, then as one song in blocks from the stitcher.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! How far is a song? A snapshot of counters.
+//! Progress of a song: a snapshot of counters.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,7 @@ pub struct Progress {
     pub xruns: u64,
     /// What the speaker does; `None` for a song without one, and before its first audio.
     pub speaker: Option<SpeakerProgress>,
-    /// Frames for each look at the backbone's weights; `None` while nothing is drafted.
+    /// Frames for each pass of the backbone; `None` while nothing is drafted.
     pub frames_per_verify: Option<f64>,
     /// Whether the song is paused.
     pub paused: bool,

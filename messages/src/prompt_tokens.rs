@@ -1,4 +1,4 @@
-//! What does the language model read? The ids of tags and lyrics.
+//! Prompt tokens: the ids of tags and lyrics that the language model reads.
 
 use serde::{Deserialize, Serialize};
 

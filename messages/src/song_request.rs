@@ -1,4 +1,4 @@
-//! What does someone ask for? Words, chance, length, and how to sample and decode.
+//! Request for a song: words, seed, length, and how to sample and decode.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What did drafting earn? Counts and shares of one song, under the names that they have in its record.
+//! Speculative decoding report: counts and acceptance rates of one song, under the names that they have in its record.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +23,9 @@ pub struct SpeculationReport {
     pub spec_match_by_codebook: Vec<Option<f64>>,
     /// For each codebook: rounds whose first wrong draft was wrong there.
     pub spec_first_reject_codebook: Vec<u64>,
-    /// Frames for each look at the backbone's weights in rounds of draft and verify.
+    /// Frames for each pass of the backbone in rounds of draft and verify.
     pub frames_per_verify: Option<f64>,
-    /// Looks at the depth decoder's weights for each frame of such rounds.
+    /// Passes of the depth decoder for each frame of such rounds.
     pub depth_passes_per_frame: Option<f64>,
     /// For each codebook: the share of guesses that were right in frames that the depth decoder completed.
     pub jacobi_guess_right: Vec<Option<f64>>,

@@ -1,4 +1,4 @@
-//! Which stages does a song pass, and how does one say that it failed?
+//! Stages of the pipeline, and the error of a stage.
 
 use std::fmt;
 

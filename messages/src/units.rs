@@ -1,4 +1,4 @@
-//! In which units is a song measured? Frames, latents and samples, each a type of its own.
+//! Units of a song: frames, latents and samples, each a type of its own.
 //!
 //! | unit | rate | what it is |
 //! |---|---|---|
