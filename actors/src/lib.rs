@@ -7,7 +7,8 @@
 //! # Layout
 //! - [`stage`]: the loop; [`channel`]: what stands at its two ends
 //! - [`compute_site`]: threads and their cores; [`stage_threads`]: who lends them to songs
-//! - [`song_context`]: what all stages of one song share: counters, the interrupt, planted faults
+//! - [`song_context`]: what all stages of one song share: counters, the interrupt, planted faults; [`working_time`]: the
+//!   time that it took to make it
 //! - a page per stage, in the order of the data: [`prompt_tokenizer`], [`language_model`], [`codes_source`],
 //!   [`codes_sink`], [`segmenter`],
 //!   [`flow_worker`], [`vocoder`], [`stitcher`], [`wav_sink`], [`speaker_sink`] (with its [`sample_ring`]), [`subscriber_sink`]
@@ -32,5 +33,6 @@ pub mod stitcher;
 pub mod subscriber_sink;
 pub mod vocoder;
 pub mod wav_sink;
+pub mod working_time;
 
 pub use stage::{Failure, StageActor, StageArgs, StageWork};

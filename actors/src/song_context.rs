@@ -15,6 +15,8 @@ use heartstream_messages::{
 use heartstream_models::signal::Rates;
 use tokio::sync::watch;
 
+use crate::working_time::WorkingTime;
+
 /// What the stages of one song share. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SongContext {
@@ -122,6 +124,8 @@ pub struct SongMeter {
     /// What drafting has come to; written by the language model's stage.
     speculation: Mutex<Option<SpeculationReport>>,
     stages: [StageMeter; Stage::ALL.len()],
+    /// Runs while the song is being made.
+    pub working: WorkingTime,
     ended: AtomicBool,
     pause: Pause,
     watched: watch::Sender<Progress>,
@@ -166,6 +170,7 @@ impl SongMeter {
             buffered: Mutex::default(),
             speculation: Mutex::new(None),
             stages: Default::default(),
+            working: WorkingTime::default(),
             ended: AtomicBool::new(false),
             pause,
             watched: watch::Sender::new(Progress::default()),
@@ -264,6 +269,9 @@ impl SongMeter {
         let delivered = self.delivered.iter().map(|place| place.load(Ordering::Relaxed)).min().unwrap_or(0);
         Progress {
             elapsed: Seconds(self.since.elapsed().as_secs_f64()),
+            working: Seconds(self.working.so_far().as_secs_f64()),
+            // Read before the frames: once it is set, they grow no more.
+            all_written: self.all_written.load(Ordering::Acquire),
             frames_written: Frames(self.frames.load(Ordering::Relaxed)),
             segments_decoded: self.segments.load(Ordering::Relaxed),
             delivered: SampleIndex(delivered),

@@ -213,6 +213,9 @@ where
     /// their input end soon after, and must not take that for the end of the song.
     fn perform(&mut self, task: Task<'_, W::Input>) -> Result<(), StageError> {
         let since = Instant::now();
+        // What gives the song to a listener waits for him, and makes no music.
+        let gives = matches!(W::STAGE, Stage::SpeakerSink | Stage::SubscriberSink);
+        let _at_work = (!gives).then(|| self.song.meter.working.begin());
         if let Task::Input(_) = task {
             self.taken += 1;
         }

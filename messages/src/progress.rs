@@ -9,8 +9,12 @@ use crate::units::{Frames, SampleIndex, Seconds};
 pub struct Progress {
     /// Time since the request.
     pub elapsed: Seconds,
+    /// Time in which the song was being made: at least one stage was at work. What waits for a listener does not count.
+    pub working: Seconds,
     /// Frames that the language model has written.
     pub frames_written: Frames,
+    /// Whether it has written its last one, so that they are the length of the song.
+    pub all_written: bool,
     /// Segments that have been decoded to latents.
     pub segments_decoded: u64,
     /// Up to here the song has been handed to the slowest sink.
@@ -58,9 +62,11 @@ pub enum SpeakerState {
 }
 
 impl Progress {
-    /// Wall time over audio time: below 1 is faster than real time. `None` before there is audio.
+    /// Time over audio: below 1 is faster than real time. `None` before there is audio. Of a song that is played, only the
+    /// time counts in which it was being made.
     pub fn real_time_factor(&self) -> Option<f64> {
         let audio = self.delivered.seconds().0;
-        (audio > 0.0).then(|| self.elapsed.0 / audio)
+        let time = if self.speaker.is_some() { self.working } else { self.elapsed };
+        (audio > 0.0).then(|| time.0 / audio)
     }
 }

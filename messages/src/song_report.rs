@@ -34,6 +34,8 @@ pub struct SongReport {
     pub audio: Seconds,
     /// From the request to the end.
     pub wall: Seconds,
+    /// Time in which the song was being made: at least one stage was at work. What waits for a listener does not count.
+    pub working: Seconds,
     /// Latency: from the request to the first sample handed to a sink.
     pub first_audio: Option<Seconds>,
     /// Length of the first window, once it was known: with it the song can be cut the same way again.
@@ -52,6 +54,16 @@ pub struct SongReport {
     pub speculation: Option<SpeculationReport>,
 }
 
+impl SongReport {
+    /// Time over audio: below 1 is faster than real time. `None` without audio. Of a song that was played, only the time
+    /// counts in which it was being made.
+    pub fn real_time_factor(&self) -> Option<f64> {
+        let played = self.stages.iter().any(|report| report.stage == Stage::SpeakerSink);
+        let time = if played { self.working } else { self.wall };
+        (self.audio.0 > 0.0).then(|| time.0 / self.audio.0)
+    }
+}
+
 /// What one stage (all its workers together) did for a song.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct StageReport {
@@ -63,4 +75,34 @@ pub struct StageReport {
     pub wait: Seconds,
     /// Inputs worked on; for the language model, frames written.
     pub items: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_real_time_factor_of_a_song_that_is_played_counts_only_the_time_in_which_it_was_made() {
+        let stage = |stage| StageReport { stage, busy: Seconds(0.0), wait: Seconds(0.0), items: 0 };
+        let written = SongReport {
+            outcome: Outcome::Finished,
+            frames: Frames(125),
+            redraws: 0,
+            audio: Seconds(10.0),
+            wall: Seconds(12.0),
+            working: Seconds(3.0),
+            first_audio: None,
+            first_window: None,
+            underrun_samples: 0,
+            xruns: 0,
+            buffer_depth: None,
+            notes: Vec::new(),
+            stages: vec![stage(Stage::WavSink)],
+            speculation: None,
+        };
+        assert_eq!(written.real_time_factor(), Some(1.2));
+        let played = SongReport { stages: vec![stage(Stage::SpeakerSink)], ..written.clone() };
+        assert_eq!(played.real_time_factor(), Some(0.3));
+        assert_eq!(SongReport { audio: Seconds(0.0), ..written }.real_time_factor(), None);
+    }
 }

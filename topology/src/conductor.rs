@@ -144,6 +144,7 @@ impl Conductor {
             redraws,
             audio: progress.delivered.seconds(),
             wall: progress.elapsed,
+            working: progress.working,
             first_audio: progress.first_audio,
             first_window: Some(self.song.meter.first_window.load(Ordering::Relaxed))
                 .filter(|frames| *frames > 0)

@@ -165,6 +165,7 @@ pub(crate) fn unreported(song: &SongContext) -> SongReport {
         redraws: song.meter.redraws.load(Ordering::Relaxed),
         audio: progress.delivered.seconds(),
         wall: progress.elapsed,
+        working: progress.working,
         first_audio: progress.first_audio,
         first_window: None,
         underrun_samples: progress.underrun_samples,
