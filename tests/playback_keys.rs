@@ -111,7 +111,7 @@ fn space_pauses_and_resumes_and_the_song_is_the_one_that_was_not_paused() {
 }
 
 #[test]
-fn q_stops_a_paused_song_and_leaves_the_terminal_as_it_was() {
+fn q_stops_a_paused_song_as_players_do_and_leaves_the_terminal_as_it_was() {
     let folder = folder();
     let path = folder.path().join("song.wav");
     let mut at = AtTerminal::start(silent().args(["play", "-o", text(&path), "--max-seconds", "60"]));
@@ -119,6 +119,18 @@ fn q_stops_a_paused_song_and_leaves_the_terminal_as_it_was() {
     at.press(b" ");
     at.wait_for("paused");
     at.press(b"q");
-    assert_eq!(at.child.wait().expect("it ends").code(), Some(130));
+    assert_eq!(at.child.wait().expect("it ends").code(), Some(0), "it was listened to for as long as it was wanted");
     assert!(at.shows_keys(), "the terminal is what it was");
+}
+
+#[test]
+fn q_ends_a_render_early_and_that_is_said_by_its_exit_code() {
+    let folder = folder();
+    let path = folder.path().join("song.wav");
+    let mut at = AtTerminal::start(program().args(["render", "-o", text(&path), "--max-seconds", "60"]));
+    at.wait_for("space pauses");
+    at.press(b" ");
+    at.wait_for("paused");
+    at.press(b"q");
+    assert_eq!(at.child.wait().expect("it ends").code(), Some(130));
 }

@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use heartstream_models::{
     CODEC_PART, LM_PARTS, TOKENIZER, heartcodec, heartmula,
     synth::{codec_json, gen_config_json, lm_json},
+    text::TAGS_FILE,
     weights::Expected,
 };
 
@@ -18,7 +19,10 @@ use crate::{
     stage::Setting,
 };
 
-/// Writes the configs and the tokenizer.
+/// The tags that songs are tagged with, by kind, for those who use the model.
+const TAGS: &str = include_str!("../../models/demo/tags.json");
+
+/// Writes the configs, the tokenizer and the list of tags.
 pub fn write_configs(size: Size, out: &Path) -> Result<()> {
     let write = |name: &str, text: String| {
         let file = out.join(name);
@@ -31,6 +35,7 @@ pub fn write_configs(size: Size, out: &Path) -> Result<()> {
     write(&format!("{}/config.json", LM_PARTS[0]), lm_json(&lm, "float16"))?;
     write(&format!("{CODEC_PART}/config.json"), codec_json(&size.codec(), "float16"))?;
     write("gen_config.json", gen_config_json(&lm))?;
+    write(TAGS_FILE, TAGS.to_owned())?;
     write(TOKENIZER, tokens::tokenizer_json())
 }
 

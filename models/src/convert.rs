@@ -11,6 +11,7 @@ use crate::{
     error::{ModelError, Result},
     heartcodec, heartmula,
     kernels::cpu::NumberType,
+    text::TAGS_FILE,
     weights::{Expected, Numbers, PartWriter, Shards, Storage, is_matrix},
 };
 
@@ -71,8 +72,8 @@ fn write(directory: &ModelDirectory, out: &Path, codec: NumberType, progress: &m
         fs::create_dir_all(out.join(part)).map_err(|error| unwritable(&out.join(part), &error))?;
     }
     let configs = [format!("{}/config.json", directory.lm_part), format!("{CODEC_PART}/config.json")];
-    for file in configs.iter().map(String::as_str).chain([TOKENIZER, "gen_config.json"]) {
-        // A model without `gen_config.json` has the usual ids, and so has its copy.
+    for file in configs.iter().map(String::as_str).chain([TOKENIZER, "gen_config.json", TAGS_FILE]) {
+        // A model without `gen_config.json` has the usual ids, and so has its copy; few list their tags.
         if directory.checkpoint.has(file) {
             let path = out.join(file);
             fs::write(&path, &*directory.checkpoint.file(file)?).map_err(|error| unwritable(&path, &error))?;

@@ -22,7 +22,7 @@ macro_rules! file {
 
 /// The files of the model inside the program, as they lie in `models/demo/`: a small one that `examples/train` has trained
 /// (`docs/demo-model.md`), and the drafter that `heartstream distill` has trained for it.
-static DEMO_FILES: [EmbeddedFile; 7] = [
+static DEMO_FILES: [EmbeddedFile; 8] = [
     file!("HeartMuLa-oss-3B/config.json"),
     file!("HeartMuLa-oss-3B/model.safetensors"),
     file!("HeartMuLa-oss-3B/drafter.safetensors"),
@@ -30,6 +30,7 @@ static DEMO_FILES: [EmbeddedFile; 7] = [
     file!("HeartCodec-oss/model.safetensors"),
     file!("tokenizer.json"),
     file!("gen_config.json"),
+    file!("tags.json"),
 ];
 
 /// The files of the model of noise, made when they are first asked for.

@@ -9,7 +9,7 @@ use crate::{
     kernels::cpu::NumberType,
     speculation::DrafterWeights,
     synth::{SynthSize, random},
-    text::PromptTokenizer,
+    text::{KnownTags, PUBLISHED_VOCABULARY, PromptTokenizer, TAGS_FILE},
     weights::{Checkpoint, Coarse, Shards, Storage, file_names, fingerprint},
 };
 
@@ -36,6 +36,8 @@ pub struct ModelDirectory {
     pub ids: SpecialIds,
     /// Sizes of the codec.
     pub codec: HeartCodecConfig,
+    /// The tags that the model is known to take; `None` where nothing is known of them.
+    pub known_tags: Option<KnownTags>,
     /// A sentence for each field of a config that nobody knows.
     pub warnings: Vec<String>,
     /// How the weights of the language model are stored in memory.
@@ -57,8 +59,9 @@ impl ModelDirectory {
         warnings.extend(more);
         let (ids, more) = SpecialIds::read(&checkpoint, &lm)?;
         warnings.extend(more);
+        let known_tags = known_tags(&checkpoint, lm.text_vocab_size, &mut warnings);
         let (lm_storage, codec_storage) = (Storage::Auto, Storage::Stored);
-        Ok(Self { checkpoint, lm_part, lm, ids, codec, warnings, lm_storage, codec_storage })
+        Ok(Self { checkpoint, lm_part, lm, ids, codec, known_tags, warnings, lm_storage, codec_storage })
     }
 
     /// A model of random weights that are computed from `seed` while it is loaded, without any file: what a model of
@@ -214,8 +217,23 @@ impl ModelDirectory {
     /// # Errors
     /// When it is missing, damaged, or has ids that the language model has no embedding for.
     pub fn load_tokenizer(&self) -> Result<PromptTokenizer> {
-        PromptTokenizer::load(&self.checkpoint, TOKENIZER, self.ids, self.lm.text_vocab_size)
+        let tokenizer = PromptTokenizer::load(&self.checkpoint, TOKENIZER, self.ids, self.lm.text_vocab_size)?;
+        Ok(tokenizer.knowing(self.known_tags.clone()))
     }
+}
+
+/// The tags that a checkpoint lists, or that the published models are known to take. A list that cannot be read costs no
+/// song: it becomes a warning.
+fn known_tags(checkpoint: &Checkpoint, vocabulary: usize, warnings: &mut Vec<String>) -> Option<KnownTags> {
+    if !checkpoint.has(TAGS_FILE) {
+        return KnownTags::published().filter(|_| vocabulary == PUBLISHED_VOCABULARY);
+    }
+    let read = checkpoint.file(TAGS_FILE).map_err(|error| error.to_string());
+    let parsed = read.and_then(|bytes| {
+        let shown = checkpoint.path_of(TAGS_FILE);
+        KnownTags::parse(&bytes).map_err(|reason| format!("{} is ignored: {reason}", shown.display()))
+    });
+    parsed.map_err(|warning| warnings.push(warning)).ok()
 }
 
 #[cfg(test)]

@@ -244,12 +244,14 @@ impl Heartstream {
         Ok(())
     }
 
-    /// Says whether the model can sing a request, without beginning.
+    /// Says whether the model can sing a request, without beginning, and what there is to say about it, in sentences: what
+    /// is changed in its words, tags that the model does not know, a length that it does not have. The song's report
+    /// says the same.
     ///
     /// # Errors
     /// When an option is out of range, or the words are too many or none.
-    pub fn check(&self, request: &SongRequest) -> Result<(), EngineError> {
-        self.checked(request.clone()).map(|_| ())
+    pub fn check(&self, request: &SongRequest) -> Result<Vec<String>, EngineError> {
+        self.checked(request.clone()).map(|checked| checked.notes)
     }
 
     fn checked(&self, request: SongRequest) -> Result<CheckedRequest, EngineError> {

@@ -64,6 +64,7 @@ pub use heartstream_messages::{
 pub use heartstream_models::{
     DeviceName, Devices, NumberType, SongCodes,
     speculation::{DrafterName, Speculation},
+    text::{KnownTags, NormalisedWords, TagGroup, WordsNote, normalise},
     weights::{Checkpoint, Storage},
 };
 pub use kept_song::KeptSong;

@@ -88,7 +88,7 @@ pub(crate) fn check(
 ) -> Result<CheckedRequest, ModelError> {
     let (sampler, _) = check_options(&request)?;
     let prompt = tokenizer.prompt(&request.tags, &request.lyrics)?;
-    let mut notes = prompt.notes;
+    let mut notes: Vec<String> = prompt.notes.iter().map(ToString::to_string).collect();
     let taken = prompt.ids.positions();
     if taken >= positions {
         return Err(ModelError::Prompt {

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeSet, fs, sync::Arc};
 
-use heartstream_models::{heartmula::SpecialIds, text::PromptTokenizer, weights::Checkpoint};
+use heartstream_models::{
+    heartmula::SpecialIds,
+    text::{KnownTags, PromptTokenizer},
+    weights::Checkpoint,
+};
 
 use super::{
     Dataset, Plan, SCORES, Split, instruments::INSTRUMENTS, render, scores, soundfont, tokens, vocabulary, words,
@@ -201,4 +205,11 @@ fn damaged_files_are_refused() {
         fs::write(&broken, &font[..length]).expect("a file");
         assert!(soundfont::cut(&broken, &out).is_err(), "{length} bytes");
     }
+}
+
+#[test]
+fn the_list_of_tags_that_is_exported_has_those_that_songs_are_tagged_with_and_no_others() {
+    let listed = KnownTags::parse(include_bytes!("../../../models/demo/tags.json")).expect("a list");
+    let taught = words::TAGS.iter().copied().chain(INSTRUMENTS.iter().map(|instrument| instrument.tag));
+    assert_eq!(listed.all().collect::<BTreeSet<_>>(), taught.collect());
 }

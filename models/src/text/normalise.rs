@@ -1,6 +1,8 @@
-//! In which form does the model know words? Lower case, tags inside `<tag>…</tag>`, no space after a comma of the tags.
+//! Normalisation of words into the form that the model was trained on: lower case, tags inside `<tag>…</tag>` with
+//! nothing but commas between them.
 
-use crate::error::{ModelError, Result};
+use super::{lyrics::read_lyrics, notes::WordsNote, tags};
+use crate::error::Result;
 
 /// Tags and lyrics as the tokenizer will see them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,46 +11,24 @@ pub struct NormalisedWords {
     pub tags: String,
     /// The lyrics.
     pub lyrics: String,
-    /// A sentence for each thing that was changed beyond lower case and wrapping.
-    pub notes: Vec<String>,
+    /// What was changed beyond lower case, wrapping and line breaks, and what is probably not meant.
+    pub notes: Vec<WordsNote>,
 }
 
 /// Brings tags and lyrics into the form that the model was trained on.
 ///
-/// The reference lowers the case of both and wraps the tags. It leaves a space after a comma where it is, and the
-/// model then ignores the tags, so here it is removed, and a note says so. The same holds for white space around
-/// the tags, which a file's last line break is.
+/// The reference lowers the case of both and wraps the tags, and words that are clean otherwise get no more than that.
+/// It leaves a space after a comma where it is, and the model then ignores the tags, so here it is removed, and so is
+/// whatever else is no tag. Line breaks become `\n`, as they do where the reference reads a file; byte order marks and time
+/// stamps are taken out.
 ///
 /// # Errors
-/// When the lyrics are empty.
+/// When the lyrics are empty, or are data (JSON, a web page) that holds lyrics.
 pub fn normalise(tags: &str, lyrics: &str) -> Result<NormalisedWords> {
-    if lyrics.trim().is_empty() {
-        return Err(ModelError::Prompt {
-            problem: "the lyrics are empty".to_owned(),
-            remedy: "Give at least one line of words or a section mark; [Instrumental] alone is enough".to_owned(),
-        });
-    }
-    let mut notes = Vec::new();
-    let mut tags = tags.trim().to_lowercase();
-    let tight = without_spaces_at_commas(&tags);
-    if tight != tags {
-        notes.push(
-            "spaces beside the commas of the tags were removed: the model does not understand tags with them"
-                .to_owned(),
-        );
-        tags = tight;
-    }
-    if !tags.starts_with("<tag>") {
-        tags.insert_str(0, "<tag>");
-    }
-    if !tags.ends_with("</tag>") {
-        tags.push_str("</tag>");
-    }
-    Ok(NormalisedWords { tags, lyrics: lyrics.to_lowercase(), notes })
-}
-
-fn without_spaces_at_commas(tags: &str) -> String {
-    tags.split(',').map(str::trim).collect::<Vec<_>>().join(",")
+    let (lyrics, notes) = read_lyrics(lyrics)?;
+    let (tags, note) = tags::read_tags(tags);
+    let notes = note.into_iter().chain(notes).collect();
+    Ok(NormalisedWords { tags: tags::wrapped(&tags), lyrics: lyrics.to_lowercase(), notes })
 }
 
 #[cfg(test)]
@@ -65,8 +45,7 @@ mod tests {
             lyrics in r"(?s)(\PC|.){0,40}",
         ) {
             let Ok(once) = normalise(&tags, &lyrics) else {
-                prop_assert!(lyrics.trim().is_empty());
-                return Ok(());
+                return Ok(()); // that empty lyrics and data are refused, and nothing else, is promised below
             };
             prop_assert!(once.tags.starts_with("<tag>") && once.tags.ends_with("</tag>"));
             prop_assert_eq!(&once.tags, &once.tags.to_lowercase());
@@ -74,7 +53,7 @@ mod tests {
             let twice = normalise(&once.tags, &once.lyrics).expect("words are still there");
             prop_assert_eq!(&twice.tags, &once.tags);
             prop_assert_eq!(&twice.lyrics, &once.lyrics);
-            prop_assert!(twice.notes.is_empty());
+            prop_assert!(!twice.notes.iter().any(WordsNote::is_change));
         }
     }
 
@@ -94,7 +73,7 @@ mod tests {
     fn a_space_beside_a_comma_is_removed_and_said_so() {
         let words = normalise("piano, happy ,calm", "la").expect("lyrics are there");
         assert_eq!(words.tags, "<tag>piano,happy,calm</tag>");
-        assert_eq!(words.notes.len(), 1);
+        assert_eq!(words.notes, [WordsNote::SpacesAtCommas]);
         assert!(normalise("piano,slow waltz\n", "la").expect("lyrics are there").notes.is_empty());
         assert_eq!(tags("piano,slow waltz\n"), "<tag>piano,slow waltz</tag>");
     }

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, fmt, path::PathBuf};
 use serde_json::{Map, Value};
 
 use super::Checkpoint;
-use crate::error::{ModelError, Result};
+use crate::{
+    error::{ModelError, Result},
+    text::decode_json,
+};
 
 /// A JSON object whose fields are taken one by one; what is left at the end is unknown.
 #[derive(Debug)]
@@ -29,10 +32,10 @@ impl Json {
             reason,
             remedy: "Restore the file that came with the checkpoint".to_owned(),
         };
-        match serde_json::from_slice(&bytes) {
+        match decode_json(&bytes) {
             Ok(Value::Object(fields)) => Ok(Self { path, prefix: String::new(), fields, taken: BTreeSet::new() }),
             Ok(other) => Err(damaged(format!("expected a JSON object, found {}", kind(&other)))),
-            Err(error) => Err(damaged(format!("it is not JSON ({error})"))),
+            Err(reason) => Err(damaged(format!("it is {reason}"))),
         }
     }
 

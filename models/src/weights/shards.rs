@@ -16,6 +16,7 @@ use super::{
 use crate::{
     error::{Found, ModelError, Result, TensorProblem, TensorProblems},
     kernels::cpu::{NumberType, PANEL},
+    text::decode_json,
 };
 
 /// A tensor that a config asks for.
@@ -426,8 +427,7 @@ fn named_files(checkpoint: &Checkpoint, part: &str) -> Result<Vec<String>> {
         reason: reason.to_owned(),
         remedy: "Restore the index that came with the checkpoint".to_owned(),
     };
-    let index: Value = serde_json::from_slice(&checkpoint.file(&index)?)
-        .map_err(|error| damaged(&format!("it is not JSON ({error})")))?;
+    let index = decode_json(&checkpoint.file(&index)?).map_err(|reason| damaged(&format!("it is {reason}")))?;
     let map =
         index.get("weight_map").and_then(Value::as_object).ok_or_else(|| damaged("it has no object `weight_map`"))?;
     let mut names = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! Which options do several commands share? Words, model, weights, where a song goes, how it sounds, and where it is computed.
+//! Options that several commands share: words, model, weights, where a song goes, how it sounds, and where it is computed.
 
 use std::path::PathBuf;
 
@@ -6,12 +6,25 @@ use clap::ValueEnum;
 use heartstream_messages::Continuity;
 use heartstream_models::{DeviceName, NumberType, weights::Storage};
 
+use super::values::{CoreList, core_list, count, time, whole};
 use crate::SampleFormat;
 
+/// The headings that help lists options under.
+pub(crate) mod heading {
+    pub(crate) const WORDS: &str = "Words";
+    pub(crate) const SOUND: &str = "Sound";
+    pub(crate) const SPEED: &str = "Speed";
+    pub(crate) const OUTPUT: &str = "Output";
+    pub(crate) const MODEL: &str = "Model";
+    pub(crate) const MACHINE: &str = "Machine";
+}
+
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = heading::WORDS)]
 pub(crate) struct WordsArgs {
-    /// What it should sound like: words with commas between, or a file of them [default: a sample]
-    #[arg(long, value_name = "TEXT|FILE")]
+    /// What it should sound like: words with commas between, a file of them, or - for standard input; `heartstream tags`
+    /// lists those that the model knows [default: a sample]
+    #[arg(long, value_name = "TEXT|FILE|-")]
     pub tags: Option<String>,
     /// What is sung: text, a file, or - for standard input [default: a sample]
     #[arg(long, value_name = "TEXT|FILE|-")]
@@ -19,9 +32,10 @@ pub(crate) struct WordsArgs {
 }
 
 /// Names the model where `--model` does not.
-const MODEL_VARIABLE: &str = "HEARTSTREAM_MODEL";
+pub(crate) const MODEL_VARIABLE: &str = "HEARTSTREAM_MODEL";
 
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = heading::MODEL)]
 pub(crate) struct ModelArgs {
     /// Directory with HeartMuLa-oss-3B/, HeartCodec-oss/, tokenizer.json and gen_config.json; or one that needs no files:
     /// demo, the model inside the program, or noise, a small one whose random weights never change
@@ -31,6 +45,7 @@ pub(crate) struct ModelArgs {
 
 /// How the language model's weights are stored in memory.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = heading::MODEL)]
 pub(crate) struct LmWeightsArgs {
     /// How the language model's weights are stored in memory; auto: as in the file, but a large f32 model as bf16
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = LmWeights::Auto)]
@@ -39,6 +54,7 @@ pub(crate) struct LmWeightsArgs {
 
 /// How the codec's weights are stored in memory.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = heading::MODEL)]
 pub(crate) struct CodecWeightsArgs {
     /// How the codec's weights are stored in memory; auto: as in the file
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = CodecWeights::Auto)]
@@ -107,23 +123,32 @@ impl From<KvType> for Option<NumberType> {
 
 /// Where a song goes.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = heading::OUTPUT)]
 pub(crate) struct OutputArgs {
-    /// The WAV file; - writes to standard output [default: song.wav; for play, nothing]
+    /// The WAV file; - writes to standard output [default: song.wav, or the next free of song-2.wav, song-3.wav, …; for play,
+    /// nothing]
     #[arg(long, short, value_name = "FILE|-")]
     pub output: Option<PathBuf>,
+    /// Without -o, write over song.wav
+    #[arg(long)]
+    pub force: bool,
     /// Samples in the WAV: 32-bit floats as they are made, or integers of 24 bits, or of 16 with dither
     #[arg(long, value_enum, default_value_t = Format::F32)]
     pub format: Format,
-    /// Write what was done and how long it took, as JSON
-    #[arg(long, value_name = "FILE")]
+    /// Write what was done and how long it took, as JSON; - writes to standard output
+    #[arg(long, value_name = "FILE|-")]
     pub record: Option<PathBuf>,
+    /// How progress is shown on standard error: for people, or a JSON object a line for programs (docs/progress.md)
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = ProgressForm::Line)]
+    pub progress: ProgressForm,
 }
 
 /// How codes become sound.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = heading::SOUND)]
 pub(crate) struct SoundArgs {
     /// Steps of flow matching: fewer are faster, more are finer
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole(1..=1000_usize), allow_hyphen_values = true)]
     pub flow_steps: usize,
     /// How far the codes lead the sound: 1 not at all
     #[arg(long, value_name = "G", default_value_t = 1.25, allow_negative_numbers = true)]
@@ -132,11 +157,11 @@ pub(crate) struct SoundArgs {
     #[arg(long, value_enum, default_value_t = ContinuityName::Chained)]
     pub continuity: ContinuityName,
     /// Frames of the first window (12.5 a second), whatever that means for the first sound
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(1..=372_u64), allow_hyphen_values = true)]
     pub first_window: Option<u64>,
     /// When the first sound shall be there, such as 10s or 800ms: the longest first window that meets it is taken
     /// [default: 48 frames; when playing, fewer where 10s demand it]
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true, help_heading = heading::SPEED)]
     pub first_audio: Option<f64>,
     /// Cut the song as it was cut before: a record, or the plan out of one
     #[arg(long, value_name = "FILE", conflicts_with_all = ["continuity", "first_window", "first_audio"])]
@@ -145,24 +170,25 @@ pub(crate) struct SoundArgs {
 
 /// Where stages compute.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = heading::MACHINE)]
 pub(crate) struct PlacementArgs {
     /// Workers that decode segments
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count, allow_hyphen_values = true)]
     pub flow_workers: usize,
     /// Threads of each stage that computes [default: its cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
     pub threads: Option<usize>,
     /// Cores of the language model, such as 0-5 or 0,2,4 [default: half of a machine with four or more]
-    #[arg(long, value_name = "LIST", value_parser = core_list)]
+    #[arg(long, value_name = "LIST", value_parser = core_list, allow_hyphen_values = true)]
     pub lm_cores: Option<CoreList>,
     /// Cores of the flow workers [default: the other half]
-    #[arg(long, value_name = "LIST", value_parser = core_list)]
+    #[arg(long, value_name = "LIST", value_parser = core_list, allow_hyphen_values = true)]
     pub flow_cores: Option<CoreList>,
     /// Cores of the vocoder [default: those of the flow workers]
-    #[arg(long, value_name = "LIST", value_parser = core_list)]
+    #[arg(long, value_name = "LIST", value_parser = core_list, allow_hyphen_values = true)]
     pub vocoder_cores: Option<CoreList>,
     /// Cores on which drafts are prepared while the language model verifies others [default: none are prepared]
-    #[arg(long, value_name = "LIST", value_parser = core_list)]
+    #[arg(long, value_name = "LIST", value_parser = core_list, allow_hyphen_values = true)]
     pub draft_cores: Option<CoreList>,
     /// What prepares these drafts, which has what it needs of the model in its own memory [default: what computes the
     /// language model, on --draft-cores]
@@ -180,6 +206,15 @@ pub(crate) struct PlacementArgs {
     /// What computes the vocoder [default: --device]
     #[arg(long, value_name = "cpu|cuda:N")]
     pub vocoder_device: Option<DeviceName>,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressForm {
+    /// A status line on a terminal, a line now and then elsewhere
+    Line,
+    /// One JSON object a line
+    Json,
 }
 
 /// The help of the option says what each is.
@@ -217,68 +252,6 @@ impl From<ContinuityName> for Continuity {
             ContinuityName::Reference => Self::Reference,
             ContinuityName::Chained => Self::Chained,
             ContinuityName::Parallel => Self::Parallel,
-        }
-    }
-}
-
-/// Reads `10`, `10s` or `800ms` as seconds.
-fn time(text: &str) -> Result<f64, String> {
-    let (number, unit) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
-        (Some(number), _) => (number, 0.001),
-        (None, Some(number)) => (number, 1.0),
-        (None, None) => (text, 1.0),
-    };
-    let seconds = number.trim().parse::<f64>().ok().map(|number| number * unit);
-    let seconds = seconds.filter(|seconds| seconds.is_finite() && *seconds > 0.0);
-    seconds.ok_or_else(|| "expected a time above 0 such as 10s or 800ms".to_owned())
-}
-
-/// Numbers of cores.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CoreList(pub Vec<usize>);
-
-/// Reads `0-5,8`.
-pub(super) fn core_list(text: &str) -> Result<CoreList, String> {
-    let number = |text: &str| text.trim().parse::<usize>().ok().filter(|core| *core < 4096);
-    let range = |text: &str| match text.split_once('-') {
-        None => number(text).map(|core| core..=core),
-        Some((from, to)) => Some(number(from)?..=number(to)?).filter(|range| !range.is_empty()),
-    };
-    let ranges = text.split(',').map(range).collect::<Option<Vec<_>>>();
-    let cores: Option<Vec<usize>> = ranges.map(|ranges| ranges.into_iter().flatten().collect());
-    cores.map(CoreList).ok_or_else(|| "expected numbers of cores such as 0-5 or 0,2,4".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    proptest::proptest! {
-        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
-
-        #[test]
-        fn any_text_is_a_list_of_real_cores_or_refused(text in r"[0-9,\- ]{0,12}|[0-9]{1,4}(-[0-9]{1,4})?|\PC{0,8}") {
-            if let Ok(CoreList(cores)) = core_list(&text) {
-                proptest::prop_assert!(!cores.is_empty() && cores.iter().all(|core| *core < 4096));
-            }
-        }
-    }
-
-    #[test]
-    fn times_are_seconds_or_milliseconds() {
-        assert_eq!([time("10"), time("10s"), time("800ms")], [Ok(10.0), Ok(10.0), Ok(0.8)]);
-        for wrong in ["", "s", "0", "-1s", "NaN", "inf", "10m"] {
-            assert!(time(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn lists_of_cores_are_numbers_and_ranges() {
-        let cores = |text| core_list(text).map(|list| list.0);
-        assert_eq!(cores("0-3,7"), Ok(vec![0, 1, 2, 3, 7]));
-        assert_eq!(cores("5"), Ok(vec![5]));
-        for wrong in ["", "a", "3-1", "1-", "-1", "0,,1", "99999999999999999999", "0-99999"] {
-            assert!(cores(wrong).is_err(), "{wrong}");
         }
     }
 }

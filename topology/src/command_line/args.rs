@@ -1,4 +1,4 @@
-//! Which commands are there? The whole command line, as clap reads it; what several commands share is in [`super::arg_groups`].
+//! The commands and their options, as clap reads them; what several commands share is in [`super::arg_groups`].
 
 use std::path::PathBuf;
 
@@ -6,8 +6,12 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use heartstream_models::{DeviceName, NumberType, speculation::Speculation, synth::SynthSize};
 
 use super::{
-    arg_groups::{CodecWeightsArgs, KvType, LmWeightsArgs, ModelArgs, OutputArgs, PlacementArgs, SoundArgs, WordsArgs},
+    arg_groups::{
+        CodecWeightsArgs, KvType, LmWeightsArgs, ModelArgs, OutputArgs, PlacementArgs, SoundArgs, WordsArgs, heading,
+    },
     bench::args::BenchArgs,
+    status::Loudness,
+    values::{count, rate, time, whole},
 };
 use crate::{MemorySize, OnDeviceLoss, StartPolicy, pull::Version};
 
@@ -25,12 +29,23 @@ pub(crate) struct Args {
     pub verbose: u8,
 }
 
+impl Args {
+    /// How much is said.
+    pub fn loudness(&self) -> Loudness {
+        Loudness { quiet: self.quiet, verbose: self.verbose > 0 }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Write a song to a WAV file
+    #[command(after_help = RENDER_EXAMPLES)]
     Render(RenderArgs),
     /// Play a song on the loudspeakers
+    #[command(after_help = PLAY_EXAMPLES)]
     Play(PlayArgs),
+    /// List the tags that a model is known to take
+    Tags(TagsArgs),
     /// List the loudspeakers that there are
     Devices(DevicesArgs),
     /// Decode a song again whose codes were kept, with other settings
@@ -51,6 +66,7 @@ pub(crate) enum Command {
     /// Language model, codec and tokenizer come into one directory, for --model of the other commands. Files that are
     /// there already, in it, in a directory beside it or in the hub's cache, are not fetched again and take no room
     /// twice. HF_ENDPOINT (a mirror), HF_TOKEN, HF_HOME and HF_HUB_CACHE mean what they mean to the hub's own programs.
+    #[command(after_help = PULL_EXAMPLES)]
     Pull(PullArgs),
     /// Train a drafter for a model, on songs that it writes for the purpose; from then on it is found and used
     ///
@@ -58,6 +74,55 @@ pub(crate) enum Command {
     Distill(DistillArgs),
     /// Measure what a way of making a song costs
     Bench(BenchArgs),
+    /// Print what a shell needs to complete commands and options
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    Man(ManArgs),
+}
+
+const PLAY_EXAMPLES: &str = "\
+Examples:
+  heartstream play --tags flute,guitar,calm             the built-in model's sample words, for flute and guitar
+  heartstream play --lyrics words.txt --seed 7          your words; the same seed is the same song
+  heartstream play --lyrics words.txt -o song.wav       played, and written";
+const RENDER_EXAMPLES: &str = "\
+Examples:
+  heartstream render --tags violin,irish,reel --lyrics words.txt -o reel.wav
+  heartstream render --model DIR --tags pop,female,happy --lyrics words.txt --max-seconds 3m
+  heartstream render --seed 7 -o - | ffmpeg -i - song.mp3      a WAV on standard output, for others";
+const PULL_EXAMPLES: &str = "\
+Examples:
+  heartstream pull                                      the newest release, into the cache of this user
+  heartstream pull --out models/heartmula               into a directory of your own
+  HF_ENDPOINT=https://mirror.example heartstream pull   from a mirror";
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  heartstream completions bash > ~/.local/share/bash-completion/completions/heartstream
+  heartstream completions zsh > ~/.zfunc/_heartstream   with ~/.zfunc in fpath before compinit
+  heartstream completions fish > ~/.config/fish/completions/heartstream.fish";
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TagsArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ManArgs {
+    /// The directory to write them to, a file for each command
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -77,25 +142,25 @@ pub(crate) struct DistillArgs {
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
     /// Songs that are written; one in eight only says how good the drafter is
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = count, allow_hyphen_values = true)]
     pub songs: usize,
     /// Length of each; the model may end it before
-    #[arg(long, value_name = "S", default_value_t = 24.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "TIME", default_value = "24", value_parser = time, allow_hyphen_values = true)]
     pub seconds: f64,
     /// How far the words lead the songs, as they will when the drafter is at work
     #[arg(long, value_name = "C", default_value_t = 1.5, allow_negative_numbers = true)]
     pub cfg_scale: f64,
     /// Steps of training; it ends before when the drafter gets no better
-    #[arg(long, value_name = "N", default_value_t = 3000)]
+    #[arg(long, value_name = "N", default_value_t = 3000, value_parser = count, allow_hyphen_values = true)]
     pub steps: usize,
     /// Frames ahead that are trained for
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = count, allow_hyphen_values = true)]
     pub heads: usize,
     /// Chance of the songs and of the training
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(0..=u64::MAX), allow_hyphen_values = true)]
     pub seed: u64,
     /// Threads [default: the cores of this machine]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
     pub threads: Option<usize>,
     /// What trains: the processor, or an NVIDIA GPU by its number (in a program built with --features cuda)
     #[arg(long, value_name = "cpu|cuda:N", default_value_t = DeviceName::Cpu)]
@@ -108,50 +173,54 @@ pub(crate) struct DistillArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RenderArgs {
     #[command(flatten)]
-    pub output: OutputArgs,
-    #[command(flatten)]
     pub words: WordsArgs,
+    /// The same words with the same seed are the same song [default: another one each time]
+    #[arg(long, value_name = "N", value_parser = whole(0..=u64::MAX), allow_hyphen_values = true,
+        help_heading = heading::WORDS)]
+    pub seed: Option<u64>,
+    /// Longest song, such as 240, 4m or 1m30s; the model may end it before
+    #[arg(long, value_name = "TIME", default_value = "240", value_parser = time, allow_hyphen_values = true,
+        help_heading = heading::WORDS)]
+    pub max_seconds: f64,
+    /// How far the words lead the song: 1 not at all
+    #[arg(long, value_name = "C", default_value_t = 1.5, allow_negative_numbers = true, help_heading = heading::WORDS)]
+    pub cfg_scale: f64,
+    /// How adventurous: 0 takes the likeliest code always
+    #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true, help_heading = heading::SOUND)]
+    pub temperature: f32,
+    /// Draw only from the K likeliest codes
+    #[arg(long, value_name = "K", default_value_t = 50, value_parser = count, allow_hyphen_values = true,
+        help_heading = heading::SOUND)]
+    pub top_k: usize,
+    #[command(flatten)]
+    pub sound: SoundArgs,
+    /// How frames are found, which no song depends on: auto (as it pays), off, or drafters with commas between (carry-over,
+    /// ngram, heads, heads-viterbi, next-state, depth-decoder), :K drafted frames behind them; or depth-jacobi
+    #[arg(long, value_name = "auto|off|DRAFTERS[:K]", default_value_t = Speculation::Auto, help_heading = heading::SPEED)]
+    pub speculate: Speculation,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Keep the codes, to be decoded again or gone on with; written anew every second
+    #[arg(long, value_name = "FILE", help_heading = heading::OUTPUT)]
+    pub save_codes: Option<PathBuf>,
+    /// Go on with a song whose codes were kept; everything it was asked for with comes from the file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tags", "lyrics", "seed", "max_seconds", "temperature", "top_k",
+        "cfg_scale", "flow_steps", "flow_guidance", "continuity", "first_window", "first_audio", "plan"],
+        help_heading = heading::OUTPUT)]
+    pub resume: Option<PathBuf>,
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
     pub lm_weights: LmWeightsArgs,
     #[command(flatten)]
     pub codec_weights: CodecWeightsArgs,
-    /// The same words with the same seed are the same song [default: another one each time]
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
-    /// Longest song; the model may end it before
-    #[arg(long, value_name = "S", default_value_t = 240.0, allow_negative_numbers = true)]
-    pub max_seconds: f64,
-    /// How adventurous: 0 takes the likeliest code always
-    #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true)]
-    pub temperature: f32,
-    /// Draw only from the K likeliest codes
-    #[arg(long, value_name = "K", default_value_t = 50)]
-    pub top_k: usize,
-    /// How far the words lead the song: 1 not at all
-    #[arg(long, value_name = "C", default_value_t = 1.5, allow_negative_numbers = true)]
-    pub cfg_scale: f64,
-    /// How frames are found, which no song depends on: auto (as it pays), off, or drafters with commas between (carry-over,
-    /// ngram, heads, heads-viterbi, next-state, depth-decoder), :K drafted frames behind them; or depth-jacobi
-    #[arg(long, value_name = "auto|off|DRAFTERS[:K]", default_value_t = Speculation::Auto)]
-    pub speculate: Speculation,
-    #[command(flatten)]
-    pub sound: SoundArgs,
     #[command(flatten)]
     pub placement: PlacementArgs,
     /// The most memory that may be taken, such as 8GB, 11.5GiB or 900MB: where it is too little, the codec is stored in
     /// f16, unless --codec-weights says how; then the language model writes the whole song and is let go before the codec
     /// is loaded, so that nothing sounds before
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = heading::MACHINE)]
     pub memory_limit: Option<MemorySize>,
-    /// Keep the codes, to be decoded again or gone on with; written anew every second
-    #[arg(long, value_name = "FILE")]
-    pub save_codes: Option<PathBuf>,
-    /// Go on with a song whose codes were kept; everything it was asked for with comes from the file
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["tags", "lyrics", "seed", "max_seconds", "temperature", "top_k",
-        "cfg_scale", "flow_steps", "flow_guidance", "continuity", "first_window", "first_audio", "plan"])]
-    pub resume: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -160,18 +229,18 @@ pub(crate) struct DecodeArgs {
     #[arg(value_name = "FILE")]
     pub codes: PathBuf,
     #[command(flatten)]
+    pub sound: SoundArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
     pub codec_weights: CodecWeightsArgs,
     #[command(flatten)]
-    pub sound: SoundArgs,
-    #[command(flatten)]
     pub placement: PlacementArgs,
     /// The most memory that may be taken, such as 8GB, 11.5GiB or 900MB: where it is too little, the codec is stored in
     /// f16, unless --codec-weights says how
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = heading::MACHINE)]
     pub memory_limit: Option<MemorySize>,
 }
 
@@ -180,16 +249,16 @@ pub(crate) struct PlayArgs {
     #[command(flatten)]
     pub render: RenderArgs,
     /// The loudspeaker: its name or a part of it, as `heartstream devices` lists them [default: the system's]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = heading::OUTPUT)]
     pub speaker: Option<String>,
     /// The rate to play at [default: 48000, or what the device has that is nearest]
-    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(8_000..=768_000))]
+    #[arg(long, value_name = "RATE", value_parser = rate, allow_hyphen_values = true, help_heading = heading::OUTPUT)]
     pub device_rate: Option<u32>,
     /// When to start: with the first sound, or when what remains cannot run dry
-    #[arg(long, value_enum, default_value_t = Start::Gapless)]
+    #[arg(long, value_enum, default_value_t = Start::Gapless, help_heading = heading::SPEED)]
     pub start: Start,
     /// When the device goes away: wait for it, or end the song
-    #[arg(long, value_enum, default_value_t = DeviceLossAnswer::Wait)]
+    #[arg(long, value_enum, default_value_t = DeviceLossAnswer::Wait, help_heading = heading::OUTPUT)]
     pub on_device_loss: DeviceLossAnswer,
 }
 
@@ -244,8 +313,8 @@ pub(crate) struct InspectArgs {
     pub codec_weights: CodecWeightsArgs,
     #[command(flatten)]
     pub words: WordsArgs,
-    /// Length of the song whose memory is foretold
-    #[arg(long, value_name = "S", default_value_t = 240.0, allow_negative_numbers = true)]
+    /// Length of the song whose memory is estimated
+    #[arg(long, value_name = "TIME", default_value = "240", value_parser = time, allow_hyphen_values = true)]
     pub max_seconds: f64,
     /// For programs
     #[arg(long)]
@@ -285,7 +354,8 @@ pub(crate) struct SynthArgs {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// The seed of the weights
-    #[arg(long, value_name = "N", default_value_t = heartstream_models::demo::NOISE_SEED)]
+    #[arg(long, value_name = "N", default_value_t = heartstream_models::demo::NOISE_SEED,
+        value_parser = whole(0..=u64::MAX), allow_hyphen_values = true)]
     pub seed: u64,
 }
 

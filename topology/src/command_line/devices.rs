@@ -1,13 +1,13 @@
-//! `devices`: which loudspeakers are there, and what can they play?
+//! `devices`: the loudspeakers that there are, and what they can play.
 
 use serde_json::{Value, json};
 
-use super::{Failed, args::DevicesArgs};
+use super::{Failed, args::DevicesArgs, audio_noise::hushed};
 use crate::DeviceDescription;
 
-/// Prints the output devices.
-pub(super) fn devices(args: &DevicesArgs) -> Result<(), Failed> {
-    let devices = crate::devices();
+/// Prints the output devices; what the system's sound libraries say about them only if `verbose`.
+pub(super) fn devices(args: &DevicesArgs, verbose: bool) -> Result<(), Failed> {
+    let devices = hushed(verbose, crate::devices);
     if args.json {
         out!("{:#}", Value::from(devices.iter().map(json).collect::<Vec<_>>()));
     } else if devices.is_empty() {

@@ -1,4 +1,4 @@
-//! `inspect`: what is a model, what does it need, what is wrong with it, and how does it see the words?
+//! `inspect`: what a model is, what it needs, what is wrong with it, and how it sees the words.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use heartstream_models::{
 };
 use serde_json::{Value, json};
 
-use super::{Failed, args::InspectArgs, order, render::checkpoint, words};
-use crate::{MemoryPlan, MemorySize, Placement, Plan, SongRequest, SongSize};
+use super::{Failed, args::InspectArgs, render::checkpoint, words};
+use crate::{MemoryPlan, MemorySize, Placement, Plan, SongRequest, SongSize, units::Seconds};
 
 /// Prints what is known of a model.
 pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
-    let max_frames = order::max_frames(args.max_seconds)?;
+    let max_frames = Seconds(args.max_seconds).frames();
     let directory = ModelDirectory::open(checkpoint(&args.model.model)?)?
         .stored_as(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
     let mut problems = Vec::new();
@@ -28,13 +28,15 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
     let prompt = match (&tokenizer, asked) {
         (Some(tokenizer), true) => {
             let words = words::read(&args.words)?;
-            Some(tokenizer.prompt(&words.tags, &words.lyrics)?)
+            let prompt = tokenizer.prompt(&words.tags, &words.lyrics)?;
+            let notes = words.notes.into_iter().chain(prompt.notes.iter().map(ToString::to_string)).collect();
+            Some((prompt, notes))
         }
         _ => None,
     };
     let song = SongSize::of(
         &SongRequest { max_frames, ..SongRequest::new("", "") },
-        prompt.as_ref().map_or(SongSize::USUAL_PROMPT, |prompt| prompt.ids.positions() as u64),
+        prompt.as_ref().map_or(SongSize::USUAL_PROMPT, |(prompt, _)| prompt.ids.positions() as u64),
     )?;
     let plan = Plan::new(&Placement { flow_workers: 1, ..Placement::default() })?;
     // Where files are missing, nothing can be foretold, and that they are is among the problems.
@@ -88,7 +90,7 @@ fn report(
     lm: &Part,
     codec: &Part,
     problems: &[String],
-    prompt: Option<&Prompt>,
+    prompt: Option<&(Prompt, Vec<String>)>,
 ) -> Value {
     let ModelDirectory { lm: lm_config, codec: codec_config, .. } = directory;
     let mut report = json!({
@@ -117,7 +119,7 @@ fn report(
         "warnings": directory.warnings,
         "problems": problems,
     });
-    if let Some(prompt) = prompt {
+    if let Some((prompt, notes)) = prompt {
         report["prompt"] = json!({
             "tags": prompt.tags,
             "lyrics": prompt.lyrics,
@@ -125,7 +127,7 @@ fn report(
             "lyrics_ids": prompt.ids.lyrics,
             "positions": prompt.ids.positions(),
             "positions_of_model": lm_config.backbone.max_seq_len,
-            "notes": prompt.notes,
+            "notes": notes,
         });
     }
     report

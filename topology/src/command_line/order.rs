@@ -1,19 +1,17 @@
-//! What do the options ask for? A request, new or of a kept song.
+//! The request that the options ask for: a new one, or that of a kept song.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Failed, arg_groups::SoundArgs, args::RenderArgs, song_plan, words};
-use crate::{
-    EngineError, Flow, KeptSong, Sampling, SongRequest,
-    units::{Frames, Seconds},
-};
+use crate::{Flow, KeptSong, Sampling, SongRequest, units::Seconds};
 
-/// The request of `render` and, `live`, of `play`; `fingerprint` is that of the checkpoint.
-pub(super) fn request(args: &RenderArgs, fingerprint: &str, live: bool) -> Result<SongRequest, Failed> {
-    let max_frames = max_frames(args.max_seconds)?;
+/// The request of `render` and, `live`, of `play`, and what was changed in its words; `fingerprint` is that of the
+/// checkpoint.
+pub(super) fn request(args: &RenderArgs, fingerprint: &str, live: bool) -> Result<(SongRequest, Vec<String>), Failed> {
+    let max_frames = Seconds(args.max_seconds).frames();
     let words = words::read(&args.words)?;
     let (continuity, first_window) = song_plan::asked_for(&args.sound, fingerprint, live)?;
-    Ok(SongRequest {
+    let request = SongRequest {
         seed: args.seed.unwrap_or_else(another_seed),
         max_frames,
         sampling: Sampling { temperature: args.temperature, top_k: args.top_k, cfg_scale: args.cfg_scale },
@@ -21,16 +19,8 @@ pub(super) fn request(args: &RenderArgs, fingerprint: &str, live: bool) -> Resul
         continuity,
         first_window,
         ..SongRequest::new(words.tags, words.lyrics)
-    })
-}
-
-/// The longest song that `--max-seconds` allows.
-pub(super) fn max_frames(seconds: f64) -> Result<Frames, Failed> {
-    if seconds.is_finite() && seconds > 0.0 {
-        return Ok(Seconds(seconds).frames());
-    }
-    let (expected, found) = ("a number above 0".to_owned(), seconds.to_string());
-    Err(EngineError::Option { option: "max-seconds", expected, found }.into())
+    };
+    Ok((request, words.notes))
 }
 
 /// The request of a kept song, with the options of `decode` for its sound.

@@ -1,40 +1,74 @@
-//! Can the song be written where it shall be? Asked before a large model is loaded, answered without leaving a trace.
+//! Files that a song is written to. Whether one can be made is asked before a large model is loaded, and answered without
+//! leaving a trace.
 
 use std::{
     fs::{self, OpenOptions},
-    io::Write,
+    io::{ErrorKind, IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
-use super::Failed;
-use crate::{EngineError, SampleFormat, WavTarget};
+use super::{Failed, output_names};
+use crate::{SampleFormat, WavTarget};
 
 /// Where a WAV goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Output {
-    File(PathBuf),
+    File {
+        path: PathBuf,
+        /// Whether the program chose the name, and so must not write over anything.
+        unasked: bool,
+    },
     StandardOutput,
 }
 
 impl Output {
+    /// What a user names.
     pub(super) fn new(path: &Path) -> Self {
-        if path == Path::new("-") { Self::StandardOutput } else { Self::File(path.to_owned()) }
+        if path == Path::new("-") {
+            return Self::StandardOutput;
+        }
+        Self::File { path: path.to_owned(), unasked: false }
+    }
+
+    /// Where a song goes when nothing is said: song.wav, or, unless that may be written over, the next free name.
+    pub(super) fn usual(overwrite: bool) -> Self {
+        match overwrite {
+            true => Self::new(output_names::USUAL.as_ref()),
+            false => Self::File { path: output_names::next_free(), unasked: true },
+        }
     }
 
     /// Makes sure that the file can be made. Nothing of it is touched if it is there already.
     pub(super) fn probe(&self) -> Result<(), Failed> {
         match self {
+            Self::StandardOutput if std::io::stdout().is_terminal() => Err(shown_on_a_terminal()),
             Self::StandardOutput => Ok(()),
-            Self::File(path) => probe_file(path),
+            Self::File { path, .. } => {
+                output_names::must_be_wav(path)?;
+                probe_file(path)?;
+                if is_terminal(path) { Err(shown_on_a_terminal()) } else { Ok(()) }
+            }
         }
     }
 
-    /// Opens it for the song.
-    pub(super) fn open(&self, format: SampleFormat) -> Result<WavTarget, EngineError> {
-        Ok(match self {
-            Self::File(path) => WavTarget::file(path, format)?,
-            Self::StandardOutput => WavTarget::standard_output(format),
-        })
+    /// Opens it for the song. A name that the program chose is another one now if somebody took it meanwhile.
+    pub(super) fn open(&mut self, format: SampleFormat) -> Result<WavTarget, Failed> {
+        let (path, unasked) = match self {
+            Self::StandardOutput => return Ok(WavTarget::standard_output(format)),
+            Self::File { path, unasked } => (path, *unasked),
+        };
+        if unasked {
+            reserve(path)?;
+        }
+        Ok(WavTarget::file(&*path, format).map_err(crate::EngineError::from)?)
+    }
+
+    /// The file, if it is one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File { path, .. } => Some(path),
+            Self::StandardOutput => None,
+        }
     }
 
     /// Whether `other` is the file itself, by whatever name. For files that can be made.
@@ -44,24 +78,35 @@ impl Output {
             let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(".".as_ref());
             path.canonicalize().or_else(|_| folder.canonicalize().map(|folder| folder.join(name))).ok()
         };
-        matches!(self, Self::File(path) if place(path).is_some_and(|path| Some(path) == place(other)))
+        matches!(self, Self::File { path, .. } if place(path).is_some_and(|path| Some(path) == place(other)))
     }
 
     /// Whether nothing is there that the song would be written over.
     pub(super) fn is_new(&self) -> bool {
         match self {
-            Self::File(path) => fs::metadata(path).map_or(true, |found| found.is_file() && found.len() == 0),
+            Self::File { path, .. } => fs::metadata(path).map_or(true, |found| found.is_file() && found.len() == 0),
             Self::StandardOutput => false,
         }
     }
 
     /// Removes the file of a song that has no sound. A pipe or a device stays.
     pub(super) fn discard(&self) {
-        if let Self::File(path) = self
+        if let Self::File { path, .. } = self
             && fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
             && let Err(error) = fs::remove_file(path)
         {
             tracing::warn!("cannot remove {}: {error}", path.display());
+        }
+    }
+}
+
+/// Makes the file `path` if it is not there, or else the next free one, which is `path` then.
+fn reserve(path: &mut PathBuf) -> Result<(), Failed> {
+    loop {
+        match OpenOptions::new().write(true).create_new(true).open(&*path) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => *path = output_names::next_free(),
+            Err(error) => return Err(unwritable(path, &error)),
         }
     }
 }
@@ -102,6 +147,26 @@ pub(super) fn write_whole(path: &Path, text: &str) -> Result<(), String> {
         _ => error.to_string(),
     };
     options.open(path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(said)
+}
+
+/// Whether `path` is a terminal, such as `/dev/tty`, or `/dev/stdout` where that is one.
+fn is_terminal(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let is_device = fs::metadata(path).is_ok_and(|found| found.file_type().is_char_device());
+        is_device && OpenOptions::new().write(true).open(path).is_ok_and(|file| file.is_terminal())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}
+
+fn shown_on_a_terminal() -> Failed {
+    let problem = "a WAV on a terminal is a screen full of signs";
+    Failed::Usage(format!("{problem}. Give -o the name of a file, or write to a pipe: heartstream render -o - | …"))
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failed {

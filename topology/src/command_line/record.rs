@@ -1,4 +1,4 @@
-//! What is written down about a song? One JSON object: what was asked for, what came of it, and how long it took.
+//! The record of a song, one JSON object: what was asked for, what came of it, and how long it took.
 
 use std::path::Path;
 
@@ -23,13 +23,7 @@ pub(super) fn record(
             (stage.stage.name().to_owned(), counters)
         })
         .collect();
-    let (audio, wall) = (report.audio.0, report.wall.0);
-    let mut outcome = json!({ "kind": match &report.outcome {
-        Outcome::Finished => "finished",
-        Outcome::Cancelled => "cancelled",
-        Outcome::ReaderLeft => "reader_left",
-        Outcome::Failed(_) => "failed",
-    } });
+    let mut outcome = json!({ "kind": kind(&report.outcome) });
     if let Outcome::Failed(error) = &report.outcome {
         outcome["stage"] = json!(error.stage.name());
         outcome["message"] = json!(error.message);
@@ -40,10 +34,11 @@ pub(super) fn record(
         "options": options(request, format, plan),
         "frames": report.frames.0,
         "redraws": report.redraws,
-        "audio_s": audio,
-        "wall_s": wall,
+        "audio_s": report.audio.0,
+        "wall_s": report.wall.0,
+        "working_s": report.working.0,
         "first_audio_s": report.first_audio.map(|first| first.0),
-        "rtf": (audio > 0.0).then(|| wall / audio),
+        "rtf": report.real_time_factor(),
         "peak_rss_bytes": peak_memory(),
         "underrun_samples": report.underrun_samples,
         "xruns": report.xruns,
@@ -53,6 +48,30 @@ pub(super) fn record(
         "notes": report.notes,
         "outcome": outcome,
     })
+}
+
+/// What a program that reads events gets to know at the end of a song; docs/progress.md says what each is.
+pub(super) fn ending(report: &SongReport, file: Option<&Path>, seed: u64) -> Value {
+    json!({
+        "outcome": kind(&report.outcome),
+        "audio_s": report.audio.0,
+        "wall_s": report.wall.0,
+        "working_s": report.working.0,
+        "real_time_factor": report.real_time_factor(),
+        "first_audio_s": report.first_audio.map(|first| first.0),
+        "silence_s": report.underrun_samples as f64 / f64::from(crate::units::SAMPLE_RATE),
+        "seed": seed,
+        "file": file.map(|file| file.display().to_string()),
+    })
+}
+
+fn kind(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Finished => "finished",
+        Outcome::Cancelled => "cancelled",
+        Outcome::ReaderLeft => "reader_left",
+        Outcome::Failed(_) => "failed",
+    }
 }
 
 fn options(request: &SongRequest, format: Option<SampleFormat>, plan: &Plan) -> Value {
@@ -81,8 +100,12 @@ fn options(request: &SongRequest, format: Option<SampleFormat>, plan: &Plan) -> 
     })
 }
 
-/// Writes the record of a song.
+/// Writes the record of a song; `-` is standard output.
 pub(super) fn write(path: &Path, record: &Value) -> Result<(), Failed> {
+    if path == Path::new("-") {
+        out!("{record:#}");
+        return Ok(());
+    }
     write_whole(path, &format!("{record:#}\n")).map_err(|reason| {
         Failed::Error(format!(
             "cannot write the record {}: {reason}. Give --record a path that may be written to",

@@ -1,4 +1,4 @@
-//! `render`, `play` and `decode`: how does a song get from the command line to a file or a loudspeaker?
+//! `render`, `play` and `decode`: a song from the command line to a file or a loudspeaker.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,17 +10,20 @@ use heartstream_models::{ModelDirectory, ModelError, demo};
 
 use super::{
     Failed,
-    arg_groups::{CoreList, OutputArgs, PlacementArgs},
+    arg_groups::PlacementArgs,
     args::{DecodeArgs, PlayArgs, RenderArgs},
+    destination::Destination,
     keys::{Key, Keys},
     order::{kept_request, request},
-    output::{Output, probe_file},
+    output::Output,
     record, song_plan,
-    status::Status,
+    status::{Loudness, Status},
+    status_line::SongLine,
+    values::CoreList,
 };
 use crate::{
-    Checkpoint, CpalDevice, Decoder, Devices, Heartstream, KeptSong, Outcome, Placement, Plan, SampleFormat, Sink,
-    Sinks, Song, SongReport, SongRequest, Speaker, SpeakerError, memory, units::Seconds,
+    Checkpoint, Decoder, Devices, Heartstream, KeptSong, Outcome, Placement, Plan, Song, SongReport, SongRequest,
+    memory, units::Seconds,
 };
 
 /// Between two looks at the progress.
@@ -29,114 +32,28 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 const ONE_KEY: Duration = Duration::from_millis(300);
 /// The exit code of a second Ctrl-C, which does not wait for anything.
 const INTERRUPTED: i32 = 130;
-/// Where a song goes when nothing is said.
-const USUAL_OUTPUT: &str = "song.wav";
-
-/// Where the song's sound goes, and what is written down about it.
-struct Destination<'a> {
-    output: Option<Output>,
-    /// Whether the file was made for this song: what was there before is not removed again.
-    made: bool,
-    /// Samples of the file.
-    format: SampleFormat,
-    speaker: Option<Speaker>,
-    record: Option<&'a Path>,
-    quiet: bool,
-}
-
-impl<'a> Destination<'a> {
-    fn file(args: &'a OutputArgs, quiet: bool) -> Self {
-        let output = Output::new(args.output.as_deref().unwrap_or(USUAL_OUTPUT.as_ref()));
-        let format = args.format.into();
-        Self { output: Some(output), made: false, format, speaker: None, record: args.record.as_deref(), quiet }
-    }
-
-    /// A loudspeaker, and a file where one was asked for or where there is no loudspeaker.
-    fn speaker(play: &'a PlayArgs, quiet: bool) -> Result<Self, Failed> {
-        let PlayArgs { render: RenderArgs { output: args, .. }, speaker, device_rate, start, on_device_loss } = play;
-        let asked = args.output.as_deref().map(Output::new);
-        let (output, speaker) = match CpalDevice::find(speaker.as_deref(), *device_rate) {
-            Ok(device) => {
-                let speaker = Speaker::on(device).start((*start).into()).on_device_loss((*on_device_loss).into());
-                (asked, Some(speaker))
-            }
-            // Somebody who names a device or a rate wants that one and no file.
-            Err(
-                error @ (SpeakerError::Unknown { .. } | SpeakerError::Ambiguous { .. } | SpeakerError::NoRate { .. }),
-            ) => {
-                return Err(error.into());
-            }
-            Err(error) => {
-                let path = args.output.clone().unwrap_or_else(|| PathBuf::from(USUAL_OUTPUT));
-                note!("heartstream: {error}, so the song is written to {} instead", path.display());
-                (Some(Output::new(&path)), None)
-            }
-        };
-        Ok(Self { output, made: false, format: args.format.into(), speaker, record: args.record.as_deref(), quiet })
-    }
-
-    /// Makes sure that everything can be written, before a large model is loaded, and that nothing that is read is
-    /// written over.
-    fn probe(&self, codes: Option<&Path>, read: &[&Path]) -> Result<(), Failed> {
-        for path in read.iter().filter(|path| path.exists()) {
-            let song = self.output.as_ref().is_some_and(|output| output.is_file(path));
-            if song || self.record.is_some_and(|record| Output::new(record).is_file(path)) {
-                return Err(Failed::Usage(format!(
-                    "{} is read for this song and would be written over. Give -o and --record other files",
-                    path.display()
-                )));
-            }
-        }
-        if let Some(path) = codes.filter(|path| path.exists() && !path.is_file()) {
-            return Err(Failed::Usage(format!("--save-codes needs a regular file, and {} is none", path.display())));
-        }
-        self.output.as_ref().map_or(Ok(()), Output::probe)?;
-        let beside = [("record", self.record), ("save-codes", codes)];
-        for (option, path) in beside.into_iter().filter_map(|(option, path)| Some((option, path?))) {
-            probe_file(path)?;
-            if self.output.as_ref().is_some_and(|output| output.is_file(path)) {
-                return Err(Failed::Usage(format!(
-                    "--{option} would overwrite the song in {}. Give it another file",
-                    path.display()
-                )));
-            }
-        }
-        match (self.record, codes) {
-            (Some(record), Some(codes)) if Output::new(record).is_file(codes) => Err(Failed::Usage(format!(
-                "--record would overwrite the codes in {}. Give it another file",
-                codes.display()
-            ))),
-            _ => Ok(()),
-        }
-    }
-
-    fn verb(&self) -> &'static str {
-        if self.speaker.is_some() { "played" } else { "written" }
-    }
-
-    /// Opens the sinks.
-    fn open(&mut self) -> Result<Sinks, Failed> {
-        let mut sinks: Vec<Sink> = self.speaker.take().map(Sink::Speaker).into_iter().collect();
-        if let Some(output) = &self.output {
-            self.made = output.is_new();
-            sinks.push(Sink::Wav(output.open(self.format)?));
-        }
-        Ok(sinks.into())
-    }
-}
 
 /// Writes a song to a file or to standard output.
-pub(super) fn render(args: &RenderArgs, quiet: bool) -> Result<(), Failed> {
-    sing(args, Destination::file(&args.output, quiet))
+pub(super) fn render(args: &RenderArgs, loudness: Loudness) -> Result<(), Failed> {
+    sing(args, Destination::file(&args.output), loudness, Stopping::IsEarly)
 }
 
 /// Plays a song; without a loudspeaker it is written to a file.
-pub(super) fn play(args: &PlayArgs, quiet: bool) -> Result<(), Failed> {
-    sing(&args.render, Destination::speaker(args, quiet)?)
+pub(super) fn play(args: &PlayArgs, loudness: Loudness) -> Result<(), Failed> {
+    sing(&args.render, Destination::speaker(args, loudness.verbose)?, loudness, Stopping::IsAnEnd)
 }
 
-/// Writes, gone on with or new, a song.
-fn sing(args: &RenderArgs, mut destination: Destination<'_>) -> Result<(), Failed> {
+/// What the key that stops a song means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopping {
+    /// The song was asked for whole, and is not.
+    IsEarly,
+    /// It was listened to for as long as it was wanted.
+    IsAnEnd,
+}
+
+/// Makes a song, a new one or one that is gone on with.
+fn sing(args: &RenderArgs, mut destination: Destination, loudness: Loudness, stopping: Stopping) -> Result<(), Failed> {
     let checkpoint = checkpoint(&args.model.model)?;
     let fingerprint = ModelDirectory::open(checkpoint.clone())?.fingerprint()?;
     let kept = match &args.resume {
@@ -147,9 +64,9 @@ fn sing(args: &RenderArgs, mut destination: Destination<'_>) -> Result<(), Faile
             Some((kept, path.as_path()))
         }
     };
-    let request = match &kept {
+    let (request, mut notes) = match &kept {
         None => request(args, &fingerprint, destination.speaker.is_some())?,
-        Some((kept, _)) => kept.request.clone(),
+        Some((kept, _)) => (kept.request.clone(), Vec::new()),
     };
     // A large model loads for a minute: what can be refused before is.
     Heartstream::check_options(&request)?;
@@ -159,7 +76,7 @@ fn sing(args: &RenderArgs, mut destination: Destination<'_>) -> Result<(), Faile
     let files = [&args.resume, &args.sound.plan].into_iter().flatten().map(PathBuf::as_path);
     destination.probe(args.save_codes.as_deref(), &words.chain(files).collect::<Vec<_>>())?;
     runtime()?.block_on(async {
-        let mut status = Status::new(destination.quiet);
+        let mut status = Status::new(loudness.quiet);
         status.say(&format!("loading the model {}", args.model.model));
         let mut builder = Heartstream::builder()
             .model(checkpoint)
@@ -174,7 +91,8 @@ fn sing(args: &RenderArgs, mut destination: Destination<'_>) -> Result<(), Faile
             status.line(sentence);
         }
         // What only the model can refuse is refused before the file is made.
-        engine.check(&request)?;
+        notes.extend(engine.check(&request)?);
+        notes.iter().for_each(|note| status.line(&format!("note: {note}")));
         let verb = destination.verb();
         let mut sinks = destination.open()?;
         if let Some(path) = &args.save_codes {
@@ -184,16 +102,21 @@ fn sing(args: &RenderArgs, mut destination: Destination<'_>) -> Result<(), Faile
             Some((kept, path)) => engine.resume(kept, path, sinks).await?,
             None => engine.sing_to(request.clone(), sinks).await?,
         };
-        let report = watch(song, &mut status, verb).await;
+        let mut shown = SongLine { seed: request.seed, verb, keys: false, verbose: loudness.verbose };
+        let (report, by_key) = watch(song, &mut status, &mut shown).await;
         let about =
             About { model: &args.model.model, request: &request, plan: engine.plan(), fingerprint: &fingerprint };
-        conclude(&report, &about, &destination, verb, &status)
+        let concluded = conclude(&report, &about, &destination, verb, &status, &notes);
+        match concluded {
+            Err(Failed::Cancelled) if by_key && stopping == Stopping::IsAnEnd => Ok(()),
+            concluded => concluded,
+        }
     })
 }
 
 /// Decodes a kept song.
-pub(super) fn decode(args: &DecodeArgs, quiet: bool) -> Result<(), Failed> {
-    let mut destination = Destination::file(&args.output, quiet);
+pub(super) fn decode(args: &DecodeArgs, loudness: Loudness) -> Result<(), Failed> {
+    let mut destination = Destination::file(&args.output);
     let checkpoint = checkpoint(&args.model.model)?;
     let directory = ModelDirectory::open(checkpoint.clone())?;
     let fingerprint = directory.fingerprint()?;
@@ -212,15 +135,17 @@ pub(super) fn decode(args: &DecodeArgs, quiet: bool) -> Result<(), Failed> {
     let read: Vec<&Path> = [Some(args.codes.as_path()), args.sound.plan.as_deref()].into_iter().flatten().collect();
     destination.probe(None, &read)?;
     runtime()?.block_on(async {
-        let mut status = Status::new(quiet);
+        let mut status = Status::new(loudness.quiet);
         to_fit.iter().for_each(|sentence| status.line(sentence));
         let decoder = Decoder::load_as(checkpoint, codec, &placement).await?;
         let sinks = destination.open()?;
         let song = decoder.decode(kept.codes, &request, sinks).await?;
-        let report = watch(song, &mut status, "written").await;
+        let verb = destination.verb();
+        let mut shown = SongLine { seed: request.seed, verb, keys: false, verbose: loudness.verbose };
+        let (report, _) = watch(song, &mut status, &mut shown).await;
         let about =
             About { model: &args.model.model, request: &request, plan: decoder.plan(), fingerprint: &fingerprint };
-        conclude(&report, &about, &destination, "written", &status)
+        conclude(&report, &about, &destination, verb, &status, &[])
     })
 }
 
@@ -229,13 +154,16 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
     runtime.map_err(|error| Failed::Error(format!("the system starts no more threads: {error}")))
 }
 
-/// Shows the progress of a song until it ends. The first Ctrl-C ends it, the second the program.
-async fn watch(mut song: Song, status: &mut Status, verb: &str) -> SongReport {
+/// Shows the progress of a song until it ends, and says whether a key ended it. The first Ctrl-C ends it, the second the
+/// program.
+async fn watch(mut song: Song, status: &mut Status, shown: &mut SongLine) -> (SongReport, bool) {
     let mut look = tokio::time::interval(BETWEEN_LOOKS);
     let mut interrupted: Option<Instant> = None;
     let mut interrupt = Box::pin(end_asked_for());
     let mut keys = Keys::listen();
-    if keys.is_some() {
+    let mut by_key = false;
+    shown.keys = keys.is_some();
+    if shown.keys {
         status.say("space pauses, q stops");
     }
     loop {
@@ -253,12 +181,15 @@ async fn watch(mut song: Song, status: &mut Status, verb: &str) -> SongReport {
                 song.cancel();
             }
             key = pressed(&mut keys) => match key {
-                Key::Stop => song.cancel(),
+                Key::Stop => {
+                    by_key = interrupted.is_none();
+                    song.cancel();
+                }
                 Key::Pause if song.is_paused() => song.resume(),
                 Key::Pause => song.pause(),
             },
-            report = song.wait() => return report,
-            _ = look.tick() => status.show(&progress, verb),
+            report = song.wait() => return (report, by_key),
+            _ = look.tick() => status.show(&progress, shown),
         }
     }
 }
@@ -297,18 +228,21 @@ struct About<'a> {
 fn conclude(
     report: &SongReport,
     about: &About<'_>,
-    destination: &Destination<'_>,
+    destination: &Destination,
     verb: &str,
     status: &Status,
+    said: &[String],
 ) -> Result<(), Failed> {
-    for note in &report.notes {
-        status.say(&format!("note: {note}"));
+    for note in report.notes.iter().filter(|note| !said.contains(note)) {
+        status.line(&format!("note: {note}"));
     }
     let output = destination.output.as_ref();
     let heard = report.audio.0 > 0.0;
     output.filter(|_| !heard && destination.made).into_iter().for_each(Output::discard);
-    status.end(&summary(report, output.filter(|_| heard), about.request.seed, verb));
-    let recorded = destination.record.map_or(Ok(()), |path| {
+    let file = output.filter(|_| heard);
+    let seed = about.request.seed;
+    status.end_song(&summary(report, file, seed, verb), || record::ending(report, file.and_then(Output::path), seed));
+    let recorded = destination.record.as_deref().map_or(Ok(()), |path| {
         let format = output.map(|_| destination.format);
         let mut record = record::record(about.model, about.request, format, about.plan, report);
         record["plan"] = song_plan::plan(about.request, report, about.fingerprint);
@@ -331,8 +265,8 @@ fn outcome(report: &SongReport) -> Result<(), Failed> {
 /// The last line: what came of it.
 fn summary(report: &SongReport, output: Option<&Output>, seed: u64, verb: &str) -> String {
     let mut sentence = format!("{} {verb} in {}", report.audio, report.wall);
-    if report.audio.0 > 0.0 {
-        sentence += &format!(" (real-time factor {:.2})", report.wall.0 / report.audio.0);
+    if let Some(factor) = report.real_time_factor() {
+        sentence += &format!(" (real-time factor {factor:.2})");
     }
     if let Some(first) = report.first_audio {
         sentence += &format!(", first audio after {first}");
@@ -344,7 +278,7 @@ fn summary(report: &SongReport, output: Option<&Output>, seed: u64, verb: &str) 
     if report.xruns > 0 {
         sentence += &format!(", the device's buffer ran dry {} times", report.xruns);
     }
-    if let Some(Output::File(path)) = output {
+    if let Some(path) = output.and_then(Output::path) {
         sentence += &format!(", {}", path.display());
     }
     if report.outcome == Outcome::ReaderLeft {

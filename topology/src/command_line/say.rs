@@ -1,11 +1,24 @@
-//! What happens when nobody can be told anything any more? A line of standard output that cannot be written ends the
-//! program, without panicking; a line of standard error that cannot be written is let go, and the song goes on.
+//! Lines on standard output and standard error. A line of standard output that cannot be written ends the program, without
+//! panicking; a line of standard error that cannot be written is let go, and the song goes on.
+//!
+//! With `--progress json` every line of standard error is a JSON object (docs/progress.md).
 
 use std::{
     fmt::Arguments,
-    io::{ErrorKind, Write, stderr, stdout},
+    io::{self, ErrorKind, Write, stderr, stdout},
     process,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
+
+use serde_json::{Value, json};
+
+/// Held while a line of this program is written to standard error, and by what must not lose one.
+pub(super) static OWN_LINES: Mutex<()> = Mutex::new(());
+/// Whether lines of standard error are JSON.
+static AS_JSON: AtomicBool = AtomicBool::new(false);
 
 /// Writes a line to standard output.
 macro_rules! out {
@@ -15,6 +28,16 @@ macro_rules! out {
 /// Writes a line to standard error.
 macro_rules! note {
     ($($line:tt)*) => { $crate::command_line::say::to_error(format_args!($($line)*)) };
+}
+
+/// From now on, lines of standard error are JSON objects.
+pub(super) fn as_json() {
+    AS_JSON.store(true, Ordering::Relaxed);
+}
+
+/// Whether lines of standard error are JSON objects.
+pub(super) fn is_json() -> bool {
+    AS_JSON.load(Ordering::Relaxed)
 }
 
 /// Writes a line, or ends the program: with 0 when the reader has left, as `head` does, because it has what it wanted.
@@ -29,7 +52,52 @@ pub(super) fn to_output(line: Arguments<'_>) {
     }
 }
 
-/// Writes a line if that is possible.
+/// Writes a line for people if that is possible; for programs, the event `note`.
 pub(super) fn to_error(line: Arguments<'_>) {
+    match is_json() {
+        true => event("note", json!({ "text": line.to_string() })),
+        false => write_line(&line.to_string()),
+    }
+}
+
+/// Writes why the program ends.
+pub(super) fn failure(message: &str) {
+    match is_json() {
+        true => event("error", json!({ "message": message })),
+        false => write_line(&format!("heartstream: {message}")),
+    }
+}
+
+/// Writes an event for programs: `facts` with its name before them.
+pub(super) fn event(name: &str, facts: Value) {
+    let mut event = json!({ "event": name });
+    if let (Some(event), Value::Object(facts)) = (event.as_object_mut(), facts) {
+        event.extend(facts);
+    }
+    write_line(&event.to_string());
+}
+
+fn write_line(line: &str) {
+    let _own = OWN_LINES.lock().unwrap_or_else(PoisonError::into_inner);
     let _ = writeln!(stderr(), "{line}");
+}
+
+/// Where the log goes: standard error, in the form of its other lines.
+pub(super) struct Log;
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // It comes a whole line at a time, and may come while this thread holds the lock.
+        if is_json() {
+            let text = String::from_utf8_lossy(line);
+            let _ = writeln!(stderr(), "{}", json!({ "event": "log", "text": text.trim_end() }));
+        } else {
+            let _ = stderr().write_all(line);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use heartstream_models::text::decode_json;
 use serde_json::{Value, json};
 
 use super::{
@@ -64,7 +65,7 @@ fn read(path: &Path, fingerprint: &str) -> Result<(Continuity, FirstWindow), Fai
         return Err(wrong("is no regular file".to_owned()));
     }
     let bytes = fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    let file: Value = serde_json::from_slice(&bytes).map_err(|error| wrong(format!("is not JSON: {error}")))?;
+    let file = decode_json(&bytes).map_err(|reason| wrong(format!("is {reason}")))?;
     let plan = file.get("plan").unwrap_or(&file);
     let made_for =
         plan.get("checkpoint").and_then(Value::as_str).ok_or_else(|| wrong("names no checkpoint".to_owned()))?;

@@ -1,4 +1,4 @@
-//! Where do tags and lyrics come from? The command line, a file, standard input, or the program's own sample.
+//! Tags and lyrics: from the command line, a file, standard input, or the program's own sample.
 
 use std::{
     fs,
@@ -6,69 +6,85 @@ use std::{
     path::Path,
 };
 
-use super::{Failed, arg_groups::WordsArgs};
+use heartstream_models::text::{decode, with_plain_lines};
+
+use super::{Failed, arg_groups::WordsArgs, path_like};
 
 const SAMPLE_TAGS: &str = include_str!("../../sample/tags.txt");
 const SAMPLE_LYRICS: &str = include_str!("../../sample/lyrics.txt");
 
 /// Words longer than this are not read: the largest model has 8192 positions, and a position is at least a byte.
 const MOST_BYTES: u64 = 1 << 20;
+/// Stands for standard input.
+const STANDARD_INPUT: &str = "-";
 
 /// Tags and lyrics.
 pub(super) struct Words {
     pub tags: String,
     pub lyrics: String,
+    /// What was changed in them, in sentences.
+    pub notes: Vec<String>,
+}
+
+impl Words {
+    pub(super) fn new(tags: impl Into<String>, lyrics: impl Into<String>) -> Self {
+        Self { tags: tags.into(), lyrics: lyrics.into(), notes: Vec::new() }
+    }
 }
 
 /// The program's own sample.
 pub(super) fn sample() -> Words {
-    Words { tags: SAMPLE_TAGS.to_owned(), lyrics: SAMPLE_LYRICS.to_owned() }
+    Words::new(SAMPLE_TAGS, SAMPLE_LYRICS)
 }
 
 /// Reads what was asked for.
 pub(super) fn read(args: &WordsArgs) -> Result<Words, Failed> {
-    let tags = match &args.tags {
-        None => SAMPLE_TAGS.to_owned(),
-        Some(text) => text_or_file("tags", text)?,
-    };
-    let lyrics = match args.lyrics.as_deref() {
-        None => SAMPLE_LYRICS.to_owned(),
-        Some("-") => decode("lyrics", "standard input", limited(io::stdin().lock()))?,
-        Some(text) => text_or_file("lyrics", text)?,
-    };
-    Ok(Words { tags, lyrics })
+    let (tags, lyrics) = (args.tags.as_deref(), args.lyrics.as_deref());
+    if (tags, lyrics) == (Some(STANDARD_INPUT), Some(STANDARD_INPUT)) {
+        let problem = "tags and lyrics cannot both be read from standard input";
+        return Err(Failed::Usage(format!("{problem}. Give one of them a file, or write the tags out")));
+    }
+    let mut words = sample();
+    let mut notes = Vec::new();
+    if let Some(given) = tags {
+        words.tags = argument("tags", given, &mut notes)?;
+    }
+    if let Some(given) = lyrics {
+        words.lyrics = argument("lyrics", given, &mut notes)?;
+    }
+    Ok(Words { notes, ..words })
 }
 
 /// The text in a file.
 pub(super) fn file(what: &str, path: &Path) -> Result<String, Failed> {
-    decode(what, &path.display().to_string(), fs::File::open(path).and_then(limited))
+    text(what, &path.display().to_string(), fs::File::open(path).and_then(limited))
 }
 
 /// A text is a file when there is one of that name, as in the reference; what looks like a path but is none is a
 /// mistake rather than words.
-fn text_or_file(what: &str, text: &str) -> Result<String, Failed> {
-    let path = Path::new(text);
-    if path.is_file() {
-        return decode(what, text, fs::File::open(path).and_then(limited));
+fn argument(what: &str, given: &str, notes: &mut Vec<String>) -> Result<String, Failed> {
+    if given == STANDARD_INPUT {
+        return text(what, "standard input", limited(io::stdin().lock()));
     }
-    if path.is_dir() {
-        return Err(Failed::Usage(format!(
-            "{text} is a directory, and the {what} are read from a file. Give a text file"
-        )));
+    let path = Path::new(given);
+    match fs::metadata(path) {
+        // A named pipe is read like a file: a shell's <(command) is one.
+        Ok(found) if !found.is_dir() => return file(what, path),
+        Ok(_) => {
+            return Err(Failed::Usage(format!(
+                "{given} is a directory, and the {what} are read from a file. Give a text file"
+            )));
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return text(what, given, Err(error)),
+        Err(_) => (),
     }
-    if path.exists() {
-        return decode(what, text, fs::File::open(path).and_then(limited)); // a named pipe, a shell's <(command)
+    path_like::refuse(what, given)?;
+    if given.contains('\n') || !given.contains("\\n") {
+        return Ok(given.to_owned());
     }
-    let suffix = path
-        .extension()
-        .is_some_and(|suffix| ["txt", "lrc", "md"].iter().any(|known| suffix.eq_ignore_ascii_case(known)));
-    let looks_like_path = suffix || ["/", "./", "../"].iter().any(|start| text.starts_with(start));
-    if looks_like_path && !text.contains(char::is_whitespace) {
-        return Err(Failed::Usage(format!(
-            "there is no file {text} to read the {what} from. Give a file that exists, or the {what} themselves"
-        )));
-    }
-    Ok(text.to_owned())
+    // Within quotes a shell leaves \n as it is, and no song has a backslash in it.
+    notes.push(format!("each \\n in the {what} is a line break"));
+    Ok(given.replace("\\r\\n", "\n").replace("\\n", "\n"))
 }
 
 fn limited(source: impl Read) -> io::Result<Vec<u8>> {
@@ -77,7 +93,7 @@ fn limited(source: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn decode(what: &str, source: &str, bytes: io::Result<Vec<u8>>) -> Result<String, Failed> {
+fn text(what: &str, source: &str, bytes: io::Result<Vec<u8>>) -> Result<String, Failed> {
     let bytes = bytes.map_err(|error| {
         Failed::Usage(format!("cannot read the {what} from {source}: {error}. Give a text file that may be read"))
     })?;
@@ -86,10 +102,7 @@ fn decode(what: &str, source: &str, bytes: io::Result<Vec<u8>>) -> Result<String
             "the {what} in {source} are longer than 1 MiB, and no model reads so much. Shorten them"
         )));
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let place = error.utf8_error().valid_up_to();
-        Failed::Usage(format!(
-            "the {what} in {source} are not UTF-8 text: byte {place} is wrong. Save the file as UTF-8"
-        ))
-    })
+    let text = decode(&bytes)
+        .map_err(|error| Failed::Usage(format!("the {what} in {source} are {error}. {}", error.remedy())))?;
+    Ok(with_plain_lines(&text).into_owned())
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use heartstream_models::{CODEC_PART, LM_PARTS, TOKENIZER};
+use heartstream_models::{CODEC_PART, LM_PARTS, TOKENIZER, text::decode_json};
 use serde_json::Value;
 
 /// The file that says which shards the weights are in; a repository of one file has none.
@@ -97,7 +97,7 @@ pub(crate) fn by_hand(version: Version, directory: &Path) -> String {
 /// A sentence that says what is wrong with the index. A name is only accepted when it is that of a weights file in the
 /// index's own folder: it becomes a path on this machine.
 pub(crate) fn shards(index: &[u8]) -> Result<BTreeSet<String>, String> {
-    let index: Value = serde_json::from_slice(index).map_err(|error| format!("it is not JSON ({error})"))?;
+    let index = decode_json(index).map_err(|reason| format!("it is {reason}"))?;
     let map = index.get("weight_map").and_then(Value::as_object).ok_or("it has no object `weight_map`")?;
     let mut names = BTreeSet::new();
     for name in map.values() {

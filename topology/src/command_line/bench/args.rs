@@ -1,4 +1,4 @@
-//! Which options do the benches have?
+//! Options of the benches.
 
 use std::path::PathBuf;
 
@@ -7,8 +7,9 @@ use clap::Subcommand;
 use heartstream_models::DeviceName;
 
 use crate::command_line::{
-    arg_groups::{CodecWeightsArgs, CoreList, LmWeightsArgs, ModelArgs, WordsArgs, core_list},
+    arg_groups::{CodecWeightsArgs, LmWeightsArgs, ModelArgs, WordsArgs},
     args::Size,
+    values::{CoreList, core_list, count, time, time_or_none, whole},
 };
 
 #[derive(Debug, Clone, clap::Args)]
@@ -36,17 +37,17 @@ pub(crate) struct SpeedArgs {
     #[arg(long, value_name = "cpu|cuda:N", default_value_t = DeviceName::Cpu)]
     pub device: DeviceName,
     /// Measure each stage with so many threads [default: one for each core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
     pub threads: Option<usize>,
     /// Measure each stage so often, and take the best
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = count, allow_hyphen_values = true)]
     pub repeats: usize,
     /// Length of the song that is made from words to sound; 0 leaves it out
-    #[arg(long, value_name = "S", default_value_t = 8.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "TIME", default_value = "8", value_parser = time_or_none, allow_hyphen_values = true)]
     pub seconds: f64,
     /// Measure flow matching and the vocoder beside the keys and values of a song of this length, for the peak of memory:
     /// one frame over and over, without heads and depth decoder, is read for them
-    #[arg(long, value_name = "S", default_value_t = 0.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = time_or_none, allow_hyphen_values = true)]
     pub kv_seconds: f64,
     /// For programs
     #[arg(long)]
@@ -71,10 +72,10 @@ pub(crate) struct SpeculationArgs {
     #[command(flatten)]
     pub words: WordsArgs,
     /// The seed of the song
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(0..=u64::MAX), allow_hyphen_values = true)]
     pub seed: u64,
     /// Length of the song
-    #[arg(long, value_name = "S", default_value_t = 8.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "TIME", default_value = "8", value_parser = time, allow_hyphen_values = true)]
     pub seconds: f64,
     /// How far the words lead the song: 1 not at all
     #[arg(long, value_name = "C", default_value_t = 1.5, allow_negative_numbers = true)]
@@ -86,13 +87,13 @@ pub(crate) struct SpeculationArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,0.3,0.5,0.7,0.9,1")]
     pub oracles: Vec<f64>,
     /// Runs of every way, of which the fastest counts
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = count, allow_hyphen_values = true)]
     pub repeats: usize,
     /// Threads [default: the cores of this machine]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
     pub threads: Option<usize>,
     /// Cores on which drafts are prepared meanwhile, for the drafters that are worth it [default: none are prepared]
-    #[arg(long, value_name = "LIST", value_parser = core_list)]
+    #[arg(long, value_name = "LIST", value_parser = core_list, allow_hyphen_values = true)]
     pub draft_cores: Option<CoreList>,
     /// What prepares these drafts [default: the processor, on --draft-cores]
     #[arg(long, value_name = "cpu|cuda:N")]
@@ -115,13 +116,13 @@ pub(crate) struct ContinuityArgs {
     #[command(flatten)]
     pub words: WordsArgs,
     /// The seed of the song
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(0..=u64::MAX), allow_hyphen_values = true)]
     pub seed: u64,
     /// Length of the song; the model may end it before. A minute shows windows of every length and takes three times as long
-    #[arg(long, value_name = "S", default_value_t = 20.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "TIME", default_value = "20", value_parser = time, allow_hyphen_values = true)]
     pub seconds: f64,
     /// Steps of flow matching of the decoding that all others are compared with
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = count, allow_hyphen_values = true)]
     pub reference_steps: usize,
     /// Frames of the first window, with commas between [default: those of 8,16,32,48,93,186,372 that the song has]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]

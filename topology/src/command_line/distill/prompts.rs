@@ -112,7 +112,7 @@ fn read(file: &Path) -> Result<Vec<Words>, Failed> {
     let lines = text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty());
     let prompts = lines.map(|(number, line)| match line.split_once('|') {
         Some((tags, lyrics)) if !lyrics.trim().is_empty() => {
-            Ok(Words { tags: tags.trim().to_owned(), lyrics: lyrics.trim().replace("\\n", "\n") })
+            Ok(Words::new(tags.trim(), lyrics.trim().replace("\\n", "\n")))
         }
         _ => Err(Failed::Usage(format!(
             "line {} of {} is no prompt. Write tags, a bar and lyrics, such as: piano,calm | [Verse]\\nA song",
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     fn given() -> Words {
-        Words { tags: "a".to_owned(), lyrics: "b".to_owned() }
+        Words::new("a", "b")
     }
 
     #[test]

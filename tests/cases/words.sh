@@ -1,0 +1,99 @@
+# shellcheck shell=bash
+# Words, names of outputs, numbers on the command line, and the surroundings. Sourced by `run`.
+
+# seen ARGUMENTS...: what the model sees of words, with the notes on them.
+seen() { heartstream inspect --json "$@"; }
+# same_as_clean KIND NAME ARGUMENTS...: the model sees what it sees of the clean words.
+same_as_clean() {
+	local kind=$1 name=$2
+	shift 2
+	seen --lyrics "$inputs/lyrics_lf.txt" --tags piano,happy
+	sed -n '/"lyrics_ids"/,/\]/p;/"tags_ids"/,/\]/p' .out >.clean
+	seen "$@"
+	sed -n '/"lyrics_ids"/,/\]/p;/"tags_ids"/,/\]/p' .out >.found
+	holds "$kind" "$name" cmp -s .clean .found
+}
+sung() { heartstream render -q --max-seconds 0.4 --seed 1 -o sung.wav "$@"; }
+
+# K1: text from files
+for form in crlf cr bom utf16; do
+	same_as_clean K1 "lyrics_$form.txt is lyrics_lf.txt" --lyrics "$inputs/lyrics_$form.txt" --tags piano,happy
+done
+same_as_clean K1 'tags_bom.txt is piano,happy' --lyrics "$inputs/lyrics_lf.txt" --tags "$inputs/tags_bom.txt"
+sung --lyrics "$inputs/lyrics_lf.txt" && mv sung.wav lf.wav
+sung --lyrics "$inputs/lyrics_crlf.txt"
+holds K1 'the song of lyrics_crlf.txt is that of lyrics_lf.txt' cmp -s sung.wav lf.wav
+sung --lyrics "$inputs/lyrics_gbk.txt"
+outcome K1 'lyrics_gbk.txt' 2 'byte 8 is wrong' 'iconv'
+for nothing in bom zwsp; do
+	sung --lyrics "$inputs/lyrics_only_$nothing.txt"
+	outcome K1 "lyrics_only_$nothing.txt" 2 'the lyrics are empty'
+done
+
+# K2: words surely not meant
+for path in 'my song.txt' '~/lyrics' lyrics.json my_lyrics; do
+	sung --lyrics "$path"
+	outcome K2 "--lyrics '$path'" 2 'there is no file' "\[Verse\]"
+done
+seen --lyrics "$inputs/lyrics_timed.lrc"
+outcome K2 'lyrics_timed.lrc' 0 '4 time stamps and headers were taken out' '"a kettle hums' '!"\[ar:'
+seen --lyrics '[Verse]\nla'
+outcome K2 "--lyrics '[Verse]\\nla'" 0 '\[verse\]\\nla' '!\\\\n'
+seen --lyrics "$inputs/lyrics_parens.txt"
+outcome K2 'lyrics_parens.txt' 0 'section mark'
+for tags in 'piano;happy' 'piano，happy' 'piano,,happy,' '["piano","happy"]' "$inputs/tags_lines.txt"; do
+	same_as_clean K2 "--tags '$(basename "$tags")' is piano,happy" --lyrics "$inputs/lyrics_lf.txt" --tags "$tags"
+	outcome K2 '… and that is said' 0 'the tags were read as'
+done
+for tags in kazoo 'heavy metal,drums'; do
+	seen --model demo --tags "$tags"
+	outcome K2 "--tags '$tags' on the built-in model" 0 'never taught' 'heartstream tags'
+done
+
+# K3: names of outputs
+rm -f song*.wav
+echo mine >song.wav
+heartstream render --max-seconds 0.4
+outcome K3 'render without -o over an existing song.wav' 0 'song-2\.wav'
+heartstream play --max-seconds 0.4
+outcome K3 'play without a loudspeaker over an existing song.wav' 0 'written to song-3\.wav instead'
+holds K3 'song.wav is as it was' grep -qx mine song.wav
+heartstream render --max-seconds 0.4 --force
+holds K3 '--force writes over it' sh -c '! grep -qx mine song.wav'
+for name in song.mp3 song.flac; do
+	heartstream render --max-seconds 0.4 -o "$name"
+	outcome K3 "-o $name" 2 'written as WAV' 'ffmpeg'
+	holds K3 '… and no such file' test ! -e "$name"
+done
+if command -v script >/dev/null; then
+	script -qec "$program render -q --max-seconds 0.4 -o -" /dev/null >.out 2>.err </dev/null
+	echo $? >.code
+	outcome K3 '-o - on a terminal' 2 'terminal' 'Give -o'
+fi
+
+# K9: numbers on the command line
+heartstream render --seed -1
+outcome K9 '--seed -1' 2 'from 0 to 18446744073709551615' '!unexpected'
+for time in 240s 4m 1m30s; do
+	seen --max-seconds "$time"
+	outcome K9 "--max-seconds $time" 0
+done
+heartstream render --max-seconds -4m
+outcome K9 '--max-seconds -4m' 2 'a time above 0'
+
+# others
+HEARTSTREAM_MODEL='' heartstream tags
+outcome others 'HEARTSTREAM_MODEL= (empty)' 0 'tags of the model demo'
+heartstream render -q --max-seconds 0.4 -o x.wav --record -
+outcome others '--record -' 0 '"outcome"'
+holds others '… and no file of that name' test ! -e ./-
+printf 'pcm.!default { type plug slave.pcm "nothing" }\n' >asound.conf
+ALSA_CONFIG_PATH=$place/asound.conf heartstream devices
+outcome others 'devices without a sound card' 0 '!ALSA|[Jj]ack|JACK'
+ALSA_CONFIG_PATH=$place/asound.conf heartstream play --max-seconds 0.4 -o y.wav
+outcome others 'play without a sound card' 0 '!ALSA|[Jj]ack|JACK'
+if command -v script >/dev/null; then
+	(sleep 2; printf q) | script -qec "$program play --seed 7 --max-seconds 100 -o z.wav" /dev/null >.out 2>.err
+	echo $? >.code
+	outcome others 'play --seed 7, then q' 0
+fi
