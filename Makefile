@@ -5,11 +5,28 @@ BUILD_NEEDS := build-essential pkg-config libasound2-dev
 # What the tests need beside that: a second reader of WAV files, and a sound server without a sound card.
 TEST_NEEDS := sox pulseaudio pulseaudio-utils libasound2-plugins
 
-.PHONY: play test test-arm64 test-memory setup setup-tests
+# Where `make install` puts things: program, manual pages and completions below it.
+PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
+
+.PHONY: play install test test-arm64 test-memory setup setup-tests
 
 ## Play a song of the model inside the program (or write song.wav where there is no loudspeaker).
 play: setup
 	cargo run --release --package heartstream -- play
+
+## Install the program with its manual pages and completions below PREFIX (default: /usr/local for root, else ~/.local).
+install: PROGRAM := target/release/heartstream
+install: SHARE := $(DESTDIR)$(PREFIX)/share
+install: COMPLETIONS := bash-completion/completions zsh/site-functions fish/vendor_completions.d
+install: setup
+	cargo build --release --package heartstream
+	install -d "$(DESTDIR)$(PREFIX)/bin" $(COMPLETIONS:%="$(SHARE)/%")
+	install -m 755 $(PROGRAM) "$(DESTDIR)$(PREFIX)/bin/heartstream"
+	$(PROGRAM) man --out "$(SHARE)/man/man1"
+	$(PROGRAM) completions bash > "$(SHARE)/bash-completion/completions/heartstream"
+	$(PROGRAM) completions zsh > "$(SHARE)/zsh/site-functions/_heartstream"
+	$(PROGRAM) completions fish > "$(SHARE)/fish/vendor_completions.d/heartstream.fish"
+	@case ":$$PATH:" in *":$(PREFIX)/bin:"*) ;; *) echo "$(PREFIX)/bin is not in PATH: add it to run heartstream by its name" ;; esac
 
 ## Run every test.
 test: setup-tests
