@@ -51,7 +51,12 @@ fn print(model: &str, known: &KnownTags) {
 
 /// Tags with commas between, in lines that fit.
 fn lines<'a>(tags: impl Iterator<Item = &'a str>) -> Vec<String> {
-    fold(tags, ", ")
+    let mut lines = fold(tags, ", ");
+    let last = lines.len().saturating_sub(1);
+    for line in &mut lines[..last] {
+        line.push(',');
+    }
+    lines
 }
 
 fn wrapped(text: &str) -> Vec<String> {
@@ -62,7 +67,7 @@ fn fold<'a>(words: impl Iterator<Item = &'a str>, between: &str) -> Vec<String> 
     let mut lines: Vec<String> = Vec::new();
     for word in words {
         match lines.last_mut() {
-            Some(line) if line.chars().count() + between.len() + word.chars().count() <= COLUMNS - INDENT.len() => {
+            Some(line) if line.chars().count() + between.len() + word.chars().count() < COLUMNS - INDENT.len() => {
                 line.push_str(between);
                 line.push_str(word);
             }
@@ -81,6 +86,6 @@ mod tests {
         let tags: Vec<String> = (0..60).map(|n| format!("tag {n}")).collect();
         let lines = lines(tags.iter().map(String::as_str));
         assert!(lines.len() > 5 && lines.iter().all(|line| line.chars().count() + INDENT.len() <= COLUMNS));
-        assert_eq!(lines.join(", "), tags.join(", "));
+        assert_eq!(lines.join(" "), tags.join(", "));
     }
 }
