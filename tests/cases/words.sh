@@ -38,7 +38,7 @@ done
 seen --lyrics "$inputs/lyrics_timed.lrc"
 outcome K2 'lyrics_timed.lrc' 0 '4 time stamps and headers were taken out' '"a kettle hums' '!"\[ar:'
 seen --lyrics '[Verse]\nla'
-outcome K2 "--lyrics '[Verse]\\nla'" 0 '\[verse\]\\nla' '!\\\\n'
+outcome K2 "--lyrics '[Verse]\\nla'" 0 '"lyrics": "\[verse\]\\nla"' 'line break'
 seen --lyrics "$inputs/lyrics_parens.txt"
 outcome K2 'lyrics_parens.txt' 0 'section mark'
 for tags in 'piano;happy' 'piano，happy' 'piano,,happy,' '["piano","happy"]' "$inputs/tags_lines.txt"; do
