@@ -1,14 +1,26 @@
 //! Compiles our kernels for NVIDIA GPUs to PTX, which the driver turns into the machine code of the GPU that is there.
 //! Nothing happens without the feature `cuda`.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// The oldest GPUs that the kernels are for: compute capability 7.5, the oldest that CUDA 13 knows.
 const ARCHITECTURE: &str = "compute_75";
 const SOURCE: &str = "src/kernels/gpu/kernels.cu";
+/// The kernels of the language model, and what is compiled with them.
+const LANGUAGE_MODEL: &str = "src/kernels/gpu/lm/lm.cu";
+const INCLUDED: [&str; 5] = ["attention.cuh", "common.cuh", "draw.cuh", "embed.cuh", "product.cuh"];
+/// Compute capabilities that these are compiled for; the first (bf16 on tensor cores) and the last also as PTX, for those
+/// between and behind them. From 9.0 on dependent kernels can overlap.
+const CAPABILITIES: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
 
 fn main() {
     println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-changed={LANGUAGE_MODEL}");
+    INCLUDED.iter().for_each(|file| println!("cargo::rerun-if-changed=src/kernels/gpu/lm/{file}"));
     if env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return;
     }
@@ -19,13 +31,21 @@ fn main() {
     let home = ["CUDA_HOME", "CUDA_PATH"].iter().find_map(env::var_os);
     let beside = home.map(|home| PathBuf::from(home).join("bin").join("nvcc"));
     let compiler = env::var_os("NVCC").map(PathBuf::from).or(beside).unwrap_or_else(|| PathBuf::from("nvcc"));
-    let target = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("kernels.ptx");
+    let folder = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    compile(&compiler, SOURCE, &["-ptx".into(), "-arch".into(), ARCHITECTURE.into()], &folder.join("kernels.ptx"));
+    let mut options = vec!["-fatbin".to_owned(), "--threads=2".to_owned()];
+    let mut code = |arch: &str, code: String| options.push(format!("-gencode=arch=compute_{arch},code={code}"));
+    CAPABILITIES.iter().for_each(|capability| code(capability, format!("sm_{capability}")));
+    [CAPABILITIES[0], CAPABILITIES[3], CAPABILITIES[5]].iter().for_each(|ptx| code(ptx, format!("compute_{ptx}")));
+    compile(&compiler, LANGUAGE_MODEL, &options, &folder.join("lm.fatbin"));
+}
+
+fn compile(compiler: &Path, source: &str, options: &[String], target: &Path) {
     // `-fmad` is on by default, as candle's own kernels have it; no fast mathematics.
-    let arguments = ["-ptx", "-O3", "-std=c++17", "-arch", ARCHITECTURE, SOURCE, "-o"];
-    let status = Command::new(&compiler).args(arguments).arg(&target).status();
+    let status = Command::new(compiler).args(["-O3", "-std=c++17"]).args(options).arg(source).arg("-o").arg(target).status();
     match status {
         Ok(status) if status.success() => {}
-        Ok(status) => panic!("{} could not compile {SOURCE}: {status}", compiler.display()),
+        Ok(status) => panic!("{} could not compile {source}: {status}", compiler.display()),
         Err(error) => panic!(
             "the feature `cuda` needs CUDA's compiler, and {} could not be started ({error}): set NVCC, CUDA_HOME or PATH",
             compiler.display()

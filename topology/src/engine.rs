@@ -183,10 +183,8 @@ impl Heartstream {
     /// The same engine, weights and all, whose songs are drafted so. No song depends on it.
     ///
     /// # Errors
-    /// When a drafter is asked for that was never trained for the model, or one at all where the model is on a GPU: rows
-    /// that are computed together are not there, bit for bit, what each is alone, and the song would depend on the drafts.
+    /// When a drafter is asked for that was never trained for the model.
     pub fn with_speculation(&self, speculation: Speculation) -> Result<Self, EngineError> {
-        let speculation = speculation_on(self.plan().devices.lm, speculation)?;
         Speculator::check(&speculation, self.voice.drafter.is_some())?;
         Ok(Self { speculation, ..self.clone() })
     }
@@ -325,7 +323,7 @@ fn load(
     let tokenizer = Arc::new(directory.load_tokenizer()?);
     let voice = Voice {
         fingerprint: directory.fingerprint()?,
-        drafter: if device.is_cpu() { directory.load_drafter(&device)?.map(Arc::new) } else { None },
+        drafter: directory.load_drafter(&device)?.map(Arc::new),
         drafting: Drafting::read(&directory, plan)?,
         sizes: directory.lm.clone(),
         audio_eos: directory.ids.audio_eos,
@@ -352,31 +350,4 @@ fn load(
     let lm = Arc::new(directory.load_lm(&device)?);
     let decoder = Decoder::read(&directory, plan.clone(), threads.clone())?;
     Ok((voice, Weights::Loaded { lm, decoder }, to_fit))
-}
-
-/// How the frames of a model on `device` are drafted where `speculation` is asked for.
-fn speculation_on(device: DeviceName, speculation: Speculation) -> Result<Speculation, EngineError> {
-    match speculation {
-        _ if device.is_cpu() => Ok(speculation),
-        Speculation::Auto | Speculation::Off => Ok(Speculation::Off),
-        Speculation::Fixed { .. } => Err(EngineError::Option {
-            option: "speculate",
-            expected: format!("auto or off for a language model on {device}"),
-            found: speculation.to_string(),
-        }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_is_drafted_on_a_gpu() {
-        let drafter: Speculation = "ngram:2".parse().expect("a drafter");
-        let asked_for = [Speculation::Auto, Speculation::Off, drafter];
-        let on = |device| asked_for.clone().map(|speculation| speculation_on(device, speculation).ok());
-        assert_eq!(on(DeviceName::Cpu), asked_for.clone().map(Some));
-        assert_eq!(on(DeviceName::Cuda(0)), [Some(Speculation::Off), Some(Speculation::Off), None]);
-    }
 }

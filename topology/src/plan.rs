@@ -105,11 +105,6 @@ impl Plan {
                 return refuse(option, format!("among the cores of this machine, {machine:?}"), core.to_string());
             }
         }
-        if let Some(device) = draft_device.filter(|_| !devices.lm.is_cpu()) {
-            let expected =
-                format!("left out where the language model is on {}, for which nothing is drafted", devices.lm);
-            return refuse("draft-device", expected, device.to_string());
-        }
         let draft =
             || DraftSite { cores: draft_cores.clone().unwrap_or_default(), device: draft_device.unwrap_or(devices.lm) };
         let all = layout.cores().len();
@@ -208,10 +203,6 @@ mod tests {
         assert_eq!(given(None, Some(cpu)), Some(DraftSite { cores: Vec::new(), device: cpu }));
         let gpu = DeviceName::Cuda(1);
         assert_eq!(given(Some(vec![0]), Some(gpu)), Some(DraftSite { cores: vec![0], device: gpu }));
-        let devices = Devices { lm: gpu, ..Devices::default() };
-        let placement = Placement { draft_device: Some(cpu), devices, flow_workers: 1, ..Placement::default() };
-        let refused = Plan::for_machine(&placement, &[0, 1], &CoreLayout::even(&[0, 1])).expect_err("of no use");
-        assert!(refused.to_string().starts_with("draft-device must be left out"), "{refused}");
     }
 
     #[test]

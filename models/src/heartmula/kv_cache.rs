@@ -112,7 +112,7 @@ impl KvCache {
 
 /// The rotary frequencies with Llama 3.1's scaling: slow ones are divided by the scale factor, fast ones stay, those
 /// between are mixed (`Llama3ScaledRoPE` of torchtune, which computes in f32).
-fn scaled_frequencies(config: &TransformerConfig) -> Vec<f32> {
+pub(super) fn scaled_frequencies(config: &TransformerConfig) -> Vec<f32> {
     let scale = config.rope_scale_factor as f32;
     let (low, high, context) =
         (ROPE_LOW_FREQUENCY_FACTOR as f32, ROPE_HIGH_FREQUENCY_FACTOR as f32, ROPE_OLD_CONTEXT as f32);

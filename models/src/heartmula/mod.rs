@@ -8,6 +8,8 @@ mod first_frame;
 mod kv_cache;
 mod memory;
 mod model;
+#[cfg(feature = "cuda")]
+mod on_gpu;
 mod prefix;
 mod reads;
 mod sampler;

@@ -10,6 +10,8 @@ use candle_core::{Device, Tensor};
 pub(crate) use frame::guided;
 pub use verify::{SongTarget, VerifyBuffers};
 
+#[cfg(feature = "cuda")]
+use super::on_gpu::{Drawing, GpuModel, GpuSong, GpuTarget, GpuWindow};
 use super::{
     config::HeartMulaConfig, kv_cache::KvCache, prefix::Prefix, sampler::CodeSampler, tensors::expected_tensors,
     transformer::Transformer,
@@ -47,12 +49,27 @@ pub struct HeartMula {
     unconditional: Vec<f32>,
     /// What stands in the slot of the reference recording when there is none: zeros go in, so the bias comes out.
     no_reference: Vec<f32>,
+    weights: Weights,
+    kv_numbers: NumberType,
+}
+
+/// Where the matrices are, and what multiplies them.
+#[derive(Debug)]
+enum Weights {
+    /// Operations of ours on a processor; candle's elsewhere, and while a model is trained.
+    Tensors(Box<Tensors>),
+    /// A GPU's kernels.
+    #[cfg(feature = "cuda")]
+    Gpu(Box<GpuModel>),
+}
+
+#[derive(Debug)]
+struct Tensors {
     backbone: Transformer,
     projection: Linear,
     decoder: Transformer,
     /// Heads of the codebooks, the first on the backbone, the others on the depth decoder.
     heads: Vec<Linear>,
-    kv_numbers: NumberType,
     /// The last prompt, for another song with the same words.
     last_prompt: Mutex<Option<Arc<Prefix>>>,
 }
@@ -72,14 +89,27 @@ pub fn check_guidance(guidance: f64) -> Result<f64> {
 /// What the model remembers of one song.
 #[derive(Debug)]
 pub struct SongState {
+    memory: Memory,
+    frame: u64,
+    guidance: f64,
+}
+
+/// Where it is remembered: where the weights are.
+#[derive(Debug)]
+enum Memory {
+    Tensors(Box<TensorSong>),
+    #[cfg(feature = "cuda")]
+    Gpu(Box<GpuSong>),
+}
+
+#[derive(Debug)]
+struct TensorSong {
     backbone: KvCache,
     decoder: KvCache,
     /// Backbone output \[B, D\] from which the next frame follows; taken by it.
     hidden: Option<Tensor>,
     /// The last frame, not yet fed to the backbone.
     last: Option<Vec<u32>>,
-    frame: u64,
-    guidance: f64,
 }
 
 impl SongState {
@@ -90,7 +120,11 @@ impl SongState {
 
     /// Bytes that the keys and values of the song take at present.
     pub fn kv_bytes(&self) -> usize {
-        self.backbone.bytes() + self.decoder.bytes()
+        match &self.memory {
+            Memory::Tensors(song) => song.backbone.bytes() + song.decoder.bytes(),
+            #[cfg(feature = "cuda")]
+            Memory::Gpu(song) => song.kv_bytes(),
+        }
     }
 
     /// Frames written so far.
@@ -111,14 +145,8 @@ impl HeartMula {
     /// When tensors are missing or do not fit the config: all of them in one error.
     pub fn load(config: &HeartMulaConfig, shards: &Shards, device: &Device) -> Result<Self> {
         shards.check(&expected_tensors(config))?;
-        let (width, inner, vocabulary) = (config.backbone.embed_dim, config.decoder.embed_dim, config.audio_vocab_size);
-        // Codes are drawn from logits, so these are f32 on every device.
-        let mut heads = vec![Linear::load(shards, "codebook0_head", [vocabulary, width], false, device)?.in_f32()?];
-        // These heads are stored [in, out], the other way round than a linear layer's weight.
-        let others = [config.audio_num_codebooks - 1, inner, vocabulary];
-        for codebook in 0..others[0] {
-            heads.push(Linear::load_transposed(shards, "audio_head", others, codebook, device)?.in_f32()?);
-        }
+        let (width, vocabulary) = (config.backbone.embed_dim, config.audio_vocab_size);
+        let weights = Weights::load(config, shards, device)?;
         Ok(Self {
             text_embeddings: shards.row_table("text_embeddings.weight", config.text_vocab_size, width)?,
             audio_embeddings: shards.row_table(
@@ -128,12 +156,8 @@ impl HeartMula {
             )?,
             unconditional: shards.row_table("unconditional_text_embedding.weight", 1, width)?.row(0)?,
             no_reference: shards.tensor("muq_linear.bias", &[width], &Device::Cpu)?.to_vec1()?,
-            backbone: Transformer::load(&config.backbone, shards, "backbone", device)?,
-            projection: Linear::load(shards, "projection", [inner, width], false, device)?,
-            decoder: Transformer::load(&config.decoder, shards, "decoder", device)?,
-            kv_numbers: config.kv_numbers(heads[0].number_type()),
-            heads,
-            last_prompt: Mutex::new(None),
+            kv_numbers: config.kv_numbers(weights.number_type()),
+            weights,
             config: config.clone(),
             device: device.clone(),
         })
@@ -151,7 +175,7 @@ impl HeartMula {
 
     /// Bytes of one weight, as its matrices are stored.
     pub fn bytes_per_weight(&self) -> u64 {
-        self.projection.number_type().bytes() as u64
+        self.weights.number_type().bytes() as u64
     }
 
     /// How the backbone's keys and values are kept, as [`HeartMulaConfig::kv_numbers`] has it. Those of the depth
@@ -176,31 +200,47 @@ impl HeartMula {
         let batch = if guidance > 1.0 { 2 } else { 1 };
         // The last frame is never fed back, so it needs no position.
         let positions = prompt.positions() + frames.saturating_sub(1);
-        let mut state = SongState {
-            backbone: KvCache::kept_as(self.kv_numbers, &self.config.backbone, batch, positions, &self.device)?,
-            decoder: KvCache::new(&self.config.decoder, batch, self.config.audio_num_codebooks, &self.device)?,
-            hidden: None,
-            last: None,
-            frame: 0,
-            guidance,
+        let memory = match &self.weights {
+            Weights::Tensors(weights) => {
+                let mut song = TensorSong {
+                    backbone: KvCache::kept_as(self.kv_numbers, &self.config.backbone, batch, positions, &self.device)?,
+                    decoder: self.depth_cache(batch)?,
+                    hidden: None,
+                    last: None,
+                };
+                song.hidden = Some(self.read_prompt(weights, prompt, batch, &mut song.backbone)?);
+                Memory::Tensors(Box::new(song))
+            }
+            #[cfg(feature = "cuda")]
+            Weights::Gpu(model) => {
+                let mut song = GpuSong::new(model, batch, positions, self.kv_numbers)?;
+                let half = self.kv_numbers != NumberType::F32;
+                model.read_prompt(&mut song, (prompt, half), || self.prompt_rows(prompt, batch))?;
+                Memory::Gpu(Box::new(song))
+            }
         };
-        state.hidden = Some(self.read_prompt(prompt, batch, &mut state.backbone)?);
-        Ok(state)
+        Ok(SongState { memory, frame: 0, guidance })
     }
 
     /// Reads the prompt, unless it is the last one that was read: what became of that is still there, bit for bit.
     ///
     /// # Shapes
     /// - result \[B, D\]
-    fn read_prompt(&self, prompt: &PromptIds, batch: usize, cache: &mut KvCache) -> Result<Tensor> {
+    fn read_prompt(
+        &self,
+        weights: &Tensors,
+        prompt: &PromptIds,
+        batch: usize,
+        cache: &mut KvCache,
+    ) -> Result<Tensor> {
         // A song that panicked in between left a whole prompt or none.
-        let last = || self.last_prompt.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = || weights.last_prompt.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = last().clone().filter(|prefix| prefix.serves(prompt, batch));
         if let Some(prefix) = kept {
             prefix.restore(cache, batch, self.config.backbone.embed_dim)?;
             return prefix.hidden(batch);
         }
-        let prefix = Prefix::compute(&self.backbone, prompt, &self.embed_prompt(prompt, batch)?, cache)?;
+        let prefix = Prefix::compute(&weights.backbone, prompt, &self.embed_prompt(prompt, batch)?, cache)?;
         let hidden = prefix.hidden(batch)?;
         *last() = prefix.is_worth_keeping().then(|| Arc::new(prefix));
         Ok(hidden)
@@ -212,16 +252,29 @@ impl HeartMula {
     /// # Errors
     /// When there is no room for another frame, or a logit is not a number.
     pub fn next_frame(&self, state: &mut SongState, sampler: &mut dyn CodeSampler) -> Result<Vec<u32>> {
-        if let Some(last) = state.last.take() {
-            let embedding = self.embed_frame(&last, state.batch())?;
-            state.hidden = Some(self.backbone.forward(&embedding, &mut state.backbone)?.squeeze(1)?);
-        }
-        let hidden =
-            state.hidden.take().ok_or_else(|| ModelError::shape("song", "one that can go on", "one that failed"))?;
-        let SongState { decoder, guidance, frame, .. } = state;
-        let codes = self.complete_frame(decoder, &hidden, *guidance, *frame, sampler)?;
-        state.last = Some(codes.clone());
-        state.frame += 1;
+        let SongState { memory, guidance, frame } = state;
+        let (batch, guidance) = (if *guidance > 1.0 { 2 } else { 1 }, *guidance);
+        let codes = match (&self.weights, memory) {
+            (Weights::Tensors(weights), Memory::Tensors(song)) => {
+                if let Some(last) = song.last.take() {
+                    let embedding = self.embed_frame(&last, batch)?;
+                    song.hidden = Some(weights.backbone.forward(&embedding, &mut song.backbone)?.squeeze(1)?);
+                }
+                let hidden = song.hidden.take();
+                let hidden = hidden.ok_or_else(|| ModelError::shape("song", "one that can go on", "one that failed"))?;
+                let codes = self.complete_frame(&mut song.decoder, &hidden, guidance, *frame, sampler)?;
+                song.last = Some(codes.clone());
+                codes
+            }
+            #[cfg(feature = "cuda")]
+            (Weights::Gpu(model), Memory::Gpu(song)) => match sampler.keyed() {
+                Some((options, noise)) => model.next_frame(song, *frame, Drawing { options, noise, guidance })?,
+                None => model.sampled_frame(song, *frame, guidance, sampler)?,
+            },
+            #[cfg(feature = "cuda")]
+            _ => return Err(elsewhere()),
+        };
+        *frame += 1;
         Ok(codes)
     }
 
@@ -239,11 +292,20 @@ impl HeartMula {
                 format!("{codes:?}"),
             ));
         }
-        if let Some(last) = state.last.take() {
-            self.backbone.forward(&self.embed_frame(&last, state.batch())?, &mut state.backbone)?;
+        let batch = state.batch();
+        match (&self.weights, &mut state.memory) {
+            (Weights::Tensors(weights), Memory::Tensors(song)) => {
+                if let Some(last) = song.last.take() {
+                    weights.backbone.forward(&self.embed_frame(&last, batch)?, &mut song.backbone)?;
+                }
+                song.hidden = None;
+                song.last = Some(codes.to_vec());
+            }
+            #[cfg(feature = "cuda")]
+            (Weights::Gpu(model), Memory::Gpu(song)) => model.replay(song, codes)?,
+            #[cfg(feature = "cuda")]
+            _ => return Err(elsewhere()),
         }
-        state.hidden = None;
-        state.last = Some(codes.to_vec());
         state.frame += 1;
         Ok(())
     }
@@ -251,6 +313,12 @@ impl HeartMula {
     /// # Shapes
     /// - result \[1, T, D\], T the positions of the prompt; with an unconditional row T + 1, as [`Prefix`] has it
     fn embed_prompt(&self, prompt: &PromptIds, batch: usize) -> Result<Tensor> {
+        let (count, width) = (prompt.positions() + batch - 1, self.config.backbone.embed_dim);
+        Ok(Tensor::from_vec(self.prompt_rows(prompt, batch)?, (1, count, width), &self.device)?)
+    }
+
+    /// The embeddings of a prompt's positions, and behind them, in a batch of 2, the unconditional one.
+    fn prompt_rows(&self, prompt: &PromptIds, batch: usize) -> Result<Vec<f32>> {
         let mut rows = Vec::with_capacity((prompt.positions() + batch - 1) * self.config.backbone.embed_dim);
         let text = |id: &u32| self.text_embeddings.row(*id as usize);
         for id in &prompt.tags {
@@ -263,8 +331,59 @@ impl HeartMula {
         if batch == 2 {
             rows.extend(&self.unconditional);
         }
-        Ok(Tensor::from_vec(rows, (1, prompt.positions() + batch - 1, self.config.backbone.embed_dim), &self.device)?)
+        Ok(rows)
     }
+}
+
+impl Weights {
+    fn load(config: &HeartMulaConfig, shards: &Shards, device: &Device) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        if device.is_cuda() && !shards.are_held() {
+            return Ok(Self::Gpu(Box::new(GpuModel::load(config, shards, device)?)));
+        }
+        let (width, inner, vocabulary) = (config.backbone.embed_dim, config.decoder.embed_dim, config.audio_vocab_size);
+        // Codes are drawn from logits, so these are f32 on every device.
+        let mut heads = vec![Linear::load(shards, "codebook0_head", [vocabulary, width], false, device)?.in_f32()?];
+        // These heads are stored [in, out], the other way round than a linear layer's weight.
+        let others = [config.audio_num_codebooks - 1, inner, vocabulary];
+        for codebook in 0..others[0] {
+            heads.push(Linear::load_transposed(shards, "audio_head", others, codebook, device)?.in_f32()?);
+        }
+        Ok(Self::Tensors(Box::new(Tensors {
+            backbone: Transformer::load(&config.backbone, shards, "backbone", device)?,
+            projection: Linear::load(shards, "projection", [inner, width], false, device)?,
+            decoder: Transformer::load(&config.decoder, shards, "decoder", device)?,
+            heads,
+            last_prompt: Mutex::new(None),
+        })))
+    }
+
+    /// How matrices are stored.
+    fn number_type(&self) -> NumberType {
+        match self {
+            Self::Tensors(weights) => weights.projection.number_type(),
+            #[cfg(feature = "cuda")]
+            Self::Gpu(model) => model.number_type(),
+        }
+    }
+
+    /// The weights as tensors.
+    ///
+    /// # Errors
+    /// When they are a GPU's.
+    fn tensors(&self) -> Result<&Tensors> {
+        match self {
+            Self::Tensors(weights) => Ok(weights),
+            #[cfg(feature = "cuda")]
+            Self::Gpu(_) => Err(elsewhere()),
+        }
+    }
+}
+
+/// A song and a model that lie in different places, or an operation that is not done where they lie.
+#[cfg(feature = "cuda")]
+fn elsewhere() -> ModelError {
+    ModelError::shape("song", "one of this model, on its device", "one that lies elsewhere")
 }
 
 #[cfg(test)]
@@ -333,7 +452,7 @@ mod tests {
     fn a_prompt_that_comes_again_gives_the_same_logits_bit_for_bit() {
         let model = model();
         let (guided, unguided) = (logits(&model, 1.5), logits(&model, 1.0));
-        assert!(model.last_prompt.lock().expect("no panic").is_some(), "it is kept");
+        assert!(model.weights.tensors().expect("tensors").last_prompt.lock().expect("no panic").is_some(), "it is kept");
         assert!(logits(&model, 1.0) == unguided && logits(&model, 1.5) == guided);
         let other = PromptIds { tags: vec![1, 2], lyrics: vec![1, 9, 2] };
         model.start(&other, 1.5, 3).expect("a prompt that fits");
@@ -348,15 +467,16 @@ mod tests {
         let (count, width) = (prompt.positions(), model.config.backbone.embed_dim);
         let cache = || KvCache::new(&model.config.backbone, 2, count + 1, &model.device).expect("a cache");
         let (mut spread, mut whole) = (cache(), cache());
-        let quick = model.read_prompt(&prompt, 2, &mut spread).expect("a prompt");
+        let weights = model.weights.tensors().expect("tensors");
+        let quick = model.read_prompt(weights, &prompt, 2, &mut spread).expect("a prompt");
         // Both rows in full, as the reference has them.
         let words = model.embed_prompt(&prompt, 1).expect("words");
         let nothing = Tensor::from_vec(model.unconditional.repeat(count), (1, count, width), &model.device);
         let both = Tensor::cat(&[&words, &nothing.expect("rows")], 0).expect("a batch");
-        let full = model.backbone.forward(&both, &mut whole).expect("room");
+        let full = weights.backbone.forward(&both, &mut whole).expect("room");
         let full = full.narrow(1, count - 1, 1).and_then(|last| last.squeeze(1)).expect("the last position");
         let next = model.embed_frame(&[1, 2, 3, 4, 5, 6, 7, 8], 2).expect("a frame");
-        let after = |cache: &mut KvCache| model.backbone.forward(&next, cache).expect("room");
+        let after = |cache: &mut KvCache| weights.backbone.forward(&next, cache).expect("room");
         for (a, b) in [(quick, full), (after(&mut spread), after(&mut whole))] {
             let numbers =
                 |tensor: &Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("numbers");

@@ -13,6 +13,11 @@ pub trait CodeSampler {
     /// When the logits are not numbers.
     fn sample(&mut self, frame: u64, codebook: usize, logits: &[f32]) -> Result<u32>;
 
+    /// How it draws, where that is keyed sampling and nothing else, so that it can be done where the logits are.
+    fn keyed(&self) -> Option<(SamplingOptions, KeyedNoise)> {
+        None
+    }
+
     /// How far the score of the last code that was chosen lay above that of the next one; `None` from who does not know.
     fn last_gap(&self) -> Option<f64> {
         None
@@ -33,8 +38,11 @@ pub struct SamplingOptions {
 pub struct KeyedSampler {
     options: SamplingOptions,
     noise: KeyedNoise,
-    /// Kept between calls so that nothing is allocated for a code.
-    scratch: Vec<f32>,
+    /// Kept between calls so that nothing is allocated for a code: scaled logits, the largest of every so many, and
+    /// those that may be among the `top_k` largest.
+    scaled: Vec<f32>,
+    largest: Vec<f32>,
+    few: Vec<(u32, f32)>,
     /// Between the last code that was drawn and the next one; infinite where there was only one.
     gap: Option<f64>,
 }
@@ -59,7 +67,8 @@ impl KeyedSampler {
         if top_k == 0 {
             return refuse("top-k", "at least 1 (50 is usual)", top_k.to_string());
         }
-        Ok(Self { options, noise, scratch: Vec::new(), gap: None })
+        let (scaled, largest, few) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { options, noise, scaled, largest, few, gap: None })
     }
 
     /// The sampler of attempt `attempt` at the same song ([`KeyedNoise::attempt`]).
@@ -73,18 +82,34 @@ impl KeyedSampler {
         self.options.temperature == 0.0
     }
 
-    /// The `top_k`-th largest of `scaled`.
-    fn threshold(&mut self, scaled: impl Iterator<Item = f32>) -> f32 {
-        self.scratch.clear();
-        self.scratch.extend(scaled);
-        let rank = self.options.top_k.min(self.scratch.len()) - 1;
-        *self.scratch.select_nth_unstable_by(rank, |a, b| b.total_cmp(a)).1
+    /// Leaves in `few` the scaled logits that may be among the `top_k` largest, in their order, and gives the `top_k`-th
+    /// largest. A vocabulary is read three times, with nothing that depends on what was read before.
+    fn threshold(&mut self) -> f32 {
+        let Self { options, scaled, largest, few, .. } = self;
+        let count = options.top_k.min(scaled.len());
+        // Of columns as many as these, `top_k` have a number that reaches the `top_k`-th largest of the columns' largest.
+        let columns = 4 * count;
+        let mut bound = f32::NEG_INFINITY;
+        if columns < scaled.len() {
+            largest.clear();
+            largest.resize(columns, f32::NEG_INFINITY);
+            for row in scaled.chunks(columns) {
+                largest.iter_mut().zip(row).for_each(|(most, number)| *most = if *number > *most { *number } else { *most });
+            }
+            bound = *largest.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1;
+        }
+        few.clear();
+        few.extend((0u32..).zip(scaled.iter().copied()).filter(|(_, number)| *number >= bound));
+        largest.clear();
+        largest.extend(few.iter().map(|(_, number)| *number));
+        *largest.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1
     }
 
     /// Calls `take` with each code that can be drawn and its score: the scaled logit with the noise of its place, or, at
     /// temperature 0, the logit of every code. The largest score is drawn; of equal ones the lower code.
     fn scores(&mut self, frame: u64, codebook: usize, logits: &[f32], mut take: impl FnMut(u32, f64)) -> Result<()> {
-        if let Some(bad) = logits.iter().find(|logit| !logit.is_finite()) {
+        let all_finite = logits.iter().fold(true, |all, logit| all & logit.is_finite());
+        if let Some(bad) = logits.iter().find(|logit| !all_finite && !logit.is_finite()) {
             return Err(ModelError::NotANumber { frame, codebook, found: *bad });
         }
         if logits.is_empty() {
@@ -95,12 +120,11 @@ impl KeyedSampler {
             (0u32..).zip(logits).for_each(|(token, logit)| take(token, f64::from(*logit)));
             return Ok(());
         }
-        let scaled = || logits.iter().map(move |logit| logit / temperature);
-        let threshold = self.threshold(scaled());
-        for (token, logit) in (0u32..).zip(scaled()) {
-            if logit >= threshold {
-                take(token, f64::from(logit) + self.noise.gumbel(frame, codebook as u32, token));
-            }
+        self.scaled.clear();
+        self.scaled.extend(logits.iter().map(|logit| logit / temperature));
+        let threshold = self.threshold();
+        for (token, logit) in self.few.iter().copied().filter(|(_, logit)| *logit >= threshold) {
+            take(token, f64::from(logit) + self.noise.gumbel(frame, codebook as u32, token));
         }
         Ok(())
     }
@@ -131,6 +155,10 @@ impl CodeSampler for KeyedSampler {
         })?;
         self.gap = Some(best.0 - next);
         Ok(best.1)
+    }
+
+    fn keyed(&self) -> Option<(SamplingOptions, KeyedNoise)> {
+        Some((self.options, self.noise))
     }
 
     fn last_gap(&self) -> Option<f64> {
@@ -197,6 +225,20 @@ mod tests {
             seen[sampler.sample(frame, 0, &[1.0, 1.0, 1.0, -9.0]).expect("finite logits") as usize] = true;
         }
         assert_eq!(seen, [true, true, true, false]);
+    }
+
+    #[test]
+    fn of_a_large_vocabulary_the_same_codes_can_be_drawn_as_if_all_were_sorted() {
+        let noise = KeyedNoise::new(5);
+        for (top_k, size) in [(1, 9), (3, 40), (50, 8197), (50, 201), (7, 29)] {
+            let logits: Vec<f32> = (0..size).map(|token| (noise.gumbel(1, 2, token) * 4.0).round() as f32 / 4.0).collect();
+            let mut sorted = logits.clone();
+            sorted.sort_by(|a, b| b.total_cmp(a));
+            let expected = logits.iter().filter(|logit| **logit >= sorted[top_k - 1]).count();
+            let ranked = sampler(1.0, top_k).expect("in range").ranked(0, 0, &logits, size as usize).expect("finite");
+            assert_eq!(ranked.len(), expected, "{top_k} of {size}");
+            assert!(ranked.iter().all(|(token, _)| logits[*token as usize] >= sorted[top_k - 1]));
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use attention::{KvLayer, full_attention};
 pub use convolution::{After, CausalConv, ConvHistory, UpConv, centred_windows, taps_as_product};
 pub use cpu::Heads;
 #[cfg(feature = "cuda")]
-pub(crate) use gpu::lazy_link::missing_libraries;
+pub(crate) use gpu::{lazy_link::missing_libraries, lm};
 pub use linear::Linear;
 pub use norm::{RmsNorm, Steer, gated_sum, layer_norm};
 pub use rotary::{RotaryTable, base_frequencies};

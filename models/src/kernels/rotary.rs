@@ -34,6 +34,15 @@ impl RotaryTable {
         self.cos.dims()[0]
     }
 
+    /// Cosines and sines \[positions, pairs\].
+    ///
+    /// # Errors
+    /// When the device does not give them.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn numbers(&self) -> Result<[Vec<f32>; 2]> {
+        Ok([self.cos.flatten_all()?.to_vec1()?, self.sin.flatten_all()?.to_vec1()?])
+    }
+
     /// Calls `read` with the table in host memory.
     pub(super) fn with_angles<T>(&self, read: impl FnOnce(Angles<'_>) -> T) -> Result<T> {
         with_numbers([&self.cos, &self.sin], |[cos, sin]| read(Angles { cos, sin }))

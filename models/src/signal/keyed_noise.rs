@@ -52,6 +52,11 @@ impl KeyedNoise {
         Self { key: [low, high] }
     }
 
+    /// The key of the generator, for one on another device.
+    pub fn key(&self) -> [u32; 2] {
+        self.key
+    }
+
     /// A Gumbel variate for sampling `token` as code `codebook` of `frame`: the token with the largest
     /// `logit + gumbel` is a sample of the softmax of the logits.
     pub fn gumbel(&self, frame: u64, codebook: u32, token: u32) -> f64 {

@@ -3,6 +3,8 @@
 use candle_core::Tensor;
 
 use super::HeartMula;
+#[cfg(feature = "cuda")]
+use super::Weights;
 use crate::{
     error::Result,
     heartmula::{kv_cache::KvCache, sampler::CodeSampler},
@@ -41,15 +43,20 @@ impl HeartMula {
         (frame, first): (u64, u32),
         sampler: &mut dyn CodeSampler,
     ) -> Result<Vec<u32>> {
-        let mut codes = Vec::with_capacity(self.heads.len());
+        #[cfg(feature = "cuda")]
+        if let Weights::Gpu(model) = &self.weights {
+            return model.codes_behind(hidden, guidance, (frame, first), sampler);
+        }
+        let weights = self.weights.tensors()?;
+        let mut codes = Vec::with_capacity(weights.heads.len());
         codes.push(first);
         // The decoder sees the backbone's output, then code after code; it is asked for a code after each of these.
         decoder.truncate(0);
         let mut input = hidden.unsqueeze(1)?;
-        for codebook in 1..self.heads.len() {
+        for codebook in 1..weights.heads.len() {
             let code = self.embed_code(codebook - 1, codes[codebook - 1], hidden.dim(0)?)?;
             input = if codebook == 1 { Tensor::cat(&[&input, &code], 1)? } else { code };
-            let inner = self.decoder.forward(&self.projection.forward(&input)?, decoder)?;
+            let inner = weights.decoder.forward(&weights.projection.forward(&input)?, decoder)?;
             let last = inner.narrow(1, inner.dim(1)? - 1, 1)?.squeeze(1)?;
             codes.push(sampler.sample(frame, codebook, &self.logits(codebook, &last, guidance)?)?);
         }
@@ -61,7 +68,7 @@ impl HeartMula {
     /// # Errors
     /// When the device has no memory for it.
     pub fn depth_cache(&self, batch: usize) -> Result<KvCache> {
-        KvCache::new(&self.config.decoder, batch, self.heads.len(), &self.device)
+        KvCache::new(&self.config.decoder, batch, self.config.audio_num_codebooks, &self.device)
     }
 
     /// The logits of code 0 of the frame that the backbone has the output `hidden` for.
@@ -72,6 +79,10 @@ impl HeartMula {
     /// # Errors
     /// When it has not these dimensions.
     pub fn first_logits(&self, hidden: &Tensor, guidance: f64) -> Result<Vec<f32>> {
+        #[cfg(feature = "cuda")]
+        if let Weights::Gpu(model) = &self.weights {
+            return model.first_logits(hidden, guidance);
+        }
         self.logits(0, hidden, guidance)
     }
 
@@ -120,7 +131,7 @@ impl HeartMula {
     /// - `hidden` \[B, D\]
     fn logits(&self, codebook: usize, hidden: &Tensor, guidance: f64) -> Result<Vec<f32>> {
         let guided = guided(hidden, hidden.dim(0)?, guidance)?;
-        Ok(self.heads[codebook].forward(&guided)?.squeeze(0)?.to_vec1()?)
+        Ok(self.weights.tensors()?.heads[codebook].forward(&guided)?.squeeze(0)?.to_vec1()?)
     }
 
     /// # Shapes

@@ -4,7 +4,9 @@
 
 use candle_core::Tensor;
 
-use super::{HeartMula, SongState, frame::guided};
+#[cfg(feature = "cuda")]
+use super::{GpuTarget, GpuWindow};
+use super::{HeartMula, Memory, SongState, TensorSong, Tensors, Weights, frame::guided};
 use crate::{
     error::{ModelError, Result},
     heartmula::kv_cache::KvCache,
@@ -19,6 +21,9 @@ pub struct VerifyBuffers {
     /// Keys and values of a depth pass over n frames, at place n - 1; made when first needed.
     depth: Vec<Option<KvCache>>,
     window: Option<Window>,
+    /// The frames that are looked at on a GPU.
+    #[cfg(feature = "cuda")]
+    gpu_window: Option<GpuWindow>,
     /// Backbone outputs \[B, frames, D\] that the frames of the last window followed from.
     trail: Option<Tensor>,
 }
@@ -60,7 +65,7 @@ impl<'a> SongTarget<'a> {
 
     /// Codes of a frame.
     pub fn codebooks(&self) -> usize {
-        self.model.heads.len()
+        self.model.config.audio_num_codebooks
     }
 
     /// Codes of a codebook.
@@ -73,10 +78,32 @@ impl<'a> SongTarget<'a> {
         self.state.frame
     }
 
+    /// The song where it is a GPU's.
+    #[cfg(feature = "cuda")]
+    fn gpu(&mut self) -> Option<GpuTarget<'_>> {
+        let SongState { memory, guidance, .. } = self.state;
+        let (Weights::Gpu(model), Memory::Gpu(song)) = (&self.model.weights, memory) else { return None };
+        let (window, device) = (&mut self.buffers.gpu_window, &self.model.device);
+        Some(GpuTarget { model, song, window, guidance: *guidance, device })
+    }
+
+    /// The song where it is in tensors.
+    fn tensors(&mut self) -> Result<(&'a Tensors, &mut TensorSong)> {
+        match &mut self.state.memory {
+            Memory::Tensors(song) => Ok((self.model.weights.tensors()?, song)),
+            #[cfg(feature = "cuda")]
+            Memory::Gpu(_) => Err(super::elsewhere()),
+        }
+    }
+
     /// How many frames can be written before the positions of the song are used up.
     pub fn room(&self) -> usize {
         // The last frame needs no position; where a first output is there, the first one needs none either.
-        self.state.backbone.room() + usize::from(self.state.hidden.is_some())
+        match &self.state.memory {
+            Memory::Tensors(song) => song.backbone.room() + usize::from(song.hidden.is_some()),
+            #[cfg(feature = "cuda")]
+            Memory::Gpu(song) => song.room() + usize::from(song.has_output()),
+        }
     }
 
     /// Backbone outputs \[B, frames, D\] that the frames of the last [`SongTarget::commit`] followed from; the last row is
@@ -96,16 +123,22 @@ impl<'a> SongTarget<'a> {
     /// # Errors
     /// When there is no room for so many frames.
     pub fn open(&mut self, drafts: &[Vec<u32>]) -> Result<Logits> {
+        #[cfg(feature = "cuda")]
+        if let Some(mut gpu) = self.gpu() {
+            return gpu.open(drafts);
+        }
         self.roll_back();
-        let (batch, positions) = (self.state.batch(), self.state.backbone.length());
-        let fed = self.state.last.iter().chain(drafts);
-        let embeddings = fed.map(|frame| self.model.embed_frame(frame, batch)).collect::<Result<Vec<_>>>()?;
-        let first = self.state.hidden.as_ref().map(|hidden| hidden.unsqueeze(1)).transpose()?;
+        let (batch, model) = (self.state.batch(), self.model);
+        let (weights, song) = self.tensors()?;
+        let positions = song.backbone.length();
+        let fed = song.last.iter().chain(drafts);
+        let embeddings = fed.map(|frame| model.embed_frame(frame, batch)).collect::<Result<Vec<_>>>()?;
+        let first = song.hidden.as_ref().map(|hidden| hidden.unsqueeze(1)).transpose()?;
         let had_first = first.is_some();
         let mut outputs: Vec<Tensor> = first.into_iter().collect();
         if !embeddings.is_empty() {
-            let pass = self.model.backbone.forward(&Tensor::cat(&embeddings, 1)?, &mut self.state.backbone);
-            outputs.push(pass.inspect_err(|_| self.state.backbone.truncate(positions))?);
+            let pass = weights.backbone.forward(&Tensor::cat(&embeddings, 1)?, &mut song.backbone);
+            outputs.push(pass.inspect_err(|_| song.backbone.truncate(positions))?);
         }
         if outputs.is_empty() {
             return Err(ModelError::shape("song", "one that can go on", "one that failed"));
@@ -122,7 +155,11 @@ impl<'a> SongTarget<'a> {
     ///
     /// # Errors
     /// When no window is open, or it has fewer frames.
-    pub fn outputs(&self, frames: usize) -> Result<Tensor> {
+    pub fn outputs(&mut self, frames: usize) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = self.gpu() {
+            return gpu.outputs(frames);
+        }
         self.hidden(0, frames)
     }
 
@@ -132,6 +169,10 @@ impl<'a> SongTarget<'a> {
     /// # Errors
     /// When no window is open, or the frames are outside it.
     pub fn depth_logits(&mut self, first: usize, frames: &[Vec<u32>]) -> Result<Vec<Logits>> {
+        #[cfg(feature = "cuda")]
+        if let Some(mut gpu) = self.gpu() {
+            return gpu.depth_logits(first, frames);
+        }
         let (count, codebooks, batch) = (frames.len(), self.codebooks(), self.state.batch());
         let hidden = self.hidden(first, count)?;
         let mut rows = Vec::with_capacity(count);
@@ -149,8 +190,9 @@ impl<'a> SongTarget<'a> {
         }
         let Some(cache) = slot else { return Ok(Vec::new()) }; // it was made above
         cache.truncate(0);
-        let input = self.model.projection.forward(&Tensor::cat(&rows, 0)?)?;
-        let inner = self.model.decoder.forward(&input, cache)?;
+        let weights = self.model.weights.tensors()?;
+        let input = weights.projection.forward(&Tensor::cat(&rows, 0)?)?;
+        let inner = weights.decoder.forward(&input, cache)?;
         let window = self.window_mut()?;
         (window.depth, window.finishing) = (Some((first, count)), None);
         let mut logits = vec![Vec::with_capacity(codebooks - 1); count];
@@ -169,7 +211,11 @@ impl<'a> SongTarget<'a> {
     /// # Errors
     /// When no window is open, or the frame is outside it.
     pub fn finish_logits(&mut self, frame: usize, codes: &[u32], settled: usize) -> Result<Logits> {
-        let (batch, model) = (self.state.batch(), self.model);
+        #[cfg(feature = "cuda")]
+        if let Some(mut gpu) = self.gpu() {
+            return gpu.finish_logits(frame, codes, settled);
+        }
+        let batch = self.state.batch();
         let window = self.window()?;
         if window.finishing != Some(frame) {
             match window.depth {
@@ -177,17 +223,23 @@ impl<'a> SongTarget<'a> {
                 Some((first, count)) if (first..first + count).contains(&frame) => {
                     let from = self.buffers.depth.get(count - 1).and_then(Option::as_ref);
                     let from = from.ok_or_else(|| ModelError::shape("depth pass", "one before", "none"))?;
-                    self.state.decoder.copy_rows(from, (frame - first) * batch)?;
+                    match &mut self.state.memory {
+                        Memory::Tensors(song) => song.decoder.copy_rows(from, (frame - first) * batch)?,
+                        #[cfg(feature = "cuda")]
+                        Memory::Gpu(_) => return Err(super::elsewhere()),
+                    }
                 }
-                _ => self.state.decoder.truncate(0),
+                _ => self.tensors()?.1.decoder.truncate(0),
             }
             self.window_mut()?.finishing = Some(frame);
         }
-        self.state.decoder.truncate(settled);
-        let known = self.state.decoder.length();
+        let song = self.tensors()?.1;
+        song.decoder.truncate(settled);
+        let known = song.decoder.length();
         let hidden = if known == 0 { Some(self.hidden(frame, 1)?.unsqueeze(1)?) } else { None };
         let input = self.depth_inputs(hidden, known, codes)?;
-        let inner = model.decoder.forward(&model.projection.forward(&input)?, &mut self.state.decoder)?;
+        let (weights, song) = self.tensors()?;
+        let inner = weights.decoder.forward(&weights.projection.forward(&input)?, &mut song.decoder)?;
         let skipped = settled - known; // outputs that say nothing new: the settled codes
         (settled..=codes.len())
             .map(|codebook| {
@@ -203,6 +255,13 @@ impl<'a> SongTarget<'a> {
     /// When no window is open, or it has fewer frames.
     pub fn commit(&mut self, frames: &[Vec<u32>]) -> Result<()> {
         let count = frames.len();
+        #[cfg(feature = "cuda")]
+        if let Some(mut gpu) = self.gpu() {
+            let trail = gpu.commit(frames)?;
+            self.buffers.trail = Some(trail);
+            self.state.frame += count as u64;
+            return Ok(());
+        }
         let window = self.window()?;
         if count == 0 || count > window.hidden.dim(1)? {
             return Err(ModelError::shape("frames", format!("1 to {}", window.hidden.dim(1)?), count));
@@ -211,17 +270,22 @@ impl<'a> SongTarget<'a> {
         let trail = window.hidden.narrow(1, 0, count)?;
         self.buffers.window = None;
         self.buffers.trail = Some(trail);
-        self.state.backbone.truncate(positions);
-        self.state.hidden = None;
-        self.state.last = frames.last().cloned();
+        let song = self.tensors()?.1;
+        song.backbone.truncate(positions);
+        song.hidden = None;
+        song.last = frames.last().cloned();
         self.state.frame += count as u64;
         Ok(())
     }
 
     /// Closes the window without having written anything.
     pub fn roll_back(&mut self) {
-        if let Some(window) = self.buffers.window.take() {
-            self.state.backbone.truncate(window.positions);
+        #[cfg(feature = "cuda")]
+        if let Some(mut gpu) = self.gpu() {
+            return gpu.roll_back();
+        }
+        if let (Some(window), Memory::Tensors(song)) = (self.buffers.window.take(), &mut self.state.memory) {
+            song.backbone.truncate(window.positions);
         }
     }
 
@@ -260,6 +324,6 @@ impl<'a> SongTarget<'a> {
     /// - `hidden` \[frames · B, D\]
     fn logits_of(&self, codebook: usize, hidden: &Tensor) -> Result<Logits> {
         let guided = guided(hidden, self.state.batch(), self.state.guidance)?;
-        Ok(self.model.heads[codebook].forward(&guided)?.to_vec2()?)
+        Ok(self.model.weights.tensors()?.heads[codebook].forward(&guided)?.to_vec2()?)
     }
 }

@@ -1,7 +1,8 @@
 //! Where does an NVIDIA GPU need kernels of our own? Where candle's operations copy the same numbers many times, as for
 //! convolutions of few channels, and where they would round what is computed to the 16 bits that weights are held in.
 //!
-//! The kernels are in `kernels.cu`; the build script compiles them to PTX. Each operation here has a plain loop for
+//! The language model, where a song waits for every frame, is computed by kernels of its own altogether: `lm`. The other
+//! kernels are in `kernels.cu`; the build script compiles them to PTX. Each operation here has a plain loop for
 //! processors, too, which only the tests run: they compare it, and its gradients, with the formulas.
 #![allow(unsafe_code)]
 
@@ -9,6 +10,8 @@ use candle_core::{Result, Tensor};
 
 #[cfg(feature = "cuda")]
 pub mod lazy_link;
+#[cfg(feature = "cuda")]
+pub(crate) mod lm;
 mod product;
 mod taps;
 

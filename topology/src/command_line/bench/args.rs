@@ -95,6 +95,9 @@ pub(crate) struct SpeculationArgs {
     /// Cores on which drafts are prepared meanwhile, for the drafters that are worth it [default: none are prepared]
     #[arg(long, value_name = "LIST", value_parser = core_list, allow_hyphen_values = true)]
     pub draft_cores: Option<CoreList>,
+    /// What computes the language model
+    #[arg(long, value_name = "cpu|cuda:N", default_value_t = DeviceName::Cpu)]
+    pub device: DeviceName,
     /// What prepares these drafts [default: the processor, on --draft-cores]
     #[arg(long, value_name = "cpu|cuda:N")]
     pub draft_device: Option<DeviceName>,

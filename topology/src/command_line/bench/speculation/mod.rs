@@ -11,7 +11,6 @@ mod runs;
 
 use std::{fs, sync::Arc};
 
-use candle_core::Device;
 use heartstream_actors::compute_site::{ComputePool, ComputeSite, available_cores};
 use heartstream_models::{
     ModelDirectory,
@@ -48,9 +47,10 @@ pub(super) fn speculation(args: &SpeculationArgs, quiet: bool) -> Result<(), Fai
     let sampler = KeyedSampler::new(options, KeyedNoise::new(args.seed))?;
     let status = Status::new(quiet);
     status.say(&format!("loading the model {name}"));
-    let drafter = directory.load_drafter(&Device::Cpu)?.map(Arc::new);
-    let model = Arc::new(directory.load_lm(&Device::Cpu)?);
-    let drafting = match args.draft_device.filter(|device| !device.is_cpu()) {
+    let device = args.device.open()?;
+    let drafter = directory.load_drafter(&device)?.map(Arc::new);
+    let model = Arc::new(directory.load_lm(&device)?);
+    let drafting = match args.draft_device.filter(|device| *device != args.device) {
         None => None,
         Some(name) => {
             let device = name.open()?;
@@ -115,10 +115,11 @@ fn coarse_matches(
     status: &Status,
 ) -> Result<Vec<measure::CoarseMatches>, Failed> {
     let Subject { model, prompt, guidance, sampler, .. } = subject;
+    let device = model.device().clone();
     drop(model);
     let matches = widths.iter().map(|(bits, coarse)| {
         status.say(&format!("asking the model with weights of {bits} bits"));
-        let model = directory.load_coarse_lm(*coarse, &Device::Cpu)?;
+        let model = directory.load_coarse_lm(*coarse, &device)?;
         let matches = pool.run(|| measure::matches(&model, &prompt, guidance, sampler.clone(), song))?;
         Ok(measure::CoarseMatches { bits: *bits, matches })
     });

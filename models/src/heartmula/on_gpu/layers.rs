@@ -1,0 +1,193 @@
+//! The layers of a transformer on a GPU, and one pass over them.
+
+use std::sync::Arc;
+
+use candle_core::Device;
+
+use crate::{
+    error::Result,
+    heartmula::{TransformerConfig, kv_cache::scaled_frequencies},
+    kernels::{
+        RotaryTable,
+        cpu::Heads,
+        lm::{Attention, Buffer, Finish, Input, Kept, Matrix, Parts, Queue, Scratch, Start},
+    },
+    weights::Shards,
+};
+
+/// The weights of one transformer, its last norm included.
+#[derive(Debug)]
+pub(super) struct Layers {
+    layers: Vec<Layer>,
+    norm: Buffer<f32>,
+    /// Cosines and sines of every position.
+    angles: Arc<[Buffer<f32>; 2]>,
+    config: TransformerConfig,
+}
+
+#[derive(Debug)]
+struct Layer {
+    attention_norm: Buffer<f32>,
+    query_key_value: Matrix,
+    output: Matrix,
+    feed_forward_norm: Buffer<f32>,
+    gate_up: Matrix,
+    down: Matrix,
+}
+
+/// What a pass of up to so many rows works in.
+#[derive(Debug)]
+pub(super) struct Working {
+    /// The residual stream.
+    pub stream: Buffer<f32>,
+    /// Its rows, multiplied with the next norm's weights.
+    pub parts: Parts,
+    joined: Buffer<f32>,
+    attended: Parts,
+    gated: Parts,
+}
+
+/// Which positions a pass is over.
+#[derive(Clone, Copy)]
+pub(super) struct Pass<'a> {
+    pub start: Start<'a>,
+    pub rows: usize,
+    pub batch: usize,
+    pub first_batch: usize,
+    /// Positions that are remembered; more than rows have where one row stands for several.
+    pub appended: usize,
+}
+
+impl Layers {
+    pub fn load(
+        queue: &Queue,
+        config: &TransformerConfig,
+        shards: &Shards,
+        prefix: &str,
+        device: &Device,
+    ) -> Result<Self> {
+        let layers = (0..config.num_layers)
+            .map(|index| Layer::load(queue, config, shards, &format!("{prefix}.layers.{index}"), device));
+        let layers = layers.collect::<Result<_>>()?;
+        let table = RotaryTable::new(&scaled_frequencies(config), config.max_seq_len, &Device::Cpu)?;
+        let [cosines, sines] = table.numbers()?;
+        Ok(Self {
+            layers,
+            norm: norm(queue, shards, &format!("{prefix}.norm.scale"), config.embed_dim)?,
+            angles: Arc::new([Buffer::of(queue, &cosines)?, Buffer::of(queue, &sines)?]),
+            config: config.clone(),
+        })
+    }
+
+    pub fn heads(&self) -> Heads {
+        let TransformerConfig { num_heads, num_kv_heads, .. } = self.config;
+        Heads { heads: num_heads, kv_heads: num_kv_heads, head_dim: self.config.head_dim() }
+    }
+
+    pub fn angles(&self) -> Arc<[Buffer<f32>; 2]> {
+        Arc::clone(&self.angles)
+    }
+
+    pub fn count(&self) -> usize {
+        self.layers.len()
+    }
+
+    pub fn eps(&self) -> f64 {
+        self.config.norm_eps
+    }
+
+    /// The weights of the norm that comes first.
+    pub fn first_norm(&self) -> &Buffer<f32> {
+        self.layers.first().map_or(&self.norm, |layer| &layer.attention_norm)
+    }
+
+    pub fn working(&self, queue: &Queue, rows: usize) -> Result<Working> {
+        let TransformerConfig { embed_dim, intermediate_dim, num_kv_heads, .. } = self.config;
+        let joined = embed_dim + 2 * num_kv_heads * self.config.head_dim();
+        Ok(Working {
+            stream: Buffer::zeros(queue, rows * embed_dim)?,
+            parts: Parts::new(queue, rows, embed_dim)?,
+            joined: Buffer::zeros(queue, rows * joined)?,
+            attended: Parts::new(queue, rows, embed_dim)?,
+            gated: Parts::new(queue, rows, intermediate_dim)?,
+        })
+    }
+
+    /// One pass over rows that `working` begins with; what comes out is in rows `first` and those behind it of `out`, or of
+    /// `working`'s own.
+    pub fn pass(
+        &self,
+        queue: &Queue,
+        working: &Working,
+        (kept, scratch): (&Kept, &Scratch),
+        pass: Pass<'_>,
+        out: Option<(&Parts, usize)>,
+    ) -> Result<()> {
+        let (rows, eps) = (pass.rows, self.eps());
+        let plain = |parts| Input { parts, first: 0, count: rows, normed: false, behind: None };
+        let normed = Input { normed: true, ..plain(&working.parts) };
+        let own = (&working.parts, 0);
+        for (index, layer) in self.layers.iter().enumerate() {
+            queue.product(&layer.query_key_value, normed, eps, Finish::Store(&working.joined))?;
+            let Pass { start, batch, first_batch, appended, .. } = pass;
+            let of = Attention {
+                joined: &working.joined,
+                layer: index,
+                start,
+                rows,
+                batch,
+                first_batch,
+                appended,
+                out: &working.attended,
+            };
+            queue.attend(kept, scratch, of)?;
+            let residual = |scale, (parts, first)| Finish::Residual { add: true, stream: &working.stream, scale, parts, first };
+            queue.product(&layer.output, plain(&working.attended), eps, residual(&layer.feed_forward_norm, own))?;
+            queue.product(&layer.gate_up, normed, eps, Finish::Gate(&working.gated))?;
+            let (scale, to) = match self.layers.get(index + 1) {
+                Some(next) => (&next.attention_norm, own),
+                None => (&self.norm, out.unwrap_or(own)),
+            };
+            queue.product(&layer.down, plain(&working.gated), eps, residual(scale, to))?;
+        }
+        Ok(())
+    }
+}
+
+impl Layer {
+    fn load(
+        queue: &Queue,
+        config: &TransformerConfig,
+        shards: &Shards,
+        prefix: &str,
+        device: &Device,
+    ) -> Result<Self> {
+        let (width, hidden) = (config.embed_dim, config.intermediate_dim);
+        let keys = config.num_kv_heads * config.head_dim();
+        let joined = |parts: &[(&str, usize)], inputs: usize, gates: bool| -> Result<Matrix> {
+            let name = |part: &str| format!("{prefix}.{part}.weight");
+            let numbers = shards.matrix_type(&name(parts[0].0));
+            let read = parts.iter().map(|(part, outputs)| shards.matrix(&name(part), &[*outputs, inputs], device));
+            let read = read.collect::<Result<Vec<_>>>()?;
+            let weight = if read.len() == 1 { read[0].clone() } else { candle_core::Tensor::cat(&read, 0)? };
+            Ok(Matrix::new(queue, &weight, numbers, gates)?)
+        };
+        Ok(Self {
+            attention_norm: norm(queue, shards, &format!("{prefix}.sa_norm.scale"), width)?,
+            query_key_value: joined(
+                &[("attn.q_proj", width), ("attn.k_proj", keys), ("attn.v_proj", keys)],
+                width,
+                false,
+            )?,
+            output: joined(&[("attn.output_proj", width)], width, false)?,
+            feed_forward_norm: norm(queue, shards, &format!("{prefix}.mlp_norm.scale"), width)?,
+            gate_up: joined(&[("mlp.w1", hidden), ("mlp.w3", hidden)], width, true)?,
+            down: joined(&[("mlp.w2", width)], hidden, false)?,
+        })
+    }
+}
+
+fn norm(queue: &Queue, shards: &Shards, name: &str, width: usize) -> Result<Buffer<f32>> {
+    let weights: Vec<f32> = shards.tensor(name, &[width], &Device::Cpu)?.to_vec1()?;
+    Ok(Buffer::of(queue, &weights)?)
+}

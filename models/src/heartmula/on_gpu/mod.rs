@@ -1,0 +1,103 @@
+//! How is the same model computed on a GPU? Its weights there, and songs whose frames are written without asking the host.
+//!
+//! [`GpuModel`] has the weights of [`super::HeartMula`], [`GpuSong`] what it remembers of a song there. Each operation is one
+//! of `HeartMula`'s or of `SongTarget`'s; all are made of the same passes (`passes`), whose rows do not depend on each
+//! other, so a song is the same however its frames are looked at.
+
+mod frames;
+mod layers;
+mod passes;
+mod prompt;
+mod song;
+mod target;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::Device;
+
+use self::{layers::Layers, prompt::KeptPrompt};
+pub(super) use self::{frames::Drawing, song::GpuSong, target::GpuTarget, verify::GpuWindow};
+use super::{HeartMulaConfig, PromptIds};
+use crate::{
+    error::Result,
+    kernels::{
+        cpu::NumberType,
+        lm::{Matrix, Queue, Table},
+    },
+    weights::Shards,
+};
+
+/// The weights on a GPU; shared by all songs.
+#[derive(Debug)]
+pub(super) struct GpuModel {
+    queue: Queue,
+    backbone: Layers,
+    projection: Matrix,
+    decoder: Layers,
+    heads: Vec<Matrix>,
+    table: Table,
+    config: HeartMulaConfig,
+    /// What drafters compute with, by the rows of their batch.
+    drafting: Mutex<[Option<Box<GpuSong>>; 2]>,
+    last_prompt: Mutex<Option<Arc<KeptPrompt>>>,
+}
+
+impl GpuModel {
+    /// Reads the weights onto `device`, a GPU.
+    ///
+    /// # Errors
+    /// When the GPU is too old or has no memory, or a tensor is not there in its shape.
+    pub fn load(config: &HeartMulaConfig, shards: &Shards, device: &Device) -> Result<Self> {
+        let queue = Queue::new(device.as_cuda_device()?)?;
+        let (width, inner, vocabulary) = (config.backbone.embed_dim, config.decoder.embed_dim, config.audio_vocab_size);
+        let matrix = |name: &str, shape: [usize; 2]| -> Result<Matrix> {
+            Ok(Matrix::new(&queue, &shards.matrix(name, &shape, device)?, shards.matrix_type(name), false)?)
+        };
+        let mut heads = vec![matrix("codebook0_head.weight", [vocabulary, width])?];
+        // These heads are stored [in, out], the other way round than a linear layer's weight.
+        let others = config.audio_num_codebooks - 1;
+        let stored = shards.matrix("audio_head", &[others, inner, vocabulary], device)?;
+        for head in 0..others {
+            heads.push(Matrix::new(&queue, &stored.get(head)?.t()?, shards.matrix_type("audio_head"), false)?);
+        }
+        drop(stored);
+        let name = "audio_embeddings.weight";
+        let rows = shards.matrix(name, &[config.audio_num_codebooks * vocabulary, width], device)?;
+        let model = Self {
+            backbone: Layers::load(&queue, &config.backbone, shards, "backbone", device)?,
+            projection: matrix("projection.weight", [inner, width])?,
+            decoder: Layers::load(&queue, &config.decoder, shards, "decoder", device)?,
+            heads,
+            table: Table::new(&queue, rows, vocabulary)?,
+            config: config.clone(),
+            drafting: Mutex::new([None, None]),
+            last_prompt: Mutex::new(None),
+            queue,
+        };
+        // Songs have streams of their own.
+        model.queue.wait()?;
+        Ok(model)
+    }
+
+    /// How the weights are stored.
+    pub fn number_type(&self) -> NumberType {
+        match self.projection.planes() {
+            1 => NumberType::Bf16,
+            2 => NumberType::F16,
+            _ => NumberType::F32,
+        }
+    }
+
+    /// Runs `work` with what drafters compute with for `batch` rows; one drafter at a time.
+    fn drafting<T>(&self, batch: usize, work: impl FnOnce(&mut GpuSong) -> Result<T>) -> Result<T> {
+        let mut songs = self.drafting.lock().unwrap_or_else(PoisonError::into_inner);
+        let song = match &mut songs[batch - 1] {
+            Some(song) => song,
+            none => none.insert(Box::new(GpuSong::new(self, batch, 1, NumberType::F32)?)),
+        };
+        work(song)
+    }
+}

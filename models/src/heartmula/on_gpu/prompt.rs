@@ -1,0 +1,97 @@
+//! A prompt is read once: a few positions at a time, and the unconditional row at one position that stands for all.
+
+use std::sync::{Arc, PoisonError};
+
+use super::{
+    GpuModel, GpuSong, PromptIds,
+    layers::Pass,
+    song::PROMPT_ROWS,
+};
+use crate::{
+    error::Result,
+    heartmula::prefix::MOST_BYTES,
+    kernels::lm::{Buffer, Parts, Start},
+};
+
+/// What a prompt became, for the next song with the same words.
+#[derive(Debug)]
+pub(super) struct KeptPrompt {
+    prompt: PromptIds,
+    batch: usize,
+    half: bool,
+    page: usize,
+    pages: Vec<Buffer<u8>>,
+    hidden: Parts,
+}
+
+impl GpuModel {
+    /// Reads a prompt into an empty song: `embed` gives its rows \[positions, D\], and behind them with guidance the
+    /// unconditional one; it is not asked where the prompt is the last one that was read.
+    ///
+    /// # Errors
+    /// When there is no room, or a word has no row.
+    pub fn read_prompt(
+        &self,
+        song: &mut GpuSong,
+        (prompt, half): (&PromptIds, bool),
+        embed: impl FnOnce() -> Result<Vec<f32>>,
+    ) -> Result<()> {
+        let count = prompt.positions();
+        song.kept.reserve(&song.queue, count)?;
+        let last = || self.last_prompt.lock().unwrap_or_else(PoisonError::into_inner);
+        let page = song.kept.page_positions();
+        let serves = |kept: &Arc<KeptPrompt>| {
+            kept.prompt == *prompt && kept.batch == song.batch && kept.half == half && kept.page == page
+        };
+        let kept = last().clone().filter(serves);
+        if let Some(kept) = kept {
+            song.kept.fill(&song.queue, &kept.pages)?;
+            song.hidden.copy(&song.queue, 0, &kept.hidden, 0, song.batch)?;
+        } else {
+            self.compute_prompt(song, count, &embed()?)?;
+            // Pages of a prompt are whole ones, and copied as such.
+            let kept = if song.kept.bytes() <= MOST_BYTES { Some(self.keep(song, prompt, half)?) } else { None };
+            *last() = kept.map(Arc::new);
+        }
+        song.length = count;
+        song.has_output = true;
+        Ok(())
+    }
+
+    fn keep(&self, song: &GpuSong, prompt: &PromptIds, half: bool) -> Result<KeptPrompt> {
+        let queue = &self.queue;
+        song.queue.wait()?;
+        let pages = song.kept.pages(queue, prompt.positions())?;
+        let mut hidden = Parts::new(queue, song.batch, self.config.backbone.embed_dim)?;
+        hidden.copy(queue, 0, &song.hidden, 0, song.batch)?;
+        // Another song's stream reads them, and this song's may write over what they are copied from.
+        queue.wait()?;
+        let (batch, page) = (song.batch, song.kept.page_positions());
+        Ok(KeptPrompt { prompt: prompt.clone(), batch, half, page, pages, hidden })
+    }
+
+    fn compute_prompt(&self, song: &mut GpuSong, count: usize, rows: &[f32]) -> Result<()> {
+        let width = self.config.backbone.embed_dim;
+        let (words, nothing) = rows.split_at(count * width);
+        // The outputs of other positions than the last are written over.
+        for (number, rows) in words.chunks(PROMPT_ROWS * width).enumerate() {
+            let count = self.enter(song, rows)?;
+            let start = Start::At(number * PROMPT_ROWS);
+            let pass = Pass { start, rows: count, batch: 1, first_batch: 0, appended: count };
+            self.pass_of_words(song, pass, 0)?;
+            song.hidden.move_row(&song.queue, count - 1)?;
+        }
+        if !nothing.is_empty() {
+            // It sees only itself, wherever it is: the same values, and its keys turned once for each position.
+            self.enter(song, nothing)?;
+            let pass = Pass { start: Start::At(0), rows: 1, batch: 1, first_batch: 1, appended: count };
+            self.pass_of_words(song, pass, 1)?;
+        }
+        Ok(())
+    }
+
+    fn pass_of_words(&self, song: &GpuSong, pass: Pass<'_>, row: usize) -> Result<()> {
+        let remembered = (&song.kept, &song.scratch);
+        self.backbone.pass(&song.queue, &song.backbone, remembered, pass, Some((&song.hidden, row)))
+    }
+}

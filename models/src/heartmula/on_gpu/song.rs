@@ -1,0 +1,130 @@
+//! What a GPU remembers of a song.
+
+use super::{
+    GpuModel,
+    frames::{Ahead, Recorded},
+    layers::Working,
+};
+use crate::{
+    error::{ModelError, Result},
+    kernels::{
+        cpu::NumberType,
+        lm::{Buffer, Drawn, Kept, KeptSizes, Parts, Queue, Scratch},
+    },
+    speculation::MOST_FRAMES,
+};
+
+/// Positions of a prompt that are read in one pass: as many rows as a block multiplies at once.
+pub(super) const PROMPT_ROWS: usize = 32;
+/// Frames that are looked at together at most: the drafts, the frame behind them, and a first one that is there.
+const WINDOW: usize = MOST_FRAMES + 2;
+
+/// The state of a song on a GPU, in a stream of its own.
+#[derive(Debug)]
+pub(in crate::heartmula) struct GpuSong {
+    /// First, so that it ends before what it works in.
+    pub(super) recorded: Option<Recorded>,
+    pub(super) ahead: Ahead,
+    pub(super) queue: Queue,
+    pub(super) backbone: Working,
+    pub(super) decoder: Working,
+    pub(super) kept: Kept,
+    /// Keys and values of the depth decoder: those of every frame of a window.
+    pub(super) depth: Kept,
+    pub(super) scratch: Scratch,
+    /// What the backbone made for the frames of a window, and for the next frame where nothing is looked at.
+    pub(super) hidden: Parts,
+    /// Embeddings of codes, for the depth decoder.
+    pub(super) entering: Parts,
+    /// Rows of words, or of drafters.
+    pub(super) given: Buffer<f32>,
+    pub(super) ones: Buffer<f32>,
+    pub(super) logits: Buffer<f32>,
+    pub(super) drawn: Drawn,
+    pub(super) batch: usize,
+    /// Positions that are remembered, and the most there can be.
+    pub(super) length: usize,
+    pub(super) capacity: usize,
+    /// Whether the backbone's output for the next frame is there.
+    pub(super) has_output: bool,
+    /// The last frame, not yet fed to the backbone.
+    pub(super) last: Option<Vec<u32>>,
+}
+
+impl GpuSong {
+    /// A song of `batch` rows (1 or 2) and at most `capacity` positions.
+    ///
+    /// # Errors
+    /// When the GPU has no memory, or the model has fewer positions.
+    pub fn new(model: &GpuModel, batch: usize, capacity: usize, numbers: NumberType) -> Result<Self> {
+        let config = &model.config;
+        if capacity > config.backbone.max_seq_len {
+            let expected = format!("at most {}", config.backbone.max_seq_len);
+            return Err(ModelError::shape("positions of a KV cache", expected, capacity));
+        }
+        let queue = model.queue.beside()?;
+        let (codebooks, width) = (config.audio_num_codebooks, config.backbone.embed_dim);
+        let rows = (batch * WINDOW).max(PROMPT_ROWS);
+        let depth_rows = batch * WINDOW * codebooks;
+        let half = numbers != NumberType::F32;
+        let kept = KeptSizes {
+            heads: model.backbone.heads(),
+            layers: model.backbone.count(),
+            batches: batch,
+            capacity: capacity.max(1),
+            half,
+        };
+        let depth = KeptSizes {
+            heads: model.decoder.heads(),
+            layers: model.decoder.count(),
+            batches: batch * WINDOW,
+            capacity: codebooks,
+            half: false,
+        };
+        let mut depth_kept = Kept::new(&queue, depth, model.decoder.angles())?;
+        depth_kept.reserve(&queue, codebooks)?;
+        Ok(Self {
+            recorded: None,
+            ahead: Ahead::default(),
+            backbone: model.backbone.working(&queue, rows)?,
+            decoder: model.decoder.working(&queue, depth_rows)?,
+            kept: Kept::new(&queue, kept, model.backbone.angles())?,
+            depth: depth_kept,
+            scratch: Scratch::new(&queue, &[(kept, rows), (depth, depth_rows)])?,
+            hidden: Parts::new(&queue, rows, width)?,
+            entering: Parts::new(&queue, depth_rows, width)?,
+            given: Buffer::zeros(&queue, rows * width)?,
+            ones: Buffer::of(&queue, &vec![1.0; width])?,
+            logits: Buffer::zeros(&queue, WINDOW * codebooks * config.audio_vocab_size)?,
+            drawn: Drawn::new(&queue, codebooks, WINDOW)?,
+            batch,
+            length: 0,
+            capacity,
+            has_output: false,
+            last: None,
+            queue,
+        })
+    }
+
+    /// Bytes of keys and values at present.
+    pub fn kv_bytes(&self) -> usize {
+        self.kept.bytes() + self.depth.bytes()
+    }
+
+    /// Positions there is still room for.
+    pub fn room(&self) -> usize {
+        self.capacity - self.length
+    }
+
+    /// Whether the backbone's output for the next frame is there.
+    pub fn has_output(&self) -> bool {
+        self.has_output
+    }
+}
+
+impl Drop for GpuSong {
+    fn drop(&mut self) {
+        // What it still asked for reads weights that may be let go of next. A GPU that failed has nothing left to do.
+        self.queue.wait().unwrap_or_default();
+    }
+}

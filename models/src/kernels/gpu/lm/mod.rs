@@ -1,0 +1,24 @@
+//! What does a language model compute on a GPU, a few rows at a time?
+//!
+//! A [`Queue`] is a stream with the kernels of `lm.cu`. What they take is checked here, so that everything above is safe:
+//! a [`Buffer`] gives out an address only for numbers that it has. Rows that are multiplied are [`Parts`]: two bf16 numbers
+//! for each f32, within 2^-18 of it. A row's results depend on that row and the weights alone.
+
+mod attention;
+mod buffer;
+mod draw;
+mod enter;
+mod product;
+mod queue;
+
+pub(crate) use attention::{Attention, Kept, KeptSizes, Scratch, Start};
+pub(crate) use buffer::{Buffer, Parts};
+pub(crate) use draw::{Drawn, SongPlace};
+pub(crate) use enter::Table;
+pub(crate) use product::{Finish, Input, Matrix};
+pub(crate) use queue::{Queue, Recording};
+
+/// Channels that rows are padded to a multiple of; `CHUNK` in `common.cuh`.
+const CHUNK: usize = 32;
+/// Outputs of one matrix instruction; `TILE` in `common.cuh`.
+const TILE: usize = 16;
