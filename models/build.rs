@@ -42,7 +42,8 @@ fn main() {
 
 fn compile(compiler: &Path, source: &str, options: &[String], target: &Path) {
     // `-fmad` is on by default, as candle's own kernels have it; no fast mathematics.
-    let status = Command::new(compiler).args(["-O3", "-std=c++17"]).args(options).arg(source).arg("-o").arg(target).status();
+    let status =
+        Command::new(compiler).args(["-O3", "-std=c++17"]).args(options).arg(source).arg("-o").arg(target).status();
     match status {
         Ok(status) if status.success() => {}
         Ok(status) => panic!("{} could not compile {source}: {status}", compiler.display()),

@@ -226,13 +226,7 @@ impl HeartMula {
     ///
     /// # Shapes
     /// - result \[B, D\]
-    fn read_prompt(
-        &self,
-        weights: &Tensors,
-        prompt: &PromptIds,
-        batch: usize,
-        cache: &mut KvCache,
-    ) -> Result<Tensor> {
+    fn read_prompt(&self, weights: &Tensors, prompt: &PromptIds, batch: usize, cache: &mut KvCache) -> Result<Tensor> {
         // A song that panicked in between left a whole prompt or none.
         let last = || weights.last_prompt.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = last().clone().filter(|prefix| prefix.serves(prompt, batch));
@@ -261,7 +255,8 @@ impl HeartMula {
                     song.hidden = Some(weights.backbone.forward(&embedding, &mut song.backbone)?.squeeze(1)?);
                 }
                 let hidden = song.hidden.take();
-                let hidden = hidden.ok_or_else(|| ModelError::shape("song", "one that can go on", "one that failed"))?;
+                let hidden =
+                    hidden.ok_or_else(|| ModelError::shape("song", "one that can go on", "one that failed"))?;
                 let codes = self.complete_frame(&mut song.decoder, &hidden, guidance, *frame, sampler)?;
                 song.last = Some(codes.clone());
                 codes
@@ -452,7 +447,10 @@ mod tests {
     fn a_prompt_that_comes_again_gives_the_same_logits_bit_for_bit() {
         let model = model();
         let (guided, unguided) = (logits(&model, 1.5), logits(&model, 1.0));
-        assert!(model.weights.tensors().expect("tensors").last_prompt.lock().expect("no panic").is_some(), "it is kept");
+        assert!(
+            model.weights.tensors().expect("tensors").last_prompt.lock().expect("no panic").is_some(),
+            "it is kept"
+        );
         assert!(logits(&model, 1.0) == unguided && logits(&model, 1.5) == guided);
         let other = PromptIds { tags: vec![1, 2], lyrics: vec![1, 9, 2] };
         model.start(&other, 1.5, 3).expect("a prompt that fits");

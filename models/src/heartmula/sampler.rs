@@ -94,7 +94,10 @@ impl KeyedSampler {
             largest.clear();
             largest.resize(columns, f32::NEG_INFINITY);
             for row in scaled.chunks(columns) {
-                largest.iter_mut().zip(row).for_each(|(most, number)| *most = if *number > *most { *number } else { *most });
+                largest
+                    .iter_mut()
+                    .zip(row)
+                    .for_each(|(most, number)| *most = if *number > *most { *number } else { *most });
             }
             bound = *largest.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1;
         }
@@ -231,7 +234,8 @@ mod tests {
     fn of_a_large_vocabulary_the_same_codes_can_be_drawn_as_if_all_were_sorted() {
         let noise = KeyedNoise::new(5);
         for (top_k, size) in [(1, 9), (3, 40), (50, 8197), (50, 201), (7, 29)] {
-            let logits: Vec<f32> = (0..size).map(|token| (noise.gumbel(1, 2, token) * 4.0).round() as f32 / 4.0).collect();
+            let logits: Vec<f32> =
+                (0..size).map(|token| (noise.gumbel(1, 2, token) * 4.0).round() as f32 / 4.0).collect();
             let mut sorted = logits.clone();
             sorted.sort_by(|a, b| b.total_cmp(a));
             let expected = logits.iter().filter(|logit| **logit >= sorted[top_k - 1]).count();

@@ -85,7 +85,11 @@ impl GpuModel {
             song.ahead.length += 1;
         }
         let Some(recorded) = &mut song.recorded else { return Ok(()) };
-        if with_output { recorded.first.run()? } else { recorded.next.run()? }
+        if with_output {
+            recorded.first.run()?
+        } else {
+            recorded.next.run()?
+        }
         song.ahead.frames = Some(frame + 1);
         Ok(song.drawn.send(&song.queue, frame)?)
     }

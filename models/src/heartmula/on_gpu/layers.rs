@@ -141,7 +141,8 @@ impl Layers {
                 out: &working.attended,
             };
             queue.attend(kept, scratch, of)?;
-            let residual = |scale, (parts, first)| Finish::Residual { add: true, stream: &working.stream, scale, parts, first };
+            let residual =
+                |scale, (parts, first)| Finish::Residual { add: true, stream: &working.stream, scale, parts, first };
             queue.product(&layer.output, plain(&working.attended), eps, residual(&layer.feed_forward_norm, own))?;
             queue.product(&layer.gate_up, normed, eps, Finish::Gate(&working.gated))?;
             let (scale, to) = match self.layers.get(index + 1) {
@@ -155,13 +156,7 @@ impl Layers {
 }
 
 impl Layer {
-    fn load(
-        queue: &Queue,
-        config: &TransformerConfig,
-        shards: &Shards,
-        prefix: &str,
-        device: &Device,
-    ) -> Result<Self> {
+    fn load(queue: &Queue, config: &TransformerConfig, shards: &Shards, prefix: &str, device: &Device) -> Result<Self> {
         let (width, hidden) = (config.embed_dim, config.intermediate_dim);
         let keys = config.num_kv_heads * config.head_dim();
         let joined = |parts: &[(&str, usize)], inputs: usize, gates: bool| -> Result<Matrix> {

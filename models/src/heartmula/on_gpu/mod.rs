@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Device;
 
-use self::{layers::Layers, prompt::KeptPrompt};
 pub(super) use self::{frames::Drawing, song::GpuSong, target::GpuTarget, verify::GpuWindow};
+use self::{layers::Layers, prompt::KeptPrompt};
 use super::{HeartMulaConfig, PromptIds};
 use crate::{
     error::Result,

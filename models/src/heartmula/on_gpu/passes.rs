@@ -1,9 +1,6 @@
 //! The passes that everything is made of: of the backbone, of the depth decoder, of a head.
 
-use super::{
-    GpuModel, GpuSong,
-    layers::Pass,
-};
+use super::{GpuModel, GpuSong, layers::Pass};
 use crate::{
     error::Result,
     kernels::lm::{Buffer, Finish, Input, Parts, Start},

@@ -2,11 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::{
-    GpuModel, GpuSong, PromptIds,
-    layers::Pass,
-    song::PROMPT_ROWS,
-};
+use super::{GpuModel, GpuSong, PromptIds, layers::Pass, song::PROMPT_ROWS};
 use crate::{
     error::Result,
     heartmula::prefix::MOST_BYTES,

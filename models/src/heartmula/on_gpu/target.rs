@@ -19,11 +19,6 @@ pub(in crate::heartmula) struct GpuTarget<'a> {
 }
 
 impl GpuTarget<'_> {
-    /// As `SongTarget::room`.
-    pub fn room(&self) -> usize {
-        self.song.room() + usize::from(self.song.has_output())
-    }
-
     /// As `SongTarget::open`.
     pub fn open(&mut self, drafts: &[Vec<u32>]) -> Result<Logits> {
         self.roll_back();

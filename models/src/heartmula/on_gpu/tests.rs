@@ -81,7 +81,8 @@ fn on_a_gpu_logits_are_those_of_a_processor() {
                         sampler.0
                     });
                     assert_eq!(here.len(), there.len());
-                    let of = |numbers: &mut dyn Iterator<Item = f32>| numbers.map(|x| f64::from(x).powi(2)).sum::<f64>();
+                    let of =
+                        |numbers: &mut dyn Iterator<Item = f32>| numbers.map(|x| f64::from(x).powi(2)).sum::<f64>();
                     let error = of(&mut here.iter().zip(&there).map(|(a, b)| a - b)) / of(&mut here.iter().copied());
                     assert!(error.sqrt() < most, "{size:?} {weights:?} {kept:?} {guidance}: {}", error.sqrt());
                 }

@@ -90,7 +90,10 @@ impl Kept {
     pub fn new(queue: &Queue, sizes: KeptSizes, angles: Arc<[Buffer<f32>; 2]>) -> Result<Self> {
         let Heads { heads, kv_heads, head_dim } = sizes.heads;
         if head_dim % 2 > 0 || heads % kv_heads > 0 || sizes.shared(sizes.span(), 1) > MEMORY {
-            bail!("heads of {head_dim} channels, {} for each of the keys', are more than a GPU's block holds", heads / kv_heads)
+            bail!(
+                "heads of {head_dim} channels, {} for each of the keys', are more than a GPU's block holds",
+                heads / kv_heads
+            )
         }
         angles.iter().try_for_each(|angles| angles.address_of(0, sizes.capacity * head_dim / 2).map(drop))?;
         let table = Buffer::zeros(queue, sizes.capacity.div_ceil(sizes.page()).max(1))?;
@@ -185,9 +188,8 @@ impl Scratch {
     /// # Errors
     /// When the GPU has no memory.
     pub fn new(queue: &Queue, sizes: &[(KeptSizes, usize)]) -> Result<Self> {
-        let found = |(sizes, rows): &(KeptSizes, usize)| {
-            rows * sizes.spans() * sizes.heads.heads * (2 + sizes.heads.head_dim)
-        };
+        let found =
+            |(sizes, rows): &(KeptSizes, usize)| rows * sizes.spans() * sizes.heads.heads * (2 + sizes.heads.head_dim);
         let arrived = |(sizes, rows): &(KeptSizes, usize)| rows * sizes.heads.kv_heads;
         let most = |count: &dyn Fn(&(KeptSizes, usize)) -> usize| sizes.iter().map(count).max().unwrap_or(0);
         Ok(Self { found: Buffer::zeros(queue, most(&found))?, arrived: Buffer::zeros(queue, most(&arrived))? })

@@ -46,16 +46,9 @@ impl SongPlace {
     fn from_words(words: &[i32]) -> Self {
         let word = |place: usize| words.get(place).copied().unwrap_or_default();
         let both = |place: usize| u64::from(word(place) as u32) | u64::from(word(place + 1) as u32) << 32;
-        Self {
-            position: word(0),
-            failed: word(1),
-            bad: word(2) as u32,
-            frame: both(4),
-            failed_frame: both(6),
-        }
+        Self { position: word(0), failed: word(1), bad: word(2) as u32, frame: both(4), failed_frame: both(6) }
     }
 }
-
 
 /// The place of a song on the GPU, the codes of its frame, and those of its last frames on their way to the host.
 pub(crate) struct Drawn {

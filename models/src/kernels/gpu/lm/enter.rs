@@ -1,9 +1,6 @@
 //! What enters the transformers: embeddings of codes, and rows of words.
 
-use candle_core::{
-    DType, Result, Storage, Tensor, bail,
-    cuda_backend::cudarc::driver::DevicePtr,
-};
+use candle_core::{DType, Result, Storage, Tensor, bail, cuda_backend::cudarc::driver::DevicePtr};
 
 use super::{Buffer, Parts, Queue};
 
@@ -35,11 +32,6 @@ impl Table {
             _ => bail!("a table for a GPU lies there, in bf16 or f32"),
         };
         Ok(Self { address, vocabulary, codebooks: rows / vocabulary, width, numbers })
-    }
-
-    /// Codes of a frame.
-    pub fn codebooks(&self) -> usize {
-        self.codebooks
     }
 }
 

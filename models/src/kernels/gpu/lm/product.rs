@@ -193,10 +193,11 @@ impl Queue {
             guidance: 1.0,
         };
         let outputs = weight.outputs();
-        let of_width = |parts: &Parts| match parts.width() == outputs && weight.gates == matches!(finish, Finish::Gate(_)) {
-            true => Ok(parts.stride() as i32),
-            false => bail!("{outputs} results do not fit rows of {} channels", parts.width()),
-        };
+        let of_width =
+            |parts: &Parts| match parts.width() == outputs && weight.gates == matches!(finish, Finish::Gate(_)) {
+                true => Ok(parts.stride() as i32),
+                false => bail!("{outputs} results do not fit rows of {} channels", parts.width()),
+            };
         let name = match finish {
             Finish::Store(out) => {
                 arguments.out = out.address_of(0, rows * outputs)?;

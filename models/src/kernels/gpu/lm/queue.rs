@@ -50,9 +50,8 @@ impl Queue {
             bail!("a language model needs a GPU of compute capability 8.0 or later, found {major}.{minor}: use cpu")
         }
         let module = context.load_module(Ptx::from_binary(IMAGE.to_vec())).w()?;
-        let mut names: Vec<String> = ["pack", "embed_frames", "embed_codes", "draw", "attention_f16", "attention_f32"]
-            .map(str::to_owned)
-            .into();
+        let mut names: Vec<String> =
+            ["pack", "embed_frames", "embed_codes", "draw", "attention_f16", "attention_f32"].map(str::to_owned).into();
         for finish in ["store", "add", "begin", "gate", "guide"] {
             for rows in [1, 2, 4, 8] {
                 names.extend([1, 2].map(|tiles| format!("product_{finish}_{rows}_{tiles}")));
