@@ -5,8 +5,8 @@
 use candle_core::Tensor;
 
 #[cfg(feature = "cuda")]
-use super::{GpuTarget, GpuWindow};
-use super::{HeartMula, Memory, SongState, TensorSong, Tensors, Weights, frame::guided};
+use super::{GpuTarget, GpuWindow, Weights};
+use super::{HeartMula, Memory, SongState, TensorSong, Tensors, frame::guided};
 use crate::{
     error::{ModelError, Result},
     heartmula::kv_cache::KvCache,

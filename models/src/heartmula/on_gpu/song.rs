@@ -17,7 +17,7 @@ use crate::{
 /// Positions of a prompt that are read in one pass: as many rows as a block multiplies at once.
 pub(super) const PROMPT_ROWS: usize = 32;
 /// Frames that are looked at together at most: the drafts, the frame behind them, and a first one that is there.
-const WINDOW: usize = MOST_FRAMES + 2;
+pub(super) const WINDOW: usize = MOST_FRAMES + 2;
 
 /// The state of a song on a GPU, in a stream of its own.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{GpuModel, GpuSong, passes::DepthPass};
+use super::{GpuModel, GpuSong, passes::DepthPass, song::WINDOW};
 use crate::{
     error::{ModelError, Result},
     heartmula::CodeSampler,
@@ -67,6 +67,9 @@ impl GpuModel {
     fn feed<'a>(&self, song: &mut GpuSong, frames: impl Iterator<Item = &'a Vec<u32>>, first: usize) -> Result<usize> {
         let codes = self.checked(frames.flatten())?;
         let count = codes.len() / self.heads.len();
+        if count + first > WINDOW {
+            return Err(ModelError::shape("frames of a window", format!("at most {WINDOW}"), count + first));
+        }
         song.check_room(song.length, count)?;
         song.kept.reserve(&song.queue, song.length + count)?;
         song.drawn.set_codes(&song.queue, &codes)?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use heartstream_models::{
     ModelError,
     heartmula::{CodeSampler, HeartMula, KeyedSampler, PromptIds, SongTarget, VerifyBuffers},
-    speculation::Frame,
+    speculation::{Frame, MOST_FRAMES},
 };
 
 use super::runs::Subject;
@@ -183,7 +183,9 @@ fn widths(subject: &Subject, song: &[Frame]) -> Result<Vec<Width>, ModelError> {
     target.open(&[])?;
     target.commit(&song[..1])?;
     let mut widths = Vec::new();
-    for frames in WIDTHS.into_iter().filter(|frames| *frames + 1 < song.len()) {
+    // A GPU has room for as many frames as are ever drafted.
+    let most = if subject.model.device().is_cpu() { usize::MAX } else { MOST_FRAMES + 1 };
+    for frames in WIDTHS.into_iter().filter(|frames| *frames <= most && *frames + 1 < song.len()) {
         let mut best = Width { frames, backbone: Duration::MAX, depth: Duration::MAX };
         for _ in 0..PASSES {
             let since = Instant::now();
