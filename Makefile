@@ -8,7 +8,7 @@ TEST_NEEDS := sox pulseaudio pulseaudio-utils libasound2-plugins
 # Where `make install` puts things: program, manual pages and completions below it.
 PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 
-.PHONY: play install test test-arm64 test-memory setup setup-tests
+.PHONY: play install test test-arm64 test-gpu test-memory setup setup-tests
 
 ## Play a song of the model inside the program (or write song.wav where there is no loudspeaker).
 play: setup
@@ -36,6 +36,12 @@ test: setup-tests
 ## Build everything for ARM64, and run the kernels and the reference's numbers on emulated processors.
 test-arm64: setup
 	.ci/arm64
+
+## Run what needs an NVIDIA GPU: its kernels beside the processor's, songs however they are written, the reference's numbers.
+test-gpu: setup
+	cargo test --release --workspace --features cuda --lib -- on_a_gpu
+	cargo build --release --features cuda
+	for data in half windows; do target/release/heartstream check tests/golden/$$data --device cuda:0 || exit 1; done
 
 ## Run the kernels' tests where every access to memory is watched. Valgrind hides AVX-512, so that set is left out there.
 ## Whether values are initialised is not watched: optimised iterators look at ones that they then make no use of.
