@@ -24,7 +24,7 @@ use super::sample_format::SampleFormat;
 /// In a field of 32 bits: "not known", in RF64 "see `ds64`".
 const UNKNOWN: u32 = u32::MAX;
 /// The largest size that the `RIFF` field can say.
-pub(super) const LARGEST_RIFF: u64 = UNKNOWN as u64 - 1;
+pub const LARGEST_RIFF: u64 = UNKNOWN as u64 - 1;
 /// Bytes before the content of a chunk: its name and its size.
 const CHUNK_HEAD: u64 = 8;
 /// `ds64` without a table: three sizes of 64 bits and the length of the table.
@@ -39,24 +39,31 @@ const LEFT_AND_RIGHT: u32 = 3;
 /// `KSDATAFORMAT_SUBTYPE_PCM`, as it lies in a file.
 const SUBTYPE_PCM: [u8; 16] = *b"\x01\x00\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71";
 
-/// The header of a file with `data_bytes` bytes of samples, which must be whole instants. Its length depends on the
-/// format alone. RF64 when the file would be larger than `largest_riff`: [`LARGEST_RIFF`], but in tests.
-pub(super) fn of_file(format: SampleFormat, data_bytes: u64, largest_riff: u64) -> Vec<u8> {
+/// The header of a file with `data_bytes` bytes of samples, which must be whole instants, and with the chunks `info`
+/// before them: whole chunks of an even length, or nothing. Its length depends on the format and on `info` alone. RF64
+/// when the file would be larger than `largest_riff`: [`LARGEST_RIFF`], but in tests.
+pub fn of_file(format: SampleFormat, info: &[u8], data_bytes: u64, largest_riff: u64) -> Vec<u8> {
     let frames = data_bytes / format.bytes_per_frame();
     // What the RIFF field counts: all but its own chunk head. An instant has an even number of bytes, so no chunk needs
     // a byte of padding.
-    let riff_bytes = file_header_bytes(format) - CHUNK_HEAD + data_bytes;
+    let riff_bytes = file_header_bytes(format) - CHUNK_HEAD + info.len() as u64 + data_bytes;
     if riff_bytes > largest_riff {
         let (sizes, table_length) = ([riff_bytes, data_bytes, frames].map(u64::to_le_bytes), 0u32.to_le_bytes());
         let ds64 = chunk(b"ds64", &[sizes.as_flattened(), &table_length].concat());
-        return assemble(b"RF64", &ds64, format, &Lengths { riff: UNKNOWN, frames: UNKNOWN, data: UNKNOWN });
+        return assemble(b"RF64", &ds64, format, info, &Lengths::UNKNOWN);
     }
     // All three fit, for the largest does.
     let lengths = Lengths { riff: riff_bytes as u32, frames: frames as u32, data: data_bytes as u32 };
-    assemble(b"RIFF", &chunk(b"JUNK", &[0; DS64_BYTES]), format, &lengths)
+    assemble(b"RIFF", &chunk(b"JUNK", &[0; DS64_BYTES]), format, info, &lengths)
 }
 
-/// The length of [`of_file`]'s header.
+/// The header of a file that is read while it grows: as long as that of [`of_file`], and it says that the length is not
+/// known.
+pub fn of_growing_file(format: SampleFormat, info: &[u8]) -> Vec<u8> {
+    assemble(b"RIFF", &chunk(b"JUNK", &[0; DS64_BYTES]), format, info, &Lengths::UNKNOWN)
+}
+
+/// The length of [`of_file`]'s header without further chunks.
 pub(super) fn file_header_bytes(format: SampleFormat) -> u64 {
     let stream = of_stream(format).len() as u64;
     stream + CHUNK_HEAD + DS64_BYTES as u64
@@ -64,7 +71,7 @@ pub(super) fn file_header_bytes(format: SampleFormat) -> u64 {
 
 /// The header of a stream whose length nobody knows yet.
 pub(super) fn of_stream(format: SampleFormat) -> Vec<u8> {
-    assemble(b"RIFF", &[], format, &Lengths { riff: UNKNOWN, frames: UNKNOWN, data: UNKNOWN })
+    assemble(b"RIFF", &[], format, &[], &Lengths::UNKNOWN)
 }
 
 /// The fields that depend on the length of the song.
@@ -77,11 +84,15 @@ struct Lengths {
     data: u32,
 }
 
-fn assemble(name: &[u8; 4], sizes: &[u8], format: SampleFormat, lengths: &Lengths) -> Vec<u8> {
+impl Lengths {
+    const UNKNOWN: Self = Self { riff: UNKNOWN, frames: UNKNOWN, data: UNKNOWN };
+}
+
+fn assemble(name: &[u8; 4], sizes: &[u8], format: SampleFormat, info: &[u8], lengths: &Lengths) -> Vec<u8> {
     // Every format but plain PCM says its length a second time.
     let fact = if tag(format) == TAG_PCM { Vec::new() } else { chunk(b"fact", &lengths.frames.to_le_bytes()) };
     let (riff, data) = (lengths.riff.to_le_bytes(), lengths.data.to_le_bytes());
-    [name, &riff[..], b"WAVE", sizes, &format_chunk(format), &fact, b"data", &data].concat()
+    [name, &riff[..], b"WAVE", sizes, &format_chunk(format), &fact, info, b"data", &data].concat()
 }
 
 /// Plain PCM has at most 16 bits; integers of more must be `EXTENSIBLE`.
@@ -118,7 +129,7 @@ fn format_chunk(format: SampleFormat) -> Vec<u8> {
 }
 
 /// A chunk around `content`, which has an even number of bytes.
-fn chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
+pub fn chunk(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
     debug_assert!(content.len().is_multiple_of(2), "a chunk starts at an even place");
     [name, &(content.len() as u32).to_le_bytes()[..], content].concat()
 }
@@ -156,7 +167,7 @@ mod tests {
     fn a_file_says_its_lengths_in_every_format() {
         for format in SampleFormat::ALL {
             let data = 48_000 * format.bytes_per_frame();
-            let header = of_file(format, data, LARGEST_RIFF);
+            let header = of_file(format, &[], data, LARGEST_RIFF);
             assert_eq!(header.len() as u64, file_header_bytes(format));
             assert_eq!((&header[..4], &header[8..12]), (&b"RIFF"[..], &b"WAVE"[..]));
             assert_eq!(u64::from(word(&header, 4)), header.len() as u64 + data - 8);
@@ -196,7 +207,7 @@ mod tests {
             let frame = format.bytes_per_frame();
             let most = (LARGEST_RIFF + 8 - file_header_bytes(format)) / frame * frame;
             let (last_small, first_large) =
-                (of_file(format, most, LARGEST_RIFF), of_file(format, most + frame, LARGEST_RIFF));
+                (of_file(format, &[], most, LARGEST_RIFF), of_file(format, &[], most + frame, LARGEST_RIFF));
             assert_eq!(&last_small[..4], b"RIFF", "{format}");
             assert_eq!(u64::from(word(&last_small, 4)), most + last_small.len() as u64 - 8);
 
@@ -216,6 +227,19 @@ mod tests {
                     _ => (),
                 }
             }
+        }
+    }
+
+    #[test]
+    fn chunks_before_the_samples_are_counted_and_the_header_of_a_growing_file_is_as_long() {
+        let info = chunk(b"LIST", b"INFOINAM\x04\0\0\0Song");
+        for format in SampleFormat::ALL {
+            let header = of_file(format, &info, 480, LARGEST_RIFF);
+            assert_eq!(u64::from(word(&header, 4)), header.len() as u64 + 480 - 8);
+            assert_eq!(names(&header).iter().rev().nth(1).map(String::as_str), Some("LIST"));
+            let growing = of_growing_file(format, &info);
+            assert_eq!((names(&growing), growing.len()), (names(&header), header.len()));
+            assert_eq!((word(&growing, 4), &growing[growing.len() - 4..]), (UNKNOWN, &[0xff; 4][..]));
         }
     }
 

@@ -1,11 +1,11 @@
 //! The song to a file that grows while it is made, or to a stream such as standard output.
 //!
 //! - [`SampleFormat`]: how a sample looks
-//! - `header`: what stands before the samples
+//! - [`header`]: what stands before the samples
 //! - `wav_file`: a file that is right at every moment; `wav_stream`: what cannot be corrected; `pipe`: what may be full
 
 mod error;
-mod header;
+pub mod header;
 #[cfg(unix)]
 mod pipe;
 mod sample_format;

@@ -62,7 +62,7 @@ impl<W: Write + Seek> WavFile<W> {
     /// Claims all that was written.
     pub(super) fn correct_header(&mut self) -> io::Result<()> {
         // One write of less than a hundred bytes, so that a kill falls before or after it and never into it.
-        let header = header::of_file(self.format, self.data_bytes, self.largest_riff);
+        let header = header::of_file(self.format, &[], self.data_bytes, self.largest_riff);
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(&header)?;
         self.file.seek(SeekFrom::Start(header.len() as u64 + self.data_bytes))?;
@@ -260,7 +260,7 @@ mod tests {
             file.correct_header().unwrap();
             let bytes = disk.content();
             let start = header::file_header_bytes(format) as usize;
-            assert_eq!(bytes[..start], header::of_file(format, song.len() as u64, 100_000));
+            assert_eq!(bytes[..start], header::of_file(format, &[], song.len() as u64, 100_000));
             assert_eq!((&bytes[..4], &bytes[12..16]), (&b"RF64"[..], &b"ds64"[..]));
             assert_eq!(bytes[start..], song);
         }
