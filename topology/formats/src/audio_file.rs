@@ -1,0 +1,93 @@
+//! Audio file that grows while a song is written and plays at every moment.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Seek, SeekFrom, Write},
+    path::Path,
+};
+
+use heartstream_messages::{PcmBlock, units::SAMPLE_RATE};
+
+use crate::{Encoder, Format, FormatError, Metadata};
+
+/// After so many samples the head says again how long the song is: what a kill at any moment leaves lacks less than a
+/// second.
+const SAMPLES_BETWEEN_HEADS: u64 = SAMPLE_RATE as u64;
+
+/// A file in one of the formats.
+pub struct AudioFile {
+    file: File,
+    encoder: Box<dyn Encoder>,
+    /// Bytes in the file.
+    bytes: u64,
+    /// Samples since the head last said how many there are.
+    since_head: u64,
+    /// The bytes of a block; kept so that its memory is used again.
+    encoded: Vec<u8>,
+}
+
+impl AudioFile {
+    /// Begins the file `path`; one that is there is written over.
+    ///
+    /// # Errors
+    /// When it cannot be made, or the program was built without the format.
+    pub fn create(path: &Path, format: Format, metadata: &Metadata, seed: u64) -> Result<Self, FormatError> {
+        let encoder = format.encoder(metadata, seed)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        file.write_all(&encoder.head_of_file()?.map_or_else(|| encoder.head(), Ok)?)?;
+        let bytes = file.stream_position()?;
+        Ok(Self { file, encoder, bytes, since_head: 0, encoded: Vec::new() })
+    }
+
+    /// The head that a stream of the song begins with; as long as that of the file.
+    ///
+    /// # Errors
+    /// When the metadata does not fit into the format.
+    pub fn stream_head(&self) -> Result<Vec<u8>, FormatError> {
+        self.encoder.head()
+    }
+
+    /// Writes a block; returns the bytes that the file has now.
+    ///
+    /// # Errors
+    /// When the disk is full, or the format cannot hold the song.
+    pub fn write(&mut self, block: &PcmBlock) -> Result<u64, FormatError> {
+        self.encoded.clear();
+        self.encoder.encode(block, &mut self.encoded)?;
+        self.append()?;
+        self.since_head += block.end().0 - block.start.0;
+        if self.since_head >= SAMPLES_BETWEEN_HEADS {
+            self.correct_head()?;
+        }
+        Ok(self.bytes)
+    }
+
+    /// Ends the song; returns the bytes of the file, which is on the disk when this returns.
+    ///
+    /// # Errors
+    /// As [`AudioFile::write`].
+    pub fn finish(mut self) -> Result<u64, FormatError> {
+        self.encoded.clear();
+        self.encoder.finish(&mut self.encoded)?;
+        self.append()?;
+        self.correct_head()?;
+        self.file.sync_all()?;
+        Ok(self.bytes)
+    }
+
+    fn append(&mut self) -> Result<(), FormatError> {
+        self.file.write_all(&self.encoded)?;
+        self.bytes += self.encoded.len() as u64;
+        Ok(())
+    }
+
+    fn correct_head(&mut self) -> Result<(), FormatError> {
+        if let Some(head) = self.encoder.head_of_file()? {
+            self.file.seek(SeekFrom::Start(0))?;
+            self.file.write_all(&head)?;
+            self.file.seek(SeekFrom::Start(self.bytes))?;
+        }
+        self.since_head = 0;
+        Ok(())
+    }
+}

@@ -1,0 +1,33 @@
+//! Encoding errors.
+
+use std::io;
+
+/// Why a song cannot be written in a format.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// The program was built without the format.
+    #[error(
+        "this program was built without {format}, whose library has a licence of its own ({licence}). Build it with \
+         the feature {feature}, or choose wav or flac"
+    )]
+    NotBuilt {
+        /// The format.
+        format: &'static str,
+        /// The licence of its library.
+        licence: &'static str,
+        /// The feature of the build.
+        feature: &'static str,
+    },
+    /// The encoder refused its input.
+    #[error("the {format} encoder failed: {reason}. Choose wav, which holds any song")]
+    Encoder {
+        /// The format.
+        format: &'static str,
+        /// What its library said.
+        reason: String,
+    },
+    /// The file cannot be written.
+    #[error("the song cannot be written: {0}. Make room, or write elsewhere")]
+    Io(#[from] io::Error),
+}

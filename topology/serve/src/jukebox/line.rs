@@ -1,0 +1,185 @@
+//! Waiting line: who may order, whose turn it is, and who is at which place.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use crate::{
+    error::ApiError,
+    live_song::{LiveSong, State},
+    options::Limits,
+    song_id::SongId,
+};
+
+/// Songs that wait or are written.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    waiting: VecDeque<Arc<LiveSong>>,
+    live: HashMap<SongId, Arc<LiveSong>>,
+    /// Places that are promised to songs which are being noted in the library, for each client.
+    promised: HashMap<String, usize>,
+    writing: usize,
+    closed: bool,
+}
+
+impl Line {
+    /// Promises `songs` places to `client`: all or none.
+    pub fn promise(&mut self, client: &str, songs: usize, limits: &Limits) -> Result<(), ApiError> {
+        if self.closed {
+            return Err(ApiError::Full("the server is ending. Ask again when it is back".to_owned()));
+        }
+        let promised: usize = self.promised.values().sum();
+        let free = limits.songs.saturating_sub(self.writing) + limits.queue;
+        if self.waiting.len() + promised + songs > free {
+            return Err(ApiError::Full(format!(
+                "{} songs wait already, and no more than {} may. Ask again later",
+                self.waiting.len(),
+                limits.queue
+            )));
+        }
+        let own = self.live.values().filter(|song| song.client == client).count();
+        let own = own + self.promised.get(client).copied().unwrap_or(0);
+        if own + songs > limits.songs_per_client {
+            return Err(ApiError::Full(format!(
+                "{own} songs of this client wait or are written, and no more than {} may. Ask again later",
+                limits.songs_per_client
+            )));
+        }
+        *self.promised.entry(client.to_owned()).or_default() += songs;
+        Ok(())
+    }
+
+    /// Takes a promise back, or makes it good.
+    pub fn settle(&mut self, client: &str, songs: usize) {
+        if let Some(promised) = self.promised.get_mut(client) {
+            *promised = promised.saturating_sub(songs);
+            if *promised == 0 {
+                self.promised.remove(client);
+            }
+        }
+    }
+
+    /// Puts a song at the end.
+    pub fn join(&mut self, song: Arc<LiveSong>) {
+        self.live.insert(song.id, Arc::clone(&song));
+        self.waiting.push_back(song);
+        self.tell_places();
+    }
+
+    /// The song whose turn it is; from now on it is written.
+    pub fn next(&mut self, limits: &Limits) -> Option<Arc<LiveSong>> {
+        if self.closed || self.writing >= limits.songs {
+            return None;
+        }
+        let song = self.waiting.pop_front()?;
+        self.writing += 1;
+        song.set(|status| (status.state, status.place) = (State::Writing, None));
+        self.tell_places();
+        Some(song)
+    }
+
+    /// Takes out a song that waits; `None` when its turn has come.
+    pub fn leave(&mut self, id: SongId) -> Option<Arc<LiveSong>> {
+        let place = self.waiting.iter().position(|song| song.id == id)?;
+        let song = self.waiting.remove(place);
+        self.tell_places();
+        song
+    }
+
+    /// A song that was written is over.
+    pub fn ended(&mut self) {
+        self.writing = self.writing.saturating_sub(1);
+    }
+
+    /// Nothing is known of the song any more but what the library says.
+    pub fn forget(&mut self, id: SongId) {
+        self.live.remove(&id);
+    }
+
+    pub fn live(&self, id: SongId) -> Option<Arc<LiveSong>> {
+        self.live.get(&id).cloned()
+    }
+
+    /// Takes no more songs; those that there are.
+    pub fn close(&mut self) -> Vec<Arc<LiveSong>> {
+        self.closed = true;
+        self.live.values().cloned().collect()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// Songs that wait, and songs that are written.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.waiting.len(), self.writing)
+    }
+
+    fn tell_places(&self) {
+        for (place, song) in self.waiting.iter().enumerate() {
+            song.status.send_if_modified(|status| std::mem::replace(&mut status.place, Some(place)) != Some(place));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use heartstream::SongRequest;
+    use heartstream_formats::Format;
+
+    use super::*;
+    use crate::{library::SongFiles, live_song::NewSong};
+
+    fn song(client: &str) -> Arc<LiveSong> {
+        let new = NewSong {
+            id: SongId::new().unwrap(),
+            request: SongRequest::new("piano", "la"),
+            format: "wav".parse::<Format>().unwrap(),
+            client: client.to_owned(),
+            files: SongFiles::new("nowhere".into()),
+            resumed: false,
+            while_listened: false,
+        };
+        LiveSong::new(new, "").unwrap()
+    }
+
+    fn place(song: &LiveSong) -> Option<usize> {
+        song.status.borrow().place
+    }
+
+    #[test]
+    fn songs_have_their_turn_in_order_and_know_their_places() {
+        let limits = Limits { songs: 2, ..Limits::default() };
+        let (mut line, songs) = (Line::default(), [song("a"), song("a"), song("b"), song("a")]);
+        songs.iter().for_each(|song| line.join(Arc::clone(song)));
+        assert_eq!(songs.each_ref().map(|song| place(song)), [Some(0), Some(1), Some(2), Some(3)]);
+        assert_eq!([line.next(&limits), line.next(&limits)].map(|song| song.unwrap().id), [songs[0].id, songs[1].id]);
+        assert!(line.next(&limits).is_none(), "two are written");
+        assert_eq!(line.leave(songs[2].id).unwrap().id, songs[2].id);
+        assert!(line.leave(songs[0].id).is_none(), "its turn has come");
+        assert_eq!(place(&songs[3]), Some(0));
+        line.ended();
+        assert_eq!(line.next(&limits).unwrap().id, songs[3].id);
+        assert_eq!(line.counts(), (0, 2));
+    }
+
+    #[test]
+    fn neither_the_queue_nor_a_client_gets_more_than_its_places_even_while_they_are_only_promised() {
+        let limits = Limits { songs: 1, queue: 2, songs_per_client: 2, ..Limits::default() };
+        let mut line = Line::default();
+        line.promise("a", 2, &limits).unwrap();
+        assert!(line.promise("a", 1, &limits).unwrap_err().to_string().contains("this client"));
+        line.promise("b", 1, &limits).unwrap();
+        assert!(line.promise("c", 1, &limits).unwrap_err().to_string().contains("wait already"));
+        line.settle("b", 1);
+        line.promise("c", 1, &limits).unwrap();
+        line.settle("a", 2);
+        for _ in 0..2 {
+            line.join(song("a"));
+        }
+        assert!(line.promise("a", 1, &limits).is_err());
+        line.close();
+        assert!(line.promise("d", 1, &limits).is_err() && line.next(&limits).is_none());
+    }
+}

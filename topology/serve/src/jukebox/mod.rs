@@ -1,0 +1,219 @@
+//! Jukebox: takes orders, gives each song its turn, and lets clients pause and end them.
+
+mod line;
+mod performance;
+mod writer;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use heartstream::{Heartstream, SongRequest};
+use heartstream_formats::Format;
+use tokio::sync::Notify;
+
+use crate::{
+    error::ApiError,
+    library::{Ending, Library, Row},
+    live_song::{End, LiveSong, NewSong, State},
+    metrics::Metrics,
+    options::Limits,
+    order::Checked,
+    song_id::SongId,
+};
+use line::Line;
+
+/// How long the songs that are written have to end when the server does.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Everything that is needed to make songs.
+pub(crate) struct Jukebox {
+    pub engine: Heartstream,
+    pub library: Library,
+    pub metrics: Metrics,
+    pub limits: Limits,
+    /// Gain of every song, in decibels.
+    pub gain: Option<f64>,
+    line: Mutex<Line>,
+    /// A song has ended.
+    ended: Notify,
+}
+
+impl Jukebox {
+    pub fn new(engine: Heartstream, library: Library, limits: Limits, gain: Option<f64>) -> Arc<Self> {
+        let (line, ended) = (Mutex::default(), Notify::new());
+        Arc::new(Self { engine, library, metrics: Metrics::default(), limits, gain, line, ended })
+    }
+
+    /// Takes the songs of an order, all of them or none.
+    pub async fn order(self: &Arc<Self>, order: Checked, client: &str) -> Result<Vec<Arc<LiveSong>>, ApiError> {
+        let Checked { requests, format, while_listened } = order;
+        let engine = self.engine.clone();
+        let first = requests.first().cloned().ok_or_else(|| ApiError::Internal("an order without songs".to_owned()))?;
+        // All takes have the same words. Tokenizing them computes, so not here.
+        tokio::task::spawn_blocking(move || engine.check(&first)).await??;
+        let songs: Vec<Arc<LiveSong>> = requests
+            .into_iter()
+            .map(|request| self.song(SongId::new()?, request, format, client, while_listened, false))
+            .collect::<Result<_, ApiError>>()?;
+        let (first, created) = (songs.first().map(|song| song.id), now());
+        let rows = songs
+            .iter()
+            .map(|song| row(song, created, first.filter(|first| *first != song.id)))
+            .collect::<Result<_, ApiError>>()?;
+        self.lock().promise(client, songs.len(), &self.limits)?;
+        let added = self.library.add(rows).await;
+        let mut line = self.lock();
+        line.settle(client, songs.len());
+        added?;
+        songs.iter().for_each(|song| line.join(Arc::clone(song)));
+        drop(line);
+        self.start_waiting();
+        Ok(songs)
+    }
+
+    /// Goes on with an interrupted song.
+    pub async fn go_on(self: &Arc<Self>, row: &Row, client: &str) -> Result<Arc<LiveSong>, ApiError> {
+        if row.model != self.engine.fingerprint() {
+            return Err(ApiError::Conflict(format!(
+                "the model {} wrote this song, and this server has {}. Start it with that model",
+                row.model,
+                self.engine.fingerprint()
+            )));
+        }
+        let unreadable = |error: &dyn std::fmt::Display| ApiError::Internal(format!("its entry in the index: {error}"));
+        let request: SongRequest = serde_json::from_str(&row.request).map_err(|error| unreadable(&error))?;
+        let format: Format = row.format.parse().map_err(|error| unreadable(&error))?;
+        let song = self.song(row.id, request, format, client, false, true)?;
+        self.lock().promise(client, 1, &self.limits)?;
+        let noted = self.library.set_state(row.id, State::Queued).await;
+        let mut line = self.lock();
+        line.settle(client, 1);
+        noted?;
+        if let Some(already) = line.live(row.id) {
+            return Ok(already); // two clients asked at once
+        }
+        line.join(Arc::clone(&song));
+        drop(line);
+        self.start_waiting();
+        Ok(song)
+    }
+
+    fn song(
+        &self,
+        id: SongId,
+        request: SongRequest,
+        format: Format,
+        client: &str,
+        while_listened: bool,
+        resumed: bool,
+    ) -> Result<Arc<LiveSong>, ApiError> {
+        let (client, files) = (client.to_owned(), self.library.files(id));
+        let new = NewSong { id, request, format, client, files, resumed, while_listened };
+        Ok(LiveSong::new(new, self.engine.fingerprint())?)
+    }
+
+    /// A song that waits or is written.
+    pub fn live(&self, id: SongId) -> Option<Arc<LiveSong>> {
+        self.lock().live(id)
+    }
+
+    /// Songs that wait, and songs that are written.
+    pub fn counts(&self) -> (usize, usize) {
+        self.lock().counts()
+    }
+
+    /// Ends a song, whether it waits or is written.
+    pub async fn end(self: &Arc<Self>, song: &Arc<LiveSong>, end: End) -> Result<(), ApiError> {
+        song.end(end);
+        let waited = self.lock().leave(song.id);
+        if let Some(song) = waited {
+            self.over(&song, performance::unplayed(end), || ()).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends all songs so that they can be gone on with, and waits for it.
+    pub async fn close(self: &Arc<Self>) {
+        let songs = self.lock().close();
+        for song in songs {
+            if let Err(error) = self.end(&song, End::Interrupted).await {
+                tracing::error!("the song {} was not noted as interrupted: {error}", song.id);
+            }
+        }
+        let all = async {
+            loop {
+                let ended = self.ended.notified();
+                if self.lock().is_empty() {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        if tokio::time::timeout(FAREWELL, all).await.is_err() {
+            tracing::warn!("a song did not end in time; the next start finds it interrupted");
+        }
+    }
+
+    /// Gives their turn to as many songs as may be written at once.
+    fn start_waiting(self: &Arc<Self>) {
+        while let Some(song) = self.lock().next(&self.limits) {
+            let jukebox = Arc::clone(self);
+            tokio::spawn(async move {
+                let ending = performance::perform(&jukebox, &song).await;
+                let free = || jukebox.lock().ended();
+                if let Err(error) = jukebox.over(&song, ending, free).await {
+                    tracing::error!("the end of the song {} was not noted: {error}", song.id);
+                }
+                jukebox.start_waiting();
+            });
+        }
+    }
+
+    /// Notes what became of a song and tells its listeners. From then on the library has it.
+    async fn over(&self, song: &LiveSong, ending: Ending, free: impl FnOnce()) -> Result<(), ApiError> {
+        let (state, error) = (ending.state, ending.error.clone());
+        let noted = self.library.update(song.id, ending).await;
+        self.metrics.ended(state);
+        self.lock().forget(song.id);
+        free();
+        song.set(|status| (status.state, status.place, status.error) = (state, None, error));
+        song.grown.send_modify(|grown| grown.over = true);
+        self.ended.notify_waiters();
+        noted
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the audio of a song is, and in which format.
+    pub fn audio_of(&self, row: &Row) -> Result<(PathBuf, Format), ApiError> {
+        let format: Format = row.format.parse().map_err(|error| ApiError::Internal(format!("the index: {error}")))?;
+        Ok((self.library.files(row.id).audio(format), format))
+    }
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+/// The entry of a song that waits.
+fn row(song: &LiveSong, created: f64, take_of: Option<SongId>) -> Result<Row, ApiError> {
+    let request = serde_json::to_string(&song.request).map_err(|error| ApiError::Internal(error.to_string()))?;
+    Ok(Row {
+        id: song.id,
+        created,
+        request,
+        format: song.format.name().to_owned(),
+        title: song.metadata.title.clone(),
+        tags: song.request.tags.clone(),
+        lyrics: song.request.lyrics.clone(),
+        seed: song.request.seed.to_string(),
+        model: song.metadata.model.clone(),
+        take_of,
+        ending: Ending::default(),
+    })
+}

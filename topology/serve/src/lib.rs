@@ -1,0 +1,47 @@
+//! heartstream-serve: songs that are heard while they are written, over HTTP.
+//!
+//! The server is built on the public API of [`heartstream`] alone, so that it is an example of it, too.
+//!
+//! ```no_run
+//! use heartstream::Heartstream;
+//! use heartstream_serve::{ServeOptions, Server};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Heartstream::builder().build().await?;
+//! let options = ServeOptions::new("127.0.0.1:7878".parse()?, "songs".into());
+//! let server = Server::bind(engine, options).await?;
+//! println!("listening on http://{}", server.address());
+//! server.run(std::future::pending()).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
+//! - `jukebox`: the queue, and the songs that are written
+//! - `recording`: what listeners read, at their own pace
+//! - `library`: the songs on disk
+//! - `routes`: the answers; `guard`: who gets any; `page`: what a browser shows
+//! - [`Server`]: the connections
+
+mod app;
+mod body;
+mod client;
+mod error;
+mod guard;
+mod jukebox;
+mod library;
+mod live_song;
+mod metrics;
+mod options;
+mod order;
+mod page;
+mod patient_stream;
+mod recording;
+mod routes;
+mod server;
+mod song_id;
+mod views;
+
+pub use error::ServeError;
+pub use options::{Limits, ServeOptions};
+pub use server::Server;

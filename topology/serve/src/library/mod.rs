@@ -1,0 +1,92 @@
+//! Library on disk: the songs that were ordered, what became of them, and their files.
+//!
+//! `index.sqlite` says which songs there are; each has a directory of its own under `songs/`. A song is in the index
+//! before the order is answered, and called finished there only when its audio is on the disk. So a kill at any moment
+//! loses nothing that was finished, and what was not finished is found at the next start and can be gone on with.
+
+mod files;
+mod index;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use crate::{
+    error::{ApiError, ServeError},
+    live_song::State,
+    song_id::SongId,
+};
+pub(crate) use files::SongFiles;
+use index::Index;
+pub(crate) use index::{Ending, Row, Search};
+
+/// The songs of a server.
+#[derive(Debug, Clone)]
+pub(crate) struct Library {
+    directory: PathBuf,
+    index: Arc<Mutex<Index>>,
+}
+
+impl Library {
+    /// Opens a library, which is made where there is none. Songs that a server before this one did not finish are
+    /// interrupted from now on.
+    ///
+    /// # Errors
+    /// When the directory cannot be written to, another server has it, or its index is of a later version.
+    pub fn open(directory: &Path) -> Result<Self, ServeError> {
+        let unusable = |reason: String| ServeError::Library { path: directory.to_owned(), reason };
+        std::fs::create_dir_all(directory.join("songs")).map_err(|error| unusable(error.to_string()))?;
+        let directory = directory.canonicalize().map_err(|error| unusable(error.to_string()))?;
+        let index = Index::open(&directory.join("index.sqlite")).map_err(unusable)?;
+        Ok(Self { directory, index: Arc::new(Mutex::new(index)) })
+    }
+
+    /// Where the files of a song are.
+    pub fn files(&self, id: SongId) -> SongFiles {
+        SongFiles::new(self.directory.join("songs").join(id.as_str()))
+    }
+
+    /// Notes new songs, all of them or none.
+    pub async fn add(&self, rows: Vec<Row>) -> Result<(), ApiError> {
+        self.with(move |index| index.add(&rows)).await
+    }
+
+    /// Notes what became of a song.
+    pub async fn update(&self, id: SongId, ending: Ending) -> Result<(), ApiError> {
+        self.with(move |index| index.update(id, &ending)).await
+    }
+
+    /// Notes that a song has another state.
+    pub async fn set_state(&self, id: SongId, state: State) -> Result<(), ApiError> {
+        self.with(move |index| index.set_state(id, state)).await
+    }
+
+    /// What is known about a song.
+    pub async fn row(&self, id: SongId) -> Result<Row, ApiError> {
+        self.with(move |index| index.row(id)).await?.ok_or(ApiError::NoSong)
+    }
+
+    /// The songs that a search finds, the latest first, and how many there are.
+    pub async fn search(&self, search: Search) -> Result<(Vec<Row>, u64), ApiError> {
+        self.with(move |index| index.search(&search)).await
+    }
+
+    /// Removes a song and its files.
+    pub async fn remove(&self, id: SongId) -> Result<(), ApiError> {
+        let files = self.files(id);
+        // The index first: a song whose files are gone would be a broken one, files without a song are only in the way.
+        self.with(move |index| index.remove(id)).await?;
+        tokio::task::spawn_blocking(move || files.remove()).await??;
+        Ok(())
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Index) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let index = Arc::clone(&self.index);
+        let work = move || work(&mut index.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(tokio::task::spawn_blocking(work).await??)
+    }
+}

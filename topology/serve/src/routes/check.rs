@@ -1,0 +1,39 @@
+//! Check of an order before it is given: what the model would see.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State as With};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    body::Body,
+    error::{ApiError, ErrorBody},
+    order::Order,
+};
+
+/// What the model would see of an order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Seen {
+    /// The longest that the song can be, in seconds.
+    max_seconds: f64,
+}
+
+/// Check words and options without ordering a song
+#[utoipa::path(post, path = "/v1/check", request_body = Order, tag = "songs", responses(
+    (status = 200, description = "The model can sing it", body = Seen),
+    (status = 400, description = "No JSON", body = ErrorBody),
+    (status = 413, description = "Too long", body = ErrorBody),
+    (status = 415, description = "Another media type", body = ErrorBody),
+    (status = 422, description = "Out of range, or words that the model cannot sing", body = ErrorBody),
+))]
+pub(crate) async fn check(With(app): With<Arc<App>>, Body(order): Body<Order>) -> Result<Json<Seen>, ApiError> {
+    let checked = order.check(&app.jukebox.limits)?;
+    let request = checked.requests.into_iter().next();
+    let request = request.ok_or_else(|| ApiError::Internal("an order without songs".to_owned()))?;
+    let engine = app.jukebox.engine.clone();
+    let max_seconds = request.max_frames.seconds().0;
+    tokio::task::spawn_blocking(move || engine.check(&request)).await??;
+    Ok(Json(Seen { max_seconds }))
+}

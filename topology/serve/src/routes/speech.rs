@@ -1,0 +1,68 @@
+//! Songs for clients of OpenAI's speech endpoint, which take a song for speech.
+
+use std::sync::Arc;
+
+use axum::{extract::State as With, response::Response};
+use heartstream::FirstWindow;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::audio;
+use crate::{
+    app::App,
+    body::Body,
+    client::Client,
+    error::{ApiError, ErrorBody},
+    order::Order,
+};
+
+/// A song in the shape of OpenAI's `audio.speech.create`. Fields that mean nothing for a song are passed over.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct Speech {
+    /// What is sung.
+    #[schema(example = "[Verse]\nThe window clears")]
+    input: String,
+    /// What it should sound like.
+    #[schema(example = "piano,calm")]
+    instructions: Option<String>,
+    /// `wav`, `flac` or `mp3`; here `wav` where nothing is said.
+    response_format: Option<String>,
+    /// Tags where there are no instructions.
+    voice: Option<String>,
+    /// The seed.
+    seed: Option<u64>,
+    /// The longest song, in seconds.
+    seconds: Option<f64>,
+}
+
+/// Hear a song with a client of OpenAI's API
+///
+/// It is streamed while it is written, and ends when the client leaves.
+#[utoipa::path(post, path = "/v1/audio/speech", request_body = Speech, tag = "openai", responses(
+    (status = 200, description = "The song", content_type = "audio/*"),
+    (status = 400, description = "No JSON", body = ErrorBody),
+    (status = 413, description = "Too long", body = ErrorBody),
+    (status = 415, description = "Another media type", body = ErrorBody),
+    (status = 422, description = "Out of range, or words that the model cannot sing", body = ErrorBody),
+    (status = 429, description = "No place in the queue", body = ErrorBody),
+))]
+pub(crate) async fn speech(
+    With(app): With<Arc<App>>,
+    Client(client): Client,
+    Body(speech): Body<Speech>,
+) -> Result<Response, ApiError> {
+    let Speech { input, instructions, response_format, voice, seed, seconds } = speech;
+    let order = Order {
+        tags: instructions.or(voice).unwrap_or_default(),
+        lyrics: input,
+        seed,
+        seconds,
+        first_window: Some(FirstWindow::USUAL.0),
+        format: response_format,
+        while_listened: true,
+        ..Order::default()
+    };
+    let songs = app.jukebox.order(order.check(&app.jukebox.limits)?, &client).await?;
+    let song = songs.into_iter().next().ok_or_else(|| ApiError::Internal("an order without songs".to_owned()))?;
+    Ok(audio::live(song, false))
+}

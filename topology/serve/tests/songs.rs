@@ -1,0 +1,174 @@
+//! Songs over HTTP: heard while they are written by any number of listeners, and found again.
+
+mod support;
+
+use std::{io::Read, thread};
+
+use serde_json::json;
+use support::{Running, engine};
+
+fn id(ordered: &serde_json::Value) -> String {
+    ordered["id"].as_str().expect("an id").to_owned()
+}
+
+/// Behind the head of a WAV with INFO: the samples.
+fn samples(wav: &[u8]) -> &[u8] {
+    let place = wav.windows(4).position(|window| window == b"data").expect("a data chunk");
+    &wav[place + 8..]
+}
+
+/// What the engine itself gives for the order of `Running::order`, as 16 bits with dither.
+fn sung(seconds: f64) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("song.wav");
+    let mut request = heartstream::SongRequest::new("calm", "[Verse]\nla la");
+    request.seed = 7;
+    request.max_frames = heartstream::units::Seconds(seconds).frames();
+    request.first_window.most = heartstream::units::Frames(8);
+    let target = heartstream::WavTarget::file(&path, heartstream::SampleFormat::S16).expect("a file");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let song = runtime.block_on(engine().sing_to(request, heartstream::Sink::Wav(target))).expect("a song");
+    runtime.block_on(song.finished());
+    samples(&std::fs::read(&path).expect("a file")).to_vec()
+}
+
+#[test]
+fn early_late_and_latest_listeners_hear_the_song_that_the_engine_sings() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), |_| ());
+    let id = id(&server.order(4.0, json!({})));
+    let expected = sung(4.0);
+    thread::scope(|scope| {
+        let early: Vec<_> = (0..8).map(|_| scope.spawn(|| server.audio(&id))).collect();
+        server.wait_for_sound(&id);
+        let late = scope.spawn(|| server.audio(&id));
+        for listener in early.into_iter().chain([late]) {
+            assert!(samples(&listener.join().unwrap()) == expected, "another song");
+        }
+    });
+    server.wait_for(&id, "done");
+    let finished = server.audio(&id);
+    assert!(samples(&finished) == expected, "the file is another song");
+    let reader = hound::WavReader::new(&finished[..]).unwrap();
+    assert_eq!(reader.duration() as usize, expected.len() / 4, "the file says how long it is");
+}
+
+#[test]
+fn who_joins_from_now_on_gets_a_head_and_only_what_comes_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), |_| ());
+    let id = id(&server.order(120.0, json!({})));
+    server.wait_for_sound(&id);
+    server.post(&format!("/v1/songs/{id}/pause"), &json!({}));
+    server.wait_for(&id, "paused");
+    let mut listener = server.open(&format!("/v1/songs/{id}/audio?from=now"));
+    let mut now = vec![0; 44];
+    listener.read_exact(&mut now).unwrap(); // its place in the song is chosen when the head is there
+    server.post(&format!("/v1/songs/{id}/resume"), &json!({}));
+    listener.read_to_end(&mut now).unwrap();
+    let all = server.audio(&id);
+    assert_eq!(&now[..4], b"RIFF");
+    let (now, all) = (samples(&now), samples(&all));
+    assert!(now.len() < all.len() && all.ends_with(now), "{} of {} bytes", now.len(), all.len());
+}
+
+#[test]
+fn events_tell_a_song_from_the_queue_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), |_| ());
+    let first = server.order(60.0, json!({}));
+    let second = id(&server.order(1.0, json!({ "seed": 8 })));
+    assert_eq!(server.song(&second)["place"], 0);
+    let mut events = server.events(&second);
+    assert_eq!(events.next().unwrap().0, "song");
+    assert_eq!(events.next().unwrap().0, "queued");
+    assert_eq!(server.delete(&format!("/v1/songs/{}", id(&first))).status, 202);
+    server.wait_for(&id(&first), "cancelled");
+    let names: Vec<String> = events.map(|(name, _)| name).filter(|name| name != "progress").collect();
+    let tail = &names[names.len().saturating_sub(2)..];
+    assert!(tail == ["first_sound", "done"] || names == ["done"], "{names:?}");
+    let (song, cancelled) = (server.song(&second), server.song(&id(&first)));
+    assert_eq!((&song["state"], &song["seconds"]), (&json!("finished"), &json!(0.96)));
+    assert_eq!(cancelled["state"], "cancelled");
+}
+
+#[test]
+fn a_song_that_waits_is_cancelled_at_once_and_those_behind_it_move_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), |_| ());
+    let songs: Vec<String> = (0..3).map(|seed| id(&server.order(60.0, json!({ "seed": seed })))).collect();
+    assert_eq!(server.song(&songs[2])["place"], 1);
+    server.delete(&format!("/v1/songs/{}", songs[1]));
+    assert_eq!(server.song(&songs[1])["state"], "cancelled");
+    assert_eq!(server.song(&songs[2])["place"], 0);
+    assert_eq!(server.get(&format!("/v1/songs/{}/audio", songs[1])).status, 404, "nothing of it was written");
+}
+
+#[test]
+fn takes_are_songs_of_their_own_that_belong_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), |options| options.limits.songs = 3);
+    let ordered = server.order(1.0, json!({ "takes": 3 }));
+    let songs = ordered["songs"].as_array().unwrap();
+    let seeds: Vec<&str> = songs.iter().map(|song| song["seed"].as_str().unwrap()).collect();
+    assert_eq!(seeds, ["7", "8", "9"]);
+    assert_eq!(
+        songs.iter().map(|song| &song["take_of"]).collect::<Vec<_>>(),
+        [&json!(null), &ordered["id"], &ordered["id"]]
+    );
+    let audio: Vec<Vec<u8>> = songs.iter().map(|song| server.audio(song["id"].as_str().unwrap())).collect();
+    assert_ne!(samples(&audio[0]), samples(&audio[1]));
+}
+
+#[test]
+fn finished_songs_are_found_by_their_words_and_served_in_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), |_| ());
+    let id = id(&server.order(1.0, json!({ "lyrics": "[Verse]\nA kettle hums" })));
+    server.wait_for(&id, "done");
+    let found = server.get("/v1/songs?q=kettle").json();
+    assert_eq!((found["count"].as_u64(), &found["songs"][0]["title"]), (Some(1), &json!("A kettle hums")));
+    assert_eq!(server.get("/v1/songs?q=snow").json()["count"], 0);
+    let path = format!("/v1/songs/{id}/audio");
+    let whole = server.get(&path);
+    let part = server.get_with(&path, "Range", "bytes=100-199");
+    assert_eq!((part.status, &part.body[..]), (206, &whole.body[100..200]));
+    assert_eq!(part.header("content-range"), format!("bytes 100-199/{}", whole.body.len()));
+    assert_eq!(server.get_with(&path, "Range", "bytes=99999999-").status, 416);
+    let download = server.get(&format!("{path}?download=true"));
+    assert_eq!(download.header("content-disposition"), "attachment; filename=\"A-kettle-hums.wav\"");
+    assert_eq!(server.delete(&format!("/v1/songs/{id}")).status, 204);
+    assert_eq!(server.get(&path).status, 404);
+    assert!(std::fs::read_dir(folder.path().join("songs")).unwrap().next().is_none(), "its files are gone");
+}
+
+#[test]
+fn who_leaves_ends_a_song_that_wants_to_be_listened_to_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), |options| options.limits.songs = 2);
+    let kept = id(&server.order(600.0, json!({})));
+    let left = id(&server.order(600.0, json!({ "seed": 8, "while_listened": true })));
+    for song in [&kept, &left] {
+        let request = format!("GET /v1/songs/{song}/audio HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let mut listener = server.raw(&request);
+        listener.read_exact(&mut [0; 2000]).unwrap();
+    }
+    server.wait_for(&left, "cancelled");
+    assert_eq!(server.song(&kept)["state"], "writing");
+}
+
+#[test]
+fn an_openai_client_gets_a_song_for_speech() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), |_| ());
+    let speech = json!({
+        "model": "heartstream", "voice": "alloy", "input": "[Verse]\nla la", "instructions": "calm",
+        "response_format": "flac", "stream_format": "audio", "seconds": 1.0,
+    });
+    let answer = server.post("/v1/audio/speech", &speech);
+    assert_eq!((answer.status, answer.header("content-type")), (200, "audio/flac"));
+    assert_eq!(&answer.body[..4], b"fLaC");
+    let refused = server.post("/v1/audio/speech", &json!({ "input": "la", "response_format": "aac" }));
+    assert_eq!(refused.status, 422);
+    assert!(refused.json()["error"]["message"].as_str().unwrap().contains("flac"));
+}
