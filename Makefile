@@ -2,13 +2,13 @@
 
 # What a build needs beside Rust: a C compiler, pkg-config, and the ALSA headers.
 BUILD_NEEDS := build-essential pkg-config libasound2-dev
-# What the tests need beside that: a second reader of WAV files, and a sound server without a sound card.
-TEST_NEEDS := sox pulseaudio pulseaudio-utils libasound2-plugins
+# What the tests need beside that: a second reader of WAV files, a sound server without a sound card, and a browser.
+TEST_NEEDS := sox pulseaudio pulseaudio-utils libasound2-plugins chromium chromium-driver
 
 # Where `make install` puts things: program, manual pages and completions below it.
 PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 
-.PHONY: play install test test-arm64 test-gpu test-memory setup setup-tests
+.PHONY: play serve install test test-arm64 test-gpu test-memory setup setup-tests
 
 ## Play a song of the model inside the program (or write song.wav where there is no loudspeaker).
 play: setup
@@ -27,6 +27,10 @@ install: setup
 	$(PROGRAM) completions zsh > "$(SHARE)/zsh/site-functions/_heartstream"
 	$(PROGRAM) completions fish > "$(SHARE)/fish/vendor_completions.d/heartstream.fish"
 	@case ":$$PATH:" in *":$(PREFIX)/bin:"*) ;; *) echo "$(PREFIX)/bin is not in PATH: add it to run heartstream by its name" ;; esac
+
+## Serve songs of the built-in demo model, with a page at http://127.0.0.1:7878.
+serve: setup
+	cargo run --release --package heartstream-serve
 
 ## Run every test.
 test: setup-tests
@@ -56,7 +60,7 @@ setup:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs, then run make again"; exit 1; }
 
 setup-tests: setup
-	@$(call install,{ command -v sox && command -v pulseaudio && command -v parec && ls /usr/lib/*/alsa-lib/libasound_module_pcm_pulse.so; },$(TEST_NEEDS))
+	@$(call install,{ command -v sox && command -v pulseaudio && command -v parec && command -v chromedriver && command -v chromium && ls /usr/lib/*/alsa-lib/libasound_module_pcm_pulse.so; },$(TEST_NEEDS))
 
 # install(check, packages): installs Debian packages when the check fails on Linux.
 define install
