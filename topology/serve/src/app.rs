@@ -9,6 +9,7 @@ use axum::{
     middleware,
     routing::{get, post},
 };
+use heartstream::KnownTags;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
 use crate::{
@@ -25,6 +26,7 @@ pub(crate) struct App {
     pub guard: Guard,
     pub page: Page,
     pub model_name: String,
+    pub tags: Option<KnownTags>,
 }
 
 /// Which address leads where.

@@ -43,5 +43,5 @@ mod song_id;
 mod views;
 
 pub use error::ServeError;
-pub use options::{Limits, ServeOptions};
+pub use options::{Limits, ServeOptions, known_tags};
 pub use server::Server;

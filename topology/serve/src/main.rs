@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use heartstream::Heartstream;
-use heartstream_serve::Server;
+use heartstream_serve::{Server, known_tags};
 use tracing_subscriber::EnvFilter;
 
 use arguments::{Arguments, Failed};
@@ -26,7 +26,8 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(arguments: Arguments) -> Result<(), Failed> {
-    let (checkpoint, options) = (arguments.checkpoint()?, arguments.options()?);
+    let (checkpoint, mut options) = (arguments.checkpoint()?, arguments.options()?);
+    options.tags = known_tags(&checkpoint);
     let engine = Heartstream::builder().model(checkpoint).build().await?;
     let library = options.library.clone();
     let server = Server::bind(engine, options).await?;

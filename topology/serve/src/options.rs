@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use heartstream::{Checkpoint, KnownTags};
+
 use crate::error::ServeError;
 
 /// How a server is run.
@@ -18,6 +20,8 @@ pub struct ServeOptions {
     pub library: PathBuf,
     /// What the model is called in answers.
     pub model_name: String,
+    /// Tags that the model is known to take, to choose from ([`known_tags`]).
+    pub tags: Option<KnownTags>,
     /// Gain in decibels that every song is given, with a limiter behind it; `None` leaves the samples as they are.
     pub gain: Option<f64>,
     /// How much is taken on.
@@ -80,6 +84,7 @@ impl ServeOptions {
             token: None,
             library,
             model_name: "demo".to_owned(),
+            tags: None,
             gain: None,
             limits: Limits::default(),
         }
@@ -109,6 +114,16 @@ impl ServeOptions {
         }
         Ok(())
     }
+}
+
+/// Tags that a checkpoint lists; else those that the authors of the published models name.
+pub fn known_tags(checkpoint: &Checkpoint) -> Option<KnownTags> {
+    const FILE: &str = "tags.json";
+    if !checkpoint.has(FILE) {
+        return KnownTags::published();
+    }
+    let known = checkpoint.file(FILE).map_err(|error| error.to_string()).and_then(|bytes| KnownTags::parse(&bytes));
+    known.inspect_err(|reason| tracing::warn!("the model's list of tags is ignored: {reason}")).ok()
 }
 
 #[cfg(test)]

@@ -118,7 +118,7 @@ impl Line {
 
     fn tell_places(&self) {
         for (place, song) in self.waiting.iter().enumerate() {
-            song.status.send_if_modified(|status| std::mem::replace(&mut status.place, Some(place)) != Some(place));
+            song.status.send_if_modified(|status| status.place.replace(place) != Some(place));
         }
     }
 }

@@ -73,8 +73,8 @@ function changed() {
   clearTimeout(pause);
   pause = setTimeout(async () => {
     try {
-      const { max_seconds } = await ask("POST", "/v1/check", asked());
-      say(`The model can sing this, for at most ${max_seconds.toFixed(0)} s.`, false);
+      const { max_seconds, notes } = await ask("POST", "/v1/check", asked());
+      say([`The model can sing this, for at most ${max_seconds.toFixed(0)} s.`, ...notes].join(" "), false);
     } catch (error) {
       say(error.message, true);
     }

@@ -18,6 +18,8 @@ use crate::{
 pub(crate) struct Seen {
     /// The longest that the song can be, in seconds.
     max_seconds: f64,
+    /// What the model will see otherwise than it was written, and tags that it does not know, in sentences.
+    notes: Vec<String>,
 }
 
 /// Check words and options without ordering a song
@@ -34,6 +36,6 @@ pub(crate) async fn check(With(app): With<Arc<App>>, Body(order): Body<Order>) -
     let request = request.ok_or_else(|| ApiError::Internal("an order without songs".to_owned()))?;
     let engine = app.jukebox.engine.clone();
     let max_seconds = request.max_frames.seconds().0;
-    tokio::task::spawn_blocking(move || engine.check(&request)).await??;
-    Ok(Json(Seen { max_seconds }))
+    let notes = tokio::task::spawn_blocking(move || engine.check(&request)).await??;
+    Ok(Json(Seen { max_seconds, notes }))
 }

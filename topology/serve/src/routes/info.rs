@@ -18,9 +18,6 @@ use crate::{
     guard::cookie,
 };
 
-/// Tags to choose from, a line for each group: its name, a colon, the tags.
-const TAGS: &str = include_str!("../tags.txt");
-
 /// The page
 pub(crate) async fn page(With(app): With<Arc<App>>) -> Response {
     let headers = [
@@ -86,15 +83,16 @@ pub(crate) async fn models(With(app): With<Arc<App>>) -> Json<Models> {
 /// Tags of one kind.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TagGroup {
-    name: &'static str,
-    tags: Vec<&'static str>,
+    /// The kind.
+    name: String,
+    tags: Vec<String>,
 }
 
-/// Tags to choose from
+/// Tags that the model is known to take
 #[utoipa::path(get, path = "/v1/tags", tag = "server", responses((status = 200, description = "Tags", body = Vec<TagGroup>)))]
-pub(crate) async fn tags() -> Json<Vec<TagGroup>> {
-    let groups = TAGS.lines().filter_map(|line| line.split_once(':'));
-    Json(groups.map(|(name, tags)| TagGroup { name, tags: tags.split(',').map(str::trim).collect() }).collect())
+pub(crate) async fn tags(With(app): With<Arc<App>>) -> Json<Vec<TagGroup>> {
+    let groups = app.tags.iter().flat_map(|known| known.groups.clone());
+    Json(groups.map(|heartstream::TagGroup { name, tags }| TagGroup { name, tags }).collect())
 }
 
 /// What the page sends once, to be let in from then on.

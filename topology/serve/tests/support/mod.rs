@@ -12,7 +12,7 @@ use std::{
 };
 
 use heartstream::{Checkpoint, Heartstream};
-use heartstream_serve::{ServeOptions, Server};
+use heartstream_serve::{ServeOptions, Server, known_tags};
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, sync::oneshot};
 
@@ -54,6 +54,7 @@ impl Running {
     pub fn with(engine: Heartstream, library: &Path, change: impl FnOnce(&mut ServeOptions)) -> Self {
         let mut options = ServeOptions::new("127.0.0.1:0".parse().expect("an address"), library.to_owned());
         options.limits.seconds = 600.0;
+        options.tags = known_tags(&Checkpoint::demo());
         change(&mut options);
         let (stop, stopped) = oneshot::channel::<()>();
         let (listens, address) = std::sync::mpsc::channel();
