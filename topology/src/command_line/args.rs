@@ -81,25 +81,26 @@ pub(crate) enum Command {
     Man(ManArgs),
 }
 
+// Lines of at most 70 columns: manual pages are indented, and terminals have 80.
 const PLAY_EXAMPLES: &str = "\
 Examples:
-  heartstream play --tags flute,guitar,calm             the built-in model's sample words, for flute and guitar
-  heartstream play --lyrics words.txt --seed 7          your words; the same seed is the same song
-  heartstream play --lyrics words.txt -o song.wav       played, and written";
+  heartstream play --tags flute,guitar,calm         # the sample's words
+  heartstream play --lyrics words.txt --seed 7      # yours; 7 again: the same
+  heartstream play --lyrics words.txt -o song.wav   # played, and written";
 const RENDER_EXAMPLES: &str = "\
 Examples:
-  heartstream render --tags violin,irish,reel --lyrics words.txt -o reel.wav
-  heartstream render --model DIR --tags pop,female,happy --lyrics words.txt --max-seconds 3m
-  heartstream render --seed 7 -o - | ffmpeg -i - song.mp3      a WAV on standard output, for others";
+  heartstream render --tags violin,irish,reel --lyrics words.txt
+  heartstream render --model DIR --tags pop,female --max-seconds 3m
+  heartstream render --seed 7 -o - | ffmpeg -i - song.mp3";
 const PULL_EXAMPLES: &str = "\
 Examples:
-  heartstream pull                                      the newest release, into the cache of this user
-  heartstream pull --out models/heartmula               into a directory of your own
-  HF_ENDPOINT=https://mirror.example heartstream pull   from a mirror";
+  heartstream pull                                  # the newest release
+  heartstream pull --out models/heartmula           # to a place of your own
+  HF_ENDPOINT=https://mirror.example heartstream pull";
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
-  heartstream completions bash > ~/.local/share/bash-completion/completions/heartstream
-  heartstream completions zsh > ~/.zfunc/_heartstream   with ~/.zfunc in fpath before compinit
+  heartstream completions bash > /etc/bash_completion.d/heartstream
+  heartstream completions zsh > ~/.zfunc/_heartstream
   heartstream completions fish > ~/.config/fish/completions/heartstream.fish";
 
 #[derive(Debug, Clone, clap::Args)]
