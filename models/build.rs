@@ -7,9 +7,16 @@ use std::{
     process::Command,
 };
 
-/// The oldest GPUs that the kernels are for: compute capability 7.5, the oldest that CUDA 13 knows.
-const ARCHITECTURE: &str = "compute_75";
-const SOURCE: &str = "src/kernels/gpu/kernels.cu";
+/// What is compiled to PTX, and the oldest GPUs that it is for: compute capability 7.5 is the oldest that CUDA 13 knows, 8.0
+/// the first whose tensor cores multiply bf16.
+const SOURCES: [(&str, &str); 4] = [
+    ("src/kernels/gpu/kernels.cu", "compute_75"),
+    ("src/kernels/gpu/tensor_cores/rows.cu", "compute_80"),
+    ("src/kernels/gpu/tensor_cores/attend.cu", "compute_80"),
+    ("src/kernels/gpu/tensor_cores/convolve.cu", "compute_80"),
+];
+/// What several of them include.
+const SHARED: &str = "src/kernels/gpu/tensor_cores/split.cuh";
 /// The kernels of the language model, and what is compiled with them.
 const LANGUAGE_MODEL: &str = "src/kernels/gpu/lm/lm.cu";
 const INCLUDED: [&str; 5] = ["attention.cuh", "common.cuh", "draw.cuh", "embed.cuh", "product.cuh"];
@@ -18,7 +25,8 @@ const INCLUDED: [&str; 5] = ["attention.cuh", "common.cuh", "draw.cuh", "embed.c
 const CAPABILITIES: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
 
 fn main() {
-    println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-changed={SHARED}");
+    SOURCES.iter().for_each(|(source, _)| println!("cargo::rerun-if-changed={source}"));
     println!("cargo::rerun-if-changed={LANGUAGE_MODEL}");
     INCLUDED.iter().for_each(|file| println!("cargo::rerun-if-changed=src/kernels/gpu/lm/{file}"));
     if env::var_os("CARGO_FEATURE_CUDA").is_none() {
@@ -32,7 +40,10 @@ fn main() {
     let beside = home.map(|home| PathBuf::from(home).join("bin").join("nvcc"));
     let compiler = env::var_os("NVCC").map(PathBuf::from).or(beside).unwrap_or_else(|| PathBuf::from("nvcc"));
     let folder = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    compile(&compiler, SOURCE, &["-ptx".into(), "-arch".into(), ARCHITECTURE.into()], &folder.join("kernels.ptx"));
+    for (source, architecture) in SOURCES {
+        let target = folder.join(Path::new(source).with_extension("ptx").file_name().unwrap_or_default());
+        compile(&compiler, source, &["-ptx".into(), "-arch".into(), architecture.into()], &target);
+    }
     let mut options = vec!["-fatbin".to_owned(), "--threads=2".to_owned()];
     let mut code = |arch: &str, code: String| options.push(format!("-gencode=arch=compute_{arch},code={code}"));
     CAPABILITIES.iter().for_each(|capability| code(capability, format!("sm_{capability}")));

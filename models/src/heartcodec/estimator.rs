@@ -4,10 +4,10 @@ use candle_core::{Device, Tensor};
 
 use super::{config::HeartCodecConfig, tensors::TIME_FEATURES};
 use crate::{
-    error::Result,
+    error::{ModelError, Result},
     kernels::{
-        Linear, RmsNorm, RotaryTable, Steer, base_frequencies, centred_windows, full_attention, gated_sum, layer_norm,
-        silu_up, taps_as_product,
+        FullAttention, GrowingRotary, Linear, Operand, RmsNorm, RotaryTable, Steer, base_frequencies, centred_windows, gated, gated_sum,
+        layer_norm, taps_as_product,
     },
     weights::Shards,
 };
@@ -99,8 +99,9 @@ impl Projection {
         let weight = shards.tensor(&format!("{name}.ffn_1.weight"), &[outputs, inputs, PROJECTION_TAPS], device)?;
         let bias = shards.tensor(&format!("{name}.ffn_1.bias"), &[outputs], device)?;
         Ok(Self {
-            convolution: taps_as_product(&(weight * scale)?, (bias * scale)?)?,
-            linear: Linear::load(shards, &format!("{name}.ffn_2"), [outputs, outputs], true, device)?,
+            convolution: taps_as_product(&(weight * scale)?, (bias * scale)?)?.on_tensor_cores()?,
+            linear: Linear::load(shards, &format!("{name}.ffn_2"), [outputs, outputs], true, device)?
+                .on_tensor_cores()?,
         })
     }
 
@@ -113,14 +114,13 @@ impl Projection {
 #[derive(Debug, Clone)]
 struct Stage {
     width: usize,
-    head_dim: usize,
     time_1: Linear,
     time_2: Linear,
     modulation: Linear,
     blocks: Vec<Block>,
     /// Shift and scale behind the last block, \[2, D\]; the time embedding is added to both.
     out_table: Tensor,
-    frequencies: Vec<f32>,
+    rotary: GrowingRotary,
 }
 
 impl Stage {
@@ -136,13 +136,13 @@ impl Stage {
         let linear = |name: &str, outputs, inputs| {
             Linear::load(shards, &format!("{adaln}.{name}"), [outputs, inputs], true, device)
         };
-        let block = |layer| {
-            Block::load(shards, &format!("flow_matching.estimator.transformer_blocks{suffix}.{layer}"), width, device)
-        };
         let head_dim = width / config.num_attention_heads;
+        let block = |layer| {
+            let name = format!("flow_matching.estimator.transformer_blocks{suffix}.{layer}");
+            Block::load(shards, &name, width, head_dim, device)
+        };
         Ok(Self {
             width,
-            head_dim,
             time_1: linear("emb.timestep_embedder.linear_1", width, TIME_FEATURES)?,
             time_2: linear("emb.timestep_embedder.linear_2", width, width)?,
             modulation: linear("linear", 6 * width, width)?,
@@ -152,7 +152,7 @@ impl Stage {
                 &[2, width],
                 device,
             )?,
-            frequencies: base_frequencies(ROTARY_BASE, head_dim),
+            rotary: GrowingRotary::new(base_frequencies(ROTARY_BASE, head_dim)),
         })
     }
 
@@ -162,9 +162,9 @@ impl Stage {
         let (batch, length, _) = xs.dims3()?;
         let time = self.time_2.forward(&self.time_1.forward(features)?.silu()?)?;
         let modulation = self.modulation.forward(&time.silu()?)?.reshape((batch, 6, self.width))?;
-        let rotary = RotaryTable::new(&self.frequencies, length, xs.device())?;
+        let rotary = self.rotary.of(length, xs.device())?;
         for block in &self.blocks {
-            xs = block.forward(&xs, &modulation, &rotary, self.head_dim)?;
+            xs = block.forward(&xs, &modulation, &rotary)?;
         }
         let steer = time.unsqueeze(1)?.broadcast_add(&self.out_table)?; // [B, 2, D]
         Ok(layer_norm(&xs, NORM_EPS, Steer { table: &steer, shift: 0, scale: 1 })?)
@@ -174,9 +174,7 @@ impl Stage {
 #[derive(Debug, Clone)]
 struct Block {
     attention_norm: RmsNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    attention: FullAttention,
     output: Linear,
     feed_forward_norm: RmsNorm,
     /// The gate's outputs, then those that it gates.
@@ -187,15 +185,18 @@ struct Block {
 }
 
 impl Block {
-    fn load(shards: &Shards, prefix: &str, width: usize, device: &Device) -> Result<Self> {
+    fn load(shards: &Shards, prefix: &str, width: usize, head_dim: usize, device: &Device) -> Result<Self> {
         let hidden = HeartCodecConfig::hidden_dim(width);
         let norm = |name: &str| RmsNorm::load(shards, &format!("{prefix}.{name}.weight"), width, NORM_EPS, device);
-        let linear = |name: &str, shape| Linear::load(shards, &format!("{prefix}.{name}"), shape, false, device);
+        let linear = |name: &str, shape| {
+            Ok::<_, ModelError>(
+                Linear::load(shards, &format!("{prefix}.{name}"), shape, false, device)?.on_tensor_cores()?,
+            )
+        };
+        let [query, key, value] = ["q", "k", "v"].map(|name| format!("{prefix}.attn.{name}_proj"));
         Ok(Self {
             attention_norm: norm("attn_norm")?,
-            query: linear("attn.q_proj", [width, width])?,
-            key: linear("attn.k_proj", [width, width])?,
-            value: linear("attn.v_proj", [width, width])?,
+            attention: FullAttention::load(shards, [&query, &key, &value], width, head_dim, device)?,
             output: linear("attn.o_proj", [width, width])?,
             feed_forward_norm: norm("mlp_norm")?,
             gate_up: Linear::load_joined(
@@ -204,24 +205,22 @@ impl Block {
                 width,
                 None,
                 device,
-            )?,
+            )?
+            .on_tensor_cores()?,
             down: linear("mlp.down", [width, hidden])?,
             table: shards.tensor(&format!("{prefix}.scale_shift_table"), &[6, width], device)?,
         })
     }
 
-    fn forward(&self, xs: &Tensor, modulation: &Tensor, rotary: &RotaryTable, head_dim: usize) -> Result<Tensor> {
+    fn forward(&self, xs: &Tensor, modulation: &Tensor, rotary: &RotaryTable) -> Result<Tensor> {
         let table = &modulation.broadcast_add(&self.table)?; // [B, 6, D]
-        let normed = self.attention_norm.forward_steered(xs, Steer { table, shift: 0, scale: 1 })?;
-        let xs = gated_sum(xs, &self.attend(&normed, rotary, head_dim)?, table, 2)?;
-        let normed = self.feed_forward_norm.forward_steered(&xs, Steer { table, shift: 3, scale: 4 })?;
-        let hidden = silu_up(&self.gate_up.forward(&normed)?)?;
-        Ok(gated_sum(&xs, &self.down.forward(&hidden)?, table, 5)?)
-    }
-
-    fn attend(&self, xs: &Tensor, rotary: &RotaryTable, head_dim: usize) -> Result<Tensor> {
-        let (query, key, value) = (self.query.forward(xs)?, self.key.forward(xs)?, self.value.forward(xs)?);
-        Ok(self.output.forward(&full_attention(&query, &key, &value, head_dim, rotary)?)?)
+        let steer = Steer { table, shift: 0, scale: 1 };
+        let normed = self.attention_norm.operand(xs, steer, self.attention.product())?;
+        let found = Operand::of(self.attention.forward(&normed, rotary)?, &self.output)?;
+        let xs = gated_sum(xs, &self.output.multiply(&found)?, table, 2)?;
+        let normed = self.feed_forward_norm.operand(&xs, Steer { table, shift: 3, scale: 4 }, &self.gate_up)?;
+        let hidden = gated(self.gate_up.multiply(&normed)?, &self.down)?;
+        Ok(gated_sum(&xs, &self.down.multiply(&hidden)?, table, 5)?)
     }
 }
 

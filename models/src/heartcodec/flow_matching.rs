@@ -119,27 +119,30 @@ impl FlowMatching {
             ));
         }
         let fixed = self.fixed_inputs(codes, in_context, guidance > 1.0)?;
-        // The way is followed in host memory: it is a few numbers beside the estimator's work.
-        let mut state = noise.to_vec();
+        let tensor = |numbers: &[f32]| Tensor::from_slice(numbers, (1, numbers.len() / channels, channels), &self.device);
+        // The way is followed where the estimator computes: between two steps nothing waits for a device.
+        let noise = tensor(noise)?;
+        let known = if in_context.is_empty() { None } else { Some(tensor(in_context)?) };
+        let mut state = noise.clone();
         let times = time_steps(steps);
         let (mut time, mut step) = (times[0], times[1] - times[0]);
         for index in 1..=steps {
             if cancelled() {
                 return Ok(None);
             }
-            // What is known is led along its own straight way from noise to latent.
-            for ((state, noise), known) in state.iter_mut().zip(noise).zip(in_context) {
-                *state = (1.0 - (1.0 - NOISE_FLOOR) * time) * noise + time * known;
+            if let Some(known) = &known {
+                state = led(&state, &noise, known, time)?;
             }
             let velocity = self.velocity(&state, &fixed, time, guidance)?;
-            state.iter_mut().zip(&velocity).for_each(|(state, velocity)| *state += step * velocity);
+            state = (state + (velocity * f64::from(step))?)?;
             time += step;
             if index < steps {
                 step = times[index + 1] - time;
             }
         }
-        state[..in_context.len()].copy_from_slice(in_context);
-        Ok(Some(state))
+        let mut latents = state.flatten_all()?.to_vec1::<f32>()?;
+        latents[..in_context.len()].copy_from_slice(in_context);
+        Ok(Some(latents))
     }
 
     /// What the estimator sees beside the state, the same at each step: in-context latents and condition.
@@ -163,18 +166,27 @@ impl FlowMatching {
         Ok(Tensor::cat(&[unconditional, conditional], 0)?)
     }
 
-    fn velocity(&self, state: &[f32], fixed: &Tensor, time: f32, guidance: f32) -> Result<Vec<f32>> {
+    /// # Shapes
+    /// - `state` and result \[1, L, channels\], `fixed` of [`FlowMatching::fixed_inputs`]
+    fn velocity(&self, state: &Tensor, fixed: &Tensor, time: f32, guidance: f32) -> Result<Tensor> {
         let (batch, length, _) = fixed.dims3()?;
-        let state = Tensor::from_slice(state, (1, length, self.channels), &self.device)?;
         let state = state.broadcast_as((batch, length, self.channels))?;
         let input = Tensor::cat(&[&state.contiguous()?, fixed], 2)?.contiguous()?;
-        let velocity = self.estimator.forward(&input, &vec![time; batch])?.flatten_all()?.to_vec1::<f32>()?;
+        let velocity = self.estimator.forward(&input, &vec![time; batch])?;
         if batch == 1 {
             return Ok(velocity);
         }
-        let (unconditional, conditional) = velocity.split_at(length * self.channels);
-        Ok(unconditional.iter().zip(conditional).map(|(u, c)| u + guidance * (c - u)).collect())
+        let (unconditional, conditional) = (velocity.narrow(0, 0, 1)?, velocity.narrow(0, 1, 1)?);
+        Ok((&unconditional + ((conditional - &unconditional)? * f64::from(guidance))?)?)
     }
+}
+
+/// The state with what is known led along its own straight way from noise to latent.
+fn led(state: &Tensor, noise: &Tensor, known: &Tensor, time: f32) -> Result<Tensor> {
+    let (count, length) = (known.dim(1)?, state.dim(1)?);
+    let left = f64::from(1.0 - (1.0 - NOISE_FLOOR) * time);
+    let led = ((noise.narrow(1, 0, count)? * left)? + (known * f64::from(time))?)?;
+    Ok(if count == length { led } else { Tensor::cat(&[&led, &state.narrow(1, count, length - count)?], 1)? })
 }
 
 /// `steps + 1` times from 0 to 1, rounded as torch's `linspace` rounds them: from both ends to the middle.

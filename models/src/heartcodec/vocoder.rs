@@ -16,6 +16,9 @@ use crate::{
 /// Latent frames that are decoded at once. Fixed, so that the samples do not depend on how the latents were fed;
 /// 8 frames are 0.32 s, and the widest layer of the published size then works on 60 MB.
 pub(super) const CHUNK: usize = 8;
+/// The most latent frames that are decoded at once where a sample does not depend on how many are: a GPU is not busy with
+/// fewer.
+const MOST_AT_ONCE: usize = 64;
 
 /// The weights of the vocoder. Two audio channels are two entries of a batch. Clones share the weights.
 #[derive(Debug, Clone)]
@@ -28,6 +31,8 @@ pub struct Vocoder {
     blocks: Vec<Block>,
     repeat: Option<(usize, CausalConv, f64)>,
     last: CausalConv,
+    /// Latent frames that are decoded at once, at most.
+    at_once: usize,
     device: Device,
 }
 
@@ -74,7 +79,7 @@ impl Vocoder {
         let (last, last_bias) =
             read.normed(&(after + usize::from(repeat.is_some())).to_string(), [1, narrow, taps], 1)?;
         let block = |(block, factor): (usize, &usize)| Block::load(config, &read, block, *factor);
-        Ok(Self {
+        let mut vocoder = Self {
             latent_dim: config.latent_hidden_dim,
             samples_per_latent: config.samples_per_latent(),
             first: CausalConv::new(&weight, bias, 1)?,
@@ -82,8 +87,23 @@ impl Vocoder {
             blocks: config.upsample_factors.iter().enumerate().map(block).collect::<Result<_>>()?,
             repeat,
             last: CausalConv::new(&last, last_bias, 1)?,
+            at_once: CHUNK,
             device: device.clone(),
-        })
+        };
+        if device.is_cuda() && vocoder.is_row_stable() {
+            vocoder.at_once = MOST_AT_ONCE;
+        }
+        Ok(vocoder)
+    }
+
+    /// Whether a sample does not depend on how many are computed with it.
+    fn is_row_stable(&self) -> bool {
+        let of_unit = |unit: &ResidualUnit| unit.dilated.is_row_stable() && unit.pointwise.is_row_stable();
+        let of_block = |block: &Block| block.up.is_row_stable() && block.units.iter().all(of_unit);
+        self.first.is_row_stable()
+            && self.blocks.iter().all(of_block)
+            && self.repeat.as_ref().is_none_or(|(_, convolution, _)| convolution.is_row_stable())
+            && self.last.is_row_stable()
     }
 
     /// Samples of one audio channel that a latent frame becomes.
@@ -166,13 +186,13 @@ impl Vocoder {
         Ok([left, right])
     }
 
-    /// Decodes as long as at least `least` frames can be; at most [`CHUNK`] at once.
+    /// Decodes as long as at least `least` frames can be; at most `at_once` at once.
     fn decode_chunks(&self, state: &mut VocoderState, least: usize) -> Result<[Vec<f32>; 2]> {
         let mut samples = [Vec::new(), Vec::new()];
         let (mut done, width) = (0, 2 * self.latent_dim);
         loop {
             let frames = state.waiting.len() / width - done;
-            let ready = frames.saturating_sub(2 * self.margin).min(CHUNK);
+            let ready = frames.saturating_sub(2 * self.margin).min(self.at_once);
             if ready < least.max(1) {
                 break;
             }

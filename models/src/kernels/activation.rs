@@ -3,8 +3,9 @@
 use candle_core::{D, DType, Result, Tensor};
 
 use super::{
+    Linear, Operand, Outcome,
     cpu::{self, KernelSet},
-    gpu::Prelu,
+    gpu::{Prelu, tensor_cores},
     host::fused,
 };
 
@@ -55,6 +56,19 @@ pub fn silu_up(joined: &Tensor) -> Result<Tensor> {
     match fused([joined], shape, kernel)? {
         Some(ys) => Ok(ys),
         None => joined.narrow(D::Minus1, 0, width)?.silu()? * joined.narrow(D::Minus1, width, width)?,
+    }
+}
+
+/// [`silu_up`] of a product's results, made ready for the next product.
+///
+/// # Errors
+/// When their width is odd.
+pub fn gated(joined: Outcome, product: &Linear) -> Result<Operand> {
+    match (joined, product.arrangement()) {
+        (Outcome::Parts(parts), Some(arrangement)) => {
+            Ok(Operand::Split(tensor_cores::silu_up(&parts, arrangement)?))
+        }
+        (joined, _) => Operand::of(silu_up(&joined.tensor()?)?, product),
     }
 }
 

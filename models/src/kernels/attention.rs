@@ -5,11 +5,83 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use half::f16;
 
 use super::{
-    RotaryTable,
+    Linear, Operand, Outcome, RotaryTable,
     activation::softmax,
     cpu::{self, Angles, Heads, KernelSet, KvNumber, KvStore, NumberType, STEP},
+    gpu::tensor_cores,
     host::{fused, is_plain, with_numbers},
 };
+use crate::weights::Shards;
+
+/// Attention of every position to every other, with the products that make queries, keys and values.
+#[derive(Debug, Clone)]
+pub struct FullAttention {
+    products: Products,
+    head_dim: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Products {
+    /// Queries, keys, values.
+    Each(Box<[Linear; 3]>),
+    /// All of them, one after the other: on tensor cores a larger product is faster.
+    Joined(Linear),
+}
+
+impl FullAttention {
+    /// Reads the weights \[width, width\] of queries, keys and values.
+    ///
+    /// # Errors
+    /// When a tensor is not there in that shape.
+    pub fn load(
+        shards: &Shards,
+        names: [&str; 3],
+        width: usize,
+        head_dim: usize,
+        device: &Device,
+    ) -> crate::Result<Self> {
+        if device.is_cuda() && !shards.are_held() && tensor_cores::attends(head_dim) {
+            let weights = names.map(|name| format!("{name}.weight"));
+            let weights = [&weights[0], &weights[1], &weights[2]].map(|name| (name.as_str(), width));
+            let joined = Linear::load_joined(shards, &weights, width, None, device)?.on_tensor_cores()?;
+            if joined.arrangement().is_some() {
+                return Ok(Self { products: Products::Joined(joined), head_dim });
+            }
+        }
+        let load = |name| Linear::load(shards, name, [width, width], false, device);
+        let each = Box::new([load(names[0])?, load(names[1])?, load(names[2])?]);
+        Ok(Self { products: Products::Each(each), head_dim })
+    }
+
+    /// The product that takes what is attended to first.
+    pub fn product(&self) -> &Linear {
+        match &self.products {
+            Products::Each(each) => &each[0],
+            Products::Joined(joined) => joined,
+        }
+    }
+
+    /// # Shapes
+    /// - `xs` \[B, L, width\], ready for [`FullAttention::product`]; result \[B, L, width\]
+    ///
+    /// # Errors
+    /// When the shapes do not fit, or `rotary` has too few positions.
+    pub fn forward(&self, xs: &Operand, rotary: &RotaryTable) -> Result<Tensor> {
+        match &self.products {
+            Products::Each(each) => {
+                let part = |product: &Linear| product.multiply(xs)?.tensor();
+                full_attention(&part(&each[0])?, &part(&each[1])?, &part(&each[2])?, self.head_dim, rotary)
+            }
+            Products::Joined(joined) => {
+                let Outcome::Parts(parts) = joined.multiply(xs)? else {
+                    bail!("queries, keys and values as one product come in parts")
+                };
+                let (cos, sin) = rotary.tensors();
+                tensor_cores::attend(&parts, self.head_dim, cos, sin)
+            }
+        }
+    }
+}
 
 /// Attention of every position to every other, with as many key heads as query heads.
 ///
@@ -18,7 +90,7 @@ use super::{
 ///
 /// # Errors
 /// When the shapes differ, or `rotary` has too few positions.
-pub fn full_attention(q: &Tensor, k: &Tensor, v: &Tensor, head_dim: usize, rotary: &RotaryTable) -> Result<Tensor> {
+pub(super) fn full_attention(q: &Tensor, k: &Tensor, v: &Tensor, head_dim: usize, rotary: &RotaryTable) -> Result<Tensor> {
     let (batch, length, width) = q.dims3()?;
     if k.shape() != q.shape() || v.shape() != q.shape() || length > rotary.positions() {
         bail!("an attention of {:?} to keys {:?} and values {:?}", q.shape(), k.shape(), v.shape())

@@ -10,7 +10,10 @@ use super::{
     Linear,
     activation::prelu,
     cpu::{Finish, KernelSet, Rows, matmul},
-    gpu::Taps,
+    gpu::{
+        Taps,
+        tensor_cores::{self, Reach, TapWeight},
+    },
     host::{is_plain, with_numbers},
     linear::add_bias,
 };
@@ -28,6 +31,22 @@ impl ConvHistory {
 
     fn silence(reach: usize, batch: usize, inputs: usize, device: &Device) -> Result<Self> {
         Ok(Self(Tensor::zeros((reach, batch, inputs), DType::F32, device)?, true))
+    }
+
+    /// Remembers the last of old and new inputs.
+    fn remember(&mut self, xs: &Tensor) -> Result<()> {
+        let (reach, length) = (self.0.dim(0)?, xs.dim(0)?);
+        self.1 = false;
+        if reach == 0 {
+            return Ok(());
+        }
+        self.0 = if length >= reach {
+            // A copy: a view would keep all of `xs`.
+            xs.narrow(0, length - reach, reach)?.copy()?
+        } else {
+            Tensor::cat(&[&self.0.narrow(0, length, reach - length)?, xs], 0)?
+        };
+        Ok(())
     }
 
     /// Old and new inputs one after the other; the last of them are remembered.
@@ -48,6 +67,12 @@ pub struct After<'a> {
     pub add: Option<&'a Tensor>,
 }
 
+impl<'a> From<After<'a>> for tensor_cores::Finish<'a> {
+    fn from(After { slope, add }: After<'a>) -> Self {
+        Self { slope, add }
+    }
+}
+
 impl After<'_> {
     fn apply(self, mut ys: Tensor) -> Result<Tensor> {
         if let Some(slope) = self.slope {
@@ -60,10 +85,30 @@ impl After<'_> {
     }
 }
 
+/// What multiplies a convolution's inputs.
+#[derive(Debug, Clone)]
+enum Product {
+    /// Rows of inputs side by side.
+    Rows(Linear),
+    /// Inputs where they lie, on a GPU's tensor cores.
+    Places(TapWeight),
+}
+
+impl Product {
+    fn new(product: Linear, taps: usize) -> Result<Self> {
+        if let Some((weight, Some(bias))) = product.tensors()
+            && let Some(weight) = TapWeight::of(&weight, bias, taps)?
+        {
+            return Ok(Self::Places(weight));
+        }
+        Ok(Self::Rows(product))
+    }
+}
+
 /// A convolution that looks only back.
 #[derive(Debug, Clone)]
 pub struct CausalConv {
-    product: Linear,
+    product: Product,
     taps: usize,
     dilation: usize,
     inputs: usize,
@@ -76,7 +121,12 @@ impl CausalConv {
     /// When the weight has not three dimensions.
     pub fn new(weight: &Tensor, bias: Tensor, dilation: usize) -> Result<Self> {
         let (_, inputs, taps) = weight.dims3()?;
-        Ok(Self { product: taps_as_product(weight, bias)?, taps, dilation, inputs })
+        Ok(Self { product: Product::new(taps_as_product(weight, bias)?, taps)?, taps, dilation, inputs })
+    }
+
+    /// Whether a row's result does not depend on how many rows are computed with it.
+    pub fn is_row_stable(&self) -> bool {
+        is_row_stable(&self.product)
     }
 
     fn reach(&self) -> usize {
@@ -101,11 +151,20 @@ impl CausalConv {
         if history.0.dims() != [self.reach(), batch, inputs] || inputs != self.inputs {
             bail!("a convolution of {} inputs was given {:?} after {:?}", self.inputs, xs.shape(), history.0.shape())
         }
+        let product = match &self.product {
+            Product::Rows(product) => product,
+            Product::Places(weight) => {
+                let reach = Reach { first: -(self.reach() as i64), step: self.dilation as i64, stride: 1 };
+                let ys = weight.convolve(xs, &history.0, reach, after.into())?;
+                history.remember(xs)?;
+                return Ok(ys);
+            }
+        };
         let runs: Vec<usize> = (0..self.taps).map(|tap| tap * self.dilation * batch * inputs).collect();
-        if let Some(ys) = fused_over_time(&self.product, xs, history, &runs, after)? {
+        if let Some(ys) = fused_over_time(product, xs, history, &runs, after)? {
             return Ok(ys);
         }
-        if let Some(ys) = self.begun_in_silence(xs, history)? {
+        if let Some(ys) = self.begun_in_silence(product, xs, history)? {
             return after.apply(ys);
         }
         let taps = if self.reach() == 0 {
@@ -115,19 +174,19 @@ impl CausalConv {
             let taps = (0..self.taps).map(|tap| seen.narrow(0, tap * self.dilation, length));
             Tensor::cat(&taps.collect::<Result<Vec<_>>>()?, 2)?.contiguous()?
         };
-        after.apply(self.product.forward(&taps)?)
+        after.apply(product.forward(&taps)?)
     }
 
     /// The convolution of what begins in silence on a GPU, if there is a kernel for so few channels: when a vocoder is
     /// trained, everything does.
-    fn begun_in_silence(&self, xs: &Tensor, history: &mut ConvHistory) -> Result<Option<Tensor>> {
+    fn begun_in_silence(&self, product: &Linear, xs: &Tensor, history: &mut ConvHistory) -> Result<Option<Tensor>> {
         let (length, batch, inputs) = xs.dims3()?;
         let kernel = Taps { taps: self.taps, step: (self.dilation * batch) as i64 };
         if !xs.device().is_cuda() || !history.1 || self.taps == 1 || length < self.reach() {
             return Ok(None);
         }
-        let outputs = self.product.outputs();
-        let Some((weight, bias)) = self.product.tensors().filter(|_| kernel.fits(inputs, outputs)) else {
+        let outputs = product.outputs();
+        let Some((weight, bias)) = product.tensors().filter(|_| kernel.fits(inputs, outputs)) else {
             return Ok(None);
         };
         if weight.dtype() != DType::F32 {
@@ -145,7 +204,7 @@ impl CausalConv {
 /// `stride` outputs, to which the input before it adds.
 #[derive(Debug, Clone)]
 pub struct UpConv {
-    product: Linear,
+    product: Product,
     stride: usize,
     inputs: usize,
     outputs: usize,
@@ -166,7 +225,12 @@ impl UpConv {
         let product = weight.reshape((inputs, outputs, 2, stride))?.permute((3, 1, 2, 0))?;
         let product = product.reshape((stride * outputs, 2 * inputs))?;
         let bias = Tensor::cat(&vec![bias; stride], 0)?;
-        Ok(Self { product: Linear::new(&product, Some(bias))?, stride, inputs, outputs })
+        Ok(Self { product: Product::new(Linear::new(&product, Some(bias))?, 2)?, stride, inputs, outputs })
+    }
+
+    /// Whether a row's result does not depend on how many rows are computed with it.
+    pub fn is_row_stable(&self) -> bool {
+        is_row_stable(&self.product)
     }
 
     /// The history before the first sample: silence.
@@ -187,16 +251,34 @@ impl UpConv {
         if history.0.dims() != [1, batch, self.inputs] || inputs != self.inputs {
             bail!("a convolution of {} inputs was given {:?} after {:?}", self.inputs, xs.shape(), history.0.shape())
         }
-        let ys = match fused_over_time(&self.product, xs, history, &[batch * inputs, 0], After::default())? {
+        let product = match &self.product {
+            Product::Rows(product) => product,
+            Product::Places(weight) => {
+                let reach = Reach { first: 0, step: -1, stride: self.stride };
+                let ys = weight.convolve(xs, &history.0, reach, After::default().into())?;
+                history.remember(xs)?;
+                return Ok(ys);
+            }
+        };
+        let ys = match fused_over_time(product, xs, history, &[batch * inputs, 0], After::default())? {
             Some(ys) => ys,
             None => {
                 let seen = history.see(xs)?;
-                self.product.forward(&Tensor::cat(&[xs, &seen.narrow(0, 0, length)?], 2)?.contiguous()?)?
+                product.forward(&Tensor::cat(&[xs, &seen.narrow(0, 0, length)?], 2)?.contiguous()?)?
             }
         };
         // [T, B, stride · out] -> [stride · T, B, out]
         let ys = ys.reshape((length, batch, self.stride, self.outputs))?.transpose(1, 2)?;
         ys.contiguous()?.reshape((length * self.stride, batch, self.outputs))
+    }
+}
+
+/// Whether a row's result does not depend on how many rows are computed with it: so it is with the kernels here, of which
+/// candle's product is none.
+fn is_row_stable(product: &Product) -> bool {
+    match product {
+        Product::Rows(product) => product.kernel().is_some(),
+        Product::Places(_) => true,
     }
 }
 

@@ -5,8 +5,12 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape, Tensor, bail};
 
 use super::{
+    Operand, Outcome,
     cpu::{Finish, KernelSet, NumberType, Packed, Rows, matmul},
-    gpu::{Narrow, fits_narrow},
+    gpu::{
+        Narrow, fits_narrow,
+        tensor_cores::{Arrangement, HalvedWeight, SplitRows},
+    },
     host::fused,
 };
 use crate::weights::Shards;
@@ -26,6 +30,8 @@ enum Weight {
     Packed(Arc<PackedLinear>),
     /// Transposed view of \[out, in\], so \[in, out\], and the bias.
     Plain(Tensor, Option<Tensor>),
+    /// On a GPU's tensor cores, and the bias.
+    Halved(HalvedWeight, Option<Tensor>),
 }
 
 #[derive(Debug)]
@@ -150,6 +156,42 @@ impl Linear {
         Ok(Self { weight, ..self })
     }
 
+    /// The same weights, on a GPU as its tensor cores take them with f32's accuracy, where they can be made so. For products
+    /// with many rows: a row's result depends on the rows beside it.
+    ///
+    /// # Errors
+    /// When the device has no memory for them.
+    pub fn on_tensor_cores(self) -> Result<Self> {
+        let Weight::Plain(weight, bias) = &self.weight else { return Ok(self) };
+        match HalvedWeight::of(&weight.t()?)? {
+            Some(halved) => Ok(Self { weight: Weight::Halved(halved, bias.clone()), outputs: self.outputs }),
+            None => Ok(self),
+        }
+    }
+
+    /// How rows are to be split for it; `None` where it takes them as they are.
+    pub(super) fn arrangement(&self) -> Option<Arrangement> {
+        match &self.weight {
+            Weight::Halved(weight, _) => Some(weight.arrangement()),
+            _ => None,
+        }
+    }
+
+    /// The product of what was made ready for it, its results as the next operation takes them.
+    ///
+    /// # Errors
+    /// When the rows have another width, or were split for another weight.
+    pub fn multiply(&self, rows: &Operand) -> Result<Outcome> {
+        match (&self.weight, rows) {
+            (Weight::Halved(weight, None), Operand::Split(rows)) => Ok(Outcome::Parts(weight.multiply(rows)?)),
+            (Weight::Halved(weight, bias), Operand::Split(rows)) => {
+                Ok(Outcome::Plain(weight.multiply(rows)?.finish(bias.as_ref())?))
+            }
+            (_, Operand::Plain(rows)) => Ok(Outcome::Plain(self.forward(rows)?)),
+            (_, Operand::Split(_)) => bail!("rows were split for another weight than this of {} outputs", self.outputs),
+        }
+    }
+
     /// How many outputs there are.
     pub fn outputs(&self) -> usize {
         self.outputs
@@ -158,7 +200,7 @@ impl Linear {
     /// The weight \[out, in\] and the bias where they are tensors: on other devices, and while a model is trained.
     pub(super) fn tensors(&self) -> Option<(Tensor, Option<&Tensor>)> {
         match &self.weight {
-            Weight::Packed(_) => None,
+            Weight::Packed(_) | Weight::Halved(..) => None,
             Weight::Plain(weight, bias) => Some((weight.t().ok()?, bias.as_ref())),
         }
     }
@@ -172,6 +214,7 @@ impl Linear {
                 DType::F16 => NumberType::F16,
                 _ => NumberType::F32,
             },
+            Weight::Halved(weight, _) => if weight.is_single() { NumberType::F16 } else { NumberType::F32 },
         }
     }
 
@@ -179,7 +222,7 @@ impl Linear {
     pub fn kernel(&self) -> Option<(&Packed, Option<&[f32]>)> {
         match &self.weight {
             Weight::Packed(packed) => Some((&packed.weights, packed.bias.as_deref())),
-            Weight::Plain(..) => None,
+            Weight::Plain(..) | Weight::Halved(..) => None,
         }
     }
 
@@ -192,6 +235,9 @@ impl Linear {
         let (weight, bias) = match &self.weight {
             Weight::Packed(packed) => return xs.contiguous()?.apply_op1_no_bwd(packed.as_ref()),
             Weight::Plain(weight, bias) => (weight, bias),
+            Weight::Halved(weight, bias) => {
+                return weight.multiply(&SplitRows::of(xs, weight.arrangement())?)?.finish(bias.as_ref());
+            }
         };
         // One product over all rows: with a batch dimension candle would read the weights again for each entry.
         let mut shape = xs.dims().to_vec();

@@ -12,16 +12,18 @@ mod gpu;
 mod host;
 mod linear;
 mod norm;
+mod operand;
 mod rotary;
 #[cfg(test)]
 mod trained;
 
-pub use activation::{prelu, silu_up, softmax};
-pub use attention::{KvLayer, full_attention};
+pub use activation::{gated, prelu, silu_up, softmax};
+pub use attention::{FullAttention, KvLayer};
 pub use convolution::{After, CausalConv, ConvHistory, UpConv, centred_windows, taps_as_product};
 pub use cpu::Heads;
 #[cfg(feature = "cuda")]
 pub(crate) use gpu::{lazy_link::missing_libraries, lm};
 pub use linear::Linear;
 pub use norm::{RmsNorm, Steer, gated_sum, layer_norm};
-pub use rotary::{RotaryTable, base_frequencies};
+pub use operand::{Operand, Outcome};
+pub use rotary::{GrowingRotary, RotaryTable, base_frequencies};

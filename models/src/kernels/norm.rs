@@ -3,7 +3,9 @@
 use candle_core::{D, Device, Result, Tensor};
 
 use super::{
+    Linear, Operand, Outcome,
     cpu::{self, KernelSet, PerEntry},
+    gpu::tensor_cores::{self, TableRows},
     host::fused,
 };
 use crate::weights::Shards;
@@ -19,7 +21,11 @@ pub struct Steer<'a> {
     pub scale: usize,
 }
 
-impl Steer<'_> {
+impl<'a> Steer<'a> {
+    fn rows(self) -> TableRows<'a> {
+        TableRows { table: self.table, shift: self.shift, scale: self.scale }
+    }
+
     fn apply(self, xs: &Tensor) -> Result<Tensor> {
         let row = |row| self.table.narrow(1, row, 1);
         xs.broadcast_mul(&(row(self.scale)? + 1.0)?)?.broadcast_add(&row(self.shift)?)
@@ -86,6 +92,22 @@ impl RmsNorm {
         }
     }
 
+    /// The norm of `xs`, steered, made ready for `product`.
+    ///
+    /// # Shapes
+    /// - `xs` \[B, T, width\]
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn operand(&self, xs: &Tensor, steer: Steer<'_>, product: &Linear) -> Result<Operand> {
+        match product.arrangement() {
+            Some(arrangement) => {
+                Ok(Operand::Split(tensor_cores::norm(xs, &self.weight, self.eps, steer.rows(), arrangement)?))
+            }
+            None => Ok(Operand::Plain(self.forward_steered(xs, steer)?)),
+        }
+    }
+
     fn check(&self, xs: &Tensor) -> Result<usize> {
         let (found, width) = (xs.dim(D::Minus1)?, self.weight.dim(0)?);
         if found != width {
@@ -110,6 +132,9 @@ pub fn layer_norm(xs: &Tensor, eps: f64, steer: Steer<'_>) -> Result<Tensor> {
     if let Some(ys) = fused([xs, steer.table], xs.shape(), kernel)? {
         return Ok(ys);
     }
+    if xs.device().is_cuda() && !xs.track_op() && !steer.table.track_op() && tensor_cores::fits(places.width) {
+        return tensor_cores::layer_norm(xs, eps as f32, steer.rows());
+    }
     let centred = xs.broadcast_sub(&xs.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
     steer.apply(&centred.broadcast_div(&(variance + eps)?.sqrt()?)?)
@@ -122,7 +147,11 @@ pub fn layer_norm(xs: &Tensor, eps: f64, steer: Steer<'_>) -> Result<Tensor> {
 ///
 /// # Errors
 /// When the shapes do not fit.
-pub fn gated_sum(xs: &Tensor, ys: &Tensor, table: &Tensor, row: usize) -> Result<Tensor> {
+pub fn gated_sum(xs: &Tensor, ys: &Outcome, table: &Tensor, row: usize) -> Result<Tensor> {
+    let ys = match ys {
+        Outcome::Plain(ys) => ys,
+        Outcome::Parts(parts) => return tensor_cores::gated_sum(xs, parts, table, row),
+    };
     let places = Places::of(xs, Steer { table, shift: row, scale: row })?;
     if xs.shape() != ys.shape() {
         candle_core::bail!("a gated sum of {:?} and {:?}", xs.shape(), ys.shape())

@@ -1,5 +1,7 @@
 //! Rotary position embedding: pairs of neighbouring channels are turned by an angle that grows with the position.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use candle_core::{D, Device, Result, Tensor};
 
 use super::{
@@ -43,6 +45,11 @@ impl RotaryTable {
         Ok([self.cos.flatten_all()?.to_vec1()?, self.sin.flatten_all()?.to_vec1()?])
     }
 
+    /// Cosines and sines, \[positions, pairs\].
+    pub(super) fn tensors(&self) -> (&Tensor, &Tensor) {
+        (&self.cos, &self.sin)
+    }
+
     /// Calls `read` with the table in host memory.
     pub(super) fn with_angles<T>(&self, read: impl FnOnce(Angles<'_>) -> T) -> Result<T> {
         with_numbers([&self.cos, &self.sin], |[cos, sin]| read(Angles { cos, sin }))
@@ -75,6 +82,35 @@ impl RotaryTable {
             }
             None => candle_nn::rotary_emb::rope_i(&xs.contiguous()?, &cos, &sin),
         }
+    }
+}
+
+/// A table that is as long as it had to be so far: sines of many positions take longer than turning heads by them.
+/// Clones share it.
+#[derive(Debug, Clone)]
+pub struct GrowingRotary {
+    frequencies: Vec<f32>,
+    table: Arc<Mutex<Option<RotaryTable>>>,
+}
+
+impl GrowingRotary {
+    /// For these frequencies, in radians per position.
+    pub fn new(frequencies: Vec<f32>) -> Self {
+        Self { frequencies, table: Arc::default() }
+    }
+
+    /// A table of at least so many positions on `device`, which is the same at each call.
+    ///
+    /// # Errors
+    /// When the device has no memory for it.
+    pub fn of(&self, positions: usize, device: &Device) -> Result<RotaryTable> {
+        let mut kept = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(table) = kept.as_ref().filter(|table| table.positions() >= positions) {
+            return Ok(table.clone());
+        }
+        let table = RotaryTable::new(&self.frequencies, positions, device)?;
+        *kept = Some(table.clone());
+        Ok(table)
     }
 }
 

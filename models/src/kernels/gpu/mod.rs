@@ -14,6 +14,7 @@ pub mod lazy_link;
 pub(crate) mod lm;
 mod product;
 mod taps;
+pub(super) mod tensor_cores;
 
 pub(super) use product::{Narrow, fits_narrow};
 pub(super) use taps::{Prelu, Taps};

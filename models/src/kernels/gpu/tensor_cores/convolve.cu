@@ -1,0 +1,218 @@
+// Products of rows in f32 with weights in f32 on tensor cores, with f32's accuracy, and convolutions over time, whose
+// products find their rows where they lie. A row's result does not depend on how many rows are beside it.
+
+#include "split.cuh"
+
+constexpr int DEEP = 32;        // numbers of a row that are multiplied before their sum is added to the others
+constexpr int WIDE = DEEP + 8;  // and how far rows are apart in shared memory, so that eight of them meet no bank twice
+constexpr int SOONER = 8;       // tiles whose products tensor cores sum themselves; what they add they cut off
+constexpr int STAGES = 2;       // tiles that are in shared memory or on their way there: with few, more blocks have room
+
+struct Convolution {
+    const float* old_rows;  // the rows before the first: row -1 is the last of `olds`
+    const float* rows;
+    const bits16* weight;  // bf16 halves [high, low][outputs][depth], depth a multiple of DEEP
+    const float* bias;
+    const float* add;  // added after the activation, where `adds`
+    float* out;
+    int count, olds, inputs, taps, outputs, depth;
+    int first, step;    // tap t of row r is row r + first + t * step
+    int batch, stride;  // a row of `stride` outputs one after the other becomes `stride` rows, `batch` beside each other
+    int adds, active;
+    float slope;
+};
+
+template <int ROWS, int OUTPUTS>
+struct ConvolutionStage {
+    float rows[ROWS][WIDE];
+    bits16 weights[2][OUTPUTS][WIDE];
+};
+
+// A block has ROWS x OUTPUTS results, one of its ACROSS x DOWN warps a part of them. How results are shared among blocks
+// and warps does not change them: each is a sum of the products of halves in one order.
+template <int ROWS, int OUTPUTS, int DOWN, int ACROSS>
+__device__ void convolve(const Convolution& c) {
+    extern __shared__ __align__(16) unsigned char memory[];
+    using Stage = ConvolutionStage<ROWS, OUTPUTS>;
+    Stage* stages = reinterpret_cast<Stage*>(memory);
+    constexpr int THREADS = LANES * DOWN * ACROSS;
+    constexpr int TALL = ROWS / DOWN / 16, BROAD = OUTPUTS / ACROSS / 16;  // 16 x 16 results of a warp
+    constexpr int FOURS = DEEP / 4;
+    static_assert(THREADS % FOURS == 0 && ROWS * FOURS % THREADS == 0, "threads share the rows equally");
+    const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
+    const int down = warp / ACROSS * TALL * 16, across = warp % ACROSS * BROAD * 16;
+    const int row_0 = blockIdx.x * ROWS, output_0 = blockIdx.y * OUTPUTS;
+    const int column = 4 * (threadIdx.x % FOURS), line = threadIdx.x / FOURS;
+    constexpr int LINES = THREADS / FOURS;  // rows that all threads read at once
+
+    // Where this thread's numbers of the weight's first tile lie: they are outputs / OUTPUTS_AT_ONCE pieces of each half.
+    constexpr int PIECES = DEEP / 8, AT_ONCE = THREADS / PIECES;
+    static_assert(AT_ONCE >= OUTPUTS || OUTPUTS % AT_ONCE == 0, "threads share the weight equally");
+    const int piece = 8 * (threadIdx.x % PIECES), own_output = threadIdx.x / PIECES;
+    const bits16* weight = c.weight + (long long)(output_0 + own_output) * c.depth + piece;
+    const long long low_half = (long long)c.outputs * c.depth;
+
+    // A row's source where it must be looked for: before the first row, behind the last, or in two taps.
+    auto load_somewhere = [&](Stage& stage, int tile) {
+        const int place = tile * DEEP + column;
+        const int tap = place / c.inputs, channel = place - tap * c.inputs;
+        for (int row = line; row < ROWS; row += LINES) {
+            const int source = row_0 + row + c.first + tap * c.step;
+            const bool there = row_0 + row < c.count && tap < c.taps && source < c.count && source >= -c.olds;
+            const float* from = source < 0 ? c.old_rows + (long long)(c.olds + source) * c.inputs
+                                           : c.rows + (long long)source * c.inputs;
+            fetch(&stage.rows[row][column], there ? from + channel : c.rows, there);
+        }
+    };
+    const bool whole_taps = c.inputs % DEEP == 0 && row_0 + ROWS <= c.count;
+    int next_tap = 0, next_channel = 0;
+    auto load = [&](int tile) {
+        Stage& stage = stages[tile % STAGES];
+        const int shift = row_0 + c.first + next_tap * c.step;
+        if (whole_taps && shift >= 0 && shift + ROWS <= c.count) {
+            const float* from = c.rows + (long long)(shift + line) * c.inputs + next_channel + column;
+#pragma unroll
+            for (int row = 0; row < ROWS; row += LINES) {
+                fetch(&stage.rows[row + line][column], from, true);
+                from += LINES * c.inputs;
+            }
+        } else {
+            load_somewhere(stage, tile);
+        }
+        next_channel += DEEP;
+        if (next_channel >= c.inputs) next_channel -= c.inputs, next_tap++;
+#pragma unroll
+        for (int output = 0; output < OUTPUTS; output += AT_ONCE) {
+            if (AT_ONCE > OUTPUTS && own_output >= OUTPUTS) break;
+            const bool there = output_0 + own_output + output < c.outputs;
+            const bits16* from = there ? weight + (long long)output * c.depth : c.weight;
+            fetch(&stage.weights[0][own_output + output][piece], from, there);
+            fetch(&stage.weights[1][own_output + output][piece], from + low_half, there);
+        }
+        weight += DEEP;
+    };
+
+    float sums[TALL][2 * BROAD][4] = {}, added[TALL][2 * BROAD][4] = {};
+
+    const int tiles = c.depth / DEEP;
+#pragma unroll
+    for (int tile = 0; tile < STAGES - 1; tile++) {
+        if (tile < tiles) load(tile);
+        fetch_end();
+    }
+    for (int tile = 0; tile < tiles; tile++) {
+        fetched_but<STAGES - 2>();
+        __syncthreads();
+        // The stage that is loaded now is the one that all have finished with before they came here.
+        if (tile + STAGES - 1 < tiles) load(tile + STAGES - 1);
+        fetch_end();
+        const Stage& stage = stages[tile % STAGES];
+#pragma unroll
+        for (int step = 0; step < DEEP / 16; step++) {
+            bits32 row[2][TALL][4];
+#pragma unroll
+            for (int i = 0; i < TALL; i++) {
+#pragma unroll
+                for (int k = 0; k < 4; k++) {
+                    const float2 two = *reinterpret_cast<const float2*>(
+                        &stage.rows[down + i * 16 + lane / 4 + k % 2 * 8][step * 16 + k / 2 * 8 + lane % 4 * 2]);
+                    split_brain(two.x, two.y, row[0][i][k], row[1][i][k]);
+                }
+            }
+            bits32 weight[2][BROAD][4];
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+#pragma unroll
+                for (int j = 0; j < BROAD; j++) {
+                    const int output = across + j * 16 + lane / 16 * 8 + lane % 8, place = step * 16 + lane / 8 % 2 * 8;
+                    load_matrices(weight[half][j], &stage.weights[half][output][place]);
+                }
+            }
+            // high · low, low · high, high · high.
+#pragma unroll
+            for (int product = 0; product < 3; product++) {
+#pragma unroll
+                for (int j = 0; j < 2 * BROAD; j++) {
+#pragma unroll
+                    for (int i = 0; i < TALL; i++) {
+                        const bits32(&w)[4] = weight[product == 0][j / 2];
+                        multiply(added[i][j], row[product == 1][i], w[j % 2 * 2], w[j % 2 * 2 + 1]);
+                    }
+                }
+            }
+        }
+        if ((tile + 1) % SOONER != 0 && tile + 1 < tiles) continue;
+#pragma unroll
+        for (int i = 0; i < TALL; i++) {
+#pragma unroll
+            for (int j = 0; j < 2 * BROAD; j++) {
+#pragma unroll
+                for (int k = 0; k < 4; k++) sums[i][j][k] += added[i][j][k], added[i][j][k] = 0.0f;
+            }
+        }
+    }
+
+    const int width = c.outputs / c.stride;
+    auto finish = [&](float x, int output, long long to) {
+        x += c.bias[output];
+        if (c.active && !(x > 0.0f)) x *= c.slope;
+        if (c.adds) x += c.add[to];
+        c.out[to] = x;
+    };
+#pragma unroll
+    for (int i = 0; i < TALL; i++) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int row = row_0 + down + i * 16 + lane / 4 + half * 8;
+            if (row >= c.count) continue;
+            const int time = row / c.batch, entry = row % c.batch;
+#pragma unroll
+            for (int j = 0; j < 2 * BROAD; j++) {
+#pragma unroll
+                for (int k = 0; k < 2; k++) {
+                    const int output = output_0 + across + j * 8 + lane % 4 * 2 + k;
+                    if (output >= c.outputs) continue;
+                    const float x = sums[i][j][2 * half + k];
+                    if (c.stride == 1) {
+                        finish(x, output, (long long)row * width + output);
+                    } else {
+                        const int place = output / width;
+                        const long long to = (long long)time * c.stride + place;
+                        finish(x, output, (to * c.batch + entry) * width + output - place * width);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#define CONVOLVE(NAME, ROWS, OUTPUTS, DOWN, ACROSS)                                                                    \
+    extern "C" __global__ void __launch_bounds__(LANES* DOWN* ACROSS)                                                  \
+        NAME(const float* old_rows, const float* rows, const bits16* weight, const float* bias, const float* add,      \
+             float* out, int count, int olds, int inputs, int taps, int outputs, int depth, int first, int step,       \
+             int batch, int stride, int adds, int active, float slope) {                                               \
+        const Convolution convolution{old_rows, rows,  weight, bias, add,   out,    count, olds,   inputs, taps,       \
+                                      outputs,  depth, first,  step, batch, stride, adds,  active, slope};             \
+        convolve<ROWS, OUTPUTS, DOWN, ACROSS>(convolution);                                                            \
+    }
+CONVOLVE(convolve_64_32, 64, 32, 2, 2)
+CONVOLVE(convolve_64_64, 64, 64, 2, 2)
+CONVOLVE(convolve_128_64, 128, 64, 4, 2)
+CONVOLVE(convolve_256_16, 256, 16, 8, 1)
+#ifdef TRIALS
+CONVOLVE(convolve_128_64w, 128, 64, 2, 2)
+CONVOLVE(convolve_128_128, 128, 128, 2, 4)
+#endif
+
+// A weight in f32 [outputs][inputs] as bf16 halves [high, low][outputs][depth], with zeros from `inputs` on.
+extern "C" __global__ void split_taps(const float* in, bits16* halves, int outputs, int inputs, int depth) {
+    const long long size = (long long)outputs * depth;
+    const long long threads = (long long)gridDim.x * blockDim.x;
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += threads) {
+        const long long output = i / depth, place = i % depth;
+        const float x = place < inputs ? in[output * inputs + place] : 0.0f;
+        const __nv_bfloat16 near = __float2bfloat16_rn(x);
+        halves[i] = __bfloat16_as_ushort(near);
+        halves[size + i] = __bfloat16_as_ushort(__float2bfloat16_rn(x - __bfloat162float(near)));
+    }
+}

@@ -1,0 +1,21 @@
+//! How do tensor cores, which multiply numbers of 16 bits, compute with f32's accuracy? Each number is the sum of two
+//! halves of 16 bits, and the products of halves are summed in f32.
+//!
+//! Rows and weights are split into f16 halves: [`SplitRows`] and [`HalvedWeight`], whose product are [`Parts`]. A row has
+//! a power of two of its own, so that no number is too large for f16 and the halves of the small ones are not cut off.
+//! What lies between two products reads parts and writes halves in one kernel each. Attention splits into bf16, which has
+//! f32's range, and so do convolutions ([`TapWeight`]).
+
+mod attend;
+mod convolve;
+mod run;
+mod rows;
+mod weight;
+
+pub use attend::{attend, attends};
+pub use convolve::{Finish, Reach, TapWeight};
+pub use rows::{Arrangement, Parts, SplitRows, TableRows, fits, gated_sum, layer_norm, norm, silu_up};
+pub use weight::HalvedWeight;
+
+/// Bytes of shared memory that every GPU gives a block without being asked.
+const SHARED: usize = 48 << 10;

@@ -1,0 +1,326 @@
+//! Rows that are split for tensor cores, the results of their products, and what lies between two products.
+
+use candle_core::{D, DType, Device, Result, Tensor, bail};
+
+use super::{
+    SHARED,
+    run::{
+        Argument::{Float, Int, Long, Tensor as Numbers},
+        Launch, Module, unwritten,
+    },
+};
+use crate::kernels::gpu::together;
+
+#[cfg(feature = "cuda")]
+const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/rows.ptx"));
+#[cfg(not(feature = "cuda"))]
+const PTX: &str = "";
+const MODULE: Module = Module { name: "heartstream rows", ptx: PTX };
+/// Threads that share a row.
+const THREADS: usize = 256;
+/// Numbers that a thread reads at once.
+const AT_ONCE: usize = 4;
+
+/// Where the two halves of rows lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrangement {
+    /// All high halves, then all low ones: \[2, rows, width\]. A product with a weight of one half has two parts.
+    Stacked,
+    /// Each row's high half, then its low one: \[rows, 2, width\]. A product with a weight of two halves sums over both.
+    SideBySide,
+}
+
+/// Rows as the sums of two f16 numbers each, times a power of two for each row.
+#[derive(Debug, Clone)]
+pub struct SplitRows {
+    /// As `arrangement` says.
+    pub(super) halves: Tensor,
+    pub(super) arrangement: Arrangement,
+    /// What the sums of a row are multiplied with, \[rows\].
+    pub(super) unscale: Tensor,
+    /// The dimensions that the rows are, all but the last.
+    pub(super) outer: Vec<usize>,
+}
+
+/// A product's results: the sum of the parts, times the row's power of two.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// \[parts, rows, width\], one part or two.
+    pub(super) numbers: Tensor,
+    pub(super) unscale: Tensor,
+    pub(super) outer: Vec<usize>,
+}
+
+/// Rows of a table \[B, rows, width\] that steer the positions of an entry.
+#[derive(Debug, Clone, Copy)]
+pub struct TableRows<'a> {
+    /// The table.
+    pub table: &'a Tensor,
+    /// Which row is added.
+    pub shift: usize,
+    /// Which row is multiplied with.
+    pub scale: usize,
+}
+
+/// Whether a row of so many numbers can be split.
+pub fn fits(width: usize) -> bool {
+    width.is_multiple_of(AT_ONCE) && width * size_of::<f32>() <= SHARED
+}
+
+fn launch(name: &'static str, rows: usize, width: usize) -> Launch {
+    Launch { module: MODULE, name, blocks: [rows, 1], threads: THREADS, shared: width * size_of::<f32>() }
+}
+
+impl SplitRows {
+    fn unwritten(outer: &[usize], width: usize, arrangement: Arrangement, device: &Device) -> Result<Self> {
+        if !fits(width) {
+            bail!("rows of {width} numbers cannot be split: a multiple of {AT_ONCE} that {SHARED} bytes hold can")
+        }
+        let rows = outer.iter().product();
+        let shape = match arrangement {
+            Arrangement::Stacked => [2, rows, width],
+            Arrangement::SideBySide => [rows, 2, width],
+        };
+        Ok(Self {
+            halves: unwritten(&shape, DType::F16, device)?,
+            arrangement,
+            unscale: unwritten(&[rows], DType::F32, device)?,
+            outer: outer.to_vec(),
+        })
+    }
+
+    /// Splits rows.
+    ///
+    /// # Shapes
+    /// - `xs` \[…, width\]
+    ///
+    /// # Errors
+    /// When they are too long, or do not lie on a GPU.
+    pub fn of(xs: &Tensor, arrangement: Arrangement) -> Result<Self> {
+        let xs = together(xs)?;
+        let Some((width, outer)) = xs.dims().split_last() else { bail!("a number alone is no row") };
+        let split = Self::unwritten(outer, *width, arrangement, xs.device())?;
+        let [stride, apart] = split.strides()?;
+        let arguments = [
+            Numbers(&xs),
+            Numbers(&split.halves),
+            Numbers(&split.unscale),
+            Int(*width),
+            Int(stride),
+            Long(apart),
+        ];
+        launch("split_rows", split.rows(), *width).run(xs.device(), &arguments)?;
+        Ok(split)
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.outer.iter().product()
+    }
+
+    pub(super) fn width(&self) -> Result<usize> {
+        self.halves.dim(D::Minus1)
+    }
+
+    /// Numbers from one row to the next one, and from its high half to its low one.
+    fn strides(&self) -> Result<[usize; 2]> {
+        let width = self.width()?;
+        Ok(match self.arrangement {
+            Arrangement::Stacked => [width, self.rows() * width],
+            Arrangement::SideBySide => [2 * width, width],
+        })
+    }
+}
+
+impl Parts {
+    pub(super) fn width(&self) -> Result<usize> {
+        self.numbers.dim(D::Minus1)
+    }
+
+    /// Numbers from one part to the other; 0 where there is one.
+    pub(super) fn apart(&self) -> Result<usize> {
+        let (parts, rows, width) = self.numbers.dims3()?;
+        Ok(if parts == 2 { rows * width } else { 0 })
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.outer.iter().product()
+    }
+
+    /// The results in f32, with a bias where there is one.
+    ///
+    /// # Shapes
+    /// - `bias` \[width\], result \[…, width\]
+    ///
+    /// # Errors
+    /// When the bias has another width.
+    pub fn finish(&self, bias: Option<&Tensor>) -> Result<Tensor> {
+        let width = self.width()?;
+        if bias.is_some_and(|bias| bias.dims() != [width]) {
+            bail!("a bias of {:?} for {width} results", bias.map(Tensor::dims))
+        }
+        let out = unwritten(&[&self.outer[..], &[width]].concat(), DType::F32, self.numbers.device())?;
+        let arguments = [
+            Numbers(&self.numbers),
+            Numbers(&self.unscale),
+            Numbers(bias.unwrap_or(&self.unscale)),
+            Numbers(&out),
+            Long(self.apart()?),
+            Int(width),
+            Int(usize::from(bias.is_some())),
+        ];
+        Launch { shared: 0, ..launch("finish_rows", self.rows(), 0) }.run(out.device(), &arguments)?;
+        Ok(out)
+    }
+}
+
+/// Entries, positions and width of rows that a table steers, and the table's own rows.
+fn steered(xs: &[usize], rows: TableRows<'_>) -> Result<[usize; 4]> {
+    let (&[batch, positions, width], (entries, table_rows, table_width)) = (xs, rows.table.dims3()?) else {
+        bail!("a table steers rows [entries, positions, width], was given {xs:?}")
+    };
+    if (entries, table_width) != (batch, width) || rows.shift.max(rows.scale) >= table_rows {
+        bail!("a table {:?} cannot steer {xs:?}", rows.table.shape())
+    }
+    Ok([batch * positions, positions, width, table_rows])
+}
+
+/// The norm by the root mean square, times `weight`, steered by 1 + scale and shift, split.
+///
+/// # Shapes
+/// - `xs` \[B, T, width\], `weight` \[width\]
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn norm(
+    xs: &Tensor,
+    weight: &Tensor,
+    eps: f32,
+    by: TableRows<'_>,
+    arrangement: Arrangement,
+) -> Result<SplitRows> {
+    let [rows, positions, width, table_rows] = steered(xs.dims(), by)?;
+    let (xs, weight, table) = (together(xs)?, together(weight)?, together(by.table)?);
+    if weight.dims() != [width] {
+        bail!("a norm of {:?} channels was given {width}", weight.shape())
+    }
+    let split = SplitRows::unwritten(&xs.dims()[..2], width, arrangement, xs.device())?;
+    let [stride, apart] = split.strides()?;
+    let arguments = [
+        Numbers(&xs),
+        Numbers(&weight),
+        Numbers(&table),
+        Numbers(&split.halves),
+        Numbers(&split.unscale),
+        Int(width),
+        Int(stride),
+        Long(apart),
+        Int(positions),
+        Int(table_rows),
+        Int(by.shift),
+        Int(by.scale),
+        Float(eps),
+    ];
+    launch("norm_split", rows, width).run(xs.device(), &arguments)?;
+    Ok(split)
+}
+
+/// Rows minus their mean, over the root of their variance, steered.
+///
+/// # Shapes
+/// - `xs` and result \[B, T, width\]
+///
+/// # Errors
+/// When the shapes do not fit, or a row is too long.
+pub fn layer_norm(xs: &Tensor, eps: f32, by: TableRows<'_>) -> Result<Tensor> {
+    let [rows, positions, width, table_rows] = steered(xs.dims(), by)?;
+    if !fits(width) {
+        bail!("rows of {width} numbers are too long for a norm")
+    }
+    let (xs, table) = (together(xs)?, together(by.table)?);
+    let out = unwritten(xs.dims(), DType::F32, xs.device())?;
+    let arguments = [
+        Numbers(&xs),
+        Numbers(&table),
+        Numbers(&out),
+        Int(width),
+        Int(positions),
+        Int(table_rows),
+        Int(by.shift),
+        Int(by.scale),
+        Float(eps),
+    ];
+    launch("layer_norm_steered", rows, width).run(xs.device(), &arguments)?;
+    Ok(out)
+}
+
+/// `x + y · gate`, the gate row `gate` of `table`.
+///
+/// # Shapes
+/// - `xs` and result \[B, T, width\], `ys` as many rows of as many numbers
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn gated_sum(xs: &Tensor, ys: &Parts, table: &Tensor, gate: usize) -> Result<Tensor> {
+    let [rows, positions, width, table_rows] = steered(xs.dims(), TableRows { table, shift: gate, scale: gate })?;
+    if ys.rows() != rows || ys.width()? != width || !fits(width) {
+        bail!("a gated sum of {:?} and {:?}", xs.shape(), ys.numbers.shape())
+    }
+    let (xs, table) = (together(xs)?, together(table)?);
+    let out = unwritten(xs.dims(), DType::F32, xs.device())?;
+    let arguments = [
+        Numbers(&xs),
+        Numbers(&ys.numbers),
+        Numbers(&ys.unscale),
+        Numbers(&table),
+        Numbers(&out),
+        Long(ys.apart()?),
+        Int(width),
+        Int(positions),
+        Int(table_rows),
+        Int(gate),
+    ];
+    Launch { shared: 0, ..launch("gated_sum_parts", rows, 0) }.run(xs.device(), &arguments)?;
+    Ok(out)
+}
+
+/// `silu(gate) · up` of both side by side, split.
+///
+/// # Shapes
+/// - `joined` rows of 2 · width numbers
+///
+/// # Errors
+/// When the width is odd or too large.
+pub fn silu_up(joined: &Parts, arrangement: Arrangement) -> Result<SplitRows> {
+    let both = joined.width()?;
+    let width = both / 2;
+    if both % 2 != 0 {
+        bail!("a gate and what it gates side by side are an even number of channels, found {both}")
+    }
+    let split = SplitRows::unwritten(&joined.outer, width, arrangement, joined.numbers.device())?;
+    let [stride, apart] = split.strides()?;
+    let arguments = [
+        Numbers(&joined.numbers),
+        Numbers(&joined.unscale),
+        Numbers(&split.halves),
+        Numbers(&split.unscale),
+        Long(joined.apart()?),
+        Int(width),
+        Int(stride),
+        Long(apart),
+    ];
+    launch("silu_up_split", joined.rows(), width).run(joined.numbers.device(), &arguments)?;
+    Ok(split)
+}
+
+/// A weight in f32, times `scale`, as high and low halves in f16.
+pub(super) fn split_weight(weight: &Tensor, scale: f32) -> Result<[Tensor; 2]> {
+    let weight = together(weight)?;
+    let halves = || unwritten(weight.dims(), DType::F16, weight.device());
+    let (high, low) = (halves()?, halves()?);
+    let count = weight.elem_count();
+    let arguments = [Numbers(&weight), Numbers(&high), Numbers(&low), Long(count), Float(scale)];
+    let blocks = count.div_ceil(THREADS).clamp(1, 1 << 12);
+    Launch { module: MODULE, name: "split_weight", blocks: [blocks, 1], threads: THREADS, shared: 0 }
+        .run(weight.device(), &arguments)?;
+    Ok([high, low])
+}

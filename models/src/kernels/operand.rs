@@ -1,0 +1,59 @@
+//! What goes into a product and what comes out of it: tensors, or on a GPU's tensor cores halves of rows and parts of
+//! results, which the operations between products read and write without a tensor in between.
+
+use candle_core::{Result, Tensor};
+
+use super::{
+    Linear,
+    gpu::tensor_cores::{Parts, SplitRows},
+};
+
+/// Rows for the one product that they were made ready for.
+#[derive(Debug, Clone)]
+pub enum Operand {
+    /// As they are.
+    Plain(Tensor),
+    /// Split for tensor cores.
+    Split(SplitRows),
+}
+
+/// The results of a product.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// As they are.
+    Plain(Tensor),
+    /// Parts of them.
+    Parts(Parts),
+}
+
+impl Operand {
+    /// Rows made ready for `product`.
+    ///
+    /// # Shapes
+    /// - `rows` \[…, in\]
+    ///
+    /// # Errors
+    /// When the device has no memory for them.
+    pub fn of(rows: Tensor, product: &Linear) -> Result<Self> {
+        match product.arrangement() {
+            Some(arrangement) => Ok(Self::Split(SplitRows::of(&rows, arrangement)?)),
+            None => Ok(Self::Plain(rows)),
+        }
+    }
+}
+
+impl Outcome {
+    /// The results as a tensor.
+    ///
+    /// # Shapes
+    /// - result \[…, out\]
+    ///
+    /// # Errors
+    /// When the device has no memory for them.
+    pub fn tensor(self) -> Result<Tensor> {
+        match self {
+            Self::Plain(tensor) => Ok(tensor),
+            Self::Parts(parts) => parts.finish(None),
+        }
+    }
+}
