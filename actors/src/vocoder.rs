@@ -81,20 +81,23 @@ impl VocoderStage {
         self.codec.vocoder.latents_to_feed(wanted).min(all)
     }
 
-    /// Feeds the next latents of the pending segment; `None` when it is over and the stream with it.
-    fn next_piece(&mut self) -> Result<Option<PcmPiece>, Failure> {
-        let Some(pending) = &mut self.pending else { return Ok(None) };
+    /// Feeds the next latents of the pending segment, if there is one.
+    fn next_pieces(&mut self, outputs: &mut VecDeque<PcmPiece>) -> Result<(), Failure> {
+        let Some(pending) = &mut self.pending else { return Ok(()) };
         let vocoder = &self.codec.vocoder;
         let channels = self.codec.flow.channels();
         let state = match &mut self.state {
             Some(state) => state,
             none => none.insert(vocoder.start()?),
         };
-        let end = (pending.fed + LATENTS_OF_A_PIECE).min(pending.heard);
+        // The first piece is heard soon; behind it, a GPU is fed as much as keeps it busy.
+        let first = pending.window.is_some();
+        let latents = if first { LATENTS_OF_A_PIECE } else { LATENTS_OF_A_PIECE.max(vocoder.latents_at_once()) };
+        let end = (pending.fed + latents).min(pending.heard);
         let [mut left, mut right] =
             vocoder.push(state, &pending.segment.latents[pending.fed * channels..end * channels])?;
         pending.fed = end;
-        let window = pending.window.take();
+        let mut window = pending.window.take();
         let song_end = pending.segment.song_end;
         if end == pending.heard {
             self.pending = None;
@@ -107,7 +110,13 @@ impl VocoderStage {
                 right.extend(last_right);
             }
         }
-        Ok(Some(PcmPiece { window, left, right, song_end }))
+        while left.len() > LONGEST_PIECE_SAMPLES {
+            let (later_left, later_right) = (left.split_off(PIECE_SAMPLES), right.split_off(PIECE_SAMPLES));
+            outputs.push_back(PcmPiece { window: window.take(), left, right, song_end });
+            (left, right) = (later_left, later_right);
+        }
+        outputs.push_back(PcmPiece { window, left, right, song_end });
+        Ok(())
     }
 
     fn measure(&mut self) -> Result<(), Failure> {
@@ -139,8 +148,7 @@ impl StageWork for VocoderStage {
         if self.calibrate {
             return self.measure();
         }
-        outputs.extend(self.next_piece()?);
-        Ok(())
+        self.next_pieces(outputs)
     }
 
     fn finish(&mut self, outputs: &mut VecDeque<PcmPiece>) -> Result<(), Failure> {

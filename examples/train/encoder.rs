@@ -57,8 +57,8 @@ struct Level {
     factor: usize,
 }
 
-fn whole(convolution: &CausalConv, xs: &Tensor, after: After<'_>) -> CandleResult<Tensor> {
-    convolution.forward(xs, &mut convolution.silence(xs.dim(1)?, xs.device())?, after)
+fn whole(convolution: &CausalConv, xs: &Tensor, after: After) -> CandleResult<Tensor> {
+    convolution.forward(xs, &mut convolution.silence(xs.dim(1)?, xs.device())?, after)?.tensor()
 }
 
 impl Encoder {
@@ -114,18 +114,22 @@ impl Encoder {
         let sound = sound.to_device(&self.device)?;
         let lines = self.lines.forward(&self.frames(&sound)?)?;
         let sound = sound.reshape((batch, samples / self.samples, self.samples))?;
-        let activated = After { slope: Some(SLOPE), add: None };
+        let activated = After { slope: Some(SLOPE), ..After::default() };
         // Time comes first, [T, B, C], as in the vocoder.
         let mut xs = whole(&self.enter, &sound.transpose(0, 1)?.contiguous()?, After::default())?;
         for level in &self.levels {
             for (first, second) in &level.units {
-                let ys = whole(first, &xs, activated)?;
-                xs = whole(second, &ys, After { slope: None, add: Some(&xs) })?;
+                let ys = whole(first, &xs, activated.clone())?;
+                xs = whole(second, &ys, After { add: Some((&xs).into()), ..After::default() })?;
             }
             let (length, _, channels) = xs.dims3()?;
             let (length, factor) = (length / level.factor, level.factor);
             let steps = xs.contiguous()?.reshape((length, factor, batch, channels))?.transpose(1, 2)?;
-            xs = whole(&level.down, &steps.contiguous()?.reshape((length, batch, factor * channels))?, activated)?;
+            xs = whole(
+                &level.down,
+                &steps.contiguous()?.reshape((length, batch, factor * channels))?,
+                activated.clone(),
+            )?;
         }
         let learnt = self.leave.forward(&centred_windows(&xs.transpose(0, 1)?, 3)?)?;
         Ok((learnt + lines)?.tanh()?)

@@ -188,7 +188,8 @@ impl ModelDirectory {
         self.load_codec_on(device, device)
     }
 
-    /// Reads the codec, flow matching onto one device and the vocoder onto another. On a GPU both are f32.
+    /// Reads the codec, flow matching onto one device and the vocoder onto another. On a GPU, too, products have
+    /// f32's accuracy, and what is stored as f32 keeps it.
     ///
     /// # Errors
     /// As [`Self::load_codec`].

@@ -4,10 +4,10 @@ use candle_core::{Device, Tensor};
 
 use super::{config::HeartCodecConfig, tensors::TIME_FEATURES};
 use crate::{
-    error::{ModelError, Result},
+    error::Result,
     kernels::{
-        FullAttention, GrowingRotary, Linear, Operand, RmsNorm, RotaryTable, Steer, base_frequencies, centred_windows, gated, gated_sum,
-        layer_norm, taps_as_product,
+        FullAttention, GrowingRotary, Linear, Operand, RmsNorm, RotaryTable, Steer, base_frequencies, centred_windows,
+        gated, gated_sum, layer_norm, taps_as_product,
     },
     weights::Shards,
 };
@@ -84,6 +84,11 @@ impl Estimator {
     }
 }
 
+/// A product as the device multiplies many rows fastest; tensors that are held may be learnt from, and stay what they are.
+fn ready(product: Linear, shards: &Shards) -> Result<Linear> {
+    if shards.are_held() { Ok(product) } else { Ok(product.on_tensor_cores()?) }
+}
+
 /// A centred convolution of width 3, scaled, and a linear layer: `ProjectLayer` of the reference.
 #[derive(Debug, Clone)]
 struct Projection {
@@ -99,9 +104,8 @@ impl Projection {
         let weight = shards.tensor(&format!("{name}.ffn_1.weight"), &[outputs, inputs, PROJECTION_TAPS], device)?;
         let bias = shards.tensor(&format!("{name}.ffn_1.bias"), &[outputs], device)?;
         Ok(Self {
-            convolution: taps_as_product(&(weight * scale)?, (bias * scale)?)?.on_tensor_cores()?,
-            linear: Linear::load(shards, &format!("{name}.ffn_2"), [outputs, outputs], true, device)?
-                .on_tensor_cores()?,
+            convolution: ready(taps_as_product(&(weight * scale)?, (bias * scale)?)?, shards)?,
+            linear: ready(Linear::load(shards, &format!("{name}.ffn_2"), [outputs, outputs], true, device)?, shards)?,
         })
     }
 
@@ -188,25 +192,17 @@ impl Block {
     fn load(shards: &Shards, prefix: &str, width: usize, head_dim: usize, device: &Device) -> Result<Self> {
         let hidden = HeartCodecConfig::hidden_dim(width);
         let norm = |name: &str| RmsNorm::load(shards, &format!("{prefix}.{name}.weight"), width, NORM_EPS, device);
-        let linear = |name: &str, shape| {
-            Ok::<_, ModelError>(
-                Linear::load(shards, &format!("{prefix}.{name}"), shape, false, device)?.on_tensor_cores()?,
-            )
-        };
+        let linear =
+            |name: &str, shape| ready(Linear::load(shards, &format!("{prefix}.{name}"), shape, false, device)?, shards);
+        let names = ["gate", "up"].map(|name| format!("{prefix}.mlp.{name}.weight"));
+        let both = [(names[0].as_str(), hidden), (names[1].as_str(), hidden)];
         let [query, key, value] = ["q", "k", "v"].map(|name| format!("{prefix}.attn.{name}_proj"));
         Ok(Self {
             attention_norm: norm("attn_norm")?,
             attention: FullAttention::load(shards, [&query, &key, &value], width, head_dim, device)?,
             output: linear("attn.o_proj", [width, width])?,
             feed_forward_norm: norm("mlp_norm")?,
-            gate_up: Linear::load_joined(
-                shards,
-                &[(&format!("{prefix}.mlp.gate.weight"), hidden), (&format!("{prefix}.mlp.up.weight"), hidden)],
-                width,
-                None,
-                device,
-            )?
-            .on_tensor_cores()?,
+            gate_up: ready(Linear::load_joined(shards, &both, width, None, device)?, shards)?,
             down: linear("mlp.down", [width, hidden])?,
             table: shards.tensor(&format!("{prefix}.scale_shift_table"), &[6, width], device)?,
         })

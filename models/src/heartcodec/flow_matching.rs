@@ -119,7 +119,8 @@ impl FlowMatching {
             ));
         }
         let fixed = self.fixed_inputs(codes, in_context, guidance > 1.0)?;
-        let tensor = |numbers: &[f32]| Tensor::from_slice(numbers, (1, numbers.len() / channels, channels), &self.device);
+        let tensor =
+            |numbers: &[f32]| Tensor::from_slice(numbers, (1, numbers.len() / channels, channels), &self.device);
         // The way is followed where the estimator computes: between two steps nothing waits for a device.
         let noise = tensor(noise)?;
         let known = if in_context.is_empty() { None } else { Some(tensor(in_context)?) };

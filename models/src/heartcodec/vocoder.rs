@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{ModelError, Result},
-    kernels::{After, CausalConv, ConvHistory, UpConv},
+    kernels::{After, CausalConv, ConvHistory, Results, UpConv},
     weights::Shards,
 };
 
@@ -90,10 +90,33 @@ impl Vocoder {
             at_once: CHUNK,
             device: device.clone(),
         };
-        if device.is_cuda() && vocoder.is_row_stable() {
-            vocoder.at_once = MOST_AT_ONCE;
+        // Tensors that are held may be learnt from.
+        if device.is_cuda() && !shards.are_held() {
+            vocoder = vocoder.on_tensor_cores()?;
+            vocoder.at_once = if vocoder.is_row_stable() { MOST_AT_ONCE } else { CHUNK };
         }
         Ok(vocoder)
+    }
+
+    fn on_tensor_cores(self) -> Result<Self> {
+        let of_unit = |ResidualUnit { dilated, pointwise, slopes }| {
+            let (dilated, pointwise) = (dilated.on_tensor_cores()?, pointwise.on_tensor_cores()?);
+            Ok(ResidualUnit { dilated, pointwise, slopes })
+        };
+        let of_block = |Block { up, units }: Block| {
+            let units = units.into_iter().map(of_unit).collect::<Result<_>>()?;
+            Ok(Block { up: up.on_tensor_cores()?, units })
+        };
+        let of_repeat = |(times, convolution, slope): (usize, CausalConv, f64)| {
+            Ok::<_, ModelError>((times, convolution.on_tensor_cores()?, slope))
+        };
+        Ok(Self {
+            first: self.first.on_tensor_cores()?,
+            blocks: self.blocks.into_iter().map(of_block).collect::<Result<_>>()?,
+            repeat: self.repeat.map(of_repeat).transpose()?,
+            last: self.last.on_tensor_cores()?,
+            ..self
+        })
     }
 
     /// Whether a sample does not depend on how many are computed with it.
@@ -109,6 +132,11 @@ impl Vocoder {
     /// Samples of one audio channel that a latent frame becomes.
     pub fn samples_per_latent(&self) -> usize {
         self.samples_per_latent
+    }
+
+    /// How many latent frames are decoded at once, at most.
+    pub fn latents_at_once(&self) -> usize {
+        self.at_once
     }
 
     /// How many latent frames must be fed so that the samples of the first `wanted` are what they are when more follows:
@@ -240,22 +268,23 @@ impl Vocoder {
         let mut histories = histories.iter_mut();
         // Each layer meets its own history, in the order of `start`.
         let mut next = || histories.next().ok_or_else(|| ModelError::shape("histories", "one for each layer", "less"));
-        let activated = |slope| After { slope: Some(slope), add: None };
-        let mut xs = self.first.forward(latents, &mut seen, After::default())?;
+        let activated = |slope, results| After { slope: Some(slope), add: None, results };
+        let mut xs =
+            self.first.forward(latents, &mut seen, After { results: Results::Multiplied, ..After::default() })?;
         for block in &self.blocks {
             xs = block.up.forward(&xs, next()?)?;
             for unit in &block.units {
-                let ys = unit.dilated.forward(&xs, next()?, activated(unit.slopes[0]))?;
-                xs = unit.pointwise.forward(&ys, next()?, After { slope: Some(unit.slopes[1]), add: Some(&xs) })?;
+                let ys = unit.dilated.forward(&xs, next()?, activated(unit.slopes[0], Results::Multiplied))?;
+                let add = Some(xs);
+                let after = After { slope: Some(unit.slopes[1]), add, ..After::default() };
+                xs = unit.pointwise.forward(&ys, next()?, after)?;
             }
         }
         if let Some((times, convolution, slope)) = &self.repeat {
-            let (length, batch, channels) = xs.dims3()?;
-            let repeated = xs.unsqueeze(1)?.broadcast_as((length, *times, batch, channels))?.contiguous()?;
-            let repeated = repeated.reshape((length * times, batch, channels))?;
-            xs = convolution.forward(&repeated, next()?, activated(*slope))?;
+            xs = convolution.forward(xs.repeated(*times)?, next()?, activated(*slope, Results::Multiplied))?;
         }
-        Ok(self.last.forward(&xs, next()?, After::default())?)
+        let sound = After { results: Results::Read, ..After::default() };
+        Ok(self.last.forward(&xs, next()?, sound)?.tensor()?)
     }
 }
 

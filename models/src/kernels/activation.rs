@@ -65,9 +65,7 @@ pub fn silu_up(joined: &Tensor) -> Result<Tensor> {
 /// When their width is odd.
 pub fn gated(joined: Outcome, product: &Linear) -> Result<Operand> {
     match (joined, product.arrangement()) {
-        (Outcome::Parts(parts), Some(arrangement)) => {
-            Ok(Operand::Split(tensor_cores::silu_up(&parts, arrangement)?))
-        }
+        (Outcome::Parts(parts), Some(arrangement)) => Ok(Operand::Split(tensor_cores::silu_up(&parts, arrangement)?)),
         (joined, _) => Operand::of(silu_up(&joined.tensor()?)?, product),
     }
 }

@@ -40,7 +40,23 @@ impl FullAttention {
         head_dim: usize,
         device: &Device,
     ) -> crate::Result<Self> {
-        if device.is_cuda() && !shards.are_held() && tensor_cores::attends(head_dim) {
+        // Tensors that are held may be learnt from, one by one.
+        if shards.are_held() {
+            Self::each(shards, names, width, head_dim, device)
+        } else {
+            Self::joined(shards, names, width, head_dim, device)
+        }
+    }
+
+    /// The three weights as one on a GPU's tensor cores, where they can be made so.
+    pub(super) fn joined(
+        shards: &Shards,
+        names: [&str; 3],
+        width: usize,
+        head_dim: usize,
+        device: &Device,
+    ) -> crate::Result<Self> {
+        if device.is_cuda() && tensor_cores::attends(head_dim) {
             let weights = names.map(|name| format!("{name}.weight"));
             let weights = [&weights[0], &weights[1], &weights[2]].map(|name| (name.as_str(), width));
             let joined = Linear::load_joined(shards, &weights, width, None, device)?.on_tensor_cores()?;
@@ -48,6 +64,10 @@ impl FullAttention {
                 return Ok(Self { products: Products::Joined(joined), head_dim });
             }
         }
+        Self::each(shards, names, width, head_dim, device)
+    }
+
+    fn each(shards: &Shards, names: [&str; 3], width: usize, head_dim: usize, device: &Device) -> crate::Result<Self> {
         let load = |name| Linear::load(shards, name, [width, width], false, device);
         let each = Box::new([load(names[0])?, load(names[1])?, load(names[2])?]);
         Ok(Self { products: Products::Each(each), head_dim })
@@ -90,7 +110,13 @@ impl FullAttention {
 ///
 /// # Errors
 /// When the shapes differ, or `rotary` has too few positions.
-pub(super) fn full_attention(q: &Tensor, k: &Tensor, v: &Tensor, head_dim: usize, rotary: &RotaryTable) -> Result<Tensor> {
+pub(super) fn full_attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    head_dim: usize,
+    rotary: &RotaryTable,
+) -> Result<Tensor> {
     let (batch, length, width) = q.dims3()?;
     if k.shape() != q.shape() || v.shape() != q.shape() || length > rotary.positions() {
         bail!("an attention of {:?} to keys {:?} and values {:?}", q.shape(), k.shape(), v.shape())

@@ -214,7 +214,13 @@ impl Linear {
                 DType::F16 => NumberType::F16,
                 _ => NumberType::F32,
             },
-            Weight::Halved(weight, _) => if weight.is_single() { NumberType::F16 } else { NumberType::F32 },
+            Weight::Halved(weight, _) => {
+                if weight.is_single() {
+                    NumberType::F16
+                } else {
+                    NumberType::F32
+                }
+            }
         }
     }
 

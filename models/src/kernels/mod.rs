@@ -19,7 +19,7 @@ mod trained;
 
 pub use activation::{gated, prelu, silu_up, softmax};
 pub use attention::{FullAttention, KvLayer};
-pub use convolution::{After, CausalConv, ConvHistory, UpConv, centred_windows, taps_as_product};
+pub use convolution::{After, CausalConv, ConvHistory, Results, Signal, UpConv, centred_windows, taps_as_product};
 pub use cpu::Heads;
 #[cfg(feature = "cuda")]
 pub(crate) use gpu::{lazy_link::missing_libraries, lm};

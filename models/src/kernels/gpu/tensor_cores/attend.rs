@@ -59,7 +59,10 @@ pub fn attend(joined: &Parts, head_dim: usize, cos: &Tensor, sin: &Tensor) -> Re
         bail!("there is no attention with heads of {head_dim} channels")
     };
     let (angles, pairs) = cos.dims2()?;
-    if 3 * heads * head_dim != joined.width()? || angles < positions || 2 * pairs != head_dim || sin.dims() != cos.dims()
+    if 3 * heads * head_dim != joined.width()?
+        || angles < positions
+        || 2 * pairs != head_dim
+        || sin.dims() != cos.dims()
     {
         bail!("an attention of {:?} with angles {:?}", joined.numbers.shape(), cos.shape())
     }

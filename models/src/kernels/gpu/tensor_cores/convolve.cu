@@ -1,5 +1,5 @@
-// Products of rows in f32 with weights in f32 on tensor cores, with f32's accuracy, and convolutions over time, whose
-// products find their rows where they lie. A row's result does not depend on how many rows are beside it.
+// Convolutions over time on tensor cores with f32's accuracy, whose products find their rows where they lie: numbers are the
+// sums of two bf16 halves. A row's result does not depend on how many rows are beside it.
 
 #include "split.cuh"
 
@@ -9,22 +9,23 @@ constexpr int SOONER = 8;       // tiles whose products tensor cores sum themsel
 constexpr int STAGES = 2;       // tiles that are in shared memory or on their way there: with few, more blocks have room
 
 struct Convolution {
-    const float* old_rows;  // the rows before the first: row -1 is the last of `olds`
-    const float* rows;
-    const bits16* weight;  // bf16 halves [high, low][outputs][depth], depth a multiple of DEEP
+    const bits16* old_rows;  // the rows before the first, as halves [high, low][olds][inputs]: row -1 is the last of them
+    const bits16* rows;      // [high, low][count][inputs], inputs a multiple of 8
+    const bits16* weight;    // [depth / DEEP][high, low][outputs][DEEP]: what is read together lies together
     const float* bias;
     const float* add;  // added after the activation, where `adds`
-    float* out;
+    float* numbers;    // results in f32, where `wide`
+    bits16* halves;    // results as halves, where `narrow`
     int count, olds, inputs, taps, outputs, depth;
     int first, step;    // tap t of row r is row r + first + t * step
     int batch, stride;  // a row of `stride` outputs one after the other becomes `stride` rows, `batch` beside each other
-    int adds, active;
+    int adds, wide, narrow, active;
     float slope;
 };
 
 template <int ROWS, int OUTPUTS>
 struct ConvolutionStage {
-    float rows[ROWS][WIDE];
+    bits16 rows[2][ROWS][WIDE];
     bits16 weights[2][OUTPUTS][WIDE];
 };
 
@@ -37,31 +38,30 @@ __device__ void convolve(const Convolution& c) {
     Stage* stages = reinterpret_cast<Stage*>(memory);
     constexpr int THREADS = LANES * DOWN * ACROSS;
     constexpr int TALL = ROWS / DOWN / 16, BROAD = OUTPUTS / ACROSS / 16;  // 16 x 16 results of a warp
-    constexpr int FOURS = DEEP / 4;
-    static_assert(THREADS % FOURS == 0 && ROWS * FOURS % THREADS == 0, "threads share the rows equally");
     const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
     const int down = warp / ACROSS * TALL * 16, across = warp % ACROSS * BROAD * 16;
     const int row_0 = blockIdx.x * ROWS, output_0 = blockIdx.y * OUTPUTS;
-    const int column = 4 * (threadIdx.x % FOURS), line = threadIdx.x / FOURS;
-    constexpr int LINES = THREADS / FOURS;  // rows that all threads read at once
-
-    // Where this thread's numbers of the weight's first tile lie: they are outputs / OUTPUTS_AT_ONCE pieces of each half.
+    // A thread has one place of eight numbers in several rows: of the tile's rows and of its weight.
     constexpr int PIECES = DEEP / 8, AT_ONCE = THREADS / PIECES;
+    static_assert(ROWS % AT_ONCE == 0, "threads share the rows equally");
     static_assert(AT_ONCE >= OUTPUTS || OUTPUTS % AT_ONCE == 0, "threads share the weight equally");
-    const int piece = 8 * (threadIdx.x % PIECES), own_output = threadIdx.x / PIECES;
-    const bits16* weight = c.weight + (long long)(output_0 + own_output) * c.depth + piece;
-    const long long low_half = (long long)c.outputs * c.depth;
+    const int piece = 8 * (threadIdx.x % PIECES), line = threadIdx.x / PIECES;
+    const bits16* weight = c.weight + (long long)(output_0 + line) * DEEP + piece;
+    const long long low_weight = (long long)c.outputs * DEEP, low_row = (long long)c.count * c.inputs;
 
     // A row's source where it must be looked for: before the first row, behind the last, or in two taps.
     auto load_somewhere = [&](Stage& stage, int tile) {
-        const int place = tile * DEEP + column;
+        const int place = tile * DEEP + piece;
         const int tap = place / c.inputs, channel = place - tap * c.inputs;
-        for (int row = line; row < ROWS; row += LINES) {
+        for (int row = line; row < ROWS; row += AT_ONCE) {
             const int source = row_0 + row + c.first + tap * c.step;
             const bool there = row_0 + row < c.count && tap < c.taps && source < c.count && source >= -c.olds;
-            const float* from = source < 0 ? c.old_rows + (long long)(c.olds + source) * c.inputs
-                                           : c.rows + (long long)source * c.inputs;
-            fetch(&stage.rows[row][column], there ? from + channel : c.rows, there);
+            const bits16* from = source < 0 ? c.old_rows + (long long)(c.olds + source) * c.inputs
+                                            : c.rows + (long long)source * c.inputs;
+            const long long low = source < 0 ? (long long)c.olds * c.inputs : low_row;
+            from = there ? from + channel : c.rows;
+            fetch(&stage.rows[0][row][piece], from, there);
+            fetch(&stage.rows[1][row][piece], there ? from + low : c.rows, there);
         }
     };
     const bool whole_taps = c.inputs % DEEP == 0 && row_0 + ROWS <= c.count;
@@ -70,11 +70,12 @@ __device__ void convolve(const Convolution& c) {
         Stage& stage = stages[tile % STAGES];
         const int shift = row_0 + c.first + next_tap * c.step;
         if (whole_taps && shift >= 0 && shift + ROWS <= c.count) {
-            const float* from = c.rows + (long long)(shift + line) * c.inputs + next_channel + column;
+            const bits16* from = c.rows + (long long)(shift + line) * c.inputs + next_channel + piece;
 #pragma unroll
-            for (int row = 0; row < ROWS; row += LINES) {
-                fetch(&stage.rows[row + line][column], from, true);
-                from += LINES * c.inputs;
+            for (int row = 0; row < ROWS; row += AT_ONCE) {
+                fetch(&stage.rows[0][row + line][piece], from, true);
+                fetch(&stage.rows[1][row + line][piece], from + low_row, true);
+                from += AT_ONCE * c.inputs;
             }
         } else {
             load_somewhere(stage, tile);
@@ -83,13 +84,13 @@ __device__ void convolve(const Convolution& c) {
         if (next_channel >= c.inputs) next_channel -= c.inputs, next_tap++;
 #pragma unroll
         for (int output = 0; output < OUTPUTS; output += AT_ONCE) {
-            if (AT_ONCE > OUTPUTS && own_output >= OUTPUTS) break;
-            const bool there = output_0 + own_output + output < c.outputs;
-            const bits16* from = there ? weight + (long long)output * c.depth : c.weight;
-            fetch(&stage.weights[0][own_output + output][piece], from, there);
-            fetch(&stage.weights[1][own_output + output][piece], from + low_half, there);
+            if (AT_ONCE > OUTPUTS && line >= OUTPUTS) break;
+            const bool there = output_0 + line + output < c.outputs;
+            const bits16* from = there ? weight + output * DEEP : c.weight;
+            fetch(&stage.weights[0][line + output][piece], from, there);
+            fetch(&stage.weights[1][line + output][piece], there ? from + low_weight : from, there);
         }
-        weight += DEEP;
+        weight += 2 * low_weight;
     };
 
     float sums[TALL][2 * BROAD][4] = {}, added[TALL][2 * BROAD][4] = {};
@@ -111,21 +112,19 @@ __device__ void convolve(const Convolution& c) {
         for (int step = 0; step < DEEP / 16; step++) {
             bits32 row[2][TALL][4];
 #pragma unroll
-            for (int i = 0; i < TALL; i++) {
+            for (int half = 0; half < 2; half++) {
 #pragma unroll
-                for (int k = 0; k < 4; k++) {
-                    const float2 two = *reinterpret_cast<const float2*>(
-                        &stage.rows[down + i * 16 + lane / 4 + k % 2 * 8][step * 16 + k / 2 * 8 + lane % 4 * 2]);
-                    split_brain(two.x, two.y, row[0][i][k], row[1][i][k]);
+                for (int i = 0; i < TALL; i++) {
+                    load_matrices(row[half][i], &stage.rows[half][down + i * 16 + lane % 16][step * 16 + lane / 16 * 8]);
                 }
             }
-            bits32 weight[2][BROAD][4];
+            bits32 tap[2][BROAD][4];
 #pragma unroll
             for (int half = 0; half < 2; half++) {
 #pragma unroll
                 for (int j = 0; j < BROAD; j++) {
                     const int output = across + j * 16 + lane / 16 * 8 + lane % 8, place = step * 16 + lane / 8 % 2 * 8;
-                    load_matrices(weight[half][j], &stage.weights[half][output][place]);
+                    load_matrices(tap[half][j], &stage.weights[half][output][place]);
                 }
             }
             // high · low, low · high, high · high.
@@ -135,7 +134,7 @@ __device__ void convolve(const Convolution& c) {
                 for (int j = 0; j < 2 * BROAD; j++) {
 #pragma unroll
                     for (int i = 0; i < TALL; i++) {
-                        const bits32(&w)[4] = weight[product == 0][j / 2];
+                        const bits32(&w)[4] = tap[product == 0][j / 2];
                         multiply(added[i][j], row[product == 1][i], w[j % 2 * 2], w[j % 2 * 2 + 1]);
                     }
                 }
@@ -153,11 +152,13 @@ __device__ void convolve(const Convolution& c) {
     }
 
     const int width = c.outputs / c.stride;
-    auto finish = [&](float x, int output, long long to) {
+    const long long low_result = (long long)c.count * c.outputs;
+    auto finished = [&](float x, int output, long long to) {
         x += c.bias[output];
         if (c.active && !(x > 0.0f)) x *= c.slope;
         if (c.adds) x += c.add[to];
-        c.out[to] = x;
+        if (c.wide) c.numbers[to] = x;
+        return x;
     };
 #pragma unroll
     for (int i = 0; i < TALL; i++) {
@@ -168,19 +169,23 @@ __device__ void convolve(const Convolution& c) {
             const int time = row / c.batch, entry = row % c.batch;
 #pragma unroll
             for (int j = 0; j < 2 * BROAD; j++) {
-#pragma unroll
-                for (int k = 0; k < 2; k++) {
-                    const int output = output_0 + across + j * 8 + lane % 4 * 2 + k;
-                    if (output >= c.outputs) continue;
-                    const float x = sums[i][j][2 * half + k];
-                    if (c.stride == 1) {
-                        finish(x, output, (long long)row * width + output);
-                    } else {
-                        const int place = output / width;
-                        const long long to = (long long)time * c.stride + place;
-                        finish(x, output, (to * c.batch + entry) * width + output - place * width);
-                    }
+                const int output = output_0 + across + j * 8 + lane % 4 * 2;
+                if (output >= c.outputs) continue;
+                long long to = (long long)row * width + output;
+                if (c.stride > 1) {
+                    const int place = output / width;
+                    to = (((long long)time * c.stride + place) * c.batch + entry) * width + output - place * width;
                 }
+                const float x = finished(sums[i][j][2 * half], output, to);
+                if (!c.narrow) {
+                    if (output + 1 < c.outputs) finished(sums[i][j][2 * half + 1], output + 1, to + 1);
+                    continue;
+                }
+                // As halves a row has an even number of results.
+                bits32 high, low;
+                split_brain(x, finished(sums[i][j][2 * half + 1], output + 1, to + 1), high, low);
+                *reinterpret_cast<bits32*>(c.halves + to) = high;
+                *reinterpret_cast<bits32*>(c.halves + low_result + to) = low;
             }
         }
     }
@@ -188,11 +193,12 @@ __device__ void convolve(const Convolution& c) {
 
 #define CONVOLVE(NAME, ROWS, OUTPUTS, DOWN, ACROSS)                                                                    \
     extern "C" __global__ void __launch_bounds__(LANES* DOWN* ACROSS)                                                  \
-        NAME(const float* old_rows, const float* rows, const bits16* weight, const float* bias, const float* add,      \
-             float* out, int count, int olds, int inputs, int taps, int outputs, int depth, int first, int step,       \
-             int batch, int stride, int adds, int active, float slope) {                                               \
-        const Convolution convolution{old_rows, rows,  weight, bias, add,   out,    count, olds,   inputs, taps,       \
-                                      outputs,  depth, first,  step, batch, stride, adds,  active, slope};             \
+        NAME(const bits16* old_rows, const bits16* rows, const bits16* weight, const float* bias, const float* add,    \
+             float* numbers, bits16* halves, int count, int olds, int inputs, int taps, int outputs, int depth,        \
+             int first, int step, int batch, int stride, int adds, int wide, int narrow, int active, float slope) {    \
+        const Convolution convolution{old_rows, rows,  weight, bias,   add,  numbers, halves, count,                   \
+                                      olds,     inputs, taps,  outputs, depth, first,  step,  batch,                   \
+                                      stride,   adds,  wide,   narrow, active, slope};                                 \
         convolve<ROWS, OUTPUTS, DOWN, ACROSS>(convolution);                                                            \
     }
 CONVOLVE(convolve_64_32, 64, 32, 2, 2)
@@ -204,7 +210,18 @@ CONVOLVE(convolve_128_64w, 128, 64, 2, 2)
 CONVOLVE(convolve_128_128, 128, 128, 2, 4)
 #endif
 
-// A weight in f32 [outputs][inputs] as bf16 halves [high, low][outputs][depth], with zeros from `inputs` on.
+// Rows in f32 as bf16 halves [high, low][count].
+extern "C" __global__ void split_signal(const float* in, bits16* halves, long long count) {
+    const long long threads = (long long)gridDim.x * blockDim.x;
+    for (long long i = 2 * ((long long)blockIdx.x * blockDim.x + threadIdx.x); i < count; i += 2 * threads) {
+        bits32 high, low;
+        split_brain(in[i], in[i + 1], high, low);
+        *reinterpret_cast<bits32*>(halves + i) = high;
+        *reinterpret_cast<bits32*>(halves + count + i) = low;
+    }
+}
+
+// A weight in f32 [outputs][inputs] as bf16 halves [depth / DEEP][high, low][outputs][DEEP], with zeros from `inputs` on.
 extern "C" __global__ void split_taps(const float* in, bits16* halves, int outputs, int inputs, int depth) {
     const long long size = (long long)outputs * depth;
     const long long threads = (long long)gridDim.x * blockDim.x;
@@ -212,7 +229,8 @@ extern "C" __global__ void split_taps(const float* in, bits16* halves, int outpu
         const long long output = i / depth, place = i % depth;
         const float x = place < inputs ? in[output * inputs + place] : 0.0f;
         const __nv_bfloat16 near = __float2bfloat16_rn(x);
-        halves[i] = __bfloat16_as_ushort(near);
-        halves[size + i] = __bfloat16_as_ushort(__float2bfloat16_rn(x - __bfloat162float(near)));
+        bits16* to = halves + (2 * (place / DEEP) * outputs + output) * DEEP + place % DEEP;
+        to[0] = __bfloat16_as_ushort(near);
+        to[(long long)outputs * DEEP] = __bfloat16_as_ushort(__float2bfloat16_rn(x - __bfloat162float(near)));
     }
 }

@@ -4,7 +4,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::run::{
-    Argument::{Float, Int, Signed, Tensor as Numbers},
+    Argument::{Float, Int, Long, Signed, Tensor as Numbers},
     Launch, Module, unwritten,
 };
 use crate::kernels::gpu::together;
@@ -20,7 +20,7 @@ const DEEP: usize = 32;
 const WIDE: usize = DEEP + 8;
 const STAGES: usize = 2;
 /// Numbers that are read at once.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 const SPLIT_THREADS: usize = 256;
 
 /// A kernel, and how many results a block of it has.
@@ -33,37 +33,37 @@ struct Tile {
 }
 
 const SMALL: Tile = Tile { name: "convolve_64_32", rows: 64, outputs: 32, threads: 128 };
+const MIDDLE: Tile = Tile { name: "convolve_64_64", rows: 64, outputs: 64, threads: 128 };
 const LARGE: Tile = Tile { name: "convolve_128_64", rows: 128, outputs: 64, threads: 256 };
 const TALL: Tile = Tile { name: "convolve_256_16", rows: 256, outputs: 16, threads: 256 };
-/// Blocks from which on large tiles keep every multiprocessor busy.
-const MANY_BLOCKS: usize = 256;
+/// Tiles from the largest on, each with the blocks that it takes to keep an H200's multiprocessors busy.
+const LARGE_ENOUGH: [(Tile, usize); 2] = [(LARGE, 256), (MIDDLE, 128)];
 
 impl Tile {
     /// The tile for so many results. It changes no result.
     fn of(rows: usize, outputs: usize) -> Self {
         if outputs <= TALL.outputs {
-            TALL
-        } else if LARGE.blocks(rows, outputs).iter().product::<usize>() >= MANY_BLOCKS {
-            LARGE
-        } else {
-            SMALL
+            return TALL;
         }
+        let busy = |(tile, least): &&(Self, usize)| tile.blocks(rows, outputs).iter().product::<usize>() >= *least;
+        LARGE_ENOUGH.iter().find(busy).map_or(SMALL, |(tile, _)| *tile)
     }
 
     fn blocks(self, rows: usize, outputs: usize) -> [usize; 2] {
         [rows.div_ceil(self.rows), outputs.div_ceil(self.outputs)]
     }
 
-    /// Bytes of shared memory: rows in f32, and both halves of the weight.
+    /// Bytes of shared memory: both halves of rows and weight.
     fn shared(self) -> usize {
-        STAGES * WIDE * (self.rows * size_of::<f32>() + 2 * self.outputs * size_of::<u16>())
+        STAGES * WIDE * 2 * (self.rows + self.outputs) * size_of::<u16>()
     }
 }
 
 /// A convolution's weight as bf16 halves, and its bias.
 #[derive(Debug, Clone)]
 pub struct TapWeight {
-    /// \[2, out, depth\], the high halves first; depth is taps · in, filled up with zeros.
+    /// \[depth / 32, 2, out, 32\], the high halves first: what is read together lies together. Depth is taps · in, filled up
+    /// with zeros.
     halves: Tensor,
     bias: Tensor,
     inputs: usize,
@@ -81,13 +81,88 @@ pub struct Reach {
     pub stride: usize,
 }
 
-/// What becomes of results: an activation with this slope, then something is added.
+/// What becomes of results: an activation with this slope, then something is added; and how they are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Finish<'a> {
     /// The slope.
     pub slope: Option<f64>,
     /// What is added, of the results' shape.
     pub add: Option<&'a Tensor>,
+    /// Whether results are kept in f32.
+    pub numbers: bool,
+    /// Whether they are kept as halves, for the next convolution.
+    pub halves: bool,
+}
+
+/// A signal over time as bf16 halves, in f32, or both.
+#[derive(Debug, Clone)]
+pub struct HalvedSignal {
+    /// \[2, T, B, C\], the high halves first.
+    halves: Option<Tensor>,
+    /// \[T, B, C\].
+    numbers: Option<Tensor>,
+}
+
+impl HalvedSignal {
+    /// Splits a signal that lies on a GPU.
+    ///
+    /// # Shapes
+    /// - `xs` \[T, B, C\], of an even count of numbers
+    ///
+    /// # Errors
+    /// When the device has no memory for it.
+    pub fn of(xs: &Tensor) -> Result<Self> {
+        Ok(Self { halves: Some(split(xs)?), numbers: Some(xs.clone()) })
+    }
+
+    /// The signal in f32.
+    ///
+    /// # Errors
+    /// When the device has no memory for it.
+    pub fn tensor(&self) -> Result<Tensor> {
+        match (&self.numbers, &self.halves) {
+            (Some(numbers), _) => Ok(numbers.clone()),
+            (None, Some(halves)) => halves.to_dtype(DType::F32)?.sum(0),
+            (None, None) => bail!("a signal that nothing was kept of"),
+        }
+    }
+
+    /// Its halves.
+    ///
+    /// # Errors
+    /// When the device has no memory for them.
+    pub fn halves(&self) -> Result<Tensor> {
+        match &self.halves {
+            Some(halves) => Ok(halves.clone()),
+            None => split(&self.tensor()?),
+        }
+    }
+
+    /// Each place so often, one after the other.
+    ///
+    /// # Errors
+    /// When the device has no memory for it.
+    pub fn repeated(&self, times: usize) -> Result<Self> {
+        let halves = self.halves()?;
+        let (parts, length, batch, channels) = halves.dims4()?;
+        let repeated = halves.unsqueeze(2)?.broadcast_as((parts, length, times, batch, channels))?.contiguous()?;
+        Ok(Self { halves: Some(repeated.reshape((parts, length * times, batch, channels))?), numbers: None })
+    }
+}
+
+/// Numbers as halves, \[2, …\].
+fn split(xs: &Tensor) -> Result<Tensor> {
+    let (xs, count) = (together(xs)?, xs.elem_count());
+    if !count.is_multiple_of(2) {
+        bail!("a signal {:?} is split two numbers at a time", xs.shape())
+    }
+    let halves = unwritten(&[&[2], xs.dims()].concat(), DType::BF16, xs.device())?;
+    if count > 0 {
+        let blocks = (count / 2).div_ceil(SPLIT_THREADS).min(1 << 12);
+        Launch { module: MODULE, name: "split_signal", blocks: [blocks, 1], threads: SPLIT_THREADS, shared: 0 }
+            .run(xs.device(), &[Numbers(&xs), Numbers(&halves), Long(count)])?;
+    }
+    Ok(halves)
 }
 
 impl TapWeight {
@@ -107,12 +182,10 @@ impl TapWeight {
         }
         let weight = together(weight)?;
         let depth = width.next_multiple_of(DEEP);
-        let halves = unwritten(&[2, outputs, depth], DType::BF16, weight.device())?;
+        let halves = unwritten(&[depth / DEEP, 2, outputs, DEEP], DType::BF16, weight.device())?;
         let blocks = (outputs * depth).div_ceil(SPLIT_THREADS).min(1 << 12);
-        Launch { module: MODULE, name: "split_taps", blocks: [blocks, 1], threads: SPLIT_THREADS, shared: 0 }.run(
-            weight.device(),
-            &[Numbers(&weight), Numbers(&halves), Int(outputs), Int(width), Int(depth)],
-        )?;
+        Launch { module: MODULE, name: "split_taps", blocks: [blocks, 1], threads: SPLIT_THREADS, shared: 0 }
+            .run(weight.device(), &[Numbers(&weight), Numbers(&halves), Int(outputs), Int(width), Int(depth)])?;
         // Other streams read what this one wrote.
         weight.device().synchronize()?;
         Ok(Some(Self { halves, bias: together(bias)?, inputs, taps }))
@@ -123,38 +196,49 @@ impl TapWeight {
         self.bias.elem_count()
     }
 
-    /// The convolution of `xs` after `old`, which was before.
+    /// No inputs before the first ones: the halves of silence.
+    ///
+    /// # Errors
+    /// When the device has no memory for it.
+    pub fn silence(&self, reach: usize, batch: usize) -> Result<Tensor> {
+        Tensor::zeros((2, reach, batch, self.inputs), DType::BF16, self.halves.device())
+    }
+
+    /// The convolution of the halves `xs` after `old`, which was before.
     ///
     /// # Shapes
-    /// - `xs` \[T, B, in\], `old` \[any, B, in\], result \[T · stride, B, out / stride\]
+    /// - `xs` \[2, T, B, in\], `old` \[2, any, B, in\], result \[T · stride, B, out / stride\]
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn convolve(&self, xs: &Tensor, old: &Tensor, reach: Reach, finish: Finish<'_>) -> Result<Tensor> {
-        let ((length, batch, inputs), (olds, old_batch, old_inputs)) = (xs.dims3()?, old.dims3()?);
-        let outputs = self.outputs();
-        if inputs != self.inputs || (old_batch, old_inputs) != (batch, inputs) || !outputs.is_multiple_of(reach.stride)
-        {
+    pub fn convolve(&self, xs: &Tensor, old: &Tensor, reach: Reach, finish: Finish<'_>) -> Result<HalvedSignal> {
+        let ((_, length, batch, inputs), (_, olds, old_batch, old_inputs)) = (xs.dims4()?, old.dims4()?);
+        let (outputs, stride) = (self.outputs(), reach.stride);
+        if inputs != self.inputs || (old_batch, old_inputs) != (batch, inputs) {
             bail!("a convolution of {} inputs was given {:?} after {:?}", self.inputs, xs.shape(), old.shape())
         }
-        let shape = [length * reach.stride, batch, outputs / reach.stride];
+        if !outputs.is_multiple_of(stride) || (!(outputs / stride).is_multiple_of(2) && (finish.halves || stride > 1)) {
+            bail!("a convolution of {outputs} outputs cannot have {stride} rows of an even count of them")
+        }
+        let shape = [length * stride, batch, outputs / stride];
         if finish.add.is_some_and(|add| add.dims() != shape) {
             bail!("a convolution makes {shape:?}, to which {:?} was to be added", finish.add.map(Tensor::dims))
         }
-        let (xs, add) = (together(xs)?, finish.add.map(together).transpose()?);
+        let (xs, add, device) = (together(xs)?, finish.add.map(together).transpose()?, xs.device());
         let old = if olds == 0 { xs.clone() } else { together(old)? };
-        let out = unwritten(&shape, DType::F32, xs.device())?;
-        if length == 0 {
-            return Ok(out);
-        }
-        let (rows, depth) = (length * batch, self.halves.dim(2)?);
+        let numbers = if finish.numbers { Some(unwritten(&shape, DType::F32, device)?) } else { None };
+        let doubled = [&[2], &shape[..]].concat();
+        let halves = if finish.halves { Some(unwritten(&doubled, DType::BF16, device)?) } else { None };
+        let (rows, depth) = (length * batch, self.halves.dim(0)? * DEEP);
+        let flag = |set: bool| Int(usize::from(set));
         let arguments = [
             Numbers(&old),
             Numbers(&xs),
             Numbers(&self.halves),
             Numbers(&self.bias),
-            Numbers(add.as_ref().unwrap_or(&xs)),
-            Numbers(&out),
+            Numbers(add.as_ref().unwrap_or(&self.bias)),
+            Numbers(numbers.as_ref().unwrap_or(&self.bias)),
+            Numbers(halves.as_ref().unwrap_or(&xs)),
             Int(rows),
             Int(olds * batch),
             Int(inputs),
@@ -164,14 +248,39 @@ impl TapWeight {
             Signed(reach.first * batch as i64),
             Signed(reach.step * batch as i64),
             Int(batch),
-            Int(reach.stride),
-            Int(usize::from(add.is_some())),
-            Int(usize::from(finish.slope.is_some())),
+            Int(stride),
+            flag(add.is_some()),
+            flag(finish.numbers),
+            flag(finish.halves),
+            flag(finish.slope.is_some()),
             Float(finish.slope.unwrap_or(1.0) as f32),
         ];
-        let tile = Tile::of(rows, outputs);
-        let (blocks, shared) = (tile.blocks(rows, outputs), tile.shared());
-        Launch { module: MODULE, name: tile.name, blocks, threads: tile.threads, shared }.run(out.device(), &arguments)?;
-        Ok(out)
+        if rows > 0 {
+            let tile = Tile::of(rows, outputs);
+            let (blocks, shared) = (tile.blocks(rows, outputs), tile.shared());
+            Launch { module: MODULE, name: tile.name, blocks, threads: tile.threads, shared }
+                .run(device, &arguments)?;
+        }
+        Ok(HalvedSignal { halves, numbers })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a block may have on GPUs of compute capability 8.6 and 12.0, which have the least.
+    const LEAST_SHARED: usize = 99 << 10;
+
+    #[test]
+    fn few_results_are_shared_among_many_blocks_and_every_tile_has_room_on_every_gpu() {
+        let name = |rows, outputs| Tile::of(rows, outputs).name;
+        assert_eq!(name(160, 1024), SMALL.name);
+        assert_eq!(name(640, 1024), MIDDLE.name);
+        assert_eq!(name(10240, 256), LARGE.name);
+        assert_eq!(name(100_000, 1), TALL.name);
+        for tile in [SMALL, MIDDLE, LARGE, TALL] {
+            assert!(tile.shared() <= LEAST_SHARED, "{}: {} bytes", tile.name, tile.shared());
+        }
     }
 }

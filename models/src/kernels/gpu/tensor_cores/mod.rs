@@ -8,14 +8,16 @@
 
 mod attend;
 mod convolve;
-mod run;
+#[cfg(all(test, feature = "cuda"))]
+mod on_a_gpu;
 mod rows;
+mod run;
 mod weight;
 
 pub use attend::{attend, attends};
-pub use convolve::{Finish, Reach, TapWeight};
+pub use convolve::{Finish, HalvedSignal, Reach, TapWeight};
 pub use rows::{Arrangement, Parts, SplitRows, TableRows, fits, gated_sum, layer_norm, norm, silu_up};
 pub use weight::HalvedWeight;
 
-/// Bytes of shared memory that every GPU gives a block without being asked.
-const SHARED: usize = 48 << 10;
+/// Bytes of shared memory that every GPU gives a block without being asked, less what kernels declare themselves.
+const SHARED: usize = (48 << 10) - 512;

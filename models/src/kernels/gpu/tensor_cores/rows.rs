@@ -101,14 +101,8 @@ impl SplitRows {
         let Some((width, outer)) = xs.dims().split_last() else { bail!("a number alone is no row") };
         let split = Self::unwritten(outer, *width, arrangement, xs.device())?;
         let [stride, apart] = split.strides()?;
-        let arguments = [
-            Numbers(&xs),
-            Numbers(&split.halves),
-            Numbers(&split.unscale),
-            Int(*width),
-            Int(stride),
-            Long(apart),
-        ];
+        let arguments =
+            [Numbers(&xs), Numbers(&split.halves), Numbers(&split.unscale), Int(*width), Int(stride), Long(apart)];
         launch("split_rows", split.rows(), *width).run(xs.device(), &arguments)?;
         Ok(split)
     }
@@ -191,13 +185,7 @@ fn steered(xs: &[usize], rows: TableRows<'_>) -> Result<[usize; 4]> {
 ///
 /// # Errors
 /// When the shapes do not fit.
-pub fn norm(
-    xs: &Tensor,
-    weight: &Tensor,
-    eps: f32,
-    by: TableRows<'_>,
-    arrangement: Arrangement,
-) -> Result<SplitRows> {
+pub fn norm(xs: &Tensor, weight: &Tensor, eps: f32, by: TableRows<'_>, arrangement: Arrangement) -> Result<SplitRows> {
     let [rows, positions, width, table_rows] = steered(xs.dims(), by)?;
     let (xs, weight, table) = (together(xs)?, together(weight)?, together(by.table)?);
     if weight.dims() != [width] {
@@ -293,7 +281,7 @@ pub fn gated_sum(xs: &Tensor, ys: &Parts, table: &Tensor, gate: usize) -> Result
 pub fn silu_up(joined: &Parts, arrangement: Arrangement) -> Result<SplitRows> {
     let both = joined.width()?;
     let width = both / 2;
-    if both % 2 != 0 {
+    if !both.is_multiple_of(2) {
         bail!("a gate and what it gates side by side are an even number of channels, found {both}")
     }
     let split = SplitRows::unwritten(&joined.outer, width, arrangement, joined.numbers.device())?;

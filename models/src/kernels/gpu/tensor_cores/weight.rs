@@ -45,11 +45,8 @@ impl HalvedWeight {
         let scale = scale_for(largest);
         let [high, low] = split_weight(&weight, scale)?;
         let one = self::largest(&low.to_dtype(DType::F32)?)? == 0.0;
-        let (halves, arrangement) = if one {
-            (high, Arrangement::Stacked)
-        } else {
-            (Tensor::stack(&[low, high], 1)?, Arrangement::SideBySide)
-        };
+        let (halves, arrangement) =
+            if one { (high, Arrangement::Stacked) } else { (Tensor::stack(&[low, high], 1)?, Arrangement::SideBySide) };
         // Other streams read what this one wrote.
         weight.device().synchronize()?;
         Ok(Some(Self { halves, unscale: 1.0 / scale, arrangement }))
