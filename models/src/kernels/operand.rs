@@ -1,5 +1,5 @@
-//! What goes into a product and what comes out of it: tensors, or on a GPU's tensor cores halves of rows and parts of
-//! results, which the operations between products read and write without a tensor in between.
+//! Operands and results of products: tensors, or on a GPU's tensor cores split rows and partial results, which fused
+//! operations between products read and write.
 
 use candle_core::{Result, Tensor};
 

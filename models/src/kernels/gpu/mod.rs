@@ -1,8 +1,9 @@
 //! Where does an NVIDIA GPU need kernels of our own? Where candle's operations copy the same numbers many times, as for
 //! convolutions of few channels, and where they would round what is computed to the 16 bits that weights are held in.
 //!
-//! The language model, where a song waits for every frame, is computed by kernels of its own altogether: `lm`. The other
-//! kernels are in `kernels.cu`; the build script compiles them to PTX. Each operation here has a plain loop for
+//! The language model, where a song waits for every frame, is computed by kernels of its own altogether: `lm`. The codec's
+//! products with f32's accuracy are in [`tensor_cores`]. The other kernels are in `kernels.cu`; the build script compiles
+//! them to PTX. Each operation here has a plain loop for
 //! processors, too, which only the tests run: they compare it, and its gradients, with the formulas.
 #![allow(unsafe_code)]
 

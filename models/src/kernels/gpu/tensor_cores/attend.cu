@@ -265,12 +265,3 @@ ATTENTION(attention_16, 16, 64, 1, 4, 4)
 ATTENTION(attention_32, 32, 64, 1, 4, 4)
 ATTENTION(attention_64, 64, 64, 1, 4, 3)
 ATTENTION(attention_128, 128, 32, 1, 4, 2)
-#ifdef TRIALS
-ATTENTION(attention_64b, 64, 32, 1, 4, 3)
-ATTENTION(attention_64c, 64, 64, 1, 4, 4)
-ATTENTION(attention_64d, 64, 32, 1, 4, 4)
-ATTENTION(attention_64e, 64, 32, 2, 4, 2)
-ATTENTION(attention_128b, 128, 16, 1, 4, 3)
-ATTENTION(attention_128c, 128, 64, 1, 4, 2)
-ATTENTION(attention_128d, 128, 16, 1, 8, 1)
-#endif

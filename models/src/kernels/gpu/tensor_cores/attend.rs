@@ -1,4 +1,4 @@
-//! Attention of every position to every other, its scores in registers only.
+//! Full attention with online softmax; scores stay in registers.
 
 use std::f64::consts::LOG2_E;
 

@@ -205,10 +205,6 @@ CONVOLVE(convolve_64_32, 64, 32, 2, 2)
 CONVOLVE(convolve_64_64, 64, 64, 2, 2)
 CONVOLVE(convolve_128_64, 128, 64, 4, 2)
 CONVOLVE(convolve_256_16, 256, 16, 8, 1)
-#ifdef TRIALS
-CONVOLVE(convolve_128_64w, 128, 64, 2, 2)
-CONVOLVE(convolve_128_128, 128, 128, 2, 4)
-#endif
 
 // Rows in f32 as bf16 halves [high, low][count].
 extern "C" __global__ void split_signal(const float* in, bits16* halves, long long count) {

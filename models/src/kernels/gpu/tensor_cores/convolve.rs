@@ -1,5 +1,4 @@
-//! Convolutions over time whose products find their rows where they lie. A row's result does not depend on how many rows
-//! are beside it.
+//! Implicit-GEMM convolutions over time. A row's result does not depend on how many rows are beside it.
 
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -81,9 +80,9 @@ pub struct Reach {
     pub stride: usize,
 }
 
-/// What becomes of results: an activation with this slope, then something is added; and how they are kept.
+/// Operations fused behind the product: activation, then residual sum; and how results are stored.
 #[derive(Debug, Clone, Copy)]
-pub struct Finish<'a> {
+pub struct Epilogue<'a> {
     /// The slope.
     pub slope: Option<f64>,
     /// What is added, of the results' shape.
@@ -211,24 +210,25 @@ impl TapWeight {
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn convolve(&self, xs: &Tensor, old: &Tensor, reach: Reach, finish: Finish<'_>) -> Result<HalvedSignal> {
+    pub fn convolve(&self, xs: &Tensor, old: &Tensor, reach: Reach, epilogue: Epilogue<'_>) -> Result<HalvedSignal> {
         let ((_, length, batch, inputs), (_, olds, old_batch, old_inputs)) = (xs.dims4()?, old.dims4()?);
         let (outputs, stride) = (self.outputs(), reach.stride);
         if inputs != self.inputs || (old_batch, old_inputs) != (batch, inputs) {
             bail!("a convolution of {} inputs was given {:?} after {:?}", self.inputs, xs.shape(), old.shape())
         }
-        if !outputs.is_multiple_of(stride) || (!(outputs / stride).is_multiple_of(2) && (finish.halves || stride > 1)) {
+        if !outputs.is_multiple_of(stride) || (!(outputs / stride).is_multiple_of(2) && (epilogue.halves || stride > 1))
+        {
             bail!("a convolution of {outputs} outputs cannot have {stride} rows of an even count of them")
         }
         let shape = [length * stride, batch, outputs / stride];
-        if finish.add.is_some_and(|add| add.dims() != shape) {
-            bail!("a convolution makes {shape:?}, to which {:?} was to be added", finish.add.map(Tensor::dims))
+        if epilogue.add.is_some_and(|add| add.dims() != shape) {
+            bail!("a convolution makes {shape:?}, to which {:?} was to be added", epilogue.add.map(Tensor::dims))
         }
-        let (xs, add, device) = (together(xs)?, finish.add.map(together).transpose()?, xs.device());
+        let (xs, add, device) = (together(xs)?, epilogue.add.map(together).transpose()?, xs.device());
         let old = if olds == 0 { xs.clone() } else { together(old)? };
-        let numbers = if finish.numbers { Some(unwritten(&shape, DType::F32, device)?) } else { None };
+        let numbers = if epilogue.numbers { Some(unwritten(&shape, DType::F32, device)?) } else { None };
         let doubled = [&[2], &shape[..]].concat();
-        let halves = if finish.halves { Some(unwritten(&doubled, DType::BF16, device)?) } else { None };
+        let halves = if epilogue.halves { Some(unwritten(&doubled, DType::BF16, device)?) } else { None };
         let (rows, depth) = (length * batch, self.halves.dim(0)? * DEEP);
         let flag = |set: bool| Int(usize::from(set));
         let arguments = [
@@ -250,10 +250,10 @@ impl TapWeight {
             Int(batch),
             Int(stride),
             flag(add.is_some()),
-            flag(finish.numbers),
-            flag(finish.halves),
-            flag(finish.slope.is_some()),
-            Float(finish.slope.unwrap_or(1.0) as f32),
+            flag(epilogue.numbers),
+            flag(epilogue.halves),
+            flag(epilogue.slope.is_some()),
+            Float(epilogue.slope.unwrap_or(1.0) as f32),
         ];
         if rows > 0 {
             let tile = Tile::of(rows, outputs);

@@ -1,5 +1,5 @@
-//! How do tensor cores, which multiply numbers of 16 bits, compute with f32's accuracy? Each number is the sum of two
-//! halves of 16 bits, and the products of halves are summed in f32.
+//! Tensor-core kernels with f32's accuracy: each number is the sum of two halves of 16 bits, and the products of halves
+//! are accumulated in f32.
 //!
 //! Rows and weights are split into f16 halves: [`SplitRows`] and [`HalvedWeight`], whose product are [`Parts`]. A row has
 //! a power of two of its own, so that no number is too large for f16 and the halves of the small ones are not cut off.
@@ -15,7 +15,7 @@ mod run;
 mod weight;
 
 pub use attend::{attend, attends};
-pub use convolve::{Finish, HalvedSignal, Reach, TapWeight};
+pub use convolve::{Epilogue, HalvedSignal, Reach, TapWeight};
 pub use rows::{Arrangement, Parts, SplitRows, TableRows, fits, gated_sum, layer_norm, norm, silu_up};
 pub use weight::HalvedWeight;
 

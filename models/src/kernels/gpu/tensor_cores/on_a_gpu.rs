@@ -1,4 +1,4 @@
-//! Do the kernels for tensor cores compute what processors compute? For a machine with an NVIDIA GPU:
+//! Comparison of the tensor-core kernels with the processor's. For a machine with an NVIDIA GPU:
 //! `cargo test --workspace --features cuda --lib -- on_a_gpu`.
 
 use candle_core::{Device, Tensor};

@@ -1,4 +1,5 @@
-//! Rows that are split for tensor cores, the results of their products, and what lies between two products.
+//! Split rows, the partial results of their products, and the fused operations between two products: norms, gates,
+//! activations.
 
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 

@@ -1,4 +1,4 @@
-//! How is a kernel of ours started on the GPU that tensors lie on?
+//! Kernel launches with tensors as arguments.
 
 use candle_core::{Device, Result, Tensor};
 
