@@ -25,7 +25,7 @@ pub struct FlowTask {
     pub segment: CodeSegment,
     /// From where the latents come that it shares with the segment before; `None` when it shares none.
     pub previous: Option<Receiver<Vec<f32>>>,
-    /// The end of the segment before, once it is there; at least what this one shares with it.
+    /// What the segment before played last, once it is there; at least what this one shares with it.
     pub known: Vec<f32>,
     /// To whoever has the next segment.
     pub hand_on: Sender<Vec<f32>>,
@@ -53,7 +53,7 @@ pub struct FlowWorkerStage {
 }
 
 impl FlowWorkerStage {
-    /// A worker around the shared weights, which hands on the last `handed_on` frames of each segment. In a song with a
+    /// A worker around the shared weights, which hands on the last `handed_on` frames that each segment plays. In a song with a
     /// deadline one worker should `calibrate`: measure its speed before the first segment comes.
     pub fn new(
         codec: Arc<HeartCodec>,
@@ -124,21 +124,23 @@ impl StageWork for FlowWorkerStage {
         let length = segment.codes.len() / flow.quantizer.codebooks() * LATENTS_PER_FRAME;
         let mut noise = vec![0f32; length * flow.channels()];
         // Keyed by the place in the song: windows that overlap start from the same noise where they do.
-        for (latent, row) in (segment.first_frame.first_latent().0..).zip(noise.chunks_mut(flow.channels())) {
-            self.noise.fill_latent(latent, row);
-        }
+        let lead_in = segment.lead_in.0 * LATENTS_PER_FRAME as u64;
+        let first = segment.first_frame.first_latent().0.wrapping_sub(lead_in);
+        self.noise.fill_latents(first, flow.channels(), &mut noise);
         let job = FlowJob { codes: &segment.codes, noise: &noise, in_context, options: self.options };
         let Some(latents) = flow.solve(job, &|| self.song.interrupt.is_raised())? else {
             return Ok(()); // the song was ended: its place is given up
         };
-        let end = latents[latents.len().saturating_sub(self.handed_on * flow.channels())..].to_vec();
+        // What is not played the next segment computes again, so it does not begin with it.
+        let played = latents.len() - segment.look_ahead.0 as usize * LATENTS_PER_FRAME * flow.channels();
+        let end = latents[played.saturating_sub(self.handed_on * flow.channels())..played].to_vec();
         // Nobody has the next segment when this one is the last; and a repeated segment may have handed on already.
         let _ = hand_on.try_send(end);
         self.song.meter.segments.fetch_add(1, Ordering::Relaxed);
         self.song.meter.publish();
         self.song.meter.stage(Self::STAGE).did_one();
-        let CodeSegment { index, first_frame, known, fade_out, song_end, .. } = *segment;
-        let latents = LatentSegment { index, first_frame, latents, known, fade_out, song_end };
+        let CodeSegment { index, first_frame, lead_in, known, look_ahead, fade_out, song_end, .. } = *segment;
+        let latents = LatentSegment { index, first_frame, latents, lead_in, known, look_ahead, fade_out, song_end };
         outputs.push_back(Placed { latents, place: place.clone() });
         Ok(())
     }

@@ -63,12 +63,14 @@ impl SegmenterStage {
             self.deadline = None;
             self.song.meter.first_window.store(window.frames as u64, Ordering::Relaxed);
         }
-        let frame = |place| self.plan.source(place, self.frames()) * self.codebooks;
+        let frame = |source: usize| &self.codes[source * self.codebooks..][..self.codebooks];
         outputs.push_back(CodeSegment {
             index: SegmentIndex(window.index as u32),
             first_frame: FrameIndex(window.first as u64),
-            codes: window.places().flat_map(|place| &self.codes[frame(place)..][..self.codebooks]).copied().collect(),
+            codes: self.plan.sources(&window, self.frames()).flat_map(frame).copied().collect(),
+            lead_in: Frames(window.lead_in as u64),
             known: Frames(window.known as u64),
+            look_ahead: Frames(window.look_ahead as u64),
             fade_out: Frames(window.fade_out as u64),
             song_end: None,
         });
@@ -191,12 +193,12 @@ mod tests {
     #[test]
     fn a_song_without_frames_has_no_segments() {
         assert!(segments(reference(), 0).is_empty());
-        assert!(segments(SegmentPlan::chained(8).expect("in range"), 0).is_empty());
+        assert!(segments(SegmentPlan::chained(8, 2).expect("in range"), 0).is_empty());
     }
 
     #[test]
     fn a_deadline_cuts_the_first_window_and_the_rest_grows_from_there() {
-        let mut stage = stage(SegmentPlan::chained(372).expect("in range"), Some(Seconds(3600.0)));
+        let mut stage = stage(SegmentPlan::chained(372, 0).expect("in range"), Some(Seconds(3600.0)));
         // As if a frame took a minute and flow matching another: within an hour there is time for 29.
         stage.song.meter.flow_measured(60.0);
         stage.song.meter.sound_measured(0.0);
@@ -207,7 +209,7 @@ mod tests {
 
     #[test]
     fn without_a_measurement_half_of_the_deadline_is_enough() {
-        let mut stage = stage(SegmentPlan::chained(372).expect("in range"), Some(Seconds(0.0)));
+        let mut stage = stage(SegmentPlan::chained(372, 0).expect("in range"), Some(Seconds(0.0)));
         assert_eq!(feed(&mut stage, 0..3).iter().map(|s| s.codes.len()).collect::<Vec<_>>(), [1, 2]);
     }
 }

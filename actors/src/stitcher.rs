@@ -9,7 +9,7 @@ use heartstream_messages::{
     PcmBlock, PcmPiece, Stage,
     units::{CHANNELS, SampleIndex},
 };
-use heartstream_models::signal::OverlapAdd;
+use heartstream_models::signal::{OverlapAdd, fade_edges};
 
 use crate::{
     song_context::SongContext,
@@ -26,13 +26,16 @@ pub struct StitcherStage {
     next: SampleIndex,
     /// Where the song ends, once that is known.
     end: SampleIndex,
+    /// Samples of each channel over which the song comes in and goes out.
+    edge_fade: usize,
     song: SongContext,
 }
 
 impl StitcherStage {
-    /// A stage at the beginning of a song.
-    pub fn new(song: SongContext) -> Self {
-        Self { join: Some(OverlapAdd::new()), next: SampleIndex(0), end: SampleIndex(u64::MAX), song }
+    /// A stage at the beginning of a song, which comes in and goes out over `edge_fade` samples of each channel. Its last
+    /// segment is longer than that and says where the song ends, so nothing has to be kept back for it.
+    pub fn new(edge_fade: usize, song: SongContext) -> Self {
+        Self { join: Some(OverlapAdd::new()), next: SampleIndex(0), end: SampleIndex(u64::MAX), edge_fade, song }
     }
 
     fn give(&mut self, interleaved: &[f32], outputs: &mut VecDeque<Arc<PcmBlock>>) {
@@ -42,7 +45,9 @@ impl StitcherStage {
             if keep == 0 {
                 return;
             }
-            let block = PcmBlock { start: self.next, samples: samples[..keep].to_vec() };
+            let mut samples = samples[..keep].to_vec();
+            fade_edges(&mut samples, self.next.0, self.end.0, self.edge_fade);
+            let block = PcmBlock { start: self.next, samples };
             self.next = block.end();
             outputs.push_back(Arc::new(block));
         }
@@ -89,7 +94,7 @@ mod tests {
     fn blocks_follow_each_other_without_a_gap_and_end_with_the_song() {
         let context = SongContext::new(0, Faults::default());
         context.meter.song_end.store(110_000, Ordering::Release);
-        let mut stage = StitcherStage::new(context);
+        let mut stage = StitcherStage::new(0, context);
         let mut blocks = VecDeque::new();
         for index in 0..3 {
             for half in 0..2 {
@@ -115,7 +120,7 @@ mod tests {
 
     /// The samples given of a song that is one segment of 38 400, of which nobody has said that it is the last.
     fn song_of_one_segment(context: &SongContext) -> u64 {
-        let mut stage = StitcherStage::new(context.clone());
+        let mut stage = StitcherStage::new(0, context.clone());
         let mut blocks = VecDeque::new();
         let samples = vec![0.5; 38_400];
         let window = Some(PcmWindow { samples: 38_400, fade_out: 100 });

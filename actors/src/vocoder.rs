@@ -8,7 +8,7 @@ use heartstream_messages::{
 };
 use heartstream_models::{
     heartcodec::{HeartCodec, VocoderState},
-    signal::SegmentPlan,
+    signal::{LatentJoin, SegmentPlan},
 };
 
 use crate::{
@@ -27,6 +27,8 @@ pub const LONGEST_PIECE_SAMPLES: usize = 2 * PIECE_SAMPLES;
 pub struct VocoderStage {
     codec: Arc<HeartCodec>,
     plan: SegmentPlan,
+    /// Joins the segments of a continuous plan.
+    join: LatentJoin,
     /// What the vocoder remembers of the stream it is in.
     state: Option<VocoderState>,
     /// The segment that is being decoded.
@@ -41,8 +43,10 @@ struct Pending {
     segment: LatentSegment,
     /// Latents that were fed, or need not be.
     fed: usize,
-    /// Latents that are heard.
+    /// Latents up to which it is fed.
     heard: usize,
+    /// Samples of each channel that are still to come and are not played: those of the lead-in.
+    silent: usize,
     /// Goes out with the first piece.
     window: Option<PcmWindow>,
 }
@@ -51,23 +55,29 @@ impl VocoderStage {
     /// A stage around the shared weights, for segments of `plan`. In a song with a deadline it should `calibrate`:
     /// measure its speed before the first segment comes.
     pub fn new(codec: Arc<HeartCodec>, plan: SegmentPlan, calibrate: bool, song: SongContext) -> Self {
-        Self { codec, plan, state: None, pending: None, calibrate, song }
+        let join = LatentJoin::new(codec.flow.channels());
+        Self { codec, plan, join, state: None, pending: None, calibrate, song }
     }
 
-    fn pending(&self, segment: LatentSegment) -> Pending {
+    fn pending(&mut self, mut segment: LatentSegment) -> Pending {
         let all = segment.latents.len() / self.codec.flow.channels();
+        let lead_in = (segment.lead_in.0 * LATENTS_PER_FRAME) as usize;
+        let silent = lead_in * SAMPLES_PER_LATENT as usize;
         if self.plan.is_continuous() {
-            let fed = (segment.known.0 * LATENTS_PER_FRAME) as usize;
+            let [known, look_ahead] =
+                [segment.known, segment.look_ahead].map(|span| (span.0 * LATENTS_PER_FRAME) as usize);
+            self.join.join(&mut segment.latents, known, look_ahead);
+            let (fed, heard) = (known, all - look_ahead);
             // The first piece of the song opens the one window that all of it is.
             let window = self.state.is_none().then_some(PcmWindow { samples: u64::MAX, fade_out: 0 });
-            return Pending { segment, fed, heard: all, window };
+            return Pending { segment, fed, heard, silent, window };
         }
-        let heard = self.latents_heard(&segment, all);
+        let heard = lead_in + self.latents_heard(&segment, all - lead_in);
         // After the last segment comes none that would fade in.
         let fade_out = if segment.song_end.is_some() { 0 } else { segment.fade_out.0 as usize };
         let fade_out = self.plan.fade_samples(fade_out, SAMPLES_PER_FRAME as usize) as u64;
-        let window = Some(PcmWindow { samples: heard as u64 * SAMPLES_PER_LATENT, fade_out });
-        Pending { segment, fed: 0, heard, window }
+        let window = Some(PcmWindow { samples: (heard - lead_in) as u64 * SAMPLES_PER_LATENT, fade_out });
+        Pending { segment, fed: 0, heard, silent, window }
     }
 
     /// How many latents of a segment are heard. What fills the reference's last segment up is not, and since the vocoder
@@ -92,11 +102,14 @@ impl VocoderStage {
         };
         // The first piece is heard soon; behind it, a GPU is fed as much as keeps it busy.
         let first = pending.window.is_some();
+        let lead_in = pending.silent / SAMPLES_PER_LATENT as usize;
         let latents = if first { LATENTS_OF_A_PIECE } else { LATENTS_OF_A_PIECE.max(vocoder.latents_at_once()) };
-        let end = (pending.fed + latents).min(pending.heard);
+        let end = (pending.fed + lead_in + latents).min(pending.heard);
         let [mut left, mut right] =
             vocoder.push(state, &pending.segment.latents[pending.fed * channels..end * channels])?;
         pending.fed = end;
+        let silent = pending.silent.min(left.len());
+        pending.silent -= silent;
         let mut window = pending.window.take();
         let song_end = pending.segment.song_end;
         if end == pending.heard {
@@ -110,6 +123,8 @@ impl VocoderStage {
                 right.extend(last_right);
             }
         }
+        left.drain(..silent);
+        right.drain(..silent);
         while left.len() > LONGEST_PIECE_SAMPLES {
             let (later_left, later_right) = (left.split_off(PIECE_SAMPLES), right.split_off(PIECE_SAMPLES));
             outputs.push_back(PcmPiece { window: window.take(), left, right, song_end });
@@ -123,7 +138,8 @@ impl VocoderStage {
         self.calibrate = false;
         let vocoder = &self.codec.vocoder;
         let since = Instant::now();
-        let silence = vec![0.0; vocoder.latents_to_feed(LATENTS_OF_A_PIECE) * self.codec.flow.channels()];
+        let lead_in = self.plan.next(None).lead_in * LATENTS_PER_FRAME as usize;
+        let silence = vec![0.0; vocoder.latents_to_feed(lead_in + LATENTS_OF_A_PIECE) * self.codec.flow.channels()];
         vocoder.push(&mut vocoder.start()?, &silence)?;
         self.song.meter.sound_measured(since.elapsed().as_secs_f64());
         Ok(())
@@ -136,7 +152,8 @@ impl StageWork for VocoderStage {
     type Output = PcmPiece;
 
     fn work(&mut self, segment: &LatentSegment, _: &mut VecDeque<PcmPiece>) -> Result<(), Failure> {
-        self.pending = Some(self.pending(segment.clone()));
+        let pending = self.pending(segment.clone());
+        self.pending = Some(pending);
         Ok(())
     }
 

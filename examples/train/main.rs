@@ -99,6 +99,23 @@ enum Command {
         #[arg(long)]
         pictures: Option<PathBuf>,
     },
+    /// Measures what fewer Euler steps cost an exported checkpoint
+    Steps {
+        #[command(flatten)]
+        options: Options,
+        /// The folder of the checkpoint [default: the demo model, where the trainer was built]
+        #[arg(long, default_value = evaluate::IN_THE_BOX, hide_default_value = true)]
+        model: PathBuf,
+        /// Held-out words that two songs each are written from
+        #[arg(long, default_value_t = 8)]
+        prompts: usize,
+        /// Songs that the instrument classifier learns from
+        #[arg(long, default_value_t = 600)]
+        taught: usize,
+        /// Draw it
+        #[arg(long, value_name = "FILE.svg")]
+        plot: Option<PathBuf>,
+    },
 }
 
 /// Of what a finished checkpoint can have a part in.
@@ -239,6 +256,9 @@ fn run(command: &Command) -> Result<()> {
             let shown = evaluate::Shown { wavs: wavs.clone(), pictures: pictures.clone() };
             evaluate::evaluate(&options.setting()?, model, &counts, &shown)
         }
+        Command::Steps { options, model, prompts, taught, plot } => {
+            evaluate::steps::print(&options.setting()?, model, *prompts, *taught, plot.as_ref())
+        }
         Command::Export { hearing, out, sharpness } => export::export(&hearing.setting()?, out, *sharpness),
     }
 }
@@ -326,6 +346,9 @@ mod tests {
         let shown = evaluate::Shown { wavs: None, pictures: Some(folder.path().join("pictures")) };
         evaluate::evaluate(&setting, &directory.checkpoint.path_of(""), &counts, &shown).expect("figures");
         assert!(folder.path().join("pictures/prompt-0.png").exists());
+        let plot = folder.path().join("steps.svg");
+        evaluate::steps::print(&setting, &directory.checkpoint.path_of(""), 1, 2, Some(&plot)).expect("a table");
+        assert!(std::fs::read_to_string(&plot).expect("a drawing").contains("Euler steps"));
         let nothing = evaluate::Counts { coded: 1, written: 1, takes: 0, taught: 2 };
         let evaluated = |counts: &evaluate::Counts, setting: &Setting| {
             evaluate::evaluate(setting, &directory.checkpoint.path_of(""), counts, &evaluate::Shown::default())

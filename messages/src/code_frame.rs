@@ -20,10 +20,14 @@ pub struct CodeSegment {
     pub index: SegmentIndex,
     /// The place of its first frame.
     pub first_frame: FrameIndex,
-    /// Its codes, frame after frame.
+    /// Its codes, frame after frame: those of the lead-in, its own, and where it is the last, those of the run-out.
     pub codes: Vec<u16>,
-    /// So many of its first frames have latents already: the end of the segment before.
+    /// So many frames of codes lie before its first frame, and are not played.
+    pub lead_in: Frames,
+    /// So many of its first frames have latents already: those of the segment before that precede its look-ahead.
     pub known: Frames,
+    /// So many of its last frames are not played: the next segment computes them again.
+    pub look_ahead: Frames,
     /// The next segment comes in over so many of its last frames.
     pub fade_out: Frames,
     /// In the last segment: where the song ends. What lies beyond is filling.

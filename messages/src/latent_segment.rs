@@ -13,8 +13,12 @@ pub struct LatentSegment {
     pub latents: Vec<f32>,
     /// The place of its first frame.
     pub first_frame: FrameIndex,
-    /// So many of its first frames were known: they are the end of the segment before.
+    /// So many frames of latents lie before its first frame, and are not played.
+    pub lead_in: Frames,
+    /// So many of its first frames were known: the segment before has played them.
     pub known: Frames,
+    /// So many of its last frames are not played: the next segment computes them again.
+    pub look_ahead: Frames,
     /// The next segment comes in over so many of its last frames.
     pub fade_out: Frames,
     /// In the last segment: where the song ends.

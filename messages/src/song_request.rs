@@ -23,6 +23,14 @@ pub struct SongRequest {
     pub continuity: Continuity,
     /// How long the first window is.
     pub first_window: FirstWindow,
+    /// So many of a chained window's last frames are not played: the next window computes them again, with codes behind
+    /// them.
+    #[serde(default = "usual_look_ahead")]
+    pub look_ahead: Frames,
+}
+
+fn usual_look_ahead() -> Frames {
+    SongRequest::USUAL_LOOK_AHEAD
 }
 
 /// How a song is cut into windows, and how they are joined.
@@ -31,7 +39,7 @@ pub struct SongRequest {
 pub enum Continuity {
     /// The reference's windows of 29.76 s, to the number.
     Reference,
-    /// Windows that start small and grow; each goes on from the latents of the one before, without a seam.
+    /// Windows that start small and grow; each goes on from the latents of the one before, whose end it computes again.
     #[default]
     Chained,
     /// Windows that start small and grow and know nothing of each other; workers decode them side by side.
@@ -100,6 +108,9 @@ impl SongRequest {
     /// Longest song by default: the 240 s of the reference's command line.
     pub const DEFAULT_LENGTH: Seconds = Seconds(240.0);
 
+    /// Frames of look-ahead at which no seam of the demo model can be told from any other place (`docs/continuity.md`).
+    pub const USUAL_LOOK_AHEAD: Frames = Frames(16);
+
     /// A song of these words with seed 0 and default settings.
     pub fn new(tags: impl Into<String>, lyrics: impl Into<String>) -> Self {
         Self {
@@ -111,6 +122,7 @@ impl SongRequest {
             flow: Flow::default(),
             continuity: Continuity::default(),
             first_window: FirstWindow::default(),
+            look_ahead: Self::USUAL_LOOK_AHEAD,
         }
     }
 }

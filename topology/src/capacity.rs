@@ -90,7 +90,8 @@ impl Capacities {
         let blocks = 2 * self.block_places() + 2 * in_hand; // two channels, sink, subscriber
         let samples = pieces * LONGEST_PIECE_SAMPLES + blocks * BLOCK_SAMPLES;
         let sound = samples.div_ceil(SAMPLES_PER_FRAME as usize);
-        // The longest first window is as long as the reference's; every later one has at most a hop of new frames.
+        // The longest first window is as long as the reference's; every later one has at most a hop of new frames. What is
+        // shared with the next window, or is its look-ahead, is at most an overlap.
         frames + gathering + windows.window + segments * windows.hop + windows.overlap() + sound
     }
 }

@@ -63,18 +63,20 @@ pub(crate) fn check_options(request: &SongRequest) -> Result<(KeyedSampler, Soun
 
 /// How the song is cut, as far as that is known before it begins.
 pub(crate) fn segment_plan(request: &SongRequest) -> Result<SegmentPlan, ModelError> {
-    let growing = match request.continuity {
-        Continuity::Reference => return Ok(SegmentPlan::reference(ReferenceWindows::default())),
-        Continuity::Chained => SegmentPlan::chained,
-        Continuity::Parallel => SegmentPlan::parallel,
-    };
+    if request.continuity == Continuity::Reference {
+        return Ok(SegmentPlan::reference(ReferenceWindows::default()));
+    }
     let most = request.first_window.most;
     // Somebody who fixes a first window means one that the song has; the usual one may be longer than a short song.
     if most > request.max_frames && most != FirstWindow::USUAL && request.first_window.deadline.is_none() {
         let expected = format!("at most the {} frames of the song", request.max_frames.0);
         return Err(ModelError::Option { option: "first-window", expected, found: most.0.to_string() });
     }
-    growing(usize::try_from(most.0).unwrap_or(usize::MAX))
+    let frames = |count: Frames| usize::try_from(count.0).unwrap_or(usize::MAX);
+    match request.continuity {
+        Continuity::Chained => SegmentPlan::chained(frames(most), frames(request.look_ahead)),
+        Continuity::Parallel | Continuity::Reference => SegmentPlan::parallel(frames(most)),
+    }
 }
 
 /// Checks `request` for a model with `positions` positions.

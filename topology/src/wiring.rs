@@ -272,8 +272,9 @@ fn add_sound(troupe: &mut Troupe, decoder: &Decoder, sound: Sound, sinks: Vec<Si
                 troupe.add(WavSinkStage::new(target, noise, index, song.clone()), take, Nowhere, song);
             }
             Sink::Speaker(speaker) => {
-                // Audio comes as the flow workers finish it: all of a window at once, but for what the next one fades.
-                let end = |window: Window| Frames((window.end() - window.fade_out) as u64).seconds();
+                // Audio comes as the flow workers finish it: all that is played of a window at once, but for what the next
+                // one fades.
+                let end = |window: Window| Frames((window.played_end() - window.fade_out) as u64).seconds();
                 let deliveries: Vec<Seconds> = segments.windows(longest.0 as usize).into_iter().map(end).collect();
                 let stage = SpeakerSinkStage::new(speaker, index, longest, &deliveries, song.clone());
                 troupe.add(stage, take, Nowhere, song);
@@ -287,7 +288,7 @@ fn add_sound(troupe: &mut Troupe, decoder: &Decoder, sound: Sound, sinks: Vec<Si
     }
 
     let (pieces, pieces_out) = bounded(capacities.sound_places());
-    troupe.add(StitcherStage::new(song.clone()), pieces_out, ToAll(takers), song);
+    troupe.add(StitcherStage::new(segments.edge_fade(), song.clone()), pieces_out, ToAll(takers), song);
 
     let segment_places = capacities.segment_places(*windows, flow_sites.len());
     let (places, places_out) = bounded(segment_places);

@@ -5,6 +5,8 @@ mod instruments;
 mod pictures;
 mod round_trip;
 mod songs;
+pub mod steps;
+mod steps_plot;
 mod wav;
 
 use std::path::{Path, PathBuf};

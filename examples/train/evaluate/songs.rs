@@ -53,7 +53,8 @@ async fn made(engine: &Heartstream, words: &Song, seed: u64, guidance: Option<f6
     }
     let report = song.finished().await;
     let first = report.first_window.unwrap_or(FirstWindow::USUAL);
-    let plan = SegmentPlan::chained(first.0 as usize).map_err(failed)?;
+    let look_ahead = SongRequest::USUAL_LOOK_AHEAD.0 as usize;
+    let plan = SegmentPlan::chained(first.0 as usize, look_ahead).map_err(failed)?;
     let frames = report.frames.0 as usize;
     let (tags, lyrics, phrases) = (words.tags.clone(), words.lyrics.clone(), Vec::new()); // where they begin nobody knows
     let song = Song { left, right, tags, lyrics, phrases, key: words.key };

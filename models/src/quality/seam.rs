@@ -81,7 +81,7 @@ impl SeamMeasure {
         self.at_seams.iter().filter(|(_, value)| self.limit().is_none_or(|limit| *value > limit)).count()
     }
 
-    fn new(at_seams: Vec<(usize, f64)>, mut elsewhere: Vec<f64>) -> Self {
+    pub(super) fn new(at_seams: Vec<(usize, f64)>, mut elsewhere: Vec<f64>) -> Self {
         elsewhere.sort_by(f64::total_cmp);
         Self { at_seams, elsewhere }
     }

@@ -47,17 +47,16 @@ mod tests {
 
     #[test]
     fn seams_lie_where_each_continuity_joins_its_windows() {
-        // 48, 96 with 48 known, 192 with 52 known, the rest.
-        assert_eq!(seams(&SegmentPlan::chained(48).expect("a plan")), [(480, 480), (960, 960), (2360, 2360)]);
+        // 48 of which 40 are played, 96 with 40 known, 192 with 52 known, the rest: each plays 8 frames fewer.
+        assert_eq!(seams(&SegmentPlan::chained(48, 8).expect("a plan")), [(400, 400), (880, 880), (2200, 2200)]);
         // 48, 96 from 32 on over 16, 192 from 96 on over 32, the rest from 236 on over 52.
         assert_eq!(seams(&SegmentPlan::parallel(48).expect("a plan")), [(320, 480), (960, 1280), (2360, 2880)]);
         assert_eq!(seams(&SegmentPlan::reference(ReferenceWindows::default())), [(3200, 3720)]);
     }
 
     #[test]
-    fn windows_too_short_to_overlap_are_joined_at_an_instant() {
-        let first = seams_of(&SegmentPlan::parallel(1).expect("a plan"), 8, 10)[0];
-        assert_eq!(first.instants().collect::<Vec<_>>(), [10]);
+    fn a_seam_that_is_not_faded_is_an_instant() {
+        assert_eq!(Seam { begin: 10, end: 10 }.instants().collect::<Vec<_>>(), [10]);
         assert_eq!(Seam { begin: 10, end: 30 }.instants().collect::<Vec<_>>(), [10, 20, 30]);
     }
 

@@ -84,6 +84,14 @@ impl KeyedNoise {
         }
     }
 
+    /// The standard normal noise of latent frames in a row, from `first` on, `channels` numbers each. Latents before the
+    /// song have the places below 0, which are counted down from the largest.
+    pub fn fill_latents(&self, first: u64, channels: usize, out: &mut [f32]) {
+        for (offset, row) in out.chunks_mut(channels.max(1)).enumerate() {
+            self.fill_latent(first.wrapping_add(offset as u64), row);
+        }
+    }
+
     /// The dither of one instant of sound: `out[c]` belongs to channel `c`, and is between -1 and 1 steps of the
     /// rounding it is added before.
     ///

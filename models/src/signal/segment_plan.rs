@@ -1,10 +1,17 @@
-//! Into which windows is a song cut, so that its first sound comes early and no seam is heard? Three continuities.
+//! Segment plan: the windows that a song is cut into, so that its first sound comes early and no seam is heard.
 //!
 //! - *reference*: the reference's windows and chain, to the number. First sound needs 372 frames.
-//! - *chained*: windows start small and double until they have the reference's length. Each begins with the latents that
-//!   the one before ended with, and the vocoder runs on through the seam, so there is nothing to cross-fade.
+//! - *chained*: windows start small and double until they have the reference's length. The end of a window has seen no
+//!   codes behind it, so a window keeps its last frames, the *look-ahead*, to itself: the next one computes them again,
+//!   with codes behind them, from the same keyed noise, and begins with the latents before them as in-context latents.
+//!   Its latents come in over the look-ahead ([`super::LatentJoin`]), and the vocoder runs on through the seam. Only the
+//!   last window plays to its end.
 //! - *parallel*: windows grow alike but know nothing of each other: they overlap, start from the same keyed noise where
 //!   they do, and are cross-faded. So workers can decode them side by side.
+//!
+//! A latent without neighbours is a burst: 40 ms of it at the beginning of a song and 10 ms at its end. So the first window
+//! of a growing plan begins with a *lead-in* of the first frame's codes over and over, and the last one ends with a
+//! *run-out* of the last frame's. Neither is played (`docs/decisions/016-beginnings-and-ends.md`).
 //!
 //! All of it is a pure function: of the continuity, of the first window's length, and of the frames there are.
 
@@ -18,6 +25,16 @@ use crate::error::{ModelError, Result};
 const GROWTH: usize = 2;
 /// The part of a window that a parallel neighbour overlaps, until the overlap has the reference's length.
 const OVERLAP_SHARE: usize = 3;
+/// A look-ahead is at most the second part of what is new in a window, so that each window plays something.
+const LEAST_PLAYED: usize = 2;
+/// The longest look-ahead: the part of a window that the reference computes again.
+const LONGEST_LOOK_AHEAD: usize = 52;
+
+/// Frames of the lead-in and of the run-out. With so many repeated frames a beginning is no louder than what follows, and
+/// more change nothing (measured on the demo model, `docs/decisions/016-beginnings-and-ends.md`).
+const EDGE: usize = 4;
+/// Samples of one channel of a song's first and last fade: 5 ms at 48 kHz.
+const EDGE_FADE: usize = 240;
 
 /// How a song is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +47,7 @@ pub struct SegmentPlan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Continuity {
     Reference,
-    Chained,
+    Chained { look_ahead: usize },
     Parallel,
 }
 
@@ -43,18 +60,34 @@ pub struct Window {
     pub first: usize,
     /// Its length.
     pub frames: usize,
-    /// So many of its first frames have latents already: the end of the window before.
+    /// So many of its first frames have latents already: those of the window before that precede its look-ahead.
     pub known: usize,
+    /// So many of its last frames are not played: the next window computes them again.
+    pub look_ahead: usize,
     /// It comes in over the window before during so many frames.
     pub fade_in: usize,
     /// The next one, if there is one, comes in over so many of its last frames.
     pub fade_out: usize,
+    /// So many frames are computed before its first one, and not played; only before the song.
+    pub lead_in: usize,
+    /// So many frames are computed behind its last one, and not played; only behind the song.
+    pub run_out: usize,
 }
 
 impl Window {
     /// The frame behind its last one.
     pub fn end(&self) -> usize {
         self.first + self.frames
+    }
+
+    /// The frame behind the last one that is played of it.
+    pub fn played_end(&self) -> usize {
+        self.end() - self.look_ahead
+    }
+
+    /// Frames that are computed for it: its own, lead-in and run-out.
+    pub fn computed(&self) -> usize {
+        self.lead_in + self.frames + self.run_out
     }
 
     /// Its frames.
@@ -69,12 +102,17 @@ impl SegmentPlan {
         Self { continuity: Continuity::Reference, first: windows.window, windows }
     }
 
-    /// Windows that hand on the end of their latents, the first of them `first` frames long.
+    /// Windows that hand on their latents, the first of them `first` frames long, with a look-ahead of `look_ahead`
+    /// frames; of a short window it is at most half of what is new in it.
     ///
     /// # Errors
-    /// When `first` is 0 or longer than the reference's window.
-    pub fn chained(first: usize) -> Result<Self> {
-        Self::growing(Continuity::Chained, first)
+    /// When `first` is 0 or longer than the reference's window, or `look_ahead` longer than the reference's overlap.
+    pub fn chained(first: usize, look_ahead: usize) -> Result<Self> {
+        if look_ahead > LONGEST_LOOK_AHEAD {
+            let expected = format!("from 0 to {LONGEST_LOOK_AHEAD} frames");
+            return Err(ModelError::Option { option: "look-ahead", expected, found: look_ahead.to_string() });
+        }
+        Self::growing(Continuity::Chained { look_ahead }, first)
     }
 
     /// Windows that know nothing of each other, the first of them `first` frames long.
@@ -98,13 +136,21 @@ impl SegmentPlan {
     pub fn cut_first(self, first: usize) -> Self {
         match self.continuity {
             Continuity::Reference => self,
-            Continuity::Chained | Continuity::Parallel => Self { first: first.clamp(1, self.first), ..self },
+            Continuity::Chained { .. } | Continuity::Parallel => Self { first: first.clamp(1, self.first), ..self },
         }
     }
 
     /// Frames of the first window, if the song has so many.
     pub fn first_window(&self) -> usize {
         self.first
+    }
+
+    /// Frames that a window of a chained plan keeps to itself where it is long enough; 0 in other plans.
+    pub fn look_ahead(&self) -> usize {
+        match self.continuity {
+            Continuity::Chained { look_ahead } => look_ahead,
+            Continuity::Reference | Continuity::Parallel => 0,
+        }
     }
 
     /// The longest stretch that a window shares with the next.
@@ -114,12 +160,12 @@ impl SegmentPlan {
 
     /// Whether the vocoder runs on from window to window.
     pub fn is_continuous(&self) -> bool {
-        self.continuity == Continuity::Chained
+        matches!(self.continuity, Continuity::Chained { .. })
     }
 
     /// The window after `last`, in a song that goes on for ever. It is complete when its last frame is there.
     pub fn next(&self, last: Option<&Window>) -> Window {
-        let (index, end) = last.map_or((0, 0), |last| (last.index + 1, last.end()));
+        let (index, end) = last.map_or((0, 0), |last| (last.index + 1, last.played_end()));
         match self.continuity {
             Continuity::Reference => {
                 let shared = if index == 0 { 0 } else { self.windows.overlap() };
@@ -128,13 +174,18 @@ impl SegmentPlan {
                     first: index * self.windows.hop,
                     frames: self.windows.window,
                     known: shared,
+                    look_ahead: 0,
                     fade_in: shared,
                     fade_out: self.windows.overlap(),
+                    lead_in: 0,
+                    run_out: 0,
                 }
             }
-            Continuity::Chained | Continuity::Parallel => {
+            Continuity::Chained { .. } | Continuity::Parallel => {
                 let frames = last.map_or(self.first, |last| (GROWTH * last.frames).min(self.windows.window));
-                self.window(index, end, frames, self.shared(last))
+                let shared = self.shared(last);
+                let look_ahead = self.look_ahead().min((frames - shared) / LEAST_PLAYED);
+                Window { look_ahead, ..self.window(index, end, frames, shared) }
             }
         }
     }
@@ -142,7 +193,7 @@ impl SegmentPlan {
     /// The windows that are still missing when the song has turned out to have `frames` frames and `last` was the last
     /// complete window.
     pub fn rest(&self, last: Option<&Window>, frames: usize) -> Vec<Window> {
-        let (index, end) = last.map_or((0, 0), |last| (last.index + 1, last.end()));
+        let (index, end) = last.map_or((0, 0), |last| (last.index + 1, last.played_end()));
         match self.continuity {
             Continuity::Reference => {
                 let mut rest: Vec<Window> = Vec::new();
@@ -151,11 +202,14 @@ impl SegmentPlan {
                 }
                 rest
             }
-            Continuity::Chained | Continuity::Parallel if frames > end => {
+            // A parallel window that ends with the song has no run-out: what it shares is computed once more, with one.
+            Continuity::Chained { .. } | Continuity::Parallel
+                if frames > end || !self.is_continuous() && frames > 0 =>
+            {
                 let shared = self.shared(last);
-                vec![self.window(index, end, frames - end + shared, shared)]
+                vec![Window { run_out: EDGE, ..self.window(index, end, frames - end + shared, shared) }]
             }
-            Continuity::Chained | Continuity::Parallel => Vec::new(),
+            Continuity::Chained { .. } | Continuity::Parallel => Vec::new(),
         }
     }
 
@@ -174,20 +228,35 @@ impl SegmentPlan {
         windows
     }
 
-    /// Which frame of a song of `frames` frames stands at `place` of its windows: only the reference fills its last
-    /// window up.
-    pub fn source(&self, place: usize, frames: usize) -> usize {
-        match self.continuity {
-            Continuity::Reference => self.windows.source(place, frames),
-            Continuity::Chained | Continuity::Parallel => place,
-        }
+    /// Which frames of a song of `frames` frames stand in a window, one after the other: [`Window::computed`] of them. The
+    /// reference fills its last window up; other plans repeat the first and the last frame of the song.
+    pub fn sources(&self, window: &Window, frames: usize) -> impl Iterator<Item = usize> {
+        let Self { continuity, windows, .. } = *self;
+        let source = move |place| match continuity {
+            Continuity::Reference => windows.source(place, frames),
+            Continuity::Chained { .. } | Continuity::Parallel => place,
+        };
+        let (first, last) = (window.first, window.end().saturating_sub(1));
+        let lead_in = std::iter::repeat_n(first, window.lead_in);
+        lead_in.chain(window.places()).chain(std::iter::repeat_n(last, window.run_out)).map(source)
+    }
+
+    /// Samples of one channel over which the song comes in and goes out: 5 ms, so that a beginning and an end that are not
+    /// silent do not click. The reference has none.
+    pub fn edge_fade(&self) -> usize {
+        if self.continuity == Continuity::Reference { 0 } else { EDGE_FADE }
+    }
+
+    /// Frames that a window may have beside its own: lead-in and run-out.
+    pub fn most_context(&self) -> usize {
+        if self.continuity == Continuity::Reference { 0 } else { 2 * EDGE }
     }
 
     /// Samples of one channel in a song of `frames` frames of `samples_per_frame` samples.
     pub fn song_samples(&self, frames: usize, samples_per_frame: usize) -> u64 {
         match self.continuity {
             Continuity::Reference => ReferenceWindows::song_samples(frames),
-            Continuity::Chained | Continuity::Parallel => (frames * samples_per_frame) as u64,
+            Continuity::Chained { .. } | Continuity::Parallel => (frames * samples_per_frame) as u64,
         }
     }
 
@@ -203,18 +272,21 @@ impl SegmentPlan {
     fn shared(&self, last: Option<&Window>) -> usize {
         let Some(last) = last else { return 0 };
         match self.continuity {
-            Continuity::Chained => last.frames.min(self.windows.overlap()),
+            Continuity::Chained { .. } => (last.frames - last.look_ahead).min(self.windows.overlap()),
             Continuity::Reference | Continuity::Parallel => last.fade_out,
         }
     }
 
     fn window(&self, index: usize, end: usize, frames: usize, shared: usize) -> Window {
         let first = end - shared;
+        let lead_in = if index == 0 { EDGE } else { 0 };
+        let plain =
+            Window { index, first, frames, known: 0, look_ahead: 0, fade_in: 0, fade_out: 0, lead_in, run_out: 0 };
         match self.continuity {
-            Continuity::Chained => Window { index, first, frames, known: shared, fade_in: 0, fade_out: 0 },
+            Continuity::Chained { .. } => Window { known: shared, ..plain },
             Continuity::Reference | Continuity::Parallel => {
-                let fade_out = (frames / OVERLAP_SHARE).min(self.windows.overlap());
-                Window { index, first, frames, known: 0, fade_in: shared, fade_out }
+                let fade_out = (frames / OVERLAP_SHARE).clamp(1, self.windows.overlap());
+                Window { fade_in: shared, fade_out, ..plain }
             }
         }
     }
@@ -229,15 +301,15 @@ pub struct Rates {
     pub frame: f64,
     /// Seconds that flow matching, all its steps, takes for a frame of a window.
     pub flow: f64,
-    /// Seconds from the first latents to the first samples.
+    /// Seconds from the first latents to the first samples, the lead-in's among them.
     pub sound: f64,
 }
 
 /// The longest first window whose sound is there within `deadline` seconds of the request; at least one frame, even
-/// when that is too late.
+/// when that is too late. Its look-ahead is among its frames, its lead-in is computed beside them.
 pub fn longest_first_window(deadline: f64, rates: Rates) -> usize {
     let Rates { prompt, frame, flow, sound } = rates;
-    let frames = (deadline - prompt - sound) / (frame + flow);
+    let frames = (deadline - prompt - sound - EDGE as f64 * flow) / (frame + flow);
     // Not a number when nothing takes any time: then nothing limits the window.
     if frames.is_nan() { usize::MAX } else { (frames as usize).max(1) }
 }
@@ -249,7 +321,9 @@ mod tests {
     fn plans() -> Vec<SegmentPlan> {
         let mut plans = vec![SegmentPlan::reference(ReferenceWindows::default())];
         for first in [1, 2, 7, 48, 93, 371, 372] {
-            plans.push(SegmentPlan::chained(first).expect("in range"));
+            for look_ahead in [0, 2, 8, 32, 52] {
+                plans.push(SegmentPlan::chained(first, look_ahead).expect("in range"));
+            }
             plans.push(SegmentPlan::parallel(first).expect("in range"));
         }
         plans
@@ -258,16 +332,27 @@ mod tests {
     #[test]
     fn windows_cover_every_frame_of_a_growing_plan_exactly_to_the_end() {
         for plan in plans().into_iter().skip(1) {
-            for frames in (1..1500).chain([3000]) {
+            for frames in (1..600).chain([777, 1500, 3000]) {
                 let windows = plan.windows(frames);
                 let mut end = 0;
                 for (index, window) in windows.iter().enumerate() {
                     assert_eq!(window.index, index);
                     assert_eq!(window.first, end - window.known - window.fade_in, "{plan:?} {frames} {window:?}");
-                    assert!(window.frames <= 372 && window.end() > end, "{plan:?} {frames} {window:?}");
-                    end = window.end();
+                    // A parallel window is computed once more where the song ends with it.
+                    let again = window.run_out > 0 && window.fade_in == window.frames;
+                    assert!(
+                        window.frames <= 372 && (window.played_end() > end || again),
+                        "{plan:?} {frames} {window:?}"
+                    );
+                    assert_eq!(window.lead_in > 0, index == 0, "{plan:?} {frames} {window:?}");
+                    // The shortest windows keep nothing to themselves, and a song may end with one.
+                    let ends =
+                        index + 1 == windows.len() && (plan.look_ahead() > 1 && end > 8 || !plan.is_continuous());
+                    assert!(window.run_out > 0 || !ends, "{plan:?} {frames} {window:?}");
+                    end = window.played_end();
                 }
                 assert_eq!(end, frames, "{plan:?}");
+                assert!(windows.iter().all(|window| window.end() <= frames), "{plan:?} {frames}");
             }
         }
     }
@@ -277,7 +362,9 @@ mod tests {
         for plan in plans() {
             let windows = plan.windows(2345);
             for pair in windows.windows(2) {
-                assert!(pair[1].known <= pair[0].frames && pair[1].known <= plan.longest_overlap());
+                assert!(
+                    pair[1].known <= pair[0].frames - pair[0].look_ahead && pair[1].known <= plan.longest_overlap()
+                );
                 assert!(pair[1].fade_in == 0 || pair[1].fade_in == pair[0].fade_out, "{plan:?} {pair:?}");
                 // A window's beginning and end are faded at different places.
                 assert!(pair[0].fade_in + pair[0].fade_out <= pair[0].frames || pair[1].index + 1 == windows.len());
@@ -288,11 +375,38 @@ mod tests {
     #[test]
     fn windows_start_small_and_double_until_they_have_the_references_length() {
         let lengths: Vec<usize> =
-            SegmentPlan::chained(48).expect("in range").windows(2000).iter().map(|w| w.frames).collect();
+            SegmentPlan::chained(48, 8).expect("in range").windows(2000).iter().map(|w| w.frames).collect();
         assert_eq!(lengths[..5], [48, 96, 192, 372, 372]);
         let lengths: Vec<usize> =
             SegmentPlan::parallel(93).expect("in range").windows(2000).iter().map(|w| w.frames).collect();
         assert_eq!(lengths[..4], [93, 186, 372, 372]);
+    }
+
+    #[test]
+    fn the_look_ahead_is_computed_again_by_the_next_window_and_only_the_last_plays_to_its_end() {
+        let plan = SegmentPlan::chained(48, 8).expect("in range");
+        let windows = plan.windows(200);
+        let of = |window: &Window| (window.first, window.frames, window.known, window.look_ahead);
+        assert_eq!(windows.iter().map(of).collect::<Vec<_>>(), [(0, 48, 0, 8), (0, 96, 40, 8), (36, 164, 52, 0)]);
+        // A song that ends with a complete window has one more, for what that one kept to itself.
+        let windows = plan.windows(96);
+        assert_eq!(windows.iter().map(of).collect::<Vec<_>>(), [(0, 48, 0, 8), (0, 96, 40, 8), (36, 60, 52, 0)]);
+        let least = SegmentPlan::chained(1, 8).expect("in range").windows(40);
+        assert!(least.windows(2).all(|pair| pair[0].look_ahead < pair[0].frames - pair[0].known), "{least:?}");
+    }
+
+    #[test]
+    fn before_and_behind_a_song_its_first_and_last_frame_are_computed_over_and_over() {
+        for plan in plans().into_iter().skip(1) {
+            for frames in [1, 5, 48, 200] {
+                let windows = plan.windows(frames);
+                let sources = |window: &Window| plan.sources(window, frames).collect::<Vec<_>>();
+                let (first, last) = (sources(&windows[0]), sources(&windows[windows.len() - 1]));
+                assert!(first[..EDGE].iter().all(|frame| *frame == 0) && first[EDGE] == 0, "{plan:?} {frames}");
+                assert!(last[last.len() - EDGE - 1..].iter().all(|frame| *frame == frames - 1), "{plan:?} {frames}");
+                assert!(windows.iter().all(|window| sources(window).len() == window.computed()));
+            }
+        }
     }
 
     #[test]
@@ -311,15 +425,18 @@ mod tests {
     #[test]
     fn a_first_window_of_nothing_or_too_much_is_refused() {
         for first in [0, 373, usize::MAX] {
-            assert!(SegmentPlan::chained(first).is_err() && SegmentPlan::parallel(first).is_err());
+            assert!(SegmentPlan::chained(first, 8).is_err() && SegmentPlan::parallel(first).is_err());
         }
+        assert!(SegmentPlan::chained(48, 53).is_err());
     }
 
     #[test]
     fn the_first_window_is_the_longest_that_meets_the_deadline() {
         let rates = Rates { prompt: 1.0, frame: 0.1, flow: 0.05, sound: 0.5 };
         let longest = longest_first_window(10.0, rates);
-        let time = |frames: usize| rates.prompt + rates.sound + frames as f64 * (rates.frame + rates.flow);
+        let time = |frames: usize| {
+            rates.prompt + rates.sound + EDGE as f64 * rates.flow + frames as f64 * (rates.frame + rates.flow)
+        };
         assert!(time(longest) <= 10.0 && time(longest + 1) > 10.0, "{longest}");
         assert_eq!(longest_first_window(0.1, rates), 1);
         assert!(longest_first_window(1e9, rates) > 372);

@@ -10,23 +10,21 @@ use crate::{Flow, KeptSong, Sampling, SongRequest, units::Seconds};
 pub(super) fn request(args: &RenderArgs, fingerprint: &str, live: bool) -> Result<(SongRequest, Vec<String>), Failed> {
     let max_frames = Seconds(args.max_seconds).frames();
     let words = words::read(&args.words)?;
-    let (continuity, first_window) = song_plan::asked_for(&args.sound, fingerprint, live)?;
-    let request = SongRequest {
+    let cut = song_plan::asked_for(&args.sound, fingerprint, live)?;
+    let request = cut.of(SongRequest {
         seed: args.seed.unwrap_or_else(another_seed),
         max_frames,
         sampling: Sampling { temperature: args.temperature, top_k: args.top_k, cfg_scale: args.cfg_scale },
         flow: flow(&args.sound),
-        continuity,
-        first_window,
         ..SongRequest::new(words.tags, words.lyrics)
-    };
+    });
     Ok((request, words.notes))
 }
 
 /// The request of a kept song, with the options of `decode` for its sound.
 pub(super) fn kept_request(kept: &KeptSong, args: &SoundArgs, fingerprint: &str) -> Result<SongRequest, Failed> {
-    let (continuity, first_window) = song_plan::asked_for(args, fingerprint, false)?;
-    Ok(SongRequest { flow: flow(args), continuity, first_window, ..kept.request.clone() })
+    let cut = song_plan::asked_for(args, fingerprint, false)?;
+    Ok(cut.of(SongRequest { flow: flow(args), ..kept.request.clone() }))
 }
 
 fn flow(args: &SoundArgs) -> Flow {

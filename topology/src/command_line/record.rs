@@ -88,6 +88,7 @@ fn options(request: &SongRequest, format: Option<SampleFormat>, plan: &Plan) -> 
         "flow_workers": plan.flow.len(),
         "continuity": request.continuity,
         "first_window_at_most": request.first_window.most.0,
+        "look_ahead": request.look_ahead.0,
         "first_audio_asked_for_s": request.first_window.deadline.map(|deadline| deadline.0),
         "lm_threads": plan.lm.threads,
         "flow_threads": plan.flow.first().map(|site| site.threads),

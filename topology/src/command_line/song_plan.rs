@@ -1,4 +1,4 @@
-//! How was a song cut, and how is it cut so again? The plan in a record.
+//! Plan in a record: how a song was cut, so that it is cut so again.
 
 use std::{fs, path::Path};
 
@@ -18,9 +18,24 @@ use crate::{
 /// Frames of the longest first window.
 const LONGEST: u64 = heartstream_models::signal::REFERENCE_WINDOW as u64;
 
+/// How a song is to be cut.
+pub(super) struct Cut {
+    pub continuity: Continuity,
+    pub first_window: FirstWindow,
+    pub look_ahead: Frames,
+}
+
+impl Cut {
+    /// The same song, cut like this.
+    pub fn of(self, request: SongRequest) -> SongRequest {
+        let Self { continuity, first_window, look_ahead } = self;
+        SongRequest { continuity, first_window, look_ahead, ..request }
+    }
+}
+
 /// How the options want the song to be cut; `fingerprint` is that of the checkpoint. Only a song that is listened to
 /// (`live`) has a deadline that nobody asked for: a file may depend on how fast the machine is only where that was.
-pub(super) fn asked_for(args: &SoundArgs, fingerprint: &str, live: bool) -> Result<(Continuity, FirstWindow), Failed> {
+pub(super) fn asked_for(args: &SoundArgs, fingerprint: &str, live: bool) -> Result<Cut, Failed> {
     if let Some(path) = &args.plan {
         return read(path, fingerprint);
     }
@@ -35,7 +50,7 @@ pub(super) fn asked_for(args: &SoundArgs, fingerprint: &str, live: bool) -> Resu
         (None, None) => FirstWindow { deadline: live.then_some(FirstWindow::USUAL_DEADLINE), ..FirstWindow::default() },
         (most, deadline) => FirstWindow { most: most.unwrap_or(Frames(LONGEST)), deadline },
     };
-    Ok((args.continuity.into(), first_window))
+    Ok(Cut { continuity: args.continuity.into(), first_window, look_ahead: SongRequest::USUAL_LOOK_AHEAD })
 }
 
 /// The plan of a song that has ended: enough to cut it so again, and the windows to look at.
@@ -49,12 +64,21 @@ pub(super) fn plan(request: &SongRequest, report: &SongReport, fingerprint: &str
     let windows = segment_plan(&fixed).map(|plan| plan.windows(report.frames.0 as usize)).unwrap_or_default();
     let windows: Vec<Value> = windows
         .iter()
-        .map(|w| json!({ "first": w.first, "frames": w.frames, "known": w.known, "fade_in": w.fade_in }))
+        .map(|w| {
+            let (known, look_ahead) = (w.known, w.look_ahead);
+            json!({ "first": w.first, "frames": w.frames, "known": known, "look_ahead": look_ahead, "fade_in": w.fade_in })
+        })
         .collect();
-    json!({ "checkpoint": fingerprint, "continuity": request.continuity, "first_window": first.0, "windows": windows })
+    json!({
+        "checkpoint": fingerprint,
+        "continuity": request.continuity,
+        "first_window": first.0,
+        "look_ahead": request.look_ahead.0,
+        "windows": windows,
+    })
 }
 
-fn read(path: &Path, fingerprint: &str) -> Result<(Continuity, FirstWindow), Failed> {
+fn read(path: &Path, fingerprint: &str) -> Result<Cut, Failed> {
     let wrong = |problem: String| {
         Failed::Usage(format!(
             "the plan {} {problem}. Give a record that `--record` wrote for this model",
@@ -77,5 +101,17 @@ fn read(path: &Path, fingerprint: &str) -> Result<(Continuity, FirstWindow), Fai
         .map_err(|_| wrong("has no `continuity` of reference, chained or parallel".to_owned()))?;
     let first = plan.get("first_window").and_then(Value::as_u64).filter(|first| (1..=LONGEST).contains(first));
     let first = first.ok_or_else(|| wrong(format!("has no `first_window` from 1 to {LONGEST}")))?;
-    Ok((continuity, FirstWindow { most: Frames(first), deadline: None }))
+    let look_ahead = look_ahead(plan, continuity).map_err(wrong)?;
+    Ok(Cut { continuity, first_window: FirstWindow { most: Frames(first), deadline: None }, look_ahead })
+}
+
+/// The look-ahead of a plan. A plan without one was made when no window had one, and the beginning and the end of a song
+/// were decoded without context: no song is cut so any more, but for `reference`, which is as it was.
+fn look_ahead(plan: &Value, continuity: Continuity) -> Result<Frames, String> {
+    match plan.get("look_ahead").map(Value::as_u64) {
+        Some(Some(frames)) => Ok(Frames(frames)),
+        None if continuity == Continuity::Reference => Ok(SongRequest::USUAL_LOOK_AHEAD),
+        None => Err("is of a version whose windows had no `look_ahead`, and no song is cut so any more".to_owned()),
+        Some(None) => Err("has no whole number as `look_ahead`".to_owned()),
+    }
 }

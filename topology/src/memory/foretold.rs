@@ -43,7 +43,7 @@ pub struct SongSize {
     pub lm_rows: u64,
     /// Rows of flow matching: two with guidance.
     pub flow_rows: u64,
-    /// Frames of the longest window.
+    /// Frames that are computed for the longest window.
     pub window: u64,
 }
 
@@ -59,13 +59,14 @@ impl SongSize {
         let frames = request.max_frames.0;
         // Windows reach their full length long before so many frames; a longer song has no longer ones.
         let sample = usize::try_from(frames.clamp(1, 3000)).unwrap_or(3000);
-        let windows = request::segment_plan(request)?.windows(sample);
+        let plan = request::segment_plan(request)?;
+        let windows = plan.windows(sample);
         Ok(Self {
             prompt,
             frames,
             lm_rows: if request.sampling.cfg_scale > 1.0 { 2 } else { 1 },
             flow_rows: if request.flow.guidance > 1.0 { 2 } else { 1 },
-            window: windows.iter().map(|window| window.places().len() as u64).max().unwrap_or(0),
+            window: (windows.iter().map(|window| window.frames).max().unwrap_or(0) + plan.most_context()) as u64,
         })
     }
 }
@@ -268,8 +269,9 @@ mod tests {
             request.max_frames = crate::units::Frames(frames);
             SongSize::of(&request, 200).expect("a song").window
         };
-        assert!(window(100, crate::Continuity::Chained) <= 100);
-        assert_eq!(window(3000, crate::Continuity::Chained), 372);
+        // Before and behind its own frames there may be 4 each.
+        assert!(window(100, crate::Continuity::Chained) <= 100 + 8);
+        assert_eq!(window(3000, crate::Continuity::Chained), 372 + 8);
         assert_eq!(window(100, crate::Continuity::Reference), 372);
     }
 }

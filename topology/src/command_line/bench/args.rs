@@ -118,10 +118,13 @@ pub(crate) struct ContinuityArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub words: WordsArgs,
-    /// The seed of the song
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(0..=u64::MAX), allow_hyphen_values = true)]
-    pub seed: u64,
-    /// Length of the song; the model may end it before. A minute shows windows of every length and takes three times as long
+    /// The seeds of the songs, with commas between: a song for each
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1")]
+    pub seeds: Vec<u64>,
+    /// Eight songs of different instruments for each seed, in place of one with the tags
+    #[arg(long)]
+    pub instruments: bool,
+    /// Length of each song; the model may end it before. A minute shows windows of every length and takes three times as long
     #[arg(long, value_name = "TIME", default_value = "20", value_parser = time, allow_hyphen_values = true)]
     pub seconds: f64,
     /// Steps of flow matching of the decoding that all others are compared with
@@ -130,6 +133,9 @@ pub(crate) struct ContinuityArgs {
     /// Frames of the first window, with commas between [default: those of 8,16,32,48,93,186,372 that the song has]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub first_windows: Option<Vec<u64>>,
+    /// Frames of look-ahead that chained windows are tried with beside the usual one, with commas between
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub look_aheads: Vec<u64>,
     /// Steps of flow matching, with commas between: the first for every first window, the others for the usual one only
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "10,1,4,5,20")]
     pub flow_steps: Vec<usize>,

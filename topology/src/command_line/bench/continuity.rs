@@ -1,7 +1,7 @@
-//! `bench continuity`: what do short windows, chaining, overlap and fewer steps do to a song?
+//! `bench continuity`: what short windows, chaining, overlap and fewer steps do to songs.
 //!
-//! One song of codes is decoded in every way from the same noise, and each result is compared with the reference's way
-//! at many steps, and with itself away from its seams.
+//! Each song of codes is decoded in every way from the same noise. Each result is compared with the reference's way at
+//! many steps, and with itself away from its seams.
 
 use std::{fs, path::Path, time::Instant};
 
@@ -13,8 +13,8 @@ use heartstream_messages::{
 use heartstream_models::{
     ModelDirectory,
     heartcodec::{FlowOptions, HeartCodec, LATENTS_PER_FRAME},
-    quality::{LogMel, MelAnalyser, measure_seams, mel_distances, seams_of, signal_to_noise},
-    signal::{KeyedNoise, Window},
+    quality::{LogMel, MelAnalyser, listen, measure_seams, mel_distances, seams_of, signal_to_noise},
+    signal::KeyedNoise,
 };
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
     codes,
     modes::{self, Mode},
     plot,
-    report::{Measured, Report},
+    report::{Measured, Report, SongMeasures},
     table,
 };
 use crate::{
@@ -34,33 +34,41 @@ use crate::{
 pub(super) fn continuity(args: &ContinuityArgs, quiet: bool) -> Result<(), Failed> {
     let directory = ModelDirectory::open(checkpoint(&args.model.model)?)?;
     directory.check_codes()?;
-    let mut request = request(args)?;
+    let requests = requests(args)?;
     args.plot.as_deref().map_or(Ok(()), probe_plot)?;
     // What is out of range is refused before the song is written; where it ends is not known yet.
-    modes::modes(args, &request)?;
+    requests.iter().try_for_each(|request| modes::modes(args, request).map(drop))?;
     let mut mel = MelAnalyser::new(SAMPLE_RATE);
     let status = Status::new(quiet);
-    status.say(&format!("writing {} of codes", Seconds(args.seconds)));
-    let codes = codes::written(&directory, request.clone())?;
     let codec = directory.load_codec(&Device::Cpu)?;
-    let frames = codes.len() / codec.flow.quantizer.codebooks();
-    request.max_frames = Frames(frames as u64);
-    let (golden, modes) = (modes::golden(args, &request)?, modes::modes(args, &request)?);
-    let decoder = Decoder { codec: &codec, codes: &codes, frames, request: &request };
-    status.say(&format!("decoding as the reference does, in {} steps", golden.steps));
-    let golden = decoder.decode(&golden)?;
-    let spectra = golden.sound.each_ref().map(|channel| mel.log_mel(channel));
-    let mut measured = Vec::with_capacity(modes.len());
-    for (index, mode) in modes.iter().enumerate() {
-        let Mode { steps, plan, .. } = mode;
-        let name = table::name(mode.continuity);
-        let first = plan.first_window();
-        status.say(&format!("{} of {}: {name}, first window {first}, {steps} steps", index + 1, modes.len()));
-        measured.push(decoder.measure(mode, &golden, &spectra, &mut mel)?);
+    let mut written = Vec::with_capacity(requests.len());
+    for (index, mut request) in requests.into_iter().enumerate() {
+        status.say(&format!("writing {} of codes, song {}", Seconds(args.seconds), index + 1));
+        let codes = codes::written(&directory, request.clone())?;
+        request.max_frames = Frames((codes.len() / codec.flow.quantizer.codebooks()) as u64);
+        written.push((request, codes));
     }
-    status.end(&format!("decoded {} in {} ways", request.max_frames.seconds(), modes.len()));
-    let report =
-        Report { model: args.model.model.clone(), request, golden_steps: args.reference_steps, modes: measured };
+    // All songs are decoded in the same ways: in those that the shortest has windows for.
+    let shortest = written.iter().map(|(request, _)| request).min_by_key(|request| request.max_frames);
+    let modes = shortest.map_or(Ok(Vec::new()), |request| modes::modes(args, request))?;
+    let mut songs = Vec::with_capacity(written.len());
+    for (index, (request, codes)) in written.iter().enumerate() {
+        let decoder = Decoder { codec: &codec, codes, frames: request.max_frames.0 as usize, request };
+        let song = format!("song {} of {}", index + 1, written.len());
+        status.say(&format!("{song}: as the reference does, in {} steps", args.reference_steps));
+        let golden = decoder.decode(&modes::golden(args, request)?)?;
+        let spectra = golden.sound.each_ref().map(|channel| mel.log_mel(channel));
+        let mut measured = Vec::with_capacity(modes.len());
+        for (index, mode) in modes.iter().enumerate() {
+            let (name, first) = (table::name(mode.continuity), mode.plan.first_window());
+            let way = format!("{} of {}: {name}, first window {first}, {} steps", index + 1, modes.len(), mode.steps);
+            status.say(&format!("{song}, {way}"));
+            measured.push(decoder.measure(mode, &golden, &spectra, &mut mel)?);
+        }
+        songs.push(SongMeasures { request: request.clone(), modes: measured });
+    }
+    status.end(&format!("decoded {} songs in {} ways", songs.len(), modes.len()));
+    let report = Report { model: args.model.model.clone(), golden_steps: args.reference_steps, songs };
     if let Some(path) = &args.plot {
         let drawing = plot::draw(&report).map_err(|error| Failed::Error(format!("cannot draw: {error}")))?;
         fs::write(path, drawing)
@@ -74,18 +82,38 @@ pub(super) fn continuity(args: &ContinuityArgs, quiet: bool) -> Result<(), Faile
     Ok(())
 }
 
-/// The song, checked as far as it can be without its model.
+/// Tags that the demo model has learnt, one instrument or two each.
+const INSTRUMENTS: [&str; 8] = [
+    "flute,calm,solo",
+    "violin,cheerful,reel",
+    "trumpet,major",
+    "organ,minor,dark",
+    "clarinet,folk",
+    "piano,calm",
+    "guitar,warm",
+    "strings,chorale",
+];
+
+/// The songs, checked as far as they can be without their model.
+fn requests(args: &ContinuityArgs) -> Result<Vec<SongRequest>, Failed> {
+    let one = request(args)?;
+    let tags = if args.instruments { INSTRUMENTS.map(str::to_owned).to_vec() } else { vec![one.tags.clone()] };
+    let song = |seed: u64| {
+        let one = &one;
+        tags.iter().map(move |tags| SongRequest { seed, tags: tags.clone(), ..one.clone() })
+    };
+    Ok(args.seeds.iter().copied().flat_map(song).collect())
+}
+
+/// What all songs have in common.
 fn request(args: &ContinuityArgs) -> Result<SongRequest, Failed> {
     if !args.seconds.is_finite() || Seconds(args.seconds).frames() == Frames(0) {
         let (expected, found) = ("a number from 0.08 (one frame) upwards".to_owned(), args.seconds.to_string());
         return Err(EngineError::Option { option: "seconds", expected, found }.into());
     }
     let words = words::read(&args.words)?;
-    let mut request = SongRequest {
-        seed: args.seed,
-        max_frames: Seconds(args.seconds).frames(),
-        ..SongRequest::new(words.tags, words.lyrics)
-    };
+    let mut request =
+        SongRequest { max_frames: Seconds(args.seconds).frames(), ..SongRequest::new(words.tags, words.lyrics) };
     request.first_window.most = request.first_window.most.min(request.max_frames);
     let guidance = request.flow.guidance;
     for (option, steps) in std::iter::once(("reference-steps", args.reference_steps))
@@ -131,15 +159,9 @@ struct Decoded {
 impl Decoder<'_> {
     fn decode(&self, mode: &Mode) -> Result<Decoded, Failed> {
         let noise = KeyedNoise::new(self.request.seed);
-        let channels = self.codec.flow.channels();
-        let mut fill = |window: &Window, start: &mut [f32]| {
-            for (latent, row) in ((window.first * LATENTS_PER_FRAME) as u64..).zip(start.chunks_mut(channels)) {
-                noise.fill_latent(latent, row);
-            }
-        };
         let options = FlowOptions { steps: mode.steps, guidance: self.request.flow.guidance };
         let began = Instant::now();
-        let latents = self.codec.song_latents(self.codes, &mode.plan, options, &mut fill)?;
+        let latents = self.codec.keyed_latents(self.codes, &mode.plan, options, noise)?;
         let flow = Seconds(began.elapsed().as_secs_f64());
         let began = Instant::now();
         let sound = self.codec.song_sound(&latents, &mode.plan, self.frames)?;
@@ -173,6 +195,7 @@ impl Decoder<'_> {
             signal_to_noise: signal_to_noise(&both(&sound), &both(&golden.sound)),
             mel: left.iter().zip(&right).map(|(left, right)| (left + right) / 2.0).collect(),
             found: measure_seams([&sound[0], &sound[1]], &seams, latent, mel),
+            heard: listen([&sound[0], &sound[1]], &seams, latent),
             golden: measure_seams([&golden.sound[0], &golden.sound[1]], &seams, latent, mel),
             seams,
             audio: Seconds(sound[0].len() as f64 / f64::from(SAMPLE_RATE)),

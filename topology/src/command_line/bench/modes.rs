@@ -1,4 +1,4 @@
-//! In which ways is the song decoded?
+//! Ways of decoding that `bench continuity` compares.
 
 use heartstream_messages::{Continuity, FirstWindow, SongRequest, units::Frames};
 use heartstream_models::signal::SegmentPlan;
@@ -8,6 +8,8 @@ use crate::{command_line::Failed, request::segment_plan};
 
 /// The first windows that are tried when none are asked for.
 const FIRST_WINDOWS: [u64; 7] = [8, 16, 32, 48, 93, 186, 372];
+
+const USUAL: Frames = SongRequest::USUAL_LOOK_AHEAD;
 
 /// One way.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,11 +24,11 @@ pub(super) struct Mode {
 
 /// What all ways are compared with.
 pub(super) fn golden(args: &ContinuityArgs, request: &SongRequest) -> Result<Mode, Failed> {
-    mode(request, Continuity::Reference, FirstWindow::USUAL, args.reference_steps, false)
+    mode(request, Continuity::Reference, FirstWindow::USUAL, USUAL, args.reference_steps, false)
 }
 
 /// All ways, those with the first of the numbers of steps before the others. `request` is for the song as long as it
-/// has become.
+/// has become; for the shortest of several.
 pub(super) fn modes(args: &ContinuityArgs, request: &SongRequest) -> Result<Vec<Mode>, Failed> {
     let frames = request.max_frames;
     let fits = |first: &Frames| *first <= frames;
@@ -40,12 +42,15 @@ pub(super) fn modes(args: &ContinuityArgs, request: &SongRequest) -> Result<Vec<
     let mut modes = Vec::new();
     for (index, steps) in args.flow_steps.iter().enumerate() {
         let first_steps = index == 0;
-        modes.push(mode(request, Continuity::Reference, usual, *steps, first_steps)?);
+        modes.push(mode(request, Continuity::Reference, usual, USUAL, *steps, first_steps)?);
         for continuity in [Continuity::Chained, Continuity::Parallel] {
             let all = if first_steps && !firsts.is_empty() { &firsts[..] } else { &[usual] };
             for first in all {
-                modes.push(mode(request, continuity, *first, *steps, first_steps && *first == usual)?);
+                modes.push(mode(request, continuity, *first, USUAL, *steps, first_steps && *first == usual)?);
             }
+        }
+        for look_ahead in args.look_aheads.iter().copied().filter(|_| first_steps).map(Frames) {
+            modes.push(mode(request, Continuity::Chained, usual, look_ahead, *steps, false)?);
         }
     }
     Ok(modes)
@@ -55,10 +60,12 @@ fn mode(
     request: &SongRequest,
     continuity: Continuity,
     first: Frames,
+    look_ahead: Frames,
     steps: usize,
     usual: bool,
 ) -> Result<Mode, Failed> {
     let most = if continuity == Continuity::Reference { Frames(1) } else { first };
-    let cut = SongRequest { continuity, first_window: FirstWindow { most, deadline: None }, ..request.clone() };
+    let first_window = FirstWindow { most, deadline: None };
+    let cut = SongRequest { continuity, first_window, look_ahead, ..request.clone() };
     Ok(Mode { continuity, plan: segment_plan(&cut)?, steps, usual })
 }

@@ -1,8 +1,8 @@
-//! When in the song does a way of decoding it differ from the reference? A panel for each continuity, seams marked.
+//! Plot of `bench continuity`: mel distance to the reference by second, mean of all songs, a panel for each continuity.
 
 use std::error::Error;
 
-use heartstream_messages::{Continuity, units::SampleIndex};
+use heartstream_messages::{Continuity, SongRequest, units::SampleIndex};
 use plotters::{coord::Shift, prelude::*, style::FontFamily};
 
 use super::{
@@ -33,26 +33,48 @@ pub(super) fn draw(report: &Report) -> Result<String, Box<dyn Error>> {
     {
         let area = SVGBackend::with_string(&mut drawing, SIZE).into_drawing_area();
         area.fill(&WHITE)?;
-        let usual_steps = report.modes.first().map_or(0, |measured| measured.mode.steps);
-        let drawn = |measured: &&Measured| measured.mode.steps == usual_steps;
-        let most = report.modes.iter().filter(drawn).flat_map(Measured::mel_by_second).fold(0.0, f64::max);
+        let ways: Vec<Way<'_>> = report.ways().into_iter().filter_map(Way::of).collect();
+        let usual_steps = ways.first().map_or(0, |way| way.longest.mode.steps);
+        let drawn = |way: &&Way<'_>| way.longest.mode.steps == usual_steps;
+        let most = ways.iter().filter(drawn).flat_map(|way| way.mel.iter().copied()).fold(0.0, f64::max);
         for (panel, continuity) in area.split_evenly((PANELS.len(), 1)).iter().zip(PANELS) {
-            let modes = report.modes.iter().filter(drawn).filter(|measured| measured.mode.continuity == continuity);
-            draw_panel(panel, &modes.collect::<Vec<_>>(), continuity, most.max(1e-6) * 1.05, usual_steps)?;
+            let ways = ways.iter().filter(drawn).filter(|way| way.longest.mode.continuity == continuity);
+            draw_panel(panel, &ways.collect::<Vec<_>>(), continuity, most.max(1e-6) * 1.05, usual_steps)?;
         }
         area.present()?;
     }
     Ok(drawing)
 }
 
+/// A way of decoding.
+struct Way<'a> {
+    /// As it came out in the longest song.
+    longest: &'a Measured,
+    /// The mel distance of each second, the mean of the songs that have it.
+    mel: Vec<f64>,
+}
+
+impl<'a> Way<'a> {
+    fn of(songs: Vec<&'a Measured>) -> Option<Self> {
+        let longest = songs.iter().copied().max_by(|a, b| a.audio.0.total_cmp(&b.audio.0))?;
+        let by_second: Vec<Vec<f64>> = songs.iter().map(|song| song.mel_by_second()).collect();
+        let second = |second: usize| {
+            let values: Vec<f64> = by_second.iter().filter_map(|song| song.get(second)).copied().collect();
+            values.iter().sum::<f64>() / values.len().max(1) as f64
+        };
+        let seconds = by_second.iter().map(Vec::len).max().unwrap_or(0);
+        Some(Self { longest, mel: (0..seconds).map(second).collect() })
+    }
+}
+
 fn draw_panel(
     panel: &DrawingArea<SVGBackend<'_>, Shift>,
-    modes: &[&Measured],
+    ways: &[&Way<'_>],
     continuity: Continuity,
     most: f64,
     steps: usize,
 ) -> Result<(), Box<dyn Error>> {
-    let seconds = modes.first().map_or(0.0, |measured| measured.audio.0);
+    let seconds = ways.first().map_or(0.0, |way| way.longest.audio.0);
     let font = |size: u32| (FontFamily::SansSerif, size);
     let caption = format!("{}, {steps} steps: mel distance to the reference at many steps", name(continuity));
     let mut chart = ChartBuilder::on(panel)
@@ -69,8 +91,8 @@ fn draw_panel(
         .label_style(font(12))
         .axis_desc_style(font(12))
         .draw()?;
-    if let Some(usual) = modes.iter().find(|measured| measured.mode.usual) {
-        for seam in &usual.seams {
+    if let Some(usual) = ways.iter().find(|way| way.longest.mode.usual) {
+        for seam in &usual.longest.seams {
             let [begin, end] = [seam.begin, seam.end].map(|sample| SampleIndex(sample as u64).seconds().0.min(seconds));
             chart.draw_series([Rectangle::new([(begin, 0.0), (end, most)], SEAM.mix(0.12).filled())])?;
             let instants = seam.instants().map(|sample| SampleIndex(sample as u64).seconds().0);
@@ -79,11 +101,18 @@ fn draw_panel(
             )?;
         }
     }
-    for (measured, colour) in modes.iter().zip(COLOURS.iter().cycle()) {
-        let usual = measured.mode.usual;
+    for (way, colour) in ways.iter().zip(COLOURS.iter().cycle()) {
+        let Measured { mode, .. } = way.longest;
+        let usual = mode.usual;
         let style = colour.stroke_width(if usual { 3 } else { 1 });
-        let points = measured.mel_by_second().into_iter().enumerate().map(|(second, mel)| (second as f64 + 0.5, mel));
-        let label = format!("{}{}", measured.mode.plan.first_window(), if usual { " (its seams)" } else { "" });
+        let points = way.mel.iter().copied().enumerate().map(|(second, mel)| (second as f64 + 0.5, mel));
+        let look_ahead = mode.plan.look_ahead();
+        let other = if [0, SongRequest::USUAL_LOOK_AHEAD.0 as usize].contains(&look_ahead) {
+            String::new()
+        } else {
+            format!(", look-ahead {look_ahead}")
+        };
+        let label = format!("{}{other}{}", mode.plan.first_window(), if usual { " (its seams)" } else { "" });
         chart
             .draw_series(LineSeries::new(points.filter(|point| point.0 <= seconds), style))?
             .label(label)

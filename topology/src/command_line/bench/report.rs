@@ -1,10 +1,12 @@
-//! What has been measured, and how is it told to a program?
+//! Report of `bench continuity`, and its JSON.
 
 use heartstream_messages::{
     SongRequest,
     units::{SAMPLE_RATE, SampleIndex, Seconds},
 };
-use heartstream_models::quality::{SPECTRUM_HOP, SPECTRUM_WINDOW, Seam, SeamMeasure, SeamReport};
+use heartstream_models::quality::{
+    Heard, Listening, SPECTRUM_HOP, SPECTRUM_WINDOW, Seam, SeamMeasure, SeamReport, THUMP_BANDS, Thumps,
+};
 use serde_json::{Value, json};
 
 use super::{modes::Mode, table::name};
@@ -12,10 +14,15 @@ use super::{modes::Mode, table::name};
 /// All of a bench.
 pub(super) struct Report {
     pub model: String,
-    /// The song, with the length that it has.
-    pub request: SongRequest,
     /// Steps of the decoding that the others are compared with.
     pub golden_steps: usize,
+    pub songs: Vec<SongMeasures>,
+}
+
+/// One song, decoded in every way.
+pub(super) struct SongMeasures {
+    /// With the length that it has.
+    pub request: SongRequest,
     pub modes: Vec<Measured>,
 }
 
@@ -29,6 +36,7 @@ pub(super) struct Measured {
     pub mel: Vec<f64>,
     pub seams: Vec<Seam>,
     pub found: SeamReport,
+    pub heard: Listening,
     /// The same measures at the same places in the song that this one is compared with, which has no seam there.
     pub golden: SeamReport,
     pub audio: Seconds,
@@ -57,28 +65,72 @@ impl Measured {
 }
 
 impl Report {
+    /// Each way of decoding, as it came out in each song.
+    pub(super) fn ways(&self) -> Vec<Vec<&Measured>> {
+        let count = self.songs.first().map_or(0, |song| song.modes.len());
+        (0..count).map(|way| self.songs.iter().filter_map(|song| song.modes.get(way)).collect()).collect()
+    }
+
     /// One object. What is infinite or cannot be said is null.
     pub(super) fn json(&self) -> Value {
-        let Self { model, request, golden_steps, modes } = self;
+        let Self { model, golden_steps, songs } = self;
         json!({
             "model": model,
-            "seed": request.seed,
-            "tags": request.tags,
-            "lyrics": request.lyrics,
-            "frames": request.max_frames.0,
-            "flow_guidance": request.flow.guidance,
             "reference_steps": golden_steps,
-            "modes": modes.iter().map(mode).collect::<Vec<_>>(),
+            "songs": songs.iter().map(song).collect::<Vec<_>>(),
+            "ways": self.ways().iter().map(|way| heard(way)).collect::<Vec<_>>(),
         })
     }
 }
 
+fn song(song: &SongMeasures) -> Value {
+    let SongMeasures { request, modes } = song;
+    json!({
+        "seed": request.seed,
+        "tags": request.tags,
+        "lyrics": request.lyrics,
+        "frames": request.max_frames.0,
+        "flow_guidance": request.flow.guidance,
+        "modes": modes.iter().map(mode).collect::<Vec<_>>(),
+    })
+}
+
+/// What all songs together say of a way.
+fn heard(way: &[&Measured]) -> Value {
+    let Heard { thumps, begin, end } = Heard::of(way.iter().map(|measured| &measured.heard));
+    let mode = way.first().map(|measured| &measured.mode);
+    json!({
+        "continuity": mode.map(|mode| name(mode.continuity)),
+        "first_window": mode.map(|mode| mode.plan.first_window()),
+        "look_ahead": mode.map(|mode| mode.plan.look_ahead()),
+        "flow_steps": mode.map(|mode| mode.steps),
+        "thumps": thumps.iter().zip(THUMP_BANDS).map(|(thumps, band)| thumps_of(thumps, band)).collect::<Vec<_>>(),
+        "begin_db": begin,
+        "end_db": end,
+    })
+}
+
+fn thumps_of(thumps: &Thumps, [low, high]: [f64; 2]) -> Value {
+    json!({
+        "from_hz": low,
+        "to_hz": high,
+        "seams": thumps.seams,
+        "median_db": thumps.median,
+        "median_elsewhere_db": thumps.elsewhere,
+        "percentile_95_elsewhere_db": thumps.limit,
+        "share_above_it": thumps.above,
+        "worst_db": thumps.worst,
+        "holds": thumps.holds(),
+    })
+}
+
 fn mode(measured: &Measured) -> Value {
-    let Measured { mode, windows, signal_to_noise, seams, found, golden, audio, flow, vocoder, .. } = measured;
+    let Measured { mode, windows, signal_to_noise, seams, found, heard, golden, audio, flow, vocoder, .. } = measured;
     let seam = |seam: &Seam| json!({ "begin_s": seconds(seam.begin), "end_s": seconds(seam.end) });
     json!({
         "continuity": name(mode.continuity),
         "first_window": mode.plan.first_window(),
+        "look_ahead": mode.plan.look_ahead(),
         "flow_steps": mode.steps,
         "windows": windows,
         "signal_to_noise_db": signal_to_noise,
@@ -87,6 +139,8 @@ fn mode(measured: &Measured) -> Value {
         "seams": seams.iter().map(seam).collect::<Vec<_>>(),
         "jump_db": seam_measure(&found.jump, &golden.jump),
         "step": seam_measure(&found.step, &golden.step),
+        "begin_db": heard.begin,
+        "end_db": heard.end,
         "audio_s": audio.0,
         "flow_s": flow.0,
         "vocoder_s": vocoder.0,
