@@ -157,6 +157,8 @@ fn the_program_plays_the_plan_of_a_record_again_and_refuses_that_of_another_mode
         ("checkpoint", serde_json::json!("0123456789abcdef"), "0123456789abcdef"),
         ("continuity", serde_json::json!("sideways"), "continuity"),
         ("first_window", serde_json::json!(0), "first_window"),
+        ("look_ahead", serde_json::json!(-1), "look_ahead"),
+        ("look_ahead", serde_json::json!(53), "look-ahead must be from 0 to 52"),
     ] {
         let before = std::mem::replace(&mut json["plan"][field], value);
         fs::write(&record, json.to_string()).expect("written");
@@ -165,4 +167,10 @@ fn the_program_plays_the_plan_of_a_record_again_and_refuses_that_of_another_mode
         assert!(complaint(&output).contains(word), "{field}: {}", complaint(&output));
         json["plan"][field] = before;
     }
+    // A plan of before windows had a look-ahead is not played as something that it was not.
+    json["plan"].as_object_mut().expect("an object").remove("look_ahead");
+    fs::write(&record, json.to_string()).expect("written");
+    let output = render(&["-o", text(&again), "--plan", text(&record)]);
+    assert_eq!(output.status.code(), Some(2), "{}", complaint(&output));
+    assert!(complaint(&output).contains("no song is cut so any more"), "{}", complaint(&output));
 }

@@ -45,6 +45,8 @@ pub struct SongSize {
     pub flow_rows: u64,
     /// Frames that are computed for the longest window.
     pub window: u64,
+    /// Whether there is a second window, which another worker could have at the same time.
+    pub several_windows: bool,
 }
 
 impl SongSize {
@@ -66,6 +68,7 @@ impl SongSize {
             frames,
             lm_rows: if request.sampling.cfg_scale > 1.0 { 2 } else { 1 },
             flow_rows: if request.flow.guidance > 1.0 { 2 } else { 1 },
+            several_windows: windows.len() > 1,
             window: (windows.iter().map(|window| window.frames).max().unwrap_or(0) + plan.most_context()) as u64,
         })
     }
@@ -139,7 +142,7 @@ impl MemoryPlan {
             codec: weights(directory, &shards, &tensors),
             // A song of one window has no second one that another worker could have.
             flow: directory.codec.window_bytes(song.flow_rows, latents)
-                * if song.frames > song.window { plan.flow.len() as u64 } else { 1 },
+                * if song.several_windows { plan.flow.len() as u64 } else { 1 },
             vocoder: directory.codec.sound_bytes(),
             queues: queues(plan, latents * directory.codec.out_channels as u64),
             ..Self::default()

@@ -91,6 +91,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         lm_rows: 2,
         flow_rows: 2,
         window: WINDOWS[WINDOWS.len() - 1] as u64,
+        several_windows: false, // one stage after the other is measured
     };
     let report = SpeedReport {
         model,
