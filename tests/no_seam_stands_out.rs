@@ -24,7 +24,9 @@ const SONGS: [(&str, u64); 6] = [
 ];
 
 async fn sing(engine: &Heartstream, continuity: Continuity, (tags, seed): (&str, u64)) -> [Vec<f32>; 2] {
-    let words = "[Verse]\nThe sun creeps in across the floor\nA slow light walks along the wall\nAnd finds the year";
+    let words = "[Verse]\nThe sun creeps in across the floor\nIt finds the cup, it finds the chair\n\
+                 [Chorus]\nAnd all the morning is a door\nThat someone left wide open there\n\
+                 [Verse]\nThe evening folds the same light in\nAnd lays it down along the stair";
     let song = engine.sing(SongRequest {
         seed,
         continuity,

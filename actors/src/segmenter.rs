@@ -199,17 +199,17 @@ mod tests {
     #[test]
     fn a_deadline_cuts_the_first_window_and_the_rest_grows_from_there() {
         let mut stage = stage(SegmentPlan::chained(372, 0).expect("in range"), Some(Seconds(3600.0)));
-        // As if a frame took a minute and flow matching another: within an hour there is time for 29.
+        // As if a frame took a minute and flow matching another: within an hour there is time for 28 and the lead-in of 4.
         stage.song.meter.flow_measured(60.0);
         stage.song.meter.sound_measured(0.0);
         stage.song.meter.frames_took(0.0, 60.0);
         let first = feed(&mut stage, 0..60);
-        assert_eq!(first.iter().map(|s| s.codes.len()).collect::<Vec<_>>(), [30, 60]);
+        assert_eq!(first.iter().map(|s| s.codes.len()).collect::<Vec<_>>(), [28 + 4, 56]);
     }
 
     #[test]
     fn without_a_measurement_half_of_the_deadline_is_enough() {
         let mut stage = stage(SegmentPlan::chained(372, 0).expect("in range"), Some(Seconds(0.0)));
-        assert_eq!(feed(&mut stage, 0..3).iter().map(|s| s.codes.len()).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(feed(&mut stage, 0..3).iter().map(|s| s.codes.len()).collect::<Vec<_>>(), [1 + 4, 2]);
     }
 }
