@@ -109,7 +109,7 @@ impl SongRequest {
     pub const DEFAULT_LENGTH: Seconds = Seconds(240.0);
 
     /// Frames of look-ahead at which no seam of the demo model can be told from any other place (`docs/continuity.md`).
-    pub const USUAL_LOOK_AHEAD: Frames = Frames(16);
+    pub const USUAL_LOOK_AHEAD: Frames = Frames(12);
 
     /// A song of these words with seed 0 and default settings.
     pub fn new(tags: impl Into<String>, lyrics: impl Into<String>) -> Self {

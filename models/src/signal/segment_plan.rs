@@ -410,7 +410,7 @@ mod tests {
                 assert!(windows.iter().all(|window| sources(window).len() == window.computed()));
             }
         }
-        let usual = SegmentPlan::chained(48, 16).expect("in range");
+        let usual = SegmentPlan::chained(48, 12).expect("in range");
         assert!((1..800).all(|frames| usual.windows(frames).last().is_some_and(|last| last.run_out == EDGE)));
     }
 
