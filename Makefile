@@ -8,7 +8,7 @@ TEST_NEEDS := sox pulseaudio pulseaudio-utils libasound2-plugins chromium chromi
 # Where `make install` puts things: program, manual pages and completions below it.
 PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 
-.PHONY: play serve install test test-arm64 test-gpu test-memory setup setup-tests
+.PHONY: play serve soak install test test-arm64 test-gpu test-memory setup setup-tests
 
 ## Play a song of the model inside the program (or write song.wav where there is no loudspeaker).
 play: setup
@@ -31,6 +31,10 @@ install: setup
 ## Serve songs of the built-in demo model, with a page at http://127.0.0.1:7878.
 serve: setup
 	cargo run --release --package heartstream-serve
+
+## Sing many songs, some of them cancelled or to pipes that close, and see that nothing is held for ever: SONGS=1000 make soak.
+soak: setup
+	cargo run --release --example soak
 
 ## Run every test.
 test: setup-tests

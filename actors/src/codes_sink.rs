@@ -38,17 +38,19 @@ impl CodesSinkStage {
         Self { path, kept, already, written: Instant::now(), song }
     }
 
-    fn write(&mut self) -> Result<(), Failure> {
+    /// Writes the file. One that cannot be written costs the copy and not the song: that is said, and it is tried again.
+    fn write(&mut self) {
         if self.kept.codes.len() < self.already.max(1) {
-            return Ok(());
+            return;
         }
         let first = self.song.meter.first_window.load(Ordering::Relaxed);
         if first > 0 {
             self.kept.notes.insert(FIRST_WINDOW.to_owned(), first.to_string());
         }
-        self.kept.write(&self.path)?;
         self.written = Instant::now();
-        Ok(())
+        if let Err(error) = self.kept.write(&self.path) {
+            self.song.mishaps.note(format!("the song goes on without its codes being kept: {error}"));
+        }
     }
 }
 
@@ -60,13 +62,14 @@ impl StageWork for CodesSinkStage {
     fn work(&mut self, frame: &CodeFrame, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
         self.kept.codes.extend(&frame.codes);
         if self.written.elapsed() >= BETWEEN_WRITINGS {
-            self.write()?;
+            self.write();
         }
         self.song.meter.stage(Self::STAGE).did_one();
         Ok(())
     }
 
     fn finish(&mut self, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
-        self.write()
+        self.write();
+        Ok(())
     }
 }

@@ -28,6 +28,8 @@ pub struct SongContext {
     pub pause: Pause,
     /// Faults planted by tests; none in a real song.
     pub faults: Faults,
+    /// What went wrong that does not end the song.
+    pub mishaps: Mishaps,
 }
 
 impl SongContext {
@@ -35,7 +37,27 @@ impl SongContext {
     pub fn new(sinks: usize, faults: Faults) -> Self {
         let pause = Pause::default();
         let meter = Arc::new(SongMeter::new(sinks, pause.clone()));
-        Self { meter, interrupt: Interrupt::default(), pause, faults }
+        Self { meter, interrupt: Interrupt::default(), pause, faults, mishaps: Mishaps::default() }
+    }
+}
+
+/// What went wrong without ending the song, in sentences: each is logged at once, and is in the report.
+#[derive(Debug, Clone, Default)]
+pub struct Mishaps(Arc<Mutex<Vec<String>>>);
+
+impl Mishaps {
+    /// Notes a sentence, once.
+    pub fn note(&self, sentence: String) {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !notes.contains(&sentence) {
+            tracing::warn!("{sentence}");
+            notes.push(sentence);
+        }
+    }
+
+    /// All sentences.
+    pub fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -1,8 +1,8 @@
-//! On whose threads does a song run? On those of its engine, which lends them to one song after the other.
+//! The threads of an engine, which lends them to one song after the other.
 //!
 //! A thread is dear in a way that is not seen at its start: the allocator keeps memory for each one, the more the longer
 //! threads come and go, and it does not know that the dozen of the next song will want the same. So a thread is started
-//! when none of its kind is idle, and outlives the song: as many are kept as ever worked at once. They end with the engine.
+//! when none of its kind is idle, and outlives the song. It ends with the engine, or when no song has had it for a minute.
 
 use std::{
     convert::Infallible,
@@ -10,33 +10,47 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
+    time::Duration,
 };
 
 use heartstream_messages::Stage;
 
 use crate::compute_site::{ComputePool, ComputeSite};
 
+/// A thread that no song has had for so long ends: what many songs at once needed is not held for ever.
+const LINGER: Duration = Duration::from_secs(60);
+
 /// The threads of an engine. Clones lend from the same ones.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct StageThreads(Arc<Home>);
 
+impl Default for StageThreads {
+    fn default() -> Self {
+        Self::lingering(LINGER)
+    }
+}
+
 /// Where threads are that no song has.
-#[derive(Default)]
-struct Home(Mutex<Places>);
+struct Home {
+    places: Mutex<Places>,
+    linger: Duration,
+}
 
 #[derive(Default)]
 struct Places {
     idle: Vec<StageThread>,
     /// Threads that a song has.
     lent: usize,
+    /// Threads that were ever started.
+    started: u64,
 }
 
 impl Home {
     fn places(&self) -> MutexGuard<'_, Places> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner) // a list that is pushed to and taken from is never half done
+        self.places.lock().unwrap_or_else(PoisonError::into_inner) // a list that is pushed to and taken from is never half done
     }
 
     fn take_back(&self, thread: StageThread) {
@@ -44,10 +58,20 @@ impl Home {
         places.lent -= 1;
         places.idle.push(thread);
     }
+
+    /// Lets the thread `id` go if it is idle; a song that has just been lent it keeps it.
+    fn let_go(&self, id: u64) -> bool {
+        let mut places = self.places();
+        let place = places.idle.iter().position(|thread| thread.id == id);
+        let thread = place.map(|place| places.idle.swap_remove(place));
+        drop(places);
+        thread.is_some()
+    }
 }
 
 /// A thread that waits for orders, and ends when nobody can give it any more: when this is dropped.
 struct StageThread {
+    id: u64,
     stage: Stage,
     site: Option<ComputeSite>,
     orders: Sender<Order>,
@@ -64,6 +88,11 @@ struct Order {
 }
 
 impl StageThreads {
+    /// Threads that end when no song has had them for `linger`.
+    pub fn lingering(linger: Duration) -> Self {
+        Self(Arc::new(Home { places: Mutex::default(), linger }))
+    }
+
     /// Lends a thread that is named after `stage`, with threads of its own at `site` if it has one: an idle one, or else
     /// a new one.
     ///
@@ -75,10 +104,12 @@ impl StageThreads {
         // The last that came back: most of what it needs is still in its caches.
         let idle = places.idle.iter().rposition(fits).map(|place| places.idle.swap_remove(place));
         places.lent += 1;
+        places.started += 1;
+        let id = places.started;
         drop(places);
         let thread = match idle {
             Some(thread) => thread,
-            None => start(stage, site).inspect_err(|_| self.0.places().lent -= 1)?,
+            None => start(id, stage, site, &self.0).inspect_err(|_| self.0.places().lent -= 1)?,
         };
         Ok(LentThread { thread: Some(thread), home: Arc::downgrade(&self.0) })
     }
@@ -117,27 +148,32 @@ impl Drop for LentThread {
 }
 
 /// Starts a thread and waits until it has its pool.
-fn start(stage: Stage, site: Option<&ComputeSite>) -> io::Result<StageThread> {
+fn start(id: u64, stage: Stage, site: Option<&ComputeSite>, home: &Arc<Home>) -> io::Result<StageThread> {
     let (orders, given) = channel();
     let (tell, ready) = channel();
-    let own_site = site.cloned();
+    let (own_site, linger, home) = (site.cloned(), home.linger, Arc::downgrade(home));
     let life = move || {
         match ComputePool::around_this_thread(own_site.as_ref(), stage.name()) {
             Ok(pool) => {
                 let _ = tell.send(Ok(())); // it is waited for
-                obey(&given, &pool);
+                obey(&given, &pool, linger, &|| home.upgrade().is_none_or(|home| home.let_go(id)));
             }
             Err(error) => drop(tell.send(Err(io::Error::other(error)))),
         }
     };
     thread::Builder::new().name(stage.name().to_owned()).spawn(life)?;
     ready.recv().map_err(io::Error::other)??; // the outer error: it panicked, and its sender is gone
-    Ok(StageThread { stage, site: site.cloned(), orders })
+    Ok(StageThread { id, stage, site: site.cloned(), orders })
 }
 
-/// Does one order after the other.
-fn obey(orders: &Receiver<Order>, pool: &ComputePool) {
-    while let Ok(Order { work, thread, home, back }) = orders.recv() {
+/// Does one order after the other, until no more can come, or none came for so long that `let_go` agrees to an end.
+fn obey(orders: &Receiver<Order>, pool: &ComputePool, linger: Duration, let_go: &dyn Fn() -> bool) {
+    loop {
+        let Order { work, thread, home, back } = match orders.recv_timeout(linger) {
+            Ok(order) => order,
+            Err(RecvTimeoutError::Timeout) if !let_go() => continue,
+            Err(_) => return,
+        };
         // What a stage does catches its panics itself; what is around it must not cost the engine a thread either.
         if catch_unwind(AssertUnwindSafe(|| work(pool.clone()))).is_err() {
             tracing::warn!(stage = %thread.stage, "panicked outside of its work");
@@ -211,6 +247,18 @@ mod tests {
         ids.sort_by_key(|id| format!("{id:?}"));
         ids.dedup();
         assert_eq!(ids.len(), 4);
+    }
+
+    #[test]
+    fn a_thread_that_no_song_wants_ends_after_a_while() {
+        thread_local!(static KEPT: RefCell<Option<flume::Sender<Infallible>>> = const { RefCell::new(None) });
+        let (kept, ended) = flume::bounded(1);
+        let threads = StageThreads::lingering(Duration::from_millis(1));
+        run(threads.lend(Stage::Vocoder, site(2).as_ref()).expect("a thread"), move |_| KEPT.set(Some(kept)));
+        assert!(ended.recv().is_err(), "what the thread keeps for itself goes with it");
+        assert_eq!((threads.0.places().idle.len(), threads.lent()), (0, 0));
+        // The next song has a new one.
+        run(threads.lend(Stage::Vocoder, None).expect("a thread"), |_| ());
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::{fs, path::Path};
 
 use crate::{
-    directory::{CODEC_PART, ModelDirectory, TOKENIZER},
+    directory::{CODEC_PART, LM_PARTS, ModelDirectory, TOKENIZER},
     error::{ModelError, Result},
     heartcodec, heartmula,
     kernels::cpu::NumberType,
@@ -40,9 +40,7 @@ pub fn convert(
     if out.exists() {
         return Err(unwritable("it is there already".to_owned(), "Give a directory that is not there yet"));
     }
-    let failed = |error: std::io::Error| {
-        unwritable(error.to_string(), "Give a directory that can be made and written to, on a disk with room for it")
-    };
+    let failed = |error: std::io::Error| ModelError::unwritable(out, &error);
     let name = out.file_name().ok_or_else(|| unwritable("it has no name".to_owned(), "Give a new directory"))?;
     let unfinished = out.with_file_name(format!("{}.unfinished", name.to_string_lossy()));
     let unfinished = Unfinished(&unfinished);
@@ -68,19 +66,23 @@ impl Drop for Unfinished<'_> {
 }
 
 fn write(directory: &ModelDirectory, out: &Path, codec: NumberType, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
-    for part in [directory.lm_part, CODEC_PART] {
-        fs::create_dir_all(out.join(part)).map_err(|error| unwritable(&out.join(part), &error))?;
+    for part in [LM_PARTS[0], CODEC_PART] {
+        fs::create_dir_all(out.join(part)).map_err(|error| ModelError::unwritable(&out.join(part), &error))?;
     }
-    let configs = [format!("{}/config.json", directory.lm_part), format!("{CODEC_PART}/config.json")];
-    for file in configs.iter().map(String::as_str).chain([TOKENIZER, "gen_config.json", TAGS_FILE]) {
+    // The copy has the published names, whatever those of the original are.
+    let configs = [(&directory.lm_part, LM_PARTS[0]), (&directory.codec_part, CODEC_PART)];
+    let configs = configs.map(|(from, to)| (format!("{from}/config.json"), format!("{to}/config.json")));
+    let others = [TOKENIZER, "gen_config.json", TAGS_FILE].map(|file| (file.to_owned(), file.to_owned()));
+    for (file, name) in configs.iter().chain(&others) {
         // A model without `gen_config.json` has the usual ids, and so has its copy; few list their tags.
         if directory.checkpoint.has(file) {
-            let path = out.join(file);
-            fs::write(&path, &*directory.checkpoint.file(file)?).map_err(|error| unwritable(&path, &error))?;
+            let path = out.join(name);
+            fs::write(&path, &*directory.checkpoint.file(file)?)
+                .map_err(|error| ModelError::unwritable(&path, &error))?;
         }
     }
     let parts = [
-        Part::new(out, directory.lm_part, directory.lm_shards()?, heartmula::expected_tensors(&directory.lm), BF16)?,
+        Part::new(out, LM_PARTS[0], directory.lm_shards()?, heartmula::expected_tensors(&directory.lm), BF16)?,
         Part::new(out, CODEC_PART, directory.codec_shards()?, heartcodec::expected_tensors(&directory.codec), codec)?,
     ];
     let all = parts.iter().map(|part| part.writer.bytes()).sum();
@@ -110,14 +112,6 @@ impl Part {
         let kind_of = |tensor: &Expected| if is_matrix(&tensor.name, &tensor.shape) { kind } else { NumberType::F32 };
         let tensors = tensors.into_iter().map(|tensor| (kind_of(&tensor), tensor)).map(|(kind, tensor)| (tensor, kind));
         Ok(Self { writer: PartWriter::new(out.join(part), tensors.collect(), LARGEST_FILE), numbers })
-    }
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> ModelError {
-    ModelError::Unwritable {
-        path: path.to_owned(),
-        reason: error.to_string(),
-        remedy: "Give a directory that can be made and written to".to_owned(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What lies in a model directory? The published layout: two parts, a tokenizer, a list of special ids.
+//! Model directories: the published layout, two parts, a tokenizer, a list of special ids.
 
 use candle_core::Device;
 
@@ -7,7 +7,8 @@ use crate::{
     heartcodec::{self, HeartCodec, HeartCodecConfig},
     heartmula::{self, HeartMula, HeartMulaConfig, SpecialIds},
     kernels::cpu::NumberType,
-    speculation::DrafterWeights,
+    parts::{self, Parts},
+    speculation::{DRAFTER_FILE, DrafterWeights},
     synth::{SynthSize, random},
     text::{KnownTags, PUBLISHED_VOCABULARY, PromptTokenizer, TAGS_FILE},
     weights::{Checkpoint, Coarse, Shards, Storage, file_names, fingerprint},
@@ -20,6 +21,8 @@ pub const CODEC_PART: &str = "HeartCodec-oss";
 /// Where the codec stands in the module tree of the reference since September 2026. A codec that was saved again, such as
 /// a fine-tuned one, has this before every name; the published files do not.
 const CODEC_PREFIX: &str = "decoder.";
+/// What trainers put before every name when they save a model inside of another.
+const MODEL_PREFIX: &str = "model.";
 /// The tokenizer's file.
 pub const TOKENIZER: &str = "tokenizer.json";
 
@@ -28,8 +31,10 @@ pub const TOKENIZER: &str = "tokenizer.json";
 pub struct ModelDirectory {
     /// Where its files are.
     pub checkpoint: Checkpoint,
-    /// The folder of the language model, one of [`LM_PARTS`].
-    pub lm_part: &'static str,
+    /// The folder of the language model: one of [`LM_PARTS`], or what its config.json tells of another.
+    pub lm_part: String,
+    /// The folder of the codec: [`CODEC_PART`], or what its config.json tells of another.
+    pub codec_part: String,
     /// Sizes of the language model.
     pub lm: HeartMulaConfig,
     /// Ids with a meaning.
@@ -47,21 +52,20 @@ pub struct ModelDirectory {
 }
 
 impl ModelDirectory {
-    /// Reads the configs. With both sizes of the language model there, the smaller one is taken.
+    /// Finds the parts and reads their configs. With both sizes of the language model there, the smaller one is taken.
     ///
     /// # Errors
     /// When a config is missing or describes something that cannot be.
     pub fn open(checkpoint: Checkpoint) -> Result<Self> {
-        let there = LM_PARTS.into_iter().find(|part| checkpoint.has(&format!("{part}/config.json")));
-        let lm_part = there.unwrap_or(LM_PARTS[0]); // if there is none, reading its config says so
+        let Parts { checkpoint, language_model: lm_part, codec: codec_part } = parts::find(checkpoint)?;
         let (lm, mut warnings) = HeartMulaConfig::read(&checkpoint, &format!("{lm_part}/config.json"))?;
-        let (codec, more) = HeartCodecConfig::read(&checkpoint, &format!("{CODEC_PART}/config.json"))?;
+        let (codec, more) = HeartCodecConfig::read(&checkpoint, &format!("{codec_part}/config.json"))?;
         warnings.extend(more);
         let (ids, more) = SpecialIds::read(&checkpoint, &lm)?;
         warnings.extend(more);
         let known_tags = known_tags(&checkpoint, lm.text_vocab_size, &mut warnings);
         let (lm_storage, codec_storage) = (Storage::Auto, Storage::Stored);
-        Ok(Self { checkpoint, lm_part, lm, ids, codec, known_tags, warnings, lm_storage, codec_storage })
+        Ok(Self { checkpoint, lm_part, codec_part, lm, ids, codec, known_tags, warnings, lm_storage, codec_storage })
     }
 
     /// A model of random weights that are computed from `seed` while it is loaded, without any file: what a model of
@@ -87,7 +91,7 @@ impl ModelDirectory {
     /// When a file is missing.
     pub fn fingerprint(&self) -> Result<String> {
         let mut files = vec!["gen_config.json".to_owned(), TOKENIZER.to_owned()];
-        for part in [self.lm_part, CODEC_PART] {
+        for part in [&self.lm_part, &self.codec_part] {
             files.push(format!("{part}/config.json"));
             files.extend(file_names(&self.checkpoint, part)?.into_iter().map(|name| format!("{part}/{name}")));
         }
@@ -104,7 +108,7 @@ impl ModelDirectory {
             return Ok(());
         }
         Err(ModelError::Field {
-            path: self.checkpoint.path_of(&format!("{CODEC_PART}/config.json")),
+            path: self.checkpoint.path_of(&format!("{}/config.json", self.codec_part)),
             field: "num_quantizers".to_owned(),
             expected: format!("the language model's `audio_num_codebooks` ({written})"),
             found: read.to_string(),
@@ -116,7 +120,7 @@ impl ModelDirectory {
     /// # Errors
     /// When a file is missing or damaged.
     pub fn lm_shards(&self) -> Result<Shards> {
-        Ok(Shards::open(&self.checkpoint, self.lm_part)?.stored_as(self.lm_storage))
+        Ok(Shards::open(&self.checkpoint, &self.lm_part)?.without_prefix(MODEL_PREFIX)?.stored_as(self.lm_storage))
     }
 
     /// The headers of the codec's files. Tensors have their published names, under whichever name they were saved.
@@ -124,8 +128,8 @@ impl ModelDirectory {
     /// # Errors
     /// When a file is missing or damaged, or has a tensor under both names.
     pub fn codec_shards(&self) -> Result<Shards> {
-        let shards = Shards::open(&self.checkpoint, CODEC_PART)?.without_prefix(CODEC_PREFIX)?;
-        Ok(shards.stored_as(self.codec_storage))
+        let shards = Shards::open(&self.checkpoint, &self.codec_part)?.without_prefix(MODEL_PREFIX)?;
+        Ok(shards.without_prefix(CODEC_PREFIX)?.stored_as(self.codec_storage))
     }
 
     /// Checks every tensor of both parts, before any of them is read. All that is wrong is in one error.
@@ -172,12 +176,33 @@ impl ModelDirectory {
         HeartMula::load(&sizes, &self.lm_shards()?, device)
     }
 
+    /// Checks the drafter beside the language model, if there is one, without reading its numbers.
+    ///
+    /// # Errors
+    /// As [`Self::load_drafter`].
+    pub fn check_drafter(&self) -> Result<()> {
+        let file = format!("{}/{DRAFTER_FILE}", self.lm_part);
+        if !self.checkpoint.has(&file) {
+            return Ok(());
+        }
+        DrafterWeights::check(&self.lm, &Shards::open_file(&self.checkpoint, &file)?).map(drop)
+    }
+
+    /// Reads every number that a song would be made with, and keeps none.
+    ///
+    /// # Errors
+    /// When one of them is not finite: by its tensor's name.
+    pub fn check_numbers(&self) -> Result<()> {
+        self.lm_shards()?.check_numbers(&heartmula::expected_tensors(&self.lm))?;
+        self.codec_shards()?.check_numbers(&heartcodec::expected_tensors(&self.codec))
+    }
+
     /// Reads the drafter that was trained for the language model; `None` if there is none.
     ///
     /// # Errors
     /// When its file is damaged or was made for a model of other sizes.
     pub fn load_drafter(&self, device: &Device) -> Result<Option<DrafterWeights>> {
-        DrafterWeights::find(&self.checkpoint, self.lm_part, &self.lm, device)
+        DrafterWeights::find(&self.checkpoint, &self.lm_part, &self.lm, device)
     }
 
     /// Reads the codec.

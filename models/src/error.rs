@@ -1,8 +1,14 @@
-//! What can go wrong in a model: every variant says what was expected, what was found, where, and what to do.
+//! Errors of a model: every variant says what was expected, what was found, where, and what to do.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
-use crate::device::DeviceName;
+use crate::{device::DeviceName, foreign_text::shown, kernels::cpu::NumberType};
+
+/// Problems that are listed one by one: with the lines around them, an error text has twenty.
+const MOST_LISTED: usize = 18;
 
 /// The result of everything in this crate that can fail.
 pub type Result<T> = std::result::Result<T, ModelError>;
@@ -40,6 +46,65 @@ pub enum ModelError {
         reason: String,
         /// What to do.
         remedy: String,
+    },
+    /// A file is of a known kind that no model is made of.
+    #[error("{} is {what}. {remedy}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The weights are of a known format that is not read.
+    #[error("the weights in {} are {what}, and f32, f16 or bf16 are read. {remedy}", path.display())]
+    Quantised {
+        /// The first file of the weights.
+        path: PathBuf,
+        /// Their format.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A tensor has numbers that are not finite.
+    #[error(
+        "{}: the tensor {tensor} has {count} numbers that are not finite, the first of them at place {place} ({found}): \
+         the file is damaged, or was made by a conversion that overflowed. Download the file again, or convert the \
+         original with `heartstream convert`",
+        path.display()
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// How many numbers of it are infinite or not a number.
+        count: u64,
+        /// The place of the first of them.
+        place: usize,
+        /// The first of them.
+        found: f32,
+    },
+    /// A tensor has numbers that are too large for what they are to be stored as.
+    #[error(
+        "{}: the tensor {tensor} has {count} numbers beyond the range of {dtype}, the first of them at place {place} \
+         ({found}). Store the weights as f32 (`--codec f32` of convert, `--codec-weights f32`, `--lm-weights f32`)",
+        path.display()
+    )]
+    Overflow {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// How many numbers of it are too large.
+        count: u64,
+        /// The place of the first of them.
+        place: usize,
+        /// The first of them.
+        found: f32,
+        /// What they were to be stored as.
+        dtype: NumberType,
     },
     /// A field of a JSON file has a value the engine cannot work with.
     #[error("{}: field `{field}` must be {expected}, but is {found}. Restore the file that came with the checkpoint, or correct the field", path.display())]
@@ -128,9 +193,31 @@ pub enum ModelError {
 }
 
 impl ModelError {
+    /// `path` cannot be written, for this reason.
+    pub(crate) fn unwritable(path: &Path, error: &io::Error) -> Self {
+        Self::Unwritable { path: path.to_owned(), reason: error.to_string(), remedy: write_remedy(error).to_owned() }
+    }
+
     /// `what` must be `expected`, but is `found`.
     pub(crate) fn shape(what: &'static str, expected: impl fmt::Display, found: impl fmt::Display) -> Self {
         Self::Shape { what, expected: expected.to_string(), found: found.to_string() }
+    }
+}
+
+/// What helps against an error of writing a file.
+#[must_use]
+pub fn write_remedy(error: &io::Error) -> &'static str {
+    use io::ErrorKind::{
+        AlreadyExists, FileTooLarge, NotADirectory, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem,
+        StorageFull,
+    };
+    match error.kind() {
+        StorageFull | QuotaExceeded => "Free some space there, or give a path on another disk",
+        FileTooLarge => "Raise the limit of the size of files (ulimit -f), or give a path on another file system",
+        PermissionDenied | ReadOnlyFilesystem => "Give a path that may be written to",
+        NotFound | NotADirectory => "Give a path in a directory that exists",
+        AlreadyExists => "Give a path where nothing is yet",
+        _ => "Give a path in a directory that exists and may be written to",
     }
 }
 
@@ -171,14 +258,28 @@ impl fmt::Display for TensorProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let n = self.problems.len();
         let (noun, verb) = if n == 1 { ("tensor", "does") } else { ("tensors", "do") };
-        write!(f, "{n} {noun} {verb} not fit the config.json beside:")?;
-        for TensorProblem { file, name, expected, found } in &self.problems {
-            write!(f, "\n  {}: {name}: expected {expected:?}, ", file.display())?;
+        let first = self.problems.first().map(|problem| &problem.file);
+        let one_file = self.problems.iter().all(|problem| Some(&problem.file) == first);
+        write!(f, "{n} {noun} {verb} not fit the config.json beside")?;
+        if let Some(file) = first.filter(|_| one_file) {
+            write!(f, " {}", file.display())?;
+        }
+        write!(f, ":")?;
+        let listed = if n > MOST_LISTED { MOST_LISTED - 1 } else { n };
+        for TensorProblem { file, name, expected, found } in &self.problems[..listed] {
+            write!(f, "\n  ")?;
+            if !one_file {
+                write!(f, "{}: ", file.display())?;
+            }
+            write!(f, "{}: expected {expected:?}, ", shown(name))?;
             match found {
                 Found::Missing => write!(f, "missing")?,
-                Found::Shape(shape) => write!(f, "found {shape:?}")?,
+                Found::Shape(shape) => write!(f, "found {}", shown(&format!("{shape:?}")))?,
                 Found::Type(dtype) => write!(f, "found numbers of type {dtype}, need f32, f16 or bf16")?,
             }
+        }
+        if listed < n {
+            write!(f, "\n  … and {} more", n - listed)?;
         }
         write!(f, "\nDownload the checkpoint again, or use the config.json that belongs to it.")
     }

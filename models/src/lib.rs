@@ -13,18 +13,23 @@
 //! - [`golden`]: comparison with what the reference computed
 //! - [`quality`]: what a cheaper or earlier way of decoding costs
 //! - [`synth`]: checkpoints from a seed; [`demo`]: those that need no files
+//! - [`foreign_text`]: what others wrote, fit to be shown; `contained`: panics of foreign code as errors
 //! - `convert`: a checkpoint in narrower types; `device`: what computes
 //! - [`kernels`]: the arithmetic of both models
 
+mod bounded_json;
+mod contained;
 mod convert;
 pub mod demo;
 mod device;
 mod directory;
 mod error;
+pub mod foreign_text;
 pub mod golden;
 pub mod heartcodec;
 pub mod heartmula;
 pub mod kernels;
+mod parts;
 pub mod quality;
 pub mod signal;
 mod song_codes;
@@ -33,11 +38,12 @@ pub mod synth;
 pub mod text;
 pub mod weights;
 
+pub use contained::{contained, is_contained, panic_text};
 pub use convert::convert;
 pub use device::{DeviceName, Devices};
 #[cfg(feature = "cuda")]
 pub use device::{GpuInfo, gpu_limits};
 pub use directory::{CODEC_PART, LM_PARTS, ModelDirectory, TOKENIZER};
-pub use error::{Found, ModelError, Result, TensorProblem, TensorProblems};
+pub use error::{Found, ModelError, Result, TensorProblem, TensorProblems, write_remedy};
 pub use kernels::cpu::NumberType;
 pub use song_codes::SongCodes;

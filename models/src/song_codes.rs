@@ -1,17 +1,21 @@
-//! How is a song kept so that it can be decoded again, or gone on with? Its codes, in a safetensors file.
+//! Saved songs: their codes in a safetensors file, to be decoded again or gone on with.
 //!
 //! The file holds one tensor, `codes` \[T, K\] of u16, and text beside it: whatever whoever writes it wants to know
 //! again. A minute of music is 12 kB.
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs::{self, File},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use crate::error::{ModelError, Result};
+use crate::{
+    error::{ModelError, Result},
+    foreign_text::shown,
+};
 
 /// The tensor's name.
 const TENSOR: &str = "codes";
@@ -61,13 +65,26 @@ impl SongCodes {
             return Err(damaged(format!("it has {size} bytes, more than the codes of any song")));
         }
         let bytes = fs::read(path).map_err(unreadable)?;
-        let (_, header) = SafeTensors::read_metadata(&bytes)
-            .map_err(|error| damaged(format!("it is no safetensors file ({error})")))?;
+        Self::parse(path, &bytes)
+    }
+
+    /// Reads the bytes of a file; `path` is for messages.
+    ///
+    /// # Errors
+    /// When they are no such file.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let damaged = |reason: String| ModelError::Damaged {
+            path: path.to_owned(),
+            reason,
+            remedy: "Give a file that `--save-codes` wrote".to_owned(),
+        };
+        let (_, header) = SafeTensors::read_metadata(bytes)
+            .map_err(|error| damaged(format!("it is no safetensors file ({})", shown(&error.to_string()))))?;
         let mut notes = header.metadata().clone().unwrap_or_default();
         if notes.remove(FORMAT.0).as_deref() != Some(FORMAT.1) {
             return Err(damaged(format!("it is not marked as {}", FORMAT.1)));
         }
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(|error| damaged(shown(&error.to_string())))?;
         let tensor = tensors.tensor(TENSOR).map_err(|_| damaged(format!("it has no tensor `{TENSOR}`")))?;
         match (tensor.dtype(), tensor.shape()) {
             (Dtype::U16, [_, codebooks]) if *codebooks > 0 => {
@@ -79,7 +96,8 @@ impl SongCodes {
                 })
             }
             (dtype, shape) => Err(damaged(format!(
-                "`{TENSOR}` must be U16 of shape [frames, codebooks], but is {dtype:?} of {shape:?}"
+                "`{TENSOR}` must be U16 of shape [frames, codebooks], but is {dtype:?} of {}",
+                shown(&format!("{shape:?}"))
             ))),
         }
     }
@@ -90,25 +108,23 @@ impl SongCodes {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let unwritable = |reason: String| ModelError::Unwritable {
-            path: path.to_owned(),
-            reason,
-            remedy: "Give a path in a directory that exists and may be written to".to_owned(),
-        };
+        let failed = |error: io::Error| ModelError::unwritable(path, &error);
+        let unwritable = |error: safetensors::SafeTensorError| failed(io::Error::other(error));
         let bytes: Vec<u8> = self.codes.iter().flat_map(|code| code.to_le_bytes()).collect();
         let shape = vec![self.frames(), self.codebooks];
-        let view = TensorView::new(Dtype::U16, shape, &bytes).map_err(|error| unwritable(error.to_string()))?;
+        let view = TensorView::new(Dtype::U16, shape, &bytes).map_err(unwritable)?;
         let mut notes = self.notes.clone();
         notes.insert(FORMAT.0.to_owned(), FORMAT.1.to_owned());
-        let file =
-            safetensors::serialize([(TENSOR, view)], Some(notes)).map_err(|error| unwritable(error.to_string()))?;
+        let file = safetensors::serialize([(TENSOR, view)], Some(notes)).map_err(unwritable)?;
         // Through a link to the file itself; and of two programs that keep the same file, the last one wins.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let beside = PathBuf::from(format!("{}.{}.part", path.display(), std::process::id()));
-        fs::write(&beside, file).and_then(|()| fs::rename(&beside, &path)).map_err(|error| {
+        write_synced(&beside, &file).and_then(|()| fs::rename(&beside, &path)).map_err(|error| {
             let _ = fs::remove_file(&beside); // what is there of it is of no use
-            unwritable(error.to_string())
-        })
+            failed(error)
+        })?;
+        sync_folder(&path);
+        Ok(())
     }
 
     /// Checks that a model can have written them.
@@ -137,6 +153,24 @@ impl SongCodes {
             ))),
         }
     }
+}
+
+/// Writes a file and waits until the disk has it: after a power cut, a name without its bytes would look whole.
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Waits until the disk has the name. Some file systems cannot do that for folders; the file is whole all the same.
+fn sync_folder(path: &Path) {
+    #[cfg(unix)]
+    {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    }
+    #[cfg(not(unix))]
+    let _ = path;
 }
 
 #[cfg(test)]

@@ -38,6 +38,10 @@ pub enum Fault {
     ClaimLength(u64),
     /// The hub gives no hash.
     NoHash,
+    /// The length is not said: the body comes in chunks.
+    Chunked,
+    /// A web page comes in the place of the file.
+    Page,
 }
 
 /// A request that came.
@@ -184,6 +188,11 @@ fn respond(
     if let Some(Fault::Status(status, line)) = fault {
         return head(&format!("{status} Trouble"), &format!("Content-Length: 0\r\n{line}\r\n"));
     }
+    if let Some(Fault::Page) = fault {
+        let page = "<html><body>Please log in to the network</body></html>";
+        head("200 OK", &format!("Content-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\n", page.len()))?;
+        return if seen.method == "HEAD" { Ok(()) } else { to.write_all(page.as_bytes()) };
+    }
     let Some(file) = file else {
         return head("404 Not Found", "X-Error-Code: EntryNotFound\r\nContent-Length: 0\r\n");
     };
@@ -197,6 +206,15 @@ fn respond(
             seen.path
         );
         return head("302 Found", &lines);
+    }
+    if let Some(Fault::Chunked) = fault {
+        head("200 OK", "Transfer-Encoding: chunked\r\n")?;
+        if seen.method == "HEAD" {
+            return Ok(());
+        }
+        write!(to, "{:x}\r\n", file.len())?;
+        to.write_all(&file)?;
+        return to.write_all(b"\r\n0\r\n\r\n");
     }
     let etag = if in_store { "f".repeat(64) } else { git_sha1(&file) };
     let commit = if in_store { String::new() } else { format!("X-Repo-Commit: {COMMIT}\r\n") };
@@ -212,7 +230,7 @@ fn respond(
     }
     let whole = body.len();
     let asked: Option<usize> =
-        seen.range.as_deref().and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+        seen.range.as_deref().and_then(|range| range.strip_prefix("bytes=")?.split_once('-')?.0.parse().ok());
     match asked.filter(|_| !matches!(fault, Some(Fault::IgnoreRange))) {
         Some(from) if from >= whole => return head("416 Range Not Satisfiable", "Content-Length: 0\r\n"),
         Some(from) => {

@@ -128,6 +128,7 @@ impl Conductor {
         let progress = self.song.meter.progress();
         let redraws = self.song.meter.redraws.load(Ordering::Relaxed);
         let mut notes = std::mem::take(&mut self.ending.notes);
+        notes.extend(self.song.mishaps.all());
         // Of a song in two halves, the one that wrote it says so.
         if redraws > 0 && self.took_part.contains(&Stage::LanguageModel) {
             notes.push(format!(

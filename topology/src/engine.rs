@@ -7,9 +7,9 @@ use heartstream_actors::{
     song_context::{Faults, SongContext},
     stage_threads::StageThreads,
 };
-use heartstream_messages::SongRequest;
+use heartstream_messages::{SongRequest, units};
 use heartstream_models::{
-    DeviceName, Devices, ModelDirectory,
+    DeviceName, Devices, ModelDirectory, ModelError,
     heartmula::HeartMula,
     speculation::{Speculation, Speculator},
     weights::{Checkpoint, Storage},
@@ -282,7 +282,29 @@ impl Heartstream {
     pub async fn resume(&self, kept: KeptSong, path: &Path, sinks: impl Into<Sinks>) -> Result<Song, EngineError> {
         kept.check_checkpoint(path, &self.voice.fingerprint)?;
         kept.codes.check(path, self.voice.sizes.audio_num_codebooks, self.voice.audio_eos)?;
+        let asked = kept.request.max_frames;
         let mut checked = self.checked(kept.request)?;
+        // A song is kept with the length that its model has room for; longer ones come from elsewhere.
+        if asked > checked.request.max_frames {
+            return Err(ModelError::Damaged {
+                path: path.to_owned(),
+                reason: format!(
+                    "its song is to have {} frames, and the model has room for {}",
+                    asked.0, checked.request.max_frames.0
+                ),
+                remedy: "Give the length of the song with --max-seconds, or a file that `--save-codes` wrote"
+                    .to_owned(),
+            }
+            .into());
+        }
+        let (written, longest) = (kept.codes.frames() as u64, checked.request.max_frames);
+        if written > longest.0 {
+            return Err(EngineError::Option {
+                option: "max-seconds",
+                expected: format!("at least the {} that are written", units::Frames(written).seconds()),
+                found: longest.seconds().to_string(),
+            });
+        }
         checked.written_before = Arc::new(kept.codes);
         self.start(checked, sinks.into()).await
     }
@@ -321,6 +343,7 @@ fn load(
     directory.check_tensors()?;
     // The tokenizer first: it is small, and a directory without one fails at once.
     let tokenizer = Arc::new(directory.load_tokenizer()?);
+    tokenizer.notes().iter().for_each(|note| tracing::warn!("{note}"));
     let voice = Voice {
         fingerprint: directory.fingerprint()?,
         drafter: directory.load_drafter(&device)?.map(Arc::new),

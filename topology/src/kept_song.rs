@@ -1,10 +1,10 @@
-//! What is kept beside a song's codes, and what is it good for? The request they were written for.
+//! What a codes file says beside the codes: the request that they were written for.
 
 use std::{collections::HashMap, path::Path};
 
 use heartstream_actors::codes_sink::FIRST_WINDOW;
 use heartstream_messages::{FirstWindow, SongRequest, units::Frames};
-use heartstream_models::{ModelError, SongCodes};
+use heartstream_models::{ModelError, SongCodes, foreign_text::shown};
 
 const REQUEST: &str = "request";
 const CHECKPOINT: &str = "checkpoint";
@@ -33,15 +33,30 @@ impl KeptSong {
     /// # Errors
     /// When it cannot be read, is no such file, or does not say what the song was asked for with.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
-        let codes = SongCodes::read(path)?;
+        Self::of(path, SongCodes::read(path)?)
+    }
+
+    /// Reads the bytes of such a file; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`KeptSong::read`].
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ModelError> {
+        Self::of(path, SongCodes::parse(path, bytes)?)
+    }
+
+    fn of(path: &Path, codes: SongCodes) -> Result<Self, ModelError> {
         let note = |name: &str| codes.notes.get(name).cloned().unwrap_or_default();
         let mut request: SongRequest = serde_json::from_str(&note(REQUEST)).map_err(|error| ModelError::Damaged {
             path: path.to_owned(),
-            reason: format!("it does not say what the song was asked for with ({error})"),
+            reason: format!("it does not say what the song was asked for with ({})", shown(&error.to_string())),
             remedy: "Give a file that `--save-codes` wrote".to_owned(),
         })?;
-        if let Ok(first) = note(FIRST_WINDOW).parse() {
-            request.first_window = FirstWindow { most: Frames(first), deadline: None };
+        if let Ok(first) = note(FIRST_WINDOW).parse::<u64>() {
+            // A song that ended within its first window does not say how long that was to be; the request does.
+            let was_cut = first >= codes.frames() as u64 && request.first_window.deadline.is_none();
+            if !was_cut {
+                request.first_window = FirstWindow { most: Frames(first), deadline: None };
+            }
         }
         Ok(Self { request, checkpoint: note(CHECKPOINT), codes })
     }
@@ -56,7 +71,7 @@ impl KeptSong {
         }
         Err(ModelError::Damaged {
             path: path.to_owned(),
-            reason: format!("the checkpoint {} wrote it, and this model is {fingerprint}", self.checkpoint),
+            reason: format!("the checkpoint {} wrote it, and this model is {fingerprint}", shown(&self.checkpoint)),
             remedy: "Give the model that wrote the song with --model".to_owned(),
         })
     }

@@ -67,7 +67,7 @@ pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown)
                 round_trip::print(&hearing, &directory, &ear, counts.coded, shown)?;
             }
             let mut language = Language::of(&hearing, &directory)?;
-            language.parameters().adopt(&model.join(directory.lm_part).join("model.safetensors"), &setting.device)?;
+            language.parameters().adopt(&model.join(&directory.lm_part).join("model.safetensors"), &setting.device)?;
             for (name, value) in language.held_out()? {
                 println!("language model, held out: {name} {value:.3}");
             }

@@ -1,8 +1,8 @@
-//! Does the codec make the reference's sound, part by part and as a whole?
+//! Golden data of the codec: part by part, and as a whole.
 
 use candle_core::Tensor;
 
-use super::{Row, dims, floats, ids, measure::decibels};
+use super::{Row, dims, floats, ids, measure::decibels, unfit};
 use crate::{
     error::{ModelError, Result},
     heartcodec::{FlowOptions, HeartCodec, LATENTS_PER_FRAME, round_to_ninths},
@@ -44,7 +44,7 @@ fn quantizer(codec: &HeartCodec, goldens: &Shards, report: &mut dyn FnMut(Row)) 
         return Ok(());
     }
     let (output, [frames, _]) = floats::<2>(goldens, OUTPUT)?;
-    let codes = codes(goldens, "codec.codes")?;
+    let codes = codes(codec, goldens, "codec.codes")?;
     let wanted = frames * codec.flow.quantizer.codebooks();
     let codes = codes
         .get(..wanted)
@@ -63,8 +63,16 @@ fn estimator(codec: &HeartCodec, goldens: &Shards, report: &mut dyn FnMut(Row)) 
     if goldens.shape(OUTPUT).is_none() {
         return Ok(());
     }
-    let (input, shape) = floats::<3>(goldens, "codec.estimator.input")?;
-    let times = goldens.floats("codec.estimator.timestep")?;
+    const INPUT: &str = "codec.estimator.input";
+    const TIME: &str = "codec.estimator.timestep";
+    let (input, shape @ [batch, length, width]) = floats::<3>(goldens, INPUT)?;
+    if width != codec.flow.estimator.in_channels() {
+        return Err(unfit(INPUT, [batch, length, codec.flow.estimator.in_channels()], shape));
+    }
+    let times = goldens.floats(TIME)?;
+    if times.len() != batch {
+        return Err(unfit(TIME, [batch], [times.len()]));
+    }
     let input = Tensor::from_vec(input, &shape, codec.flow.device())?;
     let ours = codec.flow.estimator.forward(&input, &times)?;
     report(Row::relative(OUTPUT, &host(&ours)?, &goldens.floats(OUTPUT)?, MODULE));
@@ -76,7 +84,11 @@ fn vocoder(codec: &HeartCodec, goldens: &Shards, report: &mut dyn FnMut(Row)) ->
     if goldens.shape(PCM).is_none() {
         return Ok(());
     }
-    let (latent, [_, channels, length]) = floats::<3>(goldens, "codec.vocoder.latent")?;
+    const LATENT: &str = "codec.vocoder.latent";
+    let (latent, shape @ [halves, channels, length]) = floats::<3>(goldens, LATENT)?;
+    if 2 * channels != codec.flow.channels() || halves != 2 {
+        return Err(unfit(LATENT, [2, codec.flow.channels() / 2, length], shape));
+    }
     let [left, right] = codec.vocoder.decode(&frame_by_frame(&latent, channels, length))?;
     report(Row::ratio(PCM, &[left, right].concat(), &goldens.floats(PCM)?, VOCODER));
     Ok(())
@@ -86,9 +98,13 @@ fn vocoder(codec: &HeartCodec, goldens: &Shards, report: &mut dyn FnMut(Row)) ->
 fn whole(codec: &HeartCodec, goldens: &Shards, run: &str, slack: f64, report: &mut dyn FnMut(Row)) -> Result<()> {
     let options = options(run)?;
     let own = format!("codec.{run}.codes");
-    let codes = codes(goldens, if goldens.shape(&own).is_some() { &own } else { "codec.codes" })?;
+    let codes = codes(codec, goldens, if goldens.shape(&own).is_some() { &own } else { "codec.codes" })?;
     let frames = codes.len() / codec.flow.quantizer.codebooks();
-    let (noise, [count, length, channels]) = floats::<3>(goldens, &format!("codec.{run}.noise"))?;
+    let name = format!("codec.{run}.noise");
+    let (noise, shape @ [count, length, channels]) = floats::<3>(goldens, &name)?;
+    if channels != codec.flow.channels() || !length.is_multiple_of(LATENTS_PER_FRAME) {
+        return Err(unfit(&name, [count, length.next_multiple_of(LATENTS_PER_FRAME), codec.flow.channels()], shape));
+    }
     let plan = SegmentPlan::reference(ReferenceWindows::new(length / LATENTS_PER_FRAME)?);
     if plan.windows(frames).len() != count {
         return Err(ModelError::shape("windows of golden noise", plan.windows(frames).len(), count));
@@ -98,7 +114,10 @@ fn whole(codec: &HeartCodec, goldens: &Shards, run: &str, slack: f64, report: &m
     };
     let ours = codec.song_latents(&codes, &plan, options, &mut fill)?;
     let name = format!("codec.{run}.latents");
-    let (stored, [_, _, half, _]) = floats::<4>(goldens, &name)?;
+    let (stored, shape @ [_, _, half, _]) = floats::<4>(goldens, &name)?;
+    if shape != [count, 2, channels / 2, length] {
+        return Err(unfit(&name, [count, 2, channels / 2, length], shape));
+    }
     let golden = stored.chunks((2 * half * length).max(1)).map(|window| frame_by_frame(window, half, length));
     let golden: Vec<_> = ours.iter().map(|(window, _)| *window).zip(golden).collect();
     report(Row::relative(&name, &flat(&ours), &flat(&golden), LATENTS));
@@ -167,8 +186,11 @@ fn frame_by_frame(stored: &[f32], channels: usize, length: usize) -> Vec<f32> {
 }
 
 /// \[K, T\] as it is stored, as frame after frame of K codes.
-fn codes(goldens: &Shards, name: &str) -> Result<Vec<u16>> {
-    let [codebooks, frames] = dims(goldens, name)?;
+fn codes(codec: &HeartCodec, goldens: &Shards, name: &str) -> Result<Vec<u16>> {
+    let shape @ [codebooks, frames] = dims(goldens, name)?;
+    if codebooks != codec.flow.quantizer.codebooks() {
+        return Err(unfit(name, [codec.flow.quantizer.codebooks(), frames], shape));
+    }
     let stored = ids(goldens, name)?;
     let code = |place: usize| {
         u16::try_from(stored[place])

@@ -1,6 +1,6 @@
 //! Comparison of the language model: its greedy codes and their logits.
 
-use super::{Measure, Row, dims, floats, ids};
+use super::{Measure, Row, dims, floats, ids, unfit};
 use crate::{
     error::{ModelError, Result},
     heartmula::{CodeSampler, HeartMula, PromptIds, argmax},
@@ -19,7 +19,10 @@ pub(super) fn check(model: &HeartMula, goldens: &Shards, report: &mut dyn FnMut(
     for run in runs {
         let codes_name = format!("lm.{run}.greedy_codes");
         let codes = ids(goldens, &codes_name)?;
-        let [frames, _] = dims(goldens, &codes_name)?;
+        let shape @ [frames, codebooks] = dims(goldens, &codes_name)?;
+        if codebooks != model.config().audio_num_codebooks {
+            return Err(unfit(&codes_name, [frames, model.config().audio_num_codebooks], shape));
+        }
         let (ours, logits_of_ours) = run_greedily(model, &prompt, guidance(&run)?, frames)?;
         let equal = ours.iter().zip(&codes).filter(|(a, b)| a == b).count();
         let all = codes.len().max(ours.len());

@@ -21,6 +21,7 @@ use candle_core::Device;
 use crate::{
     directory::ModelDirectory,
     error::{ModelError, Result},
+    foreign_text::shown,
     heartmula::HeartMula,
     kernels::cpu::NumberType,
     weights::Shards,
@@ -134,11 +135,22 @@ fn floats<const N: usize>(goldens: &Shards, name: &str) -> Result<(Vec<f32>, [us
 
 fn dims<const N: usize>(goldens: &Shards, name: &str) -> Result<[usize; N]> {
     let shape = goldens.shape(name).unwrap_or_default();
-    shape.try_into().map_err(|_| ModelError::shape("dimensions of a golden tensor", N, format!("{shape:?} in {name}")))
+    let dims = <[usize; N]>::try_from(shape).ok().filter(|dims| !dims.contains(&0));
+    dims.ok_or_else(|| {
+        let found = format!("{shape:?} in {}", shown(name));
+        ModelError::shape("dimensions of a golden tensor", format!("{N}, none of them 0"), found)
+    })
+}
+
+/// Says that the tensor `name` of the golden data has another shape than the model's sizes ask for.
+fn unfit(name: &str, expected: impl std::fmt::Debug, found: impl std::fmt::Debug) -> ModelError {
+    let found = format!("{found:?} in {}", shown(name));
+    ModelError::shape("shape of a golden tensor of this model", format!("{expected:?}"), found)
 }
 
 /// Whole numbers of the golden data that are ids or codes.
 fn ids(goldens: &Shards, name: &str) -> Result<Vec<u32>> {
-    let wrong = |id: i64| ModelError::shape("ids of golden data", "from 0 to 2^32 - 1", format!("{id} in {name}"));
+    let wrong =
+        |id: i64| ModelError::shape("ids of golden data", "from 0 to 2^32 - 1", format!("{id} in {}", shown(name)));
     goldens.integers(name)?.into_iter().map(|id| u32::try_from(id).map_err(|_| wrong(id))).collect()
 }

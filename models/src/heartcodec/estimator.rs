@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 
 use super::{config::HeartCodecConfig, tensors::TIME_FEATURES};
 use crate::{
-    error::Result,
+    error::{ModelError, Result},
     kernels::{
         FullAttention, GrowingRotary, Linear, Operand, RmsNorm, RotaryTable, Steer, base_frequencies, centred_windows,
         gated, gated_sum, layer_norm, taps_as_product,
@@ -27,6 +27,7 @@ pub struct Estimator {
     connect: Projection,
     second: Stage,
     leave: Projection,
+    in_channels: usize,
     device: Device,
 }
 
@@ -44,8 +45,14 @@ impl Estimator {
             connect: Projection::load(shards, "connection_proj", in_channels + first, second, device)?,
             second: Stage::load(config, shards, "_2", second, num_layers_2, device)?,
             leave: Projection::load(shards, "proj_out", second, out_channels, device)?,
+            in_channels,
             device: device.clone(),
         })
+    }
+
+    /// Channels of the input: state, in-context latents, condition.
+    pub(crate) fn in_channels(&self) -> usize {
+        self.in_channels
     }
 
     /// The same weights, with the time's features born on `device`.
@@ -63,7 +70,15 @@ impl Estimator {
     /// # Errors
     /// When a shape does not fit.
     pub fn forward(&self, xs: &Tensor, times: &[f32]) -> Result<Tensor> {
-        let batch = xs.dim(0)?;
+        let (batch, length, channels) = xs.dims3()?;
+        if batch == 0 || length == 0 || channels != self.in_channels || times.len() != batch {
+            let expected = format!("[B, L, {}] and B times", self.in_channels);
+            return Err(ModelError::shape(
+                "input of the estimator",
+                expected,
+                format!("{:?} and {}", xs.dims(), times.len()),
+            ));
+        }
         if batch < 2 || !xs.device().is_cpu() || xs.track_op() || rayon::current_num_threads() < 2 {
             return self.together(xs, times);
         }

@@ -1,4 +1,4 @@
-//! Which files make up a checkpoint, and how are their bytes reached?
+//! The files of a checkpoint, and access to their bytes.
 
 use std::{
     fs::File,
@@ -9,7 +9,10 @@ use std::{
 };
 
 use super::seeded::SeededCheckpoint;
-use crate::error::{ModelError, Result};
+use crate::{
+    error::{ModelError, Result},
+    parts::beside,
+};
 
 /// One file of a checkpoint that is compiled into the program.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +91,10 @@ impl Checkpoint {
             Self::Directory(directory) => {
                 let path = directory.join(file);
                 // Asked before it is opened: opening a named pipe waits for whoever writes to it.
-                let size = std::fs::metadata(&path).map_err(|error| unreadable(error.to_string()))?;
+                let size = std::fs::metadata(&path).map_err(|error| match error.kind() {
+                    io::ErrorKind::NotFound => unreadable(format!("{error}{}", beside(&path))),
+                    _ => unreadable(error.to_string()),
+                })?;
                 if !size.is_file() {
                     return Err(unreadable("it is not a file".to_owned()));
                 }

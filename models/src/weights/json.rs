@@ -1,14 +1,18 @@
-//! How are the fields of a JSON config read, checked and, where nobody knows them, warned of?
+//! Fields of JSON configs: read, checked, and warned of where they are unknown.
 
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::Checkpoint;
+use super::{Checkpoint, foreign_file};
 use crate::{
     error::{ModelError, Result},
+    foreign_text::shown,
     text::decode_json,
 };
+
+/// Unknown fields of an object that are warned of; further ones say nothing new.
+const MOST_WARNINGS: usize = 10;
 
 /// A JSON object whose fields are taken one by one; what is left at the end is unknown.
 #[derive(Debug)]
@@ -35,8 +39,52 @@ impl Json {
         match decode_json(&bytes) {
             Ok(Value::Object(fields)) => Ok(Self { path, prefix: String::new(), fields, taken: BTreeSet::new() }),
             Ok(other) => Err(damaged(format!("expected a JSON object, found {}", kind(&other)))),
-            Err(reason) => Err(damaged(format!("it is {reason}"))),
+            Err(reason) => Err(match foreign_file(&bytes) {
+                Some(kind) => ModelError::Foreign { path: path.clone(), what: kind.what, remedy: kind.remedy },
+                None => damaged(format!("it is {}", shown(&reason))),
+            }),
         }
+    }
+
+    /// The fields of an object that was read before: `prefix` are the names on the way to it, each with a dot.
+    pub(crate) fn of(path: PathBuf, prefix: &str, fields: Map<String, Value>) -> Self {
+        Self { path, prefix: prefix.to_owned(), fields, taken: BTreeSet::new() }
+    }
+
+    /// The nested object `value`, which is called `name` in messages.
+    ///
+    /// # Errors
+    /// When it is no object.
+    pub(crate) fn nested(&self, name: &str, value: Value) -> Result<Self> {
+        match value {
+            Value::Object(fields) => Ok(Self::of(self.path.clone(), &format!("{}{name}.", self.prefix), fields)),
+            other => Err(self.wrong(name, "an object", &other)),
+        }
+    }
+
+    /// The list in `name`; empty when the field is not there.
+    ///
+    /// # Errors
+    /// When the field is no list of at most `most` entries.
+    pub(crate) fn list(&mut self, name: &str, most: usize) -> Result<Vec<Value>> {
+        match self.take(name) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(items)) if items.len() <= most => Ok(items),
+            Some(Value::Array(items)) => {
+                Err(self.wrong(name, format!("a list of at most {most} entries"), format!("one of {}", items.len())))
+            }
+            Some(other) => Err(self.wrong(name, "a list", &other)),
+        }
+    }
+
+    /// The value of the field `name`.
+    pub(crate) fn peek(&self, name: &str) -> Option<&Value> {
+        self.fields.get(name)
+    }
+
+    /// Whether the field `name` is there and not null.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.fields.get(name).is_some_and(|value| !value.is_null())
     }
 
     /// The whole number in `name`, or `default` when the field is not there.
@@ -122,11 +170,7 @@ impl Json {
     pub fn object(&mut self, name: &str) -> Result<Option<Json>> {
         match self.take(name) {
             None => Ok(None),
-            Some(Value::Object(fields)) => {
-                let prefix = format!("{}{name}.", self.prefix);
-                Ok(Some(Json { path: self.path.clone(), prefix, fields, taken: BTreeSet::new() }))
-            }
-            Some(other) => Err(self.wrong(name, "an object", &other)),
+            Some(value) => self.nested(name, value).map(Some),
         }
     }
 
@@ -139,22 +183,21 @@ impl Json {
     pub fn finish(self) -> Vec<String> {
         let unknown = self.fields.keys().filter(|name| !self.taken.contains(*name));
         unknown
-            .map(|name| format!("{}: unknown field `{}{name}` is ignored", self.path.display(), self.prefix))
+            .map(|name| {
+                let (path, name) = (self.path.display(), shown(&format!("{}{name}", self.prefix)));
+                format!("{path}: unknown field `{name}` is ignored")
+            })
+            .take(MOST_WARNINGS)
             .collect()
     }
 
     /// The error for a field that is there but useless.
     pub fn wrong(&self, name: &str, expected: impl fmt::Display, found: impl fmt::Display) -> ModelError {
-        let mut found = found.to_string();
-        if let Some((cut, _)) = found.char_indices().nth(120) {
-            found.truncate(cut);
-            found.push('…');
-        }
         ModelError::Field {
             path: self.path.clone(),
-            field: format!("{}{name}", self.prefix),
+            field: shown(&format!("{}{name}", self.prefix)),
             expected: expected.to_string(),
-            found,
+            found: shown(&found.to_string()),
         }
     }
 

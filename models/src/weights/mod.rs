@@ -1,10 +1,11 @@
-//! Where do the numbers of a model come from? A checkpoint: files on disk or inside the program.
+//! Checkpoints: the files of a model, on disk or inside the program.
 //!
 //! [`Checkpoint`] hands out files, [`Shards`] the tensors in them, [`Json`] the fields of a config.
 //! Nothing here allocates by a number that was not first compared with the size of a file.
 
 mod checkpoint;
 mod fingerprint;
+mod foreign_files;
 mod json;
 mod numbers;
 mod part_writer;
@@ -15,6 +16,7 @@ mod storage;
 
 pub use checkpoint::{Checkpoint, EmbeddedFile, FileBytes};
 pub use fingerprint::fingerprint;
+pub(crate) use foreign_files::of_file as foreign_file;
 pub use json::Json;
 pub(crate) use numbers::Numbers;
 pub(crate) use part_writer::PartWriter;

@@ -1,4 +1,4 @@
-//! How are the numbers of a tensor read, wherever they are? In any piece, as f32.
+//! The numbers of a tensor, wherever they are: read in any piece, as f32, and counted where they are not finite.
 
 use std::{
     ops::Range,
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     error::{ModelError, Result},
+    foreign_text::shown,
     kernels::cpu::NumberType,
 };
 
@@ -37,15 +38,17 @@ pub(crate) struct Numbers {
 
 #[derive(Debug, Clone)]
 enum Source {
-    File { path: Arc<Path>, file: FileBytes, bytes: Range<usize>, dtype: Dtype },
+    File { path: Arc<Path>, tensor: Arc<str>, file: FileBytes, bytes: Range<usize>, dtype: Dtype },
     Seeded(SeededNumbers),
     Held(Arc<[f32]>),
 }
 
 impl Numbers {
-    pub(super) fn in_file(path: &Path, file: &FileBytes, bytes: Range<usize>, dtype: Dtype) -> Self {
+    /// Those of a tensor of a file, which are named by both in messages.
+    pub(super) fn in_file(names: (&Path, &str), file: &FileBytes, bytes: Range<usize>, dtype: Dtype) -> Self {
         let count = bytes_per_number(dtype).map_or(0, |size| bytes.len() / size);
-        let source = Source::File { path: path.into(), file: file.clone(), bytes, dtype };
+        let (path, tensor) = (names.0.into(), names.1.into());
+        let source = Source::File { path, tensor, file: file.clone(), bytes, dtype };
         Self { source, count, rounded: NumberType::F32, coarse: None }
     }
 
@@ -85,7 +88,24 @@ impl Numbers {
         Ok(())
     }
 
+    /// As [`Numbers::read`], without [`Coarse`]: numbers of a file are finite, and stay so as they are stored.
     fn read_fine(&self, first: usize, to: &mut [f32]) -> Result<()> {
+        self.fill(first, to)?;
+        let finite = |numbers: &[f32]| numbers.iter().all(|number| number.is_finite());
+        if let Source::File { path, tensor, .. } = &self.source {
+            let unfit = |beyond| Err(self.unfit(path, tensor, beyond));
+            if !finite(to) {
+                return unfit(None);
+            }
+            round(to, self.rounded);
+            return if finite(to) { Ok(()) } else { unfit(Some(self.rounded)) };
+        }
+        round(to, self.rounded);
+        Ok(())
+    }
+
+    /// The numbers as they are.
+    fn fill(&self, first: usize, to: &mut [f32]) -> Result<()> {
         if first.checked_add(to.len()).is_none_or(|end| end > self.count) {
             let found = format!("{} from {first} on", to.len());
             return Err(ModelError::shape("numbers of a tensor", format!("at most {}", self.count), found));
@@ -93,7 +113,7 @@ impl Numbers {
         match &self.source {
             Source::Held(numbers) => to.copy_from_slice(&numbers[first..first + to.len()]),
             Source::Seeded(numbers) => numbers.fill(first, to),
-            Source::File { path, file, bytes, dtype } => {
+            Source::File { path, file, bytes, dtype, .. } => {
                 let size = bytes_per_number(*dtype).unwrap_or(PIECE);
                 let mut buffer = [0u8; PIECE];
                 let mut start = bytes.start + first * size;
@@ -109,7 +129,48 @@ impl Numbers {
                 }
             }
         }
-        round(to, self.rounded);
+        Ok(())
+    }
+
+    /// The error of numbers that are not finite, or are not as `beyond`. All of the tensor is read once more, to count them.
+    fn unfit(&self, path: &Path, tensor: &str, beyond: Option<NumberType>) -> ModelError {
+        let wide = Self { rounded: NumberType::F32, coarse: None, ..self.clone() };
+        let (mut count, mut first, mut numbers) = (0u64, None, [0f32; PIECE]);
+        for start in (0..self.count).step_by(PIECE) {
+            let numbers = &mut numbers[..PIECE.min(self.count - start)];
+            if wide.fill(start, numbers).is_err() {
+                break;
+            }
+            for (place, number) in numbers.iter().enumerate() {
+                let mut stored = [*number];
+                round(&mut stored, beyond.unwrap_or(NumberType::F32));
+                if !stored[0].is_finite() {
+                    count += 1;
+                    first.get_or_insert((start + place, *number));
+                }
+            }
+        }
+        let (place, found) = first.unwrap_or((0, f32::NAN));
+        let (path, tensor) = (path.to_owned(), shown(tensor));
+        match beyond {
+            None => ModelError::NotFinite { path, tensor, count, place, found },
+            Some(dtype) => ModelError::Overflow { path, tensor, count, place, found, dtype },
+        }
+    }
+
+    /// Reads all numbers, and keeps none.
+    ///
+    /// # Errors
+    /// As [`Numbers::read`].
+    pub(super) fn check(&self) -> Result<()> {
+        if !matches!(self.source, Source::File { .. }) {
+            return Ok(());
+        }
+        let mut numbers = vec![0f32; PIECE.min(self.count)];
+        for start in (0..self.count).step_by(PIECE) {
+            let count = PIECE.min(self.count - start);
+            self.read_fine(start, &mut numbers[..count])?;
+        }
         Ok(())
     }
 

@@ -159,9 +159,5 @@ fn narrow(numbers: &[f32], kind: NumberType, bytes: &mut [u8]) {
 }
 
 fn unwritable(path: &Path) -> impl Fn(io::Error) -> ModelError {
-    move |error| ModelError::Unwritable {
-        path: path.to_owned(),
-        reason: error.to_string(),
-        remedy: "Give a directory that can be made and written to, on a disk with room for the whole model".to_owned(),
-    }
+    move |error| ModelError::unwritable(path, &error)
 }

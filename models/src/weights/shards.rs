@@ -1,4 +1,4 @@
-//! Which tensors does a part of a checkpoint hold, and do they fit what its config asks for?
+//! The tensors of a part of a checkpoint, held against what its config asks for.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,16 +6,21 @@ use std::{
 };
 
 use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 use super::{
-    Checkpoint, Coarse, FileBytes, Numbers, RowTable, SeededNumbers, Storage, WORTH_NARROWING, is_matrix,
+    Checkpoint, Coarse, FileBytes, Numbers, RowTable, SeededNumbers, Storage, WORTH_NARROWING,
+    foreign_files::{self, Kind},
+    is_matrix,
     numbers::bytes_per_number,
 };
 use crate::{
     error::{Found, ModelError, Result, TensorProblem, TensorProblems},
+    foreign_text::shown,
     kernels::cpu::{NumberType, PANEL},
+    parts::weights_in,
     text::decode_json,
 };
 
@@ -64,8 +69,6 @@ enum Origin {
     Seeded(SeededNumbers),
 }
 
-/// Characters of a tensor's name that a message repeats.
-const LONGEST_NAME: usize = 120;
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
 
@@ -150,7 +153,7 @@ impl Shards {
         for (name, plain) in self.tensors.keys().filter_map(plain).collect::<Vec<_>>() {
             let Some(place) = self.tensors.remove(&name) else { continue };
             if self.tensors.contains_key(&plain) {
-                let shown: String = plain.escape_debug().take(LONGEST_NAME).collect();
+                let shown = shown(&plain);
                 return Err(ModelError::Damaged {
                     path: self.file_of(&place).clone(),
                     reason: format!("one tensor is there under two names, `{shown}` and `{prefix}{shown}`"),
@@ -205,10 +208,16 @@ impl Shards {
 
     fn add(&mut self, path: PathBuf, bytes: FileBytes) -> Result<()> {
         // The header's length, every offset and every shape are compared with the file's size in here.
-        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| ModelError::Damaged {
-            path: path.clone(),
-            reason: format!("its safetensors header does not fit the {} bytes of the file ({error})", bytes.len()),
-            remedy: "The download was probably cut short: download the file again".to_owned(),
+        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| {
+            if let Some(kind) = foreign_files::of_file(&bytes) {
+                return ModelError::Foreign { path: path.clone(), what: kind.what, remedy: kind.remedy };
+            }
+            let error = shown(&error.to_string());
+            ModelError::Damaged {
+                path: path.clone(),
+                reason: format!("its safetensors header does not fit the {} bytes of the file ({error})", bytes.len()),
+                remedy: "The download was probably cut short: download the file again".to_owned(),
+            }
         })?;
         let start = 8 + header; // 8 bytes say how long the header is
         let file = self.files.len();
@@ -226,7 +235,15 @@ impl Shards {
     /// One [`TensorProblems`] with everything that is missing, of another shape, or not of a float type.
     pub fn check(&self, expected: &[Expected]) -> Result<()> {
         let problems: Vec<TensorProblem> = expected.iter().filter_map(|tensor| self.problem(tensor)).collect();
-        if problems.is_empty() { Ok(()) } else { Err(TensorProblems { problems }.into()) }
+        if problems.is_empty() {
+            return Ok(());
+        }
+        // One sentence about the kind says more than a list of shapes that follow from it.
+        let tensors = self.tensors.iter().map(|(name, place)| (name.as_str(), place.dtype));
+        Err(match foreign_files::of_weights(tensors) {
+            Some(Kind { what, remedy }) => ModelError::Quantised { path: self.first.clone(), what, remedy },
+            None => TensorProblems { problems }.into(),
+        })
     }
 
     fn problem(&self, Expected { name, shape }: &Expected) -> Option<TensorProblem> {
@@ -242,6 +259,14 @@ impl Shards {
             Some(_) => return None,
         };
         Some(TensorProblem { file: file.clone(), name: name.clone(), expected: shape.clone(), found })
+    }
+
+    /// Reads the numbers of all `expected` tensors, and keeps none of them.
+    ///
+    /// # Errors
+    /// When a tensor is missing, or has numbers that are not finite, or that are not once they are stored as they will be.
+    pub fn check_numbers(&self, expected: &[Expected]) -> Result<()> {
+        expected.par_iter().try_for_each(|Expected { name, shape }| self.numbers(name, shape)?.check())
     }
 
     /// Reads a float tensor as f32 onto `device`.
@@ -282,7 +307,7 @@ impl Shards {
         let numbers = match &place.origin {
             Origin::File(file, bytes) => {
                 let (path, file) = &self.files[*file];
-                Numbers::in_file(path, file, bytes.clone(), place.dtype)
+                Numbers::in_file((path, name), file, bytes.clone(), place.dtype)
             }
             Origin::Seeded(numbers) => Numbers::seeded(*numbers, shape.iter().product()),
         };
@@ -319,7 +344,11 @@ impl Shards {
     pub fn integers(&self, name: &str) -> Result<Vec<i64>> {
         let place = self.tensors.get(name).ok_or_else(|| self.missing(name, &[]))?;
         if place.dtype != Dtype::I64 {
-            return Err(ModelError::shape("type of a tensor of ids", "I64", format!("{:?} in {name}", place.dtype)));
+            return Err(ModelError::shape(
+                "type of a tensor of ids",
+                "I64",
+                format!("{:?} in {}", place.dtype, shown(name)),
+            ));
         }
         let Origin::File(file, bytes) = &place.origin else { return Err(self.missing(name, &[])) };
         let (numbers, _) = self.files[*file].1[bytes.clone()].as_chunks::<8>();
@@ -406,7 +435,7 @@ pub(crate) fn file_names(checkpoint: &Checkpoint, part: &str) -> Result<Vec<Stri
     let names = named_files(checkpoint, part)?;
     let missing: Vec<&String> = names.iter().filter(|name| !checkpoint.has(&format!("{part}/{name}"))).collect();
     if let Some(first) = missing.first() {
-        let all = missing.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        let all = shown(&missing.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", "));
         return Err(ModelError::Unreadable {
             path: checkpoint.path_of(&format!("{part}/{first}")),
             reason: format!("of the {} files that the checkpoint consists of, missing: {all}", names.len()),
@@ -419,7 +448,12 @@ pub(crate) fn file_names(checkpoint: &Checkpoint, part: &str) -> Result<Vec<Stri
 fn named_files(checkpoint: &Checkpoint, part: &str) -> Result<Vec<String>> {
     let index = format!("{part}/{INDEX}");
     if !checkpoint.has(&index) {
-        return Ok(vec![SINGLE.to_owned()]);
+        return match checkpoint {
+            Checkpoint::Directory(directory) if !checkpoint.has(&format!("{part}/{SINGLE}")) => {
+                weights_in(&directory.join(part), SINGLE)
+            }
+            _ => Ok(vec![SINGLE.to_owned()]),
+        };
     }
     let path = checkpoint.path_of(&index);
     let damaged = |reason: &str| ModelError::Damaged {
@@ -427,7 +461,8 @@ fn named_files(checkpoint: &Checkpoint, part: &str) -> Result<Vec<String>> {
         reason: reason.to_owned(),
         remedy: "Restore the index that came with the checkpoint".to_owned(),
     };
-    let index = decode_json(&checkpoint.file(&index)?).map_err(|reason| damaged(&format!("it is {reason}")))?;
+    let index =
+        decode_json(&checkpoint.file(&index)?).map_err(|reason| damaged(&format!("it is {}", shown(&reason))))?;
     let map =
         index.get("weight_map").and_then(Value::as_object).ok_or_else(|| damaged("it has no object `weight_map`"))?;
     let mut names = BTreeSet::new();
@@ -435,7 +470,10 @@ fn named_files(checkpoint: &Checkpoint, part: &str) -> Result<Vec<String>> {
         match name.as_str() {
             // An index must not lead out of its own folder.
             Some(name) if Path::new(name).file_name() == Some(name.as_ref()) => names.insert(name.to_owned()),
-            _ => return Err(damaged(&format!("`weight_map` must name files of its own folder, but names {name}"))),
+            _ => {
+                let name = shown(&name.to_string());
+                return Err(damaged(&format!("`weight_map` must name files of its own folder, but names {name}")));
+            }
         };
     }
     if names.is_empty() {

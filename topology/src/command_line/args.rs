@@ -179,10 +179,10 @@ pub(crate) struct RenderArgs {
     #[arg(long, value_name = "N", value_parser = whole(0..=u64::MAX), allow_hyphen_values = true,
         help_heading = heading::WORDS)]
     pub seed: Option<u64>,
-    /// Longest song, such as 240, 4m or 1m30s; the model may end it before
-    #[arg(long, value_name = "TIME", default_value = "240", value_parser = time, allow_hyphen_values = true,
+    /// Longest song, such as 240, 4m or 1m30s; the model may end it before [default: 240, or what a song that is gone on with was asked for with]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true,
         help_heading = heading::WORDS)]
-    pub max_seconds: f64,
+    pub max_seconds: Option<f64>,
     /// How far the words lead the song: 1 not at all
     #[arg(long, value_name = "C", default_value_t = 1.5, allow_negative_numbers = true, help_heading = heading::WORDS)]
     pub cfg_scale: f64,
@@ -205,7 +205,7 @@ pub(crate) struct RenderArgs {
     #[arg(long, value_name = "FILE", help_heading = heading::OUTPUT)]
     pub save_codes: Option<PathBuf>,
     /// Go on with a song whose codes were kept; everything it was asked for with comes from the file
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["tags", "lyrics", "seed", "max_seconds", "temperature", "top_k",
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tags", "lyrics", "seed", "temperature", "top_k",
         "cfg_scale", "flow_steps", "flow_guidance", "continuity", "first_window", "first_audio", "plan"],
         help_heading = heading::OUTPUT)]
     pub resume: Option<PathBuf>,

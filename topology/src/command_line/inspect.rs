@@ -16,14 +16,21 @@ use crate::{MemoryPlan, MemorySize, Placement, Plan, SongRequest, SongSize, unit
 /// Prints what is known of a model.
 pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
     let max_frames = Seconds(args.max_seconds).frames();
-    let directory = ModelDirectory::open(checkpoint(&args.model.model)?)?
+    let mut directory = ModelDirectory::open(checkpoint(&args.model.model)?)?
         .stored_as(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
     let mut problems = Vec::new();
     let mut note = |error: ModelError| problems.push(error.to_string());
     let lm = part(directory.lm_shards(), &heartmula::expected_tensors(&directory.lm), &mut note);
     let codec = part(directory.codec_shards(), &heartcodec::expected_tensors(&directory.codec), &mut note);
     directory.check_codes().unwrap_or_else(&mut note);
+    directory.check_drafter().unwrap_or_else(&mut note);
     let tokenizer = directory.load_tokenizer().map_err(&mut note).ok();
+    let tried = tokenizer.as_ref().and_then(|tokenizer| tokenizer.try_out().map_err(&mut note).ok());
+    if problems.is_empty() {
+        // Only of tensors that fit: every number is read once.
+        directory.check_numbers().unwrap_or_else(|error| problems.push(error.to_string()));
+    }
+    directory.warnings.extend(tokenizer.iter().flat_map(|tokenizer| tokenizer.notes().to_vec()));
     let asked = args.words.tags.is_some() || args.words.lyrics.is_some();
     let prompt = match (&tokenizer, asked) {
         (Some(tokenizer), true) => {
@@ -42,6 +49,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
     // Where files are missing, nothing can be foretold, and that they are is among the problems.
     let memory = MemoryPlan::foretell(&directory, &plan, &song).ok();
     let mut report = report(&args.model.model, &directory, &lm, &codec, &problems, prompt.as_ref());
+    report["tokenizer"] = json!({ "ids_of_a_trial": tried });
     report["memory_bytes"] = memory.map_or(Value::Null, |memory| terms(&memory));
     if args.json {
         out!("{report:#}");
@@ -202,6 +210,9 @@ fn print(report: &Value) {
         estimator["heads"]
     );
     out!("  {:<14} {} channels at its widest", "vocoder", codec["vocoder_channels"]);
+    if let Some(ids) = report["tokenizer"]["ids_of_a_trial"].as_u64() {
+        out!("tokenizer: a line of words becomes {ids} ids");
+    }
     let memory = &report["memory_bytes"];
     if memory.is_object() {
         out!("memory");

@@ -22,6 +22,7 @@ mod order;
 mod output;
 mod output_names;
 mod path_like;
+mod preflight;
 mod pull;
 mod record;
 mod render;
@@ -38,11 +39,21 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 use heartstream_messages::Stage;
-use heartstream_models::kernels::cpu::KernelSet;
+use heartstream_models::{
+    foreign_text::{MOST_BYTES, bounded},
+    is_contained,
+    kernels::cpu::KernelSet,
+};
 use tracing_subscriber::EnvFilter;
 
 use arg_groups::{MODEL_VARIABLE, ProgressForm};
 use args::{Args, Command};
+
+/// Whether these bytes are a plan, of whichever checkpoint. For fuzzing.
+#[doc(hidden)]
+pub fn reads_as_plan(bytes: &[u8]) -> bool {
+    song_plan::parse(bytes, None).is_ok()
+}
 
 /// Why a command ended without having done what it was asked for.
 #[derive(Debug)]
@@ -80,6 +91,19 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Says what is wrong with the options, or what they ask to be told, and ends. Options with control characters in them are
+/// repeated without clap's colours, which are control characters too.
+fn refuse_usage(error: &clap::Error) -> ! {
+    let strange =
+        |argument: std::ffi::OsString| argument.to_string_lossy().chars().any(|c| c.is_control() && c != '\n');
+    let long = std::env::args_os().map(|argument| argument.len()).sum::<usize>() > MOST_BYTES;
+    if error.use_stderr() && (long || std::env::args_os().any(strange)) {
+        note!("{}", bounded(error.to_string().trim_end()));
+        std::process::exit(2);
+    }
+    error.exit()
+}
+
 /// The arguments of the process. A wrong option ends it here, with exit code 2. A variable that is set to nothing is as
 /// one that is not set, as shells have it.
 fn parse() -> Args {
@@ -87,8 +111,8 @@ fn parse() -> Args {
     if std::env::var_os(MODEL_VARIABLE).is_some_and(|model| model.is_empty()) {
         command = without_variable(command);
     }
-    let matches = command.get_matches();
-    Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    let matches = command.try_get_matches().unwrap_or_else(|error| refuse_usage(&error));
+    Args::from_arg_matches(&matches).unwrap_or_else(|error| refuse_usage(&error))
 }
 
 /// The command and all below it, with a model that no variable names.
@@ -112,6 +136,7 @@ fn progress_form(command: &Command) -> ProgressForm {
 /// Does what the arguments ask for, once the environment asks for nothing that cannot be had.
 fn execute(args: Args) -> Result<(), Failed> {
     KernelSet::check_variable()?;
+    preflight::check()?;
     let loudness = args.loudness();
     match args.command {
         Command::Render(command) => render::render(&command, loudness),
@@ -157,7 +182,7 @@ fn quiet_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
-        match Stage::ALL.iter().any(|stage| Some(stage.name()) == thread.name()) {
+        match is_contained() || Stage::ALL.iter().any(|stage| Some(stage.name()) == thread.name()) {
             true => tracing::info!("{panic}"),
             false => usual(panic),
         }

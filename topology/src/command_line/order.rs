@@ -5,10 +5,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::{Failed, arg_groups::SoundArgs, args::RenderArgs, song_plan, words};
 use crate::{Flow, KeptSong, Sampling, SongRequest, units::Seconds};
 
+/// The longest song where nothing else is asked for, in seconds.
+const USUAL_SECONDS: f64 = 240.0;
+
 /// The request of `render` and, `live`, of `play`, and what was changed in its words; `fingerprint` is that of the
 /// checkpoint.
 pub(super) fn request(args: &RenderArgs, fingerprint: &str, live: bool) -> Result<(SongRequest, Vec<String>), Failed> {
-    let max_frames = Seconds(args.max_seconds).frames();
+    let max_frames = Seconds(args.max_seconds.unwrap_or(USUAL_SECONDS)).frames();
     let words = words::read(&args.words)?;
     let cut = song_plan::asked_for(&args.sound, fingerprint, live)?;
     let request = cut.of(SongRequest {

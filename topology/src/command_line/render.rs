@@ -16,7 +16,7 @@ use super::{
     keys::{Key, Keys},
     order::{kept_request, request},
     output::Output,
-    record, song_plan,
+    preflight, record, song_plan,
     status::{Loudness, Status},
     status_line::SongLine,
     values::CoreList,
@@ -55,12 +55,17 @@ enum Stopping {
 /// Makes a song, a new one or one that is gone on with.
 fn sing(args: &RenderArgs, mut destination: Destination, loudness: Loudness, stopping: Stopping) -> Result<(), Failed> {
     let checkpoint = checkpoint(&args.model.model)?;
-    let fingerprint = ModelDirectory::open(checkpoint.clone())?.fingerprint()?;
+    let directory = ModelDirectory::open(checkpoint.clone())?
+        .stored_as(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
+    let fingerprint = directory.fingerprint()?;
     let kept = match &args.resume {
         None => None,
         Some(path) => {
-            let kept = KeptSong::read(path)?;
+            let mut kept = KeptSong::read(path)?;
             kept.check_checkpoint(path, &fingerprint)?;
+            if let Some(seconds) = args.max_seconds {
+                kept.request.max_frames = Seconds(seconds).frames();
+            }
             Some((kept, path.as_path()))
         }
     };
@@ -71,7 +76,7 @@ fn sing(args: &RenderArgs, mut destination: Destination, loudness: Loudness, sto
     // A large model loads for a minute: what can be refused before is.
     Heartstream::check_options(&request)?;
     let placement = placement(&args.placement);
-    Plan::new(&placement)?;
+    preflight::enough_memory(&directory, &Plan::new(&placement)?, &request)?;
     let words = [&args.words.tags, &args.words.lyrics].into_iter().flatten().map(Path::new);
     let files = [&args.resume, &args.sound.plan].into_iter().flatten().map(PathBuf::as_path);
     destination.probe(args.save_codes.as_deref(), &words.chain(files).collect::<Vec<_>>())?;
@@ -202,15 +207,16 @@ async fn pressed(keys: &mut Option<Keys>) -> Key {
     }
 }
 
-/// Ends with Ctrl-C, or when the system asks the program to end.
+/// Ends with Ctrl-C, when the system asks the program to end, or when its terminal is gone.
 async fn end_asked_for() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+        if let (Ok(mut terminate), Ok(mut hang_up)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) {
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => return,
                 _ = terminate.recv() => return,
+                _ = hang_up.recv() => return,
             }
         }
     }

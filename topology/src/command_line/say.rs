@@ -2,6 +2,7 @@
 //! panicking; a line of standard error that cannot be written is let go, and the song goes on.
 //!
 //! With `--progress json` every line of standard error is a JSON object (docs/progress.md).
+//! Control characters of foreign text are shown escaped.
 
 use std::{
     fmt::Arguments,
@@ -13,6 +14,7 @@ use std::{
     },
 };
 
+use heartstream_models::foreign_text::{bounded, printable};
 use serde_json::{Value, json};
 
 /// Held while a line of this program is written to standard error, and by what must not lose one.
@@ -42,7 +44,7 @@ pub(super) fn is_json() -> bool {
 
 /// Writes a line, or ends the program: with 0 when the reader has left, as `head` does, because it has what it wanted.
 pub(super) fn to_output(line: Arguments<'_>) {
-    match writeln!(stdout(), "{line}") {
+    match writeln!(stdout(), "{}", printable(&line.to_string())) {
         Ok(()) => (),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => process::exit(0),
         Err(error) => {
@@ -63,8 +65,8 @@ pub(super) fn to_error(line: Arguments<'_>) {
 /// Writes why the program ends.
 pub(super) fn failure(message: &str) {
     match is_json() {
-        true => event("error", json!({ "message": message })),
-        false => write_line(&format!("heartstream: {message}")),
+        true => event("error", json!({ "message": bounded(message) })),
+        false => write_line(&format!("heartstream: {}", bounded(message))),
     }
 }
 
@@ -79,7 +81,7 @@ pub(super) fn event(name: &str, facts: Value) {
 
 fn write_line(line: &str) {
     let _own = OWN_LINES.lock().unwrap_or_else(PoisonError::into_inner);
-    let _ = writeln!(stderr(), "{line}");
+    let _ = writeln!(stderr(), "{}", printable(line));
 }
 
 /// Where the log goes: standard error, in the form of its other lines.
@@ -92,7 +94,7 @@ impl Write for Log {
             let text = String::from_utf8_lossy(line);
             let _ = writeln!(stderr(), "{}", json!({ "event": "log", "text": text.trim_end() }));
         } else {
-            let _ = stderr().write_all(line);
+            let _ = stderr().write_all(line); // its library escapes what is foreign
         }
         Ok(line.len())
     }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use heartstream_models::text::decode_json;
+use heartstream_models::{foreign_text::shown, text::decode_json};
 use serde_json::{Value, json};
 
 use super::{
@@ -89,19 +89,26 @@ fn read(path: &Path, fingerprint: &str) -> Result<Cut, Failed> {
         return Err(wrong("is no regular file".to_owned()));
     }
     let bytes = fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    let file = decode_json(&bytes).map_err(|reason| wrong(format!("is {reason}")))?;
+    parse(&bytes, Some(fingerprint)).map_err(wrong)
+}
+
+/// Reads a plan for the checkpoint with this fingerprint, or for any.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn parse(bytes: &[u8], fingerprint: Option<&str>) -> Result<Cut, String> {
+    let file = decode_json(bytes).map_err(|reason| format!("is {}", shown(&reason)))?;
     let plan = file.get("plan").unwrap_or(&file);
-    let made_for =
-        plan.get("checkpoint").and_then(Value::as_str).ok_or_else(|| wrong("names no checkpoint".to_owned()))?;
-    if made_for != fingerprint {
-        return Err(wrong(format!("was made for the checkpoint {made_for}, and this model is {fingerprint}")));
+    let made_for = plan.get("checkpoint").and_then(Value::as_str).ok_or("names no checkpoint")?;
+    if let Some(fingerprint) = fingerprint.filter(|fingerprint| made_for != *fingerprint) {
+        return Err(format!("was made for the checkpoint {}, and this model is {fingerprint}", shown(made_for)));
     }
     let continuity = plan.get("continuity").cloned().unwrap_or(Value::Null);
-    let continuity = serde_json::from_value(continuity)
-        .map_err(|_| wrong("has no `continuity` of reference, chained or parallel".to_owned()))?;
+    let continuity =
+        serde_json::from_value(continuity).map_err(|_| "has no `continuity` of reference, chained or parallel")?;
     let first = plan.get("first_window").and_then(Value::as_u64).filter(|first| (1..=LONGEST).contains(first));
-    let first = first.ok_or_else(|| wrong(format!("has no `first_window` from 1 to {LONGEST}")))?;
-    let look_ahead = look_ahead(plan, continuity).map_err(wrong)?;
+    let first = first.ok_or_else(|| format!("has no `first_window` from 1 to {LONGEST}"))?;
+    let look_ahead = look_ahead(plan, continuity)?;
     Ok(Cut { continuity, first_window: FirstWindow { most: Frames(first), deadline: None }, look_ahead })
 }
 

@@ -1,4 +1,4 @@
-//! What does an answer of a server mean, or that there is none?
+//! The meaning of a server's answer, or of none.
 
 use std::{error::Error, io::ErrorKind, time::Duration};
 
@@ -9,8 +9,10 @@ use ureq::{
 
 use super::{error::PullError, retry::Trouble};
 
-/// A connection that is not made in this time, or over which nothing comes for so long, is given up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// A connection that is not made in this time is given up, and so is one over which no answer begins.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// An answer of which nothing more comes for so long is given up.
+pub(crate) const PATIENCE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why nothing was heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,7 @@ pub(crate) fn checked(
     let status = response.status();
     let url = url.to_owned();
     match status.as_u16() {
+        200 | 206 if is_page(response.headers()) => Err(PullError::Page { url }.into()),
         200 | 206 | 301 | 302 | 303 | 307 | 308 => Ok(response),
         401 | 403 => {
             let remedy = if with_token {
@@ -81,6 +84,11 @@ pub(crate) fn checked(
         }
         _ => Err(PullError::Answer { url, expected: "a file", found: format!("status {status}") }.into()),
     }
+}
+
+/// Whether an answer is a web page. No file of a checkpoint is one.
+fn is_page(headers: &HeaderMap) -> bool {
+    text(headers, "content-type").is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
 }
 
 /// A header that is text.

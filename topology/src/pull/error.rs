@@ -1,4 +1,4 @@
-//! What can go wrong while a checkpoint is fetched? Every variant says what happened, where, and what to do.
+//! Errors of a pull: every variant says what happened, where, and what to do.
 
 use std::{io, path::PathBuf};
 
@@ -20,6 +20,19 @@ pub(crate) enum PullError {
          copy them: {by_hand}. What was fetched before is kept, and the next pull goes on from there"
     )]
     Unreachable { host: String, reason: String, by_hand: String },
+    /// Without a network, a file is not in the cache either.
+    #[error(
+        "{} is not in the cache of {repository}, or is not what was published. Pull once with a connection (unset \
+         HF_HUB_OFFLINE), or have HF_HUB_CACHE name the cache that has it",
+        path.display()
+    )]
+    NotCached { path: PathBuf, repository: &'static str },
+    /// A page came where a file should.
+    #[error(
+        "{url}: the server sends a web page in the place of the file, as networks do that one must log in to. Open any page \
+         in a browser and log in; if HF_ENDPOINT is set, what it names is no mirror of the hub"
+    )]
+    Page { url: String },
     /// The hub lets only those in whom it knows.
     #[error("{host} refuses {url} (status {status}): {remedy}")]
     Refused { host: String, url: String, status: u16, remedy: &'static str },
@@ -78,7 +91,7 @@ pub(crate) enum PullError {
     #[error("{} is being written by another pull. Wait for its end, or end it", path.display())]
     Busy { path: PathBuf },
     /// The disk does not do as it is told.
-    #[error("cannot {doing} {}: {source}. Give a directory that can be made and written to with --out", path.display())]
+    #[error("cannot {doing} {}: {source}. {}", path.display(), disk_remedy(source))]
     Disk { doing: &'static str, path: PathBuf, source: io::Error },
 }
 
@@ -87,6 +100,19 @@ impl PullError {
     pub(crate) fn disk(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Disk { doing, path, source }
+    }
+}
+
+/// What helps against an error of the disk.
+fn disk_remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "Free some space, or choose another disk with --out: what was fetched is kept"
+        }
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            "Give a directory that may be written to with --out"
+        }
+        _ => "Give a directory that can be made and written to with --out",
     }
 }
 

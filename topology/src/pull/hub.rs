@@ -1,4 +1,4 @@
-//! How is the hub spoken to? One request, one answer, and who is told the token.
+//! Requests to the hub: one request, one answer, and who is told the token.
 //!
 //! Redirects are followed here, not in the HTTP client: what the hub says of a large file comes with the redirect, and
 //! the token must not follow to another host.
@@ -13,19 +13,21 @@ use ureq::{
 };
 
 use super::{
-    answer::{PATIENCE, Silence, checked, content_range, is_commit, number, silence, text},
+    answer::{PATIENCE, PATIENCE_WITHIN, Silence, checked, content_range, is_commit, number, silence, text},
     error::{PullError, Result},
     retry::{Patience, Trouble},
-    settings::Settings,
+    settings::{Settings, proxy},
     verify::Hash,
 };
 
 /// Redirects from a file's address to its bytes: the hub needs one, a renamed repository one more.
 const MOST_REDIRECTS: usize = 5;
+/// Requests without an answer after which a host counts as out of reach, if it never answered before.
+const MOST_UNANSWERED: u32 = 3;
 const USER_AGENT: &str = concat!("heartstream/", env!("CARGO_PKG_VERSION"));
 
 /// The hub, or a mirror of it.
-pub(crate) struct Hub {
+pub(crate) struct Hub<'a> {
     endpoint: Uri,
     token: Option<String>,
     api: Api,
@@ -33,8 +35,20 @@ pub(crate) struct Hub {
     agent: Agent,
     /// Whether anybody has answered yet.
     reached: Cell<bool>,
+    /// Requests without an answer, while nothing has answered yet.
+    unanswered: Cell<u32>,
     /// What to do where nobody answers.
     by_hand: String,
+    /// Is told what is waited for.
+    say: &'a dyn Fn(&str),
+}
+
+/// Which bytes of a file are asked for.
+#[derive(Clone, Copy)]
+enum Range {
+    All,
+    From(u64),
+    FirstByte,
 }
 
 /// What the hub says of a file before it is fetched.
@@ -58,22 +72,23 @@ pub(crate) struct Opened {
     pub body: Body,
 }
 
-impl Hub {
+impl<'a> Hub<'a> {
     /// The hub of `settings`. Nobody is asked yet.
-    pub(crate) fn new(settings: Settings, by_hand: String) -> Self {
-        let Settings { endpoint, token, cache, api } = settings;
+    pub(crate) fn new(settings: Settings, by_hand: String, say: &'a dyn Fn(&str)) -> Self {
+        let Settings { endpoint, token, cache, api, .. } = settings;
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_connect(Some(PATIENCE))
             .timeout_recv_response(Some(PATIENCE))
-            .timeout_per_read(Some(PATIENCE))
+            .timeout_per_read(Some(PATIENCE_WITHIN))
             .user_agent(USER_AGENT)
             // What this machine trusts, so that a mirror with certificates of its own can be used.
             .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .build();
-        Self { endpoint, token, api, cache, agent: agent.into(), reached: Cell::new(false), by_hand }
+        let (reached, unanswered) = (Cell::new(false), Cell::new(0));
+        Self { endpoint, token, api, cache, agent: agent.into(), reached, unanswered, by_hand, say }
     }
 
     /// The address of a file.
@@ -96,15 +111,23 @@ impl Hub {
         loop {
             match self.facts_once(url) {
                 Ok(facts) => return Ok(facts),
-                Err(trouble) => patience.bear(trouble, url)?,
+                Err(trouble) => self.bear(&mut patience, trouble, url)?,
             }
         }
+    }
+
+    /// Waits until another try at `url` makes sense, and says so.
+    ///
+    /// # Errors
+    /// When it makes none.
+    pub(crate) fn bear(&self, patience: &mut Patience, trouble: Trouble, url: &str) -> Result<()> {
+        patience.bear(trouble, url, self.say)
     }
 
     fn facts_once(&self, url: &str) -> Result<Facts, Trouble> {
         let (mut at, mut commit) = (url.to_owned(), None);
         for _ in 0..=MOST_REDIRECTS {
-            let response = self.ask(Method::HEAD, &at, 0)?;
+            let response = self.ask_for_facts(&at)?;
             let headers = response.headers();
             let of_hub = text(headers, "x-repo-commit").filter(|commit| is_commit(commit)).map(str::to_owned);
             commit = commit.or(of_hub);
@@ -117,7 +140,9 @@ impl Hub {
                 at = next;
                 continue;
             }
-            let Some(size) = size.or_else(|| number(headers, "content-length")) else {
+            let whole = text(headers, "content-range").and_then(content_range).and_then(|(_, whole)| whole);
+            let length = || number(headers, "content-length").filter(|_| response.status().as_u16() != 206);
+            let Some(size) = size.or(whole).or_else(length) else {
                 let (expected, found) = ("the length of the file", "none".to_owned());
                 return Err(PullError::Answer { url: at, expected, found }.into());
             };
@@ -127,11 +152,27 @@ impl Hub {
         Err(too_many_redirects(url))
     }
 
+    /// Asks what there is to know of the file at `url`: by HEAD, or where a server does not do that or says no length then,
+    /// by asking for the first byte.
+    fn ask_for_facts(&self, url: &str) -> Result<Response<Body>, Trouble> {
+        let response = match self.ask(Method::HEAD, url, Range::All) {
+            Ok(response) => response,
+            Err(Trouble::NoHead) => return self.ask(Method::GET, url, Range::FirstByte),
+            Err(trouble) => return Err(trouble),
+        };
+        let headers = response.headers();
+        let says = ["x-linked-size", "content-length"].iter().any(|name| number(headers, name).is_some());
+        if says || response.status().is_redirection() {
+            return Ok(response);
+        }
+        self.ask(Method::GET, url, Range::FirstByte)
+    }
+
     /// Asks for the bytes of the file at `url` from byte `from` on. The server may begin at 0 all the same.
     pub(crate) fn open(&self, url: &str, from: u64) -> Result<Opened, Trouble> {
         let mut at = url.to_owned();
         for _ in 0..=MOST_REDIRECTS {
-            let response = self.ask(Method::GET, &at, from)?;
+            let response = self.ask(Method::GET, &at, Range::From(from))?;
             if let Some(next) = self.redirect(&at, &response)? {
                 at = next;
                 continue;
@@ -153,7 +194,7 @@ impl Hub {
     }
 
     /// One request. Only the endpoint itself is told the token.
-    fn ask(&self, method: Method, url: &str, from: u64) -> Result<Response<Body>, Trouble> {
+    fn ask(&self, method: Method, url: &str, range: Range) -> Result<Response<Body>, Trouble> {
         let uri = url.parse::<Uri>().ok().filter(|uri| uri.host().is_some());
         let Some(uri) = uri else {
             let (expected, found) = ("an address that can be followed", "a redirect elsewhere".to_owned());
@@ -163,8 +204,10 @@ impl Hub {
         let token = self.token.as_deref().filter(|_| same_origin(&uri, &self.endpoint));
         // A compressed answer would have another length and no ranges.
         let mut request = Request::builder().method(method).uri(uri).header(header::ACCEPT_ENCODING, "identity");
-        if from > 0 {
-            request = request.header(header::RANGE, format!("bytes={from}-"));
+        match range {
+            Range::All | Range::From(0) => (),
+            Range::From(from) => request = request.header(header::RANGE, format!("bytes={from}-")),
+            Range::FirstByte => request = request.header(header::RANGE, "bytes=0-0"),
         }
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -173,9 +216,14 @@ impl Hub {
             let expected = "an address that can be followed";
             PullError::Answer { url: url.to_owned(), expected, found: error.to_string() }
         })?;
+        let is_head = request.method() == Method::HEAD;
         match self.agent.run(request) {
             Ok(response) => {
                 self.reached.set(true);
+                // Not allowed, or not implemented.
+                if is_head && [405, 501].contains(&response.status().as_u16()) {
+                    return Err(Trouble::NoHead);
+                }
                 checked(url, &host, token.is_some(), response)
             }
             Err(error) => Err(self.failed(host, &error)),
@@ -209,12 +257,18 @@ impl Hub {
 
     /// A request that got no answer.
     fn failed(&self, host: String, error: &ureq::Error) -> Trouble {
-        let (silence, reason) = silence(error);
+        let (silence, mut reason) = silence(error);
+        if let Some(proxy) = proxy(&host) {
+            reason += &format!(", through the proxy {proxy}");
+        }
+        if !self.reached.get() {
+            self.unanswered.set(self.unanswered.get() + 1);
+        }
         // Somebody who answered before is likely to answer again.
         let certain = match silence {
             Silence::Distrust => true,
             Silence::Nobody => !self.reached.get(),
-            Silence::Broken => false,
+            Silence::Broken => self.unanswered.get() >= MOST_UNANSWERED,
         };
         if certain {
             return PullError::Unreachable { host, reason, by_hand: self.by_hand.clone() }.into();

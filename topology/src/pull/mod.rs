@@ -1,22 +1,25 @@
-//! How does a published checkpoint get from the hub into a directory that the engine loads?
+//! Published checkpoints, from the hub into a directory that the engine loads.
 //!
 //! - `catalogue`: what there is, and which file goes where
 //! - `settings`, `hub`, `answer`, `retry`: whom to ask, how to ask, what is meant, and how often
 //! - `transfer`, `verify`: one file, from a partial one to one whose hash is right
-//! - `record`, `nearby`: what need not be fetched, because it is there already
+//! - `record`, `nearby`, `offline`: what need not be fetched, because it is there already
 
 mod answer;
 mod catalogue;
 mod error;
 mod hub;
 mod nearby;
+mod offline;
 mod record;
 mod retry;
 mod settings;
+mod speed;
 mod transfer;
 mod verify;
 
 use std::{
+    cell::RefCell,
     fs,
     path::{Path, PathBuf},
 };
@@ -71,12 +74,24 @@ pub(crate) fn pull(version: Version, directory: &Path, watcher: &mut dyn Watcher
     if !record.version.is_empty() && record.version != version.name() {
         return Err(PullError::OtherVersion { directory: directory.to_owned(), holds: record.version, asked: version });
     }
-    let hub = Hub::new(Settings::from_environment()?, catalogue::by_hand(version, directory));
-    let mut pull = Pull { hub, record, version, directory, watcher };
-    let mut files = Vec::new();
-    for source in catalogue::sources(version) {
-        files.extend(pull.survey(source)?);
-    }
+    let settings = Settings::from_environment()?;
+    let cached = offline::survey(&settings, version);
+    let is_offline = settings.is_offline;
+    let watcher = RefCell::new(watcher);
+    let say = |news: &str| watcher.borrow_mut().say(news);
+    let hub = Hub::new(settings, catalogue::by_hand(version, directory), &say);
+    let mut pull = Pull { hub, record, version, directory, watcher: &watcher };
+    let surveyed = if is_offline { None } else { Some(pull.survey_all()) };
+    let files = match (surveyed, cached) {
+        (Some(Ok(files)), _) => files,
+        // Without a network, the cache is as good: every file of it is verified.
+        (Some(Err(PullError::Unreachable { host, reason, .. })), Ok(cached)) => {
+            pull.say(&format!("{host} cannot be reached ({reason}), and all of it is in the cache"));
+            return pull.take_all(cached);
+        }
+        (Some(Err(error)), _) => return Err(error),
+        (None, cached) => return pull.take_all(cached?),
+    };
     let new_files = pull.complete(&files)?;
     let bytes = Bytes(files.iter().map(|file| file.facts.size).sum());
     Ok(Pulled { files: files.len(), bytes, new_files })
@@ -84,14 +99,47 @@ pub(crate) fn pull(version: Version, directory: &Path, watcher: &mut dyn Watcher
 
 /// A pull under way.
 struct Pull<'a> {
-    hub: Hub,
+    hub: Hub<'a>,
     record: Record,
     version: Version,
     directory: &'a Path,
-    watcher: &'a mut dyn Watcher,
+    watcher: &'a RefCell<&'a mut dyn Watcher>,
 }
 
 impl Pull<'_> {
+    fn say(&self, sentence: &str) {
+        self.watcher.borrow_mut().say(sentence);
+    }
+
+    /// Finds out which files there are in all repositories.
+    fn survey_all(&mut self) -> Result<Vec<Wanted>> {
+        let mut files = Vec::new();
+        for source in catalogue::sources(self.version) {
+            files.extend(self.survey(source)?);
+        }
+        Ok(files)
+    }
+
+    /// Takes everything from the cache.
+    fn take_all(mut self, cached: Vec<(Wanted, PathBuf)>) -> Result<Pulled> {
+        let mut new_files = 0;
+        for (wanted, found) in &cached {
+            if self.is_there(wanted)? {
+                continue;
+            }
+            let place = self.directory.join(&wanted.place);
+            let Facts { size, hash, .. } = wanted.facts;
+            if !verify::is_file(found, size, hash).map_err(PullError::disk("read", found))? {
+                return Err(PullError::NotCached { path: found.clone(), repository: wanted.repository });
+            }
+            nearby::put(found, &place).map_err(PullError::disk("write", &place))?;
+            self.record.note(self.directory, self.version.name(), wanted)?;
+            new_files += 1;
+        }
+        let bytes = Bytes(cached.iter().map(|(wanted, _)| wanted.facts.size).sum());
+        Ok(Pulled { files: cached.len(), bytes, new_files })
+    }
+
     /// Finds out which files there are in a repository. Its index of shards is fetched for that.
     fn survey(&mut self, source: catalogue::Source) -> Result<Vec<Wanted>> {
         let mut repository = Repository { source, revision: BRANCH.to_owned() };
@@ -148,7 +196,7 @@ impl Pull<'_> {
         }
         self.check_room(&fetch)?;
         let bytes = |file: &&Wanted| file.facts.size;
-        self.watcher.begin(fetch.len(), fetch.iter().map(bytes).sum());
+        self.watcher.borrow_mut().begin(fetch.len(), fetch.iter().map(bytes).sum());
         let mut before = 0;
         for file in fetch {
             self.obtain(file, &mut |watcher, bytes| watcher.at(&file.place, before + bytes))?;
@@ -168,13 +216,13 @@ impl Pull<'_> {
         }
         let Facts { size, hash, .. } = file.facts;
         if size >= LONG_TO_HASH {
-            self.watcher.say(&format!("{} is there already: it is being verified", place.display()));
+            self.say(&format!("{} is there already: it is being verified", place.display()));
         }
         let right = verify::is_file(&place, size, hash).map_err(PullError::disk("read", &place))?;
         if right {
             self.record.note(self.directory, self.version.name(), file)?;
         } else {
-            self.watcher.say(&format!("{} is not what the hub has: it is fetched anew", place.display()));
+            self.say(&format!("{} is not what the hub has: it is fetched anew", place.display()));
         }
         Ok(right)
     }
@@ -183,7 +231,7 @@ impl Pull<'_> {
     fn is_nearby(&mut self, file: &Wanted) -> Result<bool> {
         let Some(found) = nearby::take(&self.hub, file, self.directory) else { return Ok(false) };
         self.record.note(self.directory, self.version.name(), file)?;
-        self.watcher.say(&format!("{} was found in {}", file.place.display(), found.display()));
+        self.say(&format!("{} was found in {}", file.place.display(), found.display()));
         Ok(true)
     }
 
@@ -191,10 +239,9 @@ impl Pull<'_> {
     fn obtain(&mut self, file: &Wanted, at: &mut dyn FnMut(&mut dyn Watcher, u64)) -> Result<()> {
         if file.facts.hash.is_none() {
             let place = file.place.display();
-            self.watcher.say(&format!("the server gives no hash of {place}, so only its length is checked"));
+            self.say(&format!("the server gives no hash of {place}, so only its length is checked"));
         }
-        let watcher = &mut *self.watcher;
-        transfer::fetch(&self.hub, file, self.directory, &mut |bytes| at(watcher, bytes))?;
+        transfer::fetch(&self.hub, file, self.directory, &mut |bytes| at(&mut **self.watcher.borrow_mut(), bytes))?;
         self.record.note(self.directory, self.version.name(), file)
     }
 
@@ -219,7 +266,7 @@ struct Repository {
 
 impl Repository {
     /// Asks the hub for a file of it.
-    fn ask(&mut self, hub: &Hub, file: &str) -> Result<Wanted> {
+    fn ask(&mut self, hub: &Hub<'_>, file: &str) -> Result<Wanted> {
         let url = hub.url(self.source.repository, &self.revision, file);
         let facts = hub.facts(&url)?;
         if let Some(commit) = &facts.commit {

@@ -1,9 +1,10 @@
-//! What was pulled into a directory? A file beside the model that says which version it is, where each file came from,
+//! The record of what was pulled into a directory: a file beside the model that says which version it is, where each file came from,
 //! and that it was verified, so that 22 GB need not be hashed again.
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, OpenOptions},
+    io::{Read, Write},
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     error::{PullError, Result},
     hub::Facts,
-    transfer::Wanted,
+    transfer::{Wanted, open_own},
 };
 
 const FILE: &str = "pulled.json";
@@ -45,8 +46,10 @@ impl Record {
     /// are there are hashed.
     pub(crate) fn read(directory: &Path) -> Self {
         let path = directory.join(FILE);
-        let small = fs::metadata(&path).is_ok_and(|metadata| metadata.len() <= MOST_BYTES);
-        let bytes = if small { fs::read(&path).unwrap_or_default() } else { Vec::new() };
+        let mut bytes = Vec::new();
+        if let Ok(file) = open_own(OpenOptions::new().read(true), &path) {
+            let _ = file.take(MOST_BYTES).read_to_end(&mut bytes); // a part of a record is no record
+        }
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
@@ -76,7 +79,9 @@ impl Record {
         self.files.insert(wanted.place.to_string_lossy().into_owned(), entry);
         let text = serde_json::to_string_pretty(self).unwrap_or_default();
         let (path, new) = (directory.join(FILE), directory.join(format!("{FILE}.new")));
-        fs::write(&new, format!("{text}\n")).map_err(PullError::disk("write", &new))?;
+        let mut file = open_own(OpenOptions::new().write(true).create(true).truncate(true), &new)
+            .map_err(PullError::disk("write", &new))?;
+        file.write_all(format!("{text}\n").as_bytes()).map_err(PullError::disk("write", &new))?;
         fs::rename(&new, &path).map_err(PullError::disk("write", &path))
     }
 }

@@ -1,6 +1,8 @@
-//! Which failures pass, and how long is one waited for?
+//! Retries: which failures pass, and the wait between two tries.
 
 use std::{thread, time::Duration};
+
+use heartstream_models::foreign_text::shown;
 
 use super::error::{PullError, Result};
 
@@ -22,6 +24,21 @@ pub(crate) enum Trouble {
         /// How long the server wants to be left alone.
         wait: Option<Duration>,
     },
+    /// The server does not answer requests for headers alone.
+    NoHead,
+}
+
+/// What a server is said to do that knows no HEAD.
+const NO_HEAD: &str = "the server does not answer requests for headers";
+
+impl Trouble {
+    fn reason(&self) -> String {
+        match self {
+            Self::Final(error) => error.to_string(),
+            Self::Passing { reason, .. } => reason.clone(),
+            Self::NoHead => NO_HEAD.to_owned(),
+        }
+    }
 }
 
 impl From<PullError> for Trouble {
@@ -46,9 +63,10 @@ impl Patience {
     ///
     /// # Errors
     /// When it makes none, or there were enough.
-    pub(crate) fn bear(&mut self, trouble: Trouble, url: &str) -> Result<()> {
+    pub(crate) fn bear(&mut self, trouble: Trouble, url: &str, say: &dyn Fn(&str)) -> Result<()> {
+        let reason = trouble.reason();
         let wait = self.wait(trouble, url)?;
-        tracing::info!("another try at {url} in {wait:?}");
+        say(&format!("{}: {reason}; the next try is in {:.1} s", shown(url), wait.as_secs_f64()));
         thread::sleep(wait);
         Ok(())
     }
@@ -57,6 +75,7 @@ impl Patience {
         let (reason, wait) = match trouble {
             Trouble::Final(error) => return Err(error),
             Trouble::Passing { reason, wait } => (reason, wait),
+            Trouble::NoHead => (NO_HEAD.to_owned(), None),
         };
         self.failures += 1;
         let wait = wait.unwrap_or(FIRST_WAIT * 2u32.pow(self.failures - 1));

@@ -1,4 +1,4 @@
-//! Which hub, whose token, which cache? What the environment says, by the names that the hub's own programs use.
+//! Settings of a pull: hub, token, cache. What the environment says, by the names that the hub's own programs use.
 
 use std::{env, path::PathBuf};
 
@@ -8,7 +8,12 @@ use hf_hub::{
 };
 use ureq::http::{HeaderValue, Uri};
 
-use super::error::{PullError, Result};
+use heartstream_models::foreign_text::shown;
+
+use super::{
+    error::{PullError, Result},
+    offline::OFFLINE,
+};
 
 const ENDPOINT: &str = "HF_ENDPOINT";
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
@@ -26,10 +31,12 @@ pub(crate) struct Settings {
     pub cache: Cache,
     /// Makes addresses of files.
     pub api: Api,
+    /// Whether nobody is to be asked.
+    pub is_offline: bool,
 }
 
 impl Settings {
-    /// Reads HF_ENDPOINT, HF_HOME, HF_HUB_CACHE and HF_TOKEN; without HF_TOKEN, the token that `hf auth login` left in
+    /// Reads HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_TOKEN; without HF_TOKEN, the token that `hf auth login` left in
     /// HF_HOME.
     ///
     /// # Errors
@@ -45,7 +52,8 @@ impl Settings {
             expected: "an address that can be used",
             found: error.to_string(),
         })?;
-        Ok(Self { endpoint, token, cache, api })
+        let is_offline = variable(OFFLINE).is_some_and(|value| is_true(&value));
+        Ok(Self { endpoint, token, cache, api, is_offline })
     }
 }
 
@@ -58,6 +66,31 @@ pub(crate) fn home() -> PathBuf {
     // Without a home directory, the one that is the current one is as good as any.
     let cache = cache.unwrap_or_else(|| env::home_dir().unwrap_or_default().join(".cache"));
     cache.join("huggingface")
+}
+
+/// Whether a variable is set to what the hub's own programs take for yes.
+fn is_true(value: &str) -> bool {
+    ["1", "on", "yes", "true"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
+}
+
+/// The proxy that connections to `host` go through, with the variable that names it: in the order in which the HTTP client looks.
+/// Names and passwords in it are left out.
+pub(super) fn proxy(host: &str) -> Option<String> {
+    let without = variable("NO_PROXY").or_else(|| variable("no_proxy")).unwrap_or_default();
+    if without
+        .split(',')
+        .map(str::trim)
+        .any(|end| end == "*" || !end.is_empty() && host.ends_with(end.trim_start_matches(['*', '.'])))
+    {
+        return None;
+    }
+    let names = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
+    let (name, proxy) = names.into_iter().find_map(|name| Some((name, variable(name)?)))?;
+    let address = match proxy.rsplit_once('@') {
+        Some((_, host)) => host,
+        None => &proxy,
+    };
+    Some(format!("{} ({name})", shown(address)))
 }
 
 /// An environment variable that is set to something.

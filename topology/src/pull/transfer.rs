@@ -1,16 +1,18 @@
-//! How does one file get onto the disk? Into a partial file beside its place, from wherever that one ended, and under
+//! One file, onto the disk: into a partial file beside its place, from wherever that one ended, and under
 //! its own name only when it is complete and verified.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use super::{
     error::{PullError, Result},
     hub::{Facts, Hub},
     retry::{Patience, Trouble},
+    speed::SpeedMeter,
     verify::Hasher,
 };
 
@@ -19,6 +21,8 @@ const BLOCK: usize = 1 << 18;
 /// Digits of the hash in the name of a partial file: enough to tell two releases of a file apart.
 const DIGITS_IN_NAME: usize = 16;
 const PARTIAL: &str = ".partial";
+/// Bytes that a try must have brought so that the failures before it count no more.
+const LEAST_GAIN: u64 = 1 << 15;
 
 /// A file that shall be fetched.
 #[derive(Debug, Clone)]
@@ -74,25 +78,26 @@ impl Wanted {
 ///
 /// # Errors
 /// When it cannot be had, is not the one that was promised, or cannot be written. What came is kept, unless it is wrong.
-pub(crate) fn fetch(hub: &Hub, wanted: &Wanted, directory: &Path, at: &mut dyn FnMut(u64)) -> Result<()> {
+pub(crate) fn fetch(hub: &Hub<'_>, wanted: &Wanted, directory: &Path, at: &mut dyn FnMut(u64)) -> Result<()> {
     let mut partial = Partial::open(wanted, directory)?;
     let (mut patience, mut furthest) = (Patience::default(), partial.length);
     at(partial.length);
     while partial.length < wanted.facts.size {
         if let Err(trouble) = receive(hub, wanted, &mut partial, at) {
             // A server that begins anew each time and never gets further is not borne for ever.
-            if partial.length > furthest {
+            // Nor is one that sends a little each time: that much is less than the lowest speed of a try.
+            if partial.length >= furthest + LEAST_GAIN {
                 furthest = partial.length;
                 patience.renew();
             }
-            patience.bear(trouble, &wanted.url)?;
+            hub.bear(&mut patience, trouble, &wanted.url)?;
         }
     }
     partial.complete(wanted, &directory.join(&wanted.place))
 }
 
 /// Receives from one answer what it has.
-fn receive(hub: &Hub, wanted: &Wanted, partial: &mut Partial, at: &mut dyn FnMut(u64)) -> Result<(), Trouble> {
+fn receive(hub: &Hub<'_>, wanted: &Wanted, partial: &mut Partial, at: &mut dyn FnMut(u64)) -> Result<(), Trouble> {
     let size = wanted.facts.size;
     let opened = hub.open(&wanted.url, partial.length)?;
     if let Some(found) = opened.size.filter(|found| *found != size) {
@@ -103,6 +108,7 @@ fn receive(hub: &Hub, wanted: &Wanted, partial: &mut Partial, at: &mut dyn FnMut
     }
     let mut body = opened.body.into_reader();
     let mut block = vec![0; BLOCK];
+    let (begun, mut meter) = (Instant::now(), SpeedMeter::default());
     while partial.length < size {
         let ended = |why: &str, length| Trouble::Passing {
             reason: format!("{why} after {length} of {size} bytes"),
@@ -113,7 +119,12 @@ fn receive(hub: &Hub, wanted: &Wanted, partial: &mut Partial, at: &mut dyn FnMut
             Ok(count) if count as u64 > size - partial.length => {
                 return Err(partial.wrong_size(wanted, "more".to_owned()).into());
             }
-            Ok(count) => partial.append(&block[..count])?,
+            Ok(count) => {
+                partial.append(&block[..count])?;
+                if let Some(speed) = meter.came(begun.elapsed(), count as u64) {
+                    return Err(ended(&format!("the server sends {speed} bytes a second,"), partial.length));
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
             Err(error) => return Err(ended(&format!("the connection was lost ({error})"), partial.length)),
         }
@@ -139,8 +150,9 @@ impl Partial {
         let path = wanted.partial(directory);
         let folder = path.parent().unwrap_or(directory);
         fs::create_dir_all(folder).map_err(PullError::disk("make the directory", folder))?;
-        let file = OpenOptions::new().read(true).append(true).create(true).open(&path);
-        let file = file.map_err(PullError::disk("write", &path))?;
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true);
+        let file = open_own(&mut options, &path).map_err(PullError::disk("write", &path))?;
         #[cfg(unix)]
         let _lock = lock(&file, &path)?;
         wanted.remove_others(&path);
@@ -202,6 +214,22 @@ impl Partial {
             expected: wanted.facts.size,
             found,
         }
+    }
+}
+
+/// Opens a file of this program's own: a regular file under its own name. A link that was planted there would lead to a
+/// file that is not meant, and a named pipe would be waited for.
+pub(super) fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use nix::fcntl::OFlag;
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
+    }
+    let file = options.open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is not a regular file")),
     }
 }
 

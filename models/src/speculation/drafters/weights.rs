@@ -26,6 +26,8 @@ pub const DRAFTER_FILE: &str = "drafter.safetensors";
 const MOST_HEADS: usize = 16;
 /// Frames that the layer sees at most; it is trained on as many.
 pub(in crate::speculation) const MOST_POSITIONS: usize = 256;
+/// Width of a layer of a drafter, at most. That of the published model would have 4928 in its middle.
+const MOST_WIDTH: usize = 1 << 16;
 /// Added to the mean square of what the layer is fed.
 const EPS: f64 = 1e-5;
 
@@ -109,13 +111,37 @@ impl DrafterWeights {
         Self::load(config, &Shards::open_file(checkpoint, &file)?, device).map(Some)
     }
 
+    /// Checks that the drafter in `shards` is one for a model of these sizes, without reading its numbers.
+    ///
+    /// # Errors
+    /// When tensors are missing, do not fit the config, or have a size that no drafter has.
+    pub fn check(config: &HeartMulaConfig, shards: &Shards) -> Result<DrafterSizes> {
+        let sizes = DrafterSizes::of(shards);
+        let DrafterSizes { hidden, narrow, rank, .. } = sizes;
+        for (tensor, found) in
+            [("next.layers.0.mlp.w1.weight", hidden), ("heads.2.down.weight", narrow), ("transition.from", rank)]
+        {
+            if !(1..=MOST_WIDTH).contains(&found) {
+                let path = shards.files().next().map(|(path, _)| path.to_owned()).unwrap_or_default();
+                return Err(ModelError::Damaged {
+                    path,
+                    reason: format!("`{tensor}` has a size of {found}, and drafters have 1 to {MOST_WIDTH} there"),
+                    remedy: "Train the drafter again with `heartstream distill`, or delete the file: songs are the \
+                             same without it"
+                        .to_owned(),
+                });
+            }
+        }
+        shards.check(&Self::expected(config, sizes))?;
+        Ok(sizes)
+    }
+
     /// Reads the weights onto `device`.
     ///
     /// # Errors
-    /// When tensors are missing or do not fit the config: all of them in one error.
+    /// As [`DrafterWeights::check`].
     pub fn load(config: &HeartMulaConfig, shards: &Shards, device: &Device) -> Result<Self> {
-        let sizes = DrafterSizes::of(shards);
-        shards.check(&Self::expected(config, sizes))?;
+        let sizes = Self::check(config, shards)?;
         let (width, layer) = (config.backbone.embed_dim, layer(config, sizes.hidden));
         let part = |ahead, name, shape| Linear::load(shards, &head(ahead, name), shape, false, device);
         let both = |ahead| Ok([part(ahead, "down", [sizes.narrow, width])?, part(ahead, "up", [width, sizes.narrow])?]);

@@ -1,0 +1,133 @@
+//! Shows: an engine that sings song after song holds no more memory, threads and files at the end than after ten songs.
+//!
+//! Run with: `make soak`, or `SONGS=1000 make soak`. Of the songs a third is read to its end, a third is cancelled at a random
+//! moment, and a third goes to a pipe that closes. First one after the other, then eight at once.
+
+use std::{fs, io, process::ExitCode, time::Instant};
+
+use heartstream::{
+    Checkpoint, Heartstream, Outcome, SampleFormat, Sampling, Sink, SongRequest, WavTarget, units::Frames,
+};
+
+/// Songs where the environment says nothing: some minutes on two cores.
+const USUAL_SONGS: u64 = 300;
+/// After so many songs of a part its first measure is taken.
+const WARM: u64 = 10;
+/// Songs at once in the second part.
+const AT_ONCE: u64 = 8;
+/// By so much the last measure may be above the first.
+const TOLERANCE: f64 = 0.05;
+
+#[tokio::main]
+async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let songs = std::env::var("SONGS").ok().and_then(|songs| songs.parse().ok()).unwrap_or(USUAL_SONGS);
+    let engine = Heartstream::builder().model(Checkpoint::noise()).build().await?;
+    println!("{:<22} {:>6} {:>9} {:>8} {:>6}", "", "songs", "RSS", "threads", "files");
+    let steady =
+        part(&engine, "one after the other", songs, 1).await? & part(&engine, "eight at once", songs, AT_ONCE).await?;
+    Ok(if steady { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Sings `songs` songs, `at_once` of them at a time. Whether the measures at the end are those of the beginning.
+async fn part(engine: &Heartstream, name: &str, songs: u64, at_once: u64) -> Result<bool, Box<dyn std::error::Error>> {
+    let since = Instant::now();
+    let (mut first, mut sung) = (None, 0);
+    while sung < songs.max(2 * WARM) {
+        let batch: Vec<_> = (sung..sung + at_once).map(|seed| tokio::spawn(sing(engine.clone(), seed))).collect();
+        for song in batch {
+            song.await??;
+        }
+        sung += at_once;
+        if first.is_none() && sung >= WARM {
+            first = Some(Held::now()?);
+            print(name, sung, first.as_ref());
+        }
+    }
+    let (first, last) = (first.unwrap_or(Held::now()?), Held::now()?);
+    print(name, sung, Some(&last));
+    let steady = last.within(&first);
+    println!("{name}: {} in {:.0} s", if steady { "steady" } else { "NOT STEADY" }, since.elapsed().as_secs_f64());
+    Ok(steady)
+}
+
+/// One song, of the kind that follows from its seed.
+async fn sing(engine: Heartstream, seed: u64) -> Result<(), String> {
+    let request = SongRequest {
+        seed,
+        max_frames: Frames(25),
+        sampling: Sampling { top_k: 5, ..Sampling::default() },
+        ..SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in across the floor")
+    };
+    // Any moment of the song, as far as it was heard by then.
+    let moment = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    let failed = |error: heartstream::EngineError| error.to_string();
+    let outcome = match seed % 3 {
+        0 => {
+            let mut song = engine.sing(request).await.map_err(failed)?;
+            while song.next_block().await.is_some() {}
+            song.finished().await.outcome
+        }
+        1 => {
+            let mut song = engine.sing(request).await.map_err(failed)?;
+            for _ in 0..moment % 4 {
+                song.next_block().await;
+            }
+            song.cancel();
+            song.finished().await.outcome
+        }
+        _ => {
+            let target = WavTarget::stream("a pipe", ClosingPipe(moment % 200_000), SampleFormat::S16);
+            engine.sing_to(request, Sink::Wav(target)).await.map_err(failed)?.finished().await.outcome
+        }
+    };
+    match outcome {
+        Outcome::Failed(error) => Err(error.to_string()),
+        Outcome::Finished | Outcome::Cancelled | Outcome::ReaderLeft => Ok(()),
+    }
+}
+
+/// A pipe whose reader leaves after so many bytes.
+struct ClosingPipe(u64);
+
+impl io::Write for ClosingPipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len() as u64).ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What this process holds.
+struct Held {
+    /// Resident memory, bytes.
+    memory: u64,
+    threads: u64,
+    files: u64,
+}
+
+impl Held {
+    /// What it holds at this moment, as Linux says.
+    fn now() -> io::Result<Self> {
+        let status = fs::read_to_string("/proc/self/status")?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse().ok()).unwrap_or(0)
+        };
+        let files = fs::read_dir("/proc/self/fd")?.count() as u64;
+        Ok(Self { memory: field("VmRSS:") << 10, threads: field("Threads:"), files })
+    }
+
+    fn within(&self, first: &Self) -> bool {
+        let pairs = [(self.memory, first.memory), (self.threads, first.threads), (self.files, first.files)];
+        pairs.iter().all(|(last, first)| *last as f64 <= *first as f64 * (1.0 + TOLERANCE))
+    }
+}
+
+fn print(name: &str, songs: u64, held: Option<&Held>) {
+    if let Some(Held { memory, threads, files }) = held {
+        println!("{name:<22} {songs:>6} {:>6.1} MB {threads:>8} {files:>6}", *memory as f64 / 1e6);
+    }
+}

@@ -1,0 +1,8 @@
+//! Fuzzes what [`bodies::words`] reads.
+#![no_main]
+
+#[path = "../bodies.rs"]
+#[allow(dead_code)] // each target uses its own
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::words(data));

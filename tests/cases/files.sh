@@ -1,0 +1,97 @@
+# Rows of files, checkpoints, hubs and limits; sourced by tests/cases/run.
+
+heartstream synth --size tiny --out tiny -q
+tiny=$PWD/tiny
+lm=HeartMuLa-oss-3B
+codec=HeartCodec-oss
+
+# model NAME: a copy of the smallest model to spoil, which becomes the current one.
+model() { rm -rf "$1"; cp -r "$tiny" "$1"; current=$PWD/$1; }
+# sing [OPTION...]: renders a short song with the current model.
+sing() { heartstream render -q --model "$current" -o song.wav --max-seconds 0.3 --top-k 5 --tags piano --lyrics la "$@"; }
+# limited LIMIT COMMAND...: runs the program with a limit of the shell.
+limited() { (eval "ulimit $1" && shift && exec "$program" "$@") >"$place/.out" 2>"$place/.err" </dev/null; echo $? >"$place/.code"; }
+
+# --- K4: parts of a checkpoint
+model names; mv names/$lm names/HeartMuLa-oss-3B-happy-new-year; mv names/$codec names/HeartCodec-oss-20260123
+sing; outcome K4 "folders as on the hub" 0
+current=$tiny/$lm; sing; outcome K4 "the folder of a part as the model" 0
+model otherv; mv otherv/$lm/model.safetensors otherv/$lm/HeartMuLa-oss-3B-bf16.safetensors
+sing; outcome K4 "weights of another name" 0
+model bin; mv bin/$lm/model.safetensors bin/$lm/pytorch_model.bin
+sing; outcome K4 "weights of PyTorch" 1 "pytorch_model.bin" "only safetensors"
+model none; rm -r none/$codec
+sing; outcome K4 "a part that is missing" 1 "holds HeartMuLa-oss-3B, gen_config.json, tokenizer.json"
+
+# --- K5: foreign files
+model lfs; printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4987654321\n' >lfs/$lm/model.safetensors
+sing; outcome K5 "a pointer of Git LFS" 1 "Git LFS" "git lfs pull"
+model html; echo '<!DOCTYPE html><html></html>' >html/$lm/model.safetensors
+sing; outcome K5 "a web page" 1 "web page" "download it again"
+model gguf; printf 'GGUF\003\0\0\0' >gguf/$lm/model.safetensors
+sing; outcome K5 "a GGUF file" 1 "GGUF" "heartstream pull"
+model zeros; head -c 4096 /dev/zero >zeros/$lm/model.safetensors
+sing; outcome K5 "zeros" 1 "zeros at its beginning" "Download the file again"
+
+# --- K8: errors of the disk
+current=$tiny
+sing --save-codes /nowhere/song.codes; outcome K8 "codes into a folder that is not there" 1 "in a directory that exists"
+(
+	trap '' XFSZ
+	ulimit -f 1
+	exec "$program" convert -q --model "$tiny" --out converted
+) >.out 2>.err; echo $? >.code
+outcome K8 "a conversion beyond the limit of files" 1 "limit of the size of files" "!panicked"
+holds K8 "which leaves nothing" test ! -e converted -a ! -e converted.unfinished
+
+# --- tokenizers
+# tokenizer NAME PYTHON: a model whose tokenizer t is changed.
+tokenizer() {
+	model "$1"
+	python3 -c "import json; p='$1/tokenizer.json'; t=json.load(open(p)); $2; json.dump(t, open(p, 'w'))"
+}
+if command -v python3 >/dev/null; then
+	tokenizer truncation 't["truncation"] = {"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 9}'
+	sing; outcome hostile "truncation with a stride beyond its length" 0
+	heartstream inspect --model truncation; outcome hostile "which inspect says" 0 "truncation.*switched off"
+	tokenizer padding 't["padding"] = {"strategy": {"Fixed": 100000000}, "direction": "Right", "pad_id": 0, "pad_type_id": 0, "pad_token": "x"}'
+	sing; outcome hostile "padding to a hundred million" 0
+	tokenizer replace 't["normalizer"] = {"type": "Replace", "pattern": {"String": ""}, "content": "x"}'
+	sing; outcome hostile "a Replace of nothing" 1 "normalizer.pattern.String"
+	heartstream inspect --model replace; outcome hostile "which inspect says" 1 "normalizer.pattern.String"
+	tokenizer regex 't["pre_tokenizer"] = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}'
+	sing; outcome hostile "a split that backtracks for ever" 1 "pre_tokenizer.pattern.Regex"
+	tokenizer template 't["post_processor"] = {"type": "TemplateProcessing", "pair": [], "special_tokens": {}, "single": [{"SpecialToken": {"id": "x", "type_id": 0}}] * 1000000}'
+	sing; outcome hostile "a template of a million pieces" 1 "post_processor"
+	tokenizer dropout 't["model"]["dropout"] = 0.5'
+	sing; cp song.wav one.wav; sing --seed 1; cp song.wav one.wav; sing --seed 1
+	holds hostile "with dropout one seed is one song" cmp -s song.wav one.wav
+	tokenizer long 't["normalizer"] = "x" * 1000000'
+	sing; outcome hostile "a value of a megabyte" 1 "normalizer"
+	holds hostile "whose error is short" test "$(wc -c <.err)" -lt 4200
+fi
+
+# --- names, values, environment
+model $'e\033[2Jscape'; rm e*scape/gen_config.json
+current=$PWD/$(ls -d e*scape); sing
+outcome hostile "a name with an escape" 1 '\\u\{1b\}'
+holds hostile "which is not printed" bash -c "! grep -q $'\033' .err"
+current=$tiny
+RAYON_NUM_THREADS=100000 sing; outcome hostile "RAYON_NUM_THREADS=100000" 2 "RAYON_NUM_THREADS must be"
+if [ -r /proc/kmsg ]; then
+	"$program" render -q --model "$tiny" --tags /proc/kmsg --lyrics la -o song.wav --max-seconds 0.3 >.out 2>.err & job=$!
+	(sleep 10; kill -9 $job 2>/dev/null) & watch=$!
+	wait $job; echo $? >.code; kill $watch 2>/dev/null
+	holds hostile "--tags /proc/kmsg comes to an end" test "$(cat .code)" -lt 3
+fi
+
+# --- limits
+limited "-n 8" render -q --model "$tiny" -o limited.wav --max-seconds 0.3
+outcome limits "eight open files" 1 "ulimit -n"
+limited "-v 400000" render -q -o limited.wav --max-seconds 1
+outcome limits "400 MB of address space" 1 "!panicked" "!memory allocation"
+if [ "$(id -u)" != 0 ]; then
+	limited "-u 3" render -q --model "$tiny" -o limited.wav --max-seconds 0.3
+	outcome limits "three processes" 1 "ulimit -u"
+fi
+holds limits "nothing is left behind" test ! -e limited.wav
