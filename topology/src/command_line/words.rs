@@ -57,7 +57,7 @@ pub(super) fn read(args: &WordsArgs) -> Result<Words, Failed> {
 
 /// The text in a file.
 pub(super) fn file(what: &str, path: &Path) -> Result<String, Failed> {
-    text(what, &path.display().to_string(), fs::File::open(path).and_then(limited))
+    text(what, &path.display().to_string(), open(path).and_then(limited))
 }
 
 /// A text is a file when there is one of that name, as in the reference; what looks like a path but is none is a
@@ -85,6 +85,18 @@ fn argument(what: &str, given: &str, notes: &mut Vec<String>) -> Result<String, 
     // Within quotes a shell leaves \n as it is, and no song has a backslash in it.
     notes.push(format!("each \\n in the {what} is a line break"));
     Ok(given.replace("\\r\\n", "\n").replace("\\n", "\n"))
+}
+
+/// Opens a file. A pipe is waited for, as a shell's `<(command)` is; a regular file never has anything to wait for, and what
+/// looks like one and has, such as Linux's /proc/kmsg, is an error.
+fn open(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    if path.is_file() {
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, nix::fcntl::OFlag::O_NONBLOCK.bits());
+    }
+    options.open(path)
 }
 
 fn limited(source: impl Read) -> io::Result<Vec<u8>> {
