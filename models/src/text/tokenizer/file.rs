@@ -56,11 +56,11 @@ impl<'de> Visitor<'de> for FileVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<TokenizerFile, A::Error> {
         let left = Cell::new(MOST_VALUES);
-        let mut file = TokenizerFile::default();
+        let (mut file, mut has_model) = (TokenizerFile::default(), false);
         while let Some(name) = fields.next_key::<String>()? {
             if name == "model" {
                 let Model(model) = fields.next_value()?;
-                file = TokenizerFile { parts: file.parts, ..model };
+                (file, has_model) = (TokenizerFile { parts: file.parts, ..model }, true);
             } else if PARTS.contains(&name.as_str()) {
                 let part = fields.next_value_seed(Bounded::new(&left));
                 let part = part.map_err(|error| A::Error::custom(format!("`{name}`: {error}")))?;
@@ -69,7 +69,7 @@ impl<'de> Visitor<'de> for FileVisitor {
                 fields.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(file)
+        if has_model { Ok(file) } else { Err(A::Error::missing_field("model")) }
     }
 }
 
