@@ -98,15 +98,15 @@ pub(crate) fn pull(version: Version, directory: &Path, watcher: &mut dyn Watcher
 }
 
 /// A pull under way.
-struct Pull<'a> {
+struct Pull<'a, 'w> {
     hub: Hub<'a>,
     record: Record,
     version: Version,
     directory: &'a Path,
-    watcher: &'a RefCell<&'a mut dyn Watcher>,
+    watcher: &'a RefCell<&'w mut dyn Watcher>,
 }
 
-impl Pull<'_> {
+impl Pull<'_, '_> {
     fn say(&self, sentence: &str) {
         self.watcher.borrow_mut().say(sentence);
     }
