@@ -49,8 +49,9 @@ pub fn bytes(good: &[u8], rng: &mut Rng) -> Vec<u8> {
             }
             5 => bytes[a] = *rng.pick(b"0123456789,:[]{}\"-\\\n\x00\x1b\xff"),
             6 => {
-                let part: &[u8] =
-                    rng.pick(&[&b"99999999999999999999"[..], b"-1", b"1e309", b"\xff\xfe", b"\x1b]0;x\x07", b"null"]);
+                let parts: [&[u8]; 6] =
+                    [b"99999999999999999999", b"-1", b"1e309", b"\xff\xfe", b"\x1b]0;x\x07", b"null"];
+                let part: &[u8] = rng.pick(&parts);
                 bytes.splice(a..a, part.iter().copied());
             }
             _ => {
