@@ -51,7 +51,7 @@ pub fn bytes(good: &[u8], rng: &mut Rng) -> Vec<u8> {
             6 => {
                 let parts: [&[u8]; 6] =
                     [b"99999999999999999999", b"-1", b"1e309", b"\xff\xfe", b"\x1b]0;x\x07", b"null"];
-                let part: &[u8] = rng.pick(&parts);
+                let part = parts[rng.below(parts.len())];
                 bytes.splice(a..a, part.iter().copied());
             }
             _ => {
