@@ -8,7 +8,10 @@ use std::{fs, path::Path};
 
 use proptest::{prelude::*, sample::Index, test_runner::TestRunner};
 
-const TARGETS: [(&str, fn(&[u8])); 8] = [
+/// What is done with bytes.
+type Body = fn(&[u8]);
+
+const TARGETS: [(&str, Body); 8] = [
     ("header", bodies::header),
     ("index", bodies::index),
     ("config", bodies::config),
