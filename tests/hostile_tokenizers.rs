@@ -51,7 +51,7 @@ fn parts_that_the_library_panics_on_are_refused_by_their_field() {
             "post_processor",
             json!({"type": "TemplateProcessing", "pair": [], "special_tokens": {},
                 "single": [{"SpecialToken": {"id": "gone", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]}),
-            "`post_processor.single[0].id`",
+            "`post_processor.single[0].SpecialToken.id`",
         ),
         (
             "post_processor",
@@ -152,7 +152,7 @@ fn any_bytes_are_a_tokenizer_or_refused_and_inspect_says_which() {
         (b"<!DOCTYPE html><html></html>", "web page"),
         (b"{\"model\": {\"type\": \"BPE\", \"vocab\": {}, \"merges\": []}}", "tokenizer"),
         (b"[]", "no tokenizer"),
-        (b"\x00\xff", "no tokenizer"),
+        (b"\x00\xff", "not text"),
     ] {
         fs::write(model.path().join(TOKENIZER), bytes).expect("a file");
         let output = program().args(["inspect", "--model", text(model.path())]).current_dir(place.path()).output();

@@ -156,7 +156,7 @@ fn start(id: u64, stage: Stage, site: Option<&ComputeSite>, home: &Arc<Home>) ->
         match ComputePool::around_this_thread(own_site.as_ref(), stage.name()) {
             Ok(pool) => {
                 let _ = tell.send(Ok(())); // it is waited for
-                obey(&given, &pool, linger, &|| home.upgrade().is_none_or(|home| home.let_go(id)));
+                obey(&given, &pool, linger, &|| home.upgrade().is_some_and(|home| home.let_go(id)));
             }
             Err(error) => drop(tell.send(Err(io::Error::other(error)))),
         }
@@ -256,7 +256,8 @@ mod tests {
         let threads = StageThreads::lingering(Duration::from_millis(1));
         run(threads.lend(Stage::Vocoder, site(2).as_ref()).expect("a thread"), move |_| KEPT.set(Some(kept)));
         assert!(ended.recv().is_err(), "what the thread keeps for itself goes with it");
-        assert_eq!((threads.0.places().idle.len(), threads.lent()), (0, 0));
+        assert_eq!(threads.0.places().idle.len(), 0);
+        assert_eq!(threads.lent(), 0);
         // The next song has a new one.
         run(threads.lend(Stage::Vocoder, None).expect("a thread"), |_| ());
     }
