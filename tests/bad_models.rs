@@ -93,7 +93,7 @@ fn files_that_are_missing_or_damaged_are_named() {
         ("no weights of the codec", removed(CODEC_WEIGHTS), &[CODEC_WEIGHTS, "ownload"]),
         ("an empty config", written(LM_CONFIG, b""), &[LM_CONFIG, "it is empty"]),
         ("a config that is no JSON", written(CODEC_CONFIG, b"{\"dim\": "), &[CODEC_CONFIG, "not JSON", "Restore"]),
-        ("a config that is not UTF-8", written(LM_CONFIG, b"{\"a\": \"\xff\"}"), &[LM_CONFIG, "not JSON"]),
+        ("a config that is not UTF-8", written(LM_CONFIG, b"{\"a\": \"\xff\"}"), &[LM_CONFIG, "not UTF-8"]),
         ("a config that is a list", written(LM_CONFIG, b"[1]"), &[LM_CONFIG, "found a list", "Restore"]),
         ("a tokenizer that is none", written("tokenizer.json", b"{}"), &["tokenizer.json", "no tokenizer", "Restore"]),
         (

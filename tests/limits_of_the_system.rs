@@ -103,6 +103,7 @@ fn names_with_control_characters_are_shown_escaped() {
         &["decode", name],
         &["render", "--seed", name],
         &["render", name],
+        &["render", "--seed", "1\u{202e}2"],
         &[name],
     ] {
         let output = program().args(arguments).current_dir(place.path()).output().expect("the program runs");

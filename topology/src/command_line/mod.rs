@@ -40,7 +40,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches};
 use heartstream_messages::Stage;
 use heartstream_models::{
-    foreign_text::{MOST_BYTES, bounded},
+    foreign_text::{MOST_BYTES, bounded, printable},
     is_contained,
     kernels::cpu::KernelSet,
 };
@@ -94,8 +94,10 @@ pub fn run() -> ExitCode {
 /// Says what is wrong with the options, or what they ask to be told, and ends. Options with control characters in them are
 /// repeated without clap's colours, which are control characters too.
 fn refuse_usage(error: &clap::Error) -> ! {
-    let strange =
-        |argument: std::ffi::OsString| argument.to_string_lossy().chars().any(|c| c.is_control() && c != '\n');
+    let strange = |argument: std::ffi::OsString| {
+        let argument = argument.to_string_lossy();
+        printable(&argument) != argument
+    };
     let long = std::env::args_os().map(|argument| argument.len()).sum::<usize>() > MOST_BYTES;
     if error.use_stderr() && (long || std::env::args_os().any(strange)) {
         note!("{}", bounded(error.to_string().trim_end()));
