@@ -79,9 +79,9 @@ fn every_way_is_measured_and_the_reference_is_the_same_as_itself() {
 #[test]
 fn what_cannot_be_measured_is_refused_by_name() {
     for (arguments, named) in [
-        (vec!["--seconds", "0"], "seconds must be"),
+        (vec!["--seconds", "0"], "a time above 0"),
         (vec!["--seconds", "0.01"], "seconds must be"),
-        (vec!["--seconds", "NaN"], "seconds must be"),
+        (vec!["--seconds", "NaN"], "a time above 0"),
         (vec!["--reference-steps", "0"], "reference-steps must be"),
         (vec!["--flow-steps", "10,0"], "flow-steps must be"),
         (vec!["--first-windows", "8,0"], "first-window must be"),

@@ -43,8 +43,10 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     let directory = ModelDirectory::open(checkpoint.clone())?.stored_as(storages.0, storages.1);
     let builder = Heartstream::builder().model(checkpoint).placement(placement).weights(storages.0, storages.1);
     let engine = runtime.block_on(builder.build())?;
-    status.say("measuring what the machine can do");
-    machine.measure()?;
+    if args.device.is_cpu() {
+        status.say("measuring what the machine can do");
+        machine.measure()?;
+    }
     let mut rows = Vec::new();
     let (Some(lm), Some(decoder)) = (engine.model(), engine.decoder()) else {
         return Err(Failed::Error("only a model that is in memory as a whole can be measured".to_owned()));
@@ -77,13 +79,16 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         let place = rows.iter().rposition(|row| row.stage.starts_with("flow")).map_or(rows.len(), |last| last + 1);
         rows.splice(place..place, stages.worker_rows(workers));
     }
-    machine.measure()?;
     let whole = if args.seconds == 0.0 {
         None
     } else {
         status.say("making a song");
         Some(runtime.block_on(song(&engine, args.seconds))?)
     };
+    // Behind the song on a GPU, whose memory this takes too.
+    let gpu_memory = machine.gpu_memory_taken()?;
+    status.say("measuring what the machine can do");
+    machine.measure()?;
     status.end("measured");
     let song = SongSize {
         prompt: PROMPT as u64,
@@ -102,7 +107,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         whole,
         kv_bytes,
         peak_memory: peak_memory(),
-        gpu_memory: machine.gpu_memory_taken()?,
+        gpu_memory,
         foretold: MemoryPlan::foretell(&directory, engine.plan(), &song)?.streaming(),
     };
     if args.json {

@@ -22,6 +22,8 @@ use crate::{
 pub(super) const PROMPT: usize = 200;
 /// Frames in a row that are one try of the language model.
 const FRAMES: usize = 4;
+/// The same on a GPU, which has the next frame under way before the host has the codes of this one.
+const FRAMES_ON_GPU: usize = 100;
 /// Frames of the windows that flow matching is measured on, up to the longest.
 pub(super) const WINDOWS: [usize; 4] = [16, 32, 93, 372];
 /// Frames that the vocoder decodes in one try: four of its chunks.
@@ -87,6 +89,9 @@ impl<'a> Stages<'a> {
     }
 
     fn frames(&self) -> Result<Vec<Row>, Failed> {
+        if !self.lm.device().is_cpu() {
+            return self.frames_on_gpu();
+        }
         let config = self.lm.config();
         let mut song = self.lm.start(&self.prompt(0), GUIDANCE, 2 * FRAMES * self.repeats)?;
         let mut sampler = KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: 50 }, KeyedNoise::new(1))?;
@@ -117,6 +122,26 @@ impl<'a> Stages<'a> {
             row("  backbone", backbone, config.backbone_weights()),
             row("  heads, depth decoder", whole - backbone, config.depth_weights()),
         ])
+    }
+
+    /// Whole frames alone: a frame is one graph there, and the host does not see its parts.
+    fn frames_on_gpu(&self) -> Result<Vec<Row>, Failed> {
+        let config = self.lm.config();
+        let mut song = self.lm.start(&self.prompt(0), GUIDANCE, FRAMES_ON_GPU * (self.repeats + 1))?;
+        let mut sampler = KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: 50 }, KeyedNoise::new(1))?;
+        for _ in 0..FRAMES {
+            self.lm.next_frame(&mut song, &mut sampler)?;
+        }
+        let time = self.best(|| {
+            let began = Instant::now();
+            for _ in 0..FRAMES_ON_GPU {
+                self.lm.next_frame(&mut song, &mut sampler)?;
+            }
+            Ok(Seconds(began.elapsed().as_secs_f64() / FRAMES_ON_GPU as f64))
+        })?;
+        let weights = config.backbone_weights() + config.depth_weights();
+        let work = Work::Bytes(weights * self.lm.bytes_per_weight());
+        Ok(vec![Row { stage: "LM frame".to_owned(), time, work, audio: Some(Frames(1).seconds()) }])
     }
 
     /// A song that remembers as much as one of `frames` frames does. Its codes are one frame over and over, which the
