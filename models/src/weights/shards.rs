@@ -71,6 +71,8 @@ enum Origin {
 
 const INDEX: &str = "model.safetensors.index.json";
 const SINGLE: &str = "model.safetensors";
+/// Bytes of a file's name, at most: what the file systems in use allow.
+const LONGEST_NAME: usize = 255;
 
 impl Shards {
     /// Opens the files of `part` (a folder of the checkpoint) and reads their headers.
@@ -469,7 +471,9 @@ fn named_files(checkpoint: &Checkpoint, part: &str) -> Result<Vec<String>> {
     for name in map.values() {
         match name.as_str() {
             // An index must not lead out of its own folder.
-            Some(name) if Path::new(name).file_name() == Some(name.as_ref()) => names.insert(name.to_owned()),
+            Some(name) if name.len() <= LONGEST_NAME && Path::new(name).file_name() == Some(name.as_ref()) => {
+                names.insert(name.to_owned())
+            }
             _ => {
                 let name = shown(&name.to_string());
                 return Err(damaged(&format!("`weight_map` must name files of its own folder, but names {name}")));
