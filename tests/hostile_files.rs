@@ -5,7 +5,7 @@ mod support;
 use std::{fs, path::Path};
 
 use heartstream_models::{
-    CODEC_PART, LM_PARTS, TOKENIZER,
+    CODEC_PART, LM_PARTS, ModelError, TOKENIZER,
     heartcodec::{self, HeartCodecConfig},
     heartmula::{self, HeartMulaConfig, SpecialIds},
     kernels::cpu::NumberType,
@@ -104,8 +104,10 @@ fn damaged_weights_load_or_are_refused() {
         use_all(&checkpoint, LM);
         if let Ok(shards) = Shards::open(&checkpoint, LM) {
             let fits = shards.check(&heartmula::expected_tensors(&config)).is_ok();
-            let loads = heartmula::HeartMula::load(&config, &shards, &candle_core::Device::Cpu).is_ok();
-            prop_assert_eq!(fits, loads);
+            let loaded = heartmula::HeartMula::load(&config, &shards, &candle_core::Device::Cpu);
+            // What fits by its header can still have numbers that are not finite.
+            let numbers = matches!(loaded, Err(ModelError::NotFinite { .. }));
+            prop_assert_eq!(fits, loaded.is_ok() || numbers);
         }
         Ok(())
     };

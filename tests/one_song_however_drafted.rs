@@ -233,7 +233,8 @@ fn drafts_are_prepared_on_a_device_that_is_there_and_others_are_refused_by_name(
         (&["--draft-device", "gpu"][..], "cuda:N"),
         // Without CUDA there is none, and with it none of that number.
         (&["--draft-device", "cuda:1000"], "cuda:1000"),
-        (&["--draft-device", "cpu", "--lm-device", "cuda:0"], "draft-device"),
+        // A processor may draft for a GPU, where there is one.
+        (&["--draft-device", "cpu", "--lm-device", "cuda:1000"], "cuda:1000"),
     ] {
         let (refused, wav, _) = render("refused", more);
         assert_eq!(refused.status.code(), Some(2), "{}", complaint(&refused));

@@ -7,7 +7,7 @@ use heartstream_messages::{
     CodeFrame, CodeSegment, LatentSegment, Stage,
     units::{FrameIndex, Frames, SAMPLES_PER_FRAME, SampleIndex, Seconds, SegmentIndex},
 };
-use heartstream_models::signal::{SegmentPlan, Window, longest_first_window};
+use heartstream_models::signal::{REFERENCE_WINDOW, SegmentPlan, Window, longest_first_window};
 
 use crate::{
     channel::Outlet,
@@ -61,7 +61,10 @@ impl SegmenterStage {
     fn send(&mut self, window: Window, outputs: &mut VecDeque<CodeSegment>) {
         if window.index == 0 {
             self.deadline = None;
-            self.song.meter.first_window.store(window.frames as u64, Ordering::Relaxed);
+            // A song that ended within its first window is cut the same by every longer one, and not by one of its length.
+            let complete = window.run_out == 0;
+            let first = if complete { window.frames } else { REFERENCE_WINDOW };
+            self.song.meter.first_window.store(first as u64, Ordering::Relaxed);
         }
         let frame = |source: usize| &self.codes[source * self.codebooks..][..self.codebooks];
         outputs.push_back(CodeSegment {

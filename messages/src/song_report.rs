@@ -38,7 +38,8 @@ pub struct SongReport {
     pub working: Seconds,
     /// Latency: from the request to the first sample handed to a sink.
     pub first_audio: Option<Seconds>,
-    /// Length of the first window, once it was known: with it the song can be cut the same way again.
+    /// Length of the first window, once it was known: with it the song can be cut the same way again. A song that ended
+    /// within its first window has the longest one.
     pub first_window: Option<Frames>,
     /// Samples of silence that a speaker had to play because no music was there.
     pub underrun_samples: u64,

@@ -67,8 +67,9 @@ pub(crate) fn segment_plan(request: &SongRequest) -> Result<SegmentPlan, ModelEr
         return Ok(SegmentPlan::reference(ReferenceWindows::default()));
     }
     let most = request.first_window.most;
-    // Somebody who fixes a first window means one that the song has; the usual one may be longer than a short song.
-    if most > request.max_frames && most != FirstWindow::USUAL && request.first_window.deadline.is_none() {
+    // A fixed first window is one that the song has. The usual one and the longest may be longer than a short song.
+    let may_be_longer = most == FirstWindow::USUAL || most == FirstWindow::LONGEST;
+    if most > request.max_frames && !may_be_longer && request.first_window.deadline.is_none() {
         let expected = format!("at most the {} frames of the song", request.max_frames.0);
         return Err(ModelError::Option { option: "first-window", expected, found: most.0.to_string() });
     }
