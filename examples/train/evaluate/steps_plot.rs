@@ -5,9 +5,12 @@ use super::steps::Cost;
 const PANEL: (f64, f64) = (220.0, 240.0);
 const MARGIN: f64 = 40.0;
 
+/// What a panel shows of a cost.
+type Quantity = fn(&Cost) -> f64;
+
 /// The drawing, as SVG. What is infinite is left out.
 pub fn draw(costs: &[Cost]) -> String {
-    let panels: [(&str, fn(&Cost) -> f64); 4] = [
+    let panels: [(&str, Quantity); 4] = [
         ("mel distance", |cost| cost.mel),
         ("SNR, dB", |cost| cost.ratio),
         ("spectral convergence", |cost| cost.convergence),
