@@ -31,7 +31,7 @@ impl Drop for Program {
 
 /// The program with the library `folder`, once it listens.
 fn start(folder: &Path) -> (Program, Client) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_heartstream-serve"))
+    let mut child = Command::new(option_env!("CARGO_BIN_EXE_heartstream-serve").unwrap_or("heartstream-serve"))
         .args(["--model", "noise", "--listen", "127.0.0.1:0", "--max-songs", "2"])
         .args(["--queue", "1000", "--songs-per-client", "1000", "--library"])
         .arg(folder)
