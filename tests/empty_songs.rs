@@ -110,7 +110,7 @@ async fn what_was_kept_of_such_a_song_is_gone_on_with_and_decoded_as_if_nothing_
     let expected = std::fs::read(&whole).expect("a song");
     cut(&codes, 2);
     write(&[&["render"], &common, &["--resume", text(&codes), "-o", text(&again), "--save-codes", text(&codes)]]);
-    assert!(std::fs::read(&again).expect("a song") == expected, "gone on with");
+    assert!(std::fs::read(&again).expect("a song") == expected, "resumed");
     write(&[&["decode", text(&codes)], &common, &["-o", text(&again)], &["--flow-steps", "2"]]);
     assert!(std::fs::read(&again).expect("a song") == expected, "decoded");
 }

@@ -1,4 +1,4 @@
-//! Promise: nothing is lost. A song's codes can be kept, decoded again, and gone on with, and it is the same song.
+//! Promise: nothing is lost. A song's codes can be kept, decoded again, and resumed, and it is the same song.
 
 mod support;
 
@@ -58,7 +58,7 @@ async fn a_song_that_is_gone_on_with_is_the_song_that_never_stopped() {
         let again = out.path().join("again.codes");
         let sinks = Sinks::from(Sink::Subscriber).and_codes(&again);
         let (song, report) = read(engine.resume(part, &path, sinks).await.expect("a song")).await;
-        assert_same(&format!("gone on with after {frames} frames"), &song, &expected);
+        assert_same(&format!("resumed after {frames} frames"), &song, &expected);
         assert_eq!(report.frames, Frames(FRAMES));
         assert_eq!(KeptSong::read(&again).expect("a kept song").codes.codes, whole.codes.codes);
     }

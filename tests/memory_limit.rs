@@ -118,7 +118,7 @@ async fn codes_are_kept_and_gone_on_with_as_ever() {
     assert_eq!(kept.codes.frames() as u64, FRAMES);
     kept.codes.codes.truncate(20 * kept.codes.codebooks);
     let again = engine.resume(kept, &path, Sink::Subscriber).await.expect("a song");
-    assert_same("gone on with", &read(again).await.0, &song);
+    assert_same("resumed", &read(again).await.0, &song);
 }
 
 #[tokio::test(flavor = "multi_thread")]

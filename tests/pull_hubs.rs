@@ -132,7 +132,7 @@ mod unix {
         scene.fails(&["cannot write", "pulled.json.new"]);
         assert_eq!(fs::read_to_string(&victim).expect("a file"), secret);
         fs::remove_file(directory.join("pulled.json.new")).expect("a link");
-        // A record that is a pipe is no record, and nobody waits for its writer.
+        // A record that is a pipe is no record, and its writer is not waited for.
         let _ = fs::remove_file(directory.join("pulled.json"));
         nix::unistd::mkfifo(&directory.join("pulled.json"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
         scene.done();

@@ -1,4 +1,4 @@
-//! The song's codes to a file, while it is written: what a killed run has written can be gone on with.
+//! The song's codes to a file, while it is written: what a killed run has written can be resumed.
 
 use std::{
     collections::VecDeque,
@@ -33,7 +33,7 @@ pub struct CodesSinkStage {
 
 impl CodesSinkStage {
     /// A stage that keeps a song in the file `path`: `kept` has the count of codebooks and the notes. In a song that is
-    /// gone on with, the first `already` codes were written before.
+    /// resumed, the first `already` codes were written before.
     pub fn new(path: PathBuf, kept: SongCodes, already: usize, song: SongContext) -> Self {
         Self { path, kept, already, written: Instant::now(), song }
     }

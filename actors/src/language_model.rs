@@ -36,7 +36,7 @@ pub struct WriterSettings {
     pub guidance: f64,
     /// The song ends here at the latest.
     pub max_frames: Frames,
-    /// Frames that were written before, in a song that is gone on with.
+    /// Frames that were written before, in a song that is resumed.
     pub written_before: Arc<SongCodes>,
 }
 
@@ -69,7 +69,7 @@ pub struct LanguageModelStage {
     audio_eos: u32,
     guidance: f64,
     max_frames: Frames,
-    /// Codes of frames that were written before, in a song that is gone on with.
+    /// Codes of frames that were written before, in a song that is resumed.
     written_before: Arc<SongCodes>,
     /// There until the first frame is written.
     prompt: Option<PromptIds>,

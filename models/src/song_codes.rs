@@ -1,4 +1,4 @@
-//! Saved songs: their codes in a safetensors file, to be decoded again or gone on with.
+//! Saved songs: their codes in a safetensors file, to be decoded again or resumed.
 //!
 //! The file holds one tensor, `codes` \[T, K\] of u16, and text beside it: whatever whoever writes it wants to know
 //! again. A minute of music is 12 kB.

@@ -19,7 +19,7 @@ pub(crate) struct CheckedRequest {
     pub request: SongRequest,
     pub sampler: KeyedSampler,
     pub sound: Sound,
-    /// Frames that were written before, in a song that is gone on with; none otherwise.
+    /// Frames that were written before, in a song that is resumed; none otherwise.
     pub written_before: Arc<SongCodes>,
     /// What was changed to fit the model, in sentences.
     pub notes: Vec<String>,

@@ -3,7 +3,7 @@
 //! A frame with an end-of-song code is no part of a song, so a song that draws one at its beginning would be empty. Its
 //! first frame is drawn again under the next attempt's noise ([`crate::signal::KeyedNoise::attempt`]). All later frames
 //! have the noise of the song itself: they depend on the first frame's codes and not on how often it was drawn, so a song
-//! that is gone on with from its codes needs to know nothing of it.
+//! that is resumed from its codes needs to know nothing of it.
 
 use super::{HeartMula, KeyedSampler, PromptIds, SongState};
 use crate::error::{ModelError, Result};

@@ -25,7 +25,7 @@ const AROUND: [usize; 3] = [SECOND / 10, SECOND / 8, SECOND / 2];
 const MARGIN: usize = SECOND * 7 / 10;
 /// Samples from a seam to where elsewhere begins.
 const CLEAR: usize = SECOND / 2;
-/// Mean energy that nobody hears: 120 dB under full scale, so that silence has neither thumps nor bursts.
+/// Mean energy that is inaudible: 120 dB under full scale, so that silence has neither thumps nor bursts.
 const FLOOR: f64 = 1e-12;
 /// The share of places elsewhere whose measure a seam may not exceed, …
 const LIMIT: f64 = 0.95;

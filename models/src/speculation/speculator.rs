@@ -209,7 +209,7 @@ impl Speculator {
         (!matches!(self.mode, Mode::Plain)).then_some(&self.counters)
     }
 
-    /// Hears of a frame that was written before, in a song that is gone on with.
+    /// Hears of a frame that was written before, in a song that is resumed.
     pub fn replayed(&mut self, frame: &Frame) {
         if !matches!(self.mode, Mode::Plain) {
             self.past.push(frame.clone());

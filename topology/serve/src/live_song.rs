@@ -37,7 +37,7 @@ pub(crate) enum State {
     Cancelled,
     /// A stage failed.
     Failed,
-    /// The server ended before the song did; it can be gone on with.
+    /// The server ended before the song did; it can be resumed.
     Interrupted,
 }
 
@@ -93,7 +93,7 @@ pub(crate) struct Wish {
 pub(crate) enum End {
     /// A client wants no more of it.
     Cancelled,
-    /// The server ends; the song can be gone on with.
+    /// The server ends; the song can be resumed.
     Interrupted,
 }
 

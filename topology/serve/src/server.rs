@@ -60,7 +60,7 @@ impl Server {
         self.address
     }
 
-    /// Answers until `stop` is done. Then the songs that are written are kept, so that they can be gone on with.
+    /// Answers until `stop` is done. Then the songs that are written are kept, so that they can be resumed.
     ///
     /// # Errors
     /// When the system takes the listening address away.

@@ -1,4 +1,4 @@
-//! The library: what was finished is there after a restart, and what was not can be gone on with.
+//! The library: what was finished is there after a restart, and what was not can be resumed.
 
 mod support;
 

@@ -179,7 +179,7 @@ pub(crate) struct RenderArgs {
     #[arg(long, value_name = "N", value_parser = whole(0..=u64::MAX), allow_hyphen_values = true,
         help_heading = heading::WORDS)]
     pub seed: Option<u64>,
-    /// Longest song, such as 240, 4m or 1m30s; the model may end it before [default: 240, or what a song that is gone on with was asked for with]
+    /// Longest song, such as 240, 4m or 1m30s; the model may end it before [default: 240, or what a song that is resumed was asked for with]
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true,
         help_heading = heading::WORDS)]
     pub max_seconds: Option<f64>,
@@ -201,7 +201,7 @@ pub(crate) struct RenderArgs {
     pub speculate: Speculation,
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Keep the codes, to be decoded again or gone on with; written anew every second
+    /// Keep the codes, to be decoded again or resumed; written anew every second
     #[arg(long, value_name = "FILE", help_heading = heading::OUTPUT)]
     pub save_codes: Option<PathBuf>,
     /// Go on with a song whose codes were kept; everything it was asked for with comes from the file

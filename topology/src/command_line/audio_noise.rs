@@ -1,5 +1,5 @@
 //! What the system's sound libraries print on their own: ALSA and JACK write lines to standard error while they look for
-//! devices, whoever asks them. They are shown with `-v` alone.
+//! devices, for every caller. They are shown with `-v` alone.
 
 use crate::{DeviceNews, OpenStream, OutputDevice, Playback, SpeakerError};
 
@@ -68,7 +68,7 @@ mod quiet {
 
     impl Drop for Quiet {
         fn drop(&mut self) {
-            // A file descriptor that was there a moment ago can be had again; if not, there is nobody to tell.
+            // A file descriptor that was there a moment ago can be had again; if not, the loss has no remedy here.
             let _ = dup2_stderr(&self.real);
         }
     }

@@ -51,7 +51,7 @@ impl Output {
         }
     }
 
-    /// Opens it for the song. A name that the program chose is another one now if somebody took it meanwhile.
+    /// Opens it for the song. A name that the program chose is another one now if another program took it meanwhile.
     pub(super) fn open(&mut self, format: SampleFormat) -> Result<WavTarget, Failed> {
         let (path, unasked) = match self {
             Self::StandardOutput => return Ok(WavTarget::standard_output(format)),

@@ -52,7 +52,7 @@ enum Stopping {
     IsAnEnd,
 }
 
-/// Makes a song, a new one or one that is gone on with.
+/// Makes a song, a new one or one that is resumed.
 fn sing(args: &RenderArgs, mut destination: Destination, loudness: Loudness, stopping: Stopping) -> Result<(), Failed> {
     let checkpoint = checkpoint(&args.model.model)?;
     let directory = ModelDirectory::open(checkpoint.clone())?

@@ -113,7 +113,7 @@ fn on_a_gpu_a_song_is_the_same_however_it_is_written() {
                 song[..replayed].iter().for_each(|frame| model.replay_frame(&mut state, frame).expect("a frame"));
                 for frame in &song[replayed..] {
                     let written = model.next_frame(&mut state, &mut sampler(5)).expect("a frame");
-                    assert_eq!(written, *frame, "gone on with behind {replayed} frames");
+                    assert_eq!(written, *frame, "resumed behind {replayed} frames");
                 }
             }
             for (name, work) in [("passes", pass()), ("steps", DepthWork::PLAIN)] {

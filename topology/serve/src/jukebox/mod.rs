@@ -74,7 +74,7 @@ impl Jukebox {
         Ok(songs)
     }
 
-    /// Goes on with an interrupted song.
+    /// Resumes an interrupted song.
     pub async fn go_on(self: &Arc<Self>, row: &Row, client: &str) -> Result<Arc<LiveSong>, ApiError> {
         if row.model != self.engine.fingerprint() {
             return Err(ApiError::Conflict(format!(
@@ -135,7 +135,7 @@ impl Jukebox {
         Ok(())
     }
 
-    /// Ends all songs so that they can be gone on with, and waits for it.
+    /// Ends all songs so that they can be resumed, and waits for it.
     pub async fn close(self: &Arc<Self>) {
         let songs = self.lock().close();
         for song in songs {

@@ -23,7 +23,7 @@ impl SongFiles {
         self.0.join("audio").with_extension(format.suffix())
     }
 
-    /// The codes, with which the song can be gone on with.
+    /// The codes, with which the song can be resumed.
     pub fn codes(&self) -> PathBuf {
         self.0.join("codes.safetensors")
     }

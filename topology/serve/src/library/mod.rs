@@ -2,7 +2,7 @@
 //!
 //! `index.sqlite` says which songs there are; each has a directory of its own under `songs/`. A song is in the index
 //! before the order is answered, and called finished there only when its audio is on the disk. So a kill at any moment
-//! loses nothing that was finished, and what was not finished is found at the next start and can be gone on with.
+//! loses nothing that was finished, and what was not finished is found at the next start and can be resumed.
 
 mod files;
 mod index;

@@ -85,7 +85,7 @@ async fn finished(app: &App, row: &Row, headers: &HeaderMap, download: bool) -> 
     let (path, format) = app.jukebox.audio_of(row)?;
     let file = File::open(path).await.map_err(|_| ApiError::NoSong)?;
     let bytes = file.metadata().await?.len();
-    // A file is written once, but for one that is gone on with; then it has another length.
+    // A file is written once, but for one that is resumed; then it has another length.
     let tag = format!("\"{}-{bytes}\"", row.id);
     let asked = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
     let same = headers.get(header::IF_RANGE).is_none_or(|other| other.as_bytes() == tag.as_bytes());

@@ -1,4 +1,4 @@
-//! Songs: ordered, shown, paused, gone on with, ended.
+//! Songs: ordered, shown, paused, resumed, ended.
 
 use std::sync::Arc;
 

@@ -144,7 +144,7 @@ mod tests {
             assert!(songs.len() > 60, "{} of 64 differ", songs.len());
             assert!(songs.iter().all(|(tags, lyrics)| !tags.is_empty() && !lyrics.trim().is_empty()));
             let again = Prompts::new(given(), None, vocabulary, 1).expect("a choice");
-            assert!((0..64).all(|number| prompts.of(number) == again.of(number)), "what is gone on with is the same");
+            assert!((0..64).all(|number| prompts.of(number) == again.of(number)), "what is resumed is the same");
         }
     }
 
