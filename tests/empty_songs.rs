@@ -5,11 +5,8 @@ mod support;
 
 use std::path::Path;
 
-use heartstream::{
-    Checkpoint, Continuity, DeviceName, Heartstream, KeptSong, Outcome, Placement, SongReport, SongRequest,
-    Speculation, units::Frames,
-};
-use support::{assert_same, complaint, edit_json, engine, folder, request, run, sung, text, tiny_model};
+use heartstream::{Continuity, Heartstream, KeptSong, Outcome, SongReport, SongRequest, Speculation, units::Frames};
+use support::{assert_same, complaint, edit_json, engine, folder, preparing, request, run, sung, text, tiny_model};
 use tempfile::TempDir;
 
 /// A model in which a code of `end` or more ends the song.
@@ -58,15 +55,7 @@ async fn a_song_that_would_be_empty_is_drawn_again_and_is_one_song_however_it_is
     let model = ending_at(OFTEN);
     let engine = engine(&model, 1, 1).await;
     let plain = engine.with_speculation(Speculation::Off).expect("nothing is drafted");
-    let placement = Placement {
-        flow_workers: 1,
-        threads: Some(1),
-        draft_cores: Some(Vec::new()),
-        draft_device: Some(DeviceName::Cpu),
-        ..Placement::default()
-    };
-    let checkpoint = Checkpoint::open(model.path()).expect("a model directory");
-    let preparing = Heartstream::builder().model(checkpoint).placement(placement).build().await.expect("an engine");
+    let preparing = preparing(&model).await;
     for seed in redrawn_seeds(&plain, 3).await {
         let (expected, report) = sung(&plain, song(seed)).await;
         assert!(redrawn(&report), "seed {seed}");

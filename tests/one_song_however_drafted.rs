@@ -2,13 +2,9 @@
 
 mod support;
 
-use heartstream::{
-    Checkpoint, Continuity, DeviceName, DrafterName, Heartstream, Outcome, Placement, PrefetchReport, SongRequest,
-    Speculation, units::Frames,
-};
+use heartstream::{Continuity, DrafterName, Outcome, PrefetchReport, SongRequest, Speculation, units::Frames};
 use heartstream_models::synth::{SynthSize, synthesise};
-use support::{assert_same, complaint, engine, folder, request, run, sung, text, tiny_model};
-use tempfile::TempDir;
+use support::{assert_same, complaint, engine, folder, preparing, request, run, sung, text, tiny_model};
 
 /// What a record says of drafting, wherever something was drafted and something was right.
 const METRICS: [&str; 37] = [
@@ -82,19 +78,6 @@ async fn every_setting_gives_the_same_samples_with_and_without_guidance() {
             assert_eq!(speculation.plain_frames + speculation.spec_frames, FRAMES, "{setting}");
         }
     }
-}
-
-/// An engine that prepares drafts on threads of their own.
-async fn preparing(model: &TempDir) -> Heartstream {
-    let placement = Placement {
-        flow_workers: 1,
-        threads: Some(1),
-        draft_cores: Some(Vec::new()),
-        draft_device: Some(DeviceName::Cpu),
-        ..Placement::default()
-    };
-    let checkpoint = Checkpoint::open(model.path()).expect("a model directory");
-    Heartstream::builder().model(checkpoint).placement(placement).build().await.expect("an engine")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,8 +14,8 @@ use std::{
 };
 
 use heartstream::{
-    Checkpoint, Continuity, FirstWindow, Flow, Heartstream, Placement, SampleFormat, Sampling, Song, SongReport,
-    SongRequest, WavTarget, units,
+    Checkpoint, Continuity, DeviceName, FirstWindow, Flow, Heartstream, Placement, SampleFormat, Sampling, Song,
+    SongReport, SongRequest, WavTarget, units,
 };
 use heartstream_models::synth::{SynthSize, synthesise};
 use tempfile::TempDir;
@@ -115,7 +115,17 @@ pub fn tiny_model() -> TempDir {
 
 /// An engine with the model in `model`: `flow_workers` workers, `threads` threads for each stage.
 pub async fn engine(model: &TempDir, flow_workers: usize, threads: usize) -> Heartstream {
-    let placement = Placement { flow_workers, threads: Some(threads), ..Placement::default() };
+    placed(model, Placement { flow_workers, threads: Some(threads), ..Placement::default() }).await
+}
+
+/// An engine that prepares drafts on threads of their own.
+pub async fn preparing(model: &TempDir) -> Heartstream {
+    let (draft_cores, draft_device) = (Some(Vec::new()), Some(DeviceName::Cpu));
+    let placement = Placement { flow_workers: 1, threads: Some(1), draft_cores, draft_device, ..Placement::default() };
+    placed(model, placement).await
+}
+
+async fn placed(model: &TempDir, placement: Placement) -> Heartstream {
     let checkpoint = Checkpoint::open(model.path()).expect("a model directory");
     Heartstream::builder().model(checkpoint).placement(placement).build().await.expect("an engine")
 }
