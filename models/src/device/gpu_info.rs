@@ -64,28 +64,31 @@ const TRIES: usize = 5;
 /// # Errors
 /// When the GPU has no room for 2 GiB, or fails.
 pub fn gpu_limits(device: &Device) -> Result<Limits> {
-    let best = |work: &dyn Fn() -> candle_core::Result<()>| -> Result<f64> {
-        let mut best = f64::INFINITY;
-        for _ in 0..TRIES {
-            device.synchronize()?;
-            let began = Instant::now();
-            work()?;
-            device.synchronize()?;
-            best = best.min(began.elapsed().as_secs_f64());
-        }
-        Ok(best)
-    };
-    let read_bytes = {
-        // Into memory that is there already: taking a gigabyte costs more than filling it.
-        let [from, to] = [(); 2].map(|()| Tensor::ones(COPIED / DType::F32.size_in_bytes(), DType::F32, device));
-        let (from, to) = (from?, to?);
-        2.0 * COPIED as f64 / best(&|| to.slice_set(&from, 0, 0))?
-    };
+    let failed = |error| ModelError::Compute(candle_core::Error::wrap(error));
+    let stream = device.as_cuda_device()?.cuda_stream();
+    // By the driver and into memory that is there already: candle's copies are kernels that reach half of this.
+    let from = stream.alloc_zeros::<u8>(COPIED).map_err(failed)?;
+    let mut to = stream.alloc_zeros::<u8>(COPIED).map_err(failed)?;
+    let copy = fastest(device, || stream.memcpy_dtod(&from, &mut to).map_err(candle_core::Error::wrap))?;
+    drop((from, to));
     // Random numbers: products of equal ones draw less power and run faster.
     let matrix = || Tensor::randn(0f32, 1.0, (SIDE, SIDE), device)?.to_dtype(DType::BF16);
     let (lhs, rhs) = (matrix()?, matrix()?);
-    let flop = 2.0 * (SIDE as f64).powi(3) / best(&|| lhs.matmul(&rhs).map(drop))?;
-    Ok(Limits { read_bytes, flop })
+    let product = fastest(device, || lhs.matmul(&rhs).map(drop))?;
+    Ok(Limits { read_bytes: 2.0 * COPIED as f64 / copy, flop: 2.0 * (SIDE as f64).powi(3) / product })
+}
+
+/// Seconds of the fastest of [`TRIES`] runs of `work`.
+fn fastest(device: &Device, mut work: impl FnMut() -> candle_core::Result<()>) -> Result<f64> {
+    let mut fastest = f64::INFINITY;
+    for _ in 0..TRIES {
+        device.synchronize()?;
+        let began = Instant::now();
+        work()?;
+        device.synchronize()?;
+        fastest = fastest.min(began.elapsed().as_secs_f64());
+    }
+    Ok(fastest)
 }
 
 #[cfg(test)]
