@@ -6,7 +6,7 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
 
 /// The body of a request.
 pub(crate) struct Body<T>(pub T);
@@ -22,4 +22,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             Err(error) => Err(ApiError::Refused(error.body_text())),
         }
     }
+}
+
+/// Answers to a body that holds no order or one that cannot be sung, for the OpenAPI document.
+#[derive(utoipa::IntoResponses)]
+#[allow(dead_code)] // the document is made of the types alone
+pub(crate) enum BodyRefusals {
+    #[response(status = 400, description = "No JSON")]
+    NoJson(ErrorBody),
+    #[response(status = 413, description = "Too long")]
+    TooLong(ErrorBody),
+    #[response(status = 415, description = "Another media type")]
+    MediaType(ErrorBody),
+    #[response(status = 422, description = "Out of range, or words that the model cannot sing")]
+    Unsingable(ErrorBody),
 }

@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
-    body::Body,
-    error::{ApiError, ErrorBody},
+    body::{Body, BodyRefusals},
+    error::ApiError,
     order::Order,
 };
 
@@ -25,10 +25,7 @@ pub(crate) struct Seen {
 /// Check words and options without ordering a song
 #[utoipa::path(post, path = "/v1/check", request_body = Order, tag = "songs", responses(
     (status = 200, description = "The model can sing it", body = Seen),
-    (status = 400, description = "No JSON", body = ErrorBody),
-    (status = 413, description = "Too long", body = ErrorBody),
-    (status = 415, description = "Another media type", body = ErrorBody),
-    (status = 422, description = "Out of range, or words that the model cannot sing", body = ErrorBody),
+    BodyRefusals,
 ))]
 pub(crate) async fn check(With(app): With<Arc<App>>, Body(order): Body<Order>) -> Result<Json<Seen>, ApiError> {
     let checked = order.check(&app.jukebox.limits)?;

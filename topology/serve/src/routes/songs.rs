@@ -11,7 +11,7 @@ use axum::{
 
 use crate::{
     app::App,
-    body::Body,
+    body::{Body, BodyRefusals},
     client::Client,
     error::{ApiError, ErrorBody},
     jukebox::Jukebox,
@@ -25,10 +25,7 @@ use crate::{
 /// Order a song, or several takes of it
 #[utoipa::path(post, path = "/v1/songs", request_body = Order, tag = "songs", responses(
     (status = 201, description = "Ordered", body = Ordered),
-    (status = 400, description = "No JSON", body = ErrorBody),
-    (status = 413, description = "Too long", body = ErrorBody),
-    (status = 415, description = "Another media type", body = ErrorBody),
-    (status = 422, description = "Out of range, or words that the model cannot sing", body = ErrorBody),
+    BodyRefusals,
     (status = 429, description = "No place in the queue", body = ErrorBody),
 ))]
 pub(crate) async fn order(

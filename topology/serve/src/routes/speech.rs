@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::audio;
 use crate::{
     app::App,
-    body::Body,
+    body::{Body, BodyRefusals},
     client::Client,
     error::{ApiError, ErrorBody},
     order::Order,
@@ -40,10 +40,7 @@ pub(crate) struct Speech {
 /// It is streamed while it is written, and ends when the client leaves.
 #[utoipa::path(post, path = "/v1/audio/speech", request_body = Speech, tag = "openai", responses(
     (status = 200, description = "The song", content_type = "audio/*"),
-    (status = 400, description = "No JSON", body = ErrorBody),
-    (status = 413, description = "Too long", body = ErrorBody),
-    (status = 415, description = "Another media type", body = ErrorBody),
-    (status = 422, description = "Out of range, or words that the model cannot sing", body = ErrorBody),
+    BodyRefusals,
     (status = 429, description = "No place in the queue", body = ErrorBody),
 ))]
 pub(crate) async fn speech(
