@@ -15,7 +15,7 @@ pub(crate) fn speculation_report(
     model: &HeartMula,
 ) -> SpeculationReport {
     let bytes = counters.weights_read(&WeightReads::new(model.config())) * model.bytes_per_weight() as f64;
-    let (time, gaps) = (counters.time().as_secs_f64(), &counters.gaps);
+    let (time, margins) = (counters.time().as_secs_f64(), &counters.margins);
     let (cache, waited) = prefetch.map_or_else(Default::default, |(cache, waited)| (cache_report(cache), waited));
     let share = |(of, right): &(u64, u64)| (*of > 0).then(|| *right as f64 / *of as f64);
     let seconds = |time: Duration| Seconds(time.as_secs_f64());
@@ -54,9 +54,9 @@ pub(crate) fn speculation_report(
         },
         bytes_read_estimate: bytes as u64,
         effective_gb_per_s: (time > 0.0).then(|| bytes / time / 1e9),
-        noised_gap_min: gaps.least,
-        noised_gap_mean: (gaps.codes > 0).then(|| gaps.sum / gaps.codes as f64),
-        tau_hits: gaps.tau_hits,
+        noised_gap_min: margins.least,
+        noised_gap_mean: (margins.codes > 0).then(|| margins.sum / margins.codes as f64),
+        tau_hits: margins.tau_hits,
         burst_frames_most: counters.burst_most as u64,
     }
 }

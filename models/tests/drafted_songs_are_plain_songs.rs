@@ -10,8 +10,8 @@ use heartstream_models::{
     kernels::cpu::NumberType,
     signal::KeyedNoise,
     speculation::{
-        Completion, DepthWork, DistillOptions, Distillation, Draft, DraftContext, DrafterName, DrafterWeights, Frame,
-        FrameDrafter, Means, Oracle, Speculation, Speculator,
+        Completion, DepthWork, DistillOptions, Distillation, Draft, DraftContext, DrafterInputs, DrafterName,
+        DrafterWeights, Frame, FrameDrafter, Oracle, Speculation, Speculator,
     },
     synth::{SynthSize, synthesise},
     weights::{Checkpoint, Shards},
@@ -65,7 +65,8 @@ fn synthetic<T>(size: SynthSize, with: impl FnOnce(Checkpoint) -> T) -> T {
     with(Checkpoint::open(folder.path()).expect("a directory"))
 }
 
-/// The models that the reference's numbers are known of: those in this repository, and the larger one where it is at hand.
+/// The models that the reference's numbers are known of: those in this repository, and the larger one where it is at
+/// hand.
 fn golden() -> Vec<Checkpoint> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let sets = ["tests/golden/windows", "tests/golden/half", "../shared/goldens/small"];
@@ -78,8 +79,8 @@ fn load(checkpoint: Checkpoint) -> Arc<HeartMula> {
     Arc::new(directory.load_lm(&Device::Cpu).expect("a model"))
 }
 
-fn means(model: &Arc<HeartMula>) -> Means<'_> {
-    Means { model, trained: None }
+fn drafter_inputs(model: &Arc<HeartMula>) -> DrafterInputs<'_> {
+    DrafterInputs { model, trained: None }
 }
 
 fn sampler(seed: u64) -> KeyedSampler {
@@ -140,9 +141,13 @@ fn assert_every_drafter(checkpoint: Checkpoint, frames: usize, seed: u64, number
             for frames_at_once in numbers {
                 let frames_at_once = if drafter == DrafterName::DepthJacobi { 0 } else { *frames_at_once };
                 let speculation = Speculation::Fixed { drafters: vec![drafter], frames: frames_at_once };
-                let speculator =
-                    Speculator::new(&speculation, sampler(seed), &Means { model, trained: Some(&trained) }, None)
-                        .expect("a drafter");
+                let speculator = Speculator::new(
+                    &speculation,
+                    sampler(seed),
+                    &DrafterInputs { model, trained: Some(&trained) },
+                    None,
+                )
+                .expect("a drafter");
                 let drafted = written(model, guidance, frames, speculator);
                 assert_eq!(drafted, *song, "{speculation}, guidance {guidance}, seed {seed}");
                 if drafter == DrafterName::DepthJacobi {
@@ -177,8 +182,8 @@ fn every_drafter_gives_the_plain_song_with_any_number_of_frames() {
     synthetic(SynthSize::Tiny, |checkpoint| assert_every_drafter(checkpoint, 24, 3, &ALL_COUNTS));
 }
 
-/// Frames that are drafted at once. Songs are no longer than a few rounds of the largest, so that a round wants more than
-/// there is room for.
+/// Frames that are drafted at once. Songs are no longer than a few rounds of the largest, so that a round wants more
+/// than there is room for.
 const ALL_COUNTS: [usize; 9] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
 
 #[test]
@@ -211,7 +216,7 @@ const SONGS: &str = "HEARTSTREAM_SONGS";
 fn assert_many_songs(checkpoint: Checkpoint) {
     let directory = ModelDirectory::open(checkpoint).expect("configs");
     let (model, trained) = (Arc::new(directory.load_lm(&Device::Cpu).expect("a model")), drafter(&directory));
-    let means = Means { model: &model, trained: Some(&trained) };
+    let inputs = DrafterInputs { model: &model, trained: Some(&trained) };
     let songs = std::env::var(SONGS).ok().and_then(|songs| songs.parse().ok()).unwrap_or(8);
     for seed in 0..songs {
         let (frames, guidance) = (40, if seed % 5 == 4 { 1.0 } else { 1.5 });
@@ -219,7 +224,7 @@ fn assert_many_songs(checkpoint: Checkpoint) {
         let name = DrafterName::ALL[1 + seed as usize % (DrafterName::ALL.len() - 1)];
         let drafters = vec![name, DrafterName::CarryOver];
         let speculation = Speculation::Fixed { drafters, frames: 1 + seed as usize % 8 };
-        let speculator = Speculator::new(&speculation, sampler(seed), &means, None).expect("drafters");
+        let speculator = Speculator::new(&speculation, sampler(seed), &inputs, None).expect("drafters");
         assert_eq!(written(&model, guidance, frames, speculator), *song, "{speculation}, seed {seed}");
     }
 }
@@ -240,7 +245,7 @@ fn with_its_drafter_the_model_inside_the_program_writes_more_than_2_1_frames_a_l
     let directory = ModelDirectory::open(Checkpoint::demo()).expect("configs");
     let model = Arc::new(directory.load_lm(&Device::Cpu).expect("a model"));
     let trained = Arc::new(directory.load_drafter(&Device::Cpu).expect("it fits").expect("one ships with the model"));
-    let means = Means { model: &model, trained: Some(&trained) };
+    let inputs = DrafterInputs { model: &model, trained: Some(&trained) };
     let tokenizer = directory.load_tokenizer().expect("a tokenizer");
     let lyrics = "[Verse]\nThe sun creeps in across the floor\nI hear the traffic outside the door";
     for setting in ["heads:4", "next-state:4"] {
@@ -250,7 +255,7 @@ fn with_its_drafter_the_model_inside_the_program_writes_more_than_2_1_frames_a_l
             let prompt = tokenizer.prompt(tags, lyrics).expect("ids");
             // Ten seconds of each: the beginning of a song, where nothing is known of it yet, is hardest to draft.
             let mut state = model.start(&prompt.ids, 1.5, 300).expect("a prompt that fits");
-            let mut speculator = Speculator::new(&speculation, sampler(seed as u64), &means, None).expect("a drafter");
+            let mut speculator = Speculator::new(&speculation, sampler(seed as u64), &inputs, None).expect("a drafter");
             for _ in 0..60 {
                 frames += speculator.next_frames(&model, &mut state).expect("frames").len();
                 looks += 1;
@@ -341,7 +346,7 @@ fn whatever_pays_and_whatever_was_learned_before_the_song_is_the_plain_one() {
     for seed in 0..4 {
         let song = plain(&model, 1.5, frames, seed);
         let mut speculator =
-            Speculator::new(&Speculation::Auto, sampler(seed), &means(&model), learned).expect("drafters");
+            Speculator::new(&Speculation::Auto, sampler(seed), &drafter_inputs(&model), learned).expect("drafters");
         let mut state = model.start(&prompt(), 1.5, frames).expect("a prompt that fits");
         let mut drafted: Vec<Frame> = Vec::new();
         while drafted.len() < frames {
@@ -360,8 +365,9 @@ fn a_trained_drafter_without_a_file_is_refused() {
     let model = tiny();
     for name in DrafterName::ALL.into_iter().filter(|name| name.is_trained()) {
         let speculation = Speculation::Fixed { drafters: vec![name], frames: 2 };
-        let error =
-            Speculator::new(&speculation, sampler(1), &means(&model), None).err().expect("it was never trained");
+        let error = Speculator::new(&speculation, sampler(1), &drafter_inputs(&model), None)
+            .err()
+            .expect("it was never trained");
         assert!(error.to_string().contains("drafter.safetensors"), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use heartstream_actors::language_model::LearnedBefore;
 use heartstream_models::{
     ModelDirectory,
     heartmula::{HeartMula, HeartMulaConfig},
-    speculation::{DrafterWeights, Means},
+    speculation::{DrafterInputs, DrafterWeights},
     text::PromptTokenizer,
 };
 
@@ -57,15 +57,15 @@ impl Drafting {
 
 impl Voice {
     /// What drafters can be made of.
-    pub fn means<'a>(&'a self, lm: &'a Arc<HeartMula>) -> Means<'a> {
-        Means { model: lm, trained: self.drafter.as_ref() }
+    pub fn drafter_inputs<'a>(&'a self, lm: &'a Arc<HeartMula>) -> DrafterInputs<'a> {
+        DrafterInputs { model: lm, trained: self.drafter.as_ref() }
     }
 
     /// What those can be made of that prepare drafts meanwhile.
-    pub fn means_meanwhile<'a>(&'a self, lm: &'a Arc<HeartMula>) -> Means<'a> {
+    pub fn prefetch_inputs<'a>(&'a self, lm: &'a Arc<HeartMula>) -> DrafterInputs<'a> {
         match &self.drafting {
-            None => self.means(lm),
-            Some(Drafting { model, trained }) => Means { model, trained: trained.as_ref() },
+            None => self.drafter_inputs(lm),
+            Some(Drafting { model, trained }) => DrafterInputs { model, trained: trained.as_ref() },
         }
     }
 }

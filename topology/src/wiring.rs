@@ -152,8 +152,8 @@ pub(crate) async fn wire_song(
     troupe.start(&decoder.threads, song, ending, blocks).await
 }
 
-/// Wires the half of a song that writes its frames, and starts it. They come out of the channel that is given back beside
-/// what is wired, until there are no more.
+/// Wires the half of a song that writes its frames, and starts it. They come out of the channel that is given back
+/// beside what is wired, until there are no more.
 #[allow(clippy::too_many_arguments)]
 pub(crate) async fn wire_writing(
     voice: &Voice,
@@ -172,7 +172,8 @@ pub(crate) async fn wire_writing(
     Ok((troupe.start(threads, song, ending, None).await?, written))
 }
 
-/// Adds everything from the words to the frames, which go to `frames` and into the files `codes`; the notes of the request.
+/// Adds everything from the words to the frames, which go to `frames` and into the files `codes`; the notes of the
+/// request.
 #[allow(clippy::too_many_arguments)]
 fn add_writing(
     troupe: &mut Troupe,
@@ -224,10 +225,10 @@ fn speculator(
     speculation: &Speculation,
     sampler: KeyedSampler,
 ) -> Result<Speculator, EngineError> {
-    let means = voice.means(lm);
-    let speculator = Speculator::new(speculation, sampler.clone(), &means, voice.learned.get())?;
+    let inputs = voice.drafter_inputs(lm);
+    let speculator = Speculator::new(speculation, sampler.clone(), &inputs, voice.learned.get())?;
     let Some(site) = site.filter(|_| *speculation != Speculation::Off) else { return Ok(speculator) };
-    let drafters = Speculator::prefetchers(speculation, &voice.means_meanwhile(lm))?;
+    let drafters = Speculator::prefetchers(speculation, &voice.prefetch_inputs(lm))?;
     let args = PrefetcherArgs { drafters, sampler, cores: site.cores.clone(), max_wait: Duration::ZERO };
     let ring = PrefetchRing::start(args).map_err(|error| EngineError::Threads(error.to_string()))?;
     Ok(speculator.with_prefetch(Box::new(ring)))
@@ -272,8 +273,8 @@ fn add_sound(troupe: &mut Troupe, decoder: &Decoder, sound: Sound, sinks: Vec<Si
                 troupe.add(WavSinkStage::new(target, noise, index, song.clone()), take, Nowhere, song);
             }
             Sink::Speaker(speaker) => {
-                // Audio comes as the flow workers finish it: all that is played of a window at once, but for what the next
-                // one fades.
+                // Audio comes as the flow workers finish it: all that is played of a window at once, but for what the
+                // next one fades.
                 let end = |window: Window| Frames((window.played_end() - window.fade_out) as u64).seconds();
                 let deliveries: Vec<Seconds> = segments.windows(longest.0 as usize).into_iter().map(end).collect();
                 let stage = SpeakerSinkStage::new(speaker, index, longest, &deliveries, song.clone());

@@ -1,9 +1,9 @@
-//! What came of drafting so far? Sums over the rounds of a song.
+//! Counters of speculative decoding: sums over the rounds of a song.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    gaps::Gaps,
+    margin_stats::MarginStats,
     round::{RoundOutcome, RoundTimes},
 };
 use crate::heartmula::WeightReads;
@@ -51,8 +51,8 @@ pub struct Counters {
     pub draft: Duration,
     /// Time of rounds of plain decoding, all of it.
     pub plain: Duration,
-    /// Gaps of the drafted codes that were right.
-    pub gaps: Gaps,
+    /// Margins of the drafted codes that were right.
+    pub margins: MarginStats,
     /// The most frames that came at once.
     pub burst_most: usize,
 }
@@ -76,7 +76,7 @@ impl Counters {
         }
         self.depth_passes += u64::from(outcome.depth_passes);
         self.depth_steps += u64::from(outcome.depth_steps);
-        self.gaps.join(&outcome.gaps);
+        self.margins.join(&outcome.margins);
         self.burst_most = self.burst_most.max(outcome.frames.len());
         for (place, drafter) in by.iter().take(outcome.drafted).enumerate() {
             let count = self.by_drafter.entry(drafter).or_default();
@@ -93,8 +93,8 @@ impl Counters {
         self.burst_most = self.burst_most.max(1);
     }
 
-    /// The next rounds draft so many frames, or decode plainly, by this team of drafters, and have drafts prepared meanwhile
-    /// or not.
+    /// The next rounds draft so many frames, or decode plainly, by this team of drafters, and have drafts prepared
+    /// meanwhile or not.
     pub fn chose(&mut self, frames: Option<usize>, team: usize, prefetch: bool) {
         let before = (self.k_chosen, self.team_chosen, self.prefetch_chosen);
         if self.rounds + self.plain_rounds > 1 && before != (frames, team, prefetch) {
@@ -124,12 +124,12 @@ impl Counters {
         self.times.total() + self.draft + self.plain
     }
 
-    /// Frames for each look at the backbone's weights; `None` before there was a round of draft and verify.
+    /// Frames for each pass of the backbone; `None` before there was a round of draft and verify.
     pub fn frames_per_verify(&self) -> Option<f64> {
         (self.rounds > 0).then(|| self.frames as f64 / self.rounds as f64)
     }
 
-    /// Looks at the depth decoder's weights for each frame; plain decoding has one less than codebooks.
+    /// Passes of the depth decoder for each frame; plain decoding has one less than codebooks.
     pub fn depth_passes_per_frame(&self) -> Option<f64> {
         (self.frames > 0).then(|| (self.depth_passes + self.depth_steps) as f64 / self.frames as f64)
     }

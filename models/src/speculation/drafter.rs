@@ -1,11 +1,11 @@
-//! Who drafts frames, and in which order are they asked? One small trait, and a chain of those who have it.
+//! Drafters of frames: one small trait, and a chain that asks several in order.
 
 use candle_core::Tensor;
 
 use super::{round::RoundOutcome, target::Frame};
 use crate::{error::Result, heartmula::KeyedSampler};
 
-/// What a drafter may look at.
+/// What a drafter may read.
 pub struct DraftContext<'a> {
     /// The song so far.
     pub past: &'a [Frame],
@@ -40,12 +40,12 @@ pub struct Draft {
     pub codes: Frame,
     /// Codes that came next for code 0 when it was drawn, the nearest first: what the target will draw where it does
     /// not draw the draft. Empty where a drafter does not know.
-    pub rivals: Vec<u32>,
+    pub runners_up: Vec<u32>,
 }
 
 impl From<Frame> for Draft {
     fn from(codes: Frame) -> Self {
-        Self { codes, rivals: Vec::new() }
+        Self { codes, runners_up: Vec::new() }
     }
 }
 
@@ -60,7 +60,7 @@ pub trait FrameDrafter: Send {
     /// When a model that it uses cannot compute.
     fn draft(&mut self, context: &DraftContext<'_>, count: usize) -> Result<Vec<Draft>>;
 
-    /// Hears what came of a round.
+    /// Receives the outcome of a round.
     fn observe(&mut self, _outcome: &RoundOutcome) {}
 }
 

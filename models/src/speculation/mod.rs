@@ -1,9 +1,9 @@
-//! How are several frames written in one reading of the weights? They are drafted, and verified together.
+//! Speculative decoding: several frames are drafted and then verified in one pass over the weights.
 //!
 //! A plain frame reads the backbone once and the depth decoder seven times. Here cheap drafts of the next frames go
 //! through the backbone in one pass and through the depth decoder in a few, and those that the model would have written
-//! stand. All noise is keyed by its place, so what the model would have written does not depend on the drafts: a song is
-//! the plain song, bit for bit, with every drafter and any number of drafted frames.
+//! stand. All noise is keyed by its place, so what the model would have written does not depend on the drafts: a song
+//! is the plain song, bit for bit, with every drafter and any number of drafted frames.
 //!
 //! # Layout
 //! - [`accept()`], [`first_unmatched`]: which codes stand; pure functions
@@ -16,13 +16,14 @@
 //! - [`Speculation`]: what a user writes
 
 mod accept;
-mod account;
 mod counters;
+mod depth_policy;
 mod distill;
 mod drafter;
+mod drafter_inputs;
 mod drafters;
-mod gaps;
-mod means;
+mod loss_budget;
+mod margin_stats;
 mod policy;
 mod prefetch;
 mod prefetching;
@@ -30,17 +31,18 @@ mod round;
 mod setting;
 mod speculator;
 mod target;
-mod ways;
 
 pub use accept::{Verdict, accept, first_unmatched};
 pub use counters::Counters;
+pub use depth_policy::DepthPolicy;
 pub use distill::{DistillOptions, Distillation, Matches, TaughtSong};
 pub use drafter::{Chain, Chained, Draft, DraftContext, FrameDrafter};
+pub use drafter_inputs::DrafterInputs;
 pub use drafters::{
-    CarryOver, DRAFTER_FILE, DrafterSizes, DrafterWeights, Heads, NGram, NextState, Oracle, StaleDepth, Turncoat,
+    AdversarialDrafter, CarryOver, DRAFTER_FILE, DrafterSizes, DrafterWeights, Heads, NGram, NextState, Oracle,
+    StaleDepth,
 };
-pub use gaps::Gaps;
-pub use means::Means;
+pub use margin_stats::MarginStats;
 pub use policy::{Choice, Policy};
 pub use prefetch::{
     Bundle, Hit, LikelyOutcome, Prefetch, PrefetchCounters, PrefetchRequest, SpeculationCache, fan_out, likely_outcomes,
@@ -49,4 +51,3 @@ pub use round::{Completion, DepthWork, Drafts, RoundOutcome, RoundTimes, Work, r
 pub use setting::{DrafterName, MOST_FRAMES, Speculation};
 pub use speculator::{Learned, Speculator};
 pub use target::{Frame, FrameTarget, Logits};
-pub use ways::DepthPolicy;

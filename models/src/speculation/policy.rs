@@ -1,18 +1,18 @@
-//! How many frames are worth drafting? What has been measured decides, and looking costs next to nothing.
+//! Policy of speculative decoding: what has been measured decides how many frames are drafted.
 //!
 //! Every choice has a measured time for a round; how many frames a round writes follows from the measured share of
-//! drafts that are right at each place. The choice with the most frames a second is taken. Others are tried now and then,
-//! on a budget: what trials have cost beyond the best choice stays below a hundredth of all time spent, so a song that
-//! drafting cannot help is not slower for it. Nor is one that turns as soon as drafting is settled on: no round is dared
-//! that could not be lost ([`super::account`]).
+//! drafts that are right at each place. The choice with the most frames a second is taken. Others are tried now and
+//! then, on a budget: what trials have cost beyond the best choice stays below a hundredth of all time spent, so a song
+//! that drafting cannot help is not slower for it. Nor is one that turns as soon as drafting is settled on: no round is
+//! drafted that the song cannot afford to lose ([`super::loss_budget`]).
 //!
-//! Which drafters are asked is a choice, too, and where somebody can prepare drafts meanwhile, whether it is: others are
+//! Which drafters are asked is a choice, too, and so is prefetching where there is a prefetcher: others are
 //! tried beside the present one, kept if more frames a second come of them, tried again later.
 //!
 //! Nothing here reads a clock: times come in, so that the same times give the same choices.
 
 use super::{
-    account::Account,
+    loss_budget::LossBudget,
     round::{Completion, DepthWork, RoundOutcome},
 };
 
@@ -30,25 +30,25 @@ const TRIAL: u32 = 4;
 const RETRY: u64 = 512;
 /// The same for plain decoding, which everything else is judged by.
 const RETRY_PLAIN: u64 = 128;
-/// How a round that was never measured compares with the nearest one that was: hoped for, when it is asked whether to
-/// look, and feared, when it is asked whether looking can be afforded.
-const HOPED_FACTOR: f64 = 0.6;
-const FEARED_FACTOR: f64 = 2.0;
+/// Cost of a round that was never measured, over that of the nearest one that was: the optimistic factor decides
+/// whether it is tried, the pessimistic one whether a trial is affordable.
+const OPTIMISM: f64 = 0.6;
+const PESSIMISM: f64 = 2.0;
 /// How often a draft is right where none has been verified yet.
 const GUESSED_MATCH: f64 = 0.5;
-/// Rounds between two looks at what is best: looking costs a little, too.
+/// Rounds between two choices of what is best: choosing costs a little, too.
 const BETWEEN_LOOKS: u64 = 8;
 /// A round that takes more than so many times as long as the ones before was held up by something else.
 const HELD_UP: f64 = 2.0;
 
 /// A mean in which old values fade.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Fading {
+pub struct Ewma {
     mean: f64,
     count: u32,
 }
 
-impl Fading {
+impl Ewma {
     /// Adds a value.
     pub fn add(&mut self, value: f64) {
         self.count = self.count.saturating_add(1);
@@ -96,7 +96,7 @@ impl Choice {
 struct Arm {
     choice: Choice,
     /// Seconds of a round.
-    time: Fading,
+    time: Ewma,
     /// When it was last tried, in frames; never if not there.
     tried: Option<u64>,
     /// Whether the first round, which allocates and warms up, is over.
@@ -114,15 +114,15 @@ struct Trial {
 pub struct Policy {
     /// Plain decoding first.
     arms: Vec<Arm>,
-    /// For each team, at place i: how often draft number i was right where the ones before it were; in rounds that did not
-    /// prepare drafts, and in those that did.
-    matches: Vec<[Vec<Fading>; 2]>,
+    /// For each team, at place i: how often draft number i was right where the ones before it were; in rounds that did
+    /// not prepare drafts, and in those that did.
+    matches: Vec<[Vec<Ewma>; 2]>,
     current: usize,
     trial: Option<Trial>,
     /// What the round does that was chosen for last, and what the one before did.
     running: usize,
     before: usize,
-    account: Account,
+    budget: LossBudget,
     /// Rounds, and frames that they wrote.
     rounds: u64,
     frames: u64,
@@ -143,7 +143,7 @@ impl Policy {
                 team,
                 prefetch: false,
             },
-            time: Fading::default(),
+            time: Ewma::default(),
             tried: None,
             warm: false,
         };
@@ -153,7 +153,7 @@ impl Policy {
             let both = |frames: &usize| [arm(Some(*frames), usize::MAX, team), arm(Some(*frames), 0, team)];
             arms.extend(ladder.iter().flat_map(both));
         }
-        let matches = vec![Fading::default(); ladder.iter().copied().max().unwrap_or(0)];
+        let matches = vec![Ewma::default(); ladder.iter().copied().max().unwrap_or(0)];
         Self {
             arms,
             matches: vec![[matches.clone(), matches]; teams.max(1)],
@@ -161,7 +161,7 @@ impl Policy {
             trial: None,
             running: 0,
             before: 0,
-            account: Account::default(),
+            budget: LossBudget::default(),
             rounds: 0,
             frames: 0,
             spent: 0.0,
@@ -169,7 +169,7 @@ impl Policy {
         }
     }
 
-    /// Lets it choose whether drafts are prepared meanwhile, too: there is somebody who can.
+    /// Lets it choose whether drafts are prefetched, too: there is a prefetcher.
     pub fn allow_prefetch(&mut self) {
         if self.arms.iter().any(|arm| arm.choice.prefetch) {
             return;
@@ -177,7 +177,7 @@ impl Policy {
         let drafting = self.arms.iter().filter(|arm| arm.choice.frames > Some(0));
         let twins = drafting.map(|arm| Arm {
             choice: Choice { prefetch: true, ..arm.choice },
-            time: Fading::default(),
+            time: Ewma::default(),
             tried: None,
             warm: false,
         });
@@ -187,7 +187,7 @@ impl Policy {
 
     /// Another song begins, on the same machine with the same model.
     pub fn new_song(&mut self) {
-        self.account.new_song(self.arms[0].time.get().unwrap_or_default());
+        self.budget.new_song(self.arms[0].time.get().unwrap_or_default());
     }
 
     /// What the next round shall do.
@@ -199,12 +199,12 @@ impl Policy {
             }
         }
         let tried = self.trial.map(|trial| trial.arm).filter(|arm| self.is_affordable(*arm));
-        self.running = tried.unwrap_or_else(|| self.dared());
+        self.running = tried.unwrap_or_else(|| self.affordable());
         self.arms[self.running].choice
     }
 
-    /// The present choice, or as much of it as can be dared: the best of those that can be lost.
-    fn dared(&self) -> usize {
+    /// The present choice if it is affordable, else the best of those that are.
+    fn affordable(&self) -> usize {
         if self.is_affordable(self.current) {
             return self.current;
         }
@@ -217,7 +217,7 @@ impl Policy {
 
     /// Whether a round can be lost without the song being slower for it.
     fn is_affordable(&self, arm: usize) -> bool {
-        arm == 0 || self.arms[0].time.get().is_some_and(|plain| self.account.affords(self.feared_time(arm), plain))
+        arm == 0 || self.arms[0].time.get().is_some_and(|plain| self.budget.affords(self.pessimistic_time(arm), plain))
     }
 
     /// The choice that is not on trial.
@@ -225,7 +225,7 @@ impl Policy {
         self.arms[self.current].choice
     }
 
-    /// Hears that a round of the last choice wrote what `outcome` says in `seconds`, drafting included.
+    /// Adds a round of the last choice: it wrote what `outcome` says in `seconds`, drafting included.
     pub fn observe(&mut self, outcome: &RoundOutcome, seconds: f64) {
         let arm = self.running;
         let written = outcome.frames.len();
@@ -254,7 +254,7 @@ impl Policy {
             }
         }
         if let Some(plain) = self.arms[0].time.get() {
-            self.account.round(written, seconds, plain, arm > 0);
+            self.budget.round(written, seconds, plain, arm > 0);
         }
         if let Some(Trial { rounds, .. }) = self.trial.as_mut().filter(|trial| trial.arm == arm) {
             *rounds += 1;
@@ -298,8 +298,8 @@ impl Policy {
             // A trial that was cut short for want of budget goes on as soon as there is some.
             let known = time.count >= TRIAL;
             let retry = if *arm == 0 { RETRY_PLAIN } else { RETRY };
-            // Other drafters, and preparing drafts, are tried beside the same round without. Where none is drafted, whoever
-            // drafts may be better than those who were tried.
+            // Other drafters, and preparing drafts, are tried beside the same round without. Where none is drafted, a
+            // drafter may be better than those that were tried.
             let is_next = *arm == 0 || choice.is_beside(&present) || self.current == 0 && !choice.prefetch;
             // Nor is a wide round tried before a narrower one has shown what that costs.
             let climbs = choice.frames.is_none_or(|frames| {
@@ -313,9 +313,9 @@ impl Policy {
                 && (!known || tried.is_none_or(|tried| tried + retry <= self.frames))
         };
         // What was measured long ago may have changed, too.
-        let promising = |arm: &usize| self.rate(*arm) > now * if self.is_measured(*arm) { HOPED_FACTOR } else { 1.0 };
+        let promising = |arm: &usize| self.rate(*arm) > now * if self.is_measured(*arm) { OPTIMISM } else { 1.0 };
         let affordable = |arm: &usize| {
-            let loss = self.feared_time(*arm) - self.expected_frames(*arm) / now;
+            let loss = self.pessimistic_time(*arm) - self.expected_frames(*arm) / now;
             self.is_affordable(*arm) && self.lost + loss.max(0.0) <= BUDGET * self.spent
         };
         let candidates = (0..self.arms.len()).filter(due).filter(promising).filter(affordable);
@@ -334,9 +334,9 @@ impl Policy {
         let Choice { frames, team, prefetch, .. } = self.arms[arm].choice;
         let [without, with] = &self.matches[team];
         let matches = |place: usize| {
-            // Prepared drafts are hoped to be as good as others until it is known.
-            let with = with.get(place).and_then(Fading::get).filter(|_| prefetch);
-            with.or_else(|| without.get(place).and_then(Fading::get))
+            // Prepared drafts count as good as others until they are measured.
+            let with = with.get(place).and_then(Ewma::get).filter(|_| prefetch);
+            with.or_else(|| without.get(place).and_then(Ewma::get))
         };
         for place in 0..frames.unwrap_or(0) {
             last = matches(place).unwrap_or(last);
@@ -350,17 +350,18 @@ impl Policy {
         self.arms[arm].time.count > 0
     }
 
-    /// Seconds of a round, measured or hoped for.
+    /// Seconds of a round: measured, or the optimistic estimate.
     fn time(&self, arm: usize) -> f64 {
-        self.arms[arm].time.get().unwrap_or_else(|| self.nearest(arm).1 * HOPED_FACTOR)
+        self.arms[arm].time.get().unwrap_or_else(|| self.nearest(arm).1 * OPTIMISM)
     }
 
-    /// Seconds of a round, measured or feared: every further frame may cost as much as the first.
-    fn feared_time(&self, arm: usize) -> f64 {
+    /// Seconds of a round: measured, or the pessimistic estimate, in which every further frame costs as much as the
+    /// first.
+    fn pessimistic_time(&self, arm: usize) -> f64 {
         self.arms[arm].time.get().unwrap_or_else(|| {
             let (frames, time) = self.nearest(arm);
             let more = (self.arms[arm].choice.frames.unwrap_or(0) + 1) as f64 / (frames + 1) as f64;
-            time * more.max(FEARED_FACTOR)
+            time * more.max(PESSIMISM)
         })
     }
 

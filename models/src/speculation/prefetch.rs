@@ -1,9 +1,9 @@
-//! Which drafts can be made while a round is verified, and which of them are of use when it is over?
+//! Prefetched drafts: requests, bundles, and the cache of those that a round can use.
 //!
-//! While the target looks at drafts, nobody knows yet how many are right; but the likely outcomes are few, and drafts for
-//! each can be made meanwhile: Saguaro, <https://arxiv.org/abs/2603.03251>. An outcome is (drafts accepted, frame that
-//! corrects the next one); that frame is known by its code 0, since all eight codes would hardly ever be the same. Drafts
-//! made for a frame with other codes behind it are worse drafts, and as lawful as any.
+//! While the target looks at drafts, it is not known yet how many are right; but the likely outcomes are few, and
+//! drafts for each can be made meanwhile: Saguaro, <https://arxiv.org/abs/2603.03251>. An outcome is (drafts accepted,
+//! frame that corrects the next one); that frame is known by its code 0, since all eight codes would hardly ever be the
+//! same. Drafts made for a frame with other codes behind it are worse drafts, and as valid as any.
 
 use std::{cmp::Ordering, time::Duration};
 
@@ -52,12 +52,13 @@ pub struct Bundle {
     pub took: Duration,
 }
 
-/// Whoever prepares drafts on cores of its own. Neither of these may wait longer than it was allowed to.
+/// A prefetcher of drafts on cores of its own. Neither of these may wait longer than it was allowed to.
 pub trait Prefetch: Send {
     /// Asks for drafts; those of earlier rounds are not needed any more.
     fn ask(&mut self, request: PrefetchRequest);
 
-    /// The next bundle that is there, or that comes before the wait is over which is allowed since the last round ended.
+    /// The next bundle that is there, or that comes before the wait is over which is allowed since the last round
+    /// ended.
     fn next(&mut self) -> Option<Bundle>;
 }
 
@@ -153,9 +154,9 @@ impl SpeculationCache {
 
 /// How many outcomes to prepare for each count of accepted drafts, of `budget` altogether.
 ///
-/// With a miss rate of F^-r for F prepared corrections, the most hits come of F in proportion to P^(1 / (1 + r)), where P
-/// is how often a count of drafts is accepted (`reached`, measured); r is near 1. Shares are rounded down, with at least
-/// one for each where the budget has so many, and what is left goes to the largest remainders.
+/// With a miss rate of F^-r for F prepared corrections, the most hits come of F in proportion to P^(1 / (1 + r)), where
+/// P is how often a count of drafts is accepted (`reached`, measured); r is near 1. Shares are rounded down, with at
+/// least one for each where the budget has so many, and what is left goes to the largest remainders.
 pub fn fan_out(reached: &[f64], budget: usize) -> Vec<usize> {
     const R: f64 = 1.0;
     let shares: Vec<f64> = reached.iter().map(|share| share.max(0.0).powf(1.0 / (1.0 + R))).collect();
@@ -180,7 +181,7 @@ pub fn likely_outcomes(drafts: &[Draft], reached: &[f64], budget: usize) -> Vec<
     let mut outcomes = Vec::with_capacity(budget);
     for ((accepted, draft), count) in drafts.iter().enumerate().zip(fan_out(reached, budget)) {
         let Some(first) = draft.codes.first().copied() else { continue };
-        for code in std::iter::once(first).chain(draft.rivals.iter().copied()).take(count) {
+        for code in std::iter::once(first).chain(draft.runners_up.iter().copied()).take(count) {
             let mut frame = draft.codes.clone();
             frame[0] = code;
             outcomes.push(LikelyOutcome { accepted, frame });
@@ -215,8 +216,9 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_are_the_drafted_frame_and_its_rivals() {
-        let draft = |codes: [u32; 2], rivals: &[u32]| Draft { codes: codes.to_vec(), rivals: rivals.to_vec() };
+    fn outcomes_are_the_drafted_frame_and_its_runners_up() {
+        let draft =
+            |codes: [u32; 2], runners_up: &[u32]| Draft { codes: codes.to_vec(), runners_up: runners_up.to_vec() };
         let drafts = [draft([1, 2], &[7, 8, 9]), draft([3, 4], &[])];
         let outcomes = likely_outcomes(&drafts, &[0.8, 0.2], 4);
         let shown: Vec<(usize, Frame)> = outcomes.into_iter().map(|o| (o.accepted, o.frame)).collect();

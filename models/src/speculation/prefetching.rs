@@ -1,10 +1,10 @@
-//! When is the prefetcher asked, and when are its drafts taken? Its side of a song's rounds.
+//! The prefetcher's part in a song's rounds: when it is asked, and when its drafts are taken.
 
 use std::time::{Duration, Instant};
 
 use super::{
     drafter::{Draft, DraftContext},
-    policy::Fading,
+    policy::Ewma,
     prefetch::{Prefetch, PrefetchCounters, PrefetchRequest, SpeculationCache, likely_outcomes},
     round::RoundOutcome,
     target::Frame,
@@ -28,7 +28,7 @@ pub(super) struct Prefetching {
     /// Whether the drafts of the present round were prepared ones.
     hit: bool,
     /// At place i: how often i drafts were accepted.
-    reached: Vec<Fading>,
+    reached: Vec<Ewma>,
     waited: Duration,
 }
 
@@ -70,12 +70,12 @@ impl Prefetching {
         (self.ended, self.hit) = (None, false);
     }
 
-    /// Asks for drafts for the likely outcomes of the round that begins now; `drafts` are those that it verifies and the
-    /// guess behind them.
+    /// Asks for drafts for the likely outcomes of the round that begins now; `drafts` are those that it verifies and
+    /// the guess behind them.
     pub(super) fn ask(&mut self, context: &DraftContext<'_>, drafts: &[Draft], count: usize) {
         self.round += 1;
         // A count that never was the last one is rare, but one of a longer round than before is not known at all.
-        let share = |place| self.reached.get(place).and_then(Fading::get).unwrap_or(0.1);
+        let share = |place| self.reached.get(place).and_then(Ewma::get).unwrap_or(0.1);
         let reached: Vec<f64> = (0..drafts.len()).map(share).collect();
         let outcomes = likely_outcomes(drafts, &reached, BUDGET);
         let request = PrefetchRequest {
@@ -91,11 +91,11 @@ impl Prefetching {
         self.worker.ask(request);
     }
 
-    /// Hears how the round ended.
+    /// Receives the outcome of the round.
     pub(super) fn observe(&mut self, outcome: &RoundOutcome) {
         self.cache.accepted(self.hit, outcome.accepted);
         if self.reached.len() <= outcome.drafted {
-            self.reached.resize(outcome.drafted + 1, Fading::default());
+            self.reached.resize(outcome.drafted + 1, Ewma::default());
         }
         for (place, share) in self.reached.iter_mut().enumerate().take(outcome.drafted + 1) {
             share.add(f64::from(u8::from(place == outcome.accepted)));

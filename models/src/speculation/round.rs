@@ -1,8 +1,8 @@
-//! What happens between two looks at the weights? One round: drafts go in, frames of the plain song come out.
+//! One round of draft and verify: drafts go in, frames of the plain song come out.
 //!
 //! 1. One backbone pass over the drafts; code 0 of each is drawn, up to the first that was drafted wrong, which is
 //!    corrected at no cost.
-//! 2. The depth decoder looks at the frames up to there, all codes of a frame at once.
+//! 2. The depth decoder verifies the frames up to there, all codes of a frame at once.
 //! 3. The first wrong frame is completed: by Jacobi iteration (draw all codes behind the settled ones under the guesses
 //!    before them, keep the draws as the next guesses) or code by code. Both give the codes of plain decoding.
 //! 4. Frames up to and with the completed one are the song's; the draws behind them are drafts for the next round.
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     accept::{accept, first_unmatched},
-    gaps::Gaps,
+    margin_stats::MarginStats,
     target::{Frame, FrameTarget, Logits},
 };
 use crate::{error::Result, heartmula::CodeSampler};
@@ -24,7 +24,7 @@ pub struct DepthWork {
     pub pass: usize,
     /// How a frame is completed whose draft was wrong.
     pub completion: Completion,
-    /// Look at the frames behind the first wrong code 0 too: their draws are better drafts for the next round.
+    /// Verify the frames behind the first wrong code 0 too: their draws are better drafts for the next round.
     pub refresh_tail: bool,
 }
 
@@ -107,8 +107,8 @@ pub struct RoundOutcome {
     pub compared: Vec<(u32, u32)>,
     /// For each codebook: guesses in the last frame that the depth decoder completed, and how many were right.
     pub guessed: Vec<(u32, u32)>,
-    /// Gaps of the drafted codes that were right.
-    pub gaps: Gaps,
+    /// Margins of the drafted codes that were right.
+    pub margins: MarginStats,
     /// Passes of the depth decoder over more than one code.
     pub depth_passes: u32,
     /// Steps of the depth decoder of one code.
@@ -147,7 +147,7 @@ pub fn run_round(
         guessed: vec![(0, 0); codebooks],
         ..RoundOutcome::default()
     };
-    let mut round = Round { target, sampler, drafts, work, outcome, gaps: Vec::new() };
+    let mut round = Round { target, sampler, drafts, work, outcome, margins: Vec::new() };
     match round.run() {
         Ok(()) => Ok(round.outcome),
         Err(error) => {
@@ -165,7 +165,7 @@ struct Round<'a> {
     outcome: RoundOutcome,
     /// For each frame of the window, of its codes as far as they were looked at under right ones: how nearly each was
     /// another.
-    gaps: Vec<Vec<f64>>,
+    margins: Vec<Vec<f64>>,
 }
 
 impl Round<'_> {
@@ -215,7 +215,7 @@ impl Round<'_> {
             match self.sampler.sample(frame, 0, logits) {
                 Ok(code) => {
                     codes.push(code);
-                    self.gaps.push(self.sampler.last_gap().into_iter().collect());
+                    self.margins.push(self.sampler.last_gap().into_iter().collect());
                 }
                 Err(error) if codes.is_empty() => return Err(error),
                 Err(_) => break,
@@ -226,7 +226,7 @@ impl Round<'_> {
     }
 
     fn count_first_codes(&mut self, unmatched: usize, drafts: usize) {
-        self.gaps.iter().take(unmatched).flatten().for_each(|gap| self.outcome.gaps.add(*gap));
+        self.margins.iter().take(unmatched).flatten().for_each(|margin| self.outcome.margins.add(*margin));
         let rejected = unmatched < drafts;
         self.outcome.compared[0] = ((unmatched + usize::from(rejected)) as u32, unmatched as u32);
         if rejected {
@@ -257,8 +257,10 @@ impl Round<'_> {
                 match self.sampler.sample(place, codebook, logits) {
                     Ok(code) => {
                         codes[codebook] = code;
-                        if let Some(gaps) = self.gaps.get_mut(number).filter(|gaps| right && gaps.len() == codebook) {
-                            gaps.extend(self.sampler.last_gap());
+                        if let Some(margins) =
+                            self.margins.get_mut(number).filter(|margins| right && margins.len() == codebook)
+                        {
+                            margins.extend(self.sampler.last_gap());
                         }
                     }
                     // Under right codes it is an error of the song; else the draft stays as good a guess as any.
@@ -355,8 +357,8 @@ impl Round<'_> {
                 break;
             }
             outcome.compared[codebook].1 += 1;
-            if let Some(gap) = self.gaps.get(place).and_then(|gaps| gaps.get(codebook)) {
-                outcome.gaps.add(*gap);
+            if let Some(margin) = self.margins.get(place).and_then(|margins| margins.get(codebook)) {
+                outcome.margins.add(*margin);
             }
         }
     }

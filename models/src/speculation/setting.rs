@@ -1,4 +1,4 @@
-//! How is a song to be drafted? What a user writes behind `--speculate`.
+//! The `--speculate` setting: how a song is drafted.
 
 use std::{fmt, str::FromStr};
 

@@ -1,4 +1,4 @@
-//! Who writes the next frames of a song? Drafters, one round of verification, and the choice of how many to draft.
+//! Writer of the next frames of a song: drafters, one round of verification, and the choice of how many to draft.
 
 use std::time::{Duration, Instant};
 
@@ -6,16 +6,16 @@ use candle_core::Tensor;
 
 use super::{
     counters::Counters,
+    depth_policy::DepthPolicy,
     drafter::{Chain, Draft, DraftContext, FrameDrafter},
+    drafter_inputs::{DrafterInputs, exclusions, untrained},
     drafters::OnDevice,
-    means::{Means, teams, untrained},
     policy::{Choice, Policy},
     prefetch::{Prefetch, PrefetchCounters},
     prefetching::Prefetching,
     round::{Completion, DepthWork, Drafts, RoundOutcome, run_round},
     setting::{DrafterName, Speculation},
     target::{Frame, FrameTarget},
-    ways::DepthPolicy,
 };
 use crate::{
     error::{ModelError, Result},
@@ -27,9 +27,9 @@ pub struct Speculator {
     sampler: KeyedSampler,
     mode: Mode,
     chain: Chain,
-    /// For each team of drafters, who is not in it; without teams all are asked.
-    teams: Vec<&'static [DrafterName]>,
-    /// The song so far; kept only where somebody drafts.
+    /// For each choice of drafters, those that it excludes; without choices all are asked.
+    excluded: Vec<&'static [DrafterName]>,
+    /// The song so far; kept only where frames are drafted.
     past: Vec<Frame>,
     buffers: VerifyBuffers,
     counters: Counters,
@@ -64,8 +64,8 @@ impl Learned {
         Self { policy, depth, guidance: None, refresh_tail, teams }
     }
 
-    /// Another guidance is another law of codes, and other times where it has other rows: all that was learned is
-    /// forgotten.
+    /// Another guidance is another distribution of codes, and other times where it has other rows: all that was learned
+    /// is forgotten.
     fn of_guidance(&mut self, guidance: f64, prefetch: bool) {
         if self.guidance.is_some_and(|known| known != guidance) {
             *self = Self::nothing(self.refresh_tail, self.teams);
@@ -88,16 +88,16 @@ impl Speculator {
     pub fn new(
         speculation: &Speculation,
         sampler: KeyedSampler,
-        means: &Means<'_>,
+        inputs: &DrafterInputs<'_>,
         learned: Option<Learned>,
     ) -> Result<Self> {
         let (names, frames) = match speculation {
             Speculation::Off => return Ok(Self::with(Mode::Plain, Vec::new(), sampler)),
-            Speculation::Auto => (means.usual(), None),
+            Speculation::Auto => (inputs.usual(), None),
             Speculation::Fixed { drafters, frames } => (drafters.clone(), Some(*frames)),
         };
-        let drafters = names.iter().filter_map(|name| means.drafter(*name).transpose()).collect::<Result<_>>()?;
-        // Only what is carried over looks at the draws behind a wrong draft.
+        let drafters = names.iter().filter_map(|name| inputs.drafter(*name).transpose()).collect::<Result<_>>()?;
+        // Only what is carried over uses the draws behind a wrong draft.
         let refresh_tail = names.contains(&DrafterName::CarryOver);
         let mode = match frames {
             Some(frames) => Mode::Fixed {
@@ -106,15 +106,15 @@ impl Speculator {
                 depth: Some(DepthPolicy::default()),
             },
             None => {
-                let teams = teams(&names).len();
+                let teams = exclusions(&names).len();
                 let learned = learned.filter(|learned| learned.teams == teams && learned.refresh_tail == refresh_tail);
                 let mut learned = learned.unwrap_or_else(|| Learned::nothing(refresh_tail, teams));
                 learned.policy.new_song();
                 Mode::Auto(learned)
             }
         };
-        let teams = teams(&names);
-        Ok(Self { teams, ..Self::with(mode, drafters, sampler) })
+        let excluded = exclusions(&names);
+        Ok(Self { excluded, ..Self::with(mode, drafters, sampler) })
     }
 
     /// What is known now, for [`Speculator::new`] of the next song with the same model on the same cores.
@@ -138,21 +138,21 @@ impl Speculator {
         }
     }
 
-    /// Drafters that can prepare drafts beside a song that is drafted as `speculation` says. What is carried over is not
-    /// among them: nobody knows it before the round is over. The model of `means` may be on another device than the
-    /// song's, and without layers of a backbone ([`crate::ModelDirectory::load_drafting_lm`]).
+    /// Drafters that can prepare drafts beside a song that is drafted as `speculation` says. What is carried over is
+    /// not among them: it is not known before the round is over. The model of `inputs` may be on another device than
+    /// the song's, and without layers of a backbone ([`crate::ModelDirectory::load_drafting_lm`]).
     ///
     /// # Errors
     /// When a drafter is asked for that was never trained for this checkpoint.
-    pub fn prefetchers(speculation: &Speculation, means: &Means<'_>) -> Result<Vec<Box<dyn FrameDrafter>>> {
+    pub fn prefetchers(speculation: &Speculation, inputs: &DrafterInputs<'_>) -> Result<Vec<Box<dyn FrameDrafter>>> {
         let names = match speculation {
             Speculation::Off => Vec::new(),
-            Speculation::Auto => means.usual(),
+            Speculation::Auto => inputs.usual(),
             Speculation::Fixed { drafters, .. } => drafters.clone(),
         };
         let names = names.into_iter().filter(|name| *name != DrafterName::CarryOver);
-        let drafters = names.filter_map(|name| means.drafter(name).transpose());
-        let device = means.model.device();
+        let drafters = names.filter_map(|name| inputs.drafter(name).transpose());
+        let device = inputs.model.device();
         drafters.map(|drafter| Ok(Box::new(OnDevice::new(drafter?, device.clone())) as Box<dyn FrameDrafter>)).collect()
     }
 
@@ -182,12 +182,12 @@ impl Speculator {
 
     fn with(mode: Mode, drafters: Vec<Box<dyn FrameDrafter>>, sampler: KeyedSampler) -> Self {
         let (past, buffers, counters) = (Vec::new(), VerifyBuffers::default(), Counters::default());
-        let (chain, teams) = (Chain::new(drafters), Vec::new());
-        Self { sampler, mode, chain, teams, past, buffers, counters, prefetching: None }
+        let (chain, excluded) = (Chain::new(drafters), Vec::new());
+        Self { sampler, mode, chain, excluded, past, buffers, counters, prefetching: None }
     }
 
-    /// The same writer, with somebody who prepares drafts while it verifies: in every round, or, where it does what pays,
-    /// in those where that pays. The song is the same.
+    /// The same writer, with a prefetcher that prepares drafts while it verifies: in every round, or, where it does
+    /// what pays, in those where that pays. The song is the same.
     #[must_use]
     pub fn with_prefetch(mut self, worker: Box<dyn Prefetch>) -> Self {
         match &mut self.mode {
@@ -199,17 +199,17 @@ impl Speculator {
         self
     }
 
-    /// What became of prepared drafts, and how long they were waited for; `None` where nobody prepares any.
+    /// What became of prepared drafts, and how long they were waited for; `None` without a prefetcher.
     pub fn prefetch_counters(&self) -> Option<(&PrefetchCounters, Duration)> {
         self.prefetching.as_ref().map(Prefetching::counters)
     }
 
-    /// What came of drafting so far; `None` where nobody drafts.
+    /// What came of drafting so far; `None` for plain decoding.
     pub fn counters(&self) -> Option<&Counters> {
         (!matches!(self.mode, Mode::Plain)).then_some(&self.counters)
     }
 
-    /// Hears of a frame that was written before, in a song that is resumed.
+    /// Adds a frame that was written before, in a song that is resumed.
     pub fn replayed(&mut self, frame: &Frame) {
         if !matches!(self.mode, Mode::Plain) {
             self.past.push(frame.clone());
@@ -286,8 +286,8 @@ impl Speculator {
         };
         let mut drafts: Vec<Draft> = prepared.into_iter().take_while(is_frame).take(count).collect();
         let mut by = vec!["prefetch"; drafts.len()];
-        let left_out = self.teams.get(team).copied().unwrap_or_default();
-        let asked = |name: &str| !left_out.iter().any(|drafter| drafter.name() == name);
+        let excluded = self.excluded.get(team).copied().unwrap_or_default();
+        let asked = |name: &str| !excluded.iter().any(|drafter| drafter.name() == name);
         match self.chain.draft_with(&asked, &DraftContext { drafted: &drafts, ..context }, count - drafts.len()) {
             Ok(more) => {
                 drafts.extend(more.drafts);

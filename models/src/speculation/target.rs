@@ -1,4 +1,4 @@
-//! What must a model be able to do so that frames can be drafted for it? Look at several of them at once.
+//! Target model of drafting: it verifies several drafted frames in one pass.
 
 use crate::{error::Result, heartmula::SongTarget};
 
@@ -21,7 +21,7 @@ pub trait FrameTarget {
     /// How many frames can still be written.
     fn room(&self) -> usize;
 
-    /// Looks at `drafts`, at most `room() - 1` of them: gives the logits of code 0 of each and of the frame after them.
+    /// Verifies `drafts`, at most `room() - 1` of them: gives the logits of code 0 of each and of the frame after them.
     ///
     /// # Errors
     /// When there is no room for so many frames, or the model cannot compute.

@@ -1,4 +1,4 @@
-//! How far is a drafter from the teacher? Its loss on a few pieces of songs.
+//! Loss of a drafter against its teacher, on a few pieces of songs.
 
 use candle_core::{D, DType, Tensor};
 use candle_nn::{
@@ -20,7 +20,7 @@ const STATE: f64 = 0.5;
 /// How much the cross entropy with the code itself counts for transitions.
 const TRANSITION: f64 = 0.2;
 
-/// Pieces of songs, S of them, of L frames and a few more behind these that are foretold.
+/// Pieces of songs, S of them, of L frames and a few more behind these that are predicted.
 pub(super) struct Batch {
     pieces: usize,
     frames: usize,
@@ -98,8 +98,9 @@ impl Batch {
 }
 
 impl Distillation {
-    /// The loss of a step; of laws it counts the total `variation`, or the Kullback-Leibler divergence. Each step learns to
-    /// foretell the next frame; what is further ahead costs as much and is worth less, so only some steps learn it.
+    /// The loss of a step; of laws it counts the total `variation`, or the Kullback-Leibler divergence. Each step
+    /// learns to predict the next frame; what is further ahead costs as much and is worth less, so only some steps
+    /// learn it.
     pub(super) fn loss(&self, batch: &Batch, variation: bool, chance: &mut Chance) -> Result<Tensor> {
         let weights = self.weights()?;
         let first = self.next(&weights, batch, &batch.outputs.narrow(1, 0, batch.frames)?, 0)?;
@@ -139,21 +140,21 @@ impl Distillation {
         weights.next(&weights.fed(outputs, &frames)?, &mut weights.cache(outputs.dim(0)?, &self.device)?)
     }
 
-    /// How far `foretold` \[S · B, L, D\] is from the outputs `ahead` frames behind each place, and from what follows
+    /// How far `predicted` \[S · B, L, D\] is from the outputs `ahead` frames behind each place, and from what follows
     /// from these; all codes are looked at for one in `parts` of the places that they can be looked at for.
     fn frame_loss(
         &self,
         batch: &Batch,
-        foretold: &Tensor,
+        predicted: &Tensor,
         (ahead, parts): (usize, usize),
         links: Option<&Tensor>,
         variation: bool,
     ) -> Result<Tensor> {
         let outputs = batch.outputs.narrow(1, ahead, batch.frames)?.contiguous()?;
         let size = outputs.sqr()?.mean_all()?;
-        let mut sum = ((foretold - &outputs)?.sqr()?.mean_all()?.div(&size)? * STATE)?;
-        let (foretold, outputs) = (batch.by_place(foretold)?, batch.by_place(&outputs)?);
-        let mut first = self.teacher.first(&foretold, batch.guidance)?;
+        let mut sum = ((predicted - &outputs)?.sqr()?.mean_all()?.div(&size)? * STATE)?;
+        let (predicted, outputs) = (batch.by_place(predicted)?, batch.by_place(&outputs)?);
+        let mut first = self.teacher.first(&predicted, batch.guidance)?;
         if let Some(links) = links {
             first = (first + links)?;
         }
@@ -162,14 +163,15 @@ impl Distillation {
         let whole = batch.whole.narrow(0, 0, batch.whole.dim(0)?.div_ceil(parts))?;
         let codes = codes.index_select(&whole, 0)?;
         let others = |outputs: &Tensor| self.teacher.others(&outputs.index_select(&whole, 0)?, &codes, batch.guidance);
-        for (found, expected) in others(&foretold)?.iter().zip(&others(&outputs)?) {
+        for (found, expected) in others(&predicted)?.iter().zip(&others(&outputs)?) {
             sum = (sum + distance(found, expected, variation)?)?;
         }
         Ok(sum)
     }
 }
 
-/// How far one law is from another that is right, the mean over the rows; both given by their logits \[N, vocabulary\].
+/// Divergence of one distribution from another that is right, the mean over the rows; both given by their logits \[N,
+/// vocabulary\].
 fn distance(found: &Tensor, expected: &Tensor, variation: bool) -> Result<Tensor> {
     let expected = softmax_last_dim(&expected.detach().to_dtype(DType::F32)?.contiguous()?)?;
     let found = log_softmax(found, D::Minus1)?;

@@ -1,4 +1,5 @@
-//! How good is a drafter? How often it draws the teacher's code, with the same noise, in songs that it was not trained on.
+//! Quality of a drafter: how often it draws the teacher's code, with the same noise, in songs that it was not trained
+//! on.
 
 use candle_core::{Device, Tensor};
 
@@ -8,11 +9,11 @@ use crate::{error::Result, heartmula::CodeSampler};
 /// Shares of codes and frames that come out as the teacher draws them, each under the right codes before it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Matches {
-    /// Of the next frame, as the layer foretells it: of each codebook.
+    /// Of the next frame, as the layer predicts it: of each codebook.
     pub next: Vec<f64>,
     /// Of the next frame as a whole.
     pub next_frames: f64,
-    /// Of the frame behind it, as the second head foretells it (the layer itself, where there is only one head).
+    /// Of the frame behind it, as the second head predicts it (the layer itself, where there is only one head).
     pub head: Vec<f64>,
 }
 
@@ -48,7 +49,7 @@ impl Distillation {
                     if count == 0 {
                         continue;
                     }
-                    let foretold = weights.ahead(ahead, &next.narrow(1, 0, count)?)?.detach();
+                    let predicted = weights.ahead(ahead, &next.narrow(1, 0, count)?)?.detach();
                     let first = start + ahead;
                     let before: Vec<u32> =
                         song.frames[first - 1..first - 1 + count].iter().map(|frame| frame[0]).collect();
@@ -57,7 +58,7 @@ impl Distillation {
                             weights.transitions(&Tensor::from_vec(before, count, &self.device)?)?.detach(),
                         )
                     });
-                    let drawn = self.draws(song, &foretold, first, links.transpose()?.as_ref())?;
+                    let drawn = self.draws(song, &predicted, first, links.transpose()?.as_ref())?;
                     for (place, codes) in drawn.iter().enumerate() {
                         let frame = &song.frames[first + place];
                         for (right, (code, drawn)) in right[way].iter_mut().zip(frame.iter().zip(codes)) {
@@ -73,16 +74,16 @@ impl Distillation {
         Ok(Matches { next: share(0), next_frames: whole / counts[0].max(1.0), head: share(1) })
     }
 
-    /// What is drawn from `foretold` \[B, T, D\] for the frames from number `first` of the song on.
+    /// What is drawn from `predicted` \[B, T, D\] for the frames from number `first` of the song on.
     fn draws(
         &self,
         song: &TaughtSong,
-        foretold: &Tensor,
+        predicted: &Tensor,
         first: usize,
         links: Option<&Tensor>,
     ) -> Result<Vec<Vec<u32>>> {
-        let count = foretold.dim(1)?;
-        let outputs = foretold.transpose(0, 1)?.contiguous()?;
+        let count = predicted.dim(1)?;
+        let outputs = predicted.transpose(0, 1)?.contiguous()?;
         let mut logits = self.teacher.first(&outputs, song.guidance)?;
         if let Some(links) = links {
             logits = (logits + links)?;

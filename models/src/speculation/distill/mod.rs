@@ -1,10 +1,11 @@
-//! How is a drafter trained? On songs of the model that it will draft for, with the model's own law as the teacher.
+//! Distillation of a drafter: on songs of the model that it will draft for, with the model's distributions as the
+//! teacher.
 //!
-//! A song is written by the model, so what the drafter sees in training is what it will see at work. It learns to foretell
-//! the backbone's next output: the number itself, and what the model makes of it, the laws of all codes of the frame,
-//! guided as they are drawn from. How far a law is off is measured by the Kullback-Leibler divergence, and at the end by
-//! the total variation, which is what acceptance depends on. How good a drafter is, is measured on songs that it was not
-//! trained on: how often it draws the teacher's code when it draws with the same noise.
+//! A song is written by the model, so what the drafter sees in training is what it will see at work. It learns to
+//! predict the backbone's next output: the number itself, and what the model makes of it, the laws of all codes of the
+//! frame, guided as they are drawn from. The distance of a distribution is measured by the Kullback-Leibler divergence,
+//! and at the end by the total variation, which is what acceptance depends on. How good a drafter is, is measured on
+//! songs that it was not trained on: how often it draws the teacher's code when it draws with the same noise.
 
 mod loss;
 mod measure;
@@ -207,7 +208,8 @@ impl Distillation {
     }
 }
 
-/// What a tensor holds before the first step: residual branches give nothing, so that an output comes out as it went in.
+/// What a tensor holds before the first step: residual branches give nothing, so that an output comes out as it went
+/// in.
 fn beginning(name: &str, shape: &[usize], noise: &KeyedNoise, place: u64) -> Vec<f32> {
     let mut values = vec![0f32; shape.iter().product()];
     let columns = *shape.last().unwrap_or(&1);

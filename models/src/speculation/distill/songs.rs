@@ -1,4 +1,4 @@
-//! What does a drafter learn from? Songs that the model writes, with the outputs that their frames followed from.
+//! Training songs of a drafter: the model writes them, and the outputs that their frames followed from are stored.
 
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ pub struct TaughtSong {
 }
 
 impl TaughtSong {
-    /// Has the model write a song of at most `frames` frames; `sampler` draws it. It ends before a frame with a code from
-    /// `audio_eos` on.
+    /// Has the model write a song of at most `frames` frames; `sampler` draws it. It ends before a frame with a code
+    /// from `audio_eos` on.
     ///
     /// # Errors
     /// When prompt and frames need more positions than the model has.
@@ -103,7 +103,7 @@ impl TaughtSong {
         self.frames.len()
     }
 
-    /// Looks at the backbone that the song would take if it were drafted, each followed by at least one frame: what
+    /// Passes of the backbone that the song would take if it were drafted, each followed by at least one frame: what
     /// comes of rounds of draft and verify, without the verifying.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What does the teacher say of an output? The laws of a frame's codes, through heads and depth decoder as they are.
+//! Distributions of the teacher: those of a frame's codes, through heads and depth decoder as they are.
 //!
 //! Gradients pass through both, and neither is trained: a drafter's output is as good as what they make of it.
 

@@ -1,4 +1,4 @@
-//! Does training make a drafter that knows its model, and does what is written come back?
+//! Tests of distillation: training makes a drafter that knows its model, and what is written is read back.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! Which outputs will the backbone have next? What a trained drafter remembers of a song, and how it draws a frame.
+//! Estimate of the backbone's next outputs: what a trained drafter keeps of a song, and how it draws a frame.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -84,8 +84,8 @@ impl Lookahead {
         Ok(Some(next))
     }
 
-    /// The output \[B, D\] that the backbone will have behind a frame that was drafted from its output `hidden` \[B, D\]:
-    /// the first one behind the song, or the next one after those that this was asked about since.
+    /// The output \[B, D\] that the backbone will have behind a frame that was drafted from its output `hidden` \[B,
+    /// D\]: the first one behind the song, or the next one after those that this was asked about since.
     pub(super) fn behind(&mut self, hidden: &Tensor, frame: &Frame) -> Result<Tensor> {
         let frame = self.embedded(frame, hidden.dim(0)?)?;
         let fed = self.weights.fed(&hidden.unsqueeze(1)?, &frame)?;
@@ -95,8 +95,8 @@ impl Lookahead {
         }
     }
 
-    /// Logits of code 0 of the frame that the backbone will have the output `hidden` \[B, D\] for; `before` is code 0 of
-    /// the frame before it, where the output does not know that.
+    /// Logits of code 0 of the frame that the backbone will have the output `hidden` \[B, D\] for; `before` is code 0
+    /// of the frame before it, where the output does not know that.
     pub(super) fn first_logits(&self, hidden: &Tensor, guidance: f64, before: Option<u32>) -> Result<Vec<f32>> {
         let mut logits = self.model.first_logits(hidden, guidance)?;
         if let Some(code) = before {
@@ -136,7 +136,7 @@ impl Lookahead {
         let mut best = ranked.into_iter().map(|ranked| ranked.0);
         let first = best.next().unwrap_or_default();
         let codes = self.frame(hidden, guidance, (place, first), sampler)?;
-        Ok(Draft { codes, rivals: best.collect() })
+        Ok(Draft { codes, runners_up: best.collect() })
     }
 
     /// \[B, 1, D\]

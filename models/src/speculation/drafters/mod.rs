@@ -1,4 +1,4 @@
-//! Which ways of drafting are there? A file for each.
+//! Kinds of drafters, a file for each.
 
 mod carry_over;
 mod heads;
@@ -15,7 +15,7 @@ pub use heads::Heads;
 pub use next_state::NextState;
 pub use ngram::NGram;
 pub(super) use on_device::OnDevice;
-pub use oracle::{Oracle, Turncoat};
+pub use oracle::{AdversarialDrafter, Oracle};
 pub use stale_depth::StaleDepth;
 pub(super) use weights::MOST_POSITIONS;
 pub use weights::{DRAFTER_FILE, DrafterSizes, DrafterWeights};

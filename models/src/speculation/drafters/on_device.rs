@@ -1,4 +1,4 @@
-//! How does a drafter on a device of its own see the backbone's output? It is brought there.
+//! Drafters on a device of their own: the backbone's output is copied there.
 
 use candle_core::Device;
 

@@ -63,11 +63,11 @@ impl FrameDrafter for Oracle {
     }
 }
 
-/// Knows the song, and tells it only as long as nobody relies on it: a drafter made to defeat whoever chooses drafters by
-/// what they were worth. It is right until so many rounds in a row were drafted, which no trial is long; then it is wrong
-/// until a frame is written without it.
+/// Knows the song, and is right only until it is relied on: a drafter made to defeat a policy that chooses drafters by
+/// what they were worth. It is right until so many rounds in a row were drafted, which no trial is long; then it is
+/// wrong until a frame is written without it.
 #[derive(Debug, Clone)]
-pub struct Turncoat {
+pub struct AdversarialDrafter {
     right: Oracle,
     wrong: Oracle,
     /// Rounds in a row that were drafted, and the place of the frame behind them.
@@ -75,7 +75,7 @@ pub struct Turncoat {
     next: u64,
 }
 
-impl Turncoat {
+impl AdversarialDrafter {
     /// So many drafted rounds in a row it is right in.
     const LOYAL: u32 = 8;
 
@@ -89,9 +89,9 @@ impl Turncoat {
     }
 }
 
-impl FrameDrafter for Turncoat {
+impl FrameDrafter for AdversarialDrafter {
     fn name(&self) -> &'static str {
-        "turncoat"
+        "adversarial"
     }
 
     fn draft(&mut self, context: &DraftContext<'_>, count: usize) -> Result<Vec<Draft>> {
@@ -116,18 +116,18 @@ mod tests {
         let song: Arc<[Frame]> = (0..100).map(|frame| vec![frame % 30; 8]).collect();
         let sampler = KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: 5 }, KeyedNoise::new(1));
         let sampler = sampler.expect("in range");
-        let mut turncoat = Turncoat::new(&song).expect("a drafter");
+        let mut adversarial = AdversarialDrafter::new(&song).expect("a drafter");
         let mut is_right = |place: usize| {
             let context =
                 DraftContext { past: &song[..place], drafted: &[], trail: None, guidance: 1.0, sampler: &sampler };
-            let drafts = turncoat.draft(&context, 1).expect("drafts");
+            let drafts = adversarial.draft(&context, 1).expect("drafts");
             let written = RoundOutcome { first: place as u64, frames: vec![Vec::new()], ..RoundOutcome::default() };
-            turncoat.observe(&written);
+            adversarial.observe(&written);
             drafts[0].codes == song[place]
         };
         for start in [10, 40] {
             let right: Vec<bool> = (start..start + 12).map(&mut is_right).collect();
-            assert_eq!(right.iter().filter(|right| **right).count(), Turncoat::LOYAL as usize);
+            assert_eq!(right.iter().filter(|right| **right).count(), AdversarialDrafter::LOYAL as usize);
             assert!(right[0] && !right[11]);
         }
     }

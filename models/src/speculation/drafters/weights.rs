@@ -1,15 +1,15 @@
-//! What was trained for a checkpoint, so that the backbone's next outputs are known before it has computed them?
+//! Weights of a trained drafter.
 //!
-//! - next state: the output that the backbone has for a frame, and the frame that was drawn from it, give the output for
-//!   the next frame, through one layer like the backbone's own, which sees the frames before: Li et al., "EAGLE",
+//! - next state: the output that the backbone has for a frame, and the frame that was drawn from it, give the output
+//!   for the next frame, through one layer like the backbone's own, which sees the frames before: Li et al., "EAGLE",
 //!   <https://arxiv.org/abs/2401.15077>. With guidance the unconditional row goes through it as the other one does, so
 //!   nothing of it depends on how far the words lead. Fed with its own outputs it goes on for as long as one likes.
 //! - heads: an output further ahead = next state + V_k SiLU(U_k next state), without knowing the frames between, after
 //!   Cai et al., "Medusa", <https://arxiv.org/abs/2401.10774>.
 //!
-//! From an output the codes of a frame follow as they do in the model itself. A transition score links code 0 of a frame
-//! with that of the next, after "Viterbi" drafting of speech tokens, <https://arxiv.org/abs/2410.13839>, as a product of
-//! two small vectors; the heads need it, since they do not know the frame between.
+//! From an output the codes of a frame follow as they do in the model itself. A transition score links code 0 of a
+//! frame with that of the next, after "Viterbi" drafting of speech tokens, <https://arxiv.org/abs/2410.13839>, as a
+//! product of two small vectors; the heads need it, since they do not know the frame between.
 
 use candle_core::{Device, Tensor};
 
@@ -193,8 +193,8 @@ impl DrafterWeights {
         self.next.forward(fed, cache)
     }
 
-    /// The output that the backbone may have `ahead` frames (from 1 to [`Self::reach`]) after a frame, from the one that
-    /// it will have next.
+    /// The output that the backbone may have `ahead` frames (from 1 to [`Self::reach`]) after a frame, from the one
+    /// that it will have next.
     ///
     /// # Shapes
     /// - `next` and result \[…, D\]

@@ -10,8 +10,8 @@ use heartstream_models::{
     ModelError,
     heartmula::{HeartMula, KeyedSampler, PromptIds},
     speculation::{
-        Completion, Counters, DepthWork, DrafterName, DrafterWeights, Frame, MOST_FRAMES, Means, Oracle,
-        PrefetchCounters, Speculation, Speculator, Turncoat,
+        AdversarialDrafter, Completion, Counters, DepthWork, DrafterInputs, DrafterName, DrafterWeights, Frame,
+        MOST_FRAMES, Oracle, PrefetchCounters, Speculation, Speculator,
     },
 };
 
@@ -30,14 +30,14 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn means(&self) -> Means<'_> {
-        Means { model: &self.model, trained: self.drafter.as_ref() }
+    pub(super) fn drafter_inputs(&self) -> DrafterInputs<'_> {
+        DrafterInputs { model: &self.model, trained: self.drafter.as_ref() }
     }
 
-    fn means_meanwhile(&self) -> Means<'_> {
+    fn prefetch_inputs(&self) -> DrafterInputs<'_> {
         match &self.drafting {
-            None => self.means(),
-            Some((model, trained)) => Means { model, trained: trained.as_ref() },
+            None => self.drafter_inputs(),
+            Some((model, trained)) => DrafterInputs { model, trained: trained.as_ref() },
         }
     }
 
@@ -59,7 +59,7 @@ enum Who {
     /// Somebody who knows the song and is right with a probability.
     Oracle(f64),
     /// Whoever chooses by what pays, with somebody who knows the song and is right until that is relied on.
-    Deceived,
+    Adversarial,
 }
 
 /// One way of drafting.
@@ -88,7 +88,7 @@ impl Setting {
         let auto = |prefetch| Self { who: Who::Asked(Speculation::Auto), frames: None, prefetch };
         let mut settings = vec![auto(None)];
         settings.extend(draft_cores.map(|cores| auto(Some(cores.to_vec()))));
-        settings.push(Self { who: Who::Deceived, frames: None, prefetch: None });
+        settings.push(Self { who: Who::Adversarial, frames: None, prefetch: None });
         for drafter in DrafterName::ALL {
             if drafter == DrafterName::DepthJacobi {
                 settings.push(asked(&[drafter], 0, None));
@@ -121,7 +121,7 @@ impl Setting {
             }
             Who::Asked(other) => other.to_string(),
             Who::Oracle(probability) => format!("oracle:{probability}"),
-            Who::Deceived => "auto, deceived".to_owned(),
+            Who::Adversarial => "auto, deceived".to_owned(),
         }
     }
 
@@ -129,7 +129,7 @@ impl Setting {
     pub(super) fn probability(&self) -> Option<f64> {
         match self.who {
             Who::Oracle(probability) => Some(probability),
-            Who::Asked(_) | Who::Deceived => None,
+            Who::Asked(_) | Who::Adversarial => None,
         }
     }
 
@@ -137,15 +137,15 @@ impl Setting {
         let sampler = subject.sampler.clone();
         match &self.who {
             Who::Asked(speculation) => {
-                let speculator = Speculator::new(speculation, sampler.clone(), &subject.means(), None)?;
+                let speculator = Speculator::new(speculation, sampler.clone(), &subject.drafter_inputs(), None)?;
                 let Some(cores) = self.prefetch.clone() else { return Ok(speculator) };
-                let drafters = Speculator::prefetchers(speculation, &subject.means_meanwhile())?;
+                let drafters = Speculator::prefetchers(speculation, &subject.prefetch_inputs())?;
                 let args = PrefetcherArgs { drafters, sampler, cores, max_wait: Duration::ZERO };
                 let ring = PrefetchRing::start(args)
                     .map_err(|error| Failed::Error(format!("the system starts no more threads: {error}")))?;
                 Ok(speculator.with_prefetch(Box::new(ring)))
             }
-            Who::Deceived => Ok(Speculator::adapting(vec![Box::new(Turncoat::new(song)?)], sampler)),
+            Who::Adversarial => Ok(Speculator::adapting(vec![Box::new(AdversarialDrafter::new(song)?)], sampler)),
             Who::Oracle(probability) => {
                 let oracle = Oracle::new(Arc::clone(song), *probability, 1)?;
                 let work = DepthWork { pass: usize::MAX, completion: Completion::Jacobi, refresh_tail: false };

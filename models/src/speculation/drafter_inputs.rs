@@ -1,4 +1,4 @@
-//! What can drafters be made of, and which are asked when nobody says which?
+//! Inputs that drafters are made of, and the default choice of drafters.
 
 use std::sync::Arc;
 
@@ -14,15 +14,15 @@ use crate::{
 
 /// What drafters can be made of.
 #[derive(Debug, Clone, Copy)]
-pub struct Means<'a> {
+pub struct DrafterInputs<'a> {
     /// The model of the song, or as much of it as drafters use.
     pub model: &'a Arc<HeartMula>,
     /// The drafter that was trained for it, if there is one.
     pub trained: Option<&'a Arc<DrafterWeights>>,
 }
 
-impl Means<'_> {
-    /// The drafters that are asked when nobody says which; the trained ones by turns.
+impl DrafterInputs<'_> {
+    /// The drafters that are asked by default; the trained ones by turns.
     pub(super) fn usual(&self) -> Vec<DrafterName> {
         let trained = self.trained.map(|_| [DrafterName::NextState, DrafterName::Heads]);
         let trained = trained.into_iter().flatten();
@@ -45,8 +45,8 @@ impl Means<'_> {
     }
 }
 
-/// Teams of `names` to choose among, as who is left out of each: one trained way of drafting at a time, or none.
-pub(super) fn teams(names: &[DrafterName]) -> Vec<&'static [DrafterName]> {
+/// The choices among `names`, each as the drafters that it excludes: one trained way of drafting at a time, or none.
+pub(super) fn exclusions(names: &[DrafterName]) -> Vec<&'static [DrafterName]> {
     const ONE_OR_NONE: [&[DrafterName]; 3] =
         [&[DrafterName::Heads], &[DrafterName::NextState], &[DrafterName::Heads, DrafterName::NextState]];
     let both = [DrafterName::Heads, DrafterName::NextState].iter().all(|name| names.contains(name));

@@ -1,9 +1,9 @@
-//! In which way does the depth decoder do what a round asks of it? In the one that has cost less so far.
+//! Policy of the depth decoder: what a round asks of it is done in the way that has cost less so far.
 //!
 //! Nothing here reads a clock: times come in with the outcomes of rounds.
 
 use super::{
-    policy::Fading,
+    policy::Ewma,
     round::{Completion, DepthWork, RoundOutcome},
 };
 
@@ -12,14 +12,14 @@ const RETRY: u32 = 128;
 
 /// Two ways of the same work, and what they cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct TwoWays {
-    costs: [Fading; 2],
+struct TwoArmed {
+    costs: [Ewma; 2],
     since_other: u32,
 }
 
-impl TwoWays {
-    /// The way to go next: the first one to begin with, the second one as soon as there is something to compare it with,
-    /// then the cheaper one, and now and then the other.
+impl TwoArmed {
+    /// The way to go next: the first one to begin with, the second one as soon as there is something to compare it
+    /// with, then the cheaper one, and now and then the other.
     fn choose(&self) -> usize {
         let better = match self.costs.map(|cost| cost.get()) {
             [None, _] => 0,
@@ -29,7 +29,7 @@ impl TwoWays {
         if self.since_other < RETRY { better } else { 1 - better }
     }
 
-    /// Hears what was done in each way, at which cost.
+    /// Adds what was done in each way, and its cost.
     fn observe(&mut self, costs: [Option<f64>; 2]) {
         let before = self.choose();
         for (mean, cost) in self.costs.iter_mut().zip(costs) {
@@ -42,15 +42,15 @@ impl TwoWays {
 
 /// Chooses what is left open by a [`DepthWork`]: how frames are completed, and over how many frames a pass goes.
 ///
-/// A pass over all drafts reads the weights once, but looks at frames behind the first wrong one in vain; frame after
+/// A pass over all drafts reads the weights once, but verifies frames behind the first wrong one in vain; frame after
 /// frame the weights are read more often. Which is cheaper depends on how often drafts are right and on whether a
 /// machine is bound by reading.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct DepthPolicy {
     /// Jacobi iteration or code by code, in seconds for a code.
-    completion: TwoWays,
+    completion: TwoArmed,
     /// All frames or frame by frame, in seconds for a written frame.
-    pass: TwoWays,
+    pass: TwoArmed,
     /// The way of the last round's passes, where there was a choice.
     passed: Option<usize>,
 }
@@ -65,7 +65,7 @@ impl DepthPolicy {
         DepthWork { pass, completion, ..work }
     }
 
-    /// Hears what the round did that was chosen for last.
+    /// Adds what the round did that was chosen for last.
     pub fn observe(&mut self, outcome: &RoundOutcome) {
         let cost = |codes: usize, time: std::time::Duration| (codes > 0).then(|| time.as_secs_f64() / codes as f64);
         self.completion.observe([outcome.jacobi, outcome.steps].map(|work| cost(work.codes, work.time)));
