@@ -12,7 +12,7 @@ use super::{
     stages::{PROMPT, Stages, WINDOWS},
 };
 use crate::{
-    EngineError, Heartstream, MemoryPlan, Outcome, Placement, Sink, SongRequest, SongSize,
+    EngineError, FirstWindow, Heartstream, MemoryPlan, Outcome, Placement, Sink, SongRequest, SongSize,
     command_line::{Failed, record::peak_memory, status::Status, words},
     units::{Frames, Seconds},
 };
@@ -83,7 +83,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         None
     } else {
         status.say("making a song");
-        Some(runtime.block_on(song(&engine, args.seconds))?)
+        Some(runtime.block_on(song(&engine, args))?)
     };
     // Behind the song on a GPU, whose memory this takes too.
     let gpu_memory = machine.gpu_memory_taken()?;
@@ -119,17 +119,24 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
 }
 
 /// A song from words to sound, its sound thrown away.
-async fn song(engine: &Heartstream, seconds: f64) -> Result<Whole, Failed> {
+async fn song(engine: &Heartstream, args: &SpeedArgs) -> Result<Whole, Failed> {
     let words = words::sample();
-    let max_frames = Seconds(seconds).frames();
-    let mut request = SongRequest { seed: 1, max_frames, ..SongRequest::new(words.tags, words.lyrics) };
-    request.first_window.most = request.first_window.most.min(request.max_frames);
+    let max_frames = Seconds(args.seconds).frames();
+    let deadline = args.first_audio.map(Seconds);
+    let usual = if deadline.is_some() { FirstWindow::LONGEST } else { FirstWindow::USUAL };
+    let first_window = FirstWindow { most: usual.min(max_frames), deadline };
+    let request = SongRequest { seed: 1, max_frames, first_window, ..SongRequest::new(words.tags, words.lyrics) };
     let mut song = engine.sing_to(request, Sink::Subscriber).await?;
     let report = song.wait().await;
     match report.outcome {
         Outcome::Finished => (),
         outcome => return Err(Failed::Error(format!("the song did not finish: {outcome:?}"))),
     }
-    let first = report.first_audio.unwrap_or(report.wall);
-    Ok(Whole { audio: report.audio, wall: report.wall, first_audio: first })
+    Ok(Whole {
+        audio: report.audio,
+        wall: report.wall,
+        first_audio: report.first_audio.unwrap_or(report.wall),
+        first_window: report.first_window.unwrap_or(report.frames),
+        deadline,
+    })
 }

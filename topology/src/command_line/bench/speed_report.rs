@@ -5,7 +5,10 @@ use std::fmt::Write;
 use heartstream_models::kernels::cpu::Limits;
 use serde_json::{Value, json};
 
-use crate::{MemorySize, units::Seconds};
+use crate::{
+    MemorySize,
+    units::{Frames, Seconds},
+};
 
 /// What a stage has to do, and so which limit it runs into.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,6 +38,10 @@ pub(super) struct Whole {
     pub audio: Seconds,
     pub wall: Seconds,
     pub first_audio: Seconds,
+    /// Frames of the first window.
+    pub first_window: Frames,
+    /// When the first sound was to be there, if it was said.
+    pub deadline: Option<Seconds>,
 }
 
 /// Everything that one run found.
@@ -101,6 +108,8 @@ impl SpeedReport {
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
             "two_workers_gain": self.worker_gain,
             "first_audio_s": self.whole.map(|whole| whole.first_audio.0),
+            "first_audio_asked_for_s": self.whole.and_then(|whole| whole.deadline).map(|deadline| deadline.0),
+            "first_window": self.whole.map(|whole| whole.first_window.0),
             "rtf": self.whole.map(|whole| whole.wall.0 / whole.audio.0),
             "kv_bytes": self.kv_bytes,
             "peak_rss_bytes": self.peak_memory,
@@ -135,8 +144,15 @@ impl SpeedReport {
             let _ =
                 writeln!(text, "\ntwo flow workers on two cores make {gain:.2} times the segments of one on one core");
         }
-        if let Some(Whole { audio, wall, first_audio }) = self.whole {
-            let _ = writeln!(text, "\nsong of {audio}: first sound after {first_audio}, RTF {:.3}", wall.0 / audio.0);
+        if let Some(whole) = self.whole {
+            let Whole { audio, wall, first_audio, first_window, deadline } = whole;
+            let asked = deadline.map(|deadline| format!("asked for within {deadline}, ")).unwrap_or_default();
+            let _ = writeln!(
+                text,
+                "\nsong of {audio}: first sound after {first_audio} ({asked}first window of {} frames), RTF {:.3}",
+                first_window.0,
+                wall.0 / audio.0
+            );
         }
         if let Some(bytes) = self.kv_bytes {
             let _ = writeln!(text, "keys and values of the long song {}", MemorySize(bytes));
