@@ -10,7 +10,7 @@ PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 
 .PHONY: play serve soak install test test-arm64 test-gpu test-memory setup setup-tests
 
-## Play a song of the model inside the program (or write song.wav where there is no loudspeaker).
+## Play a song of the built-in demo model (or write song.wav where there is no loudspeaker).
 play: setup
 	cargo run --release --package heartstream -- play
 

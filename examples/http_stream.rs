@@ -1,7 +1,7 @@
 //! Shows: the engine behind an HTTP handler that streams each song as a WAV while it is written.
 //!
-//! What a server on a network needs is here, too: so many songs at once and no more, GET alone (a HEAD would make a song),
-//! and an end for clients that never ask or never read.
+//! What a server on a network needs is here, too: so many songs at once and no more, GET alone (a HEAD would make a
+//! song), and an end for clients that never ask or never read.
 //!
 //! Run with: `cargo run --release --example http_stream`, then open <http://127.0.0.1:3000/?tags=piano,calm&seconds=20>
 
@@ -31,7 +31,7 @@ const MOST_SONGS: usize = 4;
 const MOST_CONNECTIONS: usize = 64;
 /// The longest song.
 const MOST_SECONDS: f64 = 240.0;
-/// A listener that takes nothing for so long, or a client that asks for nothing, is let go.
+/// A listener that takes nothing for so long, or a client that sends no request, is disconnected.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::main]

@@ -8,14 +8,14 @@ use std::{
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use heartstream::KeptSong;
+use heartstream::SavedSong;
 use heartstream_models::{
     ModelDirectory,
     heartcodec::HeartCodecConfig,
     heartmula::{HeartMulaConfig, SpecialIds, expected_tensors},
     synth::{SynthSize, synthesise},
     text::{PromptTokenizer, decode, normalise},
-    weights::{Checkpoint, Shards},
+    weights::{Checkpoint, TensorStore},
 };
 use tempfile::TempDir;
 
@@ -111,7 +111,7 @@ pub fn good(target: &str) -> Vec<Vec<u8>> {
 /// A safetensors file: its header, and every tensor that it has.
 pub fn header(data: &[u8]) {
     let (checkpoint, _turn) = scene().with("fuzzed-header", "model.safetensors", data);
-    let Ok(shards) = Shards::open(&checkpoint, "fuzzed-header") else { return };
+    let Ok(shards) = TensorStore::open(&checkpoint, "fuzzed-header") else { return };
     for name in shards.names() {
         let shape = shards.shape(name).map(<[usize]>::to_vec).unwrap_or_default();
         if shards.stored(name).is_some_and(|(_, count, _)| count <= MOST_NUMBERS) {
@@ -129,7 +129,7 @@ pub fn header(data: &[u8]) {
 /// An index of shards.
 pub fn index(data: &[u8]) {
     let (checkpoint, _turn) = scene().with("fuzzed-index", "model.safetensors.index.json", data);
-    if let Ok(shards) = Shards::open(&checkpoint, "fuzzed-index") {
+    if let Ok(shards) = TensorStore::open(&checkpoint, "fuzzed-index") {
         let folder: PathBuf = scene().folder.path().join("fuzzed-index");
         assert!(shards.files().all(|(file, _)| file.parent() == Some(&folder)), "an index leads out of its folder");
     }
@@ -171,7 +171,7 @@ pub fn tokenizer(data: &[u8]) {
 /// A codes file.
 pub fn codes(data: &[u8]) {
     let path = Path::new("song.codes");
-    if let Ok(kept) = KeptSong::parse(path, data) {
+    if let Ok(kept) = SavedSong::parse(path, data) {
         let _ = kept.codes.check(path, 8, 32).map_err(|error| error.to_string());
         assert!(kept.codes.frames() * kept.codes.codebooks <= data.len(), "more codes than bytes");
     }

@@ -234,7 +234,7 @@ fn configs_of_models_that_cannot_be_are_refused_by_field() {
             &["`decoder.num_heads`", "missing"],
         ),
         (
-            "a flavour that nobody knows",
+            "an unknown flavour",
             edited(LM_CONFIG, |config| {
                 config["backbone_flavor"] = json!("llama-9B");
                 config.as_object_mut().expect("an object").remove("backbone");

@@ -52,8 +52,8 @@ fn every_drafter_and_count_has_a_row_beside_plain_decoding_and_what_was_predicte
     // One for each round or one for each frame, whichever costs less here.
     assert!((7.0 / 25.0 - 1e-9..1.0 + 1e-9).contains(&passes), "{right}");
     assert!(right["predicted_speedup"].as_f64() > wrong["predicted_speedup"].as_f64());
-    // The rows of somebody who chooses by what pays: with the usual drafters, with prepared drafts, and deceived.
-    for (drafter, prefetch) in [("auto", false), ("auto", true), ("auto, deceived", false)] {
+    // The adaptive rows: with the usual drafters, with prefetched drafts, and adversarial.
+    for (drafter, prefetch) in [("auto", false), ("auto", true), ("auto, adversarial", false)] {
         assert!(row(drafter, None, prefetch)["speedup"].as_f64() > Some(0.0));
     }
     row("carry-over", Some(16), false);
@@ -149,7 +149,7 @@ fn training_a_drafter_goes_on_where_it_was_or_with_a_drafter_that_is_given() {
     std::fs::copy(&drafter, &unfinished).expect("copied");
     let output = distill(model.path(), "3", &["--out", text(&next)]);
     assert!(output.status.success(), "{}", complaint(&output));
-    assert!(numbers(&next) == numbers(&drafter) && !unfinished.exists(), "nobody goes on with what is complete");
+    assert!(numbers(&next) == numbers(&drafter) && !unfinished.exists(), "a complete run is not resumed");
 
     std::fs::copy(&drafter, &unfinished).expect("copied");
     let refused = |output: std::process::Output, because: &str| {

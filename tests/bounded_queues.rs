@@ -23,7 +23,7 @@ async fn a_reader_that_stops_holds_the_language_model_back() {
     unguided.sampling.cfg_scale = 1.0;
     let mut song = engine.sing(unguided).await.expect("a song");
 
-    // Nobody reads: the song comes to rest, with not more and not much less on its way than there is room for.
+    // Without a reader the song comes to rest, with not more and not much less on its way than there is room for.
     let in_flight = |song: &Song, read: usize| {
         let written = song.snapshot().frames_written.0;
         let flying = written - (read / FRAME) as u64;
@@ -53,7 +53,7 @@ async fn a_reader_that_stops_holds_the_language_model_back() {
     assert_eq!(report.outcome, Outcome::Finished);
     assert_eq!(report.frames.0, FRAMES);
     assert_eq!(samples.len(), FRAME * FRAMES as usize);
-    // It is the song that somebody hears who reads at once.
+    // It is the same song as with a fast reader.
     let mut first_window = request(372, 4);
     first_window.sampling.cfg_scale = 1.0;
     let (beginning, _) = support::sung(&engine, first_window).await;

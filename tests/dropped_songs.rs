@@ -1,4 +1,4 @@
-//! Promise: a song that is let go gives its threads back, and the next songs get them; they end with the engine.
+//! Promise: a song that is dropped returns its threads, and the next songs get them; they end with the engine.
 
 mod support;
 
@@ -34,7 +34,7 @@ impl io::Write for Gone {
     }
 }
 
-/// Three songs that are let go: one that nobody reads, one that was read, one of which nobody has heard anything.
+/// Three songs that are dropped: one unread, one that was read, one before its first block.
 async fn let_go_of_three(engine: &Heartstream) {
     let unread = engine.sing(request(3000, 1)).await.expect("a song");
     let mut begun = engine.sing(request(3000, 2)).await.expect("a song");
@@ -44,7 +44,7 @@ async fn let_go_of_three(engine: &Heartstream) {
     assert!(engine.lent_threads() >= 3 * (STAGES - 1), "each has a thread, or there would be nothing to see");
     drop(young);
     drop(begun);
-    until("a song is held back by nobody reading it", || unread.snapshot().delivered.0 > 0).await;
+    until("a song without a reader is held back", || unread.snapshot().delivered.0 > 0).await;
     drop(unread);
     until("all threads of the dropped songs are back", || engine.lent_threads() == 0).await;
 }
@@ -68,8 +68,8 @@ async fn songs_give_back_their_threads_wherever_they_end() {
     paused.pause();
     paused.cancel();
     assert_eq!((paused.finished().await.outcome, engine.lent_threads()), (Outcome::Cancelled, 0));
-    let to_nobody = Sink::Wav(WavTarget::stream("nobody", Gone, SampleFormat::S16));
-    let left = engine.sing_to(request(3000, 1), to_nobody).await.expect("a song");
+    let to_gone = Sink::Wav(WavTarget::stream("gone", Gone, SampleFormat::S16));
+    let left = engine.sing_to(request(3000, 1), to_gone).await.expect("a song");
     assert_eq!((left.finished().await.outcome, engine.lent_threads()), (Outcome::ReaderLeft, 0));
     assert!(threads() <= 3 * (STAGES + COMPUTING) + 1, "only the file's own stage is new");
 

@@ -5,7 +5,7 @@ mod support;
 
 use std::path::Path;
 
-use heartstream::{Continuity, Heartstream, KeptSong, Outcome, SongReport, SongRequest, Speculation, units::Frames};
+use heartstream::{Continuity, Heartstream, Outcome, SavedSong, SongReport, SongRequest, Speculation, units::Frames};
 use support::{assert_same, complaint, edit_json, engine, folder, preparing, request, run, sung, text, tiny_model};
 use tempfile::TempDir;
 
@@ -106,7 +106,7 @@ async fn what_was_kept_of_such_a_song_is_gone_on_with_and_decoded_as_if_nothing_
 
 /// Leaves the first frames of a kept song.
 fn cut(codes: &Path, frames: usize) {
-    let mut kept = KeptSong::read(codes).expect("a song that was kept").codes;
+    let mut kept = SavedSong::read(codes).expect("a song that was kept").codes;
     assert!(kept.frames() > frames);
     kept.codes.truncate(frames * kept.codebooks);
     // What is taken out of the notes when a file is read is put into them when it is written.

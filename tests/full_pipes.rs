@@ -1,4 +1,4 @@
-//! Promise: a pipe that nobody reads holds up no song that is over, and no record; and what was in a file before a song
+//! Promise: a pipe without a reader holds up no song that is over, and no record; and what was in a file before a song
 //! stays there until the song sounds.
 #![cfg(unix)]
 
@@ -107,7 +107,7 @@ fn a_record_for_a_pipe_that_nobody_reads_is_refused_when_the_song_is_there_and_o
         let pipe = pipe.clone();
         thread::spawn(move || fs::read(pipe).expect("a record"))
     };
-    // The reader may still be on its way: then the pipe has nobody yet.
+    // The reader may still be on its way: then the pipe has none yet.
     until("the record is written", || run(&arguments).status.success());
     let record: serde_json::Value = serde_json::from_slice(&reader.join().expect("a reader")).expect("JSON");
     assert_eq!(record["seed"], 7);

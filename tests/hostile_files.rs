@@ -8,9 +8,9 @@ use heartstream_models::{
     CODEC_PART, LM_PARTS, ModelError, TOKENIZER,
     heartcodec::{self, HeartCodecConfig},
     heartmula::{self, HeartMulaConfig, SpecialIds},
-    kernels::cpu::NumberType,
+    kernels::cpu::WeightDtype,
     text::PromptTokenizer,
-    weights::{Checkpoint, Json, Shards},
+    weights::{Checkpoint, Json, TensorStore},
 };
 use proptest::{prelude::*, sample::Index, test_runner::TestRunner};
 use serde_json::{Map, Value, json};
@@ -73,18 +73,18 @@ fn damaged(good: &[u8], damages: &[Damage]) -> Vec<u8> {
 
 /// Opens `part` and uses everything in it in every way; what can be read must have the size that it says.
 fn use_all(checkpoint: &Checkpoint, part: &str) {
-    let Ok(shards) = Shards::open(checkpoint, part) else { return };
-    for name in shards.names() {
-        let shape = shards.shape(name).expect("a tensor that is listed").to_vec();
-        let (_, count, _) = shards.stored(name).expect("a tensor that is listed");
-        if let Ok(floats) = shards.floats(name) {
+    let Ok(store) = TensorStore::open(checkpoint, part) else { return };
+    for name in store.names() {
+        let shape = store.shape(name).expect("a tensor that is listed").to_vec();
+        let (_, count, _) = store.stored(name).expect("a tensor that is listed");
+        if let Ok(floats) = store.floats(name) {
             assert_eq!(floats.len() as u64, count, "{name}");
         }
-        if let Ok(tensor) = shards.tensor(name, &shape, &candle_core::Device::Cpu) {
+        if let Ok(tensor) = store.tensor(name, &shape, &candle_core::Device::Cpu) {
             assert_eq!(tensor.dims(), shape, "{name}");
         }
-        let _ = shards.integers(name);
-        if let Some(table) = shape.first().zip(shape.get(1)).and_then(|(r, w)| shards.row_table(name, *r, *w).ok()) {
+        let _ = store.integers(name);
+        if let Some(table) = shape.first().zip(shape.get(1)).and_then(|(r, w)| store.row_table(name, *r, *w).ok()) {
             assert_eq!(table.row(table.rows().saturating_sub(1)).is_ok(), table.rows() > 0, "{name}");
             assert!(table.row(table.rows()).is_err(), "{name}");
         }
@@ -102,9 +102,9 @@ fn damaged_weights_load_or_are_refused() {
         let bytes = damaged(&good, &damages);
         fs::write(&path, &bytes).expect("weights");
         use_all(&checkpoint, LM);
-        if let Ok(shards) = Shards::open(&checkpoint, LM) {
-            let fits = shards.check(&heartmula::expected_tensors(&config)).is_ok();
-            let loaded = heartmula::HeartMula::load(&config, &shards, &candle_core::Device::Cpu);
+        if let Ok(store) = TensorStore::open(&checkpoint, LM) {
+            let fits = store.check(&heartmula::expected_tensors(&config)).is_ok();
+            let loaded = heartmula::HeartMula::load(&config, &store, &candle_core::Device::Cpu);
             // What fits by its header can still have numbers that are not finite.
             let numbers = matches!(loaded, Err(ModelError::NotFinite { .. }));
             prop_assert_eq!(fits, loaded.is_ok() || numbers);
@@ -205,7 +205,7 @@ fn any_json_is_a_config_or_refused_by_file_and_field() {
                         let positions = config.backbone.max_seq_len as u64;
                         drop((
                             heartmula::expected_tensors(&config),
-                            config.song_bytes(2, positions, positions, NumberType::F32),
+                            config.song_bytes(2, positions, positions, WeightDtype::F32),
                         ))
                     })
                     .err(),
@@ -264,9 +264,9 @@ fn any_index_opens_or_is_refused_and_leads_nowhere_else() {
         .prop_map(|map| json!({ "weight_map": map.into_iter().collect::<std::collections::BTreeMap<_, _>>() }));
     let check = |value: Value| {
         fs::write(&path, value.to_string()).expect("a file");
-        if let Ok(shards) = Shards::open(&checkpoint, LM) {
+        if let Ok(store) = TensorStore::open(&checkpoint, LM) {
             let folder = model.path().join(LM);
-            prop_assert!(shards.files().all(|(file, _)| file.parent() == Some(&folder) && file.is_file()));
+            prop_assert!(store.files().all(|(file, _)| file.parent() == Some(&folder) && file.is_file()));
         }
         Ok(())
     };

@@ -5,7 +5,7 @@ mod support;
 use std::{fs, path::Path};
 
 use heartstream::{
-    Continuity, FirstWindow, KeptSong, Outcome, Sink, Sinks, SongCodes, SongRequest, Stage, units::Frames,
+    Continuity, FirstWindow, Outcome, SavedSong, Sink, Sinks, SongCodes, SongRequest, Stage, units::Frames,
 };
 use support::{assert_same, complaint, engine, folder, program, read, run, samples, sung, text, tiny_model};
 
@@ -31,7 +31,7 @@ async fn keeping_codes_changes_nothing_and_they_decode_to_the_same_sound() {
     let (expected, _) = sung(&engine, request(FRAMES, 3)).await;
     let path = out.path().join("song.codes");
     assert_same("with its codes kept", &kept(&engine, request(FRAMES, 3), &path).await, &expected);
-    let file = KeptSong::read(&path).expect("a kept song");
+    let file = SavedSong::read(&path).expect("a kept song");
     assert_eq!(file.codes.frames() as u64, FRAMES);
     assert_eq!((file.request.seed, file.request.lyrics.clone()), (3, request(FRAMES, 3).lyrics));
     let decoded = engine
@@ -50,17 +50,17 @@ async fn a_song_that_is_gone_on_with_is_the_song_that_never_stopped() {
     let engine = engine(&model, 1, 1).await;
     let path = out.path().join("song.codes");
     let expected = kept(&engine, request(FRAMES, 4), &path).await;
-    let whole = KeptSong::read(&path).expect("a kept song");
+    let whole = SavedSong::read(&path).expect("a kept song");
     let width = whole.codes.codebooks;
     for frames in [1, 47, 48, 49, 96, FRAMES as usize - 1, FRAMES as usize] {
         let codes = SongCodes { codes: whole.codes.codes[..frames * width].to_vec(), ..whole.codes.clone() };
-        let part = KeptSong { codes, ..whole.clone() };
+        let part = SavedSong { codes, ..whole.clone() };
         let again = out.path().join("again.codes");
         let sinks = Sinks::from(Sink::Subscriber).and_codes(&again);
         let (song, report) = read(engine.resume(part, &path, sinks).await.expect("a song")).await;
         assert_same(&format!("resumed after {frames} frames"), &song, &expected);
         assert_eq!(report.frames, Frames(FRAMES));
-        assert_eq!(KeptSong::read(&again).expect("a kept song").codes.codes, whole.codes.codes);
+        assert_eq!(SavedSong::read(&again).expect("a kept song").codes.codes, whole.codes.codes);
     }
 }
 
@@ -70,8 +70,8 @@ async fn codes_of_another_model_are_not_gone_on_with() {
     let engine = engine(&model, 1, 1).await;
     let path = out.path().join("song.codes");
     kept(&engine, request(20, 4), &path).await;
-    let file = KeptSong::read(&path).expect("a kept song");
-    let other = KeptSong { checkpoint: "0123456789abcdef".to_owned(), ..file.clone() };
+    let file = SavedSong::read(&path).expect("a kept song");
+    let other = SavedSong { checkpoint: "0123456789abcdef".to_owned(), ..file.clone() };
     let error = engine.resume(other, &path, Sink::Subscriber).await.err().expect("another checkpoint").to_string();
     assert!(error.contains("0123456789abcdef") && error.contains(engine.fingerprint()), "{error}");
     let mut strange = file;
@@ -128,7 +128,7 @@ async fn a_plan_cuts_a_song_again_as_it_was_cut() {
     assert_eq!(report.first_window, Some(Frames(11)));
     let path = out.path().join("song.codes");
     kept(&engine, SongRequest { first_window, ..request(FRAMES, 6) }, &path).await;
-    let file = KeptSong::read(&path).expect("a kept song");
+    let file = SavedSong::read(&path).expect("a kept song");
     assert_eq!(file.request.first_window, first_window);
     let decoded = engine
         .decoder()

@@ -5,8 +5,8 @@ mod support;
 use std::fs;
 
 use heartstream::{
-    Builder, Checkpoint, Continuity, EngineError, Heartstream, KeptSong, MemoryPlan, MemorySize, Outcome, Placement,
-    Plan, Sink, Sinks, SongRequest, SongSize, Stage,
+    Builder, Checkpoint, Continuity, EngineError, Heartstream, MemoryPlan, MemorySize, Outcome, Placement, Plan,
+    SavedSong, Sink, Sinks, SongRequest, SongSize, Stage,
 };
 use heartstream_models::{ModelDirectory, weights::Storage};
 use support::{assert_same, complaint, folder, program, read, run, samples, sung, text};
@@ -25,18 +25,18 @@ fn builder() -> Builder {
     Heartstream::builder().model(Checkpoint::noise()).placement(placement())
 }
 
-/// What a song like that of seed `seed` is foretold to take with the model of noise, its codec as it is asked
+/// The estimate for a song like that of seed `seed` with the model of noise, its codec as it is asked
 /// for with `codec`.
-fn foretold(codec: Storage) -> MemoryPlan {
+fn estimated(codec: Storage) -> MemoryPlan {
     let directory = ModelDirectory::open(Checkpoint::noise()).expect("a model").stored_as(Storage::Auto, codec);
     let prompt = directory.load_tokenizer().expect("a tokenizer").prompt(&request(1).tags, &request(1).lyrics);
     let size = SongSize::of(&request(1), prompt.expect("words").ids.positions() as u64).expect("a song");
-    MemoryPlan::foretell(&directory, &Plan::new(&placement()).expect("a plan"), &size).expect("a forecast")
+    MemoryPlan::estimate(&directory, &Plan::new(&placement()).expect("a plan"), &size).expect("a forecast")
 }
 
 /// Too little for both halves at once, with either codec.
 fn too_little_to_stream() -> MemorySize {
-    let half = foretold(Storage::As(heartstream::NumberType::F16));
+    let half = estimated(Storage::As(heartstream::WeightDtype::F16));
     let limit = half.streaming() - 1;
     assert!(half.one_after_the_other() <= limit);
     MemorySize(limit)
@@ -44,14 +44,16 @@ fn too_little_to_stream() -> MemorySize {
 
 async fn in_turn() -> Heartstream {
     let engine = builder().memory_limit(too_little_to_stream(), &request(1)).build().await.expect("an engine");
-    assert!(engine.decoder().is_none() && engine.to_fit().expect("a change").contains("writes the whole song"));
+    assert!(
+        engine.decoder().is_none() && engine.memory_adjustment().expect("a change").contains("writes the whole song")
+    );
     engine
 }
 
 /// The codec of an engine that loads one half after the other, for songs to compare with.
 fn same_codec(engine: &Heartstream) -> Storage {
-    let half = engine.to_fit().is_some_and(|sentence| sentence.contains("f16"));
-    if half { Storage::As(heartstream::NumberType::F16) } else { Storage::Auto }
+    let half = engine.memory_adjustment().is_some_and(|sentence| sentence.contains("f16"));
+    if half { Storage::As(heartstream::WeightDtype::F16) } else { Storage::Auto }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,7 +116,7 @@ async fn codes_are_kept_and_gone_on_with_as_ever() {
     let path = out.path().join("song.codes");
     let sinks = Sinks::from(Sink::Subscriber).and_codes(&path);
     let (song, _) = read(engine.sing_to(request(4), sinks).await.expect("a song")).await;
-    let mut kept = KeptSong::read(&path).expect("a kept song");
+    let mut kept = SavedSong::read(&path).expect("a kept song");
     assert_eq!(kept.codes.frames() as u64, FRAMES);
     kept.codes.codes.truncate(20 * kept.codes.codebooks);
     let again = engine.resume(kept, &path, Sink::Subscriber).await.expect("a song");
@@ -144,9 +146,9 @@ async fn progress_goes_from_the_first_frame_to_the_last_sample_and_ends_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_enough_memory_nothing_changes_and_nothing_is_said() {
-    let limit = MemorySize(foretold(Storage::Auto).streaming());
+    let limit = MemorySize(estimated(Storage::Auto).streaming());
     let engine = builder().memory_limit(limit, &request(1)).build().await.expect("an engine");
-    assert_eq!((engine.to_fit(), engine.decoder().is_some()), (None, true));
+    assert_eq!((engine.memory_adjustment(), engine.decoder().is_some()), (None, true));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,7 +233,7 @@ fn what_is_no_size_is_wrong_usage() {
 }
 
 #[test]
-fn inspect_foretells_every_term_and_the_whole_in_either_way() {
+fn inspect_estimates_every_term_and_the_whole_in_either_way() {
     let sum = |seconds: &str| {
         let output = run(&["inspect", "--json", "--max-seconds", seconds]);
         assert!(output.status.success(), "{}", complaint(&output));

@@ -1,7 +1,7 @@
 //! Promise: a song of the demo model does not betray where it was cut, where it begins and where it ends.
 //!
-//! Notes begin at the same places of many songs, and there a seam is like an onset. So each song is cut in two ways, and
-//! the seams of one are compared with the same places of the other, where it has none.
+//! Notes begin at the same places of many songs, and there a seam is like an onset. So each song is cut in two ways,
+//! and the seams of one are compared with the same places of the other, where it has none.
 
 mod support;
 
@@ -16,7 +16,7 @@ const FIRST: [usize; 2] = [FirstWindow::USUAL.0 as usize, 62];
 const LOOK_AHEAD: usize = SongRequest::USUAL_LOOK_AHEAD.0 as usize;
 /// Long enough for two seams of each continuity, and for enough of everything else.
 const FRAMES: usize = 150;
-/// Different instruments, each with its seed: a seam of one song may stand out by chance, and those of all may not.
+/// Different instruments, each with its seed: a seam of one song may stand out at random, and those of all may not.
 const SONGS: [(&str, u64); 6] = [
     ("flute,calm,solo", 1),
     ("violin,cheerful,reel", 2),
@@ -26,7 +26,7 @@ const SONGS: [(&str, u64); 6] = [
     ("strings,chorale", 2),
 ];
 /// So much larger may the share of places above the 95th percentile of everything else be where there are seams, and so
-/// many dB higher their median: what is allowed above chance where songs are judged by everything else.
+/// many dB higher their median: what is allowed above the expectation where songs are judged by everything else.
 const MORE_ABOVE: f64 = 0.12;
 const MORE_MEDIAN: f64 = 1.0;
 /// The median of beginnings and ends, dB at most.

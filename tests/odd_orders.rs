@@ -15,7 +15,7 @@ async fn results_out_of_order_make_the_same_song() {
     let (expected, _) = sung(&engine(&model, 1, 1).await, song.clone()).await;
     for workers in [2, 4] {
         let engine = engine(&model, workers, 1).await;
-        // Whoever takes the first segment holds it until others have done later ones.
+        // The worker of the first segment holds it until others have done later ones.
         for later in 1..workers as u64 {
             let faults = Faults::holding([Hold { item: 1, until_segments: later }]);
             let (again, report) = sung(&engine.with_faults(faults.clone()), song.clone()).await;

@@ -35,7 +35,7 @@ async fn a_panic_in_any_stage_ends_its_song_by_name_and_nothing_else() {
     let (whole, _) = sung(&engine, request(FRAMES, 1)).await;
     let (usual, _) = sung(&engine, request(60, 2)).await;
     for (stage, item, written) in CRASHES {
-        // Nobody reads this song yet, so it cannot be over before the other one fails.
+        // This song has no reader yet, so it cannot be over before the other one fails.
         let bystander = engine.sing(request(60, 2)).await.expect("a song");
         // A flow worker does a segment again once, so it takes two panics there.
         let times = if stage == Stage::FlowWorker { 2 } else { 1 };

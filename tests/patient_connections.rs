@@ -1,5 +1,5 @@
-//! Promise: the connections of `examples/http_stream` have an end: clients that ask for nothing, ask a letter at a time, or
-//! never read are let go, and no more are served at once than there is room for.
+//! Promise: the connections of `examples/http_stream` have an end: clients that ask for nothing, ask a letter at a
+//! time, or never read are closed, and no more are served at once than there is room for.
 
 #[path = "../examples/http_stream/patient.rs"]
 mod patient;
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// Long beyond anything that is waited for.
 const LONG: Duration = Duration::from_secs(120);
 
-/// A server of endless bodies for `most` clients at once; it says when a body is let go.
+/// A server of endless bodies for `most` clients at once; it says when a body is dropped.
 async fn server(most: usize) -> (SocketAddr, mpsc::Receiver<()>) {
     let (tell, let_go) = mpsc::channel();
     let songs = get(move || async move {

@@ -58,7 +58,7 @@ fn played(sink: &NullSink, rate: u32, options: &[&str]) -> Vec<f32> {
 fn place_of(song: &[f32], from: usize, recording: &[f32]) -> usize {
     let length = 2 * 4_800;
     let part = &song[2 * from..2 * from + length];
-    assert!(part.iter().any(|sample| sample.abs() > 0.01), "there is something to hear");
+    assert!(part.iter().any(|sample| sample.abs() > 0.01), "there is sound");
     let fits = |place: &usize| {
         recording[2 * place..2 * place + length].iter().zip(part).all(|(heard, sample)| (heard - sample).abs() < 1e-4)
     };
@@ -114,8 +114,8 @@ fn a_sink_at_44_1_khz_hears_the_song_at_its_length_and_with_its_spectrum() {
     assert!(error < 1e-4 * power, "the spectrum is {:.1} dB off", 10.0 * (error / power).log10());
 }
 
-/// Plays the song on a server that is killed when playing has started, and records what its successor hears. `None` when
-/// the machine was too busy to play it.
+/// Plays the song on a server that is killed when playing has started, and records what its successor plays. `None`
+/// when the machine was too busy to play it.
 fn played_again(sink: &mut NullSink) -> Option<Vec<f32>> {
     let mut play = program();
     sink.environment(&mut play);

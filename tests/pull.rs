@@ -94,8 +94,8 @@ fn an_interrupted_pull_says_how_to_go_on() {
     scene.hub.fail("GET", "gen_config.json", 1, Fault::StallAfter(1, stall));
     let child = scene.pull(&[]).stderr(Stdio::piped()).spawn().expect("the program runs");
     stalled.recv_timeout(Duration::from_secs(60)).expect("the pull comes to the file");
-    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(interrupt.expect("there is a kill").success());
+    let stop = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(stop.expect("there is a kill").success());
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(130), "{}", complaint(&output));
     assert!(complaint(&output).contains("The same command goes on from here"), "{}", complaint(&output));

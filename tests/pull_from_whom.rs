@@ -104,9 +104,9 @@ fn all_files_of_a_repository_are_of_one_commit() {
 #[test]
 fn offline_one_paragraph_says_what_to_do_and_nothing_is_left() {
     let scene = Scene::new();
-    // A port that was free a moment ago, and where nobody listens now.
-    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
-    let output = scene.pull(&[]).env("HF_ENDPOINT", format!("http://{nobody}")).output().expect("the program runs");
+    // A port that was free a moment ago, and has no listener now.
+    let refused = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let output = scene.pull(&[]).env("HF_ENDPOINT", format!("http://{refused}")).output().expect("the program runs");
     let complaint = complaint(&output);
     assert_eq!(output.status.code(), Some(1), "{complaint}");
     let by_hand = format!("all of {LM} into {}", scene.directory().join("HeartMuLa-oss-3B").display());

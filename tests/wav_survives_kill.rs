@@ -35,13 +35,13 @@ fn a_song_that_is_killed_at_any_moment_plays_to_its_last_second() {
     let whole = samples(&whole);
     assert_eq!(whole.len() as u64 * 4, 30 * SECOND);
 
-    let chance = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").subsec_nanos();
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").subsec_nanos();
     for kill in 0..KILLS {
         let path = folder.path().join(format!("{kill}.wav"));
         // Somewhere in the first 20 s, so that the song is not over before the kill arrives.
-        let [word, ..] = philox4x32_10([kill, 0, 0, 0], [chance, 0]);
+        let [word, ..] = philox4x32_10([kill, 0, 0, 0], [seed, 0]);
         let at = SECOND + u64::from(word) % (19 * SECOND);
-        let place = format!("killed at byte {at} (chance {chance}, kill {kill})");
+        let place = format!("killed at byte {at} (seed {seed}, kill {kill})");
         render_and_kill(&path, at);
 
         let bytes = fs::metadata(&path).expect("the file").len();

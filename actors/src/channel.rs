@@ -1,7 +1,7 @@
-//! What stands at the two ends of a stage? Bounded flume channels, in the few arrangements that the pipeline has.
+//! Channels between stages: bounded flume channels, in the few arrangements of the pipeline.
 //!
-//! The end of a stream is its last sender dropped, and a stage nobody listens to ends too: there is no other word for
-//! either. So wiring moves both ends into the actors and keeps none.
+//! A stream ends when its last sender is dropped, and a stage ends when its receivers are dropped: there is no other
+//! signal. So wiring moves both ends into the actors and keeps none.
 
 use flume::{Receiver, Sender};
 
@@ -19,7 +19,7 @@ pub trait Outlet: Send + 'static {
     /// One output.
     type Item: Send;
 
-    /// Waits until there is room and gives; false when nobody will take it.
+    /// Waits for room (backpressure) and sends; false when the receiver is gone.
     fn give(&mut self, item: Self::Item) -> impl Future<Output = bool> + Send;
 }
 
@@ -39,11 +39,11 @@ impl<T: Send + 'static> Outlet for Sender<T> {
     }
 }
 
-/// Brings results of parallel work back into order: a place is reserved, as a channel for one result, before the work
+/// Restores the order of parallel results: a place is reserved, as a channel for one result, before the work
 /// begins, and the places are waited for in the order in which they were reserved.
 pub struct InOrder<T> {
     places: Receiver<Receiver<T>>,
-    /// The place that is waited for; kept here so that waiting may be interrupted.
+    /// The place that is waited for; kept here so that waiting is cancellation-safe.
     current: Option<Receiver<T>>,
 }
 
@@ -69,7 +69,8 @@ impl<T: Send + 'static> Inlet for InOrder<T> {
     }
 }
 
-/// Gives every output to several takers; the slowest holds back the rest. One that leaves ends the stream.
+/// Sends every output to several receivers; backpressure comes from the slowest. A receiver that is dropped ends the
+/// stream.
 pub struct ToAll<T>(pub Vec<Sender<T>>);
 
 impl<T: Clone + Send + 'static> Outlet for ToAll<T> {

@@ -1,4 +1,4 @@
-//! The song's codes to a file, while it is written: what a killed run has written can be resumed.
+//! Codes sink: writes the song's codes to a file while it is made, so that a killed run can be resumed.
 
 use std::{
     collections::VecDeque,
@@ -21,7 +21,7 @@ const BETWEEN_WRITINGS: Duration = Duration::from_secs(1);
 /// Under this name the file says how long the first window was, so that the song can be cut the same way again.
 pub const FIRST_WINDOW: &str = "first_window";
 
-/// Keeps a song's codes.
+/// Saves a song's codes.
 pub struct CodesSinkStage {
     path: PathBuf,
     kept: SongCodes,
@@ -32,13 +32,13 @@ pub struct CodesSinkStage {
 }
 
 impl CodesSinkStage {
-    /// A stage that keeps a song in the file `path`: `kept` has the count of codebooks and the notes. In a song that is
-    /// resumed, the first `already` codes were written before.
+    /// A stage that saves a song in the file `path`: `kept` has the count of codebooks and the metadata. In a song that
+    /// is resumed, the first `already` codes were written before.
     pub fn new(path: PathBuf, kept: SongCodes, already: usize, song: SongContext) -> Self {
         Self { path, kept, already, written: Instant::now(), song }
     }
 
-    /// Writes the file. One that cannot be written costs the copy and not the song: that is said, and it is tried again.
+    /// Writes the file. A failed write costs the copy and not the song: it is reported, and tried again.
     fn write(&mut self) {
         if self.kept.codes.len() < self.already.max(1) {
             return;

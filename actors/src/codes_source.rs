@@ -1,4 +1,4 @@
-//! A kept song's codes to the pipeline: stands in the place of the language model when a song is decoded again.
+//! Codes source: a saved song's codes, in the place of the language model when a song is decoded again.
 
 use std::{
     collections::VecDeque,
@@ -13,7 +13,7 @@ use crate::{
     stage::{Failure, StageWork},
 };
 
-/// Gives the frames of a kept song.
+/// Sends the frames of a saved song.
 pub struct CodesSourceStage {
     kept: Option<Arc<SongCodes>>,
     next: usize,
@@ -21,7 +21,7 @@ pub struct CodesSourceStage {
 }
 
 impl CodesSourceStage {
-    /// A stage that waits for a kept song.
+    /// A stage that waits for a saved song.
     pub fn new(song: SongContext) -> Self {
         Self { kept: None, next: 0, song }
     }

@@ -1,4 +1,4 @@
-//! On which threads, and on which cores, does a stage compute?
+//! Compute sites: the threads and cores of a stage.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ pub struct ComputeSite {
     pub cores: Vec<usize>,
 }
 
-/// The cores that this process may use, by the operating system's numbers; empty when it does not say.
+/// The cores that this process may use, by the operating system's numbers; empty where it is not known.
 pub fn available_cores() -> Vec<usize> {
     core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect()
 }
 
-/// The threads that one stage of a song computes on: the one that made this value, and others that help it. Clones are the
-/// same threads.
+/// The threads that one stage of a song computes on: the one that made this value, and others that help it. Clones are
+/// the same threads.
 ///
-/// That the first of them is the stage's own matters for memory. Buffers are then made and let go on one and the same
-/// thread; an allocator has a heap for each, and what one of two equal threads leaves free, the other cannot have.
+/// That the first of them is the stage's own matters for memory. Buffers are then allocated and freed on the same
+/// thread. An allocator has a heap for each thread, and one thread cannot use the free memory of another's.
 #[derive(Debug, Clone)]
 pub struct ComputePool {
     /// `None` for a stage that does not compute.
@@ -43,7 +43,7 @@ impl ComputePool {
         let cores = site.cores.clone();
         let bind = move |thread: usize| {
             if let Some(id) = cores.get(thread % cores.len().max(1)) {
-                // A core that is not there (any more) is no reason not to sing.
+                // A core that is missing (or was removed) is no reason to fail.
                 let bound = core_affinity::set_for_current(CoreId { id: *id });
                 tracing::debug!(stage = name, thread, core = id, bound, "compute thread starts");
             }

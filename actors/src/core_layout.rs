@@ -1,7 +1,8 @@
-//! Which cores does this machine have, which of them are fast, and which are near each other?
+//! Core layout of the machine: which cores there are, which are fast, and which share a cache.
 //!
-//! Linux says so in files under `/sys`: how fast a core is (`cpu_capacity` on ARM, the highest frequency elsewhere), which
-//! of its numbers are threads of one core, and which cores share their last cache. What is not said counts as equal.
+//! Linux says so in files under `/sys`: how fast a core is (`cpu_capacity` on ARM, the highest frequency elsewhere),
+//! which of its numbers are threads of one core, and which cores share their last cache. Missing information counts as
+//! equal.
 
 use std::{collections::BTreeSet, fs, path::Path, str::FromStr};
 

@@ -1,4 +1,4 @@
-//! Segments to latents: one of several workers that take from one queue.
+//! Flow worker: segments to latents, one of several workers on one queue.
 
 use std::{
     collections::VecDeque,
@@ -23,11 +23,11 @@ use crate::{
 pub struct FlowTask {
     /// The segment.
     pub segment: CodeSegment,
-    /// From where the latents come that it shares with the segment before; `None` when it shares none.
+    /// Receives the latents that it shares with the segment before; `None` when it shares none.
     pub previous: Option<Receiver<Vec<f32>>>,
-    /// What the segment before played last, once it is there; at least what this one shares with it.
+    /// The last played latents of the segment before; at least those that this one shares with it.
     pub known: Vec<f32>,
-    /// To whoever has the next segment.
+    /// To the worker of the next segment.
     pub hand_on: Sender<Vec<f32>>,
     /// The reserved place of the result.
     pub place: Sender<LatentSegment>,
@@ -53,8 +53,8 @@ pub struct FlowWorkerStage {
 }
 
 impl FlowWorkerStage {
-    /// A worker around the shared weights, which hands on the last `handed_on` frames that each segment plays. In a song with a
-    /// deadline one worker should `calibrate`: measure its speed before the first segment comes.
+    /// A worker around the shared weights, which hands on the last `handed_on` frames that each segment plays. In a
+    /// song with a deadline one worker should `calibrate`: measure its speed before the first segment comes.
     pub fn new(
         codec: Arc<HeartCodec>,
         options: FlowOptions,
@@ -68,10 +68,10 @@ impl FlowWorkerStage {
 }
 
 impl FlowWorkerStage {
-    /// Waits where a test has planted that: for other workers to be faster.
+    /// Waits where a test has planted a delay, for other workers to be faster.
     fn wait_if_held(&self) {
         let Some(segments) = self.song.faults.hold(self.taken) else { return };
-        while self.song.meter.segments.load(Ordering::Relaxed) < segments && !self.song.interrupt.is_raised() {
+        while self.song.meter.segments.load(Ordering::Relaxed) < segments && !self.song.stop.is_set() {
             std::thread::yield_now();
         }
     }
@@ -128,13 +128,13 @@ impl StageWork for FlowWorkerStage {
         let first = segment.first_frame.first_latent().0.wrapping_sub(lead_in);
         self.noise.fill_latents(first, flow.channels(), &mut noise);
         let job = FlowJob { codes: &segment.codes, noise: &noise, in_context, options: self.options };
-        let Some(latents) = flow.solve(job, &|| self.song.interrupt.is_raised())? else {
+        let Some(latents) = flow.solve(job, &|| self.song.stop.is_set())? else {
             return Ok(()); // the song was ended: its place is given up
         };
-        // What is not played the next segment computes again, so it does not begin with it.
+        // The look-ahead is computed again by the next segment, so it does not begin with it.
         let played = latents.len() - segment.look_ahead.0 as usize * LATENTS_PER_FRAME * flow.channels();
         let end = latents[played.saturating_sub(self.handed_on * flow.channels())..played].to_vec();
-        // Nobody has the next segment when this one is the last; and a repeated segment may have handed on already.
+        // The receiver is gone after the last segment; and a retried segment may have sent already.
         let _ = hand_on.try_send(end);
         self.song.meter.segments.fetch_add(1, Ordering::Relaxed);
         self.song.meter.publish();
@@ -148,10 +148,10 @@ impl StageWork for FlowWorkerStage {
 
 /// Takes tasks from the queue of all workers, and waits for what each needs of the segment before.
 ///
-/// Whoever has that segment took it from the queue earlier, so this waiting always ends.
+/// The worker of that segment took it from the queue earlier, so this wait always ends.
 pub struct FlowInlet {
     tasks: Receiver<FlowTask>,
-    /// A task that waits; kept here so that waiting may be interrupted.
+    /// A task that waits; kept here so that waiting is cancellation-safe.
     waiting: Option<FlowTask>,
 }
 

@@ -1,4 +1,4 @@
-//! Language model stage: ids to codes, frame after frame until the model or the limit ends the song.
+//! Language model stage: prompt ids to codes, frame after frame until the model or the limit ends the song.
 
 use std::{
     collections::VecDeque,
@@ -22,30 +22,30 @@ use crate::{
     stage::{Failure, StageWork},
 };
 
-/// What decides the codes of a song, beside the model and the words.
+/// Settings that decide the codes of a song, beside model and prompt.
 pub struct WriterSettings {
     /// Drafts, verifies and draws codes.
     pub speculator: Speculator,
     /// Draws the first frame, which is not drafted.
     pub sampler: KeyedSampler,
-    /// Where what the song teaches about drafting is kept.
+    /// Measurements of drafting, shared between songs.
     pub learned: LearnedBefore,
     /// Codes from here on end the song.
     pub audio_eos: u32,
-    /// How far the words lead the song.
+    /// Guidance scale; 1 is none.
     pub guidance: f64,
     /// The song ends here at the latest.
     pub max_frames: Frames,
     /// Frames that were written before, in a song that is resumed.
-    pub written_before: Arc<SongCodes>,
+    pub resumed_from: Arc<SongCodes>,
 }
 
-/// What songs have taught about drafting on this machine, for those that begin later.
+/// Measurements of drafting on this machine, for later songs.
 #[derive(Debug, Clone, Default)]
 pub struct LearnedBefore(Arc<Mutex<Option<Learned>>>);
 
 impl LearnedBefore {
-    /// What is known.
+    /// The measurements so far.
     pub fn get(&self) -> Option<Learned> {
         self.known().clone()
     }
@@ -70,7 +70,7 @@ pub struct LanguageModelStage {
     guidance: f64,
     max_frames: Frames,
     /// Codes of frames that were written before, in a song that is resumed.
-    written_before: Arc<SongCodes>,
+    resumed_from: Arc<SongCodes>,
     /// There until the first frame is written.
     prompt: Option<PromptIds>,
     /// There while the song goes on; dropping it frees the song's memory.
@@ -83,7 +83,7 @@ pub struct LanguageModelStage {
 impl LanguageModelStage {
     /// A stage around the shared weights.
     pub fn new(model: Arc<HeartMula>, settings: WriterSettings, song: SongContext) -> Self {
-        let WriterSettings { speculator, sampler, learned, audio_eos, guidance, max_frames, written_before } = settings;
+        let WriterSettings { speculator, sampler, learned, audio_eos, guidance, max_frames, resumed_from } = settings;
         Self {
             model,
             speculator,
@@ -92,7 +92,7 @@ impl LanguageModelStage {
             audio_eos,
             guidance,
             max_frames,
-            written_before,
+            resumed_from,
             prompt: None,
             state: None,
             first_frame: None,
@@ -102,7 +102,7 @@ impl LanguageModelStage {
 
     /// The codes of frame `index`, if it was written before, or of it and as many after it as came at once.
     fn frames(&mut self, state: &mut SongState, index: FrameIndex) -> Result<Vec<Frame>, Failure> {
-        let before = &self.written_before;
+        let before = &self.resumed_from;
         let start = index.0 as usize * before.codebooks;
         match before.codes.get(start..start + before.codebooks).filter(|codes| !codes.is_empty()) {
             Some(codes) => {
@@ -133,7 +133,7 @@ impl StageWork for LanguageModelStage {
     fn work(&mut self, prompt: &PromptTokens, _: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
         let prompt = PromptIds { tags: prompt.tags.clone(), lyrics: prompt.lyrics.clone() };
         self.state = Some(self.model.start(&prompt, self.guidance, self.max_frames.0 as usize)?);
-        self.prompt = Some(prompt).filter(|_| self.written_before.codes.is_empty());
+        self.prompt = Some(prompt).filter(|_| self.resumed_from.codes.is_empty());
         Ok(())
     }
 
@@ -142,7 +142,7 @@ impl StageWork for LanguageModelStage {
     }
 
     fn rests(&self) -> bool {
-        self.song.pause.holds_model() && !self.song.interrupt.is_raised()
+        self.song.pause.holds_model() && !self.song.stop.is_set()
     }
 
     fn go_on(&mut self, outputs: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {

@@ -1,17 +1,18 @@
-//! Who computes: one page per stage of the pipeline, and the one loop that they all run in.
+//! Actors of the pipeline: one page per stage, and the one loop that runs them all.
 //!
 //! A stage is a value with a method that works on one input ([`StageWork`]); it can be tested without a runtime. The
-//! kameo actor around it ([`StageActor`]) receives, works and gives, on a thread of its own, and answers its mailbox
-//! between two units of work. Data flows through bounded flume channels; who is connected to whom is not known here.
+//! kameo actor around it ([`StageActor`]) receives, works and sends, on a thread of its own, and answers its mailbox
+//! between two units of work. Data flows through bounded flume channels. A stage does not know its neighbours.
 //!
 //! # Layout
-//! - [`stage`]: the loop; [`channel`]: what stands at its two ends
-//! - [`compute_site`]: threads and their cores; [`stage_threads`]: who lends them to songs
-//! - [`song_context`]: what all stages of one song share: counters, the interrupt, planted faults; [`working_time`]: the
-//!   time that it took to make it
+//! - [`stage`]: the loop; [`channel`]: its inlets and outlets
+//! - [`compute_site`]: threads and their cores; [`stage_threads`]: the pool that lends them to songs
+//! - [`song_context`]: shared state of a song's stages: counters, the stop flag, planted faults; [`working_time`]: the
+//!   time in which stages worked
 //! - a page per stage, in the order of the data: [`prompt_tokenizer`], [`language_model`], [`codes_source`],
 //!   [`codes_sink`], [`segmenter`],
-//!   [`flow_worker`], [`vocoder`], [`stitcher`], [`wav_sink`], [`speaker_sink`] (with its [`sample_ring`]), [`subscriber_sink`]
+//!   [`flow_worker`], [`vocoder`], [`stitcher`], [`wav_sink`], [`speaker_sink`] (with its [`sample_ring`]),
+//!   [`subscriber_sink`]
 
 pub mod channel;
 pub mod codes_sink;

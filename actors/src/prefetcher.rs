@@ -1,8 +1,8 @@
-//! Drafts for likely outcomes, made while the language model verifies: the prefetcher, on a thread and cores of its own.
+//! Prefetcher: drafts for likely outcomes, made on a thread and cores of its own while the language model verifies.
 //!
 //! Two rings with one writer and one reader each lie between it and the language model's stage: requests out, bundles
-//! back. The verifying side never takes a lock and never waits longer than it is told to; what comes too late is dropped
-//! by whoever sees first that it is. When the prefetcher dies the song goes on without it.
+//! back. The verifying side takes no lock and has a bounded wait. A bundle that comes too late is dropped on either
+//! side. When the prefetcher dies the song goes on without it.
 
 use std::{
     io,
@@ -22,7 +22,7 @@ use crate::compute_site::{ComputePool, ComputeSite};
 const REQUESTS: usize = 8;
 /// Bundles that can wait; there are at most a dozen for a round.
 const BUNDLES: usize = 64;
-/// Between two looks at an empty ring, if nobody wakes the prefetcher.
+/// Poll interval of an empty ring, if the prefetcher is not woken.
 const REST: Duration = Duration::from_millis(20);
 
 /// The verifying side of a prefetcher. Dropping it ends the thread.
@@ -38,9 +38,9 @@ pub struct PrefetchRing {
     untold: Vec<Frame>,
 }
 
-/// What a prefetcher is started with.
+/// Arguments of a prefetcher.
 pub struct PrefetcherArgs {
-    /// Who drafts, asked in this order.
+    /// The drafters, asked in this order.
     pub drafters: Vec<Box<dyn FrameDrafter>>,
     /// Draws codes with the noise of the song.
     pub sampler: KeyedSampler,
@@ -84,7 +84,7 @@ impl PrefetchRing {
 impl Prefetch for PrefetchRing {
     fn ask(&mut self, mut request: PrefetchRequest) {
         if self.requests.is_abandoned() {
-            return; // it died, and with it whoever read the ring
+            return; // it died, and with it the ring's reader
         }
         self.waiting_since = None;
         self.open = request.outcomes.len();
@@ -130,7 +130,7 @@ struct Worker {
     chain: Chain,
     past: Vec<Frame>,
     sampler: KeyedSampler,
-    /// A request that was seen while an older one was worked on.
+    /// A request that arrived while an older one was worked on.
     stashed: Option<PrefetchRequest>,
 }
 
@@ -141,7 +141,7 @@ impl Worker {
         }
     }
 
-    /// The newest request; `None` when nobody asks any more.
+    /// The newest request; `None` when the verifying side is gone.
     fn next_request(&mut self) -> Option<PrefetchRequest> {
         loop {
             let mut newest = self.stashed.take();
@@ -192,7 +192,7 @@ impl Worker {
                 }
             };
             if self.bundles.push(bundle).is_err() {
-                return; // nobody takes them
+                return; // the verifying side is gone
             }
         }
     }
@@ -209,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    /// Drafts frames of the place they are for; panics, or waits to be let go, when it is told to.
+    /// Drafts frames of the place they are for; panics, or waits for its release, when it is told to.
     struct Places {
         held: Arc<AtomicBool>,
         panics: bool,

@@ -1,4 +1,4 @@
-//! Words to ids: the first stage, once per song.
+//! Prompt tokenizer stage: words to ids, once per song.
 
 use std::{collections::VecDeque, sync::Arc};
 

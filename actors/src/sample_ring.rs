@@ -1,4 +1,4 @@
-//! What does the audio callback do? It takes samples out of a ring, and nothing else.
+//! Sample ring of the audio callback, which takes samples out of it and does nothing else.
 //!
 //! The callback takes no lock, allocates nothing, frees nothing, prints nothing and waits for nothing: a late callback
 //! is a click. Everything it needs is in [`Playback`], made before the stream starts.
@@ -29,7 +29,7 @@ pub struct Playback {
 pub struct Feed {
     /// Left and right in turn.
     pub samples: Producer<f32>,
-    /// What both ends know.
+    /// Samples and flags, shared by both ends.
     pub shared: Arc<Shared>,
 }
 

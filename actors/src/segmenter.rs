@@ -1,4 +1,4 @@
-//! Codes to segments: gathers the windows of the plan, and cuts the first one so that the first sound comes in time.
+//! Segmenter: gathers codes into the windows of the plan, and cuts the first one for the latency of the first sound.
 
 use std::{collections::VecDeque, sync::atomic::Ordering};
 
@@ -49,7 +49,7 @@ impl SegmenterStage {
         let frames = self.frames();
         let enough = match self.song.meter.rates() {
             Some(rates) => longest_first_window(deadline, rates),
-            // Nothing is known of the other stages yet; half of the time must be enough for them.
+            // The other stages are not measured yet; half of the time must be enough for them.
             None if self.song.meter.seconds() > deadline / 2.0 => frames,
             None => return,
         };
@@ -61,7 +61,8 @@ impl SegmenterStage {
     fn send(&mut self, window: Window, outputs: &mut VecDeque<CodeSegment>) {
         if window.index == 0 {
             self.deadline = None;
-            // A song that ended within its first window is cut the same by every longer one, and not by one of its length.
+            // A song that ended within its first window is cut the same by every longer one, and not by one of its
+            // length.
             let complete = window.run_out == 0;
             let first = if complete { window.frames } else { REFERENCE_WINDOW };
             self.song.meter.first_window.store(first as u64, Ordering::Relaxed);
@@ -102,7 +103,7 @@ impl StageWork for SegmenterStage {
             self.send(window, outputs);
         }
         let end = self.plan.song_samples(self.frames(), self.samples_per_frame);
-        // The last segment may have gone out before anybody knew that it is the last.
+        // The last segment may have gone out before the end of the song was known.
         self.song.meter.song_end.store(end, Ordering::Release);
         if let Some(last) = outputs.back_mut() {
             last.song_end = Some(SampleIndex(end));
@@ -112,11 +113,11 @@ impl StageWork for SegmenterStage {
 }
 
 /// Hands segments to the pool of flow workers. Before the work can begin, its place in the order is reserved at the
-/// vocoder; and each worker gets the means to hand the end of its latents to whoever has the next segment.
+/// vocoder; and each worker gets a channel for the end of its latents to the worker of the next segment.
 pub struct Dispatch {
     tasks: Sender<FlowTask>,
     places: Sender<flume::Receiver<LatentSegment>>,
-    /// Where the latents of the segment before will come from.
+    /// Receives the latents of the segment before.
     previous: Option<flume::Receiver<Vec<f32>>>,
 }
 
@@ -202,7 +203,8 @@ mod tests {
     #[test]
     fn a_deadline_cuts_the_first_window_and_the_rest_grows_from_there() {
         let mut stage = stage(SegmentPlan::chained(372, 0).expect("in range"), Some(Seconds(3600.0)));
-        // As if a frame took a minute and flow matching another: within an hour there is time for 28 and the lead-in of 4.
+        // As if a frame took a minute and flow matching another: within an hour there is time for 28 and the lead-in of
+        // 4.
         stage.song.meter.flow_measured(60.0);
         stage.song.meter.sound_measured(0.0);
         stage.song.meter.frames_took(0.0, 60.0);

@@ -1,4 +1,4 @@
-//! What do the stages of one song share? Counters, the word to stop, and faults planted by tests.
+//! Shared state of one song's stages: counters, the stop flag, and faults planted by tests.
 
 use std::{
     sync::{
@@ -17,18 +17,18 @@ use tokio::sync::watch;
 
 use crate::working_time::WorkingTime;
 
-/// What the stages of one song share. Cheap to clone.
+/// Shared state of one song's stages. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SongContext {
     /// Its counters.
     pub meter: Arc<SongMeter>,
-    /// The word to stop.
-    pub interrupt: Interrupt,
-    /// The word to pause.
+    /// Set when the song is to stop.
+    pub stop: StopFlag,
+    /// Set while the song is paused.
     pub pause: Pause,
     /// Faults planted by tests; none in a real song.
     pub faults: Faults,
-    /// What went wrong that does not end the song.
+    /// Errors that do not end the song.
     pub mishaps: Mishaps,
 }
 
@@ -37,11 +37,11 @@ impl SongContext {
     pub fn new(sinks: usize, faults: Faults) -> Self {
         let pause = Pause::default();
         let meter = Arc::new(SongMeter::new(sinks, pause.clone()));
-        Self { meter, interrupt: Interrupt::default(), pause, faults, mishaps: Mishaps::default() }
+        Self { meter, stop: StopFlag::default(), pause, faults, mishaps: Mishaps::default() }
     }
 }
 
-/// What went wrong without ending the song, in sentences: each is logged at once, and is in the report.
+/// Errors that do not end the song, in sentences: each is logged at once, and is in the report.
 #[derive(Debug, Clone, Default)]
 pub struct Mishaps(Arc<Mutex<Vec<String>>>);
 
@@ -61,26 +61,26 @@ impl Mishaps {
     }
 }
 
-/// Tells work under way to stop at its next point of rest: a flow step, a chunk of the vocoder.
+/// Tells work under way to stop at its next check: a flow step, a chunk of the vocoder.
 #[derive(Debug, Clone, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct StopFlag(Arc<AtomicBool>);
 
-impl Interrupt {
-    /// Says so. Cannot be taken back.
-    pub fn raise(&self) {
+impl StopFlag {
+    /// Sets the flag, for good.
+    pub fn set(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Whether it was said.
-    pub fn is_raised(&self) -> bool {
+    /// Whether it is set.
+    pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// Tells a song to make no sound for a while. What it sounds like afterwards does not depend on it.
+/// Pauses a song. The samples do not depend on it.
 ///
-/// A speaker obeys by playing silence, and full queues then hold the song back; without a speaker the language model
-/// obeys before its next frame.
+/// A paused speaker plays silence, and backpressure then stops the other stages. Without a speaker the language model
+/// waits before its next frame.
 #[derive(Debug, Clone, Default)]
 pub struct Pause(Arc<PauseFlags>);
 
@@ -101,18 +101,18 @@ impl Pause {
         self.0.on.load(Ordering::Acquire)
     }
 
-    /// A speaker takes part in the song and will obey.
+    /// The song has a speaker, which does the pausing.
     pub fn leave_to_speaker(&self) {
         self.0.has_speaker.store(true, Ordering::Release);
     }
 
-    /// Whether the language model writes no frame for now.
+    /// Whether the language model is to wait.
     pub fn holds_model(&self) -> bool {
         self.is_on() && !self.0.has_speaker.load(Ordering::Acquire)
     }
 }
 
-/// The counters of one song. Each is written by one stage and read by anybody.
+/// The counters of one song. Each is written by one stage and may be read from any thread.
 #[derive(Debug)]
 pub struct SongMeter {
     since: Instant,
@@ -131,7 +131,7 @@ pub struct SongMeter {
     /// Frames of the first window, 0 before it was cut.
     pub first_window: AtomicU64,
     measured: Mutex<Measured>,
-    /// Whether the reader of a stream has closed it before the song was over.
+    /// Whether the reader of a stream closed it before the song was over.
     pub reader_left: AtomicBool,
     /// How often a speaker's own buffer ran dry.
     pub xruns: AtomicU64,
@@ -141,9 +141,9 @@ pub struct SongMeter {
     first_audio: AtomicU64,
     /// What the speaker does; written by its stage, never by the audio callback.
     speaker: Mutex<Option<SpeakerProgress>>,
-    /// Seconds of music in the speaker's buffer, added up over so many looks while it played.
+    /// Seconds of music in the speaker's buffer, summed over so many samples while it played.
     buffered: Mutex<(f64, u32)>,
-    /// What drafting has come to; written by the language model's stage.
+    /// The report of drafting; written by the language model's stage.
     speculation: Mutex<Option<SpeculationReport>>,
     stages: [StageMeter; Stage::ALL.len()],
     /// Runs while the song is being made.
@@ -153,7 +153,7 @@ pub struct SongMeter {
     watched: watch::Sender<Progress>,
 }
 
-/// What has been measured of the stages' speed, in seconds.
+/// Measured times of the stages, in seconds.
 #[derive(Debug, Clone, Copy, Default)]
 struct Measured {
     /// To the first frame, and for each frame after it.
@@ -224,7 +224,7 @@ impl SongMeter {
         self.measured().sound = Some(seconds);
     }
 
-    /// How fast the stages are; `None` before all have been measured.
+    /// Measured rates of the stages; `None` before all have been measured.
     pub fn rates(&self) -> Option<Rates> {
         let Measured { frames: Some((prompt, frame)), flow: Some(flow), sound: Some(sound) } = *self.measured() else {
             return None;
@@ -250,10 +250,10 @@ impl SongMeter {
         self.publish();
     }
 
-    /// Tells those who watch how far the song is.
+    /// Publishes a snapshot to the watchers.
     pub fn publish(&self) {
         if self.watched.receiver_count() > 0 {
-            // Looked at under the watch's own lock, so that no older snapshot follows a newer one.
+            // Taken under the watch's lock, so that no older snapshot follows a newer one.
             self.watched.send_modify(|progress| *progress = self.progress());
         }
     }
@@ -264,7 +264,7 @@ impl SongMeter {
         self.publish();
     }
 
-    /// Watches how far the song is: changes with each frame, segment and block.
+    /// Watches the progress: changes with each frame, segment and block.
     pub fn watch(&self) -> watch::Receiver<Progress> {
         let receiver = self.watched.subscribe();
         self.publish();
@@ -307,12 +307,12 @@ impl SongMeter {
         }
     }
 
-    /// Drafting has come to this.
+    /// Sets the report of drafting.
     pub fn speculated(&self, report: SpeculationReport) {
         *self.speculation() = Some(report);
     }
 
-    /// What drafting has come to, beside what the codec took.
+    /// The report of drafting, with the codec's time.
     pub fn speculation_report(&self) -> Option<SpeculationReport> {
         let mut report = self.speculation().clone()?;
         let busy = |stage| self.stage(stage).busy.load(Ordering::Relaxed);
@@ -320,10 +320,10 @@ impl SongMeter {
         Some(report)
     }
 
-    /// How much music waited in the speaker's buffer, as a rule; `None` without a speaker that played.
+    /// Mean of the music in the speaker's buffer; `None` without a speaker that played.
     pub fn buffer_depth(&self) -> Option<Seconds> {
-        let (sum, looks) = *self.buffered.lock().unwrap_or_else(PoisonError::into_inner);
-        (looks > 0).then(|| Seconds(sum / f64::from(looks)))
+        let (sum, samples) = *self.buffered.lock().unwrap_or_else(PoisonError::into_inner);
+        (samples > 0).then(|| Seconds(sum / f64::from(samples)))
     }
 
     fn speculation(&self) -> MutexGuard<'_, Option<SpeculationReport>> {
@@ -362,7 +362,7 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Faults to be had, for tests of what they do to a song.
+/// Planted faults, for tests of their effect on a song.
 #[derive(Debug, Clone, Default)]
 pub struct Faults(Arc<Mutex<Planted>>);
 
@@ -403,7 +403,7 @@ impl Faults {
         Self::default().with(|planted| planted.holds.extend(holds))
     }
 
-    /// How many of them have not been had yet.
+    /// How many of them are still to come.
     pub fn left(&self) -> u32 {
         let planted = self.planted();
         planted.panics.iter().map(|fault| fault.times).sum::<u32>() + planted.holds.len() as u32

@@ -1,4 +1,4 @@
-//! From what a model counts to what a report says.
+//! Speculation report from a model's counters.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use heartstream_models::{
     speculation::{Counters, PrefetchCounters},
 };
 
-/// What drafting has come to.
+/// The report of drafting.
 pub(crate) fn speculation_report(
     counters: &Counters,
     prefetch: Option<(&PrefetchCounters, Duration)>,
@@ -56,12 +56,12 @@ pub(crate) fn speculation_report(
         effective_gb_per_s: (time > 0.0).then(|| bytes / time / 1e9),
         noised_gap_min: margins.least,
         noised_gap_mean: (margins.codes > 0).then(|| margins.sum / margins.codes as f64),
-        tau_hits: margins.tau_hits,
+        tau_hits: margins.near_ties,
         burst_frames_most: counters.burst_most as u64,
     }
 }
 
-/// Tells those who trace a song what drafting has come to, under the names that the record has.
+/// Traces the report of drafting, under the names of the record.
 pub(crate) fn trace(report: &SpeculationReport) {
     let SpeculationReport { cache, time, .. } = report;
     tracing::info!(

@@ -1,4 +1,4 @@
-//! How does every stage run? Receive, work, give; and in between, listen to the mailbox.
+//! Stage loop: receive, work, send; and answer the mailbox in between.
 
 use std::{
     any::Any,
@@ -23,10 +23,10 @@ use crate::{
 /// Why a stage cannot go on; the sentence in it reaches the user.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Between two looks at a stage that rests.
+/// Poll interval of a stage that waits.
 const REST: Duration = Duration::from_millis(10);
 
-/// What a stage does, without how it runs.
+/// The work of a stage, without the loop around it.
 pub trait StageWork: Send + 'static {
     /// Which stage it is.
     const STAGE: Stage;
@@ -48,7 +48,7 @@ pub trait StageWork: Send + 'static {
         false
     }
 
-    /// Whether it makes nothing for now although it has more: it is asked again soon.
+    /// Whether it waits although it has more to make, as while paused: it is asked again soon.
     fn rests(&self) -> bool {
         false
     }
@@ -66,8 +66,8 @@ pub trait StageWork: Send + 'static {
         Ok(())
     }
 
-    /// Whether it takes no more, although there may be more input. Then its actor ends at once, and with it the stages
-    /// before it, to which nobody listens any more.
+    /// Whether it takes no more, although there may be more input. Then its actor ends at once, and the stages before
+    /// it, whose receiver is gone, end, too.
     fn is_over(&self) -> bool {
         false
     }
@@ -81,9 +81,9 @@ pub trait StageWork: Send + 'static {
     }
 }
 
-/// What a stage's actor is started with.
+/// Arguments of a stage's actor.
 pub struct StageArgs<W, I, O> {
-    /// What it does.
+    /// Its work.
     pub work: W,
     /// Where its inputs come from.
     pub inlet: I,
@@ -91,18 +91,18 @@ pub struct StageArgs<W, I, O> {
     pub outlet: O,
     /// The threads it computes on.
     pub pool: ComputePool,
-    /// What the stages of its song share.
+    /// The shared state of its song.
     pub song: SongContext,
 }
 
 /// The kameo actor of a stage.
 ///
-/// It ends by itself when its input ends and all it made is given, or when nobody takes its outputs any more; with
-/// that it drops its ends of the channels, which ends its neighbours in turn. It fails with a [`StageError`], by which
-/// whoever is linked to it learns the stage's name.
+/// It ends when its input has ended and all outputs are sent, or when its receivers are gone. It then drops its ends of
+/// the channels, which ends its neighbours in turn. It fails with a [`StageError`], which names the stage to linked
+/// actors.
 pub struct StageActor<W: StageWork, I, O> {
     work: W,
-    /// Dropped as soon as the work is over, before anybody hears of it.
+    /// Dropped as soon as the work is over, before linked actors are notified.
     ends: Option<(I, O)>,
     outputs: VecDeque<W::Output>,
     pool: ComputePool,
@@ -142,7 +142,7 @@ where
     ) -> Result<Option<Signal<Self>>, StageError> {
         loop {
             if !self.give_all().await {
-                return Ok(None); // nobody takes what this stage makes: not a failure of this stage
+                return Ok(None); // the receivers are gone: not a failure of this stage
             }
             if self.work.has_more() {
                 if let Ok(signal) = mailbox.try_recv() {
@@ -192,7 +192,7 @@ where
     W: StageWork,
     O: Outlet<Item = W::Output>,
 {
-    /// Gives what was made; false when nobody takes it any more.
+    /// Sends the outputs; false when the receivers are gone.
     async fn give_all(&mut self) -> bool {
         let Some((_, outlet)) = &mut self.ends else { return false };
         while let Some(output) = self.outputs.pop_front() {
@@ -209,11 +209,11 @@ where
 
     /// Does a piece of work on the stage's cores; a panic becomes an error, after the retries that the stage allows.
     ///
-    /// An error is told to the whole song while this stage still holds its ends of the channels: stages behind it see
-    /// their input end soon after, and must not take that for the end of the song.
+    /// On an error the stop flag is set while this stage still holds its ends of the channels: later stages see their
+    /// input end soon after, and must not take that for the end of the song.
     fn perform(&mut self, task: Task<'_, W::Input>) -> Result<(), StageError> {
         let since = Instant::now();
-        // What gives the song to a listener waits for him, and makes no music.
+        // Sinks wait for the listener, so their time does not count as work.
         let gives = matches!(W::STAGE, Stage::SpeakerSink | Stage::SubscriberSink);
         let _at_work = (!gives).then(|| self.song.meter.working.begin());
         if let Task::Input(_) = task {
@@ -244,7 +244,7 @@ where
         };
         self.song.meter.stage(W::STAGE).worked(since.elapsed());
         if result.is_err() {
-            self.song.interrupt.raise();
+            self.song.stop.set();
         }
         result
     }

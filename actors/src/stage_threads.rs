@@ -1,8 +1,8 @@
-//! The threads of an engine, which lends them to one song after the other.
+//! Thread pool of an engine, which lends its threads to one song after the other.
 //!
-//! A thread is dear in a way that is not seen at its start: the allocator keeps memory for each one, the more the longer
-//! threads come and go, and it does not know that the dozen of the next song will want the same. So a thread is started
-//! when none of its kind is idle, and outlives the song. It ends with the engine, or when no song has had it for a minute.
+//! A thread costs memory after its end: the allocator keeps a heap for each, and heaps of ended threads add up over
+//! songs. So a thread is started when none of its kind is idle, and outlives the song. It ends with the engine, or when
+//! no song has had it for a minute.
 
 use std::{
     convert::Infallible,
@@ -25,7 +25,7 @@ const LINGER: Duration = Duration::from_secs(60);
 
 /// The threads of an engine. Clones lend from the same ones.
 #[derive(Clone)]
-pub struct StageThreads(Arc<Home>);
+pub struct StageThreads(Arc<Idle>);
 
 impl Default for StageThreads {
     fn default() -> Self {
@@ -33,8 +33,8 @@ impl Default for StageThreads {
     }
 }
 
-/// Where threads are that no song has.
-struct Home {
+/// Idle threads, which no song has.
+struct Idle {
     places: Mutex<Places>,
     linger: Duration,
 }
@@ -48,7 +48,7 @@ struct Places {
     started: u64,
 }
 
-impl Home {
+impl Idle {
     fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner) // a list that is pushed to and taken from is never half done
     }
@@ -69,39 +69,39 @@ impl Home {
     }
 }
 
-/// A thread that waits for orders, and ends when nobody can give it any more: when this is dropped.
+/// A thread that waits for jobs, and ends when this, the only sender, is dropped.
 struct StageThread {
     id: u64,
     stage: Stage,
     site: Option<ComputeSite>,
-    orders: Sender<Order>,
+    jobs: Sender<Job>,
 }
 
 /// What a thread does for a song.
-struct Order {
+struct Job {
     work: Box<dyn FnOnce(ComputePool) + Send>,
-    /// The thread itself, to be given back.
+    /// The thread itself, to be returned.
     thread: StageThread,
-    home: Weak<Home>,
-    /// Dropped when the thread is home again.
-    back: flume::Sender<Infallible>,
+    idle: Weak<Idle>,
+    /// Dropped when the thread is idle again.
+    returned: flume::Sender<Infallible>,
 }
 
 impl StageThreads {
     /// Threads that end when no song has had them for `linger`.
     pub fn lingering(linger: Duration) -> Self {
-        Self(Arc::new(Home { places: Mutex::default(), linger }))
+        Self(Arc::new(Idle { places: Mutex::default(), linger }))
     }
 
-    /// Lends a thread that is named after `stage`, with threads of its own at `site` if it has one: an idle one, or else
-    /// a new one.
+    /// Lends a thread that is named after `stage`, with threads of its own at `site` if it has one: an idle one, or
+    /// else a new one.
     ///
     /// # Errors
     /// When the operating system gives no more threads.
     pub fn lend(&self, stage: Stage, site: Option<&ComputeSite>) -> io::Result<LentThread> {
         let mut places = self.0.places();
         let fits = |idle: &StageThread| idle.stage == stage && idle.site.as_ref() == site;
-        // The last that came back: most of what it needs is still in its caches.
+        // The one returned last: its caches are still warm.
         let idle = places.idle.iter().rposition(fits).map(|place| places.idle.swap_remove(place));
         places.lent += 1;
         places.started += 1;
@@ -111,7 +111,7 @@ impl StageThreads {
             Some(thread) => thread,
             None => start(id, stage, site, &self.0).inspect_err(|_| self.0.places().lent -= 1)?,
         };
-        Ok(LentThread { thread: Some(thread), home: Arc::downgrade(&self.0) })
+        Ok(LentThread { thread: Some(thread), idle: Arc::downgrade(&self.0) })
     }
 
     /// Threads that songs have.
@@ -124,64 +124,64 @@ impl StageThreads {
 pub struct LentThread {
     /// There until it works.
     thread: Option<StageThread>,
-    home: Weak<Home>,
+    idle: Weak<Idle>,
 }
 
 impl LentThread {
     /// Has the thread do `work`, which is given the threads of its site. When all of it is gone and the thread can be
-    /// lent again, `back` is dropped.
-    pub fn run(mut self, work: impl FnOnce(ComputePool) + Send + 'static, back: flume::Sender<Infallible>) {
+    /// lent again, `returned` is dropped.
+    pub fn run(mut self, work: impl FnOnce(ComputePool) + Send + 'static, returned: flume::Sender<Infallible>) {
         let Some(thread) = self.thread.take() else { return };
-        let orders = thread.orders.clone();
-        let order = Order { work: Box::new(work), thread, home: Weak::clone(&self.home), back };
-        // It listens as long as a sender exists, and there is one in the order.
-        let _ = orders.send(order);
+        let jobs = thread.jobs.clone();
+        let job = Job { work: Box::new(work), thread, idle: Weak::clone(&self.idle), returned };
+        // It receives as long as a sender exists, and the job holds one.
+        let _ = jobs.send(job);
     }
 }
 
 impl Drop for LentThread {
     fn drop(&mut self) {
-        if let (Some(thread), Some(home)) = (self.thread.take(), self.home.upgrade()) {
-            home.take_back(thread);
+        if let (Some(thread), Some(idle)) = (self.thread.take(), self.idle.upgrade()) {
+            idle.take_back(thread);
         }
     }
 }
 
 /// Starts a thread and waits until it has its pool.
-fn start(id: u64, stage: Stage, site: Option<&ComputeSite>, home: &Arc<Home>) -> io::Result<StageThread> {
-    let (orders, given) = channel();
+fn start(id: u64, stage: Stage, site: Option<&ComputeSite>, idle: &Arc<Idle>) -> io::Result<StageThread> {
+    let (jobs, given) = channel();
     let (tell, ready) = channel();
-    let (own_site, linger, home) = (site.cloned(), home.linger, Arc::downgrade(home));
+    let (own_site, linger, idle) = (site.cloned(), idle.linger, Arc::downgrade(idle));
     let life = move || {
         match ComputePool::around_this_thread(own_site.as_ref(), stage.name()) {
             Ok(pool) => {
                 let _ = tell.send(Ok(())); // it is waited for
-                obey(&given, &pool, linger, &|| home.upgrade().is_some_and(|home| home.let_go(id)));
+                worker_loop(&given, &pool, linger, &|| idle.upgrade().is_some_and(|idle| idle.let_go(id)));
             }
             Err(error) => drop(tell.send(Err(io::Error::other(error)))),
         }
     };
     thread::Builder::new().name(stage.name().to_owned()).spawn(life)?;
     ready.recv().map_err(io::Error::other)??; // the outer error: it panicked, and its sender is gone
-    Ok(StageThread { id, stage, site: site.cloned(), orders })
+    Ok(StageThread { id, stage, site: site.cloned(), jobs })
 }
 
-/// Does one order after the other, until no more can come, or none came for so long that `let_go` agrees to an end.
-fn obey(orders: &Receiver<Order>, pool: &ComputePool, linger: Duration, let_go: &dyn Fn() -> bool) {
+/// Does one job after the other, until the senders are gone, or none came for `linger` and `let_go` agrees to an end.
+fn worker_loop(jobs: &Receiver<Job>, pool: &ComputePool, linger: Duration, let_go: &dyn Fn() -> bool) {
     loop {
-        let Order { work, thread, home, back } = match orders.recv_timeout(linger) {
-            Ok(order) => order,
+        let Job { work, thread, idle, returned } = match jobs.recv_timeout(linger) {
+            Ok(job) => job,
             Err(RecvTimeoutError::Timeout) if !let_go() => continue,
             Err(_) => return,
         };
-        // What a stage does catches its panics itself; what is around it must not cost the engine a thread either.
+        // A stage catches panics of its work; a panic around it must not cost the engine a thread either.
         if catch_unwind(AssertUnwindSafe(|| work(pool.clone()))).is_err() {
             tracing::warn!(stage = %thread.stage, "panicked outside of its work");
         }
-        if let Some(home) = home.upgrade() {
-            home.take_back(thread);
+        if let Some(idle) = idle.upgrade() {
+            idle.take_back(thread);
         }
-        drop(back);
+        drop(returned);
     }
 }
 
@@ -193,9 +193,9 @@ mod tests {
 
     /// Has `thread` do `work` and waits until it is back.
     fn run(thread: LentThread, work: impl FnOnce(ComputePool) + Send + 'static) {
-        let (back, all_back) = flume::bounded(1);
-        thread.run(work, back);
-        assert!(all_back.recv().is_err(), "nothing is sent, only dropped");
+        let (returned, all_returned) = flume::bounded(1);
+        thread.run(work, returned);
+        assert!(all_returned.recv().is_err(), "nothing is sent, only dropped");
     }
 
     /// The thread of the system that `thread` is, and those that compute for it.
@@ -284,13 +284,13 @@ mod tests {
         let keep = kept.clone();
         run(idle, move |_| KEPT.set(Some(keep)));
         let (finish, finished) = flume::bounded::<Infallible>(1);
-        let (back, _all_back) = flume::bounded(1);
+        let (returned, _all_back) = flume::bounded(1);
         working.run(
             move |_| {
                 KEPT.set(Some(kept));
                 assert!(finished.recv().is_err(), "the test lets it end");
             },
-            back,
+            returned,
         );
         drop(threads);
         drop(finish);

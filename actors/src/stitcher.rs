@@ -1,4 +1,4 @@
-//! Pieces of segments to one song: cross-fades, cuts the filling off, and gives blocks.
+//! Stitcher: pieces of segments to one song: cross-fades, cuts the filling off, and sends blocks.
 
 use std::{
     collections::VecDeque,
@@ -32,8 +32,8 @@ pub struct StitcherStage {
 }
 
 impl StitcherStage {
-    /// A stage at the beginning of a song, which comes in and goes out over `edge_fade` samples of each channel. Its last
-    /// segment is longer than that and says where the song ends, so nothing has to be kept back for it.
+    /// A stage at the beginning of a song, which comes in and goes out over `edge_fade` samples of each channel. Its
+    /// last segment is longer than that and says where the song ends, so nothing has to be kept back for it.
     pub fn new(edge_fade: usize, song: SongContext) -> Self {
         Self { join: Some(OverlapAdd::new()), next: SampleIndex(0), end: SampleIndex(u64::MAX), edge_fade, song }
     }
@@ -73,11 +73,11 @@ impl StageWork for StitcherStage {
 
     fn finish(&mut self, outputs: &mut VecDeque<Arc<PcmBlock>>) -> Result<(), Failure> {
         let rest = self.join.take().map(OverlapAdd::finish).unwrap_or_default();
-        if self.song.interrupt.is_raised() {
+        if self.song.stop.is_set() {
             // In the whole song the next segment would have been faded in here: what was kept back is not part of it.
             return Ok(());
         }
-        // The last segment may have been complete before anybody knew that it is the last.
+        // The last segment may have been complete before the end of the song was known.
         self.end = self.end.min(SampleIndex(self.song.meter.song_end.load(Ordering::Acquire)));
         self.give(&rest, outputs);
         Ok(())
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(place, SampleIndex(110_000));
     }
 
-    /// The samples given of a song that is one segment of 38 400, of which nobody has said that it is the last.
+    /// The samples given of a song that is one segment of 38 400, which is not marked as the last.
     fn song_of_one_segment(context: &SongContext) -> u64 {
         let mut stage = StitcherStage::new(0, context.clone());
         let mut blocks = VecDeque::new();
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn of_a_song_that_was_ended_nothing_is_given_that_the_next_segment_would_change() {
         let context = SongContext::new(0, Faults::default());
-        context.interrupt.raise();
+        context.stop.set();
         assert_eq!(song_of_one_segment(&context), 38_300);
     }
 }

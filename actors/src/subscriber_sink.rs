@@ -1,4 +1,4 @@
-//! The song to the program that embeds the engine: hands each block on, at the pace of whoever reads.
+//! Subscriber sink: hands each block to the embedding program, at the pace of its reader.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -9,7 +9,7 @@ use crate::{
     stage::{Failure, StageWork},
 };
 
-/// Hands blocks to a subscriber.
+/// Hands blocks to the subscriber.
 pub struct SubscriberSinkStage {
     sink: usize,
     song: SongContext,

@@ -1,4 +1,5 @@
-//! Latents to samples: in small pieces, so that the first of a segment is heard before its last is decoded.
+//! Vocoder stage: latents to samples in small pieces, so that a segment's first samples come before its last are
+//! decoded.
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
@@ -29,7 +30,7 @@ pub struct VocoderStage {
     plan: SegmentPlan,
     /// Joins the segments of a continuous plan.
     join: LatentJoin,
-    /// What the vocoder remembers of the stream it is in.
+    /// The vocoder's state of the current stream.
     state: Option<VocoderState>,
     /// The segment that is being decoded.
     pending: Option<Pending>,
@@ -80,13 +81,13 @@ impl VocoderStage {
         Pending { segment, fed: 0, heard, silent, window }
     }
 
-    /// How many latents of a segment are heard. What fills the reference's last segment up is not, and since the vocoder
-    /// looks only a little ahead, leaving it away changes nothing before it.
+    /// How many latents of a segment are played. The filling of the reference's last segment is not; the vocoder has
+    /// little look-ahead, so leaving it out changes nothing before it.
     fn latents_heard(&self, segment: &LatentSegment, all: usize) -> usize {
         let Some(end) = segment.song_end else { return all };
         let start = segment.first_frame.0 * SAMPLES_PER_FRAME;
         let heard = end.0.saturating_sub(start).div_ceil(SAMPLES_PER_LATENT) as usize;
-        // The cross-fade wants the whole overlap, whatever of it is heard.
+        // The cross-fade needs the whole overlap, even if not all of it is played.
         let wanted = heard.max(self.plan.longest_overlap() * LATENTS_PER_FRAME as usize);
         self.codec.vocoder.latents_to_feed(wanted).min(all)
     }
@@ -100,7 +101,7 @@ impl VocoderStage {
             Some(state) => state,
             none => none.insert(vocoder.start()?),
         };
-        // The first piece is heard soon; behind it, a GPU is fed as much as keeps it busy.
+        // The first piece is short for latency; later ones are large enough to fill a GPU.
         let first = pending.window.is_some();
         let lead_in = pending.silent / SAMPLES_PER_LATENT as usize;
         let latents = if first { LATENTS_OF_A_PIECE } else { LATENTS_OF_A_PIECE.max(vocoder.latents_at_once()) };
@@ -169,8 +170,8 @@ impl StageWork for VocoderStage {
     }
 
     fn finish(&mut self, outputs: &mut VecDeque<PcmPiece>) -> Result<(), Failure> {
-        // Of a song that was ended early, what comes next is not known to be silence: the last frames are let go.
-        if let Some(state) = self.state.take().filter(|_| !self.song.interrupt.is_raised()) {
+        // Of a song that was ended early, what comes next is unknown: the last frames are dropped.
+        if let Some(state) = self.state.take().filter(|_| !self.song.stop.is_set()) {
             let [left, right] = self.codec.vocoder.finish(state)?;
             outputs.push_back(PcmPiece { window: None, left, right, song_end: None });
         }

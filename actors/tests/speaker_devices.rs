@@ -108,7 +108,7 @@ fn while_a_device_is_lost_the_song_is_held_back_and_the_progress_says_so() {
     let taken = Arc::new(AtomicUsize::new(0));
     let speaker = device.speaker().look_every(Duration::from_millis(1));
     let mut stage = stage(speaker, &context, &song);
-    let (interrupt, meter, counted) = (context.interrupt.clone(), Arc::clone(&context.meter), Arc::clone(&taken));
+    let (stop, meter, counted) = (context.stop.clone(), Arc::clone(&context.meter), Arc::clone(&taken));
     let sink = std::thread::spawn(move || {
         let mut none = VecDeque::new();
         for block in blocks(&song) {
@@ -124,7 +124,7 @@ fn while_a_device_is_lost_the_song_is_held_back_and_the_progress_says_so() {
     // What was heard and a ring's second more was taken; the rest of 9.6 s waits outside.
     let most = (50_000 / 2 + 48_000) / BLOCK + 2;
     assert!(taken.load(Ordering::Acquire) <= most, "{} blocks were taken", taken.load(Ordering::Acquire));
-    interrupt.raise();
+    stop.set();
     sink.join().expect("it ends when the song is cancelled");
 }
 

@@ -69,15 +69,15 @@ fn feed_a_sink_until_killed() {
 #[test]
 fn a_sink_that_is_killed_at_any_moment_leaves_a_file_that_lacks_less_than_a_second() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let chance = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").subsec_nanos();
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").subsec_nanos();
     for (kind, format) in SampleFormat::ALL.into_iter().enumerate() {
         let mut song = Vec::new();
         (0..BLOCKS).for_each(|number| format.encode(&block(number), &KeyedNoise::new(SEED), &mut song));
         for kill in 0..KILLS {
             let path = folder.path().join(format!("{format}-{kill}.wav"));
-            let [word, ..] = philox4x32_10([kill, kind as u32, 0, 0], [chance, 0]);
+            let [word, ..] = philox4x32_10([kill, kind as u32, 0, 0], [seed, 0]);
             let at = KILLED_FROM + word % KILLED_WITHIN;
-            let place = format!("{format}, killed at block {at} (chance {chance}, kill {kill})");
+            let place = format!("{format}, killed at block {at} (seed {seed}, kill {kill})");
 
             let acknowledged = feed_and_kill(&path, format, at);
             let heard = heard(&path);

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use heartstream_models::{
     ModelDirectory,
     heartcodec::{HeartCodecConfig, Vocoder, expected_tensors_of_vocoder},
-    weights::{Expected, Shards},
+    weights::{Expected, TensorStore},
 };
 
 use crate::{
@@ -92,13 +92,13 @@ impl<'a> Autoencoder<'a> {
     }
 
     /// Real sound and what becomes of it.
-    fn round_trip(&self, shards: Shards, sound: &Tensor, noise: Option<Tensor>) -> Result<Tensor> {
+    fn round_trip(&self, store: TensorStore, sound: &Tensor, noise: Option<Tensor>) -> Result<Tensor> {
         let device = &self.setting.device;
-        let mut latents = Encoder::load(&self.config, &shards, device)?.forward(sound)?;
+        let mut latents = Encoder::load(&self.config, &store, device)?.forward(sound)?;
         if let Some(noise) = noise {
             latents = (latents + noise)?;
         }
-        Ok(Vocoder::load(&self.config, &shards, device)?.forward_whole(&rounded(&latents)?)?)
+        Ok(Vocoder::load(&self.config, &store, device)?.forward_whole(&rounded(&latents)?)?)
     }
 }
 
@@ -130,7 +130,7 @@ impl Stage for Autoencoder<'_> {
         let width = self.config.latent_hidden_dim;
         let noise = normal(&mut dice, &[batch, CROP, width], device)?;
         let noise = noise.broadcast_mul(&Tensor::from_vec(deviations, (batch, 1, 1), device)?)?;
-        let ours = self.round_trip(self.parameters.shards(), &sound, Some(noise))?;
+        let ours = self.round_trip(self.parameters.store(), &sound, Some(noise))?;
         let (loss, distance) = self.loss.of(&ours, &sound)?;
         Ok((loss, vec![distance]))
     }
@@ -157,11 +157,11 @@ impl Stage for Autoencoder<'_> {
 
 /// The tensors of a finished checkpoint's vocoder.
 fn vocoder_of(directory: &ModelDirectory, device: &Device) -> Result<HashMap<String, Tensor>> {
-    let shards = directory.codec_shards()?;
+    let store = directory.codec_store()?;
     let one = |Expected { name, shape }: Expected| {
         // Slopes are read on the host.
         let place = if name.contains("activation") { &Device::Cpu } else { device };
-        let tensor = shards.tensor(&name, &shape, place)?.to_dtype(DType::F32)?;
+        let tensor = store.tensor(&name, &shape, place)?.to_dtype(DType::F32)?;
         Ok((name, tensor))
     };
     expected_tensors_of_vocoder(&directory.codec).into_iter().map(one).collect()
@@ -170,7 +170,7 @@ fn vocoder_of(directory: &ModelDirectory, device: &Device) -> Result<HashMap<Str
 /// The finished weights of the stage, on the device of `setting`.
 pub fn finished(setting: &Setting) -> Result<(HashMap<String, Tensor>, Encoder)> {
     let weights = read_weights(&setting.weights_of(Autoencoder::NAME)?, &setting.device)?;
-    let shards = Shards::from_tensors(weights.clone());
-    let encoder = Encoder::load(&setting.size.codec(), &shards, &setting.device)?;
+    let store = TensorStore::from_tensors(weights.clone());
+    let encoder = Encoder::load(&setting.size.codec(), &store, &setting.device)?;
     Ok((weights, encoder))
 }

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use heartstream_models::{
     heartcodec::{Estimator, HeartCodecConfig, LATENTS_PER_FRAME, expected_tensors},
     kernels::Linear,
-    weights::Shards,
+    weights::TensorStore,
 };
 
 use crate::{
@@ -106,12 +106,12 @@ impl<'a> Codec<'a> {
     /// The loss of flow matching.
     fn batch_loss(&self, batch: &Batch, dice: &mut Dice, learning: bool) -> Result<Tensor> {
         let device = &self.setting.device;
-        let shards = if learning { self.parameters.shards() } else { self.parameters.frozen_shards() };
-        let estimator = Estimator::load(&self.config, &shards, device)?;
+        let store = if learning { self.parameters.store() } else { self.parameters.frozen_shards() };
+        let estimator = Estimator::load(&self.config, &store, device)?;
         let (size, frames, width) = batch.rows.dims3()?;
         let (length, channels, dim) = (frames * LATENTS_PER_FRAME, self.config.out_channels, self.config.dim);
         let heard = batch.rows.reshape((size * frames, width))?;
-        let condition = condition(&self.config, &shards, &heard, device)?.reshape((size, frames, dim))?;
+        let condition = condition(&self.config, &store, &heard, device)?.reshape((size, frames, dim))?;
 
         let mut known = vec![0f32; size * length];
         let (mut times, mut conditional) = (Vec::new(), Vec::new());
@@ -144,12 +144,12 @@ impl<'a> Codec<'a> {
 /// What flow matching is conditioned on, from rows of the quantiser's sum.
 fn condition(
     config: &HeartCodecConfig,
-    shards: &Shards,
+    store: &TensorStore,
     rows: &Tensor,
     device: &candle_core::Device,
 ) -> Result<Tensor> {
     let linear =
-        |name: &str, inputs| Linear::load(shards, &format!("flow_matching.{name}"), [config.dim, inputs], true, device);
+        |name: &str, inputs| Linear::load(store, &format!("flow_matching.{name}"), [config.dim, inputs], true, device);
     let projected = linear("vq_embed.project_out", config.codebook_dim)?.forward(rows)?;
     Ok(linear("cond_feature_emb", config.dim)?.forward(&projected)?)
 }

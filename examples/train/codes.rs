@@ -2,7 +2,7 @@
 //! sounds, in codes that change only where the music does.
 
 use candle_core::Tensor;
-use heartstream_models::{heartcodec::HeartCodecConfig, weights::Shards};
+use heartstream_models::{heartcodec::HeartCodecConfig, weights::TensorStore};
 
 use crate::{
     chance::Dice,
@@ -136,8 +136,8 @@ impl<'a> Codes<'a> {
         echoes: Option<&[Tensor; 2]>,
         learning: Option<&mut Dice>,
     ) -> Result<(Tensor, Vec<Tensor>)> {
-        let shards = if learning.is_some() { self.parameters.shards() } else { self.parameters.frozen_shards() };
-        let semantic = Semantic::load(self.setting.size, &shards, &self.setting.device)?;
+        let store = if learning.is_some() { self.parameters.store() } else { self.parameters.frozen_shards() };
+        let semantic = Semantic::load(self.setting.size, &store, &self.setting.device)?;
         let encoded = semantic.forward(windows)?;
         let (size, frames, width) = encoded.dims3()?;
         let change = (encoded.narrow(1, 1, frames - 1)? - encoded.narrow(1, 0, frames - 1)?)?;
@@ -253,7 +253,7 @@ impl Coder {
         let rows = |codebook: Tensor| codebook.flatten_all()?.to_vec1::<f32>();
         let codebooks = codebooks(&config, &weights)?.into_iter().map(rows).collect::<candle_core::Result<_>>()?;
         Ok(Self {
-            semantic: Semantic::load(setting.size, &Shards::from_tensors(weights), &setting.device)?,
+            semantic: Semantic::load(setting.size, &TensorStore::from_tensors(weights), &setting.device)?,
             codebooks,
             width: config.codebook_dim,
             features: FrameFeatures::new(&setting.device)?,

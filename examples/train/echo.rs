@@ -40,11 +40,11 @@ pub struct Echo {
 impl Singer {
     /// This checkpoint, on the processor.
     pub fn open(directory: &ModelDirectory) -> Result<Self> {
-        let shards = directory.codec_shards()?;
+        let store = directory.codec_store()?;
         let sizes = &directory.codec;
         let rows = |quantizer| {
             let shape = [1, sizes.codebook_size, sizes.codebook_dim];
-            Ok(shards.tensor(&codebook(quantizer), &shape, &Device::Cpu)?.flatten_all()?.to_vec1()?)
+            Ok(store.tensor(&codebook(quantizer), &shape, &Device::Cpu)?.flatten_all()?.to_vec1()?)
         };
         Ok(Self {
             lm: directory.load_lm(&Device::Cpu)?,

@@ -3,8 +3,8 @@
 use candle_core::{Device, Result as CandleResult, Tensor};
 use heartstream_models::{
     heartcodec::HeartCodecConfig,
-    kernels::{After, CausalConv, Linear, centred_windows, taps_as_product},
-    weights::{Expected, Shards},
+    kernels::{CausalConv, Epilogue, Linear, centred_windows, taps_as_product},
+    weights::{Expected, TensorStore},
 };
 
 use crate::error::Result;
@@ -57,21 +57,21 @@ struct Level {
     factor: usize,
 }
 
-fn whole(convolution: &CausalConv, xs: &Tensor, after: After) -> CandleResult<Tensor> {
-    convolution.forward(xs, &mut convolution.silence(xs.dim(1)?, xs.device())?, after)?.tensor()
+fn whole(convolution: &CausalConv, xs: &Tensor, after: Epilogue) -> CandleResult<Tensor> {
+    convolution.forward(xs, &mut convolution.zero_history(xs.dim(1)?, xs.device())?, after)?.tensor()
 }
 
 impl Encoder {
     /// Reads the weights, of as many channels as they have.
-    pub fn load(config: &HeartCodecConfig, shards: &Shards, device: &Device) -> Result<Self> {
-        let channels = shards.shape("encoder.enter.weight").and_then(|shape| shape.first().copied());
+    pub fn load(config: &HeartCodecConfig, store: &TensorStore, device: &Device) -> Result<Self> {
+        let channels = store.shape("encoder.enter.weight").and_then(|shape| shape.first().copied());
         let channels = channels.unwrap_or(config.init_channel);
         let expected = expected(config, channels);
         let convolution = |name: String, dilation: usize| -> Result<CausalConv> {
             let name = format!("encoder.{name}.weight");
             let shape = expected.iter().find(|tensor| tensor.name == name).map_or(&[][..], |tensor| &tensor.shape);
-            let bias = shards.tensor(&name.replace(".weight", ".bias"), &shape[..1], device)?;
-            Ok(CausalConv::new(&shards.tensor(&name, shape, device)?, bias, dilation)?)
+            let bias = store.tensor(&name.replace(".weight", ".bias"), &shape[..1], device)?;
+            Ok(CausalConv::new(&store.tensor(&name, shape, device)?, bias, dilation)?)
         };
         let level = |(level, factor): (usize, &usize)| {
             let unit = |(unit, dilation): (usize, &usize)| {
@@ -85,14 +85,14 @@ impl Encoder {
             })
         };
         let wide = channels << config.upsample_factors.len();
-        let weight = shards.tensor("encoder.leave.weight", &[config.latent_hidden_dim, wide, 3], device)?;
-        let bias = shards.tensor("encoder.leave.bias", &[config.latent_hidden_dim], device)?;
+        let weight = store.tensor("encoder.leave.weight", &[config.latent_hidden_dim, wide, 3], device)?;
+        let bias = store.tensor("encoder.leave.bias", &[config.latent_hidden_dim], device)?;
         Ok(Self {
             enter: convolution("enter".to_owned(), 1)?,
             levels: config.upsample_factors.iter().rev().enumerate().map(level).collect::<Result<_>>()?,
             leave: taps_as_product(&weight, bias)?,
             lines: Linear::new(
-                &shards.tensor(
+                &store.tensor(
                     "encoder.lines.weight",
                     &[config.latent_hidden_dim, LINE_FRAMES * config.samples_per_latent()],
                     device,
@@ -114,13 +114,13 @@ impl Encoder {
         let sound = sound.to_device(&self.device)?;
         let lines = self.lines.forward(&self.frames(&sound)?)?;
         let sound = sound.reshape((batch, samples / self.samples, self.samples))?;
-        let activated = After { slope: Some(SLOPE), ..After::default() };
+        let activated = Epilogue { slope: Some(SLOPE), ..Epilogue::default() };
         // Time comes first, [T, B, C], as in the vocoder.
-        let mut xs = whole(&self.enter, &sound.transpose(0, 1)?.contiguous()?, After::default())?;
+        let mut xs = whole(&self.enter, &sound.transpose(0, 1)?.contiguous()?, Epilogue::default())?;
         for level in &self.levels {
             for (first, second) in &level.units {
                 let ys = whole(first, &xs, activated.clone())?;
-                xs = whole(second, &ys, After { add: Some((&xs).into()), ..After::default() })?;
+                xs = whole(second, &ys, Epilogue { add: Some((&xs).into()), ..Epilogue::default() })?;
             }
             let (length, _, channels) = xs.dims3()?;
             let (length, factor) = (length / level.factor, level.factor);

@@ -127,12 +127,12 @@ impl Stage for Language<'_> {
         for song in songs.take(self.setting.measured.unwrap_or(MEASURED)) {
             written.extend(self.writer.written(&[song?])?);
         }
-        let shards = self.parameters.frozen_shards();
+        let store = self.parameters.frozen_shards();
         let books = self.questions.config.audio_num_codebooks;
         let mut sums = vec![0.0; books + 1];
         for few in written.chunks(4) {
             let batch: Vec<_> = few.iter().map(|song| (song, true)).collect();
-            let Losses { codebooks, end, .. } = self.questions.losses(&shards, &batch)?;
+            let Losses { codebooks, end, .. } = self.questions.losses(&store, &batch)?;
             for (sum, loss) in sums.iter_mut().zip(codebooks.iter().chain([&end])) {
                 *sum += f64::from(loss.to_scalar::<f32>()?) / std::f64::consts::LN_2 / written.chunks(4).len() as f64;
             }

@@ -257,9 +257,9 @@ mod tests {
             lapped.begin(name, shape, numbers);
         })
         .expect("tensors");
-        let shards = parameters.frozen_shards();
-        let encoder = Encoder::load(&config, &shards, &device).expect("an encoder");
-        let vocoder = Vocoder::load(&config, &shards, &device).expect("a vocoder");
+        let store = parameters.frozen_shards();
+        let encoder = Encoder::load(&config, &store, &device).expect("an encoder");
+        let vocoder = Vocoder::load(&config, &store, &device).expect("a vocoder");
         let tones = [110.0, 261.63, 440.0, 622.25, 880.0];
         let samples = 12 * config.samples_per_latent();
         let sound: Vec<f32> = tones

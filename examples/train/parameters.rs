@@ -4,7 +4,7 @@
 use std::{collections::HashMap, path::Path};
 
 use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
-use heartstream_models::weights::{Expected, Shards};
+use heartstream_models::weights::{Expected, TensorStore};
 
 use crate::{
     chance::Dice,
@@ -88,19 +88,19 @@ impl Parameters {
     }
 
     /// All tensors as a part of a checkpoint, to load a model from whose gradients reach the variables.
-    pub fn shards(&self) -> Shards {
+    pub fn store(&self) -> TensorStore {
         self.held(|var| var.as_tensor().clone())
     }
 
     /// The same tensors without a gradient.
-    pub fn frozen_shards(&self) -> Shards {
+    pub fn frozen_shards(&self) -> TensorStore {
         self.held(|var| var.as_tensor().detach())
     }
 
-    fn held(&self, learnt: impl Fn(&Var) -> Tensor) -> Shards {
+    fn held(&self, learnt: impl Fn(&Var) -> Tensor) -> TensorStore {
         let held = self.entries.iter().map(|(name, _, var)| (name.clone(), learnt(var)));
         let others = self.fixed.iter().chain(&self.borrowed).map(|(name, tensor)| (name.clone(), tensor.clone()));
-        Shards::from_tensors(held.chain(others))
+        TensorStore::from_tensors(held.chain(others))
     }
 
     /// One step of AdamW at this rate. A gradient that is no number changes nothing.

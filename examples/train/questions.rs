@@ -4,7 +4,7 @@ use candle_core::{D, DType, Device, Tensor};
 use heartstream_models::{
     heartmula::{HeartMulaConfig, KvCache, Transformer, expected_tensors},
     kernels::Linear,
-    weights::{Expected, Shards},
+    weights::{Expected, TensorStore},
 };
 
 use crate::{error::Result, feed::KEYS, language::Written, parameters::Parameters};
@@ -101,8 +101,8 @@ impl Questions {
     }
 
     /// How wrong a model with these tensors is.
-    pub fn losses(&self, shards: &Shards, batch: &Batch<'_>) -> Result<Losses> {
-        self.losses_of(shards, batch, Whole::of(batch, self.config.audio_num_codebooks))
+    pub fn losses(&self, store: &TensorStore, batch: &Batch<'_>) -> Result<Losses> {
+        self.losses_of(store, batch, Whole::of(batch, self.config.audio_num_codebooks))
     }
 
     /// The loss of a whole batch, and its parts by the names of [`PARTS`]; on a processor on so many threads.
@@ -115,10 +115,10 @@ impl Questions {
         if self.device.is_cpu() {
             return self.loss_in_parts(parameters, batch, threads);
         }
-        self.loss_of(&parameters.shards(), &batch, Whole::of(&batch, self.config.audio_num_codebooks))
+        self.loss_of(&parameters.store(), &batch, Whole::of(&batch, self.config.audio_num_codebooks))
     }
 
-    fn losses_of(&self, shards: &Shards, batch: &Batch<'_>, whole: Whole) -> Result<Losses> {
+    fn losses_of(&self, store: &TensorStore, batch: &Batch<'_>, whole: Whole) -> Result<Losses> {
         let device = &self.device;
         let HeartMulaConfig { audio_vocab_size: rows, audio_num_codebooks: books, text_vocab_size: words, .. } =
             self.config;
@@ -140,7 +140,7 @@ impl Questions {
                 audio[start + place] = u32::from(*code);
             }
         }
-        let get = |name: &str, shape: &[usize]| shards.tensor(name, shape, device);
+        let get = |name: &str, shape: &[usize]| store.tensor(name, shape, device);
         let table = Tensor::cat(
             &[
                 &get("text_embeddings.weight", &[words, width])?,
@@ -151,7 +151,7 @@ impl Questions {
         )?;
         let sounds = get("audio_embeddings.weight", &[rows * books, width])?;
         let embedded = (Self::embedded(&table, text, 1)? + Self::embedded(&sounds, audio, books)?)?;
-        let backbone = Transformer::load(&self.config.backbone, shards, "backbone", device)?;
+        let backbone = Transformer::load(&self.config.backbone, store, "backbone", device)?;
         let mut cache = KvCache::new(&self.config.backbone, batch.len(), longest, device)?;
         let hidden = backbone.forward(&embedded.reshape((batch.len(), longest, width))?, &mut cache)?;
 
@@ -173,7 +173,7 @@ impl Questions {
         let count = tellers.dim(0)?;
         let codes = Tensor::from_vec(codes, (count, books), device)?;
         let one_hot = Self::one_hot(&codes, rows)?; // [N, K, V]
-        let head = Linear::load(shards, "codebook0_head", [rows, width], false, device)?;
+        let head = Linear::load(store, "codebook0_head", [rows, width], false, device)?;
         let mut losses =
             vec![cross_entropy(&head.forward(&tellers)?, &one_hot.narrow(1, 0, 1)?.squeeze(1)?, whole.frames)?];
         let ends = Self::one_hot(&Tensor::full(self.end, batch.len(), device)?, rows)?;
@@ -181,7 +181,7 @@ impl Questions {
 
         let asked = |(name, classes): (&str, usize), truth: Vec<u32>| {
             let truth = Self::one_hot(&Tensor::from_vec(truth, count, device)?, classes)?;
-            let head = Linear::load(shards, name, [classes, width], false, device)?;
+            let head = Linear::load(store, name, [classes, width], false, device)?;
             cross_entropy(&head.forward(&tellers)?, &truth, whole.frames)
         };
         let (phrases, key) = (asked(HEADS[0], phrases)?, asked(HEADS[1], keys)?);
@@ -191,8 +191,8 @@ impl Questions {
         let heard = one_hot.narrow(1, 0, books - 1)?.transpose(0, 1)?.contiguous()?;
         let heard = heard.matmul(&tables.contiguous()?)?.transpose(0, 1)?; // [N, K - 1, D]
         let inputs = Tensor::cat(&[&tellers.unsqueeze(1)?, &heard.contiguous()?], 1)?.contiguous()?;
-        let projection = Linear::load(shards, "projection", [inner, width], false, device)?;
-        let decoder = Transformer::load(&self.config.decoder, shards, "decoder", device)?;
+        let projection = Linear::load(store, "projection", [inner, width], false, device)?;
+        let decoder = Transformer::load(&self.config.decoder, store, "decoder", device)?;
         let mut cache = KvCache::new(&self.config.decoder, count, books, device)?;
         let told = decoder.forward(&projection.forward(&inputs)?, &mut cache)?; // [N, K, D']
         let heads = get("audio_head", &[books - 1, inner, rows])?;
@@ -205,8 +205,8 @@ impl Questions {
     }
 
     /// What is learnt from, and its parts.
-    fn loss_of(&self, shards: &Shards, batch: &Batch<'_>, whole: Whole) -> Result<(Tensor, Vec<Tensor>)> {
-        let Losses { codebooks, end, phrases, key } = self.losses_of(shards, batch, whole)?;
+    fn loss_of(&self, store: &TensorStore, batch: &Batch<'_>, whole: Whole) -> Result<(Tensor, Vec<Tensor>)> {
+        let Losses { codebooks, end, phrases, key } = self.losses_of(store, batch, whole)?;
         // The first codebook says most and is told from the least.
         let mut loss = (&codebooks[0] * 2.0)?;
         for codebook in &codebooks[1..] {
@@ -230,9 +230,9 @@ impl Questions {
         let whole = Whole::of(&batch, books);
         // Songs of a length together: what is behind the end of a shorter one is computed for nothing.
         batch.sort_by_key(|(song, _)| song.prompt.positions() + song.codes.len() / books);
-        let shards = &parameters.shards();
+        let store = &parameters.store();
         let learnt = |part: &Batch<'_>| -> Result<_> {
-            let (loss, parts) = self.loss_of(shards, part, whole)?;
+            let (loss, parts) = self.loss_of(store, part, whole)?;
             Ok((loss.detach(), parts, loss.backward()?))
         };
         let learnt: Vec<_> = std::thread::scope(|scope| {
@@ -292,7 +292,7 @@ mod tests {
             values.chain(parameters.gradients(&gradients).into_iter().map(|gradient| numbers(&gradient))).collect()
         };
         let whole =
-            learnt(questions.loss_of(&parameters.shards(), &batch, Whole::of(&batch, 3)).expect("a loss of the whole"));
+            learnt(questions.loss_of(&parameters.store(), &batch, Whole::of(&batch, 3)).expect("a loss of the whole"));
         for parts in [1, 2, 3, 4, 9] {
             let apart = learnt(questions.loss_in_parts(&parameters, batch.clone(), parts).expect("a loss of parts"));
             assert_eq!(apart.len(), whole.len());

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use candle_core::{D, DType, Device, Tensor};
 use heartstream_models::{
     heartcodec::HeartCodecConfig,
-    kernels::{Linear, RmsNorm, Steer, centred_windows, layer_norm},
-    weights::{Expected, Shards},
+    kernels::{AdaLnModulation, Linear, RmsNorm, centred_windows, layer_norm},
+    weights::{Expected, TensorStore},
 };
 
 use crate::{
@@ -119,14 +119,14 @@ pub struct Semantic {
 
 impl Semantic {
     /// Reads the weights, as wide as they are.
-    pub fn load(size: Size, shards: &Shards, device: &Device) -> Result<Self> {
-        let wide = shards.shape("semantic.enter.weight").and_then(|shape| shape.first().copied());
+    pub fn load(size: Size, store: &TensorStore, device: &Device) -> Result<Self> {
+        let wide = store.shape("semantic.enter.weight").and_then(|shape| shape.first().copied());
         let (config, width) = (size.codec(), wide.unwrap_or(size.semantic_width()));
         let linear =
-            |name: &str, shape: [usize; 2]| Linear::load(shards, &format!("semantic.{name}"), shape, true, device);
+            |name: &str, shape: [usize; 2]| Linear::load(store, &format!("semantic.{name}"), shape, true, device);
         let block = |block: usize| {
             Ok((
-                RmsNorm::load(shards, &format!("semantic.{block}.norm.scale"), width, EPS, device)?,
+                RmsNorm::load(store, &format!("semantic.{block}.norm.scale"), width, EPS, device)?,
                 linear(&format!("{block}.first"), [width, 3 * width])?,
                 linear(&format!("{block}.second"), [width, width])?,
             ))
@@ -151,7 +151,7 @@ impl Semantic {
         }
         let leave = self.leave.forward(&xs)?;
         let table = Tensor::zeros((leave.dim(0)?, 1, leave.dim(2)?), DType::F32, leave.device())?;
-        Ok(layer_norm(&leave, EPS, Steer { table: &table, shift: 0, scale: 0 })?)
+        Ok(layer_norm(&leave, EPS, AdaLnModulation { table: &table, shift: 0, scale: 0 })?)
     }
 
     /// The features as quantised rows remember them: what teaches the codes.

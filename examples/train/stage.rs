@@ -289,7 +289,7 @@ mod tests {
                 return Err(TrainError::Order("cut off".to_owned()));
             }
             self.taken += 2;
-            let weight = self.parameters.shards().tensor("weight", &[2, 3], &Device::Cpu)?;
+            let weight = self.parameters.store().tensor("weight", &[2, 3], &Device::Cpu)?;
             let loss = (weight - step as f64)?.sqr()?.sum_all()?;
             Ok((loss.clone(), vec![loss.detach()]))
         }

@@ -3,14 +3,14 @@
 //! Run with `cargo bench -p heartstream-models --bench products`.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use heartstream_models::kernels::cpu::{Finish, KernelSet, NumberType, Packed, Rows, matmul};
+use heartstream_models::kernels::cpu::{Epilogue, KernelSet, Packed, Rows, WeightDtype, matmul};
 
 /// What a product is part of, its rows, inputs and outputs, and the dtype of its weights.
-const PRODUCTS: [(&str, [usize; 3], NumberType); 4] = [
-    ("language model, guided frame", [2, 3072, 8192], NumberType::Bf16),
-    ("language model, four drafts", [10, 3072, 3072], NumberType::Bf16),
-    ("flow matching, 93 frames", [372, 1536, 4096], NumberType::F32),
-    ("flow matching, 93 frames", [372, 1536, 4096], NumberType::F16),
+const PRODUCTS: [(&str, [usize; 3], WeightDtype); 4] = [
+    ("language model, guided frame", [2, 3072, 8192], WeightDtype::Bf16),
+    ("language model, four drafts", [10, 3072, 3072], WeightDtype::Bf16),
+    ("flow matching, 93 frames", [372, 1536, 4096], WeightDtype::F32),
+    ("flow matching, 93 frames", [372, 1536, 4096], WeightDtype::F16),
 ];
 
 fn products(criterion: &mut Criterion) {
@@ -26,7 +26,7 @@ fn products(criterion: &mut Criterion) {
         // A multiplication and an addition for each weight and row.
         group.throughput(Throughput::Elements(2 * (rows * inputs * outputs) as u64));
         group.bench_function(BenchmarkId::new(format!("{rows}x{inputs}x{outputs}"), dtype), |bencher| {
-            bencher.iter(|| matmul(set, Rows::new(&xs, inputs), &weights, Finish::default(), &mut ys));
+            bencher.iter(|| matmul(set, Rows::new(&xs, inputs), &weights, Epilogue::default(), &mut ys));
         });
         group.finish();
     }

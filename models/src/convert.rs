@@ -10,9 +10,9 @@ use crate::{
     directory::{CODEC_PART, LM_PARTS, ModelDirectory, TOKENIZER},
     error::{ModelError, Result},
     heartcodec, heartmula,
-    kernels::cpu::NumberType,
+    kernels::cpu::WeightDtype,
     text::TAGS_FILE,
-    weights::{Expected, Numbers, PartWriter, Shards, Storage, is_matrix},
+    weights::{Expected, PartWriter, Storage, TensorData, TensorStore, is_matrix},
 };
 
 /// Bytes of weights in one file, at most; as in the published checkpoints.
@@ -27,7 +27,7 @@ const LARGEST_FILE: u64 = 5_000_000_000;
 pub fn convert(
     directory: &ModelDirectory,
     out: &Path,
-    codec: NumberType,
+    codec: WeightDtype,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<()> {
     directory.check_codes()?;
@@ -65,7 +65,7 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-fn write(directory: &ModelDirectory, out: &Path, codec: NumberType, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+fn write(directory: &ModelDirectory, out: &Path, codec: WeightDtype, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
     for part in [LM_PARTS[0], CODEC_PART] {
         fs::create_dir_all(out.join(part)).map_err(|error| ModelError::unwritable(&out.join(part), &error))?;
     }
@@ -82,8 +82,8 @@ fn write(directory: &ModelDirectory, out: &Path, codec: NumberType, progress: &m
         }
     }
     let parts = [
-        Part::new(out, LM_PARTS[0], directory.lm_shards()?, heartmula::expected_tensors(&directory.lm), BF16)?,
-        Part::new(out, CODEC_PART, directory.codec_shards()?, heartcodec::expected_tensors(&directory.codec), codec)?,
+        Part::new(out, LM_PARTS[0], directory.lm_store()?, heartmula::expected_tensors(&directory.lm), BF16)?,
+        Part::new(out, CODEC_PART, directory.codec_store()?, heartcodec::expected_tensors(&directory.codec), codec)?,
     ];
     let all = parts.iter().map(|part| part.writer.bytes()).sum();
     let mut done = 0;
@@ -96,20 +96,19 @@ fn write(directory: &ModelDirectory, out: &Path, codec: NumberType, progress: &m
     Ok(())
 }
 
-const BF16: NumberType = NumberType::Bf16;
+const BF16: WeightDtype = WeightDtype::Bf16;
 
 /// The tensors of one part, and where they go.
 struct Part {
     writer: PartWriter,
-    numbers: Vec<Numbers>,
+    numbers: Vec<TensorData>,
 }
 
 impl Part {
-    fn new(out: &Path, part: &str, shards: Shards, tensors: Vec<Expected>, kind: NumberType) -> Result<Self> {
-        let shards = shards.stored_as(Storage::As(kind));
-        let numbers =
-            tensors.iter().map(|tensor| shards.numbers(&tensor.name, &tensor.shape)).collect::<Result<_>>()?;
-        let kind_of = |tensor: &Expected| if is_matrix(&tensor.name, &tensor.shape) { kind } else { NumberType::F32 };
+    fn new(out: &Path, part: &str, store: TensorStore, tensors: Vec<Expected>, kind: WeightDtype) -> Result<Self> {
+        let store = store.stored_as(Storage::As(kind));
+        let numbers = tensors.iter().map(|tensor| store.numbers(&tensor.name, &tensor.shape)).collect::<Result<_>>()?;
+        let kind_of = |tensor: &Expected| if is_matrix(&tensor.name, &tensor.shape) { kind } else { WeightDtype::F32 };
         let tensors = tensors.into_iter().map(|tensor| (kind_of(&tensor), tensor)).map(|(kind, tensor)| (tensor, kind));
         Ok(Self { writer: PartWriter::new(out.join(part), tensors.collect(), LARGEST_FILE), numbers })
     }
@@ -151,7 +150,7 @@ mod tests {
     #[test]
     fn a_converted_model_computes_what_the_original_computes_in_the_same_types_bit_for_bit() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        for codec in [NumberType::F16, NumberType::F32] {
+        for codec in [WeightDtype::F16, WeightDtype::F32] {
             let original = ModelDirectory::random(SynthSize::Tiny, 11).expect("configs");
             let out = folder.path().join(format!("converted-{codec}"));
             let mut told = (0, 1);
@@ -159,16 +158,16 @@ mod tests {
             assert_eq!(told.0, told.1);
             let converted = ModelDirectory::open(Checkpoint::open(&out).expect("a directory")).expect("configs");
             converted.check_tensors().expect("all tensors");
-            assert!(converted.codec_shards().expect("files").names().all(|name| !name.contains("encoder")));
-            let original = original.stored_as(Storage::As(NumberType::Bf16), Storage::As(codec));
+            assert!(converted.codec_store().expect("files").names().all(|name| !name.contains("encoder")));
+            let original = original.stored_as(Storage::As(WeightDtype::Bf16), Storage::As(codec));
             let (there, here) = (outcome(&converted), outcome(&original));
             assert!(there == here, "codec in {codec}");
             let wide = outcome(&original.stored_as(Storage::Stored, Storage::Stored));
-            assert!(wide.0 != here.0 && (wide.1 != here.1) == (codec == NumberType::F16), "rounding is seen");
+            assert!(wide.0 != here.0 && (wide.1 != here.1) == (codec == WeightDtype::F16), "rounding is seen");
             assert_eq!(
                 fs::read_dir(folder.path()).expect("a folder").filter(|entry| entry.is_ok()).count(),
                 match codec {
-                    NumberType::F16 => 1,
+                    WeightDtype::F16 => 1,
                     _ => 2,
                 }
             );
@@ -179,11 +178,11 @@ mod tests {
     fn what_is_there_is_not_written_over_and_a_failure_leaves_nothing() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let original = ModelDirectory::random(SynthSize::Tiny, 11).expect("configs");
-        let error = convert(&original, folder.path(), NumberType::F16, &mut |_, _| ()).expect_err("it is there");
+        let error = convert(&original, folder.path(), WeightDtype::F16, &mut |_, _| ()).expect_err("it is there");
         assert!(error.to_string().contains("it is there already"), "{error}");
         let file = folder.path().join("file");
         fs::write(&file, "no directory").expect("a file");
-        convert(&original, &file.join("out"), NumberType::F16, &mut |_, _| ()).expect_err("inside of a file");
+        convert(&original, &file.join("out"), WeightDtype::F16, &mut |_, _| ()).expect_err("inside of a file");
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! What computes: an ordinary processor, or a GPU? Its name, and how it is opened.
+//! Compute devices, processor or GPU: their names, and how they are opened.
 
 #[cfg(feature = "cuda")]
 mod gpu_info;
@@ -12,7 +12,7 @@ pub use gpu_info::{GpuInfo, gpu_limits};
 
 use crate::error::{ModelError, Result};
 
-/// What computes a part of a model.
+/// Name of a device that computes a part of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DeviceName {
     /// The processor.
@@ -23,10 +23,10 @@ pub enum DeviceName {
 }
 
 impl DeviceName {
-    /// Opens the device; each call to open a GPU opens a stream of its own on it, with a cuBLAS handle of its own. What is
-    /// computed in one stream is computed one after the other, whichever thread asks for it, and beside what other
-    /// streams compute. So a stage that is to compute beside others opens its device itself, and all of its song's
-    /// numbers are born there; weights may come from another stream of the same GPU.
+    /// Opens the device. Each call for a GPU opens a new CUDA stream with its own cuBLAS handle. Work of one stream
+    /// runs in order, whichever thread submits it, and concurrently with other streams. So a stage that computes beside
+    /// others opens its device itself and allocates its tensors there. Weights may come from another stream of the same
+    /// GPU.
     ///
     /// # Errors
     /// When this program was built without CUDA, or there is no such GPU.

@@ -6,20 +6,20 @@ use crate::{
     error::{ModelError, Result},
     heartcodec::{self, HeartCodec, HeartCodecConfig},
     heartmula::{self, HeartMula, HeartMulaConfig, SpecialIds},
-    kernels::cpu::NumberType,
+    kernels::cpu::WeightDtype,
     parts::{self, Parts},
     speculation::{DRAFTER_FILE, DrafterWeights},
     synth::{SynthSize, random},
     text::{KnownTags, PUBLISHED_VOCABULARY, PromptTokenizer, TAGS_FILE},
-    weights::{Checkpoint, Coarse, Shards, Storage, file_names, fingerprint},
+    weights::{Checkpoint, FakeQuant, Storage, TensorStore, file_names, fingerprint},
 };
 
 /// The folders that a language model can be in, in the order they are looked for.
 pub const LM_PARTS: [&str; 2] = ["HeartMuLa-oss-3B", "HeartMuLa-oss-7B"];
 /// The folder of the codec.
 pub const CODEC_PART: &str = "HeartCodec-oss";
-/// Where the codec stands in the module tree of the reference since September 2026. A codec that was saved again, such as
-/// a fine-tuned one, has this before every name; the published files do not.
+/// Where the codec stands in the module tree of the reference since September 2026. A codec that was saved again, such
+/// as a fine-tuned one, has this before every name; the published files do not.
 const CODEC_PREFIX: &str = "decoder.";
 /// What trainers put before every name when they save a model inside of another.
 const MODEL_PREFIX: &str = "model.";
@@ -31,9 +31,9 @@ pub const TOKENIZER: &str = "tokenizer.json";
 pub struct ModelDirectory {
     /// Where its files are.
     pub checkpoint: Checkpoint,
-    /// The folder of the language model: one of [`LM_PARTS`], or what its config.json tells of another.
+    /// The folder of the language model: one of [`LM_PARTS`], or another whose config.json identifies it.
     pub lm_part: String,
-    /// The folder of the codec: [`CODEC_PART`], or what its config.json tells of another.
+    /// The folder of the codec: [`CODEC_PART`], or another whose config.json identifies it.
     pub codec_part: String,
     /// Sizes of the language model.
     pub lm: HeartMulaConfig,
@@ -43,7 +43,7 @@ pub struct ModelDirectory {
     pub codec: HeartCodecConfig,
     /// The tags that the model is known to take; `None` where nothing is known of them.
     pub known_tags: Option<KnownTags>,
-    /// A sentence for each field of a config that nobody knows.
+    /// A sentence for each unknown field of a config.
     pub warnings: Vec<String>,
     /// How the weights of the language model are stored in memory.
     pub lm_storage: Storage,
@@ -68,8 +68,8 @@ impl ModelDirectory {
         Ok(Self { checkpoint, lm_part, codec_part, lm, ids, codec, known_tags, warnings, lm_storage, codec_storage })
     }
 
-    /// A model of random weights that are computed from `seed` while it is loaded, without any file: what a model of
-    /// that size costs can be measured where it is not at hand.
+    /// A model of random weights, computed from `seed` while it is loaded, without any file. It serves to measure the
+    /// cost of a model of that size where no checkpoint is at hand.
     ///
     /// # Errors
     /// When its configs cannot be made.
@@ -77,7 +77,7 @@ impl ModelDirectory {
         Self::open(random(size, seed)?)
     }
 
-    /// Has the weights stored in memory like this when they are loaded.
+    /// Sets how the weights are stored in memory when they are loaded.
     #[must_use]
     pub fn stored_as(self, lm: Storage, codec: Storage) -> Self {
         // A codec is never narrowed unasked: what is gained is less, and what is lost can be heard.
@@ -119,17 +119,17 @@ impl ModelDirectory {
     ///
     /// # Errors
     /// When a file is missing or damaged.
-    pub fn lm_shards(&self) -> Result<Shards> {
-        Ok(Shards::open(&self.checkpoint, &self.lm_part)?.without_prefix(MODEL_PREFIX)?.stored_as(self.lm_storage))
+    pub fn lm_store(&self) -> Result<TensorStore> {
+        Ok(TensorStore::open(&self.checkpoint, &self.lm_part)?.without_prefix(MODEL_PREFIX)?.stored_as(self.lm_storage))
     }
 
     /// The headers of the codec's files. Tensors have their published names, under whichever name they were saved.
     ///
     /// # Errors
     /// When a file is missing or damaged, or has a tensor under both names.
-    pub fn codec_shards(&self) -> Result<Shards> {
-        let shards = Shards::open(&self.checkpoint, &self.codec_part)?.without_prefix(MODEL_PREFIX)?;
-        Ok(shards.without_prefix(CODEC_PREFIX)?.stored_as(self.codec_storage))
+    pub fn codec_store(&self) -> Result<TensorStore> {
+        let store = TensorStore::open(&self.checkpoint, &self.codec_part)?.without_prefix(MODEL_PREFIX)?;
+        Ok(store.without_prefix(CODEC_PREFIX)?.stored_as(self.codec_storage))
     }
 
     /// Checks every tensor of both parts, before any of them is read. All that is wrong is in one error.
@@ -137,7 +137,7 @@ impl ModelDirectory {
     /// # Errors
     /// When a file is missing or damaged, or tensors do not fit the configs.
     pub fn check_tensors(&self) -> Result<()> {
-        let (lm, codec) = (self.lm_shards()?, self.codec_shards()?);
+        let (lm, codec) = (self.lm_store()?, self.codec_store()?);
         let lm = lm.check(&heartmula::expected_tensors(&self.lm));
         let codec = codec.check(&heartcodec::expected_tensors(&self.codec));
         match (lm, codec) {
@@ -154,26 +154,26 @@ impl ModelDirectory {
     /// # Errors
     /// When a file is missing or damaged, or tensors do not fit the config.
     pub fn load_lm(&self, device: &Device) -> Result<HeartMula> {
-        HeartMula::load(&self.lm, &self.lm_shards()?, device)
+        HeartMula::load(&self.lm, &self.lm_store()?, device)
     }
 
-    /// Reads the language model as if its weights had been stored as `coarse`.
+    /// Reads the language model with fake-quantised weights.
     ///
     /// # Errors
     /// As [`Self::load_lm`].
-    pub fn load_coarse_lm(&self, coarse: Coarse, device: &Device) -> Result<HeartMula> {
-        HeartMula::load(&self.lm, &self.lm_shards()?.stored_coarsely(coarse), device)
+    pub fn load_fake_quant_lm(&self, fake_quant: FakeQuant, device: &Device) -> Result<HeartMula> {
+        HeartMula::load(&self.lm, &self.lm_store()?.fake_quantised(fake_quant), device)
     }
 
-    /// Reads what drafters use of the language model, which is all of it but the layers of the backbone, onto a device of
-    /// their own. Songs cannot be written with it.
+    /// Reads what drafters use of the language model, which is all of it but the layers of the backbone, onto a device
+    /// of their own. Songs cannot be written with it.
     ///
     /// # Errors
     /// When a file is missing or damaged, or tensors do not fit the config.
     pub fn load_drafting_lm(&self, device: &Device) -> Result<HeartMula> {
         let mut sizes = self.lm.clone();
         sizes.backbone.num_layers = 0;
-        HeartMula::load(&sizes, &self.lm_shards()?, device)
+        HeartMula::load(&sizes, &self.lm_store()?, device)
     }
 
     /// Checks the drafter beside the language model, if there is one, without reading its numbers.
@@ -185,16 +185,16 @@ impl ModelDirectory {
         if !self.checkpoint.has(&file) {
             return Ok(());
         }
-        DrafterWeights::check(&self.lm, &Shards::open_file(&self.checkpoint, &file)?).map(drop)
+        DrafterWeights::check(&self.lm, &TensorStore::open_file(&self.checkpoint, &file)?).map(drop)
     }
 
-    /// Reads every number that a song would be made with, and keeps none.
+    /// Reads every weight that a song needs, and keeps none.
     ///
     /// # Errors
     /// When one of them is not finite: by its tensor's name.
     pub fn check_numbers(&self) -> Result<()> {
-        self.lm_shards()?.check_numbers(&heartmula::expected_tensors(&self.lm))?;
-        self.codec_shards()?.check_numbers(&heartcodec::expected_tensors(&self.codec))
+        self.lm_store()?.check_numbers(&heartmula::expected_tensors(&self.lm))?;
+        self.codec_store()?.check_numbers(&heartcodec::expected_tensors(&self.codec))
     }
 
     /// Reads the drafter that was trained for the language model; `None` if there is none.
@@ -219,23 +219,23 @@ impl ModelDirectory {
     /// # Errors
     /// As [`Self::load_codec`].
     pub fn load_codec_on(&self, flow: &Device, vocoder: &Device) -> Result<HeartCodec> {
-        HeartCodec::load(&self.codec, &self.codec_shards_on(flow)?, flow, vocoder)
+        HeartCodec::load(&self.codec, &self.codec_store_on(flow)?, flow, vocoder)
     }
 
     /// The headers of the codec's files, its weights in the dtypes that they have on a device.
     ///
     /// # Errors
-    /// As [`Self::codec_shards`].
-    pub fn codec_shards_on(&self, flow: &Device) -> Result<Shards> {
-        let shards = self.codec_shards()?;
+    /// As [`Self::codec_store`].
+    pub fn codec_store_on(&self, flow: &Device) -> Result<TensorStore> {
+        let store = self.codec_store()?;
         let wide = !flow.is_cpu() && self.codec_storage == Storage::Stored;
-        Ok(if wide { shards.stored_as(Storage::As(NumberType::F32)) } else { shards })
+        Ok(if wide { store.stored_as(Storage::As(WeightDtype::F32)) } else { store })
     }
 
-    /// The dtype of keys and values that suits the language model, its weights being stored as `shards` has them
-    /// ([`HeartMulaConfig::kv_numbers`]).
-    pub fn kv_numbers(&self, shards: &Shards) -> NumberType {
-        self.lm.kv_numbers(shards.matrix_type("codebook0_head.weight"))
+    /// The dtype of keys and values that suits the language model, its weights being stored as `store` has them
+    /// ([`HeartMulaConfig::kv_dtype`]).
+    pub fn kv_dtype(&self, store: &TensorStore) -> WeightDtype {
+        self.lm.kv_dtype(store.matrix_type("codebook0_head.weight"))
     }
 
     /// Reads the tokenizer.
@@ -248,8 +248,8 @@ impl ModelDirectory {
     }
 }
 
-/// The tags that a checkpoint lists, or that the published models are known to take. A list that cannot be read costs no
-/// song: it becomes a warning.
+/// The tags that a checkpoint lists, or that the published models are known to take. A list that cannot be read costs
+/// no song: it becomes a warning.
 fn known_tags(checkpoint: &Checkpoint, vocabulary: usize, warnings: &mut Vec<String>) -> Option<KnownTags> {
     if !checkpoint.has(TAGS_FILE) {
         return KnownTags::published().filter(|_| vocabulary == PUBLISHED_VOCABULARY);

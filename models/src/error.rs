@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{device::DeviceName, foreign_text::shown, kernels::cpu::NumberType};
+use crate::{device::DeviceName, foreign_text::shown, kernels::cpu::WeightDtype};
 
 /// Problems that are listed one by one: with the lines around them, an error text has twenty.
 const MOST_LISTED: usize = 18;
@@ -104,7 +104,7 @@ pub enum ModelError {
         /// The first of them.
         found: f32,
         /// What they were to be stored as.
-        dtype: NumberType,
+        dtype: WeightDtype,
     },
     /// A field of a JSON file has a value the engine cannot work with.
     #[error("{}: field `{field}` must be {expected}, but is {found}. Restore the file that came with the checkpoint, or correct the field", path.display())]
@@ -177,7 +177,7 @@ pub enum ModelError {
         /// The first bad value.
         found: f32,
     },
-    /// A shape or length handed to a model function does not fit. A mistake of the caller.
+    /// A shape or length given to a model function does not fit: a mistake of the caller.
     #[error("{what}: expected {expected}, found {found}")]
     Shape {
         /// The argument.

@@ -1,20 +1,21 @@
-//! What is computed: the HeartMuLa language model, HeartCodec, and what lies between words, numbers and sound.
+//! Models and signal processing: the HeartMuLa language model, HeartCodec, and the steps between words, codes and
+//! sound.
 //!
-//! Nothing here knows of actors, threads or channels. Weights are loaded once and shared; what a song changes is a
-//! value of its own ([`heartmula::SongState`], [`heartcodec::VocoderState`]).
+//! Nothing here depends on actors, threads or channels. Weights are loaded once and shared; the state of a song is a
+//! separate value ([`heartmula::SongState`], [`heartcodec::VocoderState`]).
 //!
 //! # Layout
 //! - [`weights`]: files, tensors and configs of a checkpoint, checked before anything is allocated
 //! - [`text`]: tags and lyrics to prompt ids
 //! - [`heartmula`]: prompt ids to codes
-//! - [`speculation`]: prompt ids to the same codes in fewer readings of the weights
+//! - [`speculation`]: prompt ids to the same codes in fewer passes over the weights
 //! - [`heartcodec`]: codes to latents to samples
 //! - [`signal`]: keyed noise, windows, overlap-add
-//! - [`golden`]: comparison with what the reference computed
-//! - [`quality`]: what a cheaper or earlier way of decoding costs
+//! - [`golden`]: comparison with the reference's results
+//! - [`quality`]: measures of the quality that cheaper or earlier decoding costs
 //! - [`synth`]: checkpoints from a seed; [`demo`]: those that need no files
-//! - [`foreign_text`]: what others wrote, fit to be shown; `contained`: panics of foreign code as errors
-//! - `convert`: a checkpoint in narrower types; `device`: what computes
+//! - [`foreign_text`]: foreign text, escaped for messages; `contained`: panics of foreign code as errors
+//! - `convert`: a checkpoint in narrower dtypes; `device`: processor or GPU
 //! - [`kernels`]: the arithmetic of both models
 
 mod bounded_json;
@@ -45,5 +46,5 @@ pub use device::{DeviceName, Devices};
 pub use device::{GpuInfo, gpu_limits};
 pub use directory::{CODEC_PART, LM_PARTS, ModelDirectory, TOKENIZER};
 pub use error::{Found, ModelError, Result, TensorProblem, TensorProblems, write_remedy};
-pub use kernels::cpu::NumberType;
+pub use kernels::cpu::WeightDtype;
 pub use song_codes::SongCodes;

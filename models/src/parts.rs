@@ -111,7 +111,7 @@ fn names_in(directory: &Path) -> Vec<String> {
     names
 }
 
-/// What there is in the place of a file that is missing, in words.
+/// A sentence about what is in the place of a missing file.
 pub(crate) fn beside(missing: &Path) -> String {
     let Some(directory) = missing.ancestors().skip(1).find(|directory| directory.is_dir()) else {
         return String::new();
@@ -138,17 +138,17 @@ pub(crate) fn weights_in(folder: &Path, wanted: &str) -> Result<Vec<String>> {
         let (stem, number) = begin.rsplit_once('-')?;
         Some((stem.to_owned(), number.parse::<usize>().ok()?, count.parse::<usize>().ok()?))
     };
-    let shards: Vec<_> = weights.iter().filter_map(shard).collect();
+    let store: Vec<_> = weights.iter().filter_map(shard).collect();
     let path = folder.join(wanted);
     let unreadable = |reason: String, remedy: &str| {
         Err(ModelError::Unreadable { path: PathBuf::from(&path), reason, remedy: remedy.to_owned() })
     };
-    match (&weights[..], &shards[..]) {
+    match (&weights[..], &store[..]) {
         ([single], []) => Ok(vec![single.clone()]),
         (all, [(stem, _, count), ..])
-            if all.len() == shards.len() && shards.iter().all(|s| s.0 == *stem && s.2 == *count) =>
+            if all.len() == store.len() && store.iter().all(|s| s.0 == *stem && s.2 == *count) =>
         {
-            let missing = (1..=*count).filter(|number| shards.iter().all(|shard| shard.1 != *number));
+            let missing = (1..=*count).filter(|number| store.iter().all(|shard| shard.1 != *number));
             match missing.take(MOST_NAMED).map(|number| number.to_string()).collect::<Vec<_>>() {
                 missing if missing.is_empty() => Ok(weights),
                 missing => unreadable(

@@ -1,7 +1,7 @@
 //! Saved songs: their codes in a safetensors file, to be decoded again or resumed.
 //!
-//! The file holds one tensor, `codes` \[T, K\] of u16, and text beside it: whatever whoever writes it wants to know
-//! again. A minute of music is 12 kB.
+//! The file holds one tensor, `codes` \[T, K\] of u16, and text beside it: metadata of its writer. A minute of music is
+//! 12 kB.
 
 use std::{
     collections::HashMap,
@@ -31,7 +31,7 @@ pub struct SongCodes {
     pub codebooks: usize,
     /// Codes, frame after frame.
     pub codes: Vec<u16>,
-    /// What is known about the song.
+    /// Metadata of the song.
     pub notes: HashMap<String, String>,
 }
 

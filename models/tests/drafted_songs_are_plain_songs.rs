@@ -7,14 +7,14 @@ use candle_core::Device;
 use heartstream_models::{
     ModelDirectory, Result,
     heartmula::{HeartMula, KeyedSampler, PromptIds, SamplingOptions},
-    kernels::cpu::NumberType,
+    kernels::cpu::WeightDtype,
     signal::KeyedNoise,
     speculation::{
         Completion, DepthWork, DistillOptions, Distillation, Draft, DraftContext, DrafterInputs, DrafterName,
         DrafterWeights, Frame, FrameDrafter, Oracle, Speculation, Speculator,
     },
     synth::{SynthSize, synthesise},
-    weights::{Checkpoint, Shards},
+    weights::{Checkpoint, TensorStore},
 };
 
 /// Drafts codes that have nothing to do with the song: below a number, and so many to a frame.
@@ -114,11 +114,11 @@ fn drafter(directory: &ModelDirectory) -> Arc<DrafterWeights> {
     if let Some(trained) = directory.load_drafter(&Device::Cpu).expect("a drafter that fits") {
         return Arc::new(trained);
     }
-    let shards = directory.lm_shards().expect("tensors");
+    let store = directory.lm_store().expect("tensors");
     let options = DistillOptions { heads: 5, ..DistillOptions::default() };
-    let distillation = Distillation::new(&directory.lm, &shards, options, &Device::Cpu).expect("a drafter");
+    let distillation = Distillation::new(&directory.lm, &store, options, &Device::Cpu).expect("a drafter");
     let held = distillation.tensors().map(|(name, tensor)| (name.to_owned(), tensor.clone()));
-    let weights = DrafterWeights::load(&directory.lm, &Shards::from_tensors(held), &Device::Cpu);
+    let weights = DrafterWeights::load(&directory.lm, &TensorStore::from_tensors(held), &Device::Cpu);
     Arc::new(weights.expect("the tensors of a drafter"))
 }
 
@@ -163,7 +163,7 @@ fn a_drafted_song_is_the_plain_one_where_keys_and_values_are_kept_in_f16() {
     let folder = tempfile::tempdir().expect("a folder");
     synthesise(SynthSize::Tiny, 5, folder.path(), &mut |_, _| ()).expect("a checkpoint");
     let directory = ModelDirectory::open(Checkpoint::open(folder.path()).expect("a directory")).expect("configs");
-    let half = Arc::new(directory.load_lm(&Device::Cpu).expect("a model").keeping_kv_as(NumberType::F16));
+    let half = Arc::new(directory.load_lm(&Device::Cpu).expect("a model").keeping_kv_as(WeightDtype::F16));
     for guidance in [1.0, 1.5] {
         // Long enough for several steps of memory, and for drafts that are forgotten across their edges.
         let frames = 600;

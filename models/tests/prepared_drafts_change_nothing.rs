@@ -1,5 +1,5 @@
-//! A song is the plain song whoever prepares drafts for it: in time, late, never, or nonsense. And every bundle of drafts
-//! is accounted for.
+//! Promise: a song is the plain song whatever a prefetcher does: in time, late, never, or nonsense. And every bundle of
+//! drafts is accounted for.
 
 use std::{collections::VecDeque, path::Path, sync::Arc, time::Duration};
 
@@ -137,7 +137,7 @@ fn assert_plain_whoever_prepares(model: &HeartMula, frames: usize) {
                 let mut speculator = speculator.with_prefetch(fake(behaviour, &song));
                 let written = written(model, guidance, frames, &mut speculator);
                 assert_eq!(written, *song, "{behaviour:?}, {drafted} frames, guidance {guidance}");
-                let (counters, _) = speculator.prefetch_counters().expect("somebody prepares");
+                let (counters, _) = speculator.prefetch_counters().expect("a prefetcher");
                 let rounds = speculator.counters().expect("it counts").rounds;
                 let PrefetchCounters { lookups, built, exact, near, miss, stale, unused, .. } = *counters;
                 assert_eq!(lookups, exact + near + miss, "{behaviour:?}");
@@ -186,7 +186,7 @@ fn whether_drafts_are_prepared_changes_in_the_middle_of_a_song_and_the_song_does
             let mut speculator =
                 Speculator::adapting(half_right(&song), sampler()).with_prefetch(fake(behaviour, &song));
             assert_eq!(written(&model, guidance, frames, &mut speculator), *song, "{behaviour:?}");
-            let (counters, _) = speculator.prefetch_counters().expect("somebody prepares");
+            let (counters, _) = speculator.prefetch_counters().expect("a prefetcher");
             let PrefetchCounters { lookups, built, exact, near, miss, stale, unused, .. } = *counters;
             assert_eq!(lookups, exact + near + miss, "{behaviour:?}");
             assert_eq!(built, exact + near + unused + stale, "{behaviour:?}");

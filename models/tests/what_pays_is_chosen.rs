@@ -15,7 +15,7 @@ type Machine = fn(Choice) -> f64;
 /// Which drafts are right: for a frame of the song, what the round before it did, and what is settled on.
 type Song<'a> = &'a mut dyn FnMut(Moment) -> bool;
 
-/// What a song may look at.
+/// What a song may use.
 #[derive(Clone, Copy)]
 struct Moment {
     /// The frame.
@@ -58,10 +58,10 @@ fn run(policy: &mut Policy, machine: Machine, song: Song<'_>, rounds: u32) -> Ru
 
 /// A song whose drafts are right in this share of places, evenly spread.
 fn share(share: f64) -> impl FnMut(Moment) -> bool {
-    let mut chance = 0.0;
+    let mut phase = 0.0;
     move |_| {
-        chance = (chance + 0.618_033_988_75) % 1.0;
-        chance < share
+        phase = (phase + 0.618_033_988_75) % 1.0;
+        phase < share
     }
 }
 
@@ -131,7 +131,7 @@ fn dear_drafts(choice: Choice) -> f64 {
     choice.frames.map_or(1.0, |_| 1.1 + if choice.prefetch { 0.0 } else { 0.4 })
 }
 
-/// One on which whoever prepares drafts is in the way.
+/// A machine on which a prefetcher is in the way.
 fn in_the_way(choice: Choice) -> f64 {
     choice.frames.map_or(1.0, |_| 1.1 + if choice.prefetch { 0.4 } else { 0.0 })
 }
@@ -149,7 +149,7 @@ fn drafts_are_prepared_meanwhile_where_that_pays_and_not_where_it_is_in_the_way(
     }
     let mut policy = policy();
     let run = run(&mut policy, dear_drafts, &mut share(0.8), 1000);
-    assert_eq!(run.prefetched, 0, "there is nobody who could");
+    assert_eq!(run.prefetched, 0, "there is no prefetcher");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use heartstream::{Checkpoint, Heartstream, KeptSong, Placement, Sampling, SongRequest, units};
+use heartstream::{Checkpoint, Heartstream, Placement, Sampling, SavedSong, SongRequest, units};
 use heartstream_models::{
     ModelDirectory, foreign_text, golden,
     synth::{SynthSize, synthesise},
@@ -288,7 +288,7 @@ fn in_process(
         let song = match codes {
             Some(codes) => {
                 let path = Path::new("x.codes");
-                match KeptSong::parse(path, codes) {
+                match SavedSong::parse(path, codes) {
                     Ok(kept) => engine.resume(kept, path, heartstream::Sink::Subscriber).await,
                     Err(error) => return fine(&error),
                 }

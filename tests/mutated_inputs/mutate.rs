@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// Chance that follows from a seed: SplitMix64, Steele et al., "Fast splittable pseudorandom number generators".
+/// Random numbers from a seed: SplitMix64, Steele et al., "Fast splittable pseudorandom number generators".
 pub struct Rng(u64);
 
 impl Rng {

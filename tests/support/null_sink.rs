@@ -145,7 +145,7 @@ fn spawn(command: &mut Command) -> Child {
 }
 
 fn missing(program: &str, error: &std::io::Error) -> ! {
-    panic!("{program} does not start ({error}): install {PACKAGES}, and this test hears what is played")
+    panic!("{program} does not start ({error}): install {PACKAGES}, and this test records what is played")
 }
 
 /// Waits for something that takes its time, but not for ever.

@@ -1,4 +1,4 @@
-//! How does the program refuse? With an exit code and one paragraph, and without a trace.
+//! Refusals of the program: an exit code and one paragraph, without a trace.
 
 use std::{
     fs,

@@ -124,7 +124,7 @@ impl Scene {
         }
     }
 
-    /// What was fetched since it was last asked for: names of files, each as often as it was given out.
+    /// What was fetched since it was last asked for: names of files, each as often as it was served.
     pub fn fetched(&self) -> Vec<String> {
         let name = |seen: &Seen| seen.path.rsplit('/').next().unwrap_or_default().to_owned();
         // Weights are a redirect to the store first.

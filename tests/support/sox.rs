@@ -1,4 +1,4 @@
-//! What does sox, a player written by others, say of a file?
+//! Statistics of a file by sox, an independent player.
 
 use std::{
     io::ErrorKind,

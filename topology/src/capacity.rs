@@ -1,7 +1,7 @@
-//! How much music may lie between two stages?
+//! Capacities of the channels between stages, in seconds of audio.
 //!
-//! Every channel is bounded, so a slow sink holds back every stage before it as far as the language model, and memory
-//! does not grow with the length of a song. Capacities are given in seconds of audio.
+//! Every channel is bounded: backpressure of a slow sink reaches every stage up to the language model, and memory does
+//! not grow with the length of a song.
 
 use heartstream_actors::{
     stitcher::BLOCK_SAMPLES,
@@ -20,7 +20,7 @@ const MOST: Seconds = Seconds(3600.0);
 pub struct Capacities {
     /// Frames between language model and segmenter. Little: they are gathered behind it.
     pub frames: Seconds,
-    /// Segments on the way through the flow workers, for each worker: one is in its hands, so this much keeps it busy.
+    /// Segments on the way through the flow workers, for each worker: one is being decoded, so this much keeps it busy.
     pub segments_per_worker: Seconds,
     /// Pieces of sound between vocoder and stitcher. Little: samples are larger than anything before them.
     pub sound: Seconds,
@@ -77,21 +77,21 @@ impl Capacities {
 
     /// The most frames that can have been written and not yet been handed to a subscriber.
     ///
-    /// Each term is a place where music can wait: a channel, or the hands of a stage.
+    /// Each term is a place where music can wait: a channel, or a stage at work.
     pub fn most_frames_in_flight(&self, windows: ReferenceWindows, workers: usize) -> usize {
         let in_hand = 1;
         let round = MOST_FRAMES + 1; // what the model can write at once: its drafts and the frame behind them
         let frames = round + self.frame_places() + in_hand; // model, channel, segmenter
         let gathering = windows.window; // frames of the window that is not complete yet, the overlap among them
-        // The vocoder holds a segment's place while it waits for it and decodes it, so the flow workers' hands and
-        // their queue are counted by the places between segmenter and vocoder.
+        // The vocoder holds a segment's place while it waits for it and decodes it, so the flow workers and their queue
+        // are counted by the places between segmenter and vocoder.
         let segments = in_hand + self.segment_places(windows, workers) + in_hand; // segmenter, places, vocoder
         let pieces = self.sound_places() + 2 * in_hand; // vocoder, channel, stitcher
         let blocks = 2 * self.block_places() + 2 * in_hand; // two channels, sink, subscriber
         let samples = pieces * LONGEST_PIECE_SAMPLES + blocks * BLOCK_SAMPLES;
         let sound = samples.div_ceil(SAMPLES_PER_FRAME as usize);
-        // The longest first window is as long as the reference's; every later one has at most a hop of new frames. What is
-        // shared with the next window, or is its look-ahead, is at most an overlap.
+        // The longest first window is as long as the reference's; every later one has at most a hop of new frames. What
+        // is shared with the next window, or is its look-ahead, is at most an overlap.
         frames + gathering + windows.window + segments * windows.hop + windows.overlap() + sound
     }
 }

@@ -1,8 +1,8 @@
-//! Who watches over a song? One kameo actor that every stage is linked to.
+//! Conductor of a song: the kameo actor that every stage is linked to.
 //!
-//! It hears of each stage's end, and of its failure by name; ends the rest when one fails or somebody cancels; and
-//! when the last stage has ended it writes the report. No stage is ever started again in the middle of a song: a
-//! language model without its past would sing something else.
+//! It is notified of each stage's end, and of its failure by name. When one fails, or the song is cancelled, it ends
+//! the rest. When the last stage has ended it writes the report. No stage is restarted within a song: a language model
+//! without its KV cache would continue another song.
 
 use std::{ops::ControlFlow, sync::atomic::Ordering};
 
@@ -16,15 +16,15 @@ use kameo::{
 };
 use tokio::sync::oneshot;
 
-/// A stage of the song, as its conductor sees it.
+/// A stage of the song.
 pub(crate) struct Member {
     pub id: ActorId,
     pub stage: Stage,
-    /// Ends the actor at its next point of rest.
+    /// Ends the actor at its next await.
     pub kill: Box<dyn Fn() + Send + Sync>,
 }
 
-/// What is to be said and done when the last stage has ended.
+/// How to report when the last stage has ended.
 pub(crate) struct Ending {
     /// For the report.
     pub notes: Vec<String>,
@@ -32,7 +32,7 @@ pub(crate) struct Ending {
     pub is_the_songs: bool,
 }
 
-/// What the conductor starts with.
+/// Arguments of the conductor.
 pub(crate) struct ConductorArgs {
     pub members: Vec<Member>,
     pub song: SongContext,
@@ -112,11 +112,11 @@ impl Actor for Conductor {
 impl Conductor {
     /// Ends what makes music; what was made goes on to the sinks, which end when it is through.
     fn end_early(&mut self, outcome: Outcome) {
-        self.song.interrupt.raise();
+        self.song.stop.set();
         for member in &self.members {
             match member.stage {
                 Stage::CodesSink | Stage::Stitcher | Stage::WavSink | Stage::SpeakerSink => (),
-                // A subscriber may have stopped reading, and nothing is lost that it could still want.
+                // A subscriber may have stopped reading; it needs none of the rest.
                 Stage::SubscriberSink if outcome != Outcome::Cancelled => (),
                 _ => (member.kill)(),
             }
@@ -129,7 +129,7 @@ impl Conductor {
         let redraws = self.song.meter.redraws.load(Ordering::Relaxed);
         let mut notes = std::mem::take(&mut self.ending.notes);
         notes.extend(self.song.mishaps.all());
-        // Of a song in two halves, the one that wrote it says so.
+        // Of a song in two halves, the half that wrote it reports this.
         if redraws > 0 && self.took_part.contains(&Stage::LanguageModel) {
             notes.push(format!(
                 "the model ended the song before its first frame, so that was drawn again: the song begins with draw {} of at most {}",
@@ -137,8 +137,8 @@ impl Conductor {
                 REDRAWS + 1
             ));
         }
-        // An interrupt whose word to cancel did not arrive is a cancelled song all the same.
-        let own_end = if self.song.interrupt.is_raised() { Outcome::Cancelled } else { Outcome::Finished };
+        // A stop flag without a message of cancellation is a cancelled song all the same.
+        let own_end = if self.song.stop.is_set() { Outcome::Cancelled } else { Outcome::Finished };
         let report = SongReport {
             outcome: self.ended_early.take().unwrap_or(own_end),
             frames: progress.frames_written,
@@ -161,7 +161,7 @@ impl Conductor {
             self.song.meter.end();
         }
         if let Some(waiting) = self.report.take() {
-            let _ = waiting.send(report); // whoever asked may have left
+            let _ = waiting.send(report); // the receiver may be gone
         }
     }
 }

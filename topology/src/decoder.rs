@@ -1,4 +1,4 @@
-//! What turns codes into sound, without a language model? The codec and a plan; every engine has one inside.
+//! Decoder: the codec and a plan, codes to sound without a language model. Every engine has one.
 
 use std::sync::Arc;
 
@@ -23,20 +23,20 @@ use crate::{
     wiring::wire_decoding,
 };
 
-/// A loaded codec: decodes kept songs again, as often as wanted and with other settings.
+/// A loaded codec: decodes saved songs again, as often as wanted and with other settings.
 #[derive(Clone)]
 pub struct Decoder {
     pub(crate) codec: Arc<HeartCodec>,
     /// The codec as each flow worker has it: on a GPU each has a stream of its own.
     pub(crate) workers: Vec<Arc<HeartCodec>>,
     pub(crate) plan: Plan,
-    /// What songs run on; started when they are needed, kept for the next song.
+    /// Threads of the songs; started when they are needed, kept for the next song.
     pub(crate) threads: StageThreads,
 }
 
 impl Decoder {
-    /// Reads the codec onto the devices of `plan`. They are opened here, once: a stage's stream is then the engine's, like
-    /// its threads, and a song that begins waits for neither.
+    /// Reads the codec onto the devices of `plan`. They are opened here, once: a stage's stream then belongs to the
+    /// engine, like its threads, and a new song waits for neither.
     pub(crate) fn read(directory: &ModelDirectory, plan: Plan, threads: StageThreads) -> Result<Self, EngineError> {
         let Devices { flow, vocoder, .. } = plan.devices;
         let codec = Arc::new(directory.load_codec_on(&flow.open()?, &vocoder.open()?)?);
@@ -76,7 +76,7 @@ impl Decoder {
         &self.plan
     }
 
-    /// Decodes kept codes to `sinks`. Of the request, seed, flow, continuity and first window have a say.
+    /// Decodes saved codes to `sinks`. Of the request, seed, flow, continuity and first window apply.
     ///
     /// # Errors
     /// When an option is out of range, or `sinks` takes no sound.

@@ -1,4 +1,4 @@
-//! What is loaded once and sings many songs? The engine.
+//! Engine: a loaded model that makes many songs.
 
 use std::{path::Path, sync::Arc};
 
@@ -19,14 +19,14 @@ use crate::{
     capacity::Capacities,
     decoder::{Decoder, blocking, check_runtime},
     error::EngineError,
-    in_turn::InTurn,
-    kept_song::KeptSong,
+    lm_resources::{Drafting, LmResources},
     memory::{self, MemorySize, SongSize},
     plan::{Placement, Plan},
     request::{self, CheckedRequest},
+    saved_song::SavedSong,
+    sequential::Sequential,
     sink::{Sink, Sinks},
     song::Song,
-    voice::{Drafting, Voice},
     wiring::wire_song,
 };
 
@@ -36,26 +36,26 @@ use crate::{
 enum Weights {
     /// In memory, for all songs.
     Loaded { lm: Arc<HeartMula>, decoder: Decoder },
-    /// Where they were; a song loads one half after the other.
-    InTurn(InTurn),
+    /// On disk; a song loads one half after the other.
+    Sequential(Sequential),
 }
 
 /// An engine with a loaded model. Songs that run at once share the weights; each has threads of its own, which the
 /// engine lends it: they are started for the first song, wait for the next one, and end with the engine.
 #[derive(Clone)]
 pub struct Heartstream {
-    voice: Voice,
+    lm_resources: LmResources,
     weights: Weights,
     plan: Plan,
-    /// What songs run on; started when they are needed, kept for the next song.
+    /// Threads of the songs; started when they are needed, kept for the next song.
     threads: StageThreads,
     speculation: Speculation,
     faults: Faults,
     /// What was changed to stay within the memory limit, in a sentence.
-    to_fit: Option<String>,
+    memory_adjustment: Option<String>,
 }
 
-/// What an engine is made of; see [`Heartstream::builder`].
+/// Settings of an engine; see [`Heartstream::builder`].
 #[derive(Debug, Clone)]
 pub struct Builder {
     checkpoint: Checkpoint,
@@ -68,7 +68,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The model; by default the one inside the program.
+    /// The model; by default the built-in demo model.
     pub fn model(mut self, checkpoint: Checkpoint) -> Self {
         self.checkpoint = checkpoint;
         self
@@ -105,7 +105,7 @@ impl Builder {
         self
     }
 
-    /// Drafts are prepared on this device while the language model verifies others. No song depends on it.
+    /// Drafts are prefetched on this device while the language model verifies others. No song depends on it.
     pub fn draft_device(mut self, device: DeviceName) -> Self {
         self.placement.draft_device = Some(device);
         self
@@ -117,7 +117,8 @@ impl Builder {
         self
     }
 
-    /// Room between the stages: less holds less memory, more rides out a slower moment of a stage. No song depends on it.
+    /// Capacities between the stages: less takes less memory, more rides out a slow moment of a stage. No song depends
+    /// on it.
     pub fn capacities(mut self, capacities: Capacities) -> Self {
         self.capacities = capacities;
         self
@@ -130,10 +131,10 @@ impl Builder {
     }
 
     /// The most memory that the program may take while it makes a song like `song`: of its length, and with words that
-    /// are not longer. By what is foretold ([`crate::MemoryPlan`]) the codec is stored in f16, unless
+    /// are not longer. By the estimate ([`crate::MemoryPlan`]) the codec is stored in f16, unless
     /// [`Builder::weights`] says how; or a song loads one half of the model after the other, and nothing of it sounds
-    /// before all of it is written. [`Heartstream::to_fit`] says what was done. Several songs at once are not foreseen;
-    /// those that load one half after the other wait for each other.
+    /// before all of it is written. [`Heartstream::memory_adjustment`] says what was done. The estimate is for one song
+    /// at a time; songs that load one half after the other wait for each other.
     pub fn memory_limit(mut self, limit: MemorySize, song: &SongRequest) -> Self {
         self.memory_limit = Some((limit, song.clone()));
         self
@@ -142,24 +143,25 @@ impl Builder {
     /// Loads the model on a thread for blocking work.
     ///
     /// # Errors
-    /// When the model cannot be loaded, the placement or a device does not fit the machine, a drafter is asked for that was
-    /// never trained for the model or cannot be used on its device, or the memory limit is too low for any way of making
-    /// the song.
+    /// When the model cannot be loaded, the placement or a device does not fit the machine, a drafter is asked for that
+    /// was never trained for the model or cannot be used on its device, or the memory limit is too low for any way of
+    /// making the song.
     pub async fn build(self) -> Result<Heartstream, EngineError> {
         let Self { checkpoint, lm_storage, codec_storage, placement, capacities, speculation, memory_limit } = self;
         let plan = Plan { capacities: capacities.check()?, ..Plan::new(&placement)? };
         let load = move || {
             let directory = ModelDirectory::open(checkpoint)?.stored_as(lm_storage, codec_storage);
             let threads = StageThreads::default();
-            let (voice, weights, to_fit) = load(directory, codec_storage, &plan, &threads, memory_limit)?;
+            let (lm_resources, weights, memory_adjustment) =
+                load(directory, codec_storage, &plan, &threads, memory_limit)?;
             Ok(Heartstream {
-                voice,
+                lm_resources,
                 weights,
                 plan,
                 threads,
                 speculation: Speculation::Off,
                 faults: Faults::default(),
-                to_fit,
+                memory_adjustment,
             })
         };
         blocking(load).await?.with_speculation(speculation)
@@ -167,7 +169,7 @@ impl Builder {
 }
 
 impl Heartstream {
-    /// Begins with the model inside the program, on all of the machine.
+    /// Begins with the built-in demo model, on all of the machine.
     pub fn builder() -> Builder {
         Builder {
             checkpoint: Checkpoint::demo(),
@@ -185,12 +187,12 @@ impl Heartstream {
     /// # Errors
     /// When a drafter is asked for that was never trained for the model.
     pub fn with_speculation(&self, speculation: Speculation) -> Result<Self, EngineError> {
-        Speculator::check(&speculation, self.voice.drafter.is_some())?;
+        Speculator::check(&speculation, self.lm_resources.drafter.is_some())?;
         Ok(Self { speculation, ..self.clone() })
     }
 
     /// The same engine, weights and all, whose songs panic where `faults` says. For tests of what a panic does: songs
-    /// of the engine that this was called on know nothing of them.
+    /// of the engine that this was called on are not affected.
     #[doc(hidden)]
     pub fn with_faults(&self, faults: Faults) -> Self {
         Self { faults, ..self.clone() }
@@ -202,15 +204,15 @@ impl Heartstream {
     }
 
     /// What was changed to stay within the memory limit, in a sentence; `None` where nothing was.
-    pub fn to_fit(&self) -> Option<&str> {
-        self.to_fit.as_deref()
+    pub fn memory_adjustment(&self) -> Option<&str> {
+        self.memory_adjustment.as_deref()
     }
 
     /// The language model; `None` where a memory limit has songs load one half of the model after the other.
     pub(crate) fn model(&self) -> Option<&Arc<HeartMula>> {
         match &self.weights {
             Weights::Loaded { lm, .. } => Some(lm),
-            Weights::InTurn(_) => None,
+            Weights::Sequential(_) => None,
         }
     }
 
@@ -219,21 +221,21 @@ impl Heartstream {
         self.threads.lent()
     }
 
-    /// The half of the engine that decodes kept songs; `None` where a memory limit has songs load one half of the model
-    /// after the other ([`Decoder::load`] loads it alone).
+    /// The half of the engine that decodes saved songs; `None` where a memory limit has songs load one half of the
+    /// model after the other ([`Decoder::load`] loads it alone).
     pub fn decoder(&self) -> Option<&Decoder> {
         match &self.weights {
             Weights::Loaded { decoder, .. } => Some(decoder),
-            Weights::InTurn(_) => None,
+            Weights::Sequential(_) => None,
         }
     }
 
     /// A short name for the contents of the checkpoint.
     pub fn fingerprint(&self) -> &str {
-        &self.voice.fingerprint
+        &self.lm_resources.fingerprint
     }
 
-    /// Says whether the options of a request are in range, which does not depend on a model.
+    /// Checks that the options of a request are in range, which does not depend on a model.
     ///
     /// # Errors
     /// When one is not, by its name.
@@ -242,9 +244,8 @@ impl Heartstream {
         Ok(())
     }
 
-    /// Says whether the model can sing a request, without beginning, and what there is to say about it, in sentences: what
-    /// is changed in its words, tags that the model does not know, a length that it does not have. The song's report
-    /// says the same.
+    /// Checks a request without beginning, and returns notes in sentences: changes in its words, unknown tags, a length
+    /// beyond the model's. The song's report has the same.
     ///
     /// # Errors
     /// When an option is out of range, or the words are too many or none.
@@ -253,11 +254,11 @@ impl Heartstream {
     }
 
     fn checked(&self, request: SongRequest) -> Result<CheckedRequest, EngineError> {
-        let positions = self.voice.sizes.backbone.max_seq_len;
-        Ok(request::check(request, &self.voice.tokenizer, positions)?)
+        let positions = self.lm_resources.sizes.backbone.max_seq_len;
+        Ok(request::check(request, &self.lm_resources.tokenizer, positions)?)
     }
 
-    /// Sings to whoever holds the song: read its blocks.
+    /// Makes a song for a subscriber: read its blocks.
     ///
     /// # Errors
     /// When the model cannot sing the request.
@@ -265,7 +266,7 @@ impl Heartstream {
         self.sing_to(request, Sink::Subscriber).await
     }
 
-    /// Sings to all of `sinks`; the slowest of them holds back the song.
+    /// Makes a song for all of `sinks`; backpressure comes from the slowest.
     ///
     /// # Errors
     /// When the model cannot sing the request, or `sinks` takes no sound.
@@ -274,17 +275,17 @@ impl Heartstream {
         self.start(checked, sinks.into()).await
     }
 
-    /// Goes on with a song whose beginning was kept in the file `path`. It is the song that it would have been had it
-    /// never stopped, and it is given out from its start.
+    /// Resumes a song whose beginning was saved in the file `path`. It is the same song as without the stop, and it is
+    /// played from its start.
     ///
     /// # Errors
     /// When another model wrote it, or `sinks` takes no sound.
-    pub async fn resume(&self, kept: KeptSong, path: &Path, sinks: impl Into<Sinks>) -> Result<Song, EngineError> {
-        kept.check_checkpoint(path, &self.voice.fingerprint)?;
-        kept.codes.check(path, self.voice.sizes.audio_num_codebooks, self.voice.audio_eos)?;
+    pub async fn resume(&self, kept: SavedSong, path: &Path, sinks: impl Into<Sinks>) -> Result<Song, EngineError> {
+        kept.check_checkpoint(path, &self.lm_resources.fingerprint)?;
+        kept.codes.check(path, self.lm_resources.sizes.audio_num_codebooks, self.lm_resources.audio_eos)?;
         let asked = kept.request.max_frames;
         let mut checked = self.checked(kept.request)?;
-        // A song is kept with the length that its model has room for; longer ones come from elsewhere.
+        // A song is saved with a length that its model has room for; longer ones come from elsewhere.
         if asked > checked.request.max_frames {
             return Err(ModelError::Damaged {
                 path: path.to_owned(),
@@ -305,7 +306,7 @@ impl Heartstream {
                 found: longest.seconds().to_string(),
             });
         }
-        checked.written_before = Arc::new(kept.codes);
+        checked.resumed_from = Arc::new(kept.codes);
         self.start(checked, sinks.into()).await
     }
 
@@ -316,27 +317,30 @@ impl Heartstream {
         match &self.weights {
             Weights::Loaded { lm, decoder } => {
                 let wired =
-                    wire_song(&self.voice, lm, decoder, checked, &self.speculation, sinks, context.clone()).await?;
+                    wire_song(&self.lm_resources, lm, decoder, checked, &self.speculation, sinks, context.clone())
+                        .await?;
                 Ok(Song::new(wired, context))
             }
-            Weights::InTurn(halves) => {
+            Weights::Sequential(halves) => {
                 let mut checked = checked;
-                checked.notes.extend(self.to_fit.clone());
-                halves.sing(&self.voice, &self.plan, &self.threads, checked, &self.speculation, sinks, context).await
+                checked.notes.extend(self.memory_adjustment.clone());
+                halves
+                    .sing(&self.lm_resources, &self.plan, &self.threads, checked, &self.speculation, sinks, context)
+                    .await
             }
         }
     }
 }
 
-/// Reads everything; language model and codec must speak the same codes. With a memory limit, what that leaves.
+/// Reads everything; language model and codec must have the same codes. With a memory limit, what fits into it.
 fn load(
     directory: ModelDirectory,
     codec: Storage,
     plan: &Plan,
     threads: &StageThreads,
     limit: Option<(MemorySize, SongRequest)>,
-) -> Result<(Voice, Weights, Option<String>), EngineError> {
-    // First, since nothing need be read for what does not open.
+) -> Result<(LmResources, Weights, Option<String>), EngineError> {
+    // First: nothing need be read if a device does not open.
     let device = plan.devices.lm.open()?;
     directory.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     directory.check_codes()?;
@@ -344,7 +348,7 @@ fn load(
     // The tokenizer first: it is small, and a directory without one fails at once.
     let tokenizer = Arc::new(directory.load_tokenizer()?);
     tokenizer.notes().iter().for_each(|note| tracing::warn!("{note}"));
-    let voice = Voice {
+    let lm_resources = LmResources {
         fingerprint: directory.fingerprint()?,
         drafter: directory.load_drafter(&device)?.map(Arc::new),
         drafting: Drafting::read(&directory, plan)?,
@@ -353,24 +357,25 @@ fn load(
         learned: LearnedBefore::default(),
         tokenizer,
     };
-    let (directory, to_fit) = match limit {
+    let (directory, memory_adjustment) = match limit {
         None => (directory, None),
         Some((limit, song)) => {
-            // Words that cannot be sung are refused when they are to be.
-            let prompt = voice.tokenizer.prompt(&song.tags, &song.lyrics).map(|prompt| prompt.ids.positions() as u64);
+            // Words that cannot be sung are refused with their request.
+            let prompt =
+                lm_resources.tokenizer.prompt(&song.tags, &song.lyrics).map(|prompt| prompt.ids.positions() as u64);
             let size = SongSize::of(&song, prompt.unwrap_or(SongSize::USUAL_PROMPT))?;
             let fit = memory::fit(limit, &directory, codec, plan, &size)?;
             let lm = directory.lm_storage;
-            let to_fit = fit.sentence(limit, codec);
-            to_fit.iter().for_each(|sentence| tracing::info!("{sentence}"));
+            let memory_adjustment = fit.sentence(limit, codec);
+            memory_adjustment.iter().for_each(|sentence| tracing::info!("{sentence}"));
             let directory = directory.stored_as(lm, fit.codec);
             if fit.one_after_the_other {
-                return Ok((voice, Weights::InTurn(InTurn::new(directory)), to_fit));
+                return Ok((lm_resources, Weights::Sequential(Sequential::new(directory)), memory_adjustment));
             }
-            (directory, to_fit)
+            (directory, memory_adjustment)
         }
     };
     let lm = Arc::new(directory.load_lm(&device)?);
     let decoder = Decoder::read(&directory, plan.clone(), threads.clone())?;
-    Ok((voice, Weights::Loaded { lm, decoder }, to_fit))
+    Ok((lm_resources, Weights::Loaded { lm, decoder }, memory_adjustment))
 }

@@ -1,11 +1,11 @@
-//! What can go wrong before a song begins?
+//! Errors before a song begins.
 
 use heartstream_actors::{speaker_sink::SpeakerError, wav_sink::WavError};
 use heartstream_models::ModelError;
 
 use crate::memory::MemorySize;
 
-/// An error of the engine. What goes wrong while a song runs is in its report instead.
+/// An error of the engine. Errors of a running song are in its report.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
@@ -36,29 +36,29 @@ pub enum EngineError {
     /// The system gives no more threads.
     #[error("the system starts no more threads ({0}). End other programs, or raise the limit of processes")]
     Threads(String),
-    /// The song fits in no way into the memory that it may take.
+    /// The song does not fit into the memory limit in any way.
     #[error(
         "the song needs {needs} of memory at the least, one half of the model after the other ({streaming} as it was \
          asked for), and may take {limit}. Shorten it with --max-seconds, store the codec with --codec-weights f16, or \
          raise --memory-limit"
     )]
     Memory {
-        /// What it may take.
+        /// The limit.
         limit: MemorySize,
-        /// What it would need at the least.
+        /// The least that it would need.
         needs: MemorySize,
-        /// What it would need as it was asked for.
+        /// What it would need as requested.
         streaming: MemorySize,
     },
-    /// A kept song cannot be decoded in the memory that may be taken.
+    /// A saved song cannot be decoded within the memory limit.
     #[error(
         "decoding needs {needs} of memory at the least, and may take {limit}. Store the codec with --codec-weights f16, \
          take fewer --flow-workers, or raise --memory-limit"
     )]
     DecodingMemory {
-        /// What it may take.
+        /// The limit.
         limit: MemorySize,
-        /// What it would need at the least.
+        /// The least that it would need.
         needs: MemorySize,
     },
     /// Loading was interrupted by the end of the program.

@@ -6,7 +6,7 @@
 //! use heartstream::{Heartstream, SongRequest};
 //!
 //! # async fn example() -> Result<(), heartstream::EngineError> {
-//! let engine = Heartstream::builder().build().await?; // the model inside the program
+//! let engine = Heartstream::builder().build().await?; // the built-in demo model
 //! let mut song = engine.sing(SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in across the floor")).await?;
 //! while let Some(block) = song.next_block().await {
 //!     println!("{} samples from {}", block.samples.len(), block.start.seconds());
@@ -20,8 +20,8 @@
 //! - [`Plan`]: how many workers, on which cores, with how much room in between: a checked value
 //! - `wiring`: the plan becomes actors and channels, from the sinks back to the source
 //! - `conductor`: the kameo actor that every stage of a song is linked to
-//! - [`Song`]: what the one who asked holds in hand
-//! - [`MemoryPlan`]: what a song will take, foretold, and the way in which it fits
+//! - [`Song`]: the handle of a running song
+//! - [`MemoryPlan`]: the estimated memory of a song, and the way in which it fits
 //! - `pull`: the published checkpoints, from the hub into a directory
 //! - [`command_line`]: the program around it
 
@@ -31,15 +31,15 @@ mod conductor;
 mod decoder;
 mod engine;
 mod error;
-mod in_turn;
-mod kept_song;
+mod lm_resources;
 mod memory;
 mod plan;
 mod pull;
 mod request;
+mod saved_song;
+mod sequential;
 mod sink;
 mod song;
-mod voice;
 mod wiring;
 
 pub use capacity::Capacities;
@@ -62,13 +62,13 @@ pub use heartstream_messages::{
     units,
 };
 pub use heartstream_models::{
-    DeviceName, Devices, NumberType, SongCodes,
+    DeviceName, Devices, SongCodes, WeightDtype,
     speculation::{DrafterName, Speculation},
     text::{KnownTags, NormalisedWords, TagGroup, WordsNote, normalise},
     weights::{Checkpoint, Storage},
 };
-pub use kept_song::KeptSong;
 pub use memory::{MemoryPlan, MemorySize, SongSize};
 pub use plan::{DraftSite, Placement, Plan};
+pub use saved_song::SavedSong;
 pub use sink::{Sink, Sinks};
 pub use song::Song;

@@ -1,4 +1,4 @@
-//! How is a machine shared among the stages? Workers, threads, cores, devices and room, as one checked value.
+//! Plan of a machine for the stages: workers, threads, cores, devices and capacities, as one checked value.
 
 use heartstream_actors::{
     compute_site::{ComputeSite, available_cores},
@@ -14,7 +14,7 @@ const CORES_WORTH_DIVIDING: usize = 4;
 /// Threads of a stage for each core, at most: more wait for each other, and a song has three stages that compute.
 const MOST_THREADS_FOR_A_CORE: usize = 8;
 
-/// What was asked for; anything not asked for follows from the machine.
+/// The requested placement; unset fields follow from the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Placement {
     /// Cores of the language model.
@@ -23,40 +23,40 @@ pub struct Placement {
     pub flow_cores: Option<Vec<usize>>,
     /// Cores of the vocoder.
     pub vocoder_cores: Option<Vec<usize>>,
-    /// Cores on which drafts are prepared while the language model verifies; without them and without a device, nobody
-    /// prepares any.
+    /// Cores on which drafts are prefetched while the language model verifies; without them and without a device, none
+    /// are.
     pub draft_cores: Option<Vec<usize>>,
-    /// What computes these drafts; by default what computes the language model.
+    /// The device of these drafts; by default that of the language model.
     pub draft_device: Option<DeviceName>,
     /// Threads of each stage that computes; by default one for each of its physical cores.
     pub threads: Option<usize>,
     /// Flow workers.
     pub flow_workers: usize,
-    /// What each part of the model computes on.
+    /// Devices of the parts of the model.
     pub devices: Devices,
 }
 
-/// Where drafts are prepared while the language model verifies.
+/// The prefetcher's site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DraftSite {
     /// Cores; with none, the operating system chooses.
     pub cores: Vec<usize>,
-    /// What computes.
+    /// Device.
     pub device: DeviceName,
 }
 
-/// How the songs of an engine run.
+/// The plan of an engine's songs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// Where the language model computes.
     pub lm: ComputeSite,
-    /// Where drafts are prepared; `None` where nobody prepares any.
+    /// Where drafts are prefetched; `None` where none are.
     pub draft: Option<DraftSite>,
     /// Where each flow worker computes; one entry for each.
     pub flow: Vec<ComputeSite>,
     /// Where the vocoder computes.
     pub vocoder: ComputeSite,
-    /// What each part of the model computes on.
+    /// Devices of the parts of the model.
     pub devices: Devices,
     /// Room between the stages.
     pub capacities: Capacities,
@@ -73,7 +73,7 @@ impl Plan {
         Self::for_machine(placement, &available_cores(), &CoreLayout::here())
     }
 
-    /// The plan for a machine whose cores have these numbers and lie like this.
+    /// The plan for a machine with these cores in this layout.
     fn for_machine(placement: &Placement, machine: &[usize], layout: &CoreLayout) -> Result<Self, EngineError> {
         let Placement {
             lm_cores,
@@ -112,8 +112,8 @@ impl Plan {
             |cores: &[usize]| ComputeSite { threads: threads.unwrap_or(cores.len().max(1)), cores: cores.to_vec() };
         let anywhere = |share: usize| ComputeSite { threads: threads.unwrap_or(share.max(1)), cores: Vec::new() };
         // The language model reads weights while the flow workers multiply, so both can go on side by side. The vocoder
-        // works between two segments of the flow workers, on their cores. What waits for each other shares a cache, what
-        // does not has one of its own, and of a core only one thread is used: the other would wait for the same units.
+        // works between two segments of the flow workers, on their cores. Stages that wait for each other share a
+        // cache, others have their own. Only one thread of a core is used: the other would wait for the same units.
         let divided = all >= CORES_WORTH_DIVIDING;
         let (first, second) = layout.halves();
         let default = |cores: &[usize]| if divided { site(cores) } else { anywhere(all) };

@@ -1,4 +1,4 @@
-//! Can this model sing that request? Everything that can be known before a song begins is checked here.
+//! Checks of a request against the model: all that can be known before a song begins.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -14,13 +14,13 @@ use heartstream_models::{
     text::PromptTokenizer,
 };
 
-/// A request that the model can sing, with what its stages need of it.
+/// A checked request, with the inputs of its stages.
 pub(crate) struct CheckedRequest {
     pub request: SongRequest,
     pub sampler: KeyedSampler,
     pub sound: Sound,
     /// Frames that were written before, in a song that is resumed; none otherwise.
-    pub written_before: Arc<SongCodes>,
+    pub resumed_from: Arc<SongCodes>,
     /// What was changed to fit the model, in sentences.
     pub notes: Vec<String>,
 }
@@ -29,7 +29,7 @@ pub(crate) struct CheckedRequest {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sound {
     pub segments: SegmentPlan,
-    /// For the first sound; only where it has a say.
+    /// For the first sound; only where it applies.
     pub deadline: Option<Seconds>,
     pub flow: FlowOptions,
     pub noise: KeyedNoise,
@@ -112,6 +112,6 @@ pub(crate) fn check(
     }
     // Only now is it known how long the song can be.
     let sound = sound(&request)?;
-    let written_before = Arc::new(SongCodes { codebooks: 0, codes: Vec::new(), notes: HashMap::new() });
-    Ok(CheckedRequest { request, sampler, sound, written_before, notes })
+    let resumed_from = Arc::new(SongCodes { codebooks: 0, codes: Vec::new(), notes: HashMap::new() });
+    Ok(CheckedRequest { request, sampler, sound, resumed_from, notes })
 }

@@ -1,4 +1,4 @@
-//! Where does a song go?
+//! Sinks of a song.
 
 use std::path::PathBuf;
 
@@ -6,22 +6,22 @@ use heartstream_actors::{speaker_sink::Speaker, wav_sink::WavTarget};
 
 use crate::error::EngineError;
 
-/// Where a song goes.
+/// A sink of a song's sound.
 pub enum Sink {
     /// To a file or to standard output.
     Wav(WavTarget),
     /// To a loudspeaker.
     Speaker(Speaker),
-    /// To whoever holds the [`crate::Song`].
+    /// To the holder of the [`crate::Song`].
     Subscriber,
 }
 
-/// Everything a song is given to: its sound, and its codes.
+/// All sinks of a song: of its sound, and of its codes.
 #[derive(Default)]
 pub struct Sinks {
-    /// Takers of the sound; the slowest of them holds back the song.
+    /// Sinks of the sound; backpressure comes from the slowest.
     pub audio: Vec<Sink>,
-    /// Files that keep the codes.
+    /// Files that save the codes.
     pub codes: Vec<PathBuf>,
 }
 
@@ -38,7 +38,7 @@ impl From<Vec<Sink>> for Sinks {
 }
 
 impl Sinks {
-    /// Keeps the codes in `path`, too, written anew about once a second.
+    /// Saves the codes in `path`, too, rewritten about once a second.
     pub fn and_codes(mut self, path: impl Into<PathBuf>) -> Self {
         self.codes.push(path.into());
         self

@@ -1,4 +1,4 @@
-//! What does the one who asked for a song hold in hand? Its blocks, its progress, its end.
+//! Handle of a running song: its blocks, its progress, its end.
 
 use std::{
     convert::Infallible,
@@ -21,30 +21,30 @@ use crate::{
 
 /// A song that is being made. Dropping it cancels the song, unless its end was waited for.
 ///
-/// With a subscriber among its sinks it is a [`Stream`] of blocks; reading slowly holds the whole song back.
+/// With a subscriber among its sinks it is a [`Stream`] of blocks; a slow reader holds the whole song back.
 pub struct Song {
     conductor: CurrentConductor,
     report: oneshot::Receiver<SongReport>,
-    /// What the conductor said, once it did.
+    /// The conductor's report, once it came.
     reported: Option<Result<SongReport, oneshot::error::RecvError>>,
     /// Ends when the song has given back all its threads.
-    threads: Receiver<Infallible>,
+    all_threads_returned: Receiver<Infallible>,
     blocks: Option<RecvStream<'static, Arc<PcmBlock>>>,
     context: SongContext,
     /// Set once the end was waited for.
     over: bool,
 }
 
-/// The ends of a song that it is held by.
+/// The ends of a song that its handle holds.
 pub(crate) struct SongEnds {
     pub conductor: CurrentConductor,
     pub report: oneshot::Receiver<SongReport>,
     /// Ends when the song has given back all its threads.
-    pub threads: Receiver<Infallible>,
+    pub all_threads_returned: Receiver<Infallible>,
     pub blocks: Option<Receiver<Arc<PcmBlock>>>,
 }
 
-/// Who conducts a song at the moment: one conductor from its beginning to its end, or one for each half of it.
+/// The current conductor of a song: one for all of it, or one for each half.
 #[derive(Clone, Default)]
 pub(crate) struct CurrentConductor(Arc<Mutex<Option<ActorRef<Conductor>>>>);
 
@@ -60,7 +60,7 @@ impl CurrentConductor {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(conductor);
     }
 
-    /// Has the stages of the moment end. Those that come after them see the song's interrupt.
+    /// Ends the current stages. Those of a second half see the song's stop flag.
     pub fn cancel(&self) {
         let conductor = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(Err(error)) = conductor.map(|conductor| conductor.tell(Cancel).try_send()) {
@@ -71,14 +71,14 @@ impl CurrentConductor {
 
 impl Song {
     pub(crate) fn new(wired: Wired, context: SongContext) -> Self {
-        let Wired { conductor, report, threads, blocks } = wired;
-        Self::of(SongEnds { conductor: CurrentConductor::of(conductor), report, threads, blocks }, context)
+        let Wired { conductor, report, all_threads_returned, blocks } = wired;
+        Self::of(SongEnds { conductor: CurrentConductor::of(conductor), report, all_threads_returned, blocks }, context)
     }
 
     pub(crate) fn of(ends: SongEnds, context: SongContext) -> Self {
-        let SongEnds { conductor, report, threads, blocks } = ends;
+        let SongEnds { conductor, report, all_threads_returned, blocks } = ends;
         let blocks = blocks.map(Receiver::into_stream);
-        Self { conductor, report, reported: None, threads, blocks, context, over: false }
+        Self { conductor, report, reported: None, all_threads_returned, blocks, context, over: false }
     }
 
     /// The next block; `None` at the end, or when no sink of the song is a subscriber.
@@ -86,7 +86,7 @@ impl Song {
         std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
     }
 
-    /// Watches how far the song is; changes with each frame, segment and block.
+    /// Watches the progress; changes with each frame, segment and block.
     ///
     /// ```no_run
     /// # async fn example(song: heartstream::Song) {
@@ -100,7 +100,7 @@ impl Song {
         self.context.meter.watch()
     }
 
-    /// How far the song is now.
+    /// A snapshot of the progress.
     pub fn snapshot(&self) -> Progress {
         self.context.meter.progress()
     }
@@ -126,37 +126,37 @@ impl Song {
     /// Ends the song within one frame of the language model and one step of flow matching. What has been decoded is
     /// still written to a file.
     pub fn cancel(&self) {
-        // Work under way sees the interrupt at once; the conductor ends the stages.
-        self.context.interrupt.raise();
+        // Work under way sees the stop flag at once; the conductor ends the stages.
+        self.context.stop.set();
         self.conductor.cancel();
     }
 
     /// Waits for the end of the song, after which nothing of it is left: its memory is free, and its threads wait for
-    /// the next song. Blocks that nobody has read are let go.
+    /// the next song. Unread blocks are dropped.
     pub async fn finished(mut self) -> SongReport {
         self.wait().await
     }
 
-    /// Waits for the end of the song, which stays in hand.
+    /// Waits for the end of the song, and keeps the handle.
     pub(crate) async fn wait(&mut self) -> SongReport {
         if let Some(mut blocks) = self.blocks.take() {
             // Reading on to the end is what keeps the sink, and so the song, going.
             while std::future::poll_fn(|context| Pin::new(&mut blocks).poll_next(context)).await.is_some() {}
         }
-        // Waiting may be interrupted and begun again, but the report is sent once.
+        // Waiting is cancellation-safe, but the report is sent once.
         if self.reported.is_none() {
             self.reported = Some((&mut self.report).await);
         }
         if let Some(Ok(_)) = self.reported {
-            let _ = self.threads.recv_async().await; // nothing is ever sent; the last sender dropped is the word
+            let _ = self.all_threads_returned.recv_async().await; // nothing is ever sent; the signal is the drop of the last sender
         }
         self.over = true;
         self.reported.take().and_then(Result::ok).unwrap_or_else(|| unreported(&self.context))
     }
 }
 
-/// The report of a song that has none. A conductor cannot vanish while the runtime lives; a runtime that shuts down cancels
-/// its songs.
+/// The report of a song that has none. A conductor cannot vanish while the runtime lives; a runtime that shuts down
+/// cancels its songs.
 pub(crate) fn unreported(song: &SongContext) -> SongReport {
     let progress = song.meter.progress();
     SongReport {

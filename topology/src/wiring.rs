@@ -1,4 +1,4 @@
-//! Who is next to whom? A plan and a request become actors and channels, from the sinks back to the source.
+//! Wiring: a plan and a request become actors and channels, from the sinks back to the source.
 //!
 //! Each stage is given its neighbour's end of a channel, so no half-wired state exists; both ends are moved into the
 //! actors and none is kept, so that a dropped end always means an ended neighbour.
@@ -42,19 +42,19 @@ use crate::{
     conductor::{Conductor, ConductorArgs, Ending, Member},
     decoder::Decoder,
     error::EngineError,
-    kept_song::kept_notes,
+    lm_resources::LmResources,
     plan::{DraftSite, Plan},
     request::{CheckedRequest, Sound},
+    saved_song::metadata,
     sink::{Sink, Sinks},
-    voice::Voice,
 };
 
 /// The ends that stay outside of a wired song.
 pub(crate) struct Wired {
     pub conductor: ActorRef<Conductor>,
     pub report: oneshot::Receiver<SongReport>,
-    /// Ends when all threads of the song are with the engine again, and what the stages held is gone.
-    pub threads: Receiver<Infallible>,
+    /// Closed when the engine has all threads of the song again, and the stages' resources are freed.
+    pub all_threads_returned: Receiver<Infallible>,
     /// There when one of the sinks is the subscriber.
     pub blocks: Option<Receiver<Arc<PcmBlock>>>,
 }
@@ -63,18 +63,18 @@ pub(crate) struct Wired {
 type Link = Box<dyn FnOnce(ActorRef<Conductor>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// What runs an actor to its end.
-type Life = Box<dyn FnOnce(ComputePool) + Send>;
+type ActorRun = Box<dyn FnOnce(ComputePool) + Send>;
 
 /// Actors that are prepared and do not run yet.
 #[derive(Default)]
-struct Troupe {
+struct Pieces {
     members: Vec<Member>,
     links: Vec<Link>,
-    /// For each, whose thread it needs.
-    lives: Vec<(Stage, Option<ComputeSite>, Life)>,
+    /// For each the thread that it needs, and its run.
+    runs: Vec<(Stage, Option<ComputeSite>, ActorRun)>,
 }
 
-impl Troupe {
+impl Pieces {
     /// Prepares the actor of a stage that does not compute.
     fn add<W, I, O>(&mut self, work: W, inlet: I, outlet: O, song: &SongContext)
     where
@@ -98,15 +98,15 @@ impl Troupe {
         self.members.push(Member { id: actor.id(), stage: W::STAGE, kill: Box::new(move || killed.kill()) });
         self.links.push(Box::new(move |conductor| Box::pin(async move { conductor.link(&linked).await })));
         let (runtime, song) = (Handle::current(), song.clone());
-        // As kameo's own `spawn_in_thread`, but on a thread that goes on to live.
-        let life = move |pool| {
-            // The actor comes back from its life, with all that it holds; it is let go here.
+        // As kameo's own `spawn_in_thread`, but on a thread that outlives the actor.
+        let run = move |pool| {
+            // The finished actor is returned with all that it holds; it is dropped here.
             drop(runtime.block_on(prepared.run(StageArgs { work, inlet, outlet, pool, song })));
         };
-        self.lives.push((W::STAGE, site.cloned(), Box::new(life)));
+        self.runs.push((W::STAGE, site.cloned(), Box::new(run)));
     }
 
-    /// Starts everybody, but only after the conductor will hear of each one's end.
+    /// Starts all actors, after the conductor is linked to each.
     ///
     /// # Errors
     /// When the system has no thread for one of them; then none starts.
@@ -117,27 +117,27 @@ impl Troupe {
         ending: Ending,
         blocks: Option<Receiver<Arc<PcmBlock>>>,
     ) -> Result<Wired, EngineError> {
-        let mut ready: Vec<(LentThread, Life)> = Vec::with_capacity(self.lives.len());
-        for (stage, site, life) in self.lives {
+        let mut ready: Vec<(LentThread, ActorRun)> = Vec::with_capacity(self.runs.len());
+        for (stage, site, run) in self.runs {
             let lent = threads.lend(stage, site.as_ref());
-            ready.push((lent.map_err(|error| EngineError::Threads(error.to_string()))?, life));
+            ready.push((lent.map_err(|error| EngineError::Threads(error.to_string()))?, run));
         }
         let (report, reported) = oneshot::channel();
         let conductor = Conductor::spawn(ConductorArgs { members: self.members, song, ending, report });
         for link in self.links {
             link(conductor.clone()).await;
         }
-        let (back, threads) = bounded(1);
-        for (thread, life) in ready {
-            thread.run(life, back.clone());
+        let (returned, all_threads_returned) = bounded(1);
+        for (thread, run) in ready {
+            thread.run(run, returned.clone());
         }
-        Ok(Wired { conductor, report: reported, threads, blocks })
+        Ok(Wired { conductor, report: reported, all_threads_returned, blocks })
     }
 }
 
 /// Wires a song and starts it.
 pub(crate) async fn wire_song(
-    voice: &Voice,
+    lm_resources: &LmResources,
     lm: &Arc<HeartMula>,
     decoder: &Decoder,
     checked: CheckedRequest,
@@ -145,18 +145,19 @@ pub(crate) async fn wire_song(
     sinks: Sinks,
     song: SongContext,
 ) -> Result<Wired, EngineError> {
-    let mut troupe = Troupe::default();
-    let SoundEnds { frames, blocks } = add_sound(&mut troupe, decoder, checked.sound, sinks.audio, &song);
-    let notes = add_writing(&mut troupe, voice, lm, &decoder.plan, checked, speculation, sinks.codes, frames, &song)?;
+    let mut pieces = Pieces::default();
+    let SoundEnds { frames, blocks } = add_sound(&mut pieces, decoder, checked.sound, sinks.audio, &song);
+    let notes =
+        add_writing(&mut pieces, lm_resources, lm, &decoder.plan, checked, speculation, sinks.codes, frames, &song)?;
     let ending = Ending { notes, is_the_songs: true };
-    troupe.start(&decoder.threads, song, ending, blocks).await
+    pieces.start(&decoder.threads, song, ending, blocks).await
 }
 
 /// Wires the half of a song that writes its frames, and starts it. They come out of the channel that is given back
 /// beside what is wired, until there are no more.
 #[allow(clippy::too_many_arguments)]
 pub(crate) async fn wire_writing(
-    voice: &Voice,
+    lm_resources: &LmResources,
     lm: &Arc<HeartMula>,
     plan: &Plan,
     threads: &StageThreads,
@@ -165,19 +166,19 @@ pub(crate) async fn wire_writing(
     codes: Vec<PathBuf>,
     song: SongContext,
 ) -> Result<(Wired, Receiver<CodeFrame>), EngineError> {
-    let mut troupe = Troupe::default();
+    let mut pieces = Pieces::default();
     let (frames, written) = bounded(plan.capacities.frame_places());
-    let notes = add_writing(&mut troupe, voice, lm, plan, checked, speculation, codes, frames, &song)?;
+    let notes = add_writing(&mut pieces, lm_resources, lm, plan, checked, speculation, codes, frames, &song)?;
     let ending = Ending { notes, is_the_songs: false };
-    Ok((troupe.start(threads, song, ending, None).await?, written))
+    Ok((pieces.start(threads, song, ending, None).await?, written))
 }
 
-/// Adds everything from the words to the frames, which go to `frames` and into the files `codes`; the notes of the
-/// request.
+/// Adds the stages from the words to the frames, which go to `frames` and into the files `codes`; returns the notes of
+/// the request.
 #[allow(clippy::too_many_arguments)]
 fn add_writing(
-    troupe: &mut Troupe,
-    voice: &Voice,
+    pieces: &mut Pieces,
+    lm_resources: &LmResources,
     lm: &Arc<HeartMula>,
     plan: &Plan,
     checked: CheckedRequest,
@@ -186,55 +187,55 @@ fn add_writing(
     frames: Sender<CodeFrame>,
     song: &SongContext,
 ) -> Result<Vec<String>, EngineError> {
-    let CheckedRequest { request, sampler, written_before, notes, .. } = checked;
-    let speculator = speculator(voice, lm, plan.draft.as_ref(), speculation, sampler.clone())?;
+    let CheckedRequest { request, sampler, resumed_from, notes, .. } = checked;
+    let speculator = speculator(lm_resources, lm, plan.draft.as_ref(), speculation, sampler.clone())?;
     let mut takers = vec![frames];
     for path in codes {
         let (give, take) = bounded(plan.capacities.frame_places());
-        let notes = kept_notes(&request, &voice.fingerprint);
-        let kept = SongCodes { codebooks: voice.sizes.audio_num_codebooks, codes: Vec::new(), notes };
-        let stage = CodesSinkStage::new(path, kept, written_before.codes.len(), song.clone());
-        troupe.add(stage, take, Nowhere, song);
+        let notes = metadata(&request, &lm_resources.fingerprint);
+        let kept = SongCodes { codebooks: lm_resources.sizes.audio_num_codebooks, codes: Vec::new(), notes };
+        let stage = CodesSinkStage::new(path, kept, resumed_from.codes.len(), song.clone());
+        pieces.add(stage, take, Nowhere, song);
         takers.push(give);
     }
     let (prompts, prompts_out) = bounded(1);
     let settings = WriterSettings {
         speculator,
         sampler,
-        learned: voice.learned.clone(),
-        audio_eos: voice.audio_eos,
+        learned: lm_resources.learned.clone(),
+        audio_eos: lm_resources.audio_eos,
         guidance: request.sampling.cfg_scale,
         max_frames: request.max_frames,
-        written_before,
+        resumed_from,
     };
     let writer = LanguageModelStage::new(Arc::clone(lm), settings, song.clone());
-    troupe.add_at(Some(&plan.lm), writer, prompts_out, ToAll(takers), song);
+    pieces.add_at(Some(&plan.lm), writer, prompts_out, ToAll(takers), song);
 
     let (requests, requests_out) = bounded(1);
-    let reader = PromptTokenizerStage::new(Arc::clone(&voice.tokenizer), song.clone());
-    troupe.add(reader, requests_out, prompts, song);
+    let reader = PromptTokenizerStage::new(Arc::clone(&lm_resources.tokenizer), song.clone());
+    pieces.add(reader, requests_out, prompts, song);
     let _ = requests.try_send(request); // the channel is empty and has a place; dropping its sender ends the source
     Ok(notes)
 }
 
-/// Who writes the frames, with whoever prepares drafts beside.
+/// The writer of the frames, with its prefetcher.
 fn speculator(
-    voice: &Voice,
+    lm_resources: &LmResources,
     lm: &Arc<HeartMula>,
     site: Option<&DraftSite>,
     speculation: &Speculation,
     sampler: KeyedSampler,
 ) -> Result<Speculator, EngineError> {
-    let inputs = voice.drafter_inputs(lm);
-    let speculator = Speculator::new(speculation, sampler.clone(), &inputs, voice.learned.get())?;
+    let inputs = lm_resources.drafter_inputs(lm);
+    let speculator = Speculator::new(speculation, sampler.clone(), &inputs, lm_resources.learned.get())?;
     let Some(site) = site.filter(|_| *speculation != Speculation::Off) else { return Ok(speculator) };
-    let drafters = Speculator::prefetchers(speculation, &voice.prefetch_inputs(lm))?;
+    let drafters = Speculator::prefetchers(speculation, &lm_resources.prefetch_inputs(lm))?;
     let args = PrefetcherArgs { drafters, sampler, cores: site.cores.clone(), max_wait: Duration::ZERO };
     let ring = PrefetchRing::start(args).map_err(|error| EngineError::Threads(error.to_string()))?;
     Ok(speculator.with_prefetch(Box::new(ring)))
 }
 
-/// Wires the decoding of a kept song and starts it.
+/// Wires the decoding of a saved song and starts it.
 pub(crate) async fn wire_decoding(
     decoder: &Decoder,
     kept: SongCodes,
@@ -242,14 +243,14 @@ pub(crate) async fn wire_decoding(
     sinks: Vec<Sink>,
     song: SongContext,
 ) -> Result<Wired, EngineError> {
-    let mut troupe = Troupe::default();
-    let SoundEnds { frames, blocks } = add_sound(&mut troupe, decoder, sound, sinks, &song);
+    let mut pieces = Pieces::default();
+    let SoundEnds { frames, blocks } = add_sound(&mut pieces, decoder, sound, sinks, &song);
     let (songs, songs_out) = bounded(1);
-    troupe.add(CodesSourceStage::new(song.clone()), songs_out, frames, &song);
+    pieces.add(CodesSourceStage::new(song.clone()), songs_out, frames, &song);
     let _ = songs.try_send(Arc::new(kept)); // as above
     drop(songs);
     let ending = Ending { notes: Vec::new(), is_the_songs: true };
-    troupe.start(&decoder.threads, song, ending, blocks).await
+    pieces.start(&decoder.threads, song, ending, blocks).await
 }
 
 /// The outer ends of the half of a song that makes sound.
@@ -258,8 +259,8 @@ struct SoundEnds {
     blocks: Option<Receiver<Arc<PcmBlock>>>,
 }
 
-/// Adds everything from the segmenter to the sinks.
-fn add_sound(troupe: &mut Troupe, decoder: &Decoder, sound: Sound, sinks: Vec<Sink>, song: &SongContext) -> SoundEnds {
+/// Adds the stages from the segmenter to the sinks.
+fn add_sound(pieces: &mut Pieces, decoder: &Decoder, sound: Sound, sinks: Vec<Sink>, song: &SongContext) -> SoundEnds {
     let Decoder { codec, workers, plan, .. } = decoder;
     let Plan { flow: flow_sites, vocoder, capacities, windows, .. } = plan;
     let Sound { segments, deadline, flow, noise, longest } = sound;
@@ -270,7 +271,7 @@ fn add_sound(troupe: &mut Troupe, decoder: &Decoder, sound: Sound, sinks: Vec<Si
         takers.push(give);
         match sink {
             Sink::Wav(target) => {
-                troupe.add(WavSinkStage::new(target, noise, index, song.clone()), take, Nowhere, song);
+                pieces.add(WavSinkStage::new(target, noise, index, song.clone()), take, Nowhere, song);
             }
             Sink::Speaker(speaker) => {
                 // Audio comes as the flow workers finish it: all that is played of a window at once, but for what the
@@ -278,37 +279,37 @@ fn add_sound(troupe: &mut Troupe, decoder: &Decoder, sound: Sound, sinks: Vec<Si
                 let end = |window: Window| Frames((window.played_end() - window.fade_out) as u64).seconds();
                 let deliveries: Vec<Seconds> = segments.windows(longest.0 as usize).into_iter().map(end).collect();
                 let stage = SpeakerSinkStage::new(speaker, index, longest, &deliveries, song.clone());
-                troupe.add(stage, take, Nowhere, song);
+                pieces.add(stage, take, Nowhere, song);
             }
             Sink::Subscriber => {
                 let (hand_out, blocks) = bounded(capacities.block_places());
                 subscriber = Some(blocks);
-                troupe.add(SubscriberSinkStage::new(index, song.clone()), take, hand_out, song);
+                pieces.add(SubscriberSinkStage::new(index, song.clone()), take, hand_out, song);
             }
         }
     }
 
-    let (pieces, pieces_out) = bounded(capacities.sound_places());
-    troupe.add(StitcherStage::new(segments.edge_fade(), song.clone()), pieces_out, ToAll(takers), song);
+    let (pcm, pcm_out) = bounded(capacities.sound_places());
+    pieces.add(StitcherStage::new(segments.edge_fade(), song.clone()), pcm_out, ToAll(takers), song);
 
     let segment_places = capacities.segment_places(*windows, flow_sites.len());
     let (places, places_out) = bounded(segment_places);
-    // Only a deadline asks how fast the stages are.
+    // Only a deadline needs the stages' rates.
     let calibrate = deadline.is_some();
     let stage = VocoderStage::new(Arc::clone(codec), segments, calibrate, song.clone());
-    troupe.add_at(Some(vocoder), stage, InOrder::new(places_out), pieces, song);
+    pieces.add_at(Some(vocoder), stage, InOrder::new(places_out), pcm, song);
 
     let (tasks, tasks_out) = bounded(segment_places);
     for (worker, (site, codec)) in flow_sites.iter().zip(workers).enumerate() {
         let (codec, handed_on) = (Arc::clone(codec), segments.longest_overlap());
         let stage = FlowWorkerStage::new(codec, flow, noise, handed_on, calibrate && worker == 0, song.clone());
-        troupe.add_at(Some(site), stage, FlowInlet::new(tasks_out.clone()), ToPlaces, song);
+        pieces.add_at(Some(site), stage, FlowInlet::new(tasks_out.clone()), ToPlaces, song);
     }
-    drop(tasks_out); // only workers hold it, so that their death is seen
+    drop(tasks_out); // only workers hold it, so that the channel closes with the last of them
 
     let (frames, frames_out) = bounded(capacities.frame_places());
     let codebooks = codec.flow.quantizer.codebooks();
     let stage = SegmenterStage::new(segments, deadline, codebooks, song.clone());
-    troupe.add(stage, frames_out, Dispatch::new(tasks, places), song);
+    pieces.add(stage, frames_out, Dispatch::new(tasks, places), song);
     SoundEnds { frames, blocks: subscriber }
 }

@@ -1,4 +1,4 @@
-//! Which loudspeakers does this machine have, and how are they used? Through cpal.
+//! Audio output devices of this machine, through cpal.
 
 use std::collections::BTreeSet;
 
@@ -31,12 +31,12 @@ const FORMATS: [SampleFormat; 12] = [
     SampleFormat::U8,
 ];
 
-/// What is known about an output device.
+/// Description of an output device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceDescription {
     /// The name by which the system finds it; no other device has it.
     pub id: String,
-    /// What people call it.
+    /// Its display name.
     pub name: String,
     /// Whether the system plays on it unless told otherwise.
     pub is_default: bool,
@@ -56,7 +56,7 @@ pub fn devices() -> Vec<DeviceDescription> {
     let others = host.output_devices().into_iter().flatten();
     let mut seen = BTreeSet::new();
     let all = default.into_iter().chain(others).filter(|device| seen.insert(id(device)));
-    // A device that says nothing of itself is only a name in a configuration.
+    // A device without a description is only a name in a configuration.
     all.filter_map(|device| {
         let ranges: Vec<_> = device.supported_output_configs().ok()?.collect();
         let id = id(&device);

@@ -1,4 +1,4 @@
-//! What does the speaker sink ask of a device? To be found, to be opened, and to say when it is gone.
+//! Output device of the speaker sink: a trait to find it, to open it, and to report its loss.
 
 use std::sync::{
     Arc,
@@ -12,18 +12,19 @@ use crate::sample_ring::Playback;
 
 /// Something that takes samples at its own pace. The real one is [`super::CpalDevice`].
 pub trait OutputDevice: Send + 'static {
-    /// What people call it.
+    /// Its display name.
     fn name(&self) -> String;
 
-    /// Looks for the device, for the first time or again after it was lost, and chooses how to use it. The answer is
-    /// its rate: samples of each channel in a second.
+    /// Looks for the device, for the first time or again after it was lost, and chooses how to use it. Returns its
+    /// rate: samples of each channel in a second.
     ///
     /// # Errors
     /// When it is not there, or there is no way to use it.
     fn connect(&mut self) -> Result<u32, SpeakerError>;
 
-    /// Opens the device that was found: from now on it calls [`Playback::fill`] whenever it wants samples, until what is
-    /// returned is dropped; after the drop it does not call any more. When the device goes away it says so in `news`.
+    /// Opens the device that was found: from now on it calls [`Playback::fill`] whenever it wants samples, until what
+    /// is returned is dropped; after the drop it does not call any more. When the device goes away it says so in
+    /// `news`.
     ///
     /// # Errors
     /// When it does not open.
@@ -33,8 +34,7 @@ pub trait OutputDevice: Send + 'static {
 /// A device that plays, until this is dropped.
 pub type OpenStream = Box<dyn Send>;
 
-/// What an open device has to say: that it is gone, or that it was not called in time. May be said in the real-time
-/// thread.
+/// Events of an open device: its loss, and callbacks that came too late. May be set from the real-time thread.
 #[derive(Debug, Clone, Default)]
 pub struct DeviceNews(Arc<News>);
 

@@ -1,4 +1,4 @@
-//! The song to a loudspeaker, at the pace of the device.
+//! Speaker sink: the song to a loudspeaker, at the pace of the device.
 //!
 //! # Layout
 //! - [`device`]: what is asked of a device; [`cpal_device`]: the real ones
@@ -43,11 +43,11 @@ use start_policy::StartGate;
 
 /// How long to sleep when there is no room; the ring then has 990 ms of music.
 const NAP: Duration = Duration::from_millis(10);
-/// How long to wait for the next block before the ring is looked after.
+/// How long to wait for the next block before the ring is served.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
-/// Between two looks for a device that was lost.
+/// Interval of the search for a lost device.
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
-/// Callbacks to wait for after the ring is empty, so that what the device has in its own buffers is heard …
+/// Callbacks to wait for after the ring is empty, so that the device's own buffers are played …
 const LAST_CALLBACKS: u64 = 4;
 /// … but only so many naps.
 const LAST_NAPS: usize = 100;
@@ -114,8 +114,8 @@ pub struct SpeakerSinkStage {
 }
 
 impl SpeakerSinkStage {
-    /// Sink number `sink` of the song, playing on `speaker`. The song has at most `longest` frames, and its audio comes a
-    /// window at a time: `deliveries` says where what each window gives ends.
+    /// Sink number `sink` of the song, playing on `speaker`. The song has at most `longest` frames, and its audio comes
+    /// a window at a time: `deliveries` says where what each window gives ends.
     pub fn new(speaker: Speaker, sink: usize, longest: Frames, deliveries: &[Seconds], song: SongContext) -> Self {
         let Speaker { device, start, on_loss, between_tries } = speaker;
         song.pause.leave_to_speaker();
@@ -131,7 +131,7 @@ impl SpeakerSinkStage {
     }
 
     fn is_over(&self) -> bool {
-        self.song.interrupt.is_raised()
+        self.song.stop.is_set()
     }
 
     /// The most audio that the song can have, as far as is known by now.
@@ -141,7 +141,7 @@ impl SpeakerSinkStage {
         if written { Frames(meter.frames.load(Ordering::Relaxed)).seconds() } else { self.longest.seconds() }
     }
 
-    /// Moves the song on and says how it stands.
+    /// Serves the device and publishes the progress.
     fn pump(&mut self) -> Result<(), Failure> {
         let meter = &self.song.meter;
         let now = meter.elapsed();
@@ -169,7 +169,7 @@ impl SpeakerSinkStage {
         Ok(pumped?)
     }
 
-    /// Whether the song shall be held back.
+    /// Whether to hold the song back (backpressure).
     fn is_full(&self) -> bool {
         self.allowance.is_some_and(|allowance| self.player.waiting() > allowance)
     }

@@ -1,5 +1,4 @@
-//! How does a song stay whole on its way to a device that comes and goes? Samples are kept until the device has taken
-//! them.
+//! Player of a song on a device that may come and go: samples are kept until the device has taken them.
 //!
 //! ```text
 //! song (48 kHz, waiting) → resampler → ready (device's rate) → ring → callback
@@ -25,11 +24,11 @@ use crate::{
 /// Samples of each channel that are resampled at once.
 const CHUNK: usize = 1024;
 
-/// The part of the speaker sink that knows nothing of songs: samples go in, a device takes them.
+/// The part of the speaker sink that is independent of songs: samples go in, a device takes them.
 pub(super) struct Player {
     device: Box<dyn OutputDevice>,
     on_loss: OnDeviceLoss,
-    /// Between two looks for a device that was lost.
+    /// Interval of the search for a lost device.
     between_tries: Duration,
     pause: Pause,
     /// Samples that wait at 48 kHz.
@@ -54,7 +53,7 @@ pub(super) struct Player {
     past: Gaps,
 }
 
-/// What should not have been.
+/// Counters of glitches.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Gaps {
     /// Samples of each channel that were silence for want of music.
@@ -141,15 +140,15 @@ impl Player {
         Some(line.feed.shared.callbacks.load(Ordering::Relaxed))
     }
 
-    /// How well the devices were served so far.
+    /// Glitches so far.
     pub(super) fn gaps(&self) -> Gaps {
         let Some(line) = &self.line else { return self.past };
         let underruns = self.past.underruns + line.feed.shared.underruns.load(Ordering::Relaxed);
         Gaps { underruns, xruns: self.past.xruns + line.news.xruns() }
     }
 
-    /// Moves on what can be moved: finds the device, fills the ring, and with `may_start` opens the device. `now` is the
-    /// time on the song's clock.
+    /// Moves on what can be moved: finds the device, fills the ring, and with `may_start` opens the device. `now` is
+    /// the time on the song's clock.
     ///
     /// # Errors
     /// When the device cannot be used, or was lost and shall not be waited for.
@@ -244,7 +243,7 @@ impl Player {
         self.line = None;
     }
 
-    /// Lets go of what the callback has taken.
+    /// Drops what the callback has taken.
     fn retire(&mut self) {
         if let Some(line) = &mut self.line {
             // The callback may be between left and right.

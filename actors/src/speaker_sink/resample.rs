@@ -1,4 +1,4 @@
-//! How does a song of 48 kHz reach a device of another rate? Through rubato, in the stage, before the ring.
+//! Resampling of a 48 kHz song to a device's rate: by rubato, in the stage, before the ring.
 //!
 //! Streamed: the resampler's delay is cut off at the start and its tail is flushed at the end, so the song keeps its
 //! place and its length.
@@ -75,7 +75,7 @@ impl Resampler {
     /// Takes samples in and appends to `out` what is ready.
     ///
     /// # Errors
-    /// When the resampler refuses, which it has no reason to.
+    /// When the resampler fails, which is not expected.
     pub fn push(&mut self, samples: &[f32], out: &mut impl Extend<f32>) -> Result<(), ResampleError> {
         self.came += (samples.len() / CHANNELS) as u64;
         if self.fft.is_none() {

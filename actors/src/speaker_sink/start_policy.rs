@@ -1,4 +1,4 @@
-//! When does playing start? At once, or as late as it must so that it need not stop again.
+//! Start policy of playing: at once, or late enough for gapless playing.
 //!
 //! Music comes in deliveries: a whole segment at a time, finished when the slowest stage has finished it. At a
 //! production rate r (seconds of audio made in a second), the k-th delivery from now arrives after (d₁ + … + d_k) / r.
@@ -30,8 +30,8 @@ const CAUTION: f64 = 0.95;
 
 /// How long to wait before playing, so that playing does not run dry: seconds, 0 to start now.
 ///
-/// `buffered` is the audio in hand, `rate` the audio made in a second of work, `deliveries` the audio that each delivery
-/// still to come brings; all in seconds. A rate of 0 waits for ever.
+/// `buffered` is the audio in hand, `rate` the audio made in a second of work, `deliveries` the audio that each
+/// delivery still to come brings; all in seconds. A rate of 0 waits for ever.
 pub fn gapless_wait(buffered: f64, rate: f64, deliveries: impl IntoIterator<Item = f64>) -> f64 {
     let (mut made, mut wait) = (0.0, 0f64);
     for delivery in deliveries {
@@ -54,7 +54,7 @@ pub fn even_deliveries(each: f64, remaining: f64) -> impl Iterator<Item = f64> {
     std::iter::repeat_n(each, whole).chain((rest > 1e-9).then_some(rest))
 }
 
-/// What was decided about the start, for whoever waits.
+/// The decision about the start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Decision {
     /// Playing may start at this time of the song's clock.
@@ -70,7 +70,7 @@ pub(super) const LEAD: Seconds = Seconds(0.5);
 
 /// Decides when a song starts, from when its audio came.
 ///
-/// It is told the time rather than looking at a clock: all times are since the request.
+/// It reads no clock: times come in, all since the request.
 #[derive(Debug, Clone)]
 pub struct StartGate {
     policy: StartPolicy,
@@ -129,10 +129,10 @@ impl StartGate {
         listed.into_iter().chain(even_deliveries(self.each, longest - at))
     }
 
-    /// Hears that the audio up to `delivered` is there, and that at most `longest` will ever be; both from the start of
-    /// the song. Nothing of it has been played.
+    /// Records that the audio up to `delivered` has arrived, and that the song has at most `longest`; both from the
+    /// start of the song. Nothing has been played yet.
     pub fn arrived(&mut self, now: Duration, delivered: Seconds, longest: Seconds) {
-        // A delivery arrives in many small blocks, one right after the other; its first one tells of all of it.
+        // A delivery arrives in many small blocks, one right after the other; the first one announces all of it.
         let delivery = self.delivery_of((delivered.0 - 1e-6).max(0.0));
         if self.delivery == Some(delivery) {
             return;
@@ -159,7 +159,7 @@ impl StartGate {
         self.decision = Some(Decision { at, wait: Seconds(wait), real_time_factor: 1.0 / rate });
     }
 
-    /// Hears that the song is complete: there is nothing left to wait for.
+    /// Records that the song is complete: there is nothing left to wait for.
     pub fn complete(&mut self, now: Duration) {
         if let Some(decision) = &mut self.decision {
             decision.at = decision.at.min(now);
@@ -259,8 +259,8 @@ mod tests {
         let (now, open) = decide(StartPolicy::Now);
         assert!(open && now.wait == Seconds(0.0) && (now.real_time_factor - 2.0).abs() < 1e-9);
         let (gapless, open) = decide(StartPolicy::Gapless);
-        // 8 whole deliveries remain and a short one. At 0.475 of real time the eighth comes after 431 s, and 8 are there
-        // before it with the one in hand, less what the device takes at once; the short one asks for less.
+        // 8 whole deliveries remain and a short one. At 0.475 of real time the eighth comes after 431 s, and 8 are
+        // there before it with the one in hand, less what the device takes at once; the short one asks for less.
         assert!(!open && (gapless.wait.0 - (8.0 * 25.6 / 0.475 - 8.0 * 25.6 + 0.5)).abs() < 1e-6, "{gapless:?}");
     }
 

@@ -1,4 +1,4 @@
-//! Why can a WAV not be written?
+//! Errors of writing a WAV.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What stands before the samples of a WAV? The header, as a function of the format and the length.
+//! WAV header, as a function of the format and the length.
 //!
 //! | offset | file below 4 GiB | file above (RF64) | stream |
 //! |---|---|---|---|
@@ -69,7 +69,7 @@ pub(super) fn file_header_bytes(format: SampleFormat) -> u64 {
     stream + CHUNK_HEAD + DS64_BYTES as u64
 }
 
-/// The header of a stream whose length nobody knows yet.
+/// The header of a stream of unknown length.
 pub(super) fn of_stream(format: SampleFormat) -> Vec<u8> {
     assemble(b"RIFF", &[], format, &[], &Lengths::UNKNOWN)
 }

@@ -1,7 +1,7 @@
-//! The song to a file that grows while it is made, or to a stream such as standard output.
+//! WAV sink: the song to a file that grows while it is made, or to a stream such as standard output.
 //!
-//! - [`SampleFormat`]: how a sample looks
-//! - [`header`]: what stands before the samples
+//! - [`SampleFormat`]: the form of a sample
+//! - [`header`]: the bytes before the samples
 //! - `wav_file`: a file that is right at every moment; `wav_stream`: what cannot be corrected; `pipe`: what may be full
 
 mod error;
@@ -75,13 +75,13 @@ impl WavTarget {
     }
 
     /// Writes to anything that takes bytes, the header with the first block; `name` is what messages call it. A write
-    /// that fails with [`ErrorKind::BrokenPipe`] says that the reader has left, which ends the song.
+    /// that fails with [`ErrorKind::BrokenPipe`] means that the reader has left, which ends the song.
     pub fn stream(name: &str, to: impl io::Write + Send + 'static, format: SampleFormat) -> Self {
         let writer = Writer::Stream(WavStream::new(StreamTo::Writer(Box::new(to)), format));
         Self { path: name.into(), format, writer }
     }
 
-    /// Lets go of what was in the file before: the first sample is there.
+    /// Truncates the previous content: the first sample is there.
     fn begin(&mut self) -> io::Result<()> {
         if let Writer::Kept(file) = &self.writer {
             file.set_len(0)?;
@@ -118,8 +118,8 @@ fn standard_output() -> StreamTo {
 /// Writes a song.
 pub struct WavSinkStage {
     target: WavTarget,
-    /// Where dither comes from.
-    chance: KeyedNoise,
+    /// Noise of the dither.
+    noise: KeyedNoise,
     /// The place in the song up to which it is written.
     written: SampleIndex,
     /// The bytes of a block; kept so that its memory is used again.
@@ -131,9 +131,9 @@ pub struct WavSinkStage {
 }
 
 impl WavSinkStage {
-    /// Sink number `sink` of the song, writing to `target`; `chance` is that of the song's seed.
-    pub fn new(target: WavTarget, chance: KeyedNoise, sink: usize, song: SongContext) -> Self {
-        Self { target, chance, written: SampleIndex(0), encoded: Vec::new(), reader_left: false, sink, song }
+    /// Sink number `sink` of the song, writing to `target`; `noise` is that of the song's seed.
+    pub fn new(target: WavTarget, noise: KeyedNoise, sink: usize, song: SongContext) -> Self {
+        Self { target, noise, written: SampleIndex(0), encoded: Vec::new(), reader_left: false, sink, song }
     }
 
     /// What follows from a failed write. A reader that leaves ends the song, but nothing is wrong with that.
@@ -141,10 +141,10 @@ impl WavSinkStage {
         if error.kind() == ErrorKind::BrokenPipe {
             self.reader_left = true;
             self.song.meter.reader_left.store(true, Ordering::Relaxed);
-            self.song.interrupt.raise();
+            self.song.stop.set();
             return Ok(());
         }
-        if error.kind() == ErrorKind::TimedOut && self.song.interrupt.is_raised() {
+        if error.kind() == ErrorKind::TimedOut && self.song.stop.is_set() {
             tracing::info!("the reader takes no more of the song, which is over");
             self.reader_left = true;
             return Ok(());
@@ -162,7 +162,7 @@ impl StageWork for WavSinkStage {
     fn work(&mut self, block: &Arc<PcmBlock>, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
         self.song.meter.audio_arrives();
         self.encoded.clear();
-        self.target.format.encode(block, &self.chance, &mut self.encoded);
+        self.target.format.encode(block, &self.noise, &mut self.encoded);
         let began = if block.samples.is_empty() { Ok(()) } else { self.target.begin() };
         let result = match &mut self.target.writer {
             Writer::Kept(_) => began,
@@ -174,7 +174,7 @@ impl StageWork for WavSinkStage {
                 result
             }
             Writer::Stream(stream) => {
-                let sent = stream.write(&self.encoded, &self.song.interrupt);
+                let sent = stream.write(&self.encoded, &self.song.stop);
                 sent.inspect(|()| self.written = block.end())
             }
         };
@@ -192,10 +192,10 @@ impl StageWork for WavSinkStage {
 
     fn finish(&mut self, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
         let ended = match &mut self.target.writer {
-            // A song without a sample has nothing to put in the place of what is there.
+            // A song without a sample leaves the previous content.
             Writer::Kept(_) => Ok(()),
             Writer::File(file) => file.correct_header(),
-            Writer::Stream(stream) => stream.end(&self.song.interrupt),
+            Writer::Stream(stream) => stream.end(&self.song.stop),
         };
         ended.or_else(|error| self.failed(&error))
     }
@@ -250,7 +250,7 @@ mod tests {
         sink.work(&block(0), &mut VecDeque::new()).unwrap();
         assert!(!sink.is_over());
         sink.work(&block(1), &mut VecDeque::new()).unwrap();
-        assert!(sink.is_over() && song.interrupt.is_raised());
+        assert!(sink.is_over() && song.stop.is_set());
         assert_eq!(song.meter.progress().delivered, SampleIndex(1000), "what was sent off whole");
     }
 
@@ -260,7 +260,7 @@ mod tests {
         sink.work(&block(0), &mut VecDeque::new()).unwrap();
         let failure = sink.work(&block(1), &mut VecDeque::new()).unwrap_err().to_string();
         assert!(failure.starts_with("writing to standard output failed after 0.02 s of the song: "), "{failure}");
-        assert!(!sink.is_over() && !song.interrupt.is_raised());
+        assert!(!sink.is_over() && !song.stop.is_set());
     }
 
     #[test]
@@ -272,7 +272,7 @@ mod tests {
             WavSinkStage::new(target, KeyedNoise::new(1), 0, SongContext::new(1, Faults::default()))
         };
         fs::write(&path, "another song").unwrap();
-        // A song that ends before its first sample, and one that is let go of there.
+        // A song that ends before its first sample, and one that is dropped there.
         sink(&path).finish(&mut VecDeque::new()).unwrap();
         drop(sink(&path));
         assert_eq!(fs::read(&path).unwrap(), b"another song");

@@ -1,5 +1,5 @@
-//! How is something sent through a pipe whose reader may have stopped reading? In small pieces, each only when there is
-//! room for it, so that a cancelled song is never held up by a full pipe.
+//! Writer to a pipe whose reader may have stopped: in small pieces, each only when there is room for it, so that a full
+//! pipe does not hold up cancellation.
 
 use std::{
     fs::File,
@@ -13,11 +13,11 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 
-use crate::song_context::Interrupt;
+use crate::song_context::StopFlag;
 
 /// Where a pipe has room, it has room for so much (`PIPE_BUF` of Linux, and a page of its buffer).
 const PIECE: usize = 4096;
-/// Between two looks whether the song was cancelled, in milliseconds.
+/// Poll interval of the stop flag, in milliseconds.
 const LOOK: u16 = 50;
 /// A reader that takes nothing for so long, once the song is cancelled, will not take the rest.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -29,10 +29,10 @@ impl Pipe {
     /// Sends all of `bytes`.
     ///
     /// # Errors
-    /// As writing does; and with [`ErrorKind::TimedOut`] when nobody takes them and `interrupt` is raised.
-    pub(super) fn send(&mut self, mut bytes: &[u8], interrupt: &Interrupt) -> io::Result<()> {
+    /// As writing does; and with [`ErrorKind::TimedOut`] when the reader takes nothing and `stop` is set.
+    pub(super) fn send(&mut self, mut bytes: &[u8], stop: &StopFlag) -> io::Result<()> {
         while !bytes.is_empty() {
-            self.wait(interrupt)?;
+            self.wait(stop)?;
             match self.0.write(&bytes[..bytes.len().min(PIECE)]) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(sent) => bytes = &bytes[sent..],
@@ -44,16 +44,16 @@ impl Pipe {
     }
 
     /// Waits for room.
-    fn wait(&self, interrupt: &Interrupt) -> io::Result<()> {
+    fn wait(&self, stop: &StopFlag) -> io::Result<()> {
         let mut cancelled: Option<Instant> = None;
         loop {
-            // A reader that has left is an answer, too: writing then says so.
+            // A reader that has left wakes this, too: writing then fails.
             match poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLOUT)], PollTimeout::from(LOOK)) {
                 Ok(0) | Err(Errno::EINTR) => (),
                 Ok(_) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
-            if interrupt.is_raised() && cancelled.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+            if stop.is_set() && cancelled.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
                 return Err(ErrorKind::TimedOut.into());
             }
         }
@@ -76,12 +76,12 @@ mod tests {
         for raised in [false, true] {
             let bytes: Vec<u8> = (0..1_000_003u32).map(|place| (place % 251) as u8).collect();
             let (mut reader, mut pipe) = pipe();
-            let interrupt = Interrupt::default();
+            let stop = StopFlag::default();
             if raised {
-                interrupt.raise();
+                stop.set();
             }
             let sent = bytes.clone();
-            let sender = thread::spawn(move || pipe.send(&sent, &interrupt));
+            let sender = thread::spawn(move || pipe.send(&sent, &stop));
             let mut heard = Vec::new();
             reader.read_to_end(&mut heard).unwrap();
             sender.join().unwrap().unwrap();
@@ -92,10 +92,10 @@ mod tests {
     #[test]
     fn a_full_pipe_that_nobody_reads_holds_up_a_song_only_until_it_is_cancelled() {
         let (reader, mut pipe) = pipe();
-        let interrupt = Interrupt::default();
-        let raised = interrupt.clone();
-        let sender = thread::spawn(move || pipe.send(&vec![0; 1 << 22], &interrupt));
-        raised.raise();
+        let stop = StopFlag::default();
+        let raised = stop.clone();
+        let sender = thread::spawn(move || pipe.send(&vec![0; 1 << 22], &stop));
+        raised.set();
         assert_eq!(sender.join().unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
         drop(reader);
     }
@@ -104,6 +104,6 @@ mod tests {
     fn a_reader_that_leaves_is_told_from_one_that_waits() {
         let (reader, mut pipe) = pipe();
         drop(reader);
-        assert_eq!(pipe.send(&[0; 100], &Interrupt::default()).unwrap_err().kind(), ErrorKind::BrokenPipe);
+        assert_eq!(pipe.send(&[0; 100], &StopFlag::default()).unwrap_err().kind(), ErrorKind::BrokenPipe);
     }
 }

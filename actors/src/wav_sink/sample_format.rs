@@ -1,4 +1,4 @@
-//! How does a sample look in a file? As the vocoder made it, or rounded to 24 or 16 bits.
+//! Sample formats of a file: as the vocoder made it, or rounded to 24 or 16 bits.
 
 use std::fmt;
 
@@ -49,9 +49,9 @@ impl SampleFormat {
 
     /// Appends the bytes of `block` to `bytes`.
     ///
-    /// `chance` gives the dither. It is keyed by a sample's place in the song, so the same song has the same bytes
+    /// `noise` gives the dither. It is keyed by a sample's place in the song, so the same song has the same bytes
     /// however it is cut into blocks.
-    pub fn encode(self, block: &PcmBlock, chance: &KeyedNoise, bytes: &mut Vec<u8>) {
+    pub fn encode(self, block: &PcmBlock, noise: &KeyedNoise, bytes: &mut Vec<u8>) {
         match self {
             Self::F32 => bytes.extend(block.samples.iter().flat_map(|sample| sample.to_le_bytes())),
             Self::S24 => {
@@ -65,7 +65,7 @@ impl SampleFormat {
                 let SampleIndex(start) = block.start;
                 let mut dither = [0.0; CHANNELS];
                 for (instant, samples) in (start..).zip(block.samples.chunks(CHANNELS)) {
-                    chance.fill_dither(instant, &mut dither);
+                    noise.fill_dither(instant, &mut dither);
                     for (sample, dither) in samples.iter().zip(dither) {
                         // Within 16 bits, because that is where `rounded` clamps.
                         bytes.extend((rounded(*sample, 16, dither) as i16).to_le_bytes());

@@ -1,5 +1,5 @@
-//! How does a file stay playable while it grows? Its header is made right again and again, and only ever claims samples
-//! that are already written.
+//! WAV file that is playable while it grows: its header is corrected again and again, and claims only samples that are
+//! already written.
 //!
 //! Killed at any moment, the file has a right header and perhaps samples behind what that header claims, which players
 //! ignore. The order holds for a process that dies; for a machine that loses power it is up to the file system.
@@ -90,7 +90,7 @@ impl<W: Write + Seek> WavFile<W> {
     }
 }
 
-/// A file that is let go in the middle, because its stage panicked, plays up to there.
+/// A file that is dropped in the middle, because its stage panicked, plays up to there.
 impl<W: Write + Seek> Drop for WavFile<W> {
     fn drop(&mut self) {
         if self.claimed_bytes < self.data_bytes

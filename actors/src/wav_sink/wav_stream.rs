@@ -1,11 +1,11 @@
-//! How is a song written to what cannot be corrected: standard output, a named pipe, a device?
+//! WAV stream to what cannot be corrected: standard output, a named pipe, a device.
 
 use std::io::{self, Write};
 
 #[cfg(unix)]
 use super::pipe::Pipe;
 use super::{header, sample_format::SampleFormat};
-use crate::song_context::Interrupt;
+use crate::song_context::StopFlag;
 
 /// Where a stream goes.
 pub(super) enum StreamTo {
@@ -32,26 +32,26 @@ impl WavStream {
     /// Writes encoded samples, after the header if they are the first, and sends all of it off.
     ///
     /// # Errors
-    /// As writing does; and with [`io::ErrorKind::TimedOut`] when nobody takes them and `interrupt` is raised.
-    pub(super) fn write(&mut self, encoded: &[u8], interrupt: &Interrupt) -> io::Result<()> {
+    /// As writing does; and with [`io::ErrorKind::TimedOut`] when the reader takes nothing and `stop` is set.
+    pub(super) fn write(&mut self, encoded: &[u8], stop: &StopFlag) -> io::Result<()> {
         if !self.begun {
-            self.to.send(&header::of_stream(self.format), interrupt)?;
+            self.to.send(&header::of_stream(self.format), stop)?;
             self.begun = true;
         }
-        self.to.send(encoded, interrupt)
+        self.to.send(encoded, stop)
     }
 
     /// Ends the stream; one without a sample is a header.
-    pub(super) fn end(&mut self, interrupt: &Interrupt) -> io::Result<()> {
-        self.write(&[], interrupt)
+    pub(super) fn end(&mut self, stop: &StopFlag) -> io::Result<()> {
+        self.write(&[], stop)
     }
 }
 
 impl StreamTo {
-    fn send(&mut self, bytes: &[u8], interrupt: &Interrupt) -> io::Result<()> {
+    fn send(&mut self, bytes: &[u8], stop: &StopFlag) -> io::Result<()> {
         match self {
             #[cfg(unix)]
-            Self::Pipe(pipe) => pipe.send(bytes, interrupt),
+            Self::Pipe(pipe) => pipe.send(bytes, stop),
             Self::Writer(writer) => {
                 writer.write_all(bytes)?;
                 writer.flush()

@@ -101,7 +101,7 @@ impl Playing {
     }
 }
 
-/// Closes the device when the sink lets go of it.
+/// Closes the device when the sink drops it.
 struct Opened(FakeDevice);
 
 impl Drop for Opened {

@@ -3,7 +3,7 @@
 use candle_core::{D, Device, Tensor};
 use heartstream_models::{
     kernels::Linear,
-    weights::{Expected, Shards},
+    weights::{Expected, TensorStore},
 };
 
 use crate::{
@@ -67,7 +67,7 @@ impl Ear {
                 .flat_map(|place| (0..INSTRUMENTS.len()).map(|label| f32::from(u8::from(label == labels[*place]))))
                 .collect();
             let numbers = Tensor::from_vec(numbers, (BATCH, NUMBERS), &Device::Cpu)?;
-            let likelihood = likelihood(&ear.parameters.shards(), &numbers)?;
+            let likelihood = likelihood(&ear.parameters.store(), &numbers)?;
             let truth = Tensor::from_vec(truth, (BATCH, INSTRUMENTS.len()), &Device::Cpu)?;
             let loss = ((likelihood * truth)?.sum_all()? / -(BATCH as f64))?;
             ear.parameters.step(&loss.backward()?, RATE)?;
@@ -90,8 +90,8 @@ impl Ear {
 }
 
 /// The logarithm of the likelihood of each instrument, \[windows, instruments\].
-fn likelihood(shards: &Shards, windows: &Tensor) -> Result<Tensor> {
-    let layer = |(name, shape): (&str, [usize; 2])| Linear::load(shards, name, shape, true, &Device::Cpu);
+fn likelihood(store: &TensorStore, windows: &Tensor) -> Result<Tensor> {
+    let layer = |(name, shape): (&str, [usize; 2])| Linear::load(store, name, shape, true, &Device::Cpu);
     let logits = layer(LAYERS[1])?.forward(&layer(LAYERS[0])?.forward(windows)?.relu()?)?;
     let logits = logits.broadcast_sub(&logits.detach().max_keepdim(1)?)?;
     Ok(logits.broadcast_sub(&logits.exp()?.sum_keepdim(1)?.log()?)?)

@@ -104,10 +104,10 @@ fn hearing(setting: &Setting, directory: &ModelDirectory) -> Result<std::result:
 pub fn belongs_together(setting: &Setting, directory: &ModelDirectory) -> Result<()> {
     let (device, sizes) = (Device::Cpu, &directory.codec);
     let weights = setting.weights_of(Codes::NAME)?;
-    let (run, shards) = (read_weights(&weights, &device)?, directory.codec_shards()?);
+    let (run, store) = (read_weights(&weights, &device)?, directory.codec_store()?);
     for quantizer in 0..sizes.num_quantizers {
         let name = codebook(quantizer);
-        let model = shards.tensor(&name, &[1, sizes.codebook_size, sizes.codebook_dim], &device)?;
+        let model = store.tensor(&name, &[1, sizes.codebook_size, sizes.codebook_dim], &device)?;
         let same = match run.get(&name) {
             Some(run) if run.dims() == model.dims() => (run - &model)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-3,
             _ => false,

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use heartstream::{FirstWindow, Flow, Heartstream, KeptSong, Sink, Sinks, SongRequest, units::Seconds};
+use heartstream::{FirstWindow, Flow, Heartstream, SavedSong, Sink, Sinks, SongRequest, units::Seconds};
 use heartstream_models::{
     ModelDirectory, SongCodes,
     heartcodec::{FlowOptions, HeartCodec},
@@ -112,7 +112,7 @@ fn written(setting: &Setting, checkpoint: Checkpoint, prompts: usize) -> Result<
                 let (tags, lyrics) = (words.tags.clone(), words.lyrics.clone());
                 let words =
                     Song { left: Vec::new(), right: Vec::new(), tags, lyrics, phrases: Vec::new(), key: words.key };
-                songs.push((words, seed, KeptSong::read(&path)?.codes));
+                songs.push((words, seed, SavedSong::read(&path)?.codes));
             }
         }
         Ok(songs)

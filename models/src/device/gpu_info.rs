@@ -1,4 +1,4 @@
-//! What a GPU is and has: its name, its memory, and the two limits that every stage runs into.
+//! Properties of a GPU: its name, its memory, and the two limits of every stage, bandwidth and arithmetic.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::{
     kernels::cpu::Limits,
 };
 
-/// What a GPU is and has.
+/// Properties of a GPU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GpuInfo {
     /// The name that its maker gave it.

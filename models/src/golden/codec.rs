@@ -8,7 +8,7 @@ use crate::{
     heartcodec::{FlowOptions, HeartCodec, LATENTS_PER_FRAME, round_to_ninths},
     quality::signal_to_noise,
     signal::{ReferenceWindows, SegmentPlan, Window},
-    weights::Shards,
+    weights::TensorStore,
 };
 
 /// Relative error of a single module.
@@ -26,7 +26,7 @@ const EDGE: f64 = 1e-4;
 
 /// Compares every tensor `codec.…` that this code knows. Whoever takes the rows gives them their `slack`; here it says
 /// which latents are near an edge.
-pub(super) fn check(codec: &HeartCodec, goldens: &Shards, slack: f64, report: &mut dyn FnMut(Row)) -> Result<()> {
+pub(super) fn check(codec: &HeartCodec, goldens: &TensorStore, slack: f64, report: &mut dyn FnMut(Row)) -> Result<()> {
     quantizer(codec, goldens, report)?;
     estimator(codec, goldens, report)?;
     vocoder(codec, goldens, report)?;
@@ -37,7 +37,7 @@ pub(super) fn check(codec: &HeartCodec, goldens: &Shards, slack: f64, report: &m
     runs.iter().try_for_each(|run| whole(codec, goldens, run, slack, report))
 }
 
-fn quantizer(codec: &HeartCodec, goldens: &Shards, report: &mut dyn FnMut(Row)) -> Result<()> {
+fn quantizer(codec: &HeartCodec, goldens: &TensorStore, report: &mut dyn FnMut(Row)) -> Result<()> {
     const OUTPUT: &str = "codec.rvq_output";
     const CONDITION: &str = "codec.condition";
     if goldens.shape(OUTPUT).is_none() {
@@ -58,7 +58,7 @@ fn quantizer(codec: &HeartCodec, goldens: &Shards, report: &mut dyn FnMut(Row)) 
     Ok(())
 }
 
-fn estimator(codec: &HeartCodec, goldens: &Shards, report: &mut dyn FnMut(Row)) -> Result<()> {
+fn estimator(codec: &HeartCodec, goldens: &TensorStore, report: &mut dyn FnMut(Row)) -> Result<()> {
     const OUTPUT: &str = "codec.estimator.output";
     if goldens.shape(OUTPUT).is_none() {
         return Ok(());
@@ -79,7 +79,7 @@ fn estimator(codec: &HeartCodec, goldens: &Shards, report: &mut dyn FnMut(Row)) 
     Ok(())
 }
 
-fn vocoder(codec: &HeartCodec, goldens: &Shards, report: &mut dyn FnMut(Row)) -> Result<()> {
+fn vocoder(codec: &HeartCodec, goldens: &TensorStore, report: &mut dyn FnMut(Row)) -> Result<()> {
     const PCM: &str = "codec.vocoder.pcm";
     if goldens.shape(PCM).is_none() {
         return Ok(());
@@ -95,7 +95,7 @@ fn vocoder(codec: &HeartCodec, goldens: &Shards, report: &mut dyn FnMut(Row)) ->
 }
 
 /// One run of the whole codec: the reference's noise in, latents of each window and the joined sound out.
-fn whole(codec: &HeartCodec, goldens: &Shards, run: &str, slack: f64, report: &mut dyn FnMut(Row)) -> Result<()> {
+fn whole(codec: &HeartCodec, goldens: &TensorStore, run: &str, slack: f64, report: &mut dyn FnMut(Row)) -> Result<()> {
     let options = options(run)?;
     let own = format!("codec.{run}.codes");
     let codes = codes(codec, goldens, if goldens.shape(&own).is_some() { &own } else { "codec.codes" })?;
@@ -186,7 +186,7 @@ fn frame_by_frame(stored: &[f32], channels: usize, length: usize) -> Vec<f32> {
 }
 
 /// \[K, T\] as it is stored, as frame after frame of K codes.
-fn codes(codec: &HeartCodec, goldens: &Shards, name: &str) -> Result<Vec<u16>> {
+fn codes(codec: &HeartCodec, goldens: &TensorStore, name: &str) -> Result<Vec<u16>> {
     let shape @ [codebooks, frames] = dims(goldens, name)?;
     if codebooks != codec.flow.quantizer.codebooks() {
         return Err(unfit(name, [codec.flow.quantizer.codebooks(), frames], shape));

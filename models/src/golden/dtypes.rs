@@ -6,8 +6,8 @@ use super::{Goldens, Row};
 use crate::{
     error::Result,
     heartcodec, heartmula,
-    kernels::{KvLayer, cpu::NumberType},
-    weights::{Expected, Shards, Storage, is_matrix},
+    kernels::{KvLayer, cpu::WeightDtype},
+    weights::{Expected, Storage, TensorStore, is_matrix},
 };
 
 /// One half of a model.
@@ -45,11 +45,11 @@ impl fmt::Display for Half {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dtypes {
     /// The dtypes of the weight matrices in the files, widest first.
-    pub stored: Vec<NumberType>,
+    pub stored: Vec<WeightDtype>,
     /// The dtypes of the weight matrices in memory, widest first.
-    pub weights: Vec<NumberType>,
+    pub weights: Vec<WeightDtype>,
     /// The dtype of keys and values; a codec has none.
-    pub kv: Option<NumberType>,
+    pub kv: Option<WeightDtype>,
     /// Bytes of the weights in memory.
     pub bytes: u64,
     /// Whether a weight is held in another dtype than it is stored in, which is not f32.
@@ -57,12 +57,12 @@ pub struct Dtypes {
 }
 
 impl Dtypes {
-    fn of(stored: &Shards, held: &Shards, tensors: &[Expected], kv: Option<NumberType>) -> Self {
+    fn of(stored: &TensorStore, held: &TensorStore, tensors: &[Expected], kv: Option<WeightDtype>) -> Self {
         let matrices = tensors.iter().filter(|tensor| is_matrix(&tensor.name, &tensor.shape));
         let pairs: Vec<_> =
             matrices.map(|tensor| (stored.matrix_type(&tensor.name), held.matrix_type(&tensor.name))).collect();
-        let dtypes = |of: &dyn Fn(&(NumberType, NumberType)) -> NumberType| {
-            let all = [NumberType::F32, NumberType::F16, NumberType::Bf16];
+        let dtypes = |of: &dyn Fn(&(WeightDtype, WeightDtype)) -> WeightDtype| {
+            let all = [WeightDtype::F32, WeightDtype::F16, WeightDtype::Bf16];
             all.into_iter().filter(|dtype| pairs.iter().any(|pair| of(pair) == *dtype)).collect()
         };
         Self {
@@ -70,14 +70,15 @@ impl Dtypes {
             weights: dtypes(&|pair| pair.1),
             kv,
             bytes: tensors.iter().map(|tensor| held.bytes_in_memory(&tensor.name, &tensor.shape)).sum(),
-            narrowed: pairs.iter().any(|(stored, held)| held != stored && *held != NumberType::F32),
+            narrowed: pairs.iter().any(|(stored, held)| held != stored && *held != WeightDtype::F32),
         }
     }
 }
 
 impl fmt::Display for Dtypes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = |dtypes: &[NumberType]| dtypes.iter().map(NumberType::to_string).collect::<Vec<_>>().join(" and ");
+        let names =
+            |dtypes: &[WeightDtype]| dtypes.iter().map(WeightDtype::to_string).collect::<Vec<_>>().join(" and ");
         write!(f, "weights held as {}", names(&self.weights))?;
         if self.weights != self.stored {
             write!(f, " (stored as {})", names(&self.stored))?;
@@ -107,15 +108,15 @@ impl Goldens {
         let stored = self.directory.clone().stored_as(Storage::Stored, Storage::Stored);
         Ok(match half {
             Half::LanguageModel => {
-                let held = self.directory.lm_shards()?;
-                let kv = self.kv.unwrap_or_else(|| self.directory.kv_numbers(&held));
+                let held = self.directory.lm_store()?;
+                let kv = self.kv.unwrap_or_else(|| self.directory.kv_dtype(&held));
                 let tensors = heartmula::expected_tensors(&self.directory.lm);
-                Dtypes::of(&stored.lm_shards()?, &held, &tensors, Some(KvLayer::held_as(kv, &self.device)))
+                Dtypes::of(&stored.lm_store()?, &held, &tensors, Some(KvLayer::stored_as(kv, &self.device)))
             }
             Half::Codec => {
-                let held = self.directory.codec_shards_on(&self.device)?;
+                let held = self.directory.codec_store_on(&self.device)?;
                 let tensors = heartcodec::expected_tensors(&self.directory.codec);
-                Dtypes::of(&stored.codec_shards()?, &held, &tensors, None)
+                Dtypes::of(&stored.codec_store()?, &held, &tensors, None)
             }
         })
     }
@@ -126,18 +127,18 @@ impl Goldens {
     /// As [`Goldens::dtypes`].
     pub fn wider(&self, half: Half) -> Result<Vec<(Wider, Self)>> {
         let held = self.dtypes(half)?;
-        let wide = Storage::As(NumberType::F32);
+        let wide = Storage::As(WeightDtype::F32);
         let mut ways = Vec::new();
-        if held.kv.is_some_and(|kv| kv != NumberType::F32) {
-            let goldens = Self { kv: Some(NumberType::F32), ..self.clone() };
+        if held.kv.is_some_and(|kv| kv != WeightDtype::F32) {
+            let goldens = Self { kv: Some(WeightDtype::F32), ..self.clone() };
             ways.push((Wider { weights: false, kv: true }, goldens));
         }
         if held.narrowed {
             // Where nothing else was asked for, keys and values follow the weights.
-            let kv = self.kv.is_some_and(|kv| kv != NumberType::F32);
+            let kv = self.kv.is_some_and(|kv| kv != WeightDtype::F32);
             let goldens = Self {
                 directory: self.directory.clone().stored_as(wide, wide),
-                kv: Some(NumberType::F32),
+                kv: Some(WeightDtype::F32),
                 ..self.clone()
             };
             ways.push((Wider { weights: true, kv }, goldens));

@@ -4,13 +4,13 @@ use super::{Measure, Row, dims, floats, ids, unfit};
 use crate::{
     error::{ModelError, Result},
     heartmula::{CodeSampler, HeartMula, PromptIds, argmax},
-    weights::Shards,
+    weights::TensorStore,
 };
 
 const TOLERANCE: f64 = 1e-4;
 
 /// Compares every run `lm.NAME.greedy_codes`: `plain` is without guidance, `cfgXY` with guidance X.Y.
-pub(super) fn check(model: &HeartMula, goldens: &Shards, report: &mut dyn FnMut(Row)) -> Result<()> {
+pub(super) fn check(model: &HeartMula, goldens: &TensorStore, report: &mut dyn FnMut(Row)) -> Result<()> {
     let prompt = PromptIds { tags: ids(goldens, "tags_ids")?, lyrics: ids(goldens, "lyrics_ids")? };
     let runs: Vec<String> = goldens
         .names()

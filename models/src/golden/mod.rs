@@ -23,8 +23,8 @@ use crate::{
     error::{ModelError, Result},
     foreign_text::shown,
     heartmula::HeartMula,
-    kernels::cpu::NumberType,
-    weights::Shards,
+    kernels::cpu::WeightDtype,
+    weights::TensorStore,
 };
 
 const FILE: &str = "goldens.safetensors";
@@ -36,8 +36,8 @@ const SLACK_OF_A_GPU: f64 = 10.0;
 pub struct Goldens {
     directory: ModelDirectory,
     device: Device,
-    kv: Option<NumberType>,
-    file: Arc<Shards>,
+    kv: Option<WeightDtype>,
+    file: Arc<TensorStore>,
 }
 
 /// Compares everything that the directory has golden data for, with the model held as it is when it renders; hands over
@@ -55,8 +55,8 @@ impl Goldens {
     ///
     /// # Errors
     /// When the golden data cannot be read, or there is nothing to compare.
-    pub fn open(directory: &ModelDirectory, device: &Device, kv: Option<NumberType>) -> Result<Self> {
-        let file = Arc::new(Shards::open_file(&directory.checkpoint, FILE)?);
+    pub fn open(directory: &ModelDirectory, device: &Device, kv: Option<WeightDtype>) -> Result<Self> {
+        let file = Arc::new(TensorStore::open_file(&directory.checkpoint, FILE)?);
         let goldens = Self { directory: directory.clone(), device: device.clone(), kv, file };
         if goldens.halves().next().is_none() {
             return Err(ModelError::Damaged {
@@ -108,14 +108,14 @@ impl Goldens {
     fn load_lm(&self) -> Result<HeartMula> {
         let model = self.directory.load_lm(&self.device)?;
         Ok(match self.kv {
-            Some(numbers) => model.keeping_kv_as(numbers),
+            Some(dtype) => model.keeping_kv_as(dtype),
             None => model,
         })
     }
 }
 
 /// Whether a tensor is an input or the measure of some row.
-fn is_compared(goldens: &Shards, name: &str) -> bool {
+fn is_compared(goldens: &TensorStore, name: &str) -> bool {
     let there = |name: &str| goldens.shape(name).is_some();
     match name.split('.').collect::<Vec<_>>()[..] {
         ["tags_ids" | "lyrics_ids"] | ["codec", "codes" | "rvq_output"] => true,
@@ -129,11 +129,11 @@ fn is_compared(goldens: &Shards, name: &str) -> bool {
 }
 
 /// A tensor of the golden data with its shape, which must have `N` dimensions.
-fn floats<const N: usize>(goldens: &Shards, name: &str) -> Result<(Vec<f32>, [usize; N])> {
+fn floats<const N: usize>(goldens: &TensorStore, name: &str) -> Result<(Vec<f32>, [usize; N])> {
     Ok((goldens.floats(name)?, dims(goldens, name)?))
 }
 
-fn dims<const N: usize>(goldens: &Shards, name: &str) -> Result<[usize; N]> {
+fn dims<const N: usize>(goldens: &TensorStore, name: &str) -> Result<[usize; N]> {
     let shape = goldens.shape(name).unwrap_or_default();
     let dims = <[usize; N]>::try_from(shape).ok().filter(|dims| !dims.contains(&0));
     dims.ok_or_else(|| {
@@ -149,7 +149,7 @@ fn unfit(name: &str, expected: impl std::fmt::Debug, found: impl std::fmt::Debug
 }
 
 /// Whole numbers of the golden data that are ids or codes.
-fn ids(goldens: &Shards, name: &str) -> Result<Vec<u32>> {
+fn ids(goldens: &TensorStore, name: &str) -> Result<Vec<u32>> {
     let wrong =
         |id: i64| ModelError::shape("ids of golden data", "from 0 to 2^32 - 1", format!("{id} in {}", shown(name)));
     goldens.integers(name)?.into_iter().map(|id| u32::try_from(id).map_err(|_| wrong(id))).collect()

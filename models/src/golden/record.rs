@@ -13,7 +13,7 @@ use crate::{
     error::{ModelError, Result},
     heartcodec::{FlowOptions, HeartCodec, LATENTS_PER_FRAME},
     heartmula::PromptIds,
-    kernels::cpu::NumberType,
+    kernels::cpu::WeightDtype,
     signal::{KeyedNoise, ReferenceWindows, SegmentPlan},
 };
 
@@ -47,7 +47,7 @@ pub fn record(directory: &ModelDirectory, file: &Path) -> Result<()> {
 }
 
 fn record_lm(directory: &ModelDirectory, tensors: &mut Tensors) -> Result<()> {
-    let model = directory.load_lm(&Device::Cpu)?.keeping_kv_as(NumberType::F32);
+    let model = directory.load_lm(&Device::Cpu)?.keeping_kv_as(WeightDtype::F32);
     let vocabulary = directory.lm.text_vocab_size as u32;
     // Any ids will do; the factor spreads them over the vocabulary.
     let ids = |count: usize, start: u32| -> Vec<u32> {

@@ -1,4 +1,4 @@
-//! Of which size is a HeartCodec? The fields of its `config.json`.
+//! Configuration of a HeartCodec: the fields of its `config.json`.
 
 use crate::{
     error::Result,
@@ -9,7 +9,8 @@ use crate::{
 const LATENTS_PER_SECOND: usize = 25;
 /// The only rate the reference decodes to, Hz.
 const SAMPLE_RATE: usize = 48_000;
-/// Hidden widths of the estimator's feed-forward parts are rounded up to a multiple of this (`LlamaMLP` of the reference).
+/// Hidden widths of the estimator's feed-forward parts are rounded up to a multiple of this (`LlamaMLP` of the
+/// reference).
 const HIDDEN_MULTIPLE: usize = 256;
 
 /// Sizes of the decoding side of a HeartCodec.
@@ -27,7 +28,7 @@ pub struct HeartCodecConfig {
     pub num_attention_heads: usize,
     /// Width of a head in the first stage; twice as much in the second.
     pub attention_head_dim: usize,
-    /// Channels that the estimator sees: state, in-context latents, condition.
+    /// Input channels of the estimator: state, in-context latents, condition.
     pub in_channels: usize,
     /// Channels of a latent frame: two audio channels side by side.
     pub out_channels: usize,
@@ -39,7 +40,7 @@ pub struct HeartCodecConfig {
     pub init_channel: usize,
     /// Channels of one audio channel's latent.
     pub latent_hidden_dim: usize,
-    /// Taps of the vocoder's first convolution, which looks both ways.
+    /// Taps of the vocoder's first convolution, which is centred.
     pub delay_kernel_size: usize,
     /// Taps of the convolutions in residual units.
     pub res_kernel_size: usize,
@@ -117,7 +118,7 @@ impl HeartCodecConfig {
         Ok((config, json.finish()))
     }
 
-    /// What must be so between the fields, and the variants that the engine does not have.
+    /// Checks relations between fields, and refuses variants that are not implemented.
     fn check(&self, json: &mut Json, kernels: &[usize]) -> Result<()> {
         let rate = json.whole("sample_rate", SAMPLE_RATE, 1..=1 << 24)?;
         if rate != SAMPLE_RATE {

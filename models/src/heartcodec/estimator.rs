@@ -1,4 +1,4 @@
-//! In which direction, and how fast, does noise become music? The transformer that flow matching asks at each step.
+//! Velocity estimator of flow matching: a transformer that is evaluated at each Euler step.
 
 use candle_core::{Device, Tensor};
 
@@ -6,10 +6,10 @@ use super::{config::HeartCodecConfig, tensors::TIME_FEATURES};
 use crate::{
     error::{ModelError, Result},
     kernels::{
-        FullAttention, GrowingRotary, Linear, Operand, RmsNorm, RotaryTable, Steer, base_frequencies, centred_windows,
-        gated, gated_sum, layer_norm, taps_as_product,
+        AdaLnModulation, FullAttention, GrowingRotary, Linear, Operand, RmsNorm, RotaryTable, base_frequencies,
+        centred_windows, gated, gated_sum, layer_norm, taps_as_product,
     },
-    weights::Shards,
+    weights::TensorStore,
 };
 
 // All from the reference's transformer.py.
@@ -19,7 +19,7 @@ const TIME_BASE: f64 = 10_000.0;
 const TIME_SCALE: f32 = 1000.0;
 const PROJECTION_TAPS: usize = 3;
 
-/// Two stages of transformer blocks that see all positions at once, steered by the time step. Clones share the weights.
+/// Two stages of transformer blocks with full attention, modulated by the time step (AdaLN). Clones share the weights.
 #[derive(Debug, Clone)]
 pub struct Estimator {
     enter: Projection,
@@ -36,15 +36,15 @@ impl Estimator {
     ///
     /// # Errors
     /// When a tensor is not there in its shape.
-    pub fn load(config: &HeartCodecConfig, shards: &Shards, device: &Device) -> Result<Self> {
+    pub fn load(config: &HeartCodecConfig, store: &TensorStore, device: &Device) -> Result<Self> {
         let HeartCodecConfig { in_channels, out_channels, num_layers, num_layers_2, .. } = *config;
         let (first, second) = (config.inner_dim(), 2 * config.inner_dim());
         Ok(Self {
-            enter: Projection::load(shards, "proj_in", in_channels, first, device)?,
-            first: Stage::load(config, shards, "", first, num_layers, device)?,
-            connect: Projection::load(shards, "connection_proj", in_channels + first, second, device)?,
-            second: Stage::load(config, shards, "_2", second, num_layers_2, device)?,
-            leave: Projection::load(shards, "proj_out", second, out_channels, device)?,
+            enter: Projection::load(store, "proj_in", in_channels, first, device)?,
+            first: Stage::load(config, store, "", first, num_layers, device)?,
+            connect: Projection::load(store, "connection_proj", in_channels + first, second, device)?,
+            second: Stage::load(config, store, "_2", second, num_layers_2, device)?,
+            leave: Projection::load(store, "proj_out", second, out_channels, device)?,
             in_channels,
             device: device.clone(),
         })
@@ -55,7 +55,7 @@ impl Estimator {
         self.in_channels
     }
 
-    /// The same weights, with the time's features born on `device`.
+    /// The same weights, with the time features allocated on `device`.
     pub(super) fn on(&self, device: &Device) -> Self {
         Self { device: device.clone(), ..self.clone() }
     }
@@ -82,8 +82,8 @@ impl Estimator {
         if batch < 2 || !xs.device().is_cpu() || xs.track_op() || rayon::current_num_threads() < 2 {
             return self.together(xs, times);
         }
-        // Entries know nothing of each other. Each on threads of its own, nobody waits at the end of every product for
-        // who was slower; who is done early helps with what the other left.
+        // Entries are independent. With threads of its own for each, no entry waits for the other at the end of every
+        // product. An entry that is done early helps with the rest of the other.
         let half = batch / 2;
         let part = |from, count| self.forward(&xs.narrow(0, from, count)?, &times[from..from + count]);
         let (first, second) = rayon::join(|| part(0, half), || part(half, batch - half));
@@ -99,9 +99,10 @@ impl Estimator {
     }
 }
 
-/// A product as the device multiplies many rows fastest; tensors that are held may be learnt from, and stay what they are.
-fn ready(product: Linear, shards: &Shards) -> Result<Linear> {
-    if shards.are_held() { Ok(product) } else { Ok(product.on_tensor_cores()?) }
+/// A product in the form that is fastest for many rows on this device. Tensors in memory may be trained, so they stay
+/// as they are.
+fn ready(product: Linear, store: &TensorStore) -> Result<Linear> {
+    if store.are_in_memory() { Ok(product) } else { Ok(product.on_tensor_cores()?) }
 }
 
 /// A centred convolution of width 3, scaled, and a linear layer: `ProjectLayer` of the reference.
@@ -112,15 +113,15 @@ struct Projection {
 }
 
 impl Projection {
-    fn load(shards: &Shards, name: &str, inputs: usize, outputs: usize, device: &Device) -> Result<Self> {
+    fn load(store: &TensorStore, name: &str, inputs: usize, outputs: usize, device: &Device) -> Result<Self> {
         let name = format!("flow_matching.estimator.{name}");
         // Folding the scale into the weights costs nothing later.
         let scale = (PROJECTION_TAPS as f64).powf(-0.5);
-        let weight = shards.tensor(&format!("{name}.ffn_1.weight"), &[outputs, inputs, PROJECTION_TAPS], device)?;
-        let bias = shards.tensor(&format!("{name}.ffn_1.bias"), &[outputs], device)?;
+        let weight = store.tensor(&format!("{name}.ffn_1.weight"), &[outputs, inputs, PROJECTION_TAPS], device)?;
+        let bias = store.tensor(&format!("{name}.ffn_1.bias"), &[outputs], device)?;
         Ok(Self {
-            convolution: ready(taps_as_product(&(weight * scale)?, (bias * scale)?)?, shards)?,
-            linear: ready(Linear::load(shards, &format!("{name}.ffn_2"), [outputs, outputs], true, device)?, shards)?,
+            convolution: ready(taps_as_product(&(weight * scale)?, (bias * scale)?)?, store)?,
+            linear: ready(Linear::load(store, &format!("{name}.ffn_2"), [outputs, outputs], true, device)?, store)?,
         })
     }
 
@@ -145,7 +146,7 @@ struct Stage {
 impl Stage {
     fn load(
         config: &HeartCodecConfig,
-        shards: &Shards,
+        store: &TensorStore,
         suffix: &str,
         width: usize,
         layers: usize,
@@ -153,12 +154,12 @@ impl Stage {
     ) -> Result<Self> {
         let adaln = format!("flow_matching.estimator.adaln_single{suffix}");
         let linear = |name: &str, outputs, inputs| {
-            Linear::load(shards, &format!("{adaln}.{name}"), [outputs, inputs], true, device)
+            Linear::load(store, &format!("{adaln}.{name}"), [outputs, inputs], true, device)
         };
         let head_dim = width / config.num_attention_heads;
         let block = |layer| {
             let name = format!("flow_matching.estimator.transformer_blocks{suffix}.{layer}");
-            Block::load(shards, &name, width, head_dim, device)
+            Block::load(store, &name, width, head_dim, device)
         };
         Ok(Self {
             width,
@@ -166,7 +167,7 @@ impl Stage {
             time_2: linear("emb.timestep_embedder.linear_2", width, width)?,
             modulation: linear("linear", 6 * width, width)?,
             blocks: (0..layers).map(block).collect::<Result<_>>()?,
-            out_table: shards.tensor(
+            out_table: store.tensor(
                 &format!("flow_matching.estimator.scale_shift_table{suffix}"),
                 &[2, width],
                 device,
@@ -185,8 +186,8 @@ impl Stage {
         for block in &self.blocks {
             xs = block.forward(&xs, &modulation, &rotary)?;
         }
-        let steer = time.unsqueeze(1)?.broadcast_add(&self.out_table)?; // [B, 2, D]
-        Ok(layer_norm(&xs, NORM_EPS, Steer { table: &steer, shift: 0, scale: 1 })?)
+        let modulation = time.unsqueeze(1)?.broadcast_add(&self.out_table)?; // [B, 2, D]
+        Ok(layer_norm(&xs, NORM_EPS, AdaLnModulation { table: &modulation, shift: 0, scale: 1 })?)
     }
 }
 
@@ -204,32 +205,33 @@ struct Block {
 }
 
 impl Block {
-    fn load(shards: &Shards, prefix: &str, width: usize, head_dim: usize, device: &Device) -> Result<Self> {
+    fn load(store: &TensorStore, prefix: &str, width: usize, head_dim: usize, device: &Device) -> Result<Self> {
         let hidden = HeartCodecConfig::hidden_dim(width);
-        let norm = |name: &str| RmsNorm::load(shards, &format!("{prefix}.{name}.weight"), width, NORM_EPS, device);
+        let norm = |name: &str| RmsNorm::load(store, &format!("{prefix}.{name}.weight"), width, NORM_EPS, device);
         let linear =
-            |name: &str, shape| ready(Linear::load(shards, &format!("{prefix}.{name}"), shape, false, device)?, shards);
+            |name: &str, shape| ready(Linear::load(store, &format!("{prefix}.{name}"), shape, false, device)?, store);
         let names = ["gate", "up"].map(|name| format!("{prefix}.mlp.{name}.weight"));
         let both = [(names[0].as_str(), hidden), (names[1].as_str(), hidden)];
         let [query, key, value] = ["q", "k", "v"].map(|name| format!("{prefix}.attn.{name}_proj"));
         Ok(Self {
             attention_norm: norm("attn_norm")?,
-            attention: FullAttention::load(shards, [&query, &key, &value], width, head_dim, device)?,
+            attention: FullAttention::load(store, [&query, &key, &value], width, head_dim, device)?,
             output: linear("attn.o_proj", [width, width])?,
             feed_forward_norm: norm("mlp_norm")?,
-            gate_up: ready(Linear::load_joined(shards, &both, width, None, device)?, shards)?,
+            gate_up: ready(Linear::load_joined(store, &both, width, None, device)?, store)?,
             down: linear("mlp.down", [width, hidden])?,
-            table: shards.tensor(&format!("{prefix}.scale_shift_table"), &[6, width], device)?,
+            table: store.tensor(&format!("{prefix}.scale_shift_table"), &[6, width], device)?,
         })
     }
 
     fn forward(&self, xs: &Tensor, modulation: &Tensor, rotary: &RotaryTable) -> Result<Tensor> {
         let table = &modulation.broadcast_add(&self.table)?; // [B, 6, D]
-        let steer = Steer { table, shift: 0, scale: 1 };
-        let normed = self.attention_norm.operand(xs, steer, self.attention.product())?;
+        let modulation = AdaLnModulation { table, shift: 0, scale: 1 };
+        let normed = self.attention_norm.operand(xs, modulation, self.attention.product())?;
         let found = Operand::of(self.attention.forward(&normed, rotary)?, &self.output)?;
         let xs = gated_sum(xs, &self.output.multiply(&found)?, table, 2)?;
-        let normed = self.feed_forward_norm.operand(&xs, Steer { table, shift: 3, scale: 4 }, &self.gate_up)?;
+        let normed =
+            self.feed_forward_norm.operand(&xs, AdaLnModulation { table, shift: 3, scale: 4 }, &self.gate_up)?;
         let hidden = gated(self.gate_up.multiply(&normed)?, &self.down)?;
         Ok(gated_sum(&xs, &self.down.multiply(&hidden)?, table, 5)?)
     }

@@ -1,24 +1,25 @@
-//! How do codes and noise become latents? An Euler solver that follows the estimator's velocity from noise to music.
+//! Flow matching: an Euler solver that follows the estimator's velocity from noise to latents.
 
 use candle_core::{Device, Tensor};
 
 use super::{config::HeartCodecConfig, estimator::Estimator, quantizer::Quantizer};
 use crate::{
     error::{ModelError, Result},
-    weights::Shards,
+    weights::TensorStore,
 };
 
 /// Latent frames of one code frame: 25 a second against 12.5.
 pub const LATENTS_PER_FRAME: usize = 2;
-/// Noise that is left in an in-context latent at the end of the way (`1e-6` in the reference's solver).
+/// Noise that remains in an in-context latent at time 1 (`1e-6` in the reference's solver).
 const NOISE_FLOOR: f32 = 1e-6;
 
-/// How latents are made.
+/// Options of the solver.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FlowOptions {
     /// Euler steps, at least 1.
     pub steps: usize,
-    /// Above 1, the velocity is led away from that of no condition; both are computed in one batch.
+    /// Classifier-free guidance: above 1, the unconditional velocity is computed in the same batch and extrapolated
+    /// away from.
     pub guidance: f32,
 }
 
@@ -50,9 +51,9 @@ impl FlowOptions {
 pub struct FlowJob<'a> {
     /// Codes, frame after frame with K each.
     pub codes: &'a [u16],
-    /// Where the way starts: normal noise, L · channels numbers, latent frame after latent frame, L twice the frames.
+    /// Initial state: normal noise, L · channels numbers, latent frame after latent frame, L twice the frames.
     pub noise: &'a [f32],
-    /// The latents that the window begins with, already known: a whole number of latent frames, or nothing.
+    /// In-context latents at the beginning of the window: a whole number of latent frames, or none.
     pub in_context: &'a [f32],
     /// Steps and guidance.
     pub options: FlowOptions,
@@ -74,16 +75,16 @@ impl FlowMatching {
     ///
     /// # Errors
     /// When a tensor is not there in its shape.
-    pub fn load(config: &HeartCodecConfig, shards: &Shards, device: &Device) -> Result<Self> {
+    pub fn load(config: &HeartCodecConfig, store: &TensorStore, device: &Device) -> Result<Self> {
         Ok(Self {
-            quantizer: Quantizer::load(config, shards, device)?,
-            estimator: Estimator::load(config, shards, device)?,
+            quantizer: Quantizer::load(config, store, device)?,
+            estimator: Estimator::load(config, store, device)?,
             channels: config.out_channels,
             device: device.clone(),
         })
     }
 
-    /// The same weights, with everything that is computed with them born on `device`: another stream of the same GPU.
+    /// The same weights, with all results allocated on `device`: another stream of the same GPU.
     pub(super) fn on(&self, device: &Device) -> Self {
         let (quantizer, estimator) = (self.quantizer.on(device), self.estimator.on(device));
         Self { quantizer, estimator, channels: self.channels, device: device.clone() }
@@ -99,7 +100,8 @@ impl FlowMatching {
         self.channels
     }
 
-    /// Makes the latents of a window, latent frame after latent frame; `None` when `cancelled` said so between two steps.
+    /// Makes the latents of a window, latent frame after latent frame; `None` when `cancelled` said so between two
+    /// steps.
     ///
     /// # Errors
     /// When codes, noise and in-context latents do not fit together.
@@ -121,7 +123,7 @@ impl FlowMatching {
         let fixed = self.fixed_inputs(codes, in_context, guidance > 1.0)?;
         let tensor =
             |numbers: &[f32]| Tensor::from_slice(numbers, (1, numbers.len() / channels, channels), &self.device);
-        // The way is followed where the estimator computes: between two steps nothing waits for a device.
+        // The state stays on the estimator's device: no step waits for a transfer.
         let noise = tensor(noise)?;
         let known = if in_context.is_empty() { None } else { Some(tensor(in_context)?) };
         let mut state = noise.clone();
@@ -146,7 +148,7 @@ impl FlowMatching {
         Ok(Some(latents))
     }
 
-    /// What the estimator sees beside the state, the same at each step: in-context latents and condition.
+    /// The estimator's inputs beside the state, the same at each step: in-context latents and condition.
     ///
     /// # Shapes
     /// - result \[B, L, channels + dim\]; with guidance B is 2, and the first row has zeros for a condition
@@ -182,7 +184,7 @@ impl FlowMatching {
     }
 }
 
-/// The state with what is known led along its own straight way from noise to latent.
+/// The state with the in-context part replaced by its own straight path from noise to latent.
 fn led(state: &Tensor, noise: &Tensor, known: &Tensor, time: f32) -> Result<Tensor> {
     let (count, length) = (known.dim(1)?, state.dim(1)?);
     let left = f64::from(1.0 - (1.0 - NOISE_FLOOR) * time);
@@ -222,7 +224,7 @@ mod tests {
                 let options = FlowOptions { steps: 3, guidance };
                 let solve = |in_context: &[f32]| {
                     let job = FlowJob { codes: &codes, noise: &noise, in_context, options };
-                    flow.solve(job, &|| false).expect("a job that fits").expect("nobody cancelled")
+                    flow.solve(job, &|| false).expect("a job that fits").expect("not cancelled")
                 };
                 let latents = solve(&in_context);
                 assert_eq!(latents.len(), noise.len());

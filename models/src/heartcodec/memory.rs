@@ -1,4 +1,4 @@
-//! How much memory does decoding take beside the weights? Follows from the config alone.
+//! Peak memory of decoding beside the weights, computed from the config alone.
 
 use super::{config::HeartCodecConfig, vocoder::CHUNK};
 
@@ -11,20 +11,20 @@ impl HeartCodecConfig {
         let (first, second) = (self.inner_dim() as u64, 2 * self.inner_dim() as u64);
         let (input, output) = (self.in_channels as u64, self.out_channels as u64);
         let hidden = Self::hidden_dim(2 * self.inner_dim()) as u64;
-        // What the estimator is given, what of it is the same at each step, the first stage's result, and both joined.
+        // The estimator's input, its fixed part, the first stage's result, and both joined.
         let joined = input + first;
         let held = input + (input - output) + first + joined;
         // A convolution over three places: its input with margins, and three of them side by side, copied twice.
         let projection = 7 * joined.max(second);
-        // The residual stream before and behind attention and its norm there; gate and what it gates, and their product.
+        // The residual stream before and after attention and its norm; gate, up projection, and their product.
         let feed_forward = 4 * second + 3 * hidden;
-        // The residual stream, its norm, queries, keys and values, what was found, as tasks left it and as rows.
+        // The residual stream, its norm, queries, keys and values, and the attention's result, by tasks and as rows.
         let attention = 7 * second;
         // Beside that a few of one row: noise, state, in-context latents, velocity.
         F32 * latents * (rows * (held + feed_forward.max(attention).max(projection)) + 4 * output)
     }
 
-    /// The most bytes that the vocoder takes for both channels: what it makes of a chunk, and what it remembers.
+    /// The most bytes that the vocoder takes for both channels: activations of a chunk, and histories.
     pub fn sound_bytes(&self) -> u64 {
         let mut places = CHUNK as u64;
         let (mut widest, mut remembered) = (places * self.vocoder_channels(0) as u64, 0);
@@ -38,7 +38,7 @@ impl HeartCodecConfig {
         }
         places *= self.num_samples as u64;
         widest = widest.max(places * self.init_channel as u64);
-        // A layer's input, the same behind what is remembered, and its result.
+        // A layer's input, the same behind its history, and its result.
         2 * F32 * (3 * widest + remembered)
     }
 }

@@ -1,4 +1,4 @@
-//! How do codes become sound? HeartCodec: quantiser, flow matching, vocoder.
+//! HeartCodec, codes to sound: quantiser, flow matching, vocoder.
 //!
 //! Codes (12.5 frames a second) are looked up and projected by the [`Quantizer`]; from that condition and from noise
 //! the [`FlowMatching`] solver makes latents (25 a second, 256 numbers each); the [`Vocoder`] makes 1920 stereo samples
@@ -6,13 +6,13 @@
 
 mod config;
 mod estimator;
+mod flops;
 mod flow_matching;
 mod memory;
 mod quantizer;
 mod song;
 mod tensors;
 mod vocoder;
-mod work;
 
 use candle_core::Device;
 
@@ -23,7 +23,7 @@ pub use quantizer::Quantizer;
 pub use tensors::{expected_tensors, expected_tensors_of_vocoder};
 pub use vocoder::{Vocoder, VocoderState, round_to_ninths};
 
-use crate::{error::Result, weights::Shards};
+use crate::{error::Result, weights::TensorStore};
 
 /// The weights of a HeartCodec, its decoding side; shared by all workers and songs.
 #[derive(Debug)]
@@ -39,9 +39,9 @@ impl HeartCodec {
     ///
     /// # Errors
     /// When tensors are missing or do not fit the config: all of them in one error.
-    pub fn load(config: &HeartCodecConfig, shards: &Shards, flow: &Device, vocoder: &Device) -> Result<Self> {
-        shards.check(&expected_tensors(config))?;
-        Ok(Self { flow: FlowMatching::load(config, shards, flow)?, vocoder: Vocoder::load(config, shards, vocoder)? })
+    pub fn load(config: &HeartCodecConfig, store: &TensorStore, flow: &Device, vocoder: &Device) -> Result<Self> {
+        store.check(&expected_tensors(config))?;
+        Ok(Self { flow: FlowMatching::load(config, store, flow)?, vocoder: Vocoder::load(config, store, vocoder)? })
     }
 
     /// The same weights, for a worker that solves in a stream of its own: `flow` is the device that they are on, opened

@@ -1,4 +1,4 @@
-//! What does a frame of codes stand for? The sum of one row of each codebook, projected twice.
+//! Residual quantiser: the sum of one row of each codebook, projected twice.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::config::HeartCodecConfig;
 use crate::{
     error::{ModelError, Result},
     kernels::Linear,
-    weights::Shards,
+    weights::TensorStore,
 };
 
 /// Codebooks and the two projections behind them. Clones share them.
@@ -28,14 +28,14 @@ impl Quantizer {
     ///
     /// # Errors
     /// When a tensor is not there in its shape.
-    pub fn load(config: &HeartCodecConfig, shards: &Shards, device: &Device) -> Result<Self> {
+    pub fn load(config: &HeartCodecConfig, store: &TensorStore, device: &Device) -> Result<Self> {
         let HeartCodecConfig { dim, codebook_size, codebook_dim, num_quantizers, .. } = *config;
         let codebook = |quantizer| {
             let name = format!("flow_matching.vq_embed.layers.{quantizer}._codebook.embed");
-            Ok(shards.tensor(&name, &[1, codebook_size, codebook_dim], &Device::Cpu)?.flatten_all()?.to_vec1()?)
+            Ok(store.tensor(&name, &[1, codebook_size, codebook_dim], &Device::Cpu)?.flatten_all()?.to_vec1()?)
         };
         let linear =
-            |name: &str, inputs| Linear::load(shards, &format!("flow_matching.{name}"), [dim, inputs], true, device);
+            |name: &str, inputs| Linear::load(store, &format!("flow_matching.{name}"), [dim, inputs], true, device);
         Ok(Self {
             codebook_size,
             codebook_dim,
@@ -46,7 +46,7 @@ impl Quantizer {
         })
     }
 
-    /// The same weights, with what is looked up born on `device`.
+    /// The same weights, with results allocated on `device`.
     pub(super) fn on(&self, device: &Device) -> Self {
         Self { device: device.clone(), ..self.clone() }
     }
@@ -59,7 +59,7 @@ impl Quantizer {
     /// The quantiser's output for `codes`, frame after frame with K codes each.
     ///
     /// The language model can write a few special codes that no codebook has a row for and that do not end the song.
-    /// Such a code adds nothing here. The reference has no answer to them: with one version of its libraries it fails,
+    /// Such a code adds nothing here. The reference does not handle them: with one version of its libraries it fails,
     /// with another it reads a row of the next codebook.
     ///
     /// # Shapes

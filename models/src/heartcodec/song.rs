@@ -1,6 +1,6 @@
 //! Decoding of a whole song without actors: window after window, as a plan cuts it.
 //!
-//! The pipeline does the same with a stage for each step; this is the same path for whoever has all codes at hand.
+//! The pipeline does the same with a stage for each step; this is the same path where all codes are at hand.
 
 use super::{FlowJob, FlowOptions, HeartCodec, LATENTS_PER_FRAME};
 use crate::{

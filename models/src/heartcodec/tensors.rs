@@ -1,4 +1,4 @@
-//! Which tensors does the decoding side of a HeartCodec checkpoint hold? All follow from its config.
+//! Tensors of the decoding side of a HeartCodec checkpoint, derived from its config.
 
 use super::config::HeartCodecConfig;
 use crate::weights::Expected;
@@ -27,7 +27,7 @@ fn flow_tensors(config: &HeartCodecConfig, tensors: &mut Vec<Expected>) {
         add(format!("{name}.weight"), &[outputs, inputs]);
         add(format!("{name}.bias"), &[outputs]);
     };
-    // A width of its own for the rows needs a projection back (`vector_quantize_pytorch.ResidualVQ`).
+    // Rows of another width need a projection back (`vector_quantize_pytorch.ResidualVQ`).
     if codebook_dim != dim {
         linear("vq_embed.project_out", dim, codebook_dim);
     }

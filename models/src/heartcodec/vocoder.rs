@@ -1,5 +1,5 @@
-//! How do latents become samples? A stack of transposed and dilated convolutions that only look back, but for the
-//! first, which sees two latent frames ahead. So it can run along with the music, in pieces of any length.
+//! Vocoder, latents to samples: transposed and dilated convolutions, causal but for the first, which has two latent
+//! frames of look-ahead. So it streams, in pieces of any length.
 
 use candle_core::{Device, Tensor};
 
@@ -9,15 +9,15 @@ use super::{
 };
 use crate::{
     error::{ModelError, Result},
-    kernels::{After, CausalConv, ConvHistory, Results, UpConv},
-    weights::Shards,
+    kernels::{CausalConv, ConvHistory, Epilogue, Results, UpConv},
+    weights::TensorStore,
 };
 
 /// Latent frames that are decoded at once. Fixed, so that the samples do not depend on how the latents were fed;
 /// 8 frames are 0.32 s, and the widest layer of the published size then works on 60 MB.
 pub(super) const CHUNK: usize = 8;
-/// The most latent frames that are decoded at once where a sample does not depend on how many are: a GPU is not busy with
-/// fewer.
+/// The most latent frames that are decoded at once where a sample does not depend on how many are: fewer do not fill a
+/// GPU.
 const MOST_AT_ONCE: usize = 64;
 
 /// The weights of the vocoder. Two audio channels are two entries of a batch. Clones share the weights.
@@ -26,7 +26,8 @@ pub struct Vocoder {
     latent_dim: usize,
     samples_per_latent: usize,
     first: CausalConv,
-    /// Latent frames that the first convolution sees to each side: it looks back, but runs so many frames ahead.
+    /// Receptive field of the first convolution to each side, in latent frames. It is computed causally, so many frames
+    /// ahead.
     margin: usize,
     blocks: Vec<Block>,
     repeat: Option<(usize, CausalConv, f64)>,
@@ -49,7 +50,7 @@ struct ResidualUnit {
     slopes: [f64; 2],
 }
 
-/// What the vocoder remembers of one stream of latents.
+/// State of the vocoder for one stream of latents.
 #[derive(Debug)]
 pub struct VocoderState {
     /// Latents for the first convolution, \[frames, 2, C\] in host memory: `margin` frames of the past (zeros at the
@@ -63,21 +64,25 @@ impl Vocoder {
     ///
     /// # Errors
     /// When tensors are missing or do not fit the config: all of them in one error.
-    pub fn load(config: &HeartCodecConfig, shards: &Shards, device: &Device) -> Result<Self> {
-        shards.check(&expected_tensors_of_vocoder(config))?;
-        let read = Reader { shards, device };
+    pub fn load(config: &HeartCodecConfig, store: &TensorStore, device: &Device) -> Result<Self> {
+        store.check(&expected_tensors_of_vocoder(config))?;
+        let read = Reader { store, device };
         let (wide, narrow, taps) = (config.vocoder_channels(0), config.init_channel, config.default_kernel_size);
         let (weight, bias) = read.normed("0", [wide, config.latent_hidden_dim, config.delay_kernel_size], wide)?;
-        let after = config.upsample_factors.len() + 1;
+        let epilogue = config.upsample_factors.len() + 1;
         let repeat = if config.num_samples > 1 {
-            let weight = read.plain(&format!("{after}.conv.weight"), &[narrow, narrow, taps])?;
-            let bias = read.plain(&format!("{after}.conv.bias"), &[narrow])?;
-            Some((config.num_samples, CausalConv::new(&weight, bias, 1)?, read.slope(&format!("{after}.activation"))?))
+            let weight = read.plain(&format!("{epilogue}.conv.weight"), &[narrow, narrow, taps])?;
+            let bias = read.plain(&format!("{epilogue}.conv.bias"), &[narrow])?;
+            Some((
+                config.num_samples,
+                CausalConv::new(&weight, bias, 1)?,
+                read.slope(&format!("{epilogue}.activation"))?,
+            ))
         } else {
             None
         };
         let (last, last_bias) =
-            read.normed(&(after + usize::from(repeat.is_some())).to_string(), [1, narrow, taps], 1)?;
+            read.normed(&(epilogue + usize::from(repeat.is_some())).to_string(), [1, narrow, taps], 1)?;
         let block = |(block, factor): (usize, &usize)| Block::load(config, &read, block, *factor);
         let mut vocoder = Self {
             latent_dim: config.latent_hidden_dim,
@@ -90,8 +95,8 @@ impl Vocoder {
             at_once: CHUNK,
             device: device.clone(),
         };
-        // Tensors that are held may be learnt from.
-        if device.is_cuda() && !shards.are_held() {
+        // Tensors in memory may be trained.
+        if device.is_cuda() && !store.are_in_memory() {
             vocoder = vocoder.on_tensor_cores()?;
             vocoder.at_once = if vocoder.is_row_stable() { MOST_AT_ONCE } else { CHUNK };
         }
@@ -139,39 +144,39 @@ impl Vocoder {
         self.at_once
     }
 
-    /// How many latent frames must be fed so that the samples of the first `wanted` are what they are when more follows:
-    /// those it looks ahead to, and the rest of the chunk.
+    /// Latent frames to feed so that the samples of the first `wanted` do not depend on what follows: the look-ahead,
+    /// and the rest of the chunk.
     pub fn latents_to_feed(&self, wanted: usize) -> usize {
         (wanted + self.margin).next_multiple_of(CHUNK)
     }
 
-    /// A stream that begins in silence.
+    /// The state at the beginning of a stream: zero histories.
     ///
     /// # Errors
     /// When the device has no memory for it.
     pub fn start(&self) -> Result<VocoderState> {
         let waiting = vec![0f32; self.margin * 2 * self.latent_dim];
-        Ok(VocoderState { waiting, histories: self.silences(2)? })
+        Ok(VocoderState { waiting, histories: self.zero_histories(2)? })
     }
 
     /// The histories of all layers behind the first, before the first sample of `batch` channels.
-    fn silences(&self, batch: usize) -> Result<Vec<ConvHistory>> {
+    fn zero_histories(&self, batch: usize) -> Result<Vec<ConvHistory>> {
         let mut histories = Vec::new();
         for block in &self.blocks {
-            histories.push(block.up.silence(batch, &self.device)?);
+            histories.push(block.up.zero_history(batch, &self.device)?);
             for unit in &block.units {
-                histories.push(unit.dilated.silence(batch, &self.device)?);
-                histories.push(unit.pointwise.silence(batch, &self.device)?);
+                histories.push(unit.dilated.zero_history(batch, &self.device)?);
+                histories.push(unit.pointwise.zero_history(batch, &self.device)?);
             }
         }
         if let Some((_, convolution, _)) = &self.repeat {
-            histories.push(convolution.silence(batch, &self.device)?);
+            histories.push(convolution.zero_history(batch, &self.device)?);
         }
-        histories.push(self.last.silence(batch, &self.device)?);
+        histories.push(self.last.zero_history(batch, &self.device)?);
         Ok(histories)
     }
 
-    /// Feeds latents and gives the samples of all frames that can be decoded by now, left and right.
+    /// Feeds latents and returns the samples of all frames that can be decoded by now, left and right.
     ///
     /// # Shapes
     /// - `latents` frame after frame: the left channel's numbers, then the right channel's
@@ -187,12 +192,12 @@ impl Vocoder {
         self.decode_chunks(state, CHUNK)
     }
 
-    /// Ends the stream and gives the samples of the frames that were still waiting for what follows.
+    /// Ends the stream and returns the samples of the frames that were waiting for look-ahead.
     ///
     /// # Errors
     /// When the device fails.
     pub fn finish(&self, mut state: VocoderState) -> Result<[Vec<f32>; 2]> {
-        // Beyond the end the first convolution sees zeros.
+        // Beyond the end the first convolution reads zeros.
         state.waiting.resize(state.waiting.len() + self.margin * 2 * self.latent_dim, 0.0);
         let [mut left, mut right] = self.decode_chunks(&mut state, CHUNK)?;
         let [last_left, last_right] = self.decode_chunks(&mut state, 1)?;
@@ -224,7 +229,7 @@ impl Vocoder {
             if ready < least.max(1) {
                 break;
             }
-            // The first convolution runs ahead: what it remembers are the frames before and those it looks ahead to.
+            // The first convolution runs ahead: its history are the frames before and the look-ahead.
             let (seen, new) =
                 state.waiting[done * width..(done + ready + 2 * self.margin) * width].split_at(2 * self.margin * width);
             let tensor = |numbers: &[f32]| {
@@ -232,7 +237,7 @@ impl Vocoder {
             };
             let seen = ConvHistory::of(tensor(seen)?);
             let decoded = self.forward(seen, &tensor(new)?, &mut state.histories)?.flatten_all()?.to_vec1::<f32>()?;
-            // A loudspeaker must never be handed such values, and a file of them is no music.
+            // Such values must not reach a loudspeaker, and a file of them is no music.
             if let Some(found) = decoded.iter().find(|sample| !sample.is_finite()) {
                 return Err(ModelError::NotASound { found: *found });
             }
@@ -258,7 +263,7 @@ impl Vocoder {
         let padded = Tensor::cat(&[&margin, &latents.transpose(0, 1)?, &margin], 0)?;
         let seen = ConvHistory::of(padded.narrow(0, 0, 2 * self.margin)?);
         let new = padded.narrow(0, 2 * self.margin, frames)?;
-        let samples = self.forward(seen, &new, &mut self.silences(batch)?)?; // [S, B, 1]
+        let samples = self.forward(seen, &new, &mut self.zero_histories(batch)?)?; // [S, B, 1]
         Ok(samples.squeeze(2)?.t()?.contiguous()?)
     }
 
@@ -266,24 +271,24 @@ impl Vocoder {
     /// - `latents` \[frames, B, C\], result \[frames · samples per latent, B, 1\]
     fn forward(&self, mut seen: ConvHistory, latents: &Tensor, histories: &mut [ConvHistory]) -> Result<Tensor> {
         let mut histories = histories.iter_mut();
-        // Each layer meets its own history, in the order of `start`.
+        // Histories are in the order of `start`.
         let mut next = || histories.next().ok_or_else(|| ModelError::shape("histories", "one for each layer", "less"));
-        let activated = |slope, results| After { slope: Some(slope), add: None, results };
+        let activated = |slope, results| Epilogue { slope: Some(slope), add: None, results };
         let mut xs =
-            self.first.forward(latents, &mut seen, After { results: Results::Multiplied, ..After::default() })?;
+            self.first.forward(latents, &mut seen, Epilogue { results: Results::Multiplied, ..Epilogue::default() })?;
         for block in &self.blocks {
             xs = block.up.forward(&xs, next()?)?;
             for unit in &block.units {
                 let ys = unit.dilated.forward(&xs, next()?, activated(unit.slopes[0], Results::Multiplied))?;
                 let add = Some(xs);
-                let after = After { slope: Some(unit.slopes[1]), add, ..After::default() };
-                xs = unit.pointwise.forward(&ys, next()?, after)?;
+                let epilogue = Epilogue { slope: Some(unit.slopes[1]), add, ..Epilogue::default() };
+                xs = unit.pointwise.forward(&ys, next()?, epilogue)?;
             }
         }
         if let Some((times, convolution, slope)) = &self.repeat {
             xs = convolution.forward(xs.repeated(*times)?, next()?, activated(*slope, Results::Multiplied))?;
         }
-        let sound = After { results: Results::Read, ..After::default() };
+        let sound = Epilogue { results: Results::Read, ..Epilogue::default() };
         Ok(self.last.forward(&xs, next()?, sound)?.tensor()?)
     }
 }
@@ -313,19 +318,19 @@ impl Block {
 
 /// Reads the vocoder's tensors by their short names.
 struct Reader<'a> {
-    shards: &'a Shards,
+    store: &'a TensorStore,
     device: &'a Device,
 }
 
 impl Reader<'_> {
     fn plain(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        self.shards.tensor(&format!("scalar_model.decoder.{name}"), shape, self.device)
+        self.store.tensor(&format!("scalar_model.decoder.{name}"), shape, self.device)
     }
 
     fn slope(&self, name: &str) -> Result<f64> {
-        // Onto the host: reading it back from a device would wait for all that the device has to do.
+        // Onto the host: reading it back from a device would wait for the device's queue.
         let name = format!("scalar_model.decoder.{name}.weight");
-        Ok(f64::from(self.shards.tensor(&name, &[1], &Device::Cpu)?.to_vec1::<f32>()?[0]))
+        Ok(f64::from(self.store.tensor(&name, &[1], &Device::Cpu)?.to_vec1::<f32>()?[0]))
     }
 
     /// Weight and bias of a convolution that is stored as a length and a direction for each filter.
@@ -351,8 +356,8 @@ mod tests {
     /// The vocoder of the smallest model, and latents for `frames` frames.
     fn setting(frames: usize) -> (Vocoder, Vec<f32>) {
         let (_folder, directory) = tiny();
-        let shards = directory.codec_shards().expect("files");
-        let vocoder = Vocoder::load(&directory.codec, &shards, &Device::Cpu).expect("weights");
+        let store = directory.codec_store().expect("files");
+        let vocoder = Vocoder::load(&directory.codec, &store, &Device::Cpu).expect("weights");
         let mut latents = vec![0f32; frames * 2 * vocoder.latent_dim];
         KeyedNoise::new(4).fill_latent(0, &mut latents);
         (vocoder, latents)

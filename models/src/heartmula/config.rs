@@ -1,4 +1,4 @@
-//! Of which size is a HeartMuLa language model? The fields of its `config.json` and of `gen_config.json`.
+//! Configuration of a HeartMuLa language model: the fields of `config.json` and `gen_config.json`.
 
 use crate::{
     error::Result,
@@ -15,7 +15,7 @@ pub const ROPE_OLD_CONTEXT: f64 = 8192.0;
 /// Sizes of one Llama-style transformer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TransformerConfig {
-    /// The name in the config: `llama-3B`, or a name of its own with explicit dimensions.
+    /// The name in the config: `llama-3B`, or another with explicit dimensions.
     pub flavor: String,
     /// Layers.
     pub num_layers: usize,
@@ -80,9 +80,9 @@ const ROPE_SCALE: f64 = 32.0;
 /// Sizes of a whole HeartMuLa language model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeartMulaConfig {
-    /// The model that goes from frame to frame.
+    /// The transformer over frames.
     pub backbone: TransformerConfig,
-    /// The model that goes from code to code inside a frame.
+    /// The transformer over the codes of a frame.
     pub decoder: TransformerConfig,
     /// Rows of the text embedding.
     pub text_vocab_size: usize,
@@ -90,7 +90,7 @@ pub struct HeartMulaConfig {
     pub audio_vocab_size: usize,
     /// Codes of a frame, K.
     pub audio_num_codebooks: usize,
-    /// Width of the slot for a reference recording.
+    /// Width of the embedding of a reference recording.
     pub muq_dim: usize,
 }
 

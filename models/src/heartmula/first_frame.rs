@@ -2,8 +2,8 @@
 //!
 //! A frame with an end-of-song code is no part of a song, so a song that draws one at its beginning would be empty. Its
 //! first frame is drawn again under the next attempt's noise ([`crate::signal::KeyedNoise::attempt`]). All later frames
-//! have the noise of the song itself: they depend on the first frame's codes and not on how often it was drawn, so a song
-//! that is resumed from its codes needs to know nothing of it.
+//! have the noise of the song itself: they depend on the first frame's codes and not on how often it was drawn, so
+//! resuming a song from its codes does not need the count.
 
 use super::{HeartMula, KeyedSampler, PromptIds, SongState};
 use crate::error::{ModelError, Result};
@@ -14,7 +14,7 @@ pub const REDRAWS: u32 = 8;
 /// A song that has begun.
 #[derive(Debug)]
 pub struct Begun {
-    /// What the model remembers.
+    /// The state behind the first frame.
     pub state: SongState,
     /// The codes of its first frame.
     pub codes: Vec<u32>,
@@ -23,8 +23,8 @@ pub struct Begun {
 }
 
 impl HeartMula {
-    /// Writes the first frame of a song that [`HeartMula::start`] made: `state` has no frame yet. A frame with a code from
-    /// `audio_eos` on is drawn again, at most [`REDRAWS`] times.
+    /// Writes the first frame of a song that [`HeartMula::start`] made: `state` has no frame yet. A frame with a code
+    /// from `audio_eos` on is drawn again, at most [`REDRAWS`] times.
     ///
     /// # Errors
     /// As [`HeartMula::start`] and [`HeartMula::next_frame`]; [`ModelError::EmptySong`] when every draw ends the song.

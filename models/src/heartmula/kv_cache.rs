@@ -1,15 +1,15 @@
-//! What does a transformer remember of a song? Keys and values of the positions seen so far.
+//! KV cache of a transformer: keys and values of the positions so far.
 
 use candle_core::{Device, Tensor};
 
 use super::config::{ROPE_HIGH_FREQUENCY_FACTOR, ROPE_LOW_FREQUENCY_FACTOR, ROPE_OLD_CONTEXT, TransformerConfig};
 use crate::{
     error::{ModelError, Result},
-    kernels::{Heads, KvLayer, RotaryTable, base_frequencies, cpu::NumberType},
+    kernels::{HeadDims, KvLayer, RotaryTable, base_frequencies, cpu::WeightDtype},
 };
 
-/// Keys and values of the positions seen so far. Memory is taken in steps of 256 positions; forgetting is setting a
-/// counter back.
+/// Keys and values of the positions seen so far. Memory grows by 256 positions at a time; truncating sets a counter
+/// back.
 #[derive(Debug)]
 pub struct KvCache {
     layers: Vec<KvLayer>,
@@ -24,15 +24,15 @@ impl KvCache {
     /// # Errors
     /// When `capacity` is beyond the positions of the model, or the device has no memory for it.
     pub fn new(config: &TransformerConfig, batch: usize, capacity: usize, device: &Device) -> Result<Self> {
-        Self::kept_as(NumberType::F32, config, batch, capacity, device)
+        Self::kept_as(WeightDtype::F32, config, batch, capacity, device)
     }
 
-    /// As [`KvCache::new`], with keys and values kept as `numbers`; f16 on a processor only (`KvLayer`).
+    /// As [`KvCache::new`], with keys and values kept as `dtype`; f16 on a processor only (`KvLayer`).
     ///
     /// # Errors
     /// As [`KvCache::new`].
     pub fn kept_as(
-        numbers: NumberType,
+        dtype: WeightDtype,
         config: &TransformerConfig,
         batch: usize,
         capacity: usize,
@@ -45,9 +45,9 @@ impl KvCache {
                 capacity,
             ));
         }
-        let sizes = Heads { heads: config.num_heads, kv_heads: config.num_kv_heads, head_dim: config.head_dim() };
+        let sizes = HeadDims { heads: config.num_heads, kv_heads: config.num_kv_heads, head_dim: config.head_dim() };
         Ok(Self {
-            layers: (0..config.num_layers).map(|_| KvLayer::new(sizes, batch, capacity, numbers, device)).collect(),
+            layers: (0..config.num_layers).map(|_| KvLayer::new(sizes, batch, capacity, dtype, device)).collect(),
             rotary: RotaryTable::new(&scaled_frequencies(config), capacity, device)?,
             length: 0,
             capacity,
@@ -59,7 +59,7 @@ impl KvCache {
         self.length = self.length.min(length);
     }
 
-    /// Positions that are remembered.
+    /// Cached positions.
     pub fn length(&self) -> usize {
         self.length
     }
@@ -69,7 +69,7 @@ impl KvCache {
         self.capacity - self.length
     }
 
-    /// Remembers what the batch rows of `other` from `first` on remember, as many as this cache has.
+    /// Copies the batch rows of `other` from `first` on, as many as this cache has.
     ///
     /// # Errors
     /// When `other` has too few rows, or more positions than there is room for.
@@ -95,7 +95,7 @@ impl KvCache {
         Ok(())
     }
 
-    /// Remembers the next positions in layer `layer`, and attends with them. They count once every layer has them:
+    /// Appends the next positions to layer `layer`, and attends with them. They count once every layer has them:
     /// [`KvCache::advance`].
     ///
     /// # Shapes
@@ -104,7 +104,7 @@ impl KvCache {
         Ok(self.layers[layer].attend(q, k, v, &self.rotary, self.length)?)
     }
 
-    /// Counts `count` positions that every layer has remembered.
+    /// Counts `count` positions that every layer has appended.
     pub(super) fn advance(&mut self, count: usize) {
         self.length += count;
     }

@@ -1,28 +1,29 @@
-//! How are codes written from words? The HeartMuLa language model.
+//! The HeartMuLa language model, words to codes.
 //!
-//! [`HeartMula`] holds the weights, [`SongState`] what it remembers of one song. A song is [`HeartMula::start`] and
-//! then [`HeartMula::next_frame`] until a frame ends it; [`HeartMula::begin`] writes a first frame that does not. Samples are drawn by a [`CodeSampler`].
+//! [`HeartMula`] holds the weights, [`SongState`] the KV cache and position of one song. A song is [`HeartMula::start`]
+//! and then [`HeartMula::next_frame`] until a frame ends it; [`HeartMula::begin`] writes a first frame that does not.
+//! Samples are drawn by a [`CodeSampler`].
 
+mod bytes_read;
 mod config;
 mod first_frame;
+mod flops;
 mod kv_cache;
 mod memory;
 mod model;
 #[cfg(feature = "cuda")]
 mod on_gpu;
 mod prefix;
-mod reads;
 mod sampler;
 mod tensors;
 mod transformer;
-mod work;
 
+pub use bytes_read::WeightReads;
 pub use config::{HeartMulaConfig, SpecialIds, TransformerConfig};
 pub use first_frame::{Begun, REDRAWS};
 pub use kv_cache::KvCache;
 pub(crate) use model::guided;
 pub use model::{HeartMula, PromptIds, SongState, SongTarget, VerifyBuffers, check_guidance};
-pub use reads::WeightReads;
 pub(crate) use sampler::argmax;
 pub use sampler::{CodeSampler, KeyedSampler, SamplingOptions};
 pub use tensors::expected_tensors;

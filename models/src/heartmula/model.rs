@@ -1,4 +1,4 @@
-//! How does a song go on, frame by frame? Prompt, backbone, depth decoder, guidance.
+//! Autoregressive decoding of a song, frame by frame: prefill, backbone, depth decoder, guidance.
 
 mod frame;
 mod verify;
@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     error::{ModelError, Result},
-    kernels::{Linear, cpu::NumberType},
-    weights::{RowTable, Shards},
+    kernels::{Linear, cpu::WeightDtype},
+    weights::{RowTable, TensorStore},
 };
 
 /// The ids of a prompt, BOS and EOS included.
@@ -47,18 +47,18 @@ pub struct HeartMula {
     /// \[K · vocabulary, D\]; code `c` of codebook `k` is row `k · vocabulary + c`.
     audio_embeddings: RowTable,
     unconditional: Vec<f32>,
-    /// What stands in the slot of the reference recording when there is none: zeros go in, so the bias comes out.
+    /// Embedding of an absent reference recording: the projection of zeros, which is its bias.
     no_reference: Vec<f32>,
     weights: Weights,
-    kv_numbers: NumberType,
+    kv_dtype: WeightDtype,
 }
 
-/// Where the matrices are, and what multiplies them.
+/// Where the matrices are, and which kernels multiply them.
 #[derive(Debug)]
 enum Weights {
-    /// Operations of ours on a processor; candle's elsewhere, and while a model is trained.
+    /// Tensors: this crate's kernels on a processor, candle's elsewhere and while a model is trained.
     Tensors(Box<Tensors>),
-    /// A GPU's kernels.
+    /// Weights of the GPU kernels.
     #[cfg(feature = "cuda")]
     Gpu(Box<GpuModel>),
 }
@@ -70,7 +70,7 @@ struct Tensors {
     decoder: Transformer,
     /// Heads of the codebooks, the first on the backbone, the others on the depth decoder.
     heads: Vec<Linear>,
-    /// The last prompt, for another song with the same words.
+    /// The cached prefill of the last prompt, for another song with the same words.
     last_prompt: Mutex<Option<Arc<Prefix>>>,
 }
 
@@ -86,17 +86,17 @@ pub fn check_guidance(guidance: f64) -> Result<f64> {
     Err(ModelError::Option { option: "cfg-scale", expected, found: guidance.to_string() })
 }
 
-/// What the model remembers of one song.
+/// State of one song: KV caches, position, guidance.
 #[derive(Debug)]
 pub struct SongState {
-    memory: Memory,
+    memory: SongKv,
     frame: u64,
     guidance: f64,
 }
 
-/// Where it is remembered: where the weights are.
+/// The KV caches of a song, on the device of the weights.
 #[derive(Debug)]
-enum Memory {
+enum SongKv {
     Tensors(Box<TensorSong>),
     #[cfg(feature = "cuda")]
     Gpu(Box<GpuSong>),
@@ -118,12 +118,12 @@ impl SongState {
         if self.guidance > 1.0 { 2 } else { 1 }
     }
 
-    /// Bytes that the keys and values of the song take at present.
+    /// Bytes of the song's KV cache at present.
     pub fn kv_bytes(&self) -> usize {
         match &self.memory {
-            Memory::Tensors(song) => song.backbone.bytes() + song.decoder.bytes(),
+            SongKv::Tensors(song) => song.backbone.bytes() + song.decoder.bytes(),
             #[cfg(feature = "cuda")]
-            Memory::Gpu(song) => song.kv_bytes(),
+            SongKv::Gpu(song) => song.kv_bytes(),
         }
     }
 
@@ -132,7 +132,7 @@ impl SongState {
         self.frame
     }
 
-    /// How far the words lead; 1 not at all.
+    /// Guidance scale; 1 is none.
     pub fn guidance(&self) -> f64 {
         self.guidance
     }
@@ -143,20 +143,20 @@ impl HeartMula {
     ///
     /// # Errors
     /// When tensors are missing or do not fit the config: all of them in one error.
-    pub fn load(config: &HeartMulaConfig, shards: &Shards, device: &Device) -> Result<Self> {
-        shards.check(&expected_tensors(config))?;
+    pub fn load(config: &HeartMulaConfig, store: &TensorStore, device: &Device) -> Result<Self> {
+        store.check(&expected_tensors(config))?;
         let (width, vocabulary) = (config.backbone.embed_dim, config.audio_vocab_size);
-        let weights = Weights::load(config, shards, device)?;
+        let weights = Weights::load(config, store, device)?;
         Ok(Self {
-            text_embeddings: shards.row_table("text_embeddings.weight", config.text_vocab_size, width)?,
-            audio_embeddings: shards.row_table(
+            text_embeddings: store.row_table("text_embeddings.weight", config.text_vocab_size, width)?,
+            audio_embeddings: store.row_table(
                 "audio_embeddings.weight",
                 vocabulary * config.audio_num_codebooks,
                 width,
             )?,
-            unconditional: shards.row_table("unconditional_text_embedding.weight", 1, width)?.row(0)?,
-            no_reference: shards.tensor("muq_linear.bias", &[width], &Device::Cpu)?.to_vec1()?,
-            kv_numbers: config.kv_numbers(weights.number_type()),
+            unconditional: store.row_table("unconditional_text_embedding.weight", 1, width)?.row(0)?,
+            no_reference: store.tensor("muq_linear.bias", &[width], &Device::Cpu)?.to_vec1()?,
+            kv_dtype: config.kv_dtype(weights.dtype()),
             weights,
             config: config.clone(),
             device: device.clone(),
@@ -175,22 +175,22 @@ impl HeartMula {
 
     /// Bytes of one weight, as its matrices are stored.
     pub fn bytes_per_weight(&self) -> u64 {
-        self.weights.number_type().bytes() as u64
+        self.weights.dtype().bytes() as u64
     }
 
-    /// How the backbone's keys and values are kept, as [`HeartMulaConfig::kv_numbers`] has it. Those of the depth
-    /// decoder are eight positions, and always in f32.
-    pub fn kv_numbers(&self) -> NumberType {
-        self.kv_numbers
+    /// Dtype of the backbone's KV cache, by [`HeartMulaConfig::kv_dtype`]. That of the depth decoder has eight
+    /// positions, and is always f32.
+    pub fn kv_dtype(&self) -> WeightDtype {
+        self.kv_dtype
     }
 
-    /// Has songs keep the keys and values of the backbone as `numbers`, whatever suits the size of the model.
+    /// Sets the dtype of the backbone's KV cache, whatever suits the size of the model.
     #[must_use]
-    pub fn keeping_kv_as(self, numbers: NumberType) -> Self {
-        Self { kv_numbers: numbers, ..self }
+    pub fn keeping_kv_as(self, dtype: WeightDtype) -> Self {
+        Self { kv_dtype: dtype, ..self }
     }
 
-    /// Reads the prompt. With `guidance` above 1 an unconditional row runs beside it in the same batch.
+    /// Prefill: reads the prompt. With `guidance` above 1 the batch has an unconditional row, too.
     ///
     /// # Errors
     /// When an id is outside the vocabulary, or prompt and `frames` frames together need more positions than the
@@ -203,26 +203,26 @@ impl HeartMula {
         let memory = match &self.weights {
             Weights::Tensors(weights) => {
                 let mut song = TensorSong {
-                    backbone: KvCache::kept_as(self.kv_numbers, &self.config.backbone, batch, positions, &self.device)?,
+                    backbone: KvCache::kept_as(self.kv_dtype, &self.config.backbone, batch, positions, &self.device)?,
                     decoder: self.depth_cache(batch)?,
                     hidden: None,
                     last: None,
                 };
                 song.hidden = Some(self.read_prompt(weights, prompt, batch, &mut song.backbone)?);
-                Memory::Tensors(Box::new(song))
+                SongKv::Tensors(Box::new(song))
             }
             #[cfg(feature = "cuda")]
             Weights::Gpu(model) => {
-                let mut song = GpuSong::new(model, batch, positions, self.kv_numbers)?;
-                let half = self.kv_numbers != NumberType::F32;
+                let mut song = GpuSong::new(model, batch, positions, self.kv_dtype)?;
+                let half = self.kv_dtype != WeightDtype::F32;
                 model.read_prompt(&mut song, (prompt, half), || self.prompt_rows(prompt, batch))?;
-                Memory::Gpu(Box::new(song))
+                SongKv::Gpu(Box::new(song))
             }
         };
         Ok(SongState { memory, frame: 0, guidance })
     }
 
-    /// Reads the prompt, unless it is the last one that was read: what became of that is still there, bit for bit.
+    /// Prefill, unless the prompt is the last one that was read: its cached result is the same, bit for bit.
     ///
     /// # Shapes
     /// - result \[B, D\]
@@ -240,7 +240,7 @@ impl HeartMula {
         Ok(hidden)
     }
 
-    /// Writes the next frame: one code for each codebook. Whether it ends the song is for the caller to see
+    /// Writes the next frame: one code for each codebook. The caller decides whether it ends the song
     /// ([`super::SpecialIds::audio_eos`]).
     ///
     /// # Errors
@@ -249,7 +249,7 @@ impl HeartMula {
         let SongState { memory, guidance, frame } = state;
         let (batch, guidance) = (if *guidance > 1.0 { 2 } else { 1 }, *guidance);
         let codes = match (&self.weights, memory) {
-            (Weights::Tensors(weights), Memory::Tensors(song)) => {
+            (Weights::Tensors(weights), SongKv::Tensors(song)) => {
                 if let Some(last) = song.last.take() {
                     let embedding = self.embed_frame(&last, batch)?;
                     song.hidden = Some(weights.backbone.forward(&embedding, &mut song.backbone)?.squeeze(1)?);
@@ -262,7 +262,7 @@ impl HeartMula {
                 codes
             }
             #[cfg(feature = "cuda")]
-            (Weights::Gpu(model), Memory::Gpu(song)) => match sampler.keyed() {
+            (Weights::Gpu(model), SongKv::Gpu(song)) => match sampler.keyed() {
                 Some((options, noise)) => model.next_frame(song, *frame, Drawing { options, noise, guidance })?,
                 None => model.sampled_frame(song, *frame, guidance, sampler)?,
             },
@@ -273,11 +273,12 @@ impl HeartMula {
         Ok(codes)
     }
 
-    /// Takes a frame that was written before as the next one: the song goes on behind it as if it had been written now,
-    /// bit for bit, without the work of the depth decoder.
+    /// Appends a frame that was written before: the song continues as if it had been written now, bit for bit, without
+    /// the depth decoder's work.
     ///
     /// # Errors
-    /// When there is no room for another frame, or it has another count of codes or a code that the model does not have.
+    /// When there is no room for another frame, or it has another count of codes or a code that the model does not
+    /// have.
     pub fn replay_frame(&self, state: &mut SongState, codes: &[u32]) -> Result<()> {
         let HeartMulaConfig { audio_num_codebooks: count, audio_vocab_size: vocabulary, .. } = self.config;
         if codes.len() != count || codes.iter().any(|code| *code as usize >= vocabulary) {
@@ -289,7 +290,7 @@ impl HeartMula {
         }
         let batch = state.batch();
         match (&self.weights, &mut state.memory) {
-            (Weights::Tensors(weights), Memory::Tensors(song)) => {
+            (Weights::Tensors(weights), SongKv::Tensors(song)) => {
                 if let Some(last) = song.last.take() {
                     weights.backbone.forward(&self.embed_frame(&last, batch)?, &mut song.backbone)?;
                 }
@@ -297,7 +298,7 @@ impl HeartMula {
                 song.last = Some(codes.to_vec());
             }
             #[cfg(feature = "cuda")]
-            (Weights::Gpu(model), Memory::Gpu(song)) => model.replay(song, codes)?,
+            (Weights::Gpu(model), SongKv::Gpu(song)) => model.replay(song, codes)?,
             #[cfg(feature = "cuda")]
             _ => return Err(elsewhere()),
         }
@@ -331,34 +332,34 @@ impl HeartMula {
 }
 
 impl Weights {
-    fn load(config: &HeartMulaConfig, shards: &Shards, device: &Device) -> Result<Self> {
+    fn load(config: &HeartMulaConfig, store: &TensorStore, device: &Device) -> Result<Self> {
         #[cfg(feature = "cuda")]
-        if device.is_cuda() && !shards.are_held() {
-            return Ok(Self::Gpu(Box::new(GpuModel::load(config, shards, device)?)));
+        if device.is_cuda() && !store.are_in_memory() {
+            return Ok(Self::Gpu(Box::new(GpuModel::load(config, store, device)?)));
         }
         let (width, inner, vocabulary) = (config.backbone.embed_dim, config.decoder.embed_dim, config.audio_vocab_size);
         // Codes are drawn from logits, so these are f32 on every device.
-        let mut heads = vec![Linear::load(shards, "codebook0_head", [vocabulary, width], false, device)?.in_f32()?];
+        let mut heads = vec![Linear::load(store, "codebook0_head", [vocabulary, width], false, device)?.in_f32()?];
         // These heads are stored [in, out], the other way round than a linear layer's weight.
         let others = [config.audio_num_codebooks - 1, inner, vocabulary];
         for codebook in 0..others[0] {
-            heads.push(Linear::load_transposed(shards, "audio_head", others, codebook, device)?.in_f32()?);
+            heads.push(Linear::load_transposed(store, "audio_head", others, codebook, device)?.in_f32()?);
         }
         Ok(Self::Tensors(Box::new(Tensors {
-            backbone: Transformer::load(&config.backbone, shards, "backbone", device)?,
-            projection: Linear::load(shards, "projection", [inner, width], false, device)?,
-            decoder: Transformer::load(&config.decoder, shards, "decoder", device)?,
+            backbone: Transformer::load(&config.backbone, store, "backbone", device)?,
+            projection: Linear::load(store, "projection", [inner, width], false, device)?,
+            decoder: Transformer::load(&config.decoder, store, "decoder", device)?,
             heads,
             last_prompt: Mutex::new(None),
         })))
     }
 
     /// How matrices are stored.
-    fn number_type(&self) -> NumberType {
+    fn dtype(&self) -> WeightDtype {
         match self {
-            Self::Tensors(weights) => weights.projection.number_type(),
+            Self::Tensors(weights) => weights.projection.dtype(),
             #[cfg(feature = "cuda")]
-            Self::Gpu(model) => model.number_type(),
+            Self::Gpu(model) => model.dtype(),
         }
     }
 
@@ -375,7 +376,7 @@ impl Weights {
     }
 }
 
-/// A song and a model that lie in different places, or an operation that is not done where they lie.
+/// A song and a model on different devices, or an operation that is not available there.
 #[cfg(feature = "cuda")]
 fn elsewhere() -> ModelError {
     ModelError::shape("song", "one of this model, on its device", "one that lies elsewhere")
@@ -433,7 +434,7 @@ mod tests {
 
     #[test]
     fn keys_and_values_in_f16_change_logits_by_a_little_and_do_so_again_for_a_prompt_that_comes_again() {
-        let half = model().keeping_kv_as(NumberType::F16);
+        let half = model().keeping_kv_as(WeightDtype::F16);
         for guidance in [1.0, 1.5] {
             let (wide, narrow) = (logits(&model(), guidance), logits(&half, guidance));
             let largest = wide.iter().fold(0f32, |most, x| most.max(x.abs()));

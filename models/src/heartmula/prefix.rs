@@ -1,23 +1,24 @@
-//! What of a prompt needs to be computed only once? The unconditional row at one position, and a prompt that comes again.
+//! Prefill that is computed once: the unconditional row at one position, and the prompt of the last song.
 //!
 //! In the unconditional row every position of a prompt holds the same embedding. So by induction over the layers its
 //! hidden state is the same at every position: attention over equal values gives that value. One position is computed
-//! and stands for all, and guidance costs one row more among hundreds. What is remembered of it are its keys before they
-//! are turned and its values, from which the rows of the cache follow.
+//! and stands for all, and guidance costs one row more among hundreds. Its keys before RoPE and its values are kept,
+//! from which the rows of the cache follow.
 
 use candle_core::Tensor;
 
 use super::{kv_cache::KvCache, model::PromptIds, transformer::Transformer};
 use crate::error::Result;
 
-/// A prompt is kept for the next song if its keys and values take at most this: 290 positions of the published model.
+/// A prefill is cached for the next song if its keys and values take at most this: 290 positions of the published
+/// model.
 pub(super) const MOST_BYTES: usize = 64 << 20;
 
-/// What a prompt became.
+/// A computed prefill.
 #[derive(Debug)]
 pub(super) struct Prefix {
     prompt: PromptIds,
-    /// Keys, not yet turned, and values of each layer, \[1, T, kv heads · head width\]; with guidance T + 1 positions,
+    /// Keys before RoPE and values of each layer, \[1, T, kv heads · head width\]; with guidance T + 1 positions,
     /// of which the last stands for the unconditional row.
     layers: Vec<(Tensor, Tensor)>,
     /// \[B, D\]: the backbone's output at the last position of each row.
@@ -25,7 +26,7 @@ pub(super) struct Prefix {
 }
 
 impl Prefix {
-    /// Computes a prompt and remembers it in `cache`, which is empty and has 2 rows with guidance, 1 without.
+    /// Computes a prompt into `cache`, which is empty and has 2 rows with guidance, 1 without.
     ///
     /// # Shapes
     /// - `xs` \[1, T, D\]; with guidance \[1, T + 1, D\], the last being what every unconditional position holds
@@ -51,7 +52,7 @@ impl Prefix {
             )?;
             let ys = match batch {
                 1 => ys,
-                // The first position of the unconditional row sees only itself, so it has the value without rounding.
+                // The first position of the unconditional row attends only to itself, so its value has no rounding.
                 _ => Tensor::cat(&[&ys.narrow(0, 0, 1)?, &ys.narrow(0, 1, 1)?.narrow(1, 0, 1)?], 1)?,
             };
             xs = layer.after_attention(&xs, &ys)?;
@@ -67,7 +68,7 @@ impl Prefix {
         self.prompt == *prompt && self.hidden.dims()[0] >= batch
     }
 
-    /// Whether it is small enough to be kept.
+    /// Whether it is small enough to be cached.
     pub(super) fn is_worth_keeping(&self) -> bool {
         let numbers: usize = self.layers.iter().map(|(keys, values)| keys.elem_count() + values.elem_count()).sum();
         numbers * size_of::<f32>() <= MOST_BYTES
@@ -78,7 +79,7 @@ impl Prefix {
         let count = self.prompt.positions();
         cache.check_room(count)?;
         for ((keys, values), index) in self.layers.iter().zip(0..) {
-            // A cache remembers when it attends; what it finds is of no use, and costs a hundredth of a prompt.
+            // A cache appends only when it attends. The result is discarded; it costs a hundredth of a prefill.
             let nothing = Tensor::zeros((batch, count, query_width), keys.dtype(), keys.device())?;
             cache.attend(index, &nothing, &spread(keys, count, batch)?, &spread(values, count, batch)?)?;
         }

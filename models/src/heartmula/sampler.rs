@@ -1,4 +1,4 @@
-//! Which code does a list of logits become? Temperature, top-k, and noise that is keyed by its place.
+//! Sampling of a code from logits: temperature, top-k, and noise that is keyed by its place.
 
 use crate::{
     error::{ModelError, Result},
@@ -18,13 +18,13 @@ pub trait CodeSampler {
         None
     }
 
-    /// How far the score of the last code that was chosen lay above that of the next one; `None` from who does not know.
+    /// Margin of the last chosen code: how far its score lay above the next one; `None` where it is not known.
     fn last_gap(&self) -> Option<f64> {
         None
     }
 }
 
-/// How adventurous sampling is.
+/// Sampling options.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SamplingOptions {
     /// Logits are divided by it. 0 takes the largest logit always.
@@ -77,17 +77,18 @@ impl KeyedSampler {
         Self { noise: self.noise.attempt(attempt), gap: None, ..self.clone() }
     }
 
-    /// Whether the noise has no say: every attempt draws the same.
+    /// Whether sampling is greedy: every attempt draws the same.
     pub fn is_greedy(&self) -> bool {
         self.options.temperature == 0.0
     }
 
-    /// Leaves in `few` the scaled logits that may be among the `top_k` largest, in their order, and gives the `top_k`-th
-    /// largest. A vocabulary is read three times, with nothing that depends on what was read before.
+    /// Leaves in `few` the scaled logits that may be among the `top_k` largest, in their order, and returns the
+    /// `top_k`-th largest. The vocabulary is read three times, without data dependencies.
     fn threshold(&mut self) -> f32 {
         let Self { options, scaled, largest, few, .. } = self;
         let count = options.top_k.min(scaled.len());
-        // Of columns as many as these, `top_k` have a number that reaches the `top_k`-th largest of the columns' largest.
+        // Of columns as many as these, `top_k` have a number that reaches the `top_k`-th largest of the columns'
+        // largest.
         let columns = 4 * count;
         let mut bound = f32::NEG_INFINITY;
         if columns < scaled.len() {
@@ -108,8 +109,8 @@ impl KeyedSampler {
         *largest.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1
     }
 
-    /// Calls `take` with each code that can be drawn and its score: the scaled logit with the noise of its place, or, at
-    /// temperature 0, the logit of every code. The largest score is drawn; of equal ones the lower code.
+    /// Calls `take` with each code that can be drawn and its score: the scaled logit with the noise of its place, or,
+    /// at temperature 0, the logit of every code. The largest score is drawn; of equal ones the lower code.
     fn scores(&mut self, frame: u64, codebook: usize, logits: &[f32], mut take: impl FnMut(u32, f64)) -> Result<()> {
         let all_finite = logits.iter().fold(true, |all, logit| all & logit.is_finite());
         if let Some(bad) = logits.iter().find(|logit| !all_finite && !logit.is_finite()) {
@@ -132,7 +133,7 @@ impl KeyedSampler {
         Ok(())
     }
 
-    /// The `count` codes with the largest scores, the one that is drawn first, with their scores: what nearly was drawn.
+    /// The `count` codes with the largest scores, the drawn one first, with their scores.
     ///
     /// # Errors
     /// When the logits are not numbers.

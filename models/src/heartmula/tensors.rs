@@ -1,4 +1,4 @@
-//! Which tensors does a HeartMuLa checkpoint hold? Names and shapes, all following from its config.
+//! Tensors of a HeartMuLa checkpoint: names and shapes, derived from its config.
 
 use super::config::{HeartMulaConfig, TransformerConfig};
 use crate::weights::Expected;

@@ -1,4 +1,4 @@
-//! What does a Llama-style transformer do, and what does it remember? The same code is backbone and depth decoder.
+//! Llama-style transformer, the same code for backbone and depth decoder.
 
 use candle_core::{Device, Tensor};
 
@@ -6,7 +6,7 @@ use super::{config::TransformerConfig, kv_cache::KvCache};
 use crate::{
     error::Result,
     kernels::{Linear, RmsNorm, silu_up},
-    weights::Shards,
+    weights::TensorStore,
 };
 
 /// The weights of one transformer, its last norm included; no embedding and no head.
@@ -36,12 +36,12 @@ impl Transformer {
     ///
     /// # Errors
     /// When one is not there in its shape.
-    pub fn load(config: &TransformerConfig, shards: &Shards, prefix: &str, device: &Device) -> Result<Self> {
-        let layers = (0..config.num_layers)
-            .map(|index| Layer::load(config, shards, &format!("{prefix}.layers.{index}"), device));
+    pub fn load(config: &TransformerConfig, store: &TensorStore, prefix: &str, device: &Device) -> Result<Self> {
+        let layers =
+            (0..config.num_layers).map(|index| Layer::load(config, store, &format!("{prefix}.layers.{index}"), device));
         Ok(Self {
             layers: layers.collect::<Result<_>>()?,
-            norm: RmsNorm::load(shards, &format!("{prefix}.norm.scale"), config.embed_dim, config.norm_eps, device)?,
+            norm: RmsNorm::load(store, &format!("{prefix}.norm.scale"), config.embed_dim, config.norm_eps, device)?,
         })
     }
 
@@ -54,8 +54,8 @@ impl Transformer {
         Ok(self.norm.forward(xs)?)
     }
 
-    /// Computes the positions after those in `cache` and remembers them. While gradients are tracked nothing is
-    /// remembered, and `cache` must be new.
+    /// Computes the positions after those in `cache` and appends them. While gradients are tracked nothing is cached,
+    /// and `cache` must be new.
     ///
     /// # Shapes
     /// - `xs` and result \[B, T, D\]
@@ -76,16 +76,15 @@ impl Transformer {
 }
 
 impl Layer {
-    fn load(config: &TransformerConfig, shards: &Shards, prefix: &str, device: &Device) -> Result<Self> {
+    fn load(config: &TransformerConfig, store: &TensorStore, prefix: &str, device: &Device) -> Result<Self> {
         let (width, hidden) = (config.embed_dim, config.intermediate_dim);
         let keys = config.num_kv_heads * config.head_dim();
-        let norm =
-            |name: &str| RmsNorm::load(shards, &format!("{prefix}.{name}.scale"), width, config.norm_eps, device);
-        let linear = |name: &str, shape| Linear::load(shards, &format!("{prefix}.{name}"), shape, false, device);
+        let norm = |name: &str| RmsNorm::load(store, &format!("{prefix}.{name}.scale"), width, config.norm_eps, device);
+        let linear = |name: &str, shape| Linear::load(store, &format!("{prefix}.{name}"), shape, false, device);
         let joined = |parts: &[(&str, usize)]| {
             let names: Vec<_> = parts.iter().map(|(name, _)| format!("{prefix}.{name}.weight")).collect();
             let parts: Vec<_> = names.iter().zip(parts).map(|(name, part)| (name.as_str(), part.1)).collect();
-            Linear::load_joined(shards, &parts, width, None, device)
+            Linear::load_joined(store, &parts, width, None, device)
         };
         Ok(Self {
             attention_norm: norm("sa_norm")?,
@@ -98,7 +97,7 @@ impl Layer {
         })
     }
 
-    /// Queries, keys and values of `xs` \[B, T, D\], none of them turned.
+    /// Queries, keys and values of `xs` \[B, T, D\], before RoPE.
     pub(super) fn projected(&self, xs: &Tensor) -> Result<[Tensor; 3]> {
         let joined = self.query_key_value.forward(&self.attention_norm.forward(xs)?)?;
         let [queries, keys] = self.widths;
@@ -106,7 +105,7 @@ impl Layer {
         Ok([part(0, queries)?, part(queries, keys)?, part(queries + keys, keys)?])
     }
 
-    /// What comes out of the layer for `xs` whose attention found `found`.
+    /// Output of the layer for `xs` with the attention's result `found`.
     pub(super) fn after_attention(&self, xs: &Tensor, found: &Tensor) -> Result<Tensor> {
         let xs = self.output.forward_added(found, xs)?;
         let hidden = silu_up(&self.gate_up.forward(&self.feed_forward_norm.forward(&xs)?)?)?;
@@ -124,8 +123,8 @@ mod tests {
     /// The backbone of the smallest model, a cache for it, and what it is fed: normal noise \[batch, 12, D\].
     fn setting(batch: usize) -> (Transformer, KvCache, Tensor) {
         let (_folder, directory) = tiny();
-        let (config, shards) = (&directory.lm.backbone, directory.lm_shards().expect("files"));
-        let transformer = Transformer::load(config, &shards, "backbone", &Device::Cpu).expect("weights");
+        let (config, store) = (&directory.lm.backbone, directory.lm_store().expect("files"));
+        let transformer = Transformer::load(config, &store, "backbone", &Device::Cpu).expect("weights");
         let cache = KvCache::new(config, batch, POSITIONS, &Device::Cpu).expect("a cache");
         let mut noise = vec![0f32; batch * POSITIONS * config.embed_dim];
         KeyedNoise::new(3).fill_latent(0, &mut noise);
@@ -163,15 +162,15 @@ mod tests {
     #[test]
     fn a_whole_sequence_is_the_same_where_it_is_learnt_from_and_every_weight_has_a_gradient() {
         let (_folder, directory) = tiny();
-        let (config, shards) = (&directory.lm.backbone, directory.lm_shards().expect("files"));
-        let held = shards.names().filter(|name| name.starts_with("backbone")).map(|name| {
-            let shape = shards.shape(name).expect("a shape").to_vec();
-            let tensor = shards.tensor(name, &shape, &Device::Cpu).expect("numbers");
+        let (config, store) = (&directory.lm.backbone, directory.lm_store().expect("files"));
+        let held = store.names().filter(|name| name.starts_with("backbone")).map(|name| {
+            let shape = store.shape(name).expect("a shape").to_vec();
+            let tensor = store.tensor(name, &shape, &Device::Cpu).expect("numbers");
             (name.to_owned(), candle_core::Var::from_tensor(&tensor).expect("a variable"))
         });
         let held: Vec<_> = held.collect();
         let tensors = held.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone()));
-        let trained = Transformer::load(config, &Shards::from_tensors(tensors), "backbone", &Device::Cpu);
+        let trained = Transformer::load(config, &TensorStore::from_tensors(tensors), "backbone", &Device::Cpu);
         let (transformer, mut cache, xs) = setting(2);
         let remembered = fed(&transformer, &mut cache, &xs, 0, &[POSITIONS]);
         cache.truncate(0);

@@ -5,8 +5,8 @@ use candle_core::{D, DType, Result, Tensor};
 use super::{
     Linear, Operand, Outcome,
     cpu::{self, KernelSet},
+    cpu_dispatch::fused,
     gpu::{Prelu, tensor_cores},
-    host::fused,
 };
 
 /// Parametric ReLU with one slope for all channels: x where x is positive, slope · x elsewhere.
@@ -26,7 +26,7 @@ pub fn prelu(xs: &Tensor, slope: f64) -> Result<Tensor> {
 
 /// The same in candle's operations.
 pub(super) fn prelu_formula(xs: &Tensor, slope: f64) -> Result<Tensor> {
-    // The factor is no function of `xs` for the gradient, which then is one product.
+    // The factor is detached, so the gradient is one product.
     let factor = xs.detach().gt(0f32)?.to_dtype(xs.dtype())?.affine(1.0 - slope, slope)?;
     xs * factor
 }
@@ -59,7 +59,7 @@ pub fn silu_up(joined: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// [`silu_up`] of a product's results, made ready for the next product.
+/// [`silu_up`] of a product's results, as the operand of the next product.
 ///
 /// # Errors
 /// When their width is odd.
@@ -83,7 +83,7 @@ pub fn softmax(xs: &Tensor) -> Result<Tensor> {
     match fused([xs], xs.shape(), kernel)? {
         Some(ys) => Ok(ys),
         None if xs.track_op() => {
-            // Which number is the greatest does not matter to the result, so no gradient goes through it.
+            // The result does not depend on which number is subtracted, so no gradient goes through it.
             let exps = xs.broadcast_sub(&xs.max_keepdim(D::Minus1)?.detach())?.exp()?;
             exps.broadcast_div(&exps.sum_keepdim(D::Minus1)?)
         }

@@ -1,4 +1,4 @@
-//! Attention: of every position to every other, and of new positions to those that a song remembers.
+//! Attention: of every position to every other, and of new positions to a KV cache.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
@@ -7,11 +7,11 @@ use half::f16;
 use super::{
     Linear, Operand, Outcome, RotaryTable,
     activation::softmax,
-    cpu::{self, Angles, Heads, KernelSet, KvNumber, KvStore, NumberType, STEP},
+    cpu::{self, Angles, HeadDims, KernelSet, KvNumber, KvStore, STEP, WeightDtype},
+    cpu_dispatch::{fused, is_plain, with_numbers},
     gpu::tensor_cores,
-    host::{fused, is_plain, with_numbers},
 };
-use crate::weights::Shards;
+use crate::weights::TensorStore;
 
 /// Attention of every position to every other, with the products that make queries, keys and values.
 #[derive(Debug, Clone)]
@@ -34,23 +34,23 @@ impl FullAttention {
     /// # Errors
     /// When a tensor is not there in that shape.
     pub fn load(
-        shards: &Shards,
+        store: &TensorStore,
         names: [&str; 3],
         width: usize,
         head_dim: usize,
         device: &Device,
     ) -> crate::Result<Self> {
-        // Tensors that are held may be learnt from, one by one.
-        if shards.are_held() {
-            Self::each(shards, names, width, head_dim, device)
+        // Tensors in memory may be trained, one by one.
+        if store.are_in_memory() {
+            Self::each(store, names, width, head_dim, device)
         } else {
-            Self::joined(shards, names, width, head_dim, device)
+            Self::joined(store, names, width, head_dim, device)
         }
     }
 
     /// The three weights as one on a GPU's tensor cores, where they can be made so.
     pub(super) fn joined(
-        shards: &Shards,
+        store: &TensorStore,
         names: [&str; 3],
         width: usize,
         head_dim: usize,
@@ -59,21 +59,27 @@ impl FullAttention {
         if device.is_cuda() && tensor_cores::attends(head_dim) {
             let weights = names.map(|name| format!("{name}.weight"));
             let weights = [&weights[0], &weights[1], &weights[2]].map(|name| (name.as_str(), width));
-            let joined = Linear::load_joined(shards, &weights, width, None, device)?.on_tensor_cores()?;
+            let joined = Linear::load_joined(store, &weights, width, None, device)?.on_tensor_cores()?;
             if joined.arrangement().is_some() {
                 return Ok(Self { products: Products::Joined(joined), head_dim });
             }
         }
-        Self::each(shards, names, width, head_dim, device)
+        Self::each(store, names, width, head_dim, device)
     }
 
-    fn each(shards: &Shards, names: [&str; 3], width: usize, head_dim: usize, device: &Device) -> crate::Result<Self> {
-        let load = |name| Linear::load(shards, name, [width, width], false, device);
+    fn each(
+        store: &TensorStore,
+        names: [&str; 3],
+        width: usize,
+        head_dim: usize,
+        device: &Device,
+    ) -> crate::Result<Self> {
+        let load = |name| Linear::load(store, name, [width, width], false, device);
         let each = Box::new([load(names[0])?, load(names[1])?, load(names[2])?]);
         Ok(Self { products: Products::Each(each), head_dim })
     }
 
-    /// The product that takes what is attended to first.
+    /// The product that reads the input first.
     pub fn product(&self) -> &Linear {
         match &self.products {
             Products::Each(each) => &each[0],
@@ -106,7 +112,7 @@ impl FullAttention {
 /// Attention of every position to every other, with as many key heads as query heads.
 ///
 /// # Shapes
-/// - `q`, `k`, `v` and result \[B, L, heads · head width\], not yet turned
+/// - `q`, `k`, `v` and result \[B, L, heads · head width\], before RoPE
 ///
 /// # Errors
 /// When the shapes differ, or `rotary` has too few positions.
@@ -143,7 +149,7 @@ pub(super) fn full_attention(
 ///
 /// # Shapes
 /// - `q` \[B, heads, T, D\], already scaled; `k`, `v` \[B, heads, L, D\]
-/// - `mask` broadcasts to \[B, heads, T, L\]: 0 where a query may look, -inf where not
+/// - `mask` broadcasts to \[B, heads, T, L\]: 0 where a query may attend, -inf where not
 /// - result \[B, heads, T, D\]
 fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
     let mut scores = q.matmul(&k.transpose(2, 3)?.contiguous()?)?;
@@ -153,67 +159,69 @@ fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Resul
     softmax(&scores)?.matmul(v)
 }
 
-/// The keys and values of one layer that a song remembers.
+/// KV cache of one layer.
 #[derive(Debug)]
 pub struct KvLayer {
-    sizes: Heads,
+    sizes: HeadDims,
     batch: usize,
     capacity: usize,
-    memory: Memory,
+    memory: Storage,
 }
 
 #[derive(Debug)]
-enum Memory {
+enum Storage {
     /// On a processor, in f32.
     Host(KvStore<f32>),
     /// On a processor, in f16.
     HostHalf(KvStore<f16>),
-    /// Elsewhere, in f32. Keys and values, both \[B, kv heads, positions, head width\]; nothing before the first position.
+    /// Elsewhere, in f32. Keys and values, both \[B, kv heads, positions, head width\]; nothing before the first
+    /// position.
     Device(Device, Option<(Tensor, Tensor)>),
 }
 
 impl KvLayer {
-    /// Room for `capacity` positions of `batch` rows, their numbers kept as `numbers`: in f32, or on a processor in
-    /// f16 (as which bf16 counts, too). Memory is taken when it is needed, [`STEP`] positions at a time.
-    pub fn new(sizes: Heads, batch: usize, capacity: usize, numbers: NumberType, device: &Device) -> Self {
-        let memory = match (device.is_cpu(), Self::held_as(numbers, device)) {
-            (true, NumberType::F32) => Memory::Host(KvStore::new(sizes, batch, capacity)),
-            (true, _) => Memory::HostHalf(KvStore::new(sizes, batch, capacity)),
-            (false, _) => Memory::Device(device.clone(), None),
+    /// Room for `capacity` positions of `batch` rows, their numbers kept as `dtype`: in f32, or on a processor in
+    /// f16 (as which bf16 counts, too). It grows by [`STEP`] positions at a time.
+    pub fn new(sizes: HeadDims, batch: usize, capacity: usize, dtype: WeightDtype, device: &Device) -> Self {
+        let memory = match (device.is_cpu(), Self::stored_as(dtype, device)) {
+            (true, WeightDtype::F32) => Storage::Host(KvStore::new(sizes, batch, capacity)),
+            (true, _) => Storage::HostHalf(KvStore::new(sizes, batch, capacity)),
+            (false, _) => Storage::Device(device.clone(), None),
         };
         Self { sizes, batch, capacity, memory }
     }
 
-    /// The dtype that numbers are kept in on `device` where `numbers` was asked for.
-    pub fn held_as(numbers: NumberType, device: &Device) -> NumberType {
-        match (device.is_cpu(), numbers) {
-            (true, NumberType::F16 | NumberType::Bf16) => NumberType::F16,
-            (true, NumberType::F32) | (false, _) => NumberType::F32,
+    /// The dtype of the cache on `device` where `dtype` was asked for.
+    pub fn stored_as(dtype: WeightDtype, device: &Device) -> WeightDtype {
+        match (device.is_cpu(), dtype) {
+            (true, WeightDtype::F16 | WeightDtype::Bf16) => WeightDtype::F16,
+            (true, WeightDtype::F32) | (false, _) => WeightDtype::F32,
         }
     }
 
-    /// Bytes that keys and values take at present.
+    /// Bytes of keys and values at present.
     pub fn bytes(&self) -> usize {
         match &self.memory {
-            Memory::Host(store) => store.bytes(),
-            Memory::HostHalf(store) => store.bytes(),
-            Memory::Device(_, tensors) => {
+            Storage::Host(store) => store.bytes(),
+            Storage::HostHalf(store) => store.bytes(),
+            Storage::Device(_, tensors) => {
                 tensors.as_ref().map_or(0, |(keys, _)| 2 * keys.elem_count() * size_of::<f32>())
             }
         }
     }
 
-    /// Remembers new positions, the first of them `start`, and attends with them; each sees the positions up to its own.
+    /// Appends new positions, the first of them `start`, and attends with them; each attends to the positions up to its
+    /// own.
     ///
-    /// While gradients are tracked nothing is remembered, and `start` must be 0.
+    /// While gradients are tracked nothing is cached, and `start` must be 0.
     ///
     /// # Shapes
-    /// - `q` and result \[B, T, heads · head width\]; `k`, `v` \[B, T, kv heads · head width\]; none turned yet
+    /// - `q` and result \[B, T, heads · head width\]; `k`, `v` \[B, T, kv heads · head width\]; before RoPE
     ///
     /// # Errors
     /// When the shapes do not fit, or there is no room.
     pub fn attend(&mut self, q: &Tensor, k: &Tensor, v: &Tensor, rotary: &RotaryTable, start: usize) -> Result<Tensor> {
-        let Heads { heads, kv_heads, head_dim } = self.sizes;
+        let HeadDims { heads, kv_heads, head_dim } = self.sizes;
         let (batch, count, width) = q.dims3()?;
         let keys = (batch, count, kv_heads * head_dim);
         if width != heads * head_dim || batch != self.batch || k.dims3()? != keys || v.dims3()? != keys {
@@ -224,10 +232,10 @@ impl KvLayer {
         }
         let tracked = [q, k, v].into_iter().any(Tensor::track_op);
         match &mut self.memory {
-            Memory::Host(store) if !tracked => {
+            Storage::Host(store) if !tracked => {
                 return rotary.with_angles(|angles| attend_in_store(store, [q, k, v], angles, start))?;
             }
-            Memory::HostHalf(store) if !tracked => {
+            Storage::HostHalf(store) if !tracked => {
                 return rotary.with_angles(|angles| attend_in_store(store, [q, k, v], angles, start))?;
             }
             _ => (),
@@ -263,9 +271,10 @@ impl KvLayer {
         Ok((keys.narrow(2, 0, end)?.contiguous()?, values.narrow(2, 0, end)?.contiguous()?))
     }
 
-    /// Keys and values of a device with room for `end` positions: larger ones take over what the smaller ones hold.
+    /// Keys and values of a device with room for `end` positions: larger tensors take over the contents of the smaller
+    /// ones.
     fn reserve(&mut self, end: usize) -> Result<(Tensor, Tensor)> {
-        let Memory::Device(device, memory) = &mut self.memory else {
+        let Storage::Device(device, memory) = &mut self.memory else {
             bail!("keys and values in host memory were asked for as those of a device")
         };
         if let Some((keys, values)) = memory.as_ref().filter(|(keys, _)| keys.dims()[2] >= end) {
@@ -280,33 +289,33 @@ impl KvLayer {
             }
             Ok::<_, candle_core::Error>(new)
         };
-        // The old keys are let go before there are new values: only one of the two is ever there twice. A layer that
-        // the device has no memory for has nothing left to go on with.
+        // The old keys are freed before new values are allocated: only one of the two exists twice. A layer that the
+        // device has no memory for is left without a cache.
         let (keys, values) = memory.take().unzip();
         let new = (grown(keys)?, grown(values)?);
         *memory = Some(new.clone());
         Ok(new)
     }
 
-    /// Remembers what the batch rows of `other` from `first` on remember of the first `positions` positions, as many
-    /// rows as there are here.
+    /// Copies the first `positions` positions of the batch rows of `other` from `first` on, as many rows as there are
+    /// here.
     ///
     /// # Errors
-    /// When `other` has too few rows or positions, other sizes, or lies elsewhere.
+    /// When `other` has too few rows or positions, other sizes, or is on another device.
     pub fn copy_rows(&mut self, other: &Self, first: usize, positions: usize) -> Result<()> {
         if self.sizes != other.sizes || first + self.batch > other.batch || positions > self.capacity {
             bail!("keys and values of {} rows from {first} on are not there", self.batch)
         }
         let theirs = match (&mut self.memory, &other.memory) {
-            (Memory::Host(store), Memory::Host(theirs)) => {
+            (Storage::Host(store), Storage::Host(theirs)) => {
                 store.copy_rows(theirs, first, positions);
                 return Ok(());
             }
-            (Memory::HostHalf(store), Memory::HostHalf(theirs)) => {
+            (Storage::HostHalf(store), Storage::HostHalf(theirs)) => {
                 store.copy_rows(theirs, first, positions);
                 return Ok(());
             }
-            (Memory::Device(..), Memory::Device(_, theirs)) => theirs,
+            (Storage::Device(..), Storage::Device(_, theirs)) => theirs,
             _ => bail!("keys and values lie on different devices, or are numbers of different types"),
         };
         if let Some((their_keys, their_values)) = theirs {
@@ -332,7 +341,7 @@ fn attend_in_store<N: KvNumber>(
     ys.map_or_else(|| bail!("an attention takes f32"), Ok)
 }
 
-/// 0 where a query may look, -inf at later positions; the rows once for each query head of a group.
+/// 0 where a query may attend, -inf at later positions; the rows once for each query head of a group.
 ///
 /// # Shapes
 /// - result \[group · count, start + count\]

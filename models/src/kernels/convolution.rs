@@ -1,19 +1,18 @@
 //! Convolutions over time as matrix products, time first: \[T, B, C\].
 //!
-//! A causal convolution carries what it has seen as a value of its own, so a signal can be fed in pieces. With time
-//! first, what a convolution looks back at lies before what is new, and both channels of a stereo signal are rows of
-//! the same product.
+//! The history of a causal convolution is a separate value, so a signal can be fed in pieces. With time first, the
+//! history lies directly before the new inputs, and both channels of a stereo signal are rows of the same product.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
 use super::{
     Linear,
-    cpu::{Finish, KernelSet, Rows, matmul},
+    cpu::{self, KernelSet, Rows, matmul},
+    cpu_dispatch::{is_plain, with_numbers},
     gpu::{
-        Taps,
-        tensor_cores::{Epilogue, Reach, TapWeight},
+        DilatedConv,
+        tensor_cores::{self, Reach, TapWeight},
     },
-    host::{is_plain, with_numbers},
     linear::add_bias,
 };
 
@@ -22,23 +21,29 @@ mod signal;
 mod tests;
 
 use signal::Then;
-pub use signal::{After, ConvHistory, Results, Signal};
+pub use signal::{ConvHistory, Epilogue, Results, Signal};
 
-/// The convolution of places on tensor cores, and what it remembers.
-fn convolve(weight: &TapWeight, xs: &Signal, history: &mut ConvHistory, reach: Reach, after: After) -> Result<Signal> {
+/// A convolution on tensor cores; updates its history.
+fn convolve(
+    weight: &TapWeight,
+    xs: &Signal,
+    history: &mut ConvHistory,
+    reach: Reach,
+    epilogue: Epilogue,
+) -> Result<Signal> {
     let xs = xs.halves()?;
     let old = history.exchange(&xs)?;
-    let add = after.add.as_ref().map(Signal::tensor).transpose()?;
-    let epilogue = Epilogue {
-        slope: after.slope,
+    let add = epilogue.add.as_ref().map(Signal::tensor).transpose()?;
+    let fused = tensor_cores::Epilogue {
+        slope: epilogue.slope,
         add: add.as_ref(),
-        numbers: after.results != Results::Multiplied,
-        halves: after.results != Results::Read,
+        numbers: epilogue.results != Results::Multiplied,
+        halves: epilogue.results != Results::Read,
     };
-    Ok(Signal::Halved(weight.convolve(&xs, &old, reach, epilogue)?))
+    Ok(Signal::Halved(weight.convolve(&xs, &old, reach, fused)?))
 }
 
-/// What multiplies a convolution's inputs.
+/// The product of a convolution.
 #[derive(Debug, Clone)]
 enum Product {
     /// Rows of inputs side by side.
@@ -48,11 +53,11 @@ enum Product {
 }
 
 impl Product {
-    /// The history before the first sample of `batch` channels.
-    fn silence(&self, reach: usize, batch: usize, inputs: usize, device: &Device) -> Result<ConvHistory> {
-        Ok(ConvHistory::silence(match self {
+    /// The zero history of `batch` channels.
+    fn zero_history(&self, reach: usize, batch: usize, inputs: usize, device: &Device) -> Result<ConvHistory> {
+        Ok(ConvHistory::zero_history(match self {
             Self::Rows(_) => Tensor::zeros((reach, batch, inputs), DType::F32, device)?,
-            Self::Places(weight) => weight.silence(reach, batch)?,
+            Self::Places(weight) => weight.zero_history(reach, batch)?,
         }))
     }
 
@@ -67,7 +72,7 @@ impl Product {
     }
 }
 
-/// A convolution that looks only back.
+/// A causal convolution.
 #[derive(Debug, Clone)]
 pub struct CausalConv {
     product: Product,
@@ -86,8 +91,8 @@ impl CausalConv {
         Ok(Self { product: Product::Rows(taps_as_product(weight, bias)?), taps, dilation, inputs })
     }
 
-    /// The same weights, on a GPU as its tensor cores take them with f32's accuracy, where they can be made so. Gradients do
-    /// not come back through it.
+    /// The same weights, on a GPU as its tensor cores take them with f32's accuracy, where they can be made so.
+    /// Gradients do not come back through it.
     ///
     /// # Errors
     /// When the device has no memory for them.
@@ -95,7 +100,7 @@ impl CausalConv {
         Ok(Self { product: self.product.on_tensor_cores(self.taps)?, ..self })
     }
 
-    /// Whether a row's result does not depend on how many rows are computed with it.
+    /// Whether a row's result is independent of the number of rows.
     pub fn is_row_stable(&self) -> bool {
         is_row_stable(&self.product)
     }
@@ -104,12 +109,12 @@ impl CausalConv {
         (self.taps - 1) * self.dilation
     }
 
-    /// The history before the first sample: silence.
+    /// The history before the first sample: zeros.
     ///
     /// # Errors
     /// When the device has no memory for it.
-    pub fn silence(&self, batch: usize, device: &Device) -> Result<ConvHistory> {
-        self.product.silence(self.reach(), batch, self.inputs, device)
+    pub fn zero_history(&self, batch: usize, device: &Device) -> Result<ConvHistory> {
+        self.product.zero_history(self.reach(), batch, self.inputs, device)
     }
 
     /// # Shapes
@@ -117,17 +122,17 @@ impl CausalConv {
     ///
     /// # Errors
     /// When batch or channels differ from those of the history.
-    pub fn forward(&self, xs: impl Into<Signal>, history: &mut ConvHistory, after: After) -> Result<Signal> {
+    pub fn forward(&self, xs: impl Into<Signal>, history: &mut ConvHistory, epilogue: Epilogue) -> Result<Signal> {
         let xs = xs.into();
         let product = match &self.product {
             Product::Rows(product) => product,
             Product::Places(weight) => {
                 let reach = Reach { first: -(self.reach() as i64), step: self.dilation as i64, stride: 1 };
-                return convolve(weight, &xs, history, reach, after);
+                return convolve(weight, &xs, history, reach, epilogue);
             }
         };
-        let add = after.add.as_ref().map(Signal::tensor).transpose()?;
-        let then = Then { slope: after.slope, add: add.as_ref() };
+        let add = epilogue.add.as_ref().map(Signal::tensor).transpose()?;
+        let then = Then { slope: epilogue.slope, add: add.as_ref() };
         Ok(Signal::Plain(self.forward_rows(product, &xs.tensor()?, history, then)?))
     }
 
@@ -140,7 +145,7 @@ impl CausalConv {
         if let Some(ys) = fused_over_time(product, xs, history, &runs, then)? {
             return Ok(ys);
         }
-        if let Some(ys) = self.begun_in_silence(product, xs, history)? {
+        if let Some(ys) = self.from_zero_history(product, xs, history)? {
             return then.apply(ys);
         }
         let taps = if self.reach() == 0 {
@@ -153,11 +158,11 @@ impl CausalConv {
         then.apply(product.forward(&taps)?)
     }
 
-    /// The convolution of what begins in silence on a GPU, if there is a kernel for so few channels: when a vocoder is
-    /// trained, everything does.
-    fn begun_in_silence(&self, product: &Linear, xs: &Tensor, history: &mut ConvHistory) -> Result<Option<Tensor>> {
+    /// The convolution of a signal with a zero history on a GPU, if there is a kernel for so few channels: in training,
+    /// every history is zero.
+    fn from_zero_history(&self, product: &Linear, xs: &Tensor, history: &mut ConvHistory) -> Result<Option<Tensor>> {
         let (length, batch, inputs) = xs.dims3()?;
-        let kernel = Taps { taps: self.taps, step: (self.dilation * batch) as i64 };
+        let kernel = DilatedConv { taps: self.taps, step: (self.dilation * batch) as i64 };
         if !xs.device().is_cuda() || !history.1 || self.taps == 1 || length < self.reach() {
             return Ok(None);
         }
@@ -215,17 +220,17 @@ impl UpConv {
         Ok(Self { product: self.product.on_tensor_cores(2)?, ..self })
     }
 
-    /// Whether a row's result does not depend on how many rows are computed with it.
+    /// Whether a row's result is independent of the number of rows.
     pub fn is_row_stable(&self) -> bool {
         is_row_stable(&self.product)
     }
 
-    /// The history before the first sample: silence.
+    /// The history before the first sample: zeros.
     ///
     /// # Errors
     /// When the device has no memory for it.
-    pub fn silence(&self, batch: usize, device: &Device) -> Result<ConvHistory> {
-        self.product.silence(1, batch, self.inputs, device)
+    pub fn zero_history(&self, batch: usize, device: &Device) -> Result<ConvHistory> {
+        self.product.zero_history(1, batch, self.inputs, device)
     }
 
     /// # Shapes
@@ -239,7 +244,7 @@ impl UpConv {
             Product::Rows(product) => Ok(Signal::Plain(self.forward_rows(product, &xs.tensor()?, history)?)),
             Product::Places(weight) => {
                 let reach = Reach { first: 0, step: -1, stride: self.stride };
-                convolve(weight, &xs, history, reach, After::default())
+                convolve(weight, &xs, history, reach, Epilogue::default())
             }
         }
     }
@@ -262,8 +267,8 @@ impl UpConv {
     }
 }
 
-/// Whether a row's result does not depend on how many rows are computed with it: so it is with the kernels here, of which
-/// candle's product is none.
+/// Whether a row's result is independent of the number of rows: true for the kernels of this crate, false for candle's
+/// product.
 fn is_row_stable(product: &Product) -> bool {
     match product {
         Product::Rows(product) => product.kernel().is_some(),
@@ -290,19 +295,19 @@ fn fused_over_time(
         return Ok(None);
     }
     let mut out = vec![0f32; shape.iter().product()];
-    // What is not added is not read either, so any tensor may stand for it.
+    // Without an addend the tensor is not read, so any may stand for it.
     let kernel = |[old, new, add]: [&[f32]; 3]| {
         let add = then.add.map(|_| add);
         let slope = then.slope.map(|slope| slope as f32);
         let step = batch * inputs;
-        // Only the first results look back at what is old. When there are many others, those read the new inputs where
-        // they lie; when not, a copy costs less than reading the weights a second time.
+        // Only the first results depend on old inputs. With many others, those read the new inputs in place; with few,
+        // a copy costs less than reading the weights a second time.
         let first = if length > 4 * reach { reach } else { length };
         let seen = [old, &new[..first * step]].concat();
         let mut multiply = |numbers: &[f32], times: std::ops::Range<usize>| {
             let range = times.start * batch * product.outputs()..times.end * batch * product.outputs();
             let rows = Rows { numbers, count: times.len() * batch, stride: inputs, runs, width: inputs };
-            let finish = Finish { bias, slope, add: add.map(|add| &add[range.clone()]) };
+            let finish = cpu::Epilogue { bias, slope, add: add.map(|add| &add[range.clone()]) };
             matmul(KernelSet::chosen(), rows, weights, finish, &mut out[range]);
         };
         multiply(&seen, 0..first);

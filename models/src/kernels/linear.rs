@@ -6,14 +6,14 @@ use candle_core::{CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape
 
 use super::{
     Operand, Outcome,
-    cpu::{Finish, KernelSet, NumberType, Packed, Rows, matmul},
+    cpu::{Epilogue, KernelSet, Packed, Rows, WeightDtype, matmul},
+    cpu_dispatch::fused,
     gpu::{
         Narrow, fits_narrow,
         tensor_cores::{Arrangement, HalvedWeight, SplitRows},
     },
-    host::fused,
 };
-use crate::weights::Shards;
+use crate::weights::TensorStore;
 
 /// `x Wᵀ + b` over the last dimension.
 ///
@@ -52,7 +52,7 @@ impl Linear {
         }
         let numbers = weight.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
         let read = |row: usize, to: &mut [f32]| to.copy_from_slice(&numbers[row * inputs..][..inputs]);
-        Self::packed(Packed::new(outputs, inputs, NumberType::F32, read), bias)
+        Self::packed(Packed::new(outputs, inputs, WeightDtype::F32, read), bias)
     }
 
     fn packed(weights: Packed, bias: Option<Tensor>) -> Result<Self> {
@@ -66,14 +66,14 @@ impl Linear {
     /// # Errors
     /// When a tensor is not there in that shape.
     pub fn load(
-        shards: &Shards,
+        store: &TensorStore,
         name: &str,
         [outputs, inputs]: [usize; 2],
         bias: bool,
         device: &Device,
     ) -> crate::Result<Self> {
-        let bias = if bias { Some(shards.tensor(&format!("{name}.bias"), &[outputs], device)?) } else { None };
-        Self::load_joined(shards, &[(&format!("{name}.weight"), outputs)], inputs, bias, device)
+        let bias = if bias { Some(store.tensor(&format!("{name}.bias"), &[outputs], device)?) } else { None };
+        Self::load_joined(store, &[(&format!("{name}.weight"), outputs)], inputs, bias, device)
     }
 
     /// Reads several weights \[outputs, inputs\] of the same inputs as one, the outputs one after the other: a larger
@@ -82,22 +82,22 @@ impl Linear {
     /// # Errors
     /// When a tensor is not there in that shape.
     pub fn load_joined(
-        shards: &Shards,
+        store: &TensorStore,
         weights: &[(&str, usize)],
         inputs: usize,
         bias: Option<Tensor>,
         device: &Device,
     ) -> crate::Result<Self> {
-        if !device.is_cpu() || shards.are_held() {
-            let parts = weights.iter().map(|(name, outputs)| shards.matrix(name, &[*outputs, inputs], device));
+        if !device.is_cpu() || store.are_in_memory() {
+            let parts = weights.iter().map(|(name, outputs)| store.matrix(name, &[*outputs, inputs], device));
             let parts = parts.collect::<crate::Result<Vec<_>>>()?;
             let weight = if parts.len() == 1 { parts[0].clone() } else { Tensor::cat(&parts, 0)? };
             return Ok(Self { outputs: weight.dim(0)?, weight: Weight::Plain(weight.t()?, bias) });
         }
-        let tables = weights.iter().map(|(name, outputs)| shards.row_table(name, *outputs, inputs));
+        let tables = weights.iter().map(|(name, outputs)| store.row_table(name, *outputs, inputs));
         let tables = tables.collect::<crate::Result<Vec<_>>>()?;
         let outputs = weights.iter().map(|(_, outputs)| outputs).sum();
-        // Rows are read on several threads, which go on after one has failed; what they make then is not kept.
+        // Rows are read on several threads, which continue after one has failed; the result is then discarded.
         let failed = OnceLock::new();
         let read = |mut row: usize, to: &mut [f32]| {
             for table in &tables {
@@ -107,7 +107,7 @@ impl Linear {
                 }
             }
         };
-        let packed = Packed::new(outputs, inputs, shards.matrix_type(weights[0].0), read);
+        let packed = Packed::new(outputs, inputs, store.matrix_type(weights[0].0), read);
         match failed.into_inner() {
             Some(error) => Err(error),
             None => Ok(Self::packed(packed, bias)?),
@@ -120,31 +120,31 @@ impl Linear {
     /// # Errors
     /// When the tensor is not there in that shape.
     pub fn load_transposed(
-        shards: &Shards,
+        store: &TensorStore,
         name: &str,
         [matrices, inputs, outputs]: [usize; 3],
         index: usize,
         device: &Device,
     ) -> crate::Result<Self> {
-        if !device.is_cpu() || shards.are_held() {
-            let weight = shards.matrix(name, &[matrices, inputs, outputs], device)?.get(index)?;
-            // A narrow weight lies as its rows, for the kernel that takes it.
+        if !device.is_cpu() || store.are_in_memory() {
+            let weight = store.matrix(name, &[matrices, inputs, outputs], device)?.get(index)?;
+            // A 16-bit weight is stored by rows, for the kernel that reads it.
             let narrow = weight.dtype() != DType::F32;
             let weight = if narrow { weight.t()?.contiguous()?.t()? } else { weight };
             return Ok(Self { weight: Weight::Plain(weight, None), outputs });
         }
-        // Columns that are read one by one would touch every page of the file for each.
+        // Reading column by column would touch every page of the file for each column.
         let size = inputs * outputs;
         let numbers =
-            shards.numbers(name, &[matrices, inputs, outputs])?.read_range(index * size..(index + 1) * size)?;
+            store.numbers(name, &[matrices, inputs, outputs])?.read_range(index * size..(index + 1) * size)?;
         let read = |output: usize, to: &mut [f32]| {
             to.iter_mut().zip(numbers[output..].iter().step_by(outputs)).for_each(|(to, number)| *to = *number);
         };
-        Ok(Self::packed(Packed::new(outputs, inputs, shards.matrix_type(name), read), None)?)
+        Ok(Self::packed(Packed::new(outputs, inputs, store.matrix_type(name), read), None)?)
     }
 
-    /// The same weights, on a device held as f32 whatever they were held as, so that what is multiplied is not rounded. On
-    /// a processor nothing changes: products there are f32 always.
+    /// The same weights, on a device widened to f32, so that inputs are not rounded. On a processor nothing changes:
+    /// products there are always f32.
     ///
     /// # Errors
     /// When the device has no memory for them.
@@ -156,8 +156,8 @@ impl Linear {
         Ok(Self { weight, ..self })
     }
 
-    /// The same weights, on a GPU as its tensor cores take them with f32's accuracy, where they can be made so. For products
-    /// with many rows: a row's result depends on the rows beside it.
+    /// The same weights, on a GPU as its tensor cores take them with f32's accuracy, where they can be made so. For
+    /// products with many rows: a row's result depends on the rows beside it.
     ///
     /// # Errors
     /// When the device has no memory for them.
@@ -169,7 +169,7 @@ impl Linear {
         }
     }
 
-    /// How rows are to be split for it; `None` where it takes them as they are.
+    /// How rows are split for it; `None` where it takes them as they are.
     pub(super) fn arrangement(&self) -> Option<Arrangement> {
         match &self.weight {
             Weight::Halved(weight, _) => Some(weight.arrangement()),
@@ -177,7 +177,7 @@ impl Linear {
         }
     }
 
-    /// The product of what was made ready for it, its results as the next operation takes them.
+    /// The product with its operand, its results as the next operation takes them.
     ///
     /// # Errors
     /// When the rows have another width, or were split for another weight.
@@ -205,20 +205,20 @@ impl Linear {
         }
     }
 
-    /// How the weights are stored.
-    pub fn number_type(&self) -> NumberType {
+    /// Dtype of the weights.
+    pub fn dtype(&self) -> WeightDtype {
         match &self.weight {
             Weight::Packed(packed) => packed.weights.kind(),
             Weight::Plain(weight, _) => match weight.dtype() {
-                DType::BF16 => NumberType::Bf16,
-                DType::F16 => NumberType::F16,
-                _ => NumberType::F32,
+                DType::BF16 => WeightDtype::Bf16,
+                DType::F16 => WeightDtype::F16,
+                _ => WeightDtype::F32,
             },
             Weight::Halved(weight, _) => {
                 if weight.is_single() {
-                    NumberType::F16
+                    WeightDtype::F16
                 } else {
-                    NumberType::F32
+                    WeightDtype::F32
                 }
             }
         }
@@ -265,7 +265,7 @@ impl Linear {
         ys.reshape(shape)
     }
 
-    /// `to` and what becomes of `xs`, added where the product is made.
+    /// `to` plus the product of `xs`, added in the product's epilogue.
     ///
     /// # Shapes
     /// - `xs` \[…, in\], `to` and result \[…, out\]
@@ -287,7 +287,7 @@ impl Linear {
 }
 
 impl PackedLinear {
-    /// The shape of what becomes of rows of this shape.
+    /// The shape of the results of rows of this shape.
     fn result_shape(&self, rows: &[usize]) -> Result<Shape> {
         let mut shape = rows.to_vec();
         match shape.last_mut() {
@@ -298,23 +298,23 @@ impl PackedLinear {
     }
 
     fn product(&self, rows: &[f32], add: Option<&[f32]>, out: &mut [f32]) {
-        let finish = Finish { bias: self.bias.as_deref(), add, ..Finish::default() };
+        let finish = Epilogue { bias: self.bias.as_deref(), add, ..Epilogue::default() };
         matmul(KernelSet::chosen(), Rows::new(rows, self.weights.inputs()), &self.weights, finish, out);
     }
 }
 
-/// Rows from which on a product that is learnt from is made in pieces, and the most pieces.
+/// Rows from which on a product that is trained is computed in pieces, and the most pieces.
 const LONG: usize = 1 << 15;
 const MOST_PIECES: usize = 128;
 
-/// In how many equal pieces the rows are multiplied while the weights are learnt; `None` where they are few.
+/// In how many equal pieces the rows are multiplied while the weights are trained; `None` where they are few.
 fn learnt_from(rows: &Tensor, weight: &Tensor) -> Option<usize> {
     pieces_of(rows.dims()[0]).filter(|_| weight.track_op())
 }
 
-/// The same product, each piece of the rows with a view of the weights of its own: then the gradients of weights and bias
-/// are sums of as many parts, which a GPU makes side by side. A sum over a million rows for a dozen outputs would keep
-/// a dozen of its thousands of threads busy.
+/// The same product, each piece of the rows with a view of the weights of its own: then the gradients of weights and
+/// bias are sums of as many parts, which a GPU makes side by side. A sum over a million rows for a dozen outputs would
+/// keep a dozen of its thousands of threads busy.
 fn in_pieces(rows: &Tensor, weight: &Tensor, bias: Option<&Tensor>, pieces: usize) -> Result<Tensor> {
     let ((count, inputs), outputs) = (rows.dims2()?, weight.dim(1)?);
     let rows = rows.reshape((pieces, count / pieces, inputs))?;
@@ -337,7 +337,7 @@ pub(super) fn add_bias(ys: &Tensor, bias: &Tensor) -> Result<Tensor> {
     (ys.reshape((pieces, count / pieces, outputs))? + few)?.reshape((count, outputs))
 }
 
-/// In how many equal pieces so many rows are worth being cut.
+/// In how many equal pieces so many rows are cut.
 fn pieces_of(count: usize) -> Option<usize> {
     (2..=MOST_PIECES).rev().find(|pieces| count >= LONG && count.is_multiple_of(*pieces))
 }
@@ -407,7 +407,7 @@ mod tests {
         let found = numbers(&linear.forward_added(&xs, &to).expect("a product"));
         let expected = numbers(&(&to + linear.forward(&xs).expect("a product")).expect("a sum"));
         assert!(found == expected, "bit for bit");
-        // Where it is learnt from, the formula is taken.
+        // In training, the formula is used.
         let weight = Var::from_tensor(&weight).expect("a variable");
         let learning = Linear::new(&weight, Some(bias)).expect("a layer").forward_added(&xs, &to).expect("a product");
         assert!(learning.track_op());

@@ -1,29 +1,30 @@
-//! With which arithmetic do the models compute? The operations of both models, each once.
+//! Arithmetic of both models: each operation once.
 //!
 //! Each runs on every device and can be trained: on a processor, while nothing tracks gradients, it is a kernel in
-//! [`cpu`]; elsewhere it is a formula of candle's operations, or, where those waste a GPU's memory, a kernel in `gpu`. Shapes use the letters of the whole crate: B batch, T
-//! frames or positions, L latent frames, K codebooks, C channels, D width, S samples.
+//! [`cpu`]; elsewhere it is a formula of candle's operations, or, where those waste a GPU's memory, a kernel in `gpu`.
+//! Shapes use the letters of the whole crate: B batch, T frames or positions, L latent frames, K codebooks, C channels,
+//! D width, S samples.
 
 mod activation;
 mod attention;
 mod convolution;
 pub mod cpu;
+mod cpu_dispatch;
 mod gpu;
-mod host;
+#[cfg(test)]
+mod gradient_tests;
 mod linear;
 mod norm;
 mod operand;
 mod rotary;
-#[cfg(test)]
-mod trained;
 
 pub use activation::{gated, prelu, silu_up, softmax};
 pub use attention::{FullAttention, KvLayer};
-pub use convolution::{After, CausalConv, ConvHistory, Results, Signal, UpConv, centred_windows, taps_as_product};
-pub use cpu::Heads;
+pub use convolution::{CausalConv, ConvHistory, Epilogue, Results, Signal, UpConv, centred_windows, taps_as_product};
+pub use cpu::HeadDims;
 #[cfg(feature = "cuda")]
 pub(crate) use gpu::{lazy_link::missing_libraries, lm};
 pub use linear::Linear;
-pub use norm::{RmsNorm, Steer, gated_sum, layer_norm};
+pub use norm::{AdaLnModulation, RmsNorm, gated_sum, layer_norm};
 pub use operand::{Operand, Outcome};
 pub use rotary::{GrowingRotary, RotaryTable, base_frequencies};

@@ -1,18 +1,18 @@
-//! The two normalisations, by the root mean square and by mean and variance, and what steers their results.
+//! Normalisation by the root mean square and by mean and variance, with AdaLN modulation.
 
 use candle_core::{D, Device, Result, Tensor};
 
 use super::{
     Linear, Operand, Outcome,
     cpu::{self, KernelSet, PerEntry},
+    cpu_dispatch::fused,
     gpu::tensor_cores::{self, TableRows},
-    host::fused,
 };
-use crate::weights::Shards;
+use crate::weights::TensorStore;
 
-/// Rows of a table that steer what a norm makes: `x · (1 + scale) + shift`, each the same at all positions.
+/// AdaLN modulation of a norm by rows of a table: `x · (1 + scale) + shift`, each the same at all positions.
 #[derive(Debug, Clone, Copy)]
-pub struct Steer<'a> {
+pub struct AdaLnModulation<'a> {
     /// \[B, rows, width\].
     pub table: &'a Tensor,
     /// Which of its rows is the shift.
@@ -21,7 +21,7 @@ pub struct Steer<'a> {
     pub scale: usize,
 }
 
-impl<'a> Steer<'a> {
+impl<'a> AdaLnModulation<'a> {
     fn rows(self) -> TableRows<'a> {
         TableRows { table: self.table, shift: self.shift, scale: self.scale }
     }
@@ -44,8 +44,8 @@ impl RmsNorm {
     ///
     /// # Errors
     /// When the tensor is not there in that shape.
-    pub fn load(shards: &Shards, name: &str, width: usize, eps: f64, device: &Device) -> crate::Result<Self> {
-        Ok(Self::new(shards.tensor(name, &[width], device)?, eps))
+    pub fn load(store: &TensorStore, name: &str, width: usize, eps: f64, device: &Device) -> crate::Result<Self> {
+        Ok(Self::new(store.tensor(name, &[width], device)?, eps))
     }
 
     /// From a weight \[width\]; `eps` is added to the mean square.
@@ -73,38 +73,38 @@ impl RmsNorm {
         }
     }
 
-    /// The norm of `xs`, steered.
+    /// The norm of `xs`, modulated.
     ///
     /// # Shapes
     /// - `xs` and result \[B, T, width\]
     ///
     /// # Errors
     /// When the shapes do not fit.
-    pub fn forward_steered(&self, xs: &Tensor, steer: Steer<'_>) -> Result<Tensor> {
+    pub fn forward_modulated(&self, xs: &Tensor, modulation: AdaLnModulation<'_>) -> Result<Tensor> {
         self.check(xs)?;
-        let places = Places::of(xs, steer)?;
+        let places = Places::of(xs, modulation)?;
         let kernel = |[xs, table, weight]: [&[f32]; 3], out: &mut [f32]| {
             places.norm(xs, table, cpu::Norm::Rms(weight), self.eps, out);
         };
-        match fused([xs, steer.table, &self.weight], xs.shape(), kernel)? {
+        match fused([xs, modulation.table, &self.weight], xs.shape(), kernel)? {
             Some(ys) => Ok(ys),
-            None => steer.apply(&self.forward(xs)?),
+            None => modulation.apply(&self.forward(xs)?),
         }
     }
 
-    /// The norm of `xs`, steered, made ready for `product`.
+    /// The norm of `xs`, modulated, as an operand of `product`.
     ///
     /// # Shapes
     /// - `xs` \[B, T, width\]
     ///
     /// # Errors
     /// When the shapes do not fit.
-    pub fn operand(&self, xs: &Tensor, steer: Steer<'_>, product: &Linear) -> Result<Operand> {
+    pub fn operand(&self, xs: &Tensor, modulation: AdaLnModulation<'_>, product: &Linear) -> Result<Operand> {
         match product.arrangement() {
             Some(arrangement) => {
-                Ok(Operand::Split(tensor_cores::norm(xs, &self.weight, self.eps, steer.rows(), arrangement)?))
+                Ok(Operand::Split(tensor_cores::norm(xs, &self.weight, self.eps, modulation.rows(), arrangement)?))
             }
-            None => Ok(Operand::Plain(self.forward_steered(xs, steer)?)),
+            None => Ok(Operand::Plain(self.forward_modulated(xs, modulation)?)),
         }
     }
 
@@ -117,27 +117,28 @@ impl RmsNorm {
     }
 }
 
-/// Subtracts the mean of the last dimension and divides by the root of its variance; no weight, no bias. Then steers.
+/// Subtracts the mean of the last dimension and divides by the root of its variance; no weight, no bias. Then
+/// modulates.
 ///
 /// # Shapes
 /// - `xs` and result \[B, T, width\]
 ///
 /// # Errors
 /// When the shapes do not fit.
-pub fn layer_norm(xs: &Tensor, eps: f64, steer: Steer<'_>) -> Result<Tensor> {
-    let places = Places::of(xs, steer)?;
+pub fn layer_norm(xs: &Tensor, eps: f64, modulation: AdaLnModulation<'_>) -> Result<Tensor> {
+    let places = Places::of(xs, modulation)?;
     let kernel = |[xs, table]: [&[f32]; 2], out: &mut [f32]| {
         places.norm(xs, table, cpu::Norm::Layer, eps as f32, out);
     };
-    if let Some(ys) = fused([xs, steer.table], xs.shape(), kernel)? {
+    if let Some(ys) = fused([xs, modulation.table], xs.shape(), kernel)? {
         return Ok(ys);
     }
-    if xs.device().is_cuda() && !xs.track_op() && !steer.table.track_op() && tensor_cores::fits(places.width) {
-        return tensor_cores::layer_norm(xs, eps as f32, steer.rows());
+    if xs.device().is_cuda() && !xs.track_op() && !modulation.table.track_op() && tensor_cores::fits(places.width) {
+        return tensor_cores::layer_norm(xs, eps as f32, modulation.rows());
     }
     let centred = xs.broadcast_sub(&xs.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-    steer.apply(&centred.broadcast_div(&(variance + eps)?.sqrt()?)?)
+    modulation.apply(&centred.broadcast_div(&(variance + eps)?.sqrt()?)?)
 }
 
 /// `x + y · gate`, the gate row `row` of `table`, the same at all positions.
@@ -152,7 +153,7 @@ pub fn gated_sum(xs: &Tensor, ys: &Outcome, table: &Tensor, row: usize) -> Resul
         Outcome::Plain(ys) => ys,
         Outcome::Parts(parts) => return tensor_cores::gated_sum(xs, parts, table, row),
     };
-    let places = Places::of(xs, Steer { table, shift: row, scale: row })?;
+    let places = Places::of(xs, AdaLnModulation { table, shift: row, scale: row })?;
     if xs.shape() != ys.shape() {
         candle_core::bail!("a gated sum of {:?} and {:?}", xs.shape(), ys.shape())
     }
@@ -178,12 +179,12 @@ struct Places {
 }
 
 impl Places {
-    fn of(xs: &Tensor, steer: Steer<'_>) -> Result<Self> {
-        let ((batch, rows, width), (entries, table_rows, table_width)) = (xs.dims3()?, steer.table.dims3()?);
-        if (entries, table_width) != (batch, width) || steer.shift.max(steer.scale) >= table_rows {
-            candle_core::bail!("a table {:?} cannot steer {:?}", steer.table.shape(), xs.shape())
+    fn of(xs: &Tensor, modulation: AdaLnModulation<'_>) -> Result<Self> {
+        let ((batch, rows, width), (entries, table_rows, table_width)) = (xs.dims3()?, modulation.table.dims3()?);
+        if (entries, table_width) != (batch, width) || modulation.shift.max(modulation.scale) >= table_rows {
+            candle_core::bail!("a table {:?} cannot steer {:?}", modulation.table.shape(), xs.shape())
         }
-        let Steer { shift, scale, .. } = steer;
+        let AdaLnModulation { shift, scale, .. } = modulation;
         Ok(Self { width, rows, stride: table_rows * width, shift, scale })
     }
 
@@ -192,7 +193,7 @@ impl Places {
     }
 
     fn norm(&self, xs: &[f32], table: &[f32], kind: cpu::Norm<'_>, eps: f32, out: &mut [f32]) {
-        let steer = (self.rows, self.per_entry(table, self.scale), self.per_entry(table, self.shift));
-        cpu::norm(KernelSet::chosen(), xs, self.width, kind, eps, Some(steer), out);
+        let modulation = (self.rows, self.per_entry(table, self.scale), self.per_entry(table, self.shift));
+        cpu::norm(KernelSet::chosen(), xs, self.width, kind, eps, Some(modulation), out);
     }
 }

@@ -8,7 +8,7 @@ use super::{
     gpu::tensor_cores::{Parts, SplitRows},
 };
 
-/// Rows for the one product that they were made ready for.
+/// Rows in the form that one product takes.
 #[derive(Debug, Clone)]
 pub enum Operand {
     /// As they are.
@@ -27,7 +27,7 @@ pub enum Outcome {
 }
 
 impl Operand {
-    /// Rows made ready for `product`.
+    /// Rows as an operand of `product`.
     ///
     /// # Shapes
     /// - `rows` \[…, in\]

@@ -1,4 +1,5 @@
-//! Rotary position embedding: pairs of neighbouring channels are turned by an angle that grows with the position.
+//! Rotary position embedding (RoPE): pairs of neighbouring channels are rotated by an angle that grows with the
+//! position.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,7 +7,7 @@ use candle_core::{D, Device, Result, Tensor};
 
 use super::{
     cpu::{self, Angles, KernelSet},
-    host::{fused, with_numbers},
+    cpu_dispatch::{fused, with_numbers},
 };
 
 /// Sines and cosines of the first positions, computed once.
@@ -17,13 +18,14 @@ pub struct RotaryTable {
 }
 
 impl RotaryTable {
-    /// Angles of `positions` positions for the given frequencies in radians per position, one for each pair of channels.
+    /// Angles of `positions` positions for the given frequencies in radians per position, one for each pair of
+    /// channels.
     ///
     /// # Errors
     /// When the device has no memory for the table.
     pub fn new(frequencies: &[f32], positions: usize, device: &Device) -> Result<Self> {
         let shape = (positions, frequencies.len());
-        // The reference multiplies in f32 before it takes the sine; at position 8000 that rounding can be seen.
+        // The reference multiplies in f32 before it takes the sine; at position 8000 that rounding shows.
         let angles =
             || (0..positions).flat_map(|position| frequencies.iter().map(move |f| f64::from(position as f32 * f)));
         let cos: Vec<f32> = angles().map(|angle| angle.cos() as f32).collect();
@@ -55,7 +57,7 @@ impl RotaryTable {
         with_numbers([&self.cos, &self.sin], |[cos, sin]| read(Angles { cos, sin }))
     }
 
-    /// Turns `xs`, whose first position is `start`.
+    /// Rotates `xs`, whose first position is `start`.
     ///
     /// # Shapes
     /// - `xs` and result \[B, heads, T, head width\]
@@ -85,8 +87,7 @@ impl RotaryTable {
     }
 }
 
-/// A table that is as long as it had to be so far: sines of many positions take longer than turning heads by them.
-/// Clones share it.
+/// A table that grows on demand: the sines of many positions take longer than rotating heads by them. Clones share it.
 #[derive(Debug, Clone)]
 pub struct GrowingRotary {
     frequencies: Vec<f32>,

@@ -2,10 +2,10 @@
 
 use std::f64::consts::PI;
 
-/// Fades what lies within `fade` samples of the song's beginning or of its `end`: half a cosine each. `sound` is left and
-/// right in turn, and begins at sample `start` of each channel.
+/// Fades what lies within `fade` samples of the song's beginning or of its `end`: half a cosine each. `sound` is left
+/// and right in turn, and begins at sample `start` of each channel.
 ///
-/// A piece that knows no end is given `u64::MAX`. In a song of less than two fades both meet in the middle.
+/// `end` is `u64::MAX` where it is not known yet. In a song of less than two fades both meet in the middle.
 pub fn fade_edges(sound: &mut [f32], start: u64, end: u64, fade: usize) {
     let fade = (fade as u64).min(end / 2);
     let behind = start + (sound.len() / 2) as u64;

@@ -1,4 +1,4 @@
-//! Where does chance come from? From a key and a place, never from a stream.
+//! Keyed noise: every random number is a function of a key and a place, never of a stream.
 //!
 //! Every random number of a song is a pure function of the seed and of the place it is used at. So a song does not
 //! depend on threads, on the order of work, on a segment done twice, or on whether its codes were drafted first.
@@ -18,7 +18,7 @@ const ROUNDS: u32 = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Domain {
-    /// Sampling of codes, by the language model and by whatever drafts for it.
+    /// Sampling of codes, by the language model and by drafters.
     Codes = 0,
     /// The noise that flow matching starts from.
     Flow = 4,
@@ -29,20 +29,20 @@ pub enum Domain {
     Attempt = 6,
 }
 
-/// The chance of one song.
+/// The random numbers of one song.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyedNoise {
     key: [u32; 2],
 }
 
 impl KeyedNoise {
-    /// The chance that belongs to `seed`.
+    /// The random numbers of `seed`.
     pub fn new(seed: u64) -> Self {
         Self { key: [seed as u32, (seed >> 32) as u32] }
     }
 
-    /// The noise of attempt `attempt` at the same song: it has a key of its own, drawn with the song's. Attempt 0 is the
-    /// song itself.
+    /// The noise of attempt `attempt` at the same song: it has a key of its own, drawn with the song's. Attempt 0 is
+    /// the song itself.
     #[must_use]
     pub fn attempt(&self, attempt: u32) -> Self {
         if attempt == 0 {
@@ -84,8 +84,8 @@ impl KeyedNoise {
         }
     }
 
-    /// The standard normal noise of latent frames in a row, from `first` on, `channels` numbers each. Latents before the
-    /// song have the places below 0, which are counted down from the largest.
+    /// The standard normal noise of latent frames in a row, from `first` on, `channels` numbers each. Latents before
+    /// the song have the places below 0, which are counted down from the largest.
     pub fn fill_latents(&self, first: u64, channels: usize, out: &mut [f32]) {
         for (offset, row) in out.chunks_mut(channels.max(1)).enumerate() {
             self.fill_latent(first.wrapping_add(offset as u64), row);

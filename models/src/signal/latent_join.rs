@@ -1,9 +1,9 @@
 //! Join of chained windows: the latents of a window come in over the look-ahead of the one before.
 //!
-//! The first latents behind in-context latents are some 1.5 dB too loud, for about a quarter of a second (measured on the
-//! demo model, `docs/decisions/016-beginnings-and-ends.md`). So both windows are cross-faded, latent by latent, over the
-//! first half of the look-ahead: there the window before still has codes enough behind it. Both start from the same noise,
-//! so they nearly agree.
+//! The first latents behind in-context latents are some 1.5 dB too loud, for about a quarter of a second (measured on
+//! the demo model, `docs/decisions/016-beginnings-and-ends.md`). So both windows are cross-faded, latent by latent,
+//! over the first half of the look-ahead: there the window before still has codes enough behind it. Both start from the
+//! same noise, so they nearly agree.
 
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ const FADED_PART: usize = 2;
 pub struct LatentJoin {
     /// Numbers of a latent.
     width: usize,
-    /// What the window before has for the latents over which the next one comes in.
+    /// The previous window's latents under the cross-fade.
     fading: Vec<f32>,
 }
 
@@ -25,8 +25,8 @@ impl LatentJoin {
         Self { width: width.max(1), fading: Vec::new() }
     }
 
-    /// Takes the next window, of which `known` latents are the window's before and the last `look_ahead` are not played;
-    /// fades it in, and says which of its numbers are played.
+    /// Takes the next window, of which `known` latents are the window's before and the last `look_ahead` are not
+    /// played; fades it in, and says which of its numbers are played.
     pub fn join(&mut self, latents: &mut [f32], known: usize, look_ahead: usize) -> Range<usize> {
         let played = known * self.width..latents.len().saturating_sub(look_ahead * self.width);
         let count = self.fading.len() / self.width;

@@ -1,4 +1,4 @@
-//! What does the engine do with numbers that are neither a model's weights nor its layers? Noise, windows, fades.
+//! Signal processing outside of the models: noise, windows, fades.
 
 mod edges;
 mod keyed_noise;

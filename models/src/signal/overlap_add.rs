@@ -1,8 +1,8 @@
-//! How do decoded windows become one piece of music? By a linear cross-fade over what they share.
+//! Overlap-add of decoded windows: a linear cross-fade over what they share.
 
 use crate::error::{ModelError, Result};
 
-/// Joins windows of stereo audio that come one after the other, each in pieces of any length, and keeps back only what
+/// Joins windows of stereo audio that come one after the other, each in pieces of any length, and holds back only what
 /// the next window will change.
 #[derive(Debug, Default)]
 pub struct OverlapAdd {

@@ -1,37 +1,37 @@
-//! Segment plan: the windows that a song is cut into, so that its first sound comes early and no seam is heard.
+//! Segment plan: the windows that a song is cut into, for a low latency of the first sound and inaudible seams.
 //!
 //! - *reference*: the reference's windows and chain, to the number. First sound needs 372 frames.
-//! - *chained*: windows start small and double until they have the reference's length. The end of a window has seen no
-//!   codes behind it, so a window keeps its last frames, the *look-ahead*, to itself: the next one computes them again,
-//!   with codes behind them, from the same keyed noise, and begins with the latents before them as in-context latents.
-//!   Its latents come in over the look-ahead ([`super::LatentJoin`]), and the vocoder runs on through the seam. Only the
-//!   last window plays to its end.
-//! - *parallel*: windows grow alike but know nothing of each other: they overlap, start from the same keyed noise where
-//!   they do, and are cross-faded. So workers can decode them side by side.
+//! - *chained*: windows start small and double until they have the reference's length. The end of a window has no codes
+//!   behind it. So its last frames, the *look-ahead*, are not played: the next window computes them again, with codes
+//!   behind them, from the same keyed noise. It begins with the latents before them as in-context latents. Its latents
+//!   come in over the look-ahead ([`super::LatentJoin`]), and the vocoder runs on through the seam. Only the last
+//!   window plays to its end.
+//! - *parallel*: windows grow alike but are independent: they overlap, start from the same keyed noise there, and are
+//!   cross-faded. So workers decode them in parallel.
 //!
-//! A latent without neighbours is a burst: 40 ms of it at the beginning of a song and 10 ms at its end. So the first window
-//! of a growing plan begins with a *lead-in* of the first frame's codes over and over, and the last one ends with a
-//! *run-out* of the last frame's. Neither is played (`docs/decisions/016-beginnings-and-ends.md`).
+//! A latent without neighbours is a burst: 40 ms of it at the beginning of a song and 10 ms at its end. So the first
+//! window of a growing plan begins with a *lead-in* of the first frame's codes over and over, and the last one ends
+//! with a *run-out* of the last frame's. Neither is played (`docs/decisions/016-beginnings-and-ends.md`).
 //!
-//! All of it is a pure function: of the continuity, of the first window's length, and of the frames there are.
+//! The plan is a pure function of the continuity, of the first window's length, and of the count of frames.
 
 use std::ops::Range;
 
 use super::ReferenceWindows;
 use crate::error::{ModelError, Result};
 
-/// A window is at most so many times as long as the one before. What is played of a window lasts as long as the next may
-/// take, so a machine that is twice as fast as the music never runs dry.
+/// A window is at most so many times as long as the one before. What is played of a window lasts as long as the next
+/// may take, so a machine that is twice as fast as the music never runs dry.
 const GROWTH: usize = 2;
 /// The part of a window that a parallel neighbour overlaps, until the overlap has the reference's length.
 const OVERLAP_SHARE: usize = 3;
-/// A look-ahead is at most the second part of what is new in a window, so that each window plays something.
+/// A look-ahead is at most half of a window's new frames, so that each window plays some.
 const LEAST_PLAYED: usize = 2;
 /// The longest look-ahead: the part of a window that the reference computes again.
 const LONGEST_LOOK_AHEAD: usize = 52;
 
-/// Frames of the lead-in and of the run-out. With so many repeated frames a beginning is no louder than what follows, and
-/// more change nothing (measured on the demo model, `docs/decisions/016-beginnings-and-ends.md`).
+/// Frames of the lead-in and of the run-out. With so many repeated frames a beginning is no louder than what follows,
+/// and more change nothing (measured on the demo model, `docs/decisions/016-beginnings-and-ends.md`).
 const EDGE: usize = 4;
 /// Samples of one channel of a song's first and last fade: 5 ms at 48 kHz.
 const EDGE_FADE: usize = 240;
@@ -102,7 +102,7 @@ impl SegmentPlan {
         Self { continuity: Continuity::Reference, first: windows.window, windows }
     }
 
-    /// Windows that hand on their latents, the first of them `first` frames long, with a look-ahead of `look_ahead`
+    /// Chained windows, the first of them `first` frames long, with a look-ahead of `look_ahead`
     /// frames; of a short window it is at most half of what is new in it.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl SegmentPlan {
         Self::growing(Continuity::Chained { look_ahead }, first)
     }
 
-    /// Windows that know nothing of each other, the first of them `first` frames long.
+    /// Independent windows, the first of them `first` frames long.
     ///
     /// # Errors
     /// When `first` is 0 or longer than the reference's window.
@@ -145,7 +145,7 @@ impl SegmentPlan {
         self.first
     }
 
-    /// Frames that a window of a chained plan keeps to itself where it is long enough; 0 in other plans.
+    /// Look-ahead of a chained plan's windows where they are long enough; 0 in other plans.
     pub fn look_ahead(&self) -> usize {
         match self.continuity {
             Continuity::Chained { look_ahead } => look_ahead,
@@ -228,8 +228,8 @@ impl SegmentPlan {
         windows
     }
 
-    /// Which frames of a song of `frames` frames stand in a window, one after the other: [`Window::computed`] of them. The
-    /// reference fills its last window up; other plans repeat the first and the last frame of the song.
+    /// Which frames of a song of `frames` frames stand in a window, one after the other: [`Window::computed`] of them.
+    /// The reference fills its last window up; other plans repeat the first and the last frame of the song.
     pub fn sources(&self, window: &Window, frames: usize) -> impl Iterator<Item = usize> {
         let Self { continuity, windows, .. } = *self;
         let source = move |place| match continuity {
@@ -241,8 +241,8 @@ impl SegmentPlan {
         lead_in.chain(window.places()).chain(std::iter::repeat_n(last, window.run_out)).map(source)
     }
 
-    /// Samples of one channel over which the song comes in and goes out: 5 ms, so that a beginning and an end that are not
-    /// silent do not click. The reference has none.
+    /// Samples of one channel over which the song comes in and goes out: 5 ms, so that a beginning and an end that are
+    /// not silent do not click. The reference has none.
     pub fn edge_fade(&self) -> usize {
         if self.continuity == Continuity::Reference { 0 } else { EDGE_FADE }
     }
@@ -292,7 +292,7 @@ impl SegmentPlan {
     }
 }
 
-/// How fast the stages are, as measured in this run.
+/// Measured rates of the stages in this run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rates {
     /// Seconds from the request to the first frame.
@@ -310,7 +310,7 @@ pub struct Rates {
 pub fn longest_first_window(deadline: f64, rates: Rates) -> usize {
     let Rates { prompt, frame, flow, sound } = rates;
     let frames = (deadline - prompt - sound - EDGE as f64 * flow) / (frame + flow);
-    // Not a number when nothing takes any time: then nothing limits the window.
+    // NaN when all rates are zero: then nothing limits the window.
     if frames.is_nan() { usize::MAX } else { (frames as usize).max(1) }
 }
 
@@ -345,7 +345,7 @@ mod tests {
                         "{plan:?} {frames} {window:?}"
                     );
                     assert_eq!(window.lead_in > 0, index == 0, "{plan:?} {frames} {window:?}");
-                    // The shortest windows keep nothing to themselves, and a song may end with one.
+                    // The shortest windows have no look-ahead, and a song may end with one.
                     let ends =
                         index + 1 == windows.len() && (plan.look_ahead() > 1 && end > 8 || !plan.is_continuous());
                     assert!(window.run_out > 0 || !ends, "{plan:?} {frames} {window:?}");
@@ -388,7 +388,7 @@ mod tests {
         let windows = plan.windows(200);
         let of = |window: &Window| (window.first, window.frames, window.known, window.look_ahead);
         assert_eq!(windows.iter().map(of).collect::<Vec<_>>(), [(0, 48, 0, 8), (0, 96, 40, 8), (36, 164, 52, 0)]);
-        // A song that ends with a complete window has one more, for what that one kept to itself.
+        // A song that ends with a complete window has one more, for the look-ahead of that one.
         let windows = plan.windows(96);
         assert_eq!(windows.iter().map(of).collect::<Vec<_>>(), [(0, 48, 0, 8), (0, 96, 40, 8), (36, 60, 52, 0)]);
         let least = SegmentPlan::chained(1, 8).expect("in range").windows(40);
@@ -403,7 +403,7 @@ mod tests {
                 let sources = |window: &Window| plan.sources(window, frames).collect::<Vec<_>>();
                 let (first, last) = (sources(&windows[0]), sources(&windows[windows.len() - 1]));
                 assert!(first[..EDGE].iter().all(|frame| *frame == 0) && first[EDGE] == 0, "{plan:?} {frames}");
-                // The shortest windows keep nothing to themselves, and a song may end with one.
+                // The shortest windows have no look-ahead, and a song may end with one.
                 let ends = windows[windows.len() - 1].run_out == 0
                     || last[last.len() - EDGE - 1..].iter().all(|frame| *frame == frames - 1);
                 assert!(ends, "{plan:?} {frames}");

@@ -1,9 +1,9 @@
 //! Windows of the `reference` continuity: how a song is cut, and what fills the last window.
 //!
 //! A window is 372 frames (29.76 s) at the published setting and starts `hop` = 320 frames after the one before; the
-//! `overlap` of 52 frames is cross-faded, and the same 104 latents are handed on as in-context latents. Everything
-//! here follows `HeartCodec.detokenize` of the reference implementation as of September 2026, its peculiarities
-//! included. Earlier versions dropped the last window of songs of 104 + 320 k frames.
+//! `overlap` of 52 frames is cross-faded, and the same 104 latents are in-context latents of the next window.
+//! Everything here follows `HeartCodec.detokenize` of the reference implementation as of September 2026, its
+//! peculiarities included. Earlier versions dropped the last window of songs of 104 + 320 k frames.
 
 use std::ops::Range;
 

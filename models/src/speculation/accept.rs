@@ -1,13 +1,13 @@
 //! Acceptance of drafted codes: those stand that the target would have drawn, up to the first that it would not.
 //!
 //! The target draws its own code at every place, with the noise that belongs to the place, and a draft is right where
-//! it is that code. So the codes that stand, and the one that corrects the first wrong draft, are the plain song's,
-//! whatever the drafts were: Daliri, Musco and Suresh, "Coupling without communication and drafter-invariant
+//! it is that code. So the codes that stand, and the one that corrects the first wrong draft, are those of the plain
+//! song, whatever the drafts were: Daliri, Musco and Suresh, "Coupling without communication and drafter-invariant
 //! speculative decoding", <https://arxiv.org/abs/2408.07978>.
 
 use super::target::Frame;
 
-/// How far drafts are right.
+/// Result of a comparison: the accepted prefix of the drafts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     /// So many frames are right as a whole.

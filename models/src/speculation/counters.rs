@@ -8,7 +8,7 @@ use super::{
 };
 use crate::heartmula::WeightReads;
 
-/// Sums over the rounds of a song, in which frames were looked at together.
+/// Sums over the rounds of a song.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Counters {
     /// Rounds of plain decoding, a frame each.
@@ -39,9 +39,9 @@ pub struct Counters {
     pub by_drafter: BTreeMap<&'static str, (u64, u64)>,
     /// Frames a round would draft at present; none while decoding is plain.
     pub k_chosen: Option<usize>,
-    /// Which team of drafters is asked at present.
+    /// Which choice of drafters is asked at present.
     pub team_chosen: usize,
-    /// Whether drafts are prepared meanwhile at present.
+    /// Whether drafts are prefetched at present.
     pub prefetch_chosen: bool,
     /// How often that changed.
     pub policy_switches: u64,
@@ -93,8 +93,7 @@ impl Counters {
         self.burst_most = self.burst_most.max(1);
     }
 
-    /// The next rounds draft so many frames, or decode plainly, by this team of drafters, and have drafts prepared
-    /// meanwhile or not.
+    /// Sets the choice of the next rounds: frames to draft (`None` decodes plainly), choice of drafters, prefetch.
     pub fn chose(&mut self, frames: Option<usize>, team: usize, prefetch: bool) {
         let before = (self.k_chosen, self.team_chosen, self.prefetch_chosen);
         if self.rounds + self.plain_rounds > 1 && before != (frames, team, prefetch) {

@@ -1,6 +1,6 @@
-//! Policy of the depth decoder: what a round asks of it is done in the way that has cost less so far.
+//! Policy of the depth decoder: of two ways to do a round's work, the one that has cost less so far.
 //!
-//! Nothing here reads a clock: times come in with the outcomes of rounds.
+//! It reads no clock: times come in with the outcomes of rounds.
 
 use super::{
     policy::Ewma,
@@ -51,7 +51,7 @@ pub struct DepthPolicy {
     completion: TwoArmed,
     /// All frames or frame by frame, in seconds for a written frame.
     pass: TwoArmed,
-    /// The way of the last round's passes, where there was a choice.
+    /// The arm of the last round's passes, where there was a choice.
     passed: Option<usize>,
 }
 

@@ -14,7 +14,7 @@ pub struct DraftContext<'a> {
     /// Backbone outputs \[B, frames, D\] that the last frames of `past` followed from, the unconditional row behind the
     /// other one; `None` when they are not known.
     pub trail: Option<&'a Tensor>,
-    /// How far the words lead.
+    /// Guidance scale; 1 is none.
     pub guidance: f64,
     /// Draws codes with the noise of the song. A drafter that draws its own codes with it is right more often than one
     /// that takes the likeliest: the target's winner is the likely winner of a similar list under the same noise.
@@ -119,7 +119,7 @@ impl Chain {
         Ok(chained)
     }
 
-    /// Tells all of them what came of a round.
+    /// Passes the outcome of a round to all of them.
     pub fn observe(&mut self, outcome: &RoundOutcome) {
         self.drafters.iter_mut().for_each(|drafter| drafter.observe(outcome));
     }

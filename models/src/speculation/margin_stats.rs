@@ -9,9 +9,8 @@ pub struct MarginStats {
     pub sum: f64,
     /// The smallest; `None` without any.
     pub least: Option<f64>,
-    /// Those within [`MarginStats::NEAR_TIE`]: they might be others where sums are rounded otherwise, as on a graphics
-    /// card.
-    pub tau_hits: u64,
+    /// Those within [`MarginStats::NEAR_TIE`]: they might differ where sums are rounded otherwise, as on a GPU.
+    pub near_ties: u64,
 }
 
 impl MarginStats {
@@ -24,7 +23,7 @@ impl MarginStats {
             self.codes += 1;
             self.sum += margin;
             self.least = Some(self.least.map_or(margin, |least| least.min(margin)));
-            self.tau_hits += u64::from(margin < Self::NEAR_TIE);
+            self.near_ties += u64::from(margin < Self::NEAR_TIE);
         }
     }
 
@@ -33,7 +32,7 @@ impl MarginStats {
         self.codes += other.codes;
         self.sum += other.sum;
         self.least = [self.least, other.least].into_iter().flatten().reduce(f64::min);
-        self.tau_hits += other.tau_hits;
+        self.near_ties += other.near_ties;
     }
 }
 
@@ -45,10 +44,10 @@ mod tests {
     fn margins_are_counted_with_their_least_and_those_that_another_rounding_could_close() {
         let (mut margins, mut more) = (MarginStats::default(), MarginStats::default());
         [0.5, f64::INFINITY, 1.5].into_iter().for_each(|margin| margins.add(margin));
-        assert_eq!(margins, MarginStats { codes: 2, sum: 2.0, least: Some(0.5), tau_hits: 0 });
+        assert_eq!(margins, MarginStats { codes: 2, sum: 2.0, least: Some(0.5), near_ties: 0 });
         more.add(1e-6);
         margins.join(&more);
         margins.join(&MarginStats::default());
-        assert_eq!((margins.codes, margins.least, margins.tau_hits), (3, Some(1e-6), 1));
+        assert_eq!((margins.codes, margins.least, margins.near_ties), (3, Some(1e-6), 1));
     }
 }

@@ -10,10 +10,10 @@
 //! - [`run_round`]: one round on any [`FrameTarget`]
 //! - [`FrameDrafter`], [`Chain`] and the drafters themselves
 //! - [`Prefetch`], [`SpeculationCache`]: drafts that are made while a round is verified
-//! - [`Policy`], [`DepthPolicy`]: what is worth doing, by what was measured
+//! - [`Policy`], [`DepthPolicy`]: choices by measured times
 //! - [`Distillation`]: the training of [`DrafterWeights`]
 //! - [`Speculator`]: rounds of a whole song; [`Counters`]: what came of them
-//! - [`Speculation`]: what a user writes
+//! - [`Speculation`]: the setting
 
 mod accept;
 mod counters;

@@ -1,15 +1,15 @@
-//! Policy of speculative decoding: what has been measured decides how many frames are drafted.
+//! Policy of speculative decoding: measured times and acceptance rates decide how many frames are drafted.
 //!
 //! Every choice has a measured time for a round; how many frames a round writes follows from the measured share of
 //! drafts that are right at each place. The choice with the most frames a second is taken. Others are tried now and
 //! then, on a budget: what trials have cost beyond the best choice stays below a hundredth of all time spent, so a song
-//! that drafting cannot help is not slower for it. Nor is one that turns as soon as drafting is settled on: no round is
-//! drafted that the song cannot afford to lose ([`super::loss_budget`]).
+//! that drafting cannot help is not slower for it. Nor is one whose acceptance rate collapses: no round is drafted that
+//! the song cannot afford to lose ([`super::loss_budget`]).
 //!
 //! Which drafters are asked is a choice, too, and so is prefetching where there is a prefetcher: others are
 //! tried beside the present one, kept if more frames a second come of them, tried again later.
 //!
-//! Nothing here reads a clock: times come in, so that the same times give the same choices.
+//! It reads no clock: times come in, so the same times give the same choices.
 
 use super::{
     loss_budget::LossBudget,
@@ -41,7 +41,7 @@ const BETWEEN_LOOKS: u64 = 8;
 /// A round that takes more than so many times as long as the ones before was held up by something else.
 const HELD_UP: f64 = 2.0;
 
-/// A mean in which old values fade.
+/// Exponentially weighted moving average.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Ewma {
     mean: f64,
@@ -74,7 +74,7 @@ pub struct Choice {
     pub frames: Option<usize>,
     /// What the depth decoder does.
     pub work: DepthWork,
-    /// Which of several teams of drafters is asked.
+    /// Which of several choices of drafters is asked.
     pub team: usize,
     /// Whether drafts for the next round are asked for while this one is verified, and taken where they are there.
     pub prefetch: bool,
@@ -84,7 +84,7 @@ impl Choice {
     /// One code after the other.
     pub const PLAIN: Self = Self { frames: None, work: DepthWork::PLAIN, team: 0, prefetch: false };
 
-    /// Whether only one thing is another: the width, the drafters, or whether drafts are prepared meanwhile.
+    /// Whether exactly one property differs: the width, the drafters, or prefetch.
     fn is_beside(&self, other: &Self) -> bool {
         let width = (self.frames, self.work) != (other.frames, other.work);
         [width, self.team != other.team, self.prefetch != other.prefetch].iter().filter(|differs| **differs).count()
@@ -97,7 +97,7 @@ struct Arm {
     choice: Choice,
     /// Seconds of a round.
     time: Ewma,
-    /// When it was last tried, in frames; never if not there.
+    /// When it was last tried, in frames; `None` is never.
     tried: Option<u64>,
     /// Whether the first round, which allocates and warms up, is over.
     warm: bool,
@@ -114,8 +114,8 @@ struct Trial {
 pub struct Policy {
     /// Plain decoding first.
     arms: Vec<Arm>,
-    /// For each team, at place i: how often draft number i was right where the ones before it were; in rounds that did
-    /// not prepare drafts, and in those that did.
+    /// For each choice of drafters, at place i: how often draft number i was right where the ones before it were; in
+    /// rounds that did not prepare drafts, and in those that did.
     matches: Vec<[Vec<Ewma>; 2]>,
     current: usize,
     trial: Option<Trial>,
@@ -133,8 +133,9 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// A policy that knows nothing yet and begins with plain decoding. It chooses among drafting none and each count in
-    /// `ladder`, and among so many `teams` of drafters; without drafters, only the codes of single frames are guessed.
+    /// A policy without measurements; it begins with plain decoding. It chooses among drafting none and each count in
+    /// `ladder`, and among so many `teams`, choices of drafters. Without drafters, only the codes of single frames are
+    /// guessed.
     pub fn new(ladder: &[usize], refresh_tail: bool, teams: usize) -> Self {
         let arm = |frames, pass, team| Arm {
             choice: Choice {
@@ -169,7 +170,7 @@ impl Policy {
         }
     }
 
-    /// Lets it choose whether drafts are prefetched, too: there is a prefetcher.
+    /// Adds prefetch to the choices, where there is a prefetcher.
     pub fn allow_prefetch(&mut self) {
         if self.arms.iter().any(|arm| arm.choice.prefetch) {
             return;

@@ -1,9 +1,9 @@
 //! Prefetched drafts: requests, bundles, and the cache of those that a round can use.
 //!
-//! While the target looks at drafts, it is not known yet how many are right; but the likely outcomes are few, and
-//! drafts for each can be made meanwhile: Saguaro, <https://arxiv.org/abs/2603.03251>. An outcome is (drafts accepted,
-//! frame that corrects the next one); that frame is known by its code 0, since all eight codes would hardly ever be the
-//! same. Drafts made for a frame with other codes behind it are worse drafts, and as valid as any.
+//! While the target verifies drafts, it is not known yet how many are right. But the likely outcomes are few, and
+//! drafts for each can be made in parallel: Saguaro, <https://arxiv.org/abs/2603.03251>. An outcome is (drafts
+//! accepted, frame that corrects the next one); that frame is known by its code 0, since all eight codes would hardly
+//! ever be the same. Drafts made for a frame with other codes behind it are worse drafts, and as valid as any.
 
 use std::{cmp::Ordering, time::Duration};
 
@@ -11,12 +11,12 @@ use candle_core::Tensor;
 
 use super::{drafter::Draft, target::Frame};
 
-/// What the prefetcher is asked for while a round is verified.
+/// A request to the prefetcher while a round is verified.
 #[derive(Debug, Clone)]
 pub struct PrefetchRequest {
     /// The number of the round.
     pub round: u64,
-    /// Frames of the song that the prefetcher has not been told of yet.
+    /// Frames of the song that the prefetcher has not received yet.
     pub past: Vec<Frame>,
     /// The drafts that are being verified, and the guess for the frame behind them.
     pub drafts: Vec<Draft>,
@@ -26,7 +26,7 @@ pub struct PrefetchRequest {
     pub count: usize,
     /// Backbone output that the last frame followed from; see [`super::DraftContext::trail`].
     pub trail: Option<Tensor>,
-    /// How far the words lead.
+    /// Guidance scale; 1 is none.
     pub guidance: f64,
 }
 
@@ -71,7 +71,7 @@ pub enum Hit {
     Near,
 }
 
-/// What became of prepared drafts.
+/// Counters of prefetched drafts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PrefetchCounters {
     /// Rounds that asked the cache.
@@ -104,7 +104,7 @@ pub struct SpeculationCache {
 }
 
 impl SpeculationCache {
-    /// What became of all bundles so far.
+    /// Counters of all bundles so far.
     pub fn counters(&self) -> &PrefetchCounters {
         &self.counters
     }

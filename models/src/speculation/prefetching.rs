@@ -1,4 +1,4 @@
-//! The prefetcher's part in a song's rounds: when it is asked, and when its drafts are taken.
+//! Prefetching in a song's rounds: when the prefetcher is asked, and when its drafts are taken.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ pub(super) struct Prefetching {
     cache: SpeculationCache,
     /// The round that was asked about last.
     round: u64,
-    /// Frames of the song that the prefetcher has been told of.
+    /// Frames of the song that the prefetcher has received.
     told: usize,
     /// How the round that was asked about ended: drafts accepted, and the frame behind them.
     ended: Option<(usize, Frame)>,

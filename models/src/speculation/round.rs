@@ -19,8 +19,8 @@ use crate::{error::Result, heartmula::CodeSampler};
 /// How the codes of a frame are found when its code 0 is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DepthWork {
-    /// So many frames are looked at in one pass of the depth decoder; 0 for none: then the codes of every frame are
-    /// drawn one after the other.
+    /// Frames in one pass of the depth decoder; 0 for none: then the codes of every frame are drawn one after the
+    /// other.
     pub pass: usize,
     /// How a frame is completed whose draft was wrong.
     pub completion: Completion,
@@ -48,7 +48,7 @@ pub struct Drafts<'a> {
     /// The place in the song of the first frame.
     pub first: u64,
     /// Drafts of the next frames. From one on that is no frame of the model, with another count of codes or with codes
-    /// that it does not have, they are not looked at.
+    /// that it does not have, they are ignored.
     pub frames: &'a [Frame],
     /// A guess for the frame after them; only its codes behind the first are used.
     pub guess: &'a Frame,
@@ -90,7 +90,7 @@ impl Work {
     }
 }
 
-/// What came of a round.
+/// Outcome of a round.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RoundOutcome {
     /// The place in the song of the first frame.
@@ -163,8 +163,7 @@ struct Round<'a> {
     drafts: Drafts<'a>,
     work: DepthWork,
     outcome: RoundOutcome,
-    /// For each frame of the window, of its codes as far as they were looked at under right ones: how nearly each was
-    /// another.
+    /// For each frame of the window: the margins of its codes, as far as they were drawn under right ones.
     margins: Vec<Vec<f64>>,
 }
 
@@ -177,7 +176,7 @@ impl Round<'_> {
         let frames = &self.drafts.frames[..first_codes.len() - 1];
         let unmatched = first_unmatched(frames, &first_codes);
         self.count_first_codes(unmatched, first_codes.len() - 1);
-        // What the target is asked about: the drafts with their right code 0, and behind them, as long as it is known.
+        // The frames to verify: the drafts with their right code 0, and the frame behind them if its code 0 is known.
         let tail = if self.work.refresh_tail { first_codes.len() } else { unmatched + 1 };
         let asked: Vec<Frame> = (0..tail).map(|frame| self.with_first_code(frame, first_codes[frame])).collect();
         let mut drawn: Vec<Frame> = Vec::with_capacity(tail);
@@ -301,7 +300,7 @@ impl Round<'_> {
     /// Completes the codes of a frame of which `settled` are right and the others guesses.
     fn complete(&mut self, place: usize, codes: &mut Frame, mut settled: usize) -> Result<()> {
         let codebooks = codes.len();
-        // Without a pass before, guesses were never looked at: then code by code is what was asked for.
+        // Without a pass before, guesses were not verified: then the codes are drawn one by one.
         let jacobi = self.work.completion == Completion::Jacobi && self.work.pass > 0;
         let start = settled;
         while settled < codebooks {

@@ -8,14 +8,14 @@ pub const MOST_FRAMES: usize = 16;
 /// How the next frames of a song are found. The song does not depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Speculation {
-    /// As it pays, by what is measured while the song is written.
+    /// Adaptive, by times measured while the song is written.
     #[default]
     Auto,
     /// One code after the other.
     Off,
     /// With these drafters, asked in this order, and so many drafted frames a round.
     Fixed {
-        /// Who drafts.
+        /// The drafters.
         drafters: Vec<DrafterName>,
         /// Frames that are drafted at once. With 0 only the codes of one frame are guessed and verified together.
         frames: usize,
@@ -53,7 +53,7 @@ impl DrafterName {
         Self::DepthDecoder,
     ];
 
-    /// As a user writes it.
+    /// Its name in options.
     pub const fn name(self) -> &'static str {
         match self {
             Self::DepthJacobi => "depth-jacobi",

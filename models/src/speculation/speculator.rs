@@ -1,4 +1,5 @@
-//! Writer of the next frames of a song: drafters, one round of verification, and the choice of how many to draft.
+//! Speculator, the writer of a song's next frames: drafters, rounds of verification, and the choice of how many to
+//! draft.
 
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,7 @@ enum Mode {
     Auto(Learned),
 }
 
-/// What is known of a machine and a model when a song ends, for the next one to begin with.
+/// Measurements of a song on this machine and model, for the next song to begin with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Learned {
     policy: Policy,
@@ -64,8 +65,8 @@ impl Learned {
         Self { policy, depth, guidance: None, refresh_tail, teams }
     }
 
-    /// Another guidance is another distribution of codes, and other times where it has other rows: all that was learned
-    /// is forgotten.
+    /// Another guidance is another distribution of codes, and other times where it has other rows: all measurements are
+    /// dropped.
     fn of_guidance(&mut self, guidance: f64, prefetch: bool) {
         if self.guidance.is_some_and(|known| known != guidance) {
             *self = Self::nothing(self.refresh_tail, self.teams);
@@ -117,7 +118,7 @@ impl Speculator {
         Ok(Self { excluded, ..Self::with(mode, drafters, sampler) })
     }
 
-    /// What is known now, for [`Speculator::new`] of the next song with the same model on the same cores.
+    /// Measurements so far, for [`Speculator::new`] of the next song with the same model on the same cores.
     pub fn learned(&self) -> Option<Learned> {
         match &self.mode {
             Mode::Auto(learned) => Some(learned.clone()),
@@ -199,12 +200,12 @@ impl Speculator {
         self
     }
 
-    /// What became of prepared drafts, and how long they were waited for; `None` without a prefetcher.
+    /// Counters of prefetched drafts, and the time spent waiting for them; `None` without a prefetcher.
     pub fn prefetch_counters(&self) -> Option<(&PrefetchCounters, Duration)> {
         self.prefetching.as_ref().map(Prefetching::counters)
     }
 
-    /// What came of drafting so far; `None` for plain decoding.
+    /// Counters of drafting so far; `None` for plain decoding.
     pub fn counters(&self) -> Option<&Counters> {
         (!matches!(self.mode, Mode::Plain)).then_some(&self.counters)
     }
@@ -247,7 +248,7 @@ impl Speculator {
     fn plain_frame(&mut self, model: &HeartMula, state: &mut SongState) -> Result<Vec<Frame>> {
         let since = Instant::now();
         let codes = model.next_frame(state, &mut self.sampler)?;
-        // What the last drafted round left is of a frame that is not the last one any more.
+        // The trail of the last drafted round is of a frame that is not the last one any more.
         self.buffers.forget();
         self.prefetching.iter_mut().for_each(Prefetching::rest);
         let first = self.past.len() as u64;
@@ -293,7 +294,7 @@ impl Speculator {
                 drafts.extend(more.drafts);
                 by.extend(more.by);
             }
-            // What a drafter cannot compute is no error of the song.
+            // A drafter's failure is no error of the song.
             Err(error) => tracing::debug!("nothing is drafted: {error}"),
         }
         if let Some(prefetching) = &mut prefetching {
@@ -328,7 +329,7 @@ impl Speculator {
         Ok(frames)
     }
 
-    /// What the next round does, in a song of so much guidance. Asked again before the round, it says the same.
+    /// The choice of the next round, in a song of this guidance. Before the round it stays the same.
     fn choose(&mut self, guidance: f64) -> Choice {
         let can_prefetch = self.prefetching.is_some();
         match &mut self.mode {
@@ -340,7 +341,7 @@ impl Speculator {
             Mode::Auto(learned) => {
                 learned.of_guidance(guidance, can_prefetch);
                 let choice = learned.policy.choose();
-                // What was learned with a prefetcher serves a song without one, too.
+                // Measurements with a prefetcher serve a song without one, too.
                 let prefetch = choice.prefetch && can_prefetch;
                 Choice { work: learned.depth.choose(choice.work), prefetch, ..choice }
             }

@@ -9,8 +9,8 @@ pub type Logits = Vec<Vec<f32>>;
 
 /// The model that a song is of, at the point where its next frames are drafted.
 ///
-/// Logits must be those that the model has when it writes frame after frame and code after code, bit for bit; all that
-/// is promised of drafting follows from this and from [`super::run_round`].
+/// Logits must be those that the model has when it writes frame after frame and code after code, bit for bit; exactness
+/// of drafting follows from this and from [`super::run_round`].
 pub trait FrameTarget {
     /// Codes of a frame, at least 2.
     fn codebooks(&self) -> usize;
@@ -46,7 +46,7 @@ pub trait FrameTarget {
     /// When nothing is open, or the frames are more than were opened.
     fn commit(&mut self, frames: &[Frame]) -> Result<()>;
 
-    /// Forgets what was opened.
+    /// Discards what was opened.
     fn roll_back(&mut self);
 }
 

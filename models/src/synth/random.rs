@@ -7,7 +7,7 @@ use crate::{
     directory::{CODEC_PART, LM_PARTS},
     error::Result,
     heartcodec, heartmula,
-    kernels::cpu::NumberType,
+    kernels::cpu::WeightDtype,
     weights::{Checkpoint, Expected, PartWriter, SeededCheckpoint, SeededNumbers},
 };
 
@@ -84,7 +84,7 @@ fn write_in_files_of(
     let writers: Vec<PartWriter> = parts
         .iter()
         .map(|(part, tensors)| {
-            let tensors = tensors.iter().map(|(tensor, _)| (tensor.clone(), NumberType::F32)).collect();
+            let tensors = tensors.iter().map(|(tensor, _)| (tensor.clone(), WeightDtype::F32)).collect();
             PartWriter::new(out.join(part), tensors, largest)
         })
         .collect();
@@ -108,7 +108,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::{ModelDirectory, signal::KeyedNoise, weights::Shards};
+    use crate::{ModelDirectory, signal::KeyedNoise, weights::TensorStore};
 
     #[test]
     fn what_is_written_in_several_files_is_what_is_computed_without_any() {
@@ -123,17 +123,17 @@ mod tests {
         let computed = ModelDirectory::random(SynthSize::Tiny, 9).expect("configs");
         written.check_tensors().expect("whole files");
         computed.check_tensors().expect("all tensors");
-        let files = written.lm_shards().expect("files").files().count();
+        let files = written.lm_store().expect("files").files().count();
         assert!(files > 1, "{files} files");
-        let same = |written: &Shards, computed: &Shards| {
+        let same = |written: &TensorStore, computed: &TensorStore| {
             assert!(written.names().eq(computed.names()));
             for name in written.names() {
-                let read = |shards: &Shards| shards.floats(name).expect("numbers");
+                let read = |store: &TensorStore| store.floats(name).expect("numbers");
                 assert!(read(written) == read(computed), "{name}");
             }
         };
-        same(&written.lm_shards().expect("files"), &computed.lm_shards().expect("tensors"));
-        same(&written.codec_shards().expect("files"), &computed.codec_shards().expect("tensors"));
+        same(&written.lm_store().expect("files"), &computed.lm_store().expect("tensors"));
+        same(&written.codec_store().expect("files"), &computed.codec_store().expect("tensors"));
         assert_ne!(written.fingerprint().expect("files"), computed.fingerprint().expect("a name"));
     }
 

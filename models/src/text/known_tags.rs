@@ -1,4 +1,4 @@
-//! Tags that a model is known to take: a file of the checkpoint, or what its authors' documentation names.
+//! Known tags of a model: from a file of the checkpoint, or from its authors' documentation.
 
 use std::collections::HashSet;
 
@@ -60,7 +60,7 @@ impl KnownTags {
         self.groups.iter().flat_map(|group| &group.tags).map(String::as_str)
     }
 
-    /// What there is to say of `tags`, which are normalised: those that are not among the known ones.
+    /// A note on those of `tags` (normalised) that are not among the known ones.
     pub(super) fn note(&self, tags: &str) -> Option<WordsNote> {
         let known: HashSet<&str> = self.all().collect();
         let unknown: Vec<&str> = separate(tags).filter(|tag| !known.contains(tag)).collect();
@@ -69,7 +69,7 @@ impl KnownTags {
         (!tags.is_empty()).then_some(WordsNote::UnknownTags { tags, meant, certain: self.complete })
     }
 
-    /// What was perhaps meant by an unknown tag: several with commas forgotten between, or one with a slip in it.
+    /// The likely meaning of an unknown tag: several with commas forgotten between, or one with a slip in it.
     fn meant(&self, tag: &str, known: &HashSet<&str>) -> Option<String> {
         let words: Vec<&str> = tag.split([' ', '/', '+', '&', '_']).filter(|word| !word.is_empty()).collect();
         if words.len() > 1 && words.iter().all(|word| known.contains(word)) {

@@ -1,4 +1,4 @@
-//! Words on their way to ids: decoding of files, normalisation, the checkpoint's tokenizer.
+//! Words to ids: decoding of files, normalisation, the checkpoint's tokenizer.
 
 mod encoding;
 mod known_tags;

@@ -7,7 +7,7 @@ const SHOWN: usize = 60;
 /// Pieces of foreign text that a note lists.
 const LISTED: usize = 6;
 
-/// What there is to say about the words of a song. Its text form is a sentence for people.
+/// A note on the words of a song. Its text form is a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WordsNote {
@@ -24,7 +24,7 @@ pub enum WordsNote {
         tags: Vec<String>,
         /// What was perhaps meant by one of them: the tag, and what is known.
         meant: Option<(String, String)>,
-        /// Whether all that the model was taught is known, so that these tags are nothing to it.
+        /// Whether the list of trained tags is complete, so that the model does not know these.
         certain: bool,
     },
     /// Time stamps and headers of a file of timed lyrics were taken out.

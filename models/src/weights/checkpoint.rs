@@ -23,7 +23,7 @@ pub struct EmbeddedFile {
     pub bytes: &'static [u8],
 }
 
-/// A model directory in the published layout, on disk or inside the program.
+/// A model directory in the published layout, on disk or compiled into the program.
 #[derive(Debug, Clone)]
 pub enum Checkpoint {
     /// A directory on disk. Its files are memory-mapped: they must not be changed while a model runs.
@@ -35,7 +35,7 @@ pub enum Checkpoint {
         /// Its files.
         files: &'static [EmbeddedFile],
     },
-    /// Weights that are nowhere, but computed from a seed when they are read.
+    /// Weights that are computed from a seed when they are read.
     Seeded(Arc<dyn SeededCheckpoint>),
 }
 
@@ -90,7 +90,7 @@ impl Checkpoint {
         match self {
             Self::Directory(directory) => {
                 let path = directory.join(file);
-                // Asked before it is opened: opening a named pipe waits for whoever writes to it.
+                // Asked before it is opened: opening a named pipe waits for its writer.
                 let size = std::fs::metadata(&path).map_err(|error| match error.kind() {
                     io::ErrorKind::NotFound => unreadable(format!("{error}{}", beside(&path))),
                     _ => unreadable(error.to_string()),
@@ -111,7 +111,7 @@ impl Checkpoint {
                 .ok_or_else(|| unreadable("it is not in the program".to_owned())),
             Self::Seeded(seeded) => seeded
                 .file(file)
-                .map(FileBytes::Held)
+                .map(FileBytes::InMemory)
                 .ok_or_else(|| unreadable("it is not computed from the seed".to_owned())),
         }
     }
@@ -122,10 +122,10 @@ impl Checkpoint {
 pub enum FileBytes {
     /// A file on disk, mapped into memory: pages are read when they are touched.
     Mapped(Arc<MappedFile>),
-    /// A file inside the program.
+    /// A file compiled into the program.
     Embedded(&'static [u8]),
     /// Bytes made in memory.
-    Held(Arc<[u8]>),
+    InMemory(Arc<[u8]>),
 }
 
 /// A file that is mapped and open at once.
@@ -183,7 +183,7 @@ impl Deref for FileBytes {
         match self {
             Self::Mapped(mapped) => &mapped.map,
             Self::Embedded(bytes) => bytes,
-            Self::Held(bytes) => bytes,
+            Self::InMemory(bytes) => bytes,
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Is this the checkpoint that something was made for? A short name for its contents.
+//! Fingerprint of a checkpoint: a short name for its contents.
 
 use super::Checkpoint;
 use crate::error::Result;
 
-/// Bytes between two that are looked at in a large file: a checkpoint of 22 GB is named after 1400 looks.
+/// Bytes between two samples of a large file: a checkpoint of 22 GB takes 1400 reads.
 const STRIDE: usize = 1 << 24;
-/// Bytes looked at in one place.
+/// Bytes of a sample.
 const LOOK: usize = 64;
 
 // The 64-bit FNV-1a hash (<http://www.isthe.com/chongo/tech/comp/fnv/>): its basis and its prime.
@@ -13,7 +13,7 @@ const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// Names the contents of `files`: their lengths and a part of their bytes. It tells checkpoints apart, and is no
-/// protection against someone who wants to deceive.
+/// protection against tampering.
 ///
 /// # Errors
 /// When a file cannot be read.

@@ -1,5 +1,4 @@
-//! Files that are something else than their name says, and weights of formats that are not read: their kind, and the
-//! remedy for it.
+//! Foreign files: contents that do not match the name, and weights of unsupported formats, each with its remedy.
 
 use safetensors::Dtype;
 
@@ -13,7 +12,7 @@ pub(crate) struct Kind {
 const ORIGINAL: &str =
     "Download the original checkpoint (`heartstream pull`), or convert the weights to f32, f16 or bf16";
 
-/// What the bytes of a file are by their beginning, where that is something known that no model is made of.
+/// Kind of a file by its first bytes, where it is a known format other than weights.
 pub(crate) fn of_file(bytes: &[u8]) -> Option<Kind> {
     let kind = |what, remedy| Some(Kind { what, remedy });
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);

@@ -174,12 +174,12 @@ impl Json {
         }
     }
 
-    /// Marks fields that mean nothing to the engine, so that [`Json::finish`] does not warn of them.
+    /// Marks fields without effect here, so that [`Json::finish`] does not warn of them.
     pub fn ignore(&mut self, names: &[&str]) {
         self.taken.extend(names.iter().map(|name| (*name).to_owned()));
     }
 
-    /// Ends the reading: one sentence for each field that nobody asked for. Whoever loads a model logs them.
+    /// Ends the reading: one sentence for each unknown field, for the caller to log.
     pub fn finish(self) -> Vec<String> {
         let unknown = self.fields.keys().filter(|name| !self.taken.contains(*name));
         unknown

@@ -1,4 +1,4 @@
-//! How is a part of a checkpoint written that does not fit into memory? Piece by piece, in the published layout.
+//! Writer of a checkpoint part that does not fit into memory: piece by piece, in the published layout.
 
 use std::{
     fs::{self, File},
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::Expected;
 use crate::{
     error::{ModelError, Result},
-    kernels::cpu::NumberType,
+    kernels::cpu::WeightDtype,
 };
 
 /// Numbers that are in memory at once.
@@ -26,7 +26,7 @@ const SHARE: usize = 1 << 16;
 #[derive(Debug)]
 pub(crate) struct PartWriter {
     folder: PathBuf,
-    tensors: Vec<(Expected, NumberType)>,
+    tensors: Vec<(Expected, WeightDtype)>,
     /// The tensors of each file.
     files: Vec<Range<usize>>,
 }
@@ -37,7 +37,7 @@ pub(crate) type ReadNumbers<'a> = &'a (dyn Fn(usize, usize, &mut [f32]) -> Resul
 impl PartWriter {
     /// The plan for `tensors` in `folder`, in files of at most `largest` bytes of weights; one that is larger by itself
     /// has its own file.
-    pub(crate) fn new(folder: PathBuf, tensors: Vec<(Expected, NumberType)>, largest: u64) -> Self {
+    pub(crate) fn new(folder: PathBuf, tensors: Vec<(Expected, WeightDtype)>, largest: u64) -> Self {
         let mut files: Vec<Range<usize>> = Vec::new();
         let mut room = 0;
         for (place, tensor) in tensors.iter().enumerate() {
@@ -59,7 +59,7 @@ impl PartWriter {
         self.tensors.iter().map(bytes).sum()
     }
 
-    /// Writes all files, and an index where there are several; `wrote` is told the bytes of each piece.
+    /// Writes all files, and an index where there are several; `wrote` receives the bytes of each piece.
     ///
     /// # Errors
     /// When a file cannot be written, or `read` fails.
@@ -115,12 +115,12 @@ impl PartWriter {
     }
 }
 
-fn bytes((Expected { shape, .. }, kind): &(Expected, NumberType)) -> u64 {
+fn bytes((Expected { shape, .. }, kind): &(Expected, WeightDtype)) -> u64 {
     (shape.iter().product::<usize>() * kind.bytes()) as u64
 }
 
 /// The head of a safetensors file: its length, then names, types, shapes and places as JSON.
-fn header(tensors: &[(Expected, NumberType)]) -> Vec<u8> {
+fn header(tensors: &[(Expected, WeightDtype)]) -> Vec<u8> {
     let mut header = Map::new();
     header.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
     let mut start = 0;
@@ -138,18 +138,18 @@ fn header(tensors: &[(Expected, NumberType)]) -> Vec<u8> {
     bytes
 }
 
-fn narrow(numbers: &[f32], kind: NumberType, bytes: &mut [u8]) {
+fn narrow(numbers: &[f32], kind: WeightDtype, bytes: &mut [u8]) {
     match kind {
-        NumberType::F32 => {
+        WeightDtype::F32 => {
             bytes.as_chunks_mut().0.iter_mut().zip(numbers).for_each(|(to, number)| *to = number.to_le_bytes());
         }
-        NumberType::F16 => bytes
+        WeightDtype::F16 => bytes
             .as_chunks_mut()
             .0
             .iter_mut()
             .zip(numbers)
             .for_each(|(to, number)| *to = f16::from_f32(*number).to_le_bytes()),
-        NumberType::Bf16 => bytes
+        WeightDtype::Bf16 => bytes
             .as_chunks_mut()
             .0
             .iter_mut()

@@ -1,19 +1,19 @@
-//! How is a table read of which a song needs only a few rows? Row by row, out of its file.
+//! Embedding table that stays in its file and is read row by row.
 
-use super::numbers::Numbers;
+use super::tensor_data::TensorData;
 use crate::error::{ModelError, Result};
 
 /// A matrix of floats that stays in its file. The text embedding of the published 3 B model has 128 256 rows, of
 /// which a song reads a few hundred; of the audio embedding each frame reads fifteen.
 #[derive(Debug, Clone)]
 pub struct RowTable {
-    numbers: Numbers,
+    numbers: TensorData,
     rows: usize,
     width: usize,
 }
 
 impl RowTable {
-    pub(super) fn new(numbers: Numbers, rows: usize, width: usize) -> Self {
+    pub(super) fn new(numbers: TensorData, rows: usize, width: usize) -> Self {
         Self { numbers, rows, width }
     }
 

@@ -1,4 +1,4 @@
-//! Weights without a file: how is any number of a tensor computed from a seed and its place?
+//! Seeded weights without a file: any number of a tensor from a seed and its place.
 
 use std::{fmt, sync::Arc};
 
@@ -20,12 +20,12 @@ pub trait SeededCheckpoint: fmt::Debug + Send + Sync {
 /// on several threads.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SeededNumbers {
-    law: Law,
+    distribution: Distribution,
     silent: Option<Silent>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Law {
+enum Distribution {
     Constant(f32),
     /// Uniform with this largest value; the key tells tensors apart.
     Uniform {
@@ -42,8 +42,8 @@ struct Silent {
 }
 
 // The golden ratio as a 32-bit step, and a 32-bit mixing function of two multiplications that was found by searching
-// for the least bias (`lowbias32` of <https://nullprogram.com/blog/2018/07/31/>). Philox, which a song's chance comes
-// from, is four times slower, and weights of the published size are 5.6 billion numbers.
+// for the least bias (`lowbias32` of <https://nullprogram.com/blog/2018/07/31/>). Philox, the generator of a song's
+// noise, is four times slower, and weights of the published size are 5.6 billion numbers.
 const STEP: u32 = 0x9E37_79B9;
 const MIX: [u32; 2] = [0x21F0_AAAD, 0x735A_2D97];
 
@@ -56,14 +56,14 @@ fn mixed(mut x: u32) -> u32 {
 impl SeededNumbers {
     /// A tensor of one number.
     pub fn constant(number: f32) -> Self {
-        Self { law: Law::Constant(number), silent: None }
+        Self { distribution: Distribution::Constant(number), silent: None }
     }
 
     /// Numbers with mean 0 and this standard deviation, uniformly distributed, of the tensor `name`.
     pub fn uniform(seed: u64, name: &str, deviation: f32) -> Self {
         let mut key = mixed(seed as u32) ^ mixed((seed >> 32) as u32 ^ STEP);
         name.bytes().for_each(|byte| key = mixed(key ^ u32::from(byte)));
-        Self { law: Law::Uniform { key, most: deviation * 3f32.sqrt() }, silent: None }
+        Self { distribution: Distribution::Uniform { key, most: deviation * 3f32.sqrt() }, silent: None }
     }
 
     /// The same, but 0 from place `from` on in each `period` numbers.
@@ -74,9 +74,9 @@ impl SeededNumbers {
 
     /// Writes the numbers from place `first` on.
     pub fn fill(&self, first: usize, to: &mut [f32]) {
-        match self.law {
-            Law::Constant(number) => to.fill(number),
-            Law::Uniform { key, most } => {
+        match self.distribution {
+            Distribution::Constant(number) => to.fill(number),
+            Distribution::Uniform { key, most } => {
                 // The places of a tensor wrap after 2³² numbers, which no published tensor has a tenth of.
                 let start = key.wrapping_add((first as u32).wrapping_mul(STEP));
                 let scale = most / 2f32.powi(31);

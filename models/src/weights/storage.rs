@@ -1,10 +1,10 @@
-//! How are a model's weight matrices stored in memory: as in the file, or narrower?
+//! Storage dtype of weight matrices: as in the file, or narrower.
 
 use half::{bf16, f16};
 
-use crate::kernels::cpu::NumberType;
+use crate::kernels::cpu::WeightDtype;
 
-/// How large the f32 matrices of a language model must be, all together, before [`Storage::Auto`] narrows them: 1 GiB.
+/// Size in bytes of a language model's f32 matrices from which [`Storage::Auto`] narrows them: 1 GiB.
 /// The published model has 15.75 GB of them and was trained in bf16; models for tests stay what they are.
 pub const WORTH_NARROWING: u64 = 1 << 30;
 
@@ -18,24 +18,24 @@ pub enum Storage {
     /// As in the file.
     Stored,
     /// As this.
-    As(NumberType),
+    As(WeightDtype),
 }
 
-/// Whether a tensor is one of those that are stored as [`Storage`] says: what products read, and tables of embeddings.
-/// The rest is little and is what precision hangs on.
+/// Whether [`Storage`] applies to a tensor: matrices of products, and embedding tables. The rest is small and decides
+/// precision.
 pub(crate) fn is_matrix(name: &str, shape: &[usize]) -> bool {
     let small = name.contains("scale_shift_table") || name.ends_with("original0") || name.contains("_codebook.");
     shape.len() >= 2 && !small
 }
 
-/// Whole numbers of a few bits, each block of [`Coarse::BLOCK`] neighbours with a scale of its own. Nothing computes with
-/// such weights: a model is read as if its file had been written so, to see what it would still say.
+/// Fake quantisation: integers of a few bits, each block of [`FakeQuant::BLOCK`] neighbours with a scale of its own.
+/// Weights are rounded to these values when they are read, to measure what quantisation costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Coarse {
+pub struct FakeQuant {
     bits: u32,
 }
 
-impl Coarse {
+impl FakeQuant {
     /// Numbers that share a scale.
     pub const BLOCK: usize = 32;
 
@@ -44,7 +44,7 @@ impl Coarse {
         (2..=8).contains(&bits).then_some(Self { bits })
     }
 
-    /// What numbers are after they were stored so; the first begins a block.
+    /// Rounds numbers to the quantised values; the first begins a block.
     pub(super) fn round(self, numbers: &mut [f32]) {
         let largest = ((1u32 << (self.bits - 1)) - 1) as f32;
         for block in numbers.chunks_mut(Self::BLOCK) {
@@ -56,12 +56,12 @@ impl Coarse {
     }
 }
 
-/// What `numbers` are after they were stored as `kind`.
-pub(super) fn round(numbers: &mut [f32], kind: NumberType) {
+/// Rounds `numbers` to `kind`.
+pub(super) fn round(numbers: &mut [f32], kind: WeightDtype) {
     match kind {
-        NumberType::F32 => (),
-        NumberType::F16 => numbers.iter_mut().for_each(|x| *x = f16::from_f32(*x).to_f32()),
-        NumberType::Bf16 => numbers.iter_mut().for_each(|x| *x = bf16::from_f32(*x).to_f32()),
+        WeightDtype::F32 => (),
+        WeightDtype::F16 => numbers.iter_mut().for_each(|x| *x = f16::from_f32(*x).to_f32()),
+        WeightDtype::Bf16 => numbers.iter_mut().for_each(|x| *x = bf16::from_f32(*x).to_f32()),
     }
 }
 
@@ -75,15 +75,15 @@ mod tests {
             (0..100).map(|place| (place as f32 * 0.7).sin() * (1.0 + place as f32 / 10.0)).collect();
         for (bits, steps) in [(8, 127.0), (4, 7.0)] {
             let mut rounded = numbers.clone();
-            Coarse::new(bits).expect("a width").round(&mut rounded);
-            for (block, fine) in rounded.chunks(Coarse::BLOCK).zip(numbers.chunks(Coarse::BLOCK)) {
+            FakeQuant::new(bits).expect("a width").round(&mut rounded);
+            for (block, fine) in rounded.chunks(FakeQuant::BLOCK).zip(numbers.chunks(FakeQuant::BLOCK)) {
                 let scale = fine.iter().fold(0f32, |most, x| most.max(x.abs())) / steps;
-                for (coarse, fine) in block.iter().zip(fine) {
-                    assert!((coarse - fine).abs() <= 0.501 * scale, "{coarse} and {fine}, {bits} bits");
-                    assert!((coarse / scale - (coarse / scale).round()).abs() < 1e-3);
+                for (fake_quant, fine) in block.iter().zip(fine) {
+                    assert!((fake_quant - fine).abs() <= 0.501 * scale, "{fake_quant} and {fine}, {bits} bits");
+                    assert!((fake_quant / scale - (fake_quant / scale).round()).abs() < 1e-3);
                 }
             }
         }
-        assert!(Coarse::new(1).is_none() && Coarse::new(9).is_none());
+        assert!(FakeQuant::new(1).is_none() && FakeQuant::new(9).is_none());
     }
 }

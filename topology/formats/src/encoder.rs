@@ -4,7 +4,7 @@ use heartstream_messages::PcmBlock;
 
 use crate::FormatError;
 
-/// Turns the blocks of one song into the bytes of one format. What it has given out is never taken back, but for the
+/// Turns the blocks of one song into the bytes of one format. Its output is never taken back, but for the
 /// head of a file.
 pub trait Encoder: Send {
     /// What stands before the sound, as long as the length of the song is not known.
@@ -26,7 +26,7 @@ pub trait Encoder: Send {
     /// As [`Encoder::encode`].
     fn finish(&mut self, bytes: &mut Vec<u8>) -> Result<(), FormatError>;
 
-    /// The head of a file that holds all that was given out so far, as long as [`Encoder::head`]; `None` where the head
+    /// The head of a file that holds all output so far, as long as [`Encoder::head`]; `None` where the head
     /// says nothing of the length.
     ///
     /// # Errors

@@ -143,7 +143,7 @@ fn who_sends_the_head_or_the_body_too_slowly_is_let_go_of() {
         options.limits.body_time = Duration::from_millis(300);
         options.limits.connections = 4;
     });
-    // As many as there are places: no other client gets in until they are let go of.
+    // As many as there are places: no other client gets in until they are closed.
     let slow: Vec<TcpStream> = (0..4).map(|_| server.raw("GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")).collect();
     assert_eq!(server.get("/healthz").status, 200);
     for stream in slow {

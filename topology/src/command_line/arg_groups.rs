@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use heartstream_messages::Continuity;
-use heartstream_models::{DeviceName, NumberType, weights::Storage};
+use heartstream_models::{DeviceName, WeightDtype, weights::Storage};
 
 use super::values::{CoreList, core_list, count, time, whole};
 use crate::SampleFormat;
@@ -76,9 +76,9 @@ impl From<LmWeights> for Storage {
         match weights {
             LmWeights::Auto => Self::Auto,
             LmWeights::Stored => Self::Stored,
-            LmWeights::F32 => Self::As(NumberType::F32),
-            LmWeights::Bf16 => Self::As(NumberType::Bf16),
-            LmWeights::F16 => Self::As(NumberType::F16),
+            LmWeights::F32 => Self::As(WeightDtype::F32),
+            LmWeights::Bf16 => Self::As(WeightDtype::Bf16),
+            LmWeights::F16 => Self::As(WeightDtype::F16),
         }
     }
 }
@@ -97,8 +97,8 @@ impl From<CodecWeights> for Storage {
         match weights {
             CodecWeights::Auto => Self::Auto,
             CodecWeights::Stored => Self::Stored,
-            CodecWeights::F32 => Self::As(NumberType::F32),
-            CodecWeights::F16 => Self::As(NumberType::F16),
+            CodecWeights::F32 => Self::As(WeightDtype::F32),
+            CodecWeights::F16 => Self::As(WeightDtype::F16),
         }
     }
 }
@@ -111,12 +111,12 @@ pub(crate) enum KvType {
     F16,
 }
 
-impl From<KvType> for Option<NumberType> {
+impl From<KvType> for Option<WeightDtype> {
     fn from(kv: KvType) -> Self {
         match kv {
             KvType::Auto => None,
-            KvType::F32 => Some(NumberType::F32),
-            KvType::F16 => Some(NumberType::F16),
+            KvType::F32 => Some(WeightDtype::F32),
+            KvType::F16 => Some(WeightDtype::F16),
         }
     }
 }

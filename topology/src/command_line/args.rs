@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
-use heartstream_models::{DeviceName, NumberType, speculation::Speculation, synth::SynthSize};
+use heartstream_models::{DeviceName, WeightDtype, speculation::Speculation, synth::SynthSize};
 
 use super::{
     arg_groups::{
@@ -379,7 +379,7 @@ pub(crate) enum CodecFile {
     F32,
 }
 
-impl From<CodecFile> for NumberType {
+impl From<CodecFile> for WeightDtype {
     fn from(codec: CodecFile) -> Self {
         match codec {
             CodecFile::F16 => Self::F16,

@@ -6,7 +6,7 @@ use heartstream_models::{
     ModelDirectory, ModelError, heartcodec,
     heartmula::{self, TransformerConfig},
     text::Prompt,
-    weights::{Expected, Shards},
+    weights::{Expected, TensorStore},
 };
 use serde_json::{Value, json};
 
@@ -20,8 +20,8 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
         .stored_as(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
     let mut problems = Vec::new();
     let mut note = |error: ModelError| problems.push(error.to_string());
-    let lm = part(directory.lm_shards(), &heartmula::expected_tensors(&directory.lm), &mut note);
-    let codec = part(directory.codec_shards(), &heartcodec::expected_tensors(&directory.codec), &mut note);
+    let lm = part(directory.lm_store(), &heartmula::expected_tensors(&directory.lm), &mut note);
+    let codec = part(directory.codec_store(), &heartcodec::expected_tensors(&directory.codec), &mut note);
     directory.check_codes().unwrap_or_else(&mut note);
     directory.check_drafter().unwrap_or_else(&mut note);
     let tokenizer = directory.load_tokenizer().map_err(&mut note).ok();
@@ -47,7 +47,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
     )?;
     let plan = Plan::new(&Placement { flow_workers: 1, ..Placement::default() })?;
     // Where files are missing, nothing can be foretold, and that they are is among the problems.
-    let memory = MemoryPlan::foretell(&directory, &plan, &song).ok();
+    let memory = MemoryPlan::estimate(&directory, &plan, &song).ok();
     let mut report = report(&args.model.model, &directory, &lm, &codec, &problems, prompt.as_ref());
     report["tokenizer"] = json!({ "ids_of_a_trial": tried });
     report["memory_bytes"] = memory.map_or(Value::Null, |memory| terms(&memory));
@@ -69,7 +69,7 @@ struct Part {
     dtypes: BTreeMap<String, u64>,
 }
 
-fn part(shards: Result<Shards, ModelError>, expected: &[Expected], note: &mut impl FnMut(ModelError)) -> Part {
+fn part(shards: Result<TensorStore, ModelError>, expected: &[Expected], note: &mut impl FnMut(ModelError)) -> Part {
     let shards = match shards {
         Ok(shards) => shards,
         Err(error) => {

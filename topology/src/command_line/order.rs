@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Failed, arg_groups::SoundArgs, args::RenderArgs, song_plan, words};
-use crate::{Flow, KeptSong, Sampling, SongRequest, units::Seconds};
+use crate::{Flow, Sampling, SavedSong, SongRequest, units::Seconds};
 
 /// The longest song where nothing else is asked for, in seconds.
 const USUAL_SECONDS: f64 = 240.0;
@@ -25,7 +25,7 @@ pub(super) fn request(args: &RenderArgs, fingerprint: &str, live: bool) -> Resul
 }
 
 /// The request of a kept song, with the options of `decode` for its sound.
-pub(super) fn kept_request(kept: &KeptSong, args: &SoundArgs, fingerprint: &str) -> Result<SongRequest, Failed> {
+pub(super) fn kept_request(kept: &SavedSong, args: &SoundArgs, fingerprint: &str) -> Result<SongRequest, Failed> {
     let cut = song_plan::asked_for(args, fingerprint, false)?;
     Ok(cut.of(SongRequest { flow: flow(args), ..kept.request.clone() }))
 }

@@ -135,8 +135,8 @@ pub(super) fn enough_memory(directory: &ModelDirectory, plan: &Plan, request: &S
     }
     let size = SongSize::of(request, SongSize::USUAL_PROMPT)?;
     let files =
-        directory.lm_shards()?.files().chain(directory.codec_shards()?.files()).map(|(_, bytes)| bytes).sum::<u64>();
-    let needs = MemoryPlan::foretell(directory, plan, &size)?.streaming() + files + BESIDE;
+        directory.lm_store()?.files().chain(directory.codec_store()?.files()).map(|(_, bytes)| bytes).sum::<u64>();
+    let needs = MemoryPlan::estimate(directory, plan, &size)?.streaming() + files + BESIDE;
     let mut room: Vec<u8> = Vec::new();
     room.try_reserve_exact(usize::try_from(needs).unwrap_or(usize::MAX)).map_err(|_| {
         Failed::Error(format!(

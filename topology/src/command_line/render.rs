@@ -22,7 +22,7 @@ use super::{
     values::CoreList,
 };
 use crate::{
-    Checkpoint, Decoder, Devices, Heartstream, KeptSong, Outcome, Placement, Plan, Song, SongReport, SongRequest,
+    Checkpoint, Decoder, Devices, Heartstream, Outcome, Placement, Plan, SavedSong, Song, SongReport, SongRequest,
     memory, units::Seconds,
 };
 
@@ -61,7 +61,7 @@ fn sing(args: &RenderArgs, mut destination: Destination, loudness: Loudness, sto
     let kept = match &args.resume {
         None => None,
         Some(path) => {
-            let mut kept = KeptSong::read(path)?;
+            let mut kept = SavedSong::read(path)?;
             kept.check_checkpoint(path, &fingerprint)?;
             if let Some(seconds) = args.max_seconds {
                 kept.request.max_frames = Seconds(seconds).frames();
@@ -92,7 +92,7 @@ fn sing(args: &RenderArgs, mut destination: Destination, loudness: Loudness, sto
             builder = builder.memory_limit(limit, &request);
         }
         let engine = builder.build().await?;
-        if let Some(sentence) = engine.to_fit() {
+        if let Some(sentence) = engine.memory_adjustment() {
             status.line(sentence);
         }
         // What only the model can refuse is refused before the file is made.
@@ -125,7 +125,7 @@ pub(super) fn decode(args: &DecodeArgs, loudness: Loudness) -> Result<(), Failed
     let checkpoint = checkpoint(&args.model.model)?;
     let directory = ModelDirectory::open(checkpoint.clone())?;
     let fingerprint = directory.fingerprint()?;
-    let kept = KeptSong::read(&args.codes)?;
+    let kept = SavedSong::read(&args.codes)?;
     // Another codec is what decoding again may be for; codes that no model can have written are a mistake.
     kept.codes.check(&args.codes, directory.codec.num_quantizers, directory.ids.audio_eos)?;
     let request = kept_request(&kept, &args.sound, &fingerprint)?;
@@ -133,7 +133,7 @@ pub(super) fn decode(args: &DecodeArgs, loudness: Loudness) -> Result<(), Failed
     let placement = placement(&args.placement);
     let plan = Plan::new(&placement)?;
     let asked = args.codec_weights.codec_weights.into();
-    let (codec, to_fit) = match args.memory_limit {
+    let (codec, memory_adjustment) = match args.memory_limit {
         None => (asked, None),
         Some(limit) => memory::fit_decoding(limit, &directory, asked, &plan, &request)?,
     };
@@ -141,7 +141,7 @@ pub(super) fn decode(args: &DecodeArgs, loudness: Loudness) -> Result<(), Failed
     destination.probe(None, &read)?;
     runtime()?.block_on(async {
         let mut status = Status::new(loudness.quiet);
-        to_fit.iter().for_each(|sentence| status.line(sentence));
+        memory_adjustment.iter().for_each(|sentence| status.line(sentence));
         let decoder = Decoder::load_as(checkpoint, codec, &placement).await?;
         let sinks = destination.open()?;
         let song = decoder.decode(kept.codes, &request, sinks).await?;
@@ -164,7 +164,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
 async fn watch(mut song: Song, status: &mut Status, shown: &mut SongLine) -> (SongReport, bool) {
     let mut look = tokio::time::interval(BETWEEN_LOOKS);
     let mut interrupted: Option<Instant> = None;
-    let mut interrupt = Box::pin(end_asked_for());
+    let mut stop = Box::pin(end_asked_for());
     let mut keys = Keys::listen();
     let mut by_key = false;
     shown.keys = keys.is_some();
@@ -176,13 +176,13 @@ async fn watch(mut song: Song, status: &mut Status, shown: &mut SongLine) -> (So
         let progress = song.snapshot();
         tokio::select! {
             biased;
-            () = &mut interrupt => {
+            () = &mut stop => {
                 if interrupted.is_some_and(|at| at.elapsed() > ONE_KEY) {
                     drop(keys); // sets the terminal back
                     process::exit(INTERRUPTED);
                 }
                 interrupted.get_or_insert_with(Instant::now);
-                interrupt.set(end_asked_for());
+                stop.set(end_asked_for());
                 song.cancel();
             }
             key = pressed(&mut keys) => match key {

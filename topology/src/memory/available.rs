@@ -1,4 +1,4 @@
-//! Memory that programs can still be given.
+//! Available memory of the machine.
 
 use super::MemorySize;
 

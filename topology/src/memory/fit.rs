@@ -1,7 +1,7 @@
-//! In which way does a song fit into so much memory?
+//! Memory fit: the ways to make a song within a memory limit.
 
 use heartstream_messages::SongRequest;
-use heartstream_models::{ModelDirectory, NumberType, weights::Storage};
+use heartstream_models::{ModelDirectory, WeightDtype, weights::Storage};
 
 use super::{MemoryPlan, MemorySize, SongSize};
 use crate::{error::EngineError, plan::Plan};
@@ -13,14 +13,14 @@ pub(crate) struct Fit {
     pub codec: Storage,
     /// Whether the language model writes the whole song before the codec is loaded.
     pub one_after_the_other: bool,
-    /// Bytes that it takes at most, as far as can be foretold.
+    /// Estimated peak memory in bytes.
     pub needs: u64,
 }
 
 impl Fit {
     /// What it changes of what was asked for, in a sentence.
     pub fn sentence(&self, limit: MemorySize, asked: Storage) -> Option<String> {
-        let within = format!("to stay within {limit} of memory ({} are foretold)", MemorySize(self.needs));
+        let within = format!("to stay within {limit} of memory ({} are estimated)", MemorySize(self.needs));
         let codec = if self.codec == asked { "" } else { "the codec is stored in f16" };
         match (self.one_after_the_other, codec) {
             (false, "") => None,
@@ -28,7 +28,7 @@ impl Fit {
             (true, codec) => {
                 let and = if codec.is_empty() { String::new() } else { format!("{codec}, and ") };
                 Some(format!(
-                    "{within}, {and}the language model writes the whole song and is let go before the codec is loaded: \
+                    "{within}, {and}the language model writes the whole song and is freed before the codec is loaded: \
                      nothing sounds before that"
                 ))
             }
@@ -36,7 +36,7 @@ impl Fit {
     }
 }
 
-/// The first way that fits: as asked; with a codec in f16, where nobody has said how it is to be stored; one half of
+/// The first way that fits: as asked; with a codec in f16, unless its storage was given; one half of
 /// the model after the other, with either codec.
 ///
 /// # Errors
@@ -48,14 +48,14 @@ pub(crate) fn fit(
     plan: &Plan,
     song: &SongSize,
 ) -> Result<Fit, EngineError> {
-    let half = Storage::As(NumberType::F16);
+    let half = Storage::As(WeightDtype::F16);
     let mut codecs = vec![asked];
     codecs.extend(Some(half).filter(|_| asked == Storage::Auto));
-    let foretold = codecs.into_iter().map(|codec| {
+    let estimate = codecs.into_iter().map(|codec| {
         let directory = directory.clone().stored_as(directory.lm_storage, codec);
-        Ok((codec, MemoryPlan::foretell(&directory, plan, song)?))
+        Ok((codec, MemoryPlan::estimate(&directory, plan, song)?))
     });
-    let ways = foretold.collect::<Result<Vec<_>, EngineError>>()?;
+    let ways = estimate.collect::<Result<Vec<_>, EngineError>>()?;
     let streaming = ways.iter().map(|(codec, plan)| (*codec, false, plan.streaming()));
     let in_turn = ways.iter().map(|(codec, plan)| (*codec, true, plan.one_after_the_other()));
     let ways =
@@ -63,7 +63,7 @@ pub(crate) fn fit(
     first_within(limit, &ways.collect::<Vec<_>>())
 }
 
-/// How the codec is stored so that a kept song is decoded within the limit, and what that changes, in a sentence.
+/// Storage of the codec with which a saved song is decoded within the limit, and what that changes, in a sentence.
 ///
 /// # Errors
 /// As [`fit`].
@@ -75,13 +75,13 @@ pub(crate) fn fit_decoding(
     request: &SongRequest,
 ) -> Result<(Storage, Option<String>), EngineError> {
     let song = SongSize::of(request, 0)?;
-    let codecs = [Some(asked), Some(Storage::As(NumberType::F16)).filter(|_| asked == Storage::Auto)];
-    let foretold = codecs.into_iter().flatten().map(|codec| {
+    let codecs = [Some(asked), Some(Storage::As(WeightDtype::F16)).filter(|_| asked == Storage::Auto)];
+    let estimate = codecs.into_iter().flatten().map(|codec| {
         let directory = directory.clone().stored_as(directory.lm_storage, codec);
-        let needs = MemoryPlan::foretell_decoding(&directory, plan, &song)?.streaming();
+        let needs = MemoryPlan::estimate_decoding(&directory, plan, &song)?.streaming();
         Ok(Fit { codec, one_after_the_other: false, needs })
     });
-    let ways = foretold.collect::<Result<Vec<Fit>, EngineError>>()?;
+    let ways = estimate.collect::<Result<Vec<Fit>, EngineError>>()?;
     let fit = first_within(limit, &ways).map_err(|error| match error {
         EngineError::Memory { limit, needs, .. } => EngineError::DecodingMemory { limit, needs },
         error => error,
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn less_memory_first_narrows_the_codec_and_then_takes_one_half_after_the_other() {
-        let half = Storage::As(NumberType::F16);
+        let half = Storage::As(WeightDtype::F16);
         for (gigabytes, codec, in_turn) in
             [(16.0, Storage::Auto, false), (12.0, half, false), (9.0, Storage::Auto, true)]
         {
@@ -147,16 +147,16 @@ mod tests {
         };
         assert_eq!(fit(9.0, Storage::Auto).expect("a way"), (Storage::Auto, None));
         let (codec, sentence) = fit(5.0, Storage::Auto).expect("a way");
-        assert_eq!(codec, Storage::As(NumberType::F16));
+        assert_eq!(codec, Storage::As(WeightDtype::F16));
         assert!(sentence.is_some_and(|sentence| sentence.ends_with("the codec is stored in f16")));
-        let refused = fit(5.0, Storage::As(NumberType::F32)).expect_err("it was chosen").to_string();
+        let refused = fit(5.0, Storage::As(WeightDtype::F32)).expect_err("it was chosen").to_string();
         assert!(refused.starts_with("decoding needs") && refused.contains("--codec-weights f16"), "{refused}");
         assert!(fit(1.0, Storage::Auto).is_err());
     }
 
     #[test]
     fn a_codec_that_somebody_has_chosen_stays_as_it_is() {
-        let wide = Storage::As(NumberType::F32);
+        let wide = Storage::As(WeightDtype::F32);
         let fit = way(12.0, SynthSize::Full, wide).expect("a way");
         assert_eq!((fit.codec, fit.one_after_the_other), (wide, true));
     }

@@ -1,14 +1,14 @@
-//! How much memory does a song need, and what can be done where there is less?
+//! Memory of a song: its estimate, and ways to fit it into a limit.
 //!
-//! [`MemoryPlan`] is what is foretold from configs and headers alone, before anything large is loaded: `inspect` prints
+//! [`MemoryPlan`] is estimated from configs and headers alone, before anything large is loaded: `inspect` prints
 //! it, and [`fit()`] chooses by it.
 
 mod available;
+mod estimate;
 mod fit;
-mod foretold;
 mod size;
 
 pub(crate) use available::available;
+pub use estimate::{MemoryPlan, SongSize};
 pub(crate) use fit::{fit, fit_decoding};
-pub use foretold::{MemoryPlan, SongSize};
 pub use size::MemorySize;

@@ -1,4 +1,4 @@
-//! How is a size of memory written? A number and a unit: 8GB, 11.5GiB, 900MB.
+//! Memory sizes as text: a number and a unit, such as 8GB, 11.5GiB, 900MB.
 
 use std::{fmt, str::FromStr};
 

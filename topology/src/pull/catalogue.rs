@@ -1,4 +1,4 @@
-//! What is there to pull? The published versions, the repositories they lie in, and the files of each.
+//! Catalogue of published versions, their repositories, and the files of each.
 
 use std::{
     collections::BTreeSet,
@@ -82,7 +82,7 @@ pub(crate) fn sources(version: Version) -> [Source; 3] {
     ]
 }
 
-/// Which repository goes where, for somebody who carries the files to `directory` without this program.
+/// Which repository goes where, for a reader who copies the files to `directory` without this program.
 pub(crate) fn by_hand(version: Version, directory: &Path) -> String {
     let lines = sources(version).map(|source| {
         let what = if source.weights { "all of".to_owned() } else { format!("{} of", source.files.join(" and ")) };

@@ -13,7 +13,7 @@ pub(crate) enum PullError {
     /// A setting that is read from the environment cannot be used.
     #[error("the environment variable {variable} must be {expected}, but is {found}. Correct it, or unset it")]
     Setting { variable: &'static str, expected: &'static str, found: String },
-    /// Nobody answers.
+    /// The hub cannot be reached.
     #[error(
         "cannot reach {host}: {reason}. If this machine has no connection to it, set HF_ENDPOINT to a mirror that it \
          can reach (HF_ENDPOINT=https://mirror.example heartstream pull), or fetch the files on another machine and \
@@ -33,7 +33,7 @@ pub(crate) enum PullError {
          in a browser and log in; if HF_ENDPOINT is set, what it names is no mirror of the hub"
     )]
     Page { url: String },
-    /// The hub lets only those in whom it knows.
+    /// The hub refuses access without a token.
     #[error("{host} refuses {url} (status {status}): {remedy}")]
     Refused { host: String, url: String, status: u16, remedy: &'static str },
     /// The hub has no such file.
@@ -42,25 +42,25 @@ pub(crate) enum PullError {
          another one, or unset HF_ENDPOINT"
     )]
     NotFound { url: String, status: u16 },
-    /// The server said something that a hub does not say.
+    /// The server's response is not that of a hub.
     #[error(
         "{url}: expected {expected}, but the server answered with {found}. If HF_ENDPOINT is set, what it names is no \
          mirror of the hub that can be used; otherwise try again later"
     )]
     Answer { url: String, expected: &'static str, found: String },
-    /// The server could not, several times over.
+    /// The server failed several times in a row.
     #[error(
         "{url}: {reason}, {attempts} times one after another. Run the same command again later: it goes on from there"
     )]
     GaveUp { url: String, reason: String, attempts: u32 },
-    /// A file came complete, and is another one than was promised.
+    /// A file is complete, and its hash is another one than the hub gave.
     #[error(
         "{} from {url} is damaged: its hash should be {expected}, but is {found}. It was deleted; run the same command \
          again, and if this repeats, unset HF_ENDPOINT or choose another mirror",
         place.display()
     )]
     WrongHash { place: PathBuf, url: String, expected: Hash, found: Hash },
-    /// A file has another length than was promised.
+    /// A file has another length than the hub gave.
     #[error(
         "{} from {url} should have {expected} bytes, but the server sends {found}. Nothing of it is kept; run the \
          same command again, and if this repeats, unset HF_ENDPOINT or choose another mirror",
@@ -87,10 +87,10 @@ pub(crate) enum PullError {
         directory.display(), asked = asked.name()
     )]
     OtherVersion { directory: PathBuf, holds: String, asked: Version },
-    /// Somebody else fetches the same file at this moment.
+    /// Another process fetches the same file.
     #[error("{} is being written by another pull. Wait for its end, or end it", path.display())]
     Busy { path: PathBuf },
-    /// The disk does not do as it is told.
+    /// A file operation failed.
     #[error("cannot {doing} {}: {source}. {}", path.display(), disk_remedy(source))]
     Disk { doing: &'static str, path: PathBuf, source: io::Error },
 }

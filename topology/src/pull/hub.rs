@@ -1,7 +1,7 @@
-//! Requests to the hub: one request, one answer, and who is told the token.
+//! Requests to the hub: redirects, and which host receives the token.
 //!
-//! Redirects are followed here, not in the HTTP client: what the hub says of a large file comes with the redirect, and
-//! the token must not follow to another host.
+//! Redirects are followed here, not in the HTTP client: the response with the redirect has the properties of a large
+//! file, and the token must not go to another host.
 
 use std::{cell::Cell, path::PathBuf};
 
@@ -13,9 +13,11 @@ use ureq::{
 };
 
 use super::{
-    answer::{PATIENCE, PATIENCE_WITHIN, Silence, checked, content_range, is_commit, number, silence, text},
     error::{PullError, Result},
-    retry::{Patience, Trouble},
+    response::{
+        ConnectError, PATIENCE, PATIENCE_WITHIN, checked, connect_error, content_range, is_commit, number, text,
+    },
+    retry::{Backoff, Retryable},
     settings::{Settings, proxy},
     verify::Hash,
 };
@@ -33,13 +35,13 @@ pub(crate) struct Hub<'a> {
     api: Api,
     cache: Cache,
     agent: Agent,
-    /// Whether anybody has answered yet.
+    /// Whether any request was answered yet.
     reached: Cell<bool>,
-    /// Requests without an answer, while nothing has answered yet.
+    /// Requests without a response, before the first response.
     unanswered: Cell<u32>,
-    /// What to do where nobody answers.
+    /// The remedy where the hub cannot be reached.
     by_hand: String,
-    /// Is told what is waited for.
+    /// Receives a sentence about each wait.
     say: &'a dyn Fn(&str),
 }
 
@@ -51,7 +53,7 @@ enum Range {
     FirstByte,
 }
 
-/// What the hub says of a file before it is fetched.
+/// Properties of a file, from the hub, before it is fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Facts {
     /// Length in bytes.
@@ -73,7 +75,7 @@ pub(crate) struct Opened {
 }
 
 impl<'a> Hub<'a> {
-    /// The hub of `settings`. Nobody is asked yet.
+    /// The hub of `settings`. No request is made yet.
     pub(crate) fn new(settings: Settings, by_hand: String, say: &'a dyn Fn(&str)) -> Self {
         let Settings { endpoint, token, cache, api, .. } = settings;
         let agent = Agent::config_builder()
@@ -84,7 +86,7 @@ impl<'a> Hub<'a> {
             .timeout_recv_response(Some(PATIENCE))
             .timeout_per_read(Some(PATIENCE_WITHIN))
             .user_agent(USER_AGENT)
-            // What this machine trusts, so that a mirror with certificates of its own can be used.
+            // The machine's trust store, so that a mirror with its own certificates can be used.
             .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .build();
         let (reached, unanswered) = (Cell::new(false), Cell::new(0));
@@ -102,16 +104,16 @@ impl<'a> Hub<'a> {
         self.cache.model(repository.to_owned()).blob_path(&hash.digits())
     }
 
-    /// What the hub says of the file at `url`.
+    /// The properties of the file at `url`.
     ///
     /// # Errors
     /// When the hub cannot be reached, does not have it, or does not say how long it is.
     pub(crate) fn facts(&self, url: &str) -> Result<Facts> {
-        let mut patience = Patience::default();
+        let mut backoff = Backoff::default();
         loop {
             match self.facts_once(url) {
                 Ok(facts) => return Ok(facts),
-                Err(trouble) => self.bear(&mut patience, trouble, url)?,
+                Err(retryable) => self.wait(&mut backoff, retryable, url)?,
             }
         }
     }
@@ -120,11 +122,11 @@ impl<'a> Hub<'a> {
     ///
     /// # Errors
     /// When it makes none.
-    pub(crate) fn bear(&self, patience: &mut Patience, trouble: Trouble, url: &str) -> Result<()> {
-        patience.bear(trouble, url, self.say)
+    pub(crate) fn wait(&self, backoff: &mut Backoff, retryable: Retryable, url: &str) -> Result<()> {
+        backoff.wait(retryable, url, self.say)
     }
 
-    fn facts_once(&self, url: &str) -> Result<Facts, Trouble> {
+    fn facts_once(&self, url: &str) -> Result<Facts, Retryable> {
         let (mut at, mut commit) = (url.to_owned(), None);
         for _ in 0..=MOST_REDIRECTS {
             let response = self.ask_for_facts(&at)?;
@@ -152,13 +154,13 @@ impl<'a> Hub<'a> {
         Err(too_many_redirects(url))
     }
 
-    /// Asks what there is to know of the file at `url`: by HEAD, or where a server does not do that or says no length then,
-    /// by asking for the first byte.
-    fn ask_for_facts(&self, url: &str) -> Result<Response<Body>, Trouble> {
+    /// Requests the properties of the file at `url`: by HEAD, or where a server does not support that or gives no
+    /// length, by a request for the first byte.
+    fn ask_for_facts(&self, url: &str) -> Result<Response<Body>, Retryable> {
         let response = match self.ask(Method::HEAD, url, Range::All) {
             Ok(response) => response,
-            Err(Trouble::NoHead) => return self.ask(Method::GET, url, Range::FirstByte),
-            Err(trouble) => return Err(trouble),
+            Err(Retryable::NoHead) => return self.ask(Method::GET, url, Range::FirstByte),
+            Err(retryable) => return Err(retryable),
         };
         let headers = response.headers();
         let says = ["x-linked-size", "content-length"].iter().any(|name| number(headers, name).is_some());
@@ -169,7 +171,7 @@ impl<'a> Hub<'a> {
     }
 
     /// Asks for the bytes of the file at `url` from byte `from` on. The server may begin at 0 all the same.
-    pub(crate) fn open(&self, url: &str, from: u64) -> Result<Opened, Trouble> {
+    pub(crate) fn open(&self, url: &str, from: u64) -> Result<Opened, Retryable> {
         let mut at = url.to_owned();
         for _ in 0..=MOST_REDIRECTS {
             let response = self.ask(Method::GET, &at, Range::From(from))?;
@@ -193,8 +195,8 @@ impl<'a> Hub<'a> {
         Err(too_many_redirects(url))
     }
 
-    /// One request. Only the endpoint itself is told the token.
-    fn ask(&self, method: Method, url: &str, range: Range) -> Result<Response<Body>, Trouble> {
+    /// One request. Only the endpoint itself receives the token.
+    fn ask(&self, method: Method, url: &str, range: Range) -> Result<Response<Body>, Retryable> {
         let uri = url.parse::<Uri>().ok().filter(|uri| uri.host().is_some());
         let Some(uri) = uri else {
             let (expected, found) = ("an address that can be followed", "a redirect elsewhere".to_owned());
@@ -202,7 +204,7 @@ impl<'a> Hub<'a> {
         };
         let host = uri.host().unwrap_or_default().to_owned();
         let token = self.token.as_deref().filter(|_| same_origin(&uri, &self.endpoint));
-        // A compressed answer would have another length and no ranges.
+        // A compressed response would have another length and no ranges.
         let mut request = Request::builder().method(method).uri(uri).header(header::ACCEPT_ENCODING, "identity");
         match range {
             Range::All | Range::From(0) => (),
@@ -222,7 +224,7 @@ impl<'a> Hub<'a> {
                 self.reached.set(true);
                 // Not allowed, or not implemented.
                 if is_head && [405, 501].contains(&response.status().as_u16()) {
-                    return Err(Trouble::NoHead);
+                    return Err(Retryable::NoHead);
                 }
                 checked(url, &host, token.is_some(), response)
             }
@@ -230,8 +232,8 @@ impl<'a> Hub<'a> {
         }
     }
 
-    /// Where an answer leads on to, if it does.
-    fn redirect(&self, url: &str, response: &Response<Body>) -> Result<Option<String>, Trouble> {
+    /// Target of a redirect, if the response is one.
+    fn redirect(&self, url: &str, response: &Response<Body>) -> Result<Option<String>, Retryable> {
         if !response.status().is_redirection() {
             return Ok(None);
         }
@@ -241,7 +243,7 @@ impl<'a> Hub<'a> {
             Some(place) if place.starts_with("//") => Some(format!("{scheme}:{place}")),
             Some(place) if place.starts_with('/') => authority.map(|host| format!("{scheme}://{host}{place}")),
             Some(place) if place.starts_with("https://") => Some(place.to_owned()),
-            // Never from a secret connection to an open one.
+            // Never from an encrypted connection to a plain one.
             Some(place) if place.starts_with("http://") && scheme == "http" => Some(place.to_owned()),
             _ => None,
         };
@@ -255,29 +257,29 @@ impl<'a> Hub<'a> {
         }
     }
 
-    /// A request that got no answer.
-    fn failed(&self, host: String, error: &ureq::Error) -> Trouble {
-        let (silence, mut reason) = silence(error);
+    /// A request without a response.
+    fn failed(&self, host: String, error: &ureq::Error) -> Retryable {
+        let (connect_error, mut reason) = connect_error(error);
         if let Some(proxy) = proxy(&host) {
             reason += &format!(", through the proxy {proxy}");
         }
         if !self.reached.get() {
             self.unanswered.set(self.unanswered.get() + 1);
         }
-        // Somebody who answered before is likely to answer again.
-        let certain = match silence {
-            Silence::Distrust => true,
-            Silence::Nobody => !self.reached.get(),
-            Silence::Broken => self.unanswered.get() >= MOST_UNANSWERED,
+        // A host that answered before is likely to answer again.
+        let certain = match connect_error {
+            ConnectError::Distrust => true,
+            ConnectError::Unreachable => !self.reached.get(),
+            ConnectError::Broken => self.unanswered.get() >= MOST_UNANSWERED,
         };
         if certain {
             return PullError::Unreachable { host, reason, by_hand: self.by_hand.clone() }.into();
         }
-        Trouble::Passing { reason: format!("{host} does not answer ({reason})"), wait: None }
+        Retryable::Passing { reason: format!("{host} does not answer ({reason})"), delay: None }
     }
 }
 
-fn too_many_redirects(url: &str) -> Trouble {
+fn too_many_redirects(url: &str) -> Retryable {
     let (expected, found) = ("a file", format!("more than {MOST_REDIRECTS} redirects"));
     PullError::Answer { url: url.to_owned(), expected, found }.into()
 }

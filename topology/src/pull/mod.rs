@@ -1,17 +1,17 @@
 //! Published checkpoints, from the hub into a directory that the engine loads.
 //!
 //! - `catalogue`: what there is, and which file goes where
-//! - `settings`, `hub`, `answer`, `retry`: whom to ask, how to ask, what is meant, and how often
+//! - `settings`, `hub`, `response`, `retry`: the endpoint, requests, responses, and retries
 //! - `transfer`, `verify`: one file, from a partial one to one whose hash is right
-//! - `record`, `nearby`, `offline`: what need not be fetched, because it is there already
+//! - `record`, `local_cache`, `offline`: files that are there already
 
-mod answer;
 mod catalogue;
 mod error;
 mod hub;
-mod nearby;
+mod local_cache;
 mod offline;
 mod record;
+mod response;
 mod retry;
 mod settings;
 mod speed;
@@ -36,10 +36,10 @@ use transfer::Wanted;
 const BRANCH: &str = "main";
 /// An index of shards has some hundred entries; what is larger is none.
 const LARGEST_INDEX: u64 = 16 << 20;
-/// Hashing a file of this size takes so long that somebody who waits wants to know why.
+/// Hashing a file of this size takes long enough to be announced.
 const LONG_TO_HASH: u64 = 1 << 29;
 
-/// Is told how far it is.
+/// Receives the progress of a pull.
 pub(crate) trait Watcher {
     /// A sentence about what was found or is being done.
     fn say(&mut self, sentence: &str);
@@ -49,7 +49,7 @@ pub(crate) trait Watcher {
     fn at(&mut self, file: &Path, bytes: u64);
 }
 
-/// What a pull came to.
+/// Result of a pull.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pulled {
     /// Files of the model.
@@ -60,7 +60,7 @@ pub(crate) struct Pulled {
     pub new_files: usize,
 }
 
-/// Where `version` is put if nobody says where.
+/// Default directory of `version`.
 pub(crate) fn default_directory(version: Version) -> PathBuf {
     settings::default_directory(version.name())
 }
@@ -132,7 +132,7 @@ impl Pull<'_, '_> {
             if !verify::is_file(found, size, hash).map_err(PullError::disk("read", found))? {
                 return Err(PullError::NotCached { path: found.clone(), repository: wanted.repository });
             }
-            nearby::put(found, &place).map_err(PullError::disk("write", &place))?;
+            local_cache::put(found, &place).map_err(PullError::disk("write", &place))?;
             self.record.note(self.directory, self.version.name(), wanted)?;
             new_files += 1;
         }
@@ -207,7 +207,7 @@ impl Pull<'_, '_> {
 
     /// Whether a file is in its place and right.
     fn is_there(&mut self, file: &Wanted) -> Result<bool> {
-        if self.record.vouches(self.directory, &file.place, &file.facts) {
+        if self.record.is_current(self.directory, &file.place, &file.facts) {
             return Ok(true);
         }
         let place = self.directory.join(&file.place);
@@ -229,7 +229,7 @@ impl Pull<'_, '_> {
 
     /// Whether a file was elsewhere on this machine, and is now in its place too.
     fn is_nearby(&mut self, file: &Wanted) -> Result<bool> {
-        let Some(found) = nearby::take(&self.hub, file, self.directory) else { return Ok(false) };
+        let Some(found) = local_cache::take(&self.hub, file, self.directory) else { return Ok(false) };
         self.record.note(self.directory, self.version.name(), file)?;
         self.say(&format!("{} was found in {}", file.place.display(), found.display()));
         Ok(true)
@@ -270,7 +270,7 @@ impl Repository {
         let url = hub.url(self.source.repository, &self.revision, file);
         let facts = hub.facts(&url)?;
         if let Some(commit) = &facts.commit {
-            // From here on, a release that appears in the meantime is not seen: files of two would not fit together.
+            // Pins the commit: files of two releases would not fit together.
             self.revision.clone_from(commit);
         }
         let url = hub.url(self.source.repository, &self.revision, file);

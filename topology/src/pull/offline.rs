@@ -39,7 +39,7 @@ fn repository(cache: &Path, source: Source) -> Result<Vec<(Wanted, PathBuf)>> {
     let missing = |path: &Path| PullError::NotCached { path: path.to_owned(), repository: source.repository };
     let small = fs::metadata(&reference).is_ok_and(|found| found.is_file() && found.len() <= LONGEST_REF);
     let commit = if small { fs::read_to_string(&reference).ok() } else { None };
-    let commit = commit.map(|commit| commit.trim().to_owned()).filter(|commit| super::answer::is_commit(commit));
+    let commit = commit.map(|commit| commit.trim().to_owned()).filter(|commit| super::response::is_commit(commit));
     let commit = commit.ok_or_else(|| missing(&reference))?;
     let snapshot = folder.join("snapshots").join(&commit);
     let entry = |file: &str| {

@@ -1,5 +1,5 @@
-//! The record of what was pulled into a directory: a file beside the model that says which version it is, where each file came from,
-//! and that it was verified, so that 22 GB need not be hashed again.
+//! Record of a pull: a file beside the model with its version, the origin of each file, and that it was verified, so
+//! that 22 GB need not be hashed again.
 
 use std::{
     collections::BTreeMap,
@@ -37,7 +37,7 @@ struct Entry {
     commit: Option<String>,
     bytes: u64,
     hash: Option<String>,
-    /// Nanoseconds since 1970 at which it was last written. Whoever changes the file changes this.
+    /// Nanoseconds since 1970 at which it was last written. It changes with the file.
     modified: u64,
 }
 
@@ -54,7 +54,7 @@ impl Record {
     }
 
     /// Whether the file of these `facts` lies at `place` in `directory`, as it was when it was verified.
-    pub(crate) fn vouches(&self, directory: &Path, place: &Path, facts: &Facts) -> bool {
+    pub(crate) fn is_current(&self, directory: &Path, place: &Path, facts: &Facts) -> bool {
         let Some(entry) = place.to_str().and_then(|place| self.files.get(place)) else { return false };
         let now = fs::metadata(directory.join(place)).ok().map(|file| (file.len(), modified(&file)));
         let hash = facts.hash.map(|hash| hash.digits());

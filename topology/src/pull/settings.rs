@@ -25,19 +25,19 @@ const TOKEN: &str = "HF_TOKEN";
 pub(crate) struct Settings {
     /// Its address, or that of a mirror.
     pub endpoint: Uri,
-    /// What it is told so that it lets one in.
+    /// The access token.
     pub token: Option<String>,
     /// Where its own programs keep what they have fetched.
     pub cache: Cache,
     /// Makes addresses of files.
     pub api: Api,
-    /// Whether nobody is to be asked.
+    /// Whether requests are forbidden.
     pub is_offline: bool,
 }
 
 impl Settings {
-    /// Reads HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_TOKEN; without HF_TOKEN, the token that `hf auth login` left in
-    /// HF_HOME.
+    /// Reads HF_ENDPOINT, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE and HF_TOKEN; without HF_TOKEN, the token that `hf auth
+    /// login` left in HF_HOME.
     ///
     /// # Errors
     /// When one of them cannot be used.
@@ -73,8 +73,8 @@ fn is_true(value: &str) -> bool {
     ["1", "on", "yes", "true"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
 }
 
-/// The proxy that connections to `host` go through, with the variable that names it: in the order in which the HTTP client looks.
-/// Names and passwords in it are left out.
+/// The proxy that connections to `host` go through, with the variable that names it: in the order in which the HTTP
+/// client looks. Names and passwords in it are left out.
 pub(super) fn proxy(host: &str) -> Option<String> {
     let without = variable("NO_PROXY").or_else(|| variable("no_proxy")).unwrap_or_default();
     if without

@@ -11,7 +11,7 @@ use std::{
 use super::{
     error::{PullError, Result},
     hub::{Facts, Hub},
-    retry::{Patience, Trouble},
+    retry::{Backoff, Retryable},
     speed::SpeedMeter,
     verify::Hasher,
 };
@@ -54,7 +54,7 @@ impl Wanted {
         directory.join(self.place.with_file_name(name))
     }
 
-    /// Removes partial files of other releases: nobody will complete them.
+    /// Removes partial files of other releases, which are never completed.
     fn remove_others(&self, partial: &Path) {
         let (Some(folder), Some(name)) = (partial.parent(), self.place.file_name().and_then(|name| name.to_str()))
         else {
@@ -74,30 +74,31 @@ impl Wanted {
     }
 }
 
-/// Fetches a file into `directory`. `at` is told how many bytes of it are there.
+/// Fetches a file into `directory`. `at` receives the count of bytes that are there.
 ///
 /// # Errors
-/// When it cannot be had, is not the one that was promised, or cannot be written. What came is kept, unless it is wrong.
+/// When it cannot be had, is not the one that was promised, or cannot be written. What came is kept, unless it is
+/// wrong.
 pub(crate) fn fetch(hub: &Hub<'_>, wanted: &Wanted, directory: &Path, at: &mut dyn FnMut(u64)) -> Result<()> {
     let mut partial = Partial::open(wanted, directory)?;
-    let (mut patience, mut furthest) = (Patience::default(), partial.length);
+    let (mut backoff, mut furthest) = (Backoff::default(), partial.length);
     at(partial.length);
     while partial.length < wanted.facts.size {
-        if let Err(trouble) = receive(hub, wanted, &mut partial, at) {
-            // A server that begins anew each time and never gets further is not borne for ever.
+        if let Err(retryable) = receive(hub, wanted, &mut partial, at) {
+            // A server that starts over each time and never gets further is given up.
             // Nor is one that sends a little each time: that much is less than the lowest speed of a try.
             if partial.length >= furthest + LEAST_GAIN {
                 furthest = partial.length;
-                patience.renew();
+                backoff.renew();
             }
-            hub.bear(&mut patience, trouble, &wanted.url)?;
+            hub.wait(&mut backoff, retryable, &wanted.url)?;
         }
     }
     partial.complete(wanted, &directory.join(&wanted.place))
 }
 
 /// Receives from one answer what it has.
-fn receive(hub: &Hub<'_>, wanted: &Wanted, partial: &mut Partial, at: &mut dyn FnMut(u64)) -> Result<(), Trouble> {
+fn receive(hub: &Hub<'_>, wanted: &Wanted, partial: &mut Partial, at: &mut dyn FnMut(u64)) -> Result<(), Retryable> {
     let size = wanted.facts.size;
     let opened = hub.open(&wanted.url, partial.length)?;
     if let Some(found) = opened.size.filter(|found| *found != size) {
@@ -110,9 +111,9 @@ fn receive(hub: &Hub<'_>, wanted: &Wanted, partial: &mut Partial, at: &mut dyn F
     let mut block = vec![0; BLOCK];
     let (begun, mut meter) = (Instant::now(), SpeedMeter::default());
     while partial.length < size {
-        let ended = |why: &str, length| Trouble::Passing {
+        let ended = |why: &str, length| Retryable::Passing {
             reason: format!("{why} after {length} of {size} bytes"),
-            wait: None,
+            delay: None,
         };
         match body.read(&mut block) {
             Ok(0) => return Err(ended("the connection ended", partial.length)),

@@ -1,4 +1,4 @@
-//! Is a file the one that was published? Its length and its hash, as the hub gives them.
+//! Verification of a file: its length and hash, as the hub gives them.
 
 use std::{
     fmt,

@@ -1,4 +1,4 @@
-//! How do the codes of a frame follow from an output of the backbone? One after the other, through the depth decoder.
+//! Codes of a frame from an output of the backbone: one after the other, through the depth decoder.
 
 use candle_core::Tensor;
 
@@ -50,7 +50,7 @@ impl HeartMula {
         let weights = self.weights.tensors()?;
         let mut codes = Vec::with_capacity(weights.heads.len());
         codes.push(first);
-        // The decoder sees the backbone's output, then code after code; it is asked for a code after each of these.
+        // The decoder reads the backbone's output, then code after code, and gives logits after each.
         decoder.truncate(0);
         let mut input = hidden.unsqueeze(1)?;
         for codebook in 1..weights.heads.len() {
@@ -63,7 +63,7 @@ impl HeartMula {
         Ok(codes)
     }
 
-    /// What the depth decoder remembers of a frame of `batch` rows; it serves one frame after the other.
+    /// A KV cache of the depth decoder for a frame of `batch` rows; it serves one frame after the other.
     ///
     /// # Errors
     /// When the device has no memory for it.
@@ -103,7 +103,7 @@ impl HeartMula {
         self.complete_frame(&mut self.depth_cache(hidden.dim(0)?)?, hidden, guidance, frame, sampler)
     }
 
-    /// What the backbone is fed of a frame.
+    /// The backbone's input for a frame.
     ///
     /// # Shapes
     /// - result \[1, D\]
@@ -114,7 +114,7 @@ impl HeartMula {
         Ok(self.embed_frame(codes, 1)?.squeeze(0)?)
     }
 
-    /// What the depth decoder is fed of a code.
+    /// The depth decoder's input for a code.
     ///
     /// # Shapes
     /// - result \[1, D\]
@@ -158,7 +158,8 @@ impl HeartMula {
     }
 }
 
-/// The conditional rows led away from the unconditional ones; with one row a frame, these rows.
+/// Classifier-free guidance: conditional rows extrapolated away from the unconditional ones; with one row a frame,
+/// these rows.
 ///
 /// # Shapes
 /// - `hidden` \[frames · batch, D\], the rows of a frame side by side; result \[frames, D\]

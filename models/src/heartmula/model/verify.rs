@@ -1,4 +1,4 @@
-//! How are several drafted frames looked at in one reading of the weights? The passes of draft and verify.
+//! Verification of drafted frames: several frames in one pass over the weights.
 //!
 //! Each position of a pass is computed as it would be alone, so the logits here are those of [`HeartMula::next_frame`].
 
@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 #[cfg(feature = "cuda")]
 use super::{GpuTarget, GpuWindow, Weights};
-use super::{HeartMula, Memory, SongState, TensorSong, Tensors, frame::guided};
+use super::{HeartMula, SongKv, SongState, TensorSong, Tensors, frame::guided};
 use crate::{
     error::{ModelError, Result},
     heartmula::kv_cache::KvCache,
@@ -15,13 +15,13 @@ use crate::{
 /// Logits of some codes: one list, as long as the vocabulary, for each.
 type Logits = Vec<Vec<f32>>;
 
-/// What a song that is drafted and verified holds beside its [`SongState`].
+/// Buffers of a drafted song beside its [`SongState`].
 #[derive(Debug, Default)]
 pub struct VerifyBuffers {
     /// Keys and values of a depth pass over n frames, at place n - 1; made when first needed.
     depth: Vec<Option<KvCache>>,
     window: Option<Window>,
-    /// The frames that are looked at on a GPU.
+    /// The frames under verification on a GPU.
     #[cfg(feature = "cuda")]
     gpu_window: Option<GpuWindow>,
     /// Backbone outputs \[B, frames, D\] that the frames of the last window followed from.
@@ -29,13 +29,13 @@ pub struct VerifyBuffers {
 }
 
 impl VerifyBuffers {
-    /// Forgets what the last frames followed from, after a frame that was written in another way.
+    /// Clears the trail, after a frame that was written in another way.
     pub fn forget(&mut self) {
         self.trail = None;
     }
 }
 
-/// The frames that are looked at between [`SongTarget::open`] and [`SongTarget::commit`].
+/// The frames under verification between [`SongTarget::open`] and [`SongTarget::commit`].
 #[derive(Debug)]
 struct Window {
     /// Backbone outputs \[B, frames, D\].
@@ -50,7 +50,7 @@ struct Window {
     finishing: Option<usize>,
 }
 
-/// A song whose next frames are drafted: the passes that say what they must be.
+/// Verification of a song's drafted frames: the passes of the backbone and the depth decoder.
 pub struct SongTarget<'a> {
     model: &'a HeartMula,
     state: &'a mut SongState,
@@ -82,7 +82,7 @@ impl<'a> SongTarget<'a> {
     #[cfg(feature = "cuda")]
     fn gpu(&mut self) -> Option<GpuTarget<'_>> {
         let SongState { memory, guidance, .. } = self.state;
-        let (Weights::Gpu(model), Memory::Gpu(song)) = (&self.model.weights, memory) else { return None };
+        let (Weights::Gpu(model), SongKv::Gpu(song)) = (&self.model.weights, memory) else { return None };
         let (window, device) = (&mut self.buffers.gpu_window, &self.model.device);
         Some(GpuTarget { model, song, window, guidance: *guidance, device })
     }
@@ -90,9 +90,9 @@ impl<'a> SongTarget<'a> {
     /// The song where it is in tensors.
     fn tensors(&mut self) -> Result<(&'a Tensors, &mut TensorSong)> {
         match &mut self.state.memory {
-            Memory::Tensors(song) => Ok((self.model.weights.tensors()?, song)),
+            SongKv::Tensors(song) => Ok((self.model.weights.tensors()?, song)),
             #[cfg(feature = "cuda")]
-            Memory::Gpu(_) => Err(super::elsewhere()),
+            SongKv::Gpu(_) => Err(super::elsewhere()),
         }
     }
 
@@ -100,19 +100,20 @@ impl<'a> SongTarget<'a> {
     pub fn room(&self) -> usize {
         // The last frame needs no position; where a first output is there, the first one needs none either.
         match &self.state.memory {
-            Memory::Tensors(song) => song.backbone.room() + usize::from(song.hidden.is_some()),
+            SongKv::Tensors(song) => song.backbone.room() + usize::from(song.hidden.is_some()),
             #[cfg(feature = "cuda")]
-            Memory::Gpu(song) => song.room() + usize::from(song.has_output()),
+            SongKv::Gpu(song) => song.room() + usize::from(song.has_output()),
         }
     }
 
-    /// Backbone outputs \[B, frames, D\] that the frames of the last [`SongTarget::commit`] followed from; the last row is
-    /// the unconditional one if there are two. `None` before the first frame, and after one that was not written here.
+    /// Backbone outputs \[B, frames, D\] that the frames of the last [`SongTarget::commit`] followed from; the last row
+    /// is the unconditional one if there are two. `None` before the first frame, and after one that was not written
+    /// here.
     pub fn trail(&self) -> Option<&Tensor> {
         self.buffers.trail.as_ref()
     }
 
-    /// How far the words lead.
+    /// Guidance scale; 1 is none.
     pub fn guidance(&self) -> f64 {
         self.state.guidance
     }
@@ -219,14 +220,14 @@ impl<'a> SongTarget<'a> {
         let window = self.window()?;
         if window.finishing != Some(frame) {
             match window.depth {
-                // The last depth pass has been over this frame and knows its first codes already.
+                // The last depth pass has covered this frame, and its first codes are cached.
                 Some((first, count)) if (first..first + count).contains(&frame) => {
                     let from = self.buffers.depth.get(count - 1).and_then(Option::as_ref);
                     let from = from.ok_or_else(|| ModelError::shape("depth pass", "one before", "none"))?;
                     match &mut self.state.memory {
-                        Memory::Tensors(song) => song.decoder.copy_rows(from, (frame - first) * batch)?,
+                        SongKv::Tensors(song) => song.decoder.copy_rows(from, (frame - first) * batch)?,
                         #[cfg(feature = "cuda")]
-                        Memory::Gpu(_) => return Err(super::elsewhere()),
+                        SongKv::Gpu(_) => return Err(super::elsewhere()),
                     }
                 }
                 _ => self.tensors()?.1.decoder.truncate(0),
@@ -240,7 +241,7 @@ impl<'a> SongTarget<'a> {
         let input = self.depth_inputs(hidden, known, codes)?;
         let (weights, song) = self.tensors()?;
         let inner = weights.decoder.forward(&weights.projection.forward(&input)?, &mut song.decoder)?;
-        let skipped = settled - known; // outputs that say nothing new: the settled codes
+        let skipped = settled - known; // outputs of settled codes, not needed
         (settled..=codes.len())
             .map(|codebook| {
                 let output = inner.narrow(1, skipped + codebook - settled, 1)?.squeeze(1)?;
@@ -249,7 +250,7 @@ impl<'a> SongTarget<'a> {
             .collect()
     }
 
-    /// Takes these as the next frames of the song, all but the last of which were drafted so, and closes the window.
+    /// Appends these frames to the song, all but the last of which were drafted so, and closes the window.
     ///
     /// # Errors
     /// When no window is open, or it has fewer frames.
@@ -284,7 +285,7 @@ impl<'a> SongTarget<'a> {
         if let Some(mut gpu) = self.gpu() {
             return gpu.roll_back();
         }
-        if let (Some(window), Memory::Tensors(song)) = (self.buffers.window.take(), &mut self.state.memory) {
+        if let (Some(window), SongKv::Tensors(song)) = (self.buffers.window.take(), &mut self.state.memory) {
             song.backbone.truncate(window.positions);
         }
     }
@@ -306,7 +307,7 @@ impl<'a> SongTarget<'a> {
         Ok(hidden.flatten_to(1)?)
     }
 
-    /// What the depth decoder sees at positions `from..=codes.len()`: the backbone's output at position 0, then code
+    /// The depth decoder's inputs at positions `from..=codes.len()`: the backbone's output at position 0, then code
     /// after code.
     ///
     /// # Shapes

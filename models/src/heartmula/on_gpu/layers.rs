@@ -9,10 +9,10 @@ use crate::{
     heartmula::{TransformerConfig, kv_cache::scaled_frequencies},
     kernels::{
         RotaryTable,
-        cpu::Heads,
+        cpu::HeadDims,
         lm::{Attention, Buffer, Finish, Input, Kept, Matrix, Parts, Queue, Scratch, Start},
     },
-    weights::Shards,
+    weights::TensorStore,
 };
 
 /// The weights of one transformer, its last norm included.
@@ -62,26 +62,26 @@ impl Layers {
     pub fn load(
         queue: &Queue,
         config: &TransformerConfig,
-        shards: &Shards,
+        store: &TensorStore,
         prefix: &str,
         device: &Device,
     ) -> Result<Self> {
         let layers = (0..config.num_layers)
-            .map(|index| Layer::load(queue, config, shards, &format!("{prefix}.layers.{index}"), device));
+            .map(|index| Layer::load(queue, config, store, &format!("{prefix}.layers.{index}"), device));
         let layers = layers.collect::<Result<_>>()?;
         let table = RotaryTable::new(&scaled_frequencies(config), config.max_seq_len, &Device::Cpu)?;
         let [cosines, sines] = table.numbers()?;
         Ok(Self {
             layers,
-            norm: norm(queue, shards, &format!("{prefix}.norm.scale"), config.embed_dim)?,
+            norm: norm(queue, store, &format!("{prefix}.norm.scale"), config.embed_dim)?,
             angles: Arc::new([Buffer::of(queue, &cosines)?, Buffer::of(queue, &sines)?]),
             config: config.clone(),
         })
     }
 
-    pub fn heads(&self) -> Heads {
+    pub fn heads(&self) -> HeadDims {
         let TransformerConfig { num_heads, num_kv_heads, .. } = self.config;
-        Heads { heads: num_heads, kv_heads: num_kv_heads, head_dim: self.config.head_dim() }
+        HeadDims { heads: num_heads, kv_heads: num_kv_heads, head_dim: self.config.head_dim() }
     }
 
     pub fn angles(&self) -> Arc<[Buffer<f32>; 2]> {
@@ -156,33 +156,39 @@ impl Layers {
 }
 
 impl Layer {
-    fn load(queue: &Queue, config: &TransformerConfig, shards: &Shards, prefix: &str, device: &Device) -> Result<Self> {
+    fn load(
+        queue: &Queue,
+        config: &TransformerConfig,
+        store: &TensorStore,
+        prefix: &str,
+        device: &Device,
+    ) -> Result<Self> {
         let (width, hidden) = (config.embed_dim, config.intermediate_dim);
         let keys = config.num_kv_heads * config.head_dim();
         let joined = |parts: &[(&str, usize)], inputs: usize, gates: bool| -> Result<Matrix> {
             let name = |part: &str| format!("{prefix}.{part}.weight");
-            let numbers = shards.matrix_type(&name(parts[0].0));
-            let read = parts.iter().map(|(part, outputs)| shards.matrix(&name(part), &[*outputs, inputs], device));
+            let dtype = store.matrix_type(&name(parts[0].0));
+            let read = parts.iter().map(|(part, outputs)| store.matrix(&name(part), &[*outputs, inputs], device));
             let read = read.collect::<Result<Vec<_>>>()?;
             let weight = if read.len() == 1 { read[0].clone() } else { candle_core::Tensor::cat(&read, 0)? };
-            Ok(Matrix::new(queue, &weight, numbers, gates)?)
+            Ok(Matrix::new(queue, &weight, dtype, gates)?)
         };
         Ok(Self {
-            attention_norm: norm(queue, shards, &format!("{prefix}.sa_norm.scale"), width)?,
+            attention_norm: norm(queue, store, &format!("{prefix}.sa_norm.scale"), width)?,
             query_key_value: joined(
                 &[("attn.q_proj", width), ("attn.k_proj", keys), ("attn.v_proj", keys)],
                 width,
                 false,
             )?,
             output: joined(&[("attn.output_proj", width)], width, false)?,
-            feed_forward_norm: norm(queue, shards, &format!("{prefix}.mlp_norm.scale"), width)?,
+            feed_forward_norm: norm(queue, store, &format!("{prefix}.mlp_norm.scale"), width)?,
             gate_up: joined(&[("mlp.w1", hidden), ("mlp.w3", hidden)], width, true)?,
             down: joined(&[("mlp.w2", width)], hidden, false)?,
         })
     }
 }
 
-fn norm(queue: &Queue, shards: &Shards, name: &str, width: usize) -> Result<Buffer<f32>> {
-    let weights: Vec<f32> = shards.tensor(name, &[width], &Device::Cpu)?.to_vec1()?;
+fn norm(queue: &Queue, store: &TensorStore, name: &str, width: usize) -> Result<Buffer<f32>> {
+    let weights: Vec<f32> = store.tensor(name, &[width], &Device::Cpu)?.to_vec1()?;
     Ok(Buffer::of(queue, &weights)?)
 }

@@ -24,10 +24,10 @@ use super::{HeartMulaConfig, PromptIds};
 use crate::{
     error::Result,
     kernels::{
-        cpu::NumberType,
+        cpu::WeightDtype,
         lm::{Matrix, Queue, Table},
     },
-    weights::Shards,
+    weights::TensorStore,
 };
 
 /// The weights on a GPU; shared by all songs.
@@ -50,26 +50,26 @@ impl GpuModel {
     ///
     /// # Errors
     /// When the GPU is too old or has no memory, or a tensor is not there in its shape.
-    pub fn load(config: &HeartMulaConfig, shards: &Shards, device: &Device) -> Result<Self> {
+    pub fn load(config: &HeartMulaConfig, store: &TensorStore, device: &Device) -> Result<Self> {
         let queue = Queue::new(device.as_cuda_device()?)?;
         let (width, inner, vocabulary) = (config.backbone.embed_dim, config.decoder.embed_dim, config.audio_vocab_size);
         let matrix = |name: &str, shape: [usize; 2]| -> Result<Matrix> {
-            Ok(Matrix::new(&queue, &shards.matrix(name, &shape, device)?, shards.matrix_type(name), false)?)
+            Ok(Matrix::new(&queue, &store.matrix(name, &shape, device)?, store.matrix_type(name), false)?)
         };
         let mut heads = vec![matrix("codebook0_head.weight", [vocabulary, width])?];
         // These heads are stored [in, out], the other way round than a linear layer's weight.
         let others = config.audio_num_codebooks - 1;
-        let stored = shards.matrix("audio_head", &[others, inner, vocabulary], device)?;
+        let stored = store.matrix("audio_head", &[others, inner, vocabulary], device)?;
         for head in 0..others {
-            heads.push(Matrix::new(&queue, &stored.get(head)?.t()?, shards.matrix_type("audio_head"), false)?);
+            heads.push(Matrix::new(&queue, &stored.get(head)?.t()?, store.matrix_type("audio_head"), false)?);
         }
         drop(stored);
         let name = "audio_embeddings.weight";
-        let rows = shards.matrix(name, &[config.audio_num_codebooks * vocabulary, width], device)?;
+        let rows = store.matrix(name, &[config.audio_num_codebooks * vocabulary, width], device)?;
         let model = Self {
-            backbone: Layers::load(&queue, &config.backbone, shards, "backbone", device)?,
+            backbone: Layers::load(&queue, &config.backbone, store, "backbone", device)?,
             projection: matrix("projection.weight", [inner, width])?,
-            decoder: Layers::load(&queue, &config.decoder, shards, "decoder", device)?,
+            decoder: Layers::load(&queue, &config.decoder, store, "decoder", device)?,
             heads,
             table: Table::new(&queue, rows, vocabulary)?,
             config: config.clone(),
@@ -83,11 +83,11 @@ impl GpuModel {
     }
 
     /// How the weights are stored.
-    pub fn number_type(&self) -> NumberType {
+    pub fn dtype(&self) -> WeightDtype {
         match self.projection.planes() {
-            1 => NumberType::Bf16,
-            2 => NumberType::F16,
-            _ => NumberType::F32,
+            1 => WeightDtype::Bf16,
+            2 => WeightDtype::F16,
+            _ => WeightDtype::F32,
         }
     }
 
@@ -96,7 +96,7 @@ impl GpuModel {
         let mut songs = self.drafting.lock().unwrap_or_else(PoisonError::into_inner);
         let song = match &mut songs[batch - 1] {
             Some(song) => song,
-            none => none.insert(Box::new(GpuSong::new(self, batch, 1, NumberType::F32)?)),
+            none => none.insert(Box::new(GpuSong::new(self, batch, 1, WeightDtype::F32)?)),
         };
         work(song)
     }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     error::{ModelError, Result},
     kernels::{
-        cpu::NumberType,
+        cpu::WeightDtype,
         lm::{Buffer, Drawn, Kept, KeptSizes, Parts, Queue, Scratch},
     },
     speculation::MOST_FRAMES,
@@ -56,7 +56,7 @@ impl GpuSong {
     ///
     /// # Errors
     /// When the GPU has no memory, or the model has fewer positions.
-    pub fn new(model: &GpuModel, batch: usize, capacity: usize, numbers: NumberType) -> Result<Self> {
+    pub fn new(model: &GpuModel, batch: usize, capacity: usize, dtype: WeightDtype) -> Result<Self> {
         let config = &model.config;
         if capacity > config.backbone.max_seq_len {
             let expected = format!("at most {}", config.backbone.max_seq_len);
@@ -66,7 +66,7 @@ impl GpuSong {
         let (codebooks, width) = (config.audio_num_codebooks, config.backbone.embed_dim);
         let rows = (batch * WINDOW).max(PROMPT_ROWS);
         let depth_rows = batch * WINDOW * codebooks;
-        let half = numbers != NumberType::F32;
+        let half = dtype != WeightDtype::F32;
         let kept = KeptSizes {
             heads: model.backbone.heads(),
             layers: model.backbone.count(),

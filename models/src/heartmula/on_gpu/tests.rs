@@ -8,7 +8,7 @@ use crate::{
     ModelDirectory,
     error::Result,
     heartmula::{CodeSampler, HeartMula, KeyedSampler, PromptIds, SamplingOptions, SongState},
-    kernels::cpu::NumberType,
+    kernels::cpu::WeightDtype,
     signal::KeyedNoise,
     speculation::{CarryOver, Completion, DepthWork, Frame, FrameDrafter, NGram, Oracle, Speculator, StaleDepth},
     synth::SynthSize,
@@ -23,10 +23,10 @@ fn gpu() -> Device {
     Device::new_cuda_with_stream(0).expect("an NVIDIA GPU: this test is for nothing else")
 }
 
-fn model(size: SynthSize, weights: NumberType, kept: NumberType, device: &Device) -> HeartMula {
+fn model(size: SynthSize, weights: WeightDtype, kept: WeightDtype, device: &Device) -> HeartMula {
     let directory = ModelDirectory::random(size, 7).expect("configs");
-    let shards = directory.lm_shards().expect("weights").with_matrices_as(weights);
-    HeartMula::load(&directory.lm, &shards, device).expect("a model").keeping_kv_as(kept)
+    let store = directory.lm_store().expect("weights").with_matrices_as(weights);
+    HeartMula::load(&directory.lm, &store, device).expect("a model").keeping_kv_as(kept)
 }
 
 /// A prompt that ends a few positions before a span does.
@@ -71,8 +71,8 @@ fn written(model: &HeartMula, guidance: f64, sampler: &mut dyn CodeSampler) -> V
 fn on_a_gpu_logits_are_those_of_a_processor() {
     let device = gpu();
     for size in SIZES {
-        for weights in [NumberType::F32, NumberType::F16, NumberType::Bf16] {
-            for (kept, most) in [(NumberType::F32, 1e-4), (NumberType::F16, 3e-3)] {
+        for weights in [WeightDtype::F32, WeightDtype::F16, WeightDtype::Bf16] {
+            for (kept, most) in [(WeightDtype::F32, 1e-4), (WeightDtype::F16, 3e-3)] {
                 let both = [&Device::Cpu, &device].map(|device| model(size, weights, kept, device));
                 for guidance in GUIDANCE {
                     let [here, there] = [0, 1].map(|which| {
@@ -94,8 +94,8 @@ fn on_a_gpu_logits_are_those_of_a_processor() {
 #[test]
 fn on_a_gpu_a_song_is_the_same_however_it_is_written() {
     let device = gpu();
-    for (size, kept) in SIZES.into_iter().zip([NumberType::F32, NumberType::F16, NumberType::F16]) {
-        let model = Arc::new(model(size, NumberType::Bf16, kept, &device));
+    for (size, kept) in SIZES.into_iter().zip([WeightDtype::F32, WeightDtype::F16, WeightDtype::F16]) {
+        let model = Arc::new(model(size, WeightDtype::Bf16, kept, &device));
         for guidance in GUIDANCE {
             let song = written(&model, guidance, &mut sampler(5));
             assert_eq!(written(&model, guidance, &mut sampler(5)), song, "again, with the prompt that was kept");
@@ -149,7 +149,7 @@ fn drafters(model: &Arc<HeartMula>, song: &[Frame]) -> Vec<Box<dyn FrameDrafter>
 
 #[test]
 fn on_a_gpu_plain_and_drafted_frames_of_one_song_take_turns() {
-    let model = model(SynthSize::Odd, NumberType::Bf16, NumberType::F32, &gpu());
+    let model = model(SynthSize::Odd, WeightDtype::Bf16, WeightDtype::F32, &gpu());
     let song = written(&model, 1.5, &mut sampler(9));
     let mut state = begun(&model, 1.5);
     let mut drafted = Speculator::drafting(
@@ -173,7 +173,7 @@ fn on_a_gpu_plain_and_drafted_frames_of_one_song_take_turns() {
 
 #[test]
 fn on_a_gpu_what_has_no_room_is_refused_and_the_song_before_it_stays() {
-    let model = model(SynthSize::Tiny, NumberType::Bf16, NumberType::F32, &gpu());
+    let model = model(SynthSize::Tiny, WeightDtype::Bf16, WeightDtype::F32, &gpu());
     let mut state = begun(&model, 1.5);
     for _ in 0..FRAMES {
         model.next_frame(&mut state, &mut sampler(1)).expect("a frame");

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use crate::kernels::{activation::prelu, gpu::tensor_cores::HalvedSignal};
 
-/// What goes through convolutions, \[T, B, C\]: a tensor, or on a GPU's tensor cores numbers split into halves.
+/// A signal, \[T, B, C\]: a tensor, or for a GPU's tensor cores numbers split into halves.
 #[derive(Debug, Clone)]
 pub enum Signal {
     /// As it is.
@@ -44,7 +44,7 @@ impl Signal {
         }
     }
 
-    /// Each place so often, one after the other: \[T · times, B, C\].
+    /// Each place repeated: \[T · times, B, C\].
     ///
     /// # Errors
     /// When the device has no memory for it.
@@ -60,23 +60,23 @@ impl Signal {
     }
 }
 
-/// The inputs that a causal convolution still looks back at, \[reach, B, C\] (halves: \[2, reach, B, C\]), and whether they
-/// are the silence before the first one.
+/// The history of a causal convolution, \[reach, B, C\] (halves: \[2, reach, B, C\]), and whether it is the zeros
+/// before the first input.
 #[derive(Debug, Clone)]
 pub struct ConvHistory(pub(super) Tensor, pub(super) bool);
 
 impl ConvHistory {
-    /// Inputs that were seen before, \[reach, B, C\].
+    /// The history with these inputs, \[reach, B, C\].
     pub fn of(inputs: Tensor) -> Self {
         Self(inputs, false)
     }
 
     /// The zeros before the first input.
-    pub(super) fn silence(zeros: Tensor) -> Self {
+    pub(super) fn zero_history(zeros: Tensor) -> Self {
         Self(zeros, true)
     }
 
-    /// Old and new inputs one after the other; the last of them are remembered.
+    /// Old and new inputs one after the other; the last of them become the history.
     pub(super) fn see(&mut self, xs: &Tensor) -> Result<Tensor> {
         self.1 = false;
         let seen = Tensor::cat(&[&self.0, xs], 0)?;
@@ -84,7 +84,7 @@ impl ConvHistory {
         Ok(seen)
     }
 
-    /// The halves of old inputs; the last of old and new ones are remembered.
+    /// The halves of old inputs; the last of old and new ones become the history.
     pub(super) fn exchange(&mut self, xs: &Tensor) -> Result<Tensor> {
         let old = if self.0.rank() == 4 { self.0.clone() } else { HalvedSignal::of(&self.0)?.halves()? };
         let (reach, length) = (old.dim(1)?, xs.dim(1)?);
@@ -101,18 +101,18 @@ impl ConvHistory {
     }
 }
 
-/// What becomes of a convolution's results before they are given back.
+/// Operations fused behind a convolution.
 #[derive(Debug, Clone, Default)]
-pub struct After {
+pub struct Epilogue {
     /// A parametric ReLU with this slope.
     pub slope: Option<f64>,
     /// Then this is added, \[T, B, out\].
     pub add: Option<Signal>,
-    /// What the results are for.
+    /// Use of the results.
     pub results: Results,
 }
 
-/// What a convolution's results are for, which says how they are kept where numbers are split into halves.
+/// The use of a convolution's results, which decides their form on tensor cores.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Results {
     /// To be multiplied, and to be added to.

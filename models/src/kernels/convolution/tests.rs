@@ -1,4 +1,4 @@
-//! Convolutions beside their formula, whole and in pieces.
+//! Tests of convolutions: against the formula, whole and in pieces.
 
 use candle_core::Var;
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ fn assert_close(found: &Tensor, expected: &[f64]) {
     }
 }
 
-/// The sum over taps and inputs of a convolution that looks back, from zeros before the first input.
+/// The sum over taps and inputs of a causal convolution, with zeros before the first input.
 fn expected_causal(xs: &Tensor, weight: &Tensor, bias: &[f32], dilation: usize) -> Vec<f64> {
     let ((length, batch, inputs), (outputs, _, taps)) = (xs.dims3().expect("three"), weight.dims3().expect("three"));
     let (xs, weight) = (numbers(xs), numbers(weight));
@@ -57,19 +57,19 @@ proptest! {
         let (bias, add) = (noise(3, [1, 1, outputs]), noise(4, [length, batch, outputs]));
         let convolution = CausalConv::new(&weight, bias.flatten_all().expect("flat"), dilation).expect("a weight");
         let slope = Some(0.25);
-        let mut history = convolution.silence(batch, &Device::Cpu).expect("silence");
-        let whole = convolution.forward(&xs, &mut history, After { slope, add: Some((&add).into()), ..After::default() }).and_then(|ys| ys.tensor()).expect("it fits");
+        let mut history = convolution.zero_history(batch, &Device::Cpu).expect("a history");
+        let whole = convolution.forward(&xs, &mut history, Epilogue { slope, add: Some((&add).into()), ..Epilogue::default() }).and_then(|ys| ys.tensor()).expect("it fits");
         let expected: Vec<f64> = expected_causal(&xs, &weight, &numbers(&bias), dilation)
             .into_iter()
             .zip(numbers(&add))
             .map(|(y, add)| if y > 0.0 { y } else { 0.25 * y } + f64::from(add))
             .collect();
         assert_close(&whole, &expected);
-        let mut history = convolution.silence(batch, &Device::Cpu).expect("silence");
+        let mut history = convolution.zero_history(batch, &Device::Cpu).expect("a history");
         let mut start = 0;
         let parts = pieces.iter().map(|count| {
             let part = |xs: &Tensor| xs.narrow(0, start, *count).expect("a part");
-            let ys = convolution.forward(&part(&xs), &mut history, After { slope, add: Some((&part(&add)).into()), ..After::default() }).and_then(|ys| ys.tensor()).expect("it fits");
+            let ys = convolution.forward(&part(&xs), &mut history, Epilogue { slope, add: Some((&part(&add)).into()), ..Epilogue::default() }).and_then(|ys| ys.tensor()).expect("it fits");
             start += count;
             ys
         });
@@ -86,7 +86,7 @@ proptest! {
         let (xs, weight) = (noise(1, [length, batch, inputs]), noise(2, [inputs, outputs, 2 * stride]));
         let bias = noise(3, [1, 1, outputs]).flatten_all().expect("flat");
         let convolution = UpConv::new(&weight, &bias, stride).expect("a weight");
-        let mut history = convolution.silence(batch, &Device::Cpu).expect("silence");
+        let mut history = convolution.zero_history(batch, &Device::Cpu).expect("a history");
         let whole = convolution.forward(&xs, &mut history).and_then(|ys| ys.tensor()).expect("it fits");
         // Output t · stride + s gets tap s of input t and tap stride + s of the input before.
         let (x, w, b) = (numbers(&xs), numbers(&weight), numbers(&bias));
@@ -99,7 +99,7 @@ proptest! {
             f64::from(b[output]) + terms.map(|(from, tap)| f64::from(x[from]) * f64::from(w[tap])).sum::<f64>()
         });
         assert_close(&whole, &expected.collect::<Vec<_>>());
-        let mut history = convolution.silence(batch, &Device::Cpu).expect("silence");
+        let mut history = convolution.zero_history(batch, &Device::Cpu).expect("a history");
         let mut start = 0;
         let parts = pieces.iter().map(|count| {
             let ys = convolution.forward(&xs.narrow(0, start, *count).expect("a part"), &mut history).and_then(|ys| ys.tensor()).expect("it fits");
@@ -118,9 +118,9 @@ fn with_gradients_the_formula_computes_what_the_kernel_computes() {
     let tracked = Var::from_tensor(&weight).expect("a variable");
     let run = |weight: &Tensor| {
         let convolution = CausalConv::new(weight, bias.clone(), 3).expect("a weight");
-        let mut history = convolution.silence(2, &Device::Cpu).expect("silence");
+        let mut history = convolution.zero_history(2, &Device::Cpu).expect("a history");
         convolution
-            .forward(&xs, &mut history, After { slope: Some(0.1), ..After::default() })
+            .forward(&xs, &mut history, Epilogue { slope: Some(0.1), ..Epilogue::default() })
             .and_then(|ys| ys.tensor())
             .expect("it fits")
     };
@@ -135,7 +135,7 @@ fn inputs_of_another_width_than_the_history_are_refused() {
     let convolution =
         CausalConv::new(&noise(2, [5, 6, 3]), Tensor::zeros(5, DType::F32, &Device::Cpu).expect("zeros"), 1)
             .expect("a weight");
-    let mut history = convolution.silence(2, &Device::Cpu).expect("silence");
-    assert!(convolution.forward(&noise(1, [4, 1, 6]), &mut history, After::default()).is_err());
-    assert!(convolution.forward(&noise(1, [4, 2, 5]), &mut history, After::default()).is_err());
+    let mut history = convolution.zero_history(2, &Device::Cpu).expect("a history");
+    assert!(convolution.forward(&noise(1, [4, 1, 6]), &mut history, Epilogue::default()).is_err());
+    assert!(convolution.forward(&noise(1, [4, 2, 5]), &mut history, Epilogue::default()).is_err());
 }

@@ -1,19 +1,19 @@
-//! Does every kernel set compute what the portable one computes, whatever the numbers are and wherever they lie?
+//! Tests of every kernel set against the portable one, for all numbers and alignments.
 
 use half::{bf16, f16};
 use proptest::prelude::*;
 
-use super::{Finish, KernelSet, NumberType, Packed, Rows, matmul, packed::PANEL};
+use super::{Epilogue, KernelSet, Packed, Rows, WeightDtype, matmul, packed::PANEL};
 use crate::signal::KeyedNoise;
 
-const KINDS: [NumberType; 3] = [NumberType::F32, NumberType::F16, NumberType::Bf16];
+const KINDS: [WeightDtype; 3] = [WeightDtype::F32, WeightDtype::F16, WeightDtype::Bf16];
 
 /// `number` as it is after it was stored.
-fn stored(kind: NumberType, number: f32) -> f32 {
+fn stored(kind: WeightDtype, number: f32) -> f32 {
     match kind {
-        NumberType::F32 => number,
-        NumberType::F16 => f16::from_f32(number).to_f32(),
-        NumberType::Bf16 => bf16::from_f32(number).to_f32(),
+        WeightDtype::F32 => number,
+        WeightDtype::F16 => f16::from_f32(number).to_f32(),
+        WeightDtype::Bf16 => bf16::from_f32(number).to_f32(),
     }
 }
 
@@ -45,7 +45,7 @@ fn product(set: KernelSet, x: &[f32], weights: &Packed, bias: &[f32], offset: us
     let mut out = vec![7.5f32; offset + rows.count * weights.outputs() + PANEL];
     let (before, rest) = out.split_at_mut(offset);
     let (out, behind) = rest.split_at_mut(rows.count * weights.outputs());
-    matmul(set, rows, weights, Finish { bias: Some(bias), ..Finish::default() }, out);
+    matmul(set, rows, weights, Epilogue { bias: Some(bias), ..Epilogue::default() }, out);
     assert!(before.iter().chain(&*behind).all(|x| *x == 7.5), "{set}: written beside the result");
     out.to_vec()
 }
@@ -63,7 +63,7 @@ proptest! {
     ) {
         let kind = KINDS[kind];
         // No sum may leave f32's range, for where it does depends on its rounding: 600 times 2^51 times 2^51 is inside.
-        let highest_weight = if kind == NumberType::F16 { highest.min(14) } else { highest };
+        let highest_weight = if kind == WeightDtype::F16 { highest.min(14) } else { highest };
         let x = numbers(key, rows * inputs, (-lowest, highest), strange);
         let w = numbers(!key, outputs * inputs, (-lowest, highest_weight), strange_weights);
         let bias = numbers(key ^ 1, outputs, (-lowest, highest), 0);
@@ -101,8 +101,8 @@ proptest! {
 #[test]
 fn every_number_of_16_bits_is_widened_to_what_it_is() {
     for (kind, widened) in [
-        (NumberType::F16, (|bits| f16::from_bits(bits).to_f32()) as fn(u16) -> f32),
-        (NumberType::Bf16, |bits| bf16::from_bits(bits).to_f32()),
+        (WeightDtype::F16, (|bits| f16::from_bits(bits).to_f32()) as fn(u16) -> f32),
+        (WeightDtype::Bf16, |bits| bf16::from_bits(bits).to_f32()),
     ] {
         let all: Vec<f32> = (0..=u16::MAX).map(widened).collect();
         let weights = Packed::new(all.len(), 1, kind, |row, to| to[0] = all[row]);

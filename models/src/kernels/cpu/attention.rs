@@ -1,8 +1,8 @@
-//! How is attention two products with a softmax between them? One head's queries against keys and values in panels.
+//! Attention of one head as two products with a softmax between them: queries against keys and values in panels.
 //!
 //! Keys lie like packed weights whose outputs are positions, values like packed weights whose inputs are positions. So
-//! both products are made of the tiles that linear layers are made of, and what holds for those holds here: the result
-//! of a query is the same bits whatever queries stand beside it. What a query may not see never enters its sums.
+//! both products use the tiles of linear layers, with the same guarantee: the result of a query is bit-identical
+//! whatever queries are beside it. Masked positions never enter its sums.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use half::f16;
 
 use super::{
     KernelSet,
-    packed::{NumberType, PANEL},
+    packed::{PANEL, WeightDtype},
     rows::exp_row,
     tile::{Tile, Tiles, number_kind, tiles},
 };
@@ -20,15 +20,15 @@ pub(super) const SEGMENT: usize = 256;
 
 /// A number that keys and values are kept as.
 pub trait KvNumber: Copy + Default + fmt::Debug + Send + Sync + 'static {
-    /// How weights of this type are called.
-    const TYPE: NumberType;
+    /// Its dtype.
+    const TYPE: WeightDtype;
 
     /// The nearest that there is to `number`.
     fn nearest(number: f32) -> Self;
 }
 
 impl KvNumber for f32 {
-    const TYPE: NumberType = NumberType::F32;
+    const TYPE: WeightDtype = WeightDtype::F32;
 
     fn nearest(number: f32) -> Self {
         number
@@ -36,9 +36,9 @@ impl KvNumber for f32 {
 }
 
 impl KvNumber for f16 {
-    const TYPE: NumberType = NumberType::F16;
+    const TYPE: WeightDtype = WeightDtype::F16;
 
-    /// What is finite stays finite: one number beyond the range must not cost a song.
+    /// Saturates: one number beyond the range must not cost a song.
     fn nearest(number: f32) -> Self {
         let most = Self::MAX.to_f32();
         Self::from_f32(if number.is_finite() { number.clamp(-most, most) } else { number })
@@ -83,18 +83,19 @@ pub(super) fn write_position<N: KvNumber>(
     }
 }
 
-/// Numbers that a computation needs and nobody reads afterwards; kept from one to the next.
+/// Scratch buffers, reused from call to call.
 #[derive(Default)]
 pub(super) struct Scratch {
     scores: Vec<f32>,
     sums: Vec<f32>,
 }
 
-/// Attends with rows of queries to what they may see of one head.
+/// Causal attention of rows of queries to one head.
 ///
 /// # Shapes
 /// - `queries` \[rows, head width\], already scaled
-/// - `seen`: for each row, how many of the first positions it may see, at least one, never less than the row before it
+/// - `seen`: for each row, how many of the first positions it attends to, at least one, never less than the row before
+///   it
 /// - result \[rows, head width rounded up to 16\]
 pub(super) fn attend<'a, N: KvNumber>(
     set: KernelSet,
@@ -116,7 +117,7 @@ pub(super) fn attend<'a, N: KvNumber>(
     }
     let tiles = tiles(set);
     let width = most.next_multiple_of(PANEL);
-    // What is not overwritten is never read, but must be numbers all the same.
+    // Parts that are not overwritten are never read, but must be initialised.
     let fit = |numbers: &mut Vec<f32>, count: usize| {
         if numbers.len() < count {
             numbers.resize(count, 0.0);
@@ -141,7 +142,7 @@ pub(super) fn attend<'a, N: KvNumber>(
     sums
 }
 
-/// The scores of a segment whose first position is `start`, for all rows that see something of it.
+/// The scores of a segment whose first position is `start`, for all rows that attend to it.
 fn score<N: KvNumber>(
     tiles: &Tiles,
     queries: &[f32],
@@ -155,7 +156,7 @@ fn score<N: KvNumber>(
     while row < seen.len() {
         let (rows, panels_at_once) = tiles.shape(seen.len() - row);
         let rows = rows.min(seen.len() - row);
-        // The last row sees most.
+        // The last row attends to most positions.
         let panels = (seen[row + rows - 1] - start).min(segment.room).div_ceil(PANEL);
         for first in (0..panels).step_by(panels_at_once) {
             let count = panels_at_once.min(panels - first);
@@ -170,15 +171,15 @@ fn score<N: KvNumber>(
                 add: false,
             };
             // SAFETY: the set runs here, as `attend` has asked. `rows` rows of queries and `count` panels of keys are
-            // there, as the slices show; the panels' scores end within each row, for `width` is what the row that sees
-            // most needs, rounded up to whole panels.
+            // there, as the slices show; the panels' scores end within each row, for `width` is what the last row
+            // needs, rounded up to whole panels.
             unsafe { (tiles.compute)(number_kind(N::TYPE), rows, count, &tile) };
         }
         row += rows;
     }
 }
 
-/// Adds the values of a segment whose first position is `start` to the sums of all rows that see something of it.
+/// Adds the values of a segment whose first position is `start` to the sums of all rows that attend to it.
 fn weigh<N: KvNumber>(
     tiles: &Tiles,
     weights: &[f32],
@@ -192,7 +193,7 @@ fn weigh<N: KvNumber>(
     let cut = |row: usize| (seen[row] - start).min(segment.room);
     let mut row = seen.partition_point(|seen| *seen <= start);
     while row < seen.len() {
-        // Rows that see the same positions go together: none may meet a value that is not its own to see.
+        // Rows with the same mask go together: none may read a masked value.
         let inputs = cut(row);
         let alike = (row..seen.len()).take_while(|row| cut(*row) == inputs).count();
         let (rows, panels_at_once) = tiles.shape(alike);

@@ -1,4 +1,4 @@
-//! Where do the keys and values of a song lie, so that a position is written once and read in order ever after?
+//! Storage of keys and values: a position is written once and read in order.
 
 use rayon::prelude::*;
 
@@ -13,12 +13,12 @@ use super::{
 const WORTH_A_THREAD: usize = 400_000;
 /// Positions by which the memory of a store grows.
 pub const STEP: usize = SEGMENT;
-/// Rows of queries that are computed together, at most about: they share what they read.
+/// Rows of queries that are computed together, at most about: they share the keys that they read.
 const ROWS: usize = 48;
 
 /// The sizes of an attention with grouped heads: query heads `kv · heads / kv_heads` and following share key head `kv`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heads {
+pub struct HeadDims {
     /// Query heads.
     pub heads: usize,
     /// Key and value heads.
@@ -27,7 +27,7 @@ pub struct Heads {
     pub head_dim: usize,
 }
 
-impl Heads {
+impl HeadDims {
     /// Query heads of a group.
     fn group(self) -> usize {
         self.heads / self.kv_heads
@@ -58,11 +58,11 @@ impl<'a> Angles<'a> {
     }
 }
 
-/// Keys and values of one layer, for the rows of a batch, kept as `N`. Memory is taken in steps of [`STEP`] positions,
-/// and what lies in it is never moved, so nothing is ever there twice.
+/// Keys and values of one layer, for the rows of a batch, kept as `N`. Memory grows by [`STEP`] positions at a time and
+/// is never moved, so nothing exists twice.
 #[derive(Debug)]
 pub struct KvStore<N> {
-    sizes: Heads,
+    sizes: HeadDims,
     batch: usize,
     capacity: usize,
     pieces: Vec<Piece<N>>,
@@ -77,17 +77,17 @@ struct Piece<N> {
 }
 
 impl<N: KvNumber> KvStore<N> {
-    /// A store for at most `capacity` positions of `batch` rows. It takes no memory yet.
-    pub fn new(sizes: Heads, batch: usize, capacity: usize) -> Self {
+    /// A store for at most `capacity` positions of `batch` rows. It allocates nothing yet.
+    pub fn new(sizes: HeadDims, batch: usize, capacity: usize) -> Self {
         Self { sizes, batch, capacity, pieces: Vec::new() }
     }
 
-    /// Bytes that keys and values take at present.
+    /// Bytes of keys and values at present.
     pub fn bytes(&self) -> usize {
         self.pieces.iter().map(|piece| (piece.keys.len() + piece.values.len()) * size_of::<N>()).sum()
     }
 
-    /// Takes memory for the first `positions` positions, where there is none yet.
+    /// Allocates memory for the first `positions` positions.
     pub fn reserve(&mut self, positions: usize) {
         assert!(positions <= self.capacity, "positions of a store");
         while self.pieces.len() * SEGMENT < positions {
@@ -101,7 +101,7 @@ impl<N: KvNumber> KvStore<N> {
         }
     }
 
-    /// Writes positions from `start` on; keys are turned by their positions' angles on the way.
+    /// Writes positions from `start` on; RoPE is applied to the keys.
     ///
     /// # Shapes
     /// - `keys`, `values` \[batch, count, kv heads · head width\]
@@ -109,12 +109,12 @@ impl<N: KvNumber> KvStore<N> {
     /// # Panics
     /// When they do not fit, or reach beyond the capacity: a mistake of the caller.
     pub fn write(&mut self, set: KernelSet, start: usize, keys: &[f32], values: &[f32], angles: Angles<'_>) {
-        let Heads { kv_heads, head_dim, .. } = self.sizes;
+        let HeadDims { kv_heads, head_dim, .. } = self.sizes;
         let width = self.sizes.key_width();
         let count = keys.len() / (self.batch * width).max(1);
         assert!(keys.len() == self.batch * count * width && values.len() == keys.len(), "keys and values of a store");
         self.reserve(start + count);
-        let mut turned = vec![0f32; head_dim];
+        let mut rotated = vec![0f32; head_dim];
         for batch in 0..self.batch {
             for place in 0..count {
                 let position = start + place;
@@ -124,13 +124,13 @@ impl<N: KvNumber> KvStore<N> {
                 for head in 0..kv_heads {
                     let from = (batch * count + place) * width + head * head_dim;
                     let to = batch * kv_heads + head;
-                    rotate(set, &keys[from..from + head_dim], cos, sin, 1.0, &mut turned);
+                    rotate(set, &keys[from..from + head_dim], cos, sin, 1.0, &mut rotated);
                     write_position(
                         &mut piece.keys[to * key_part..(to + 1) * key_part],
                         &mut piece.values[to * value_part..(to + 1) * value_part],
                         piece.room,
                         position % SEGMENT,
-                        &turned,
+                        &rotated,
                         &values[from..from + head_dim],
                     );
                 }
@@ -138,8 +138,8 @@ impl<N: KvNumber> KvStore<N> {
         }
     }
 
-    /// Takes over what the batch rows of `other` from `first` on hold of the first `positions` positions, as many rows
-    /// as this store has.
+    /// Copies the first `positions` positions of the batch rows of `other` from `first` on, as many rows as this store
+    /// has.
     ///
     /// # Panics
     /// When `other` has too few rows or positions, or other sizes: a mistake of the caller.
@@ -147,7 +147,7 @@ impl<N: KvNumber> KvStore<N> {
         assert!(self.sizes == other.sizes && first + self.batch <= other.batch, "rows of a store");
         assert!(positions <= other.pieces.len() * SEGMENT, "positions of a store");
         self.reserve(positions);
-        let Heads { kv_heads, head_dim, .. } = self.sizes;
+        let HeadDims { kv_heads, head_dim, .. } = self.sizes;
         for (to, from) in self.pieces.iter_mut().zip(&other.pieces) {
             let panels = to.room.min(from.room) * PANEL;
             for head in 0..self.batch * kv_heads {
@@ -163,8 +163,8 @@ impl<N: KvNumber> KvStore<N> {
         }
     }
 
-    /// Attends with the queries of positions from `start` on, whose keys and values must have been written; each sees
-    /// the positions up to its own. Queries are turned by their positions' angles on the way.
+    /// Attends with the queries of positions from `start` on, whose keys and values must have been written; each
+    /// attends to the positions up to its own. RoPE is applied to the queries.
     ///
     /// # Shapes
     /// - `queries` and `out` \[batch, count, heads · head width\]
@@ -172,7 +172,7 @@ impl<N: KvNumber> KvStore<N> {
     /// # Panics
     /// When they do not fit: a mistake of the caller.
     pub fn attend(&self, set: KernelSet, start: usize, queries: &[f32], angles: Angles<'_>, out: &mut [f32]) {
-        let Heads { kv_heads, head_dim, .. } = self.sizes;
+        let HeadDims { kv_heads, head_dim, .. } = self.sizes;
         let (width, group) = (self.sizes.query_width(), self.sizes.group());
         let count = queries.len() / (self.batch * width).max(1);
         assert!(queries.len() == self.batch * count * width && out.len() == queries.len(), "queries of a store");
@@ -223,7 +223,7 @@ impl<N: KvNumber> KvStore<N> {
         }
     }
 
-    /// What head `place` (batch row · kv heads + head) holds of the first `positions` positions.
+    /// The segments of head `place` (batch row · kv heads + head) with the first `positions` positions.
     fn segments(&self, place: usize, positions: usize) -> Vec<Segment<'_, N>> {
         let part = |piece: &Piece<N>| {
             (key_numbers(piece.room, self.sizes.head_dim), value_numbers(piece.room, self.sizes.head_dim))
@@ -244,7 +244,7 @@ impl<N: KvNumber> KvStore<N> {
 ///
 /// # Shapes
 /// - `queries`, `keys`, `values` and `out` \[batch, positions, heads · head width\]; as many key heads as query heads.
-///   Queries and keys are turned by their positions' angles on the way.
+///   RoPE is applied to queries and keys.
 ///
 /// # Panics
 /// When they do not fit: a mistake of the caller.
@@ -268,7 +268,7 @@ pub fn full_attention(
         return;
     }
     let scale = 1.0 / (head_dim as f32).sqrt();
-    let sizes = Heads { heads: 1, kv_heads: 1, head_dim };
+    let sizes = HeadDims { heads: 1, kv_heads: 1, head_dim };
     let work = |task: usize, scratch: &mut Scratch| {
         let (entry, head) = (task / heads, task % heads);
         let gather = |from: &[f32]| {

@@ -1,4 +1,4 @@
-//! What can this machine do at best? The two limits that every stage runs into: reading weights and multiplying.
+//! Limits of this machine: memory bandwidth and arithmetic throughput, one of which bounds every stage.
 
 use std::{hint::black_box, time::Instant};
 
@@ -6,18 +6,18 @@ use rayon::prelude::*;
 
 use super::{KernelSet, vector::for_each_set};
 
-/// Bytes that are read to measure how fast reading is: far more than the cache of an ordinary machine, and little beside
-/// a model.
+/// Bytes that are read to measure how fast reading is: far more than the cache of an ordinary machine, and little
+/// beside a model.
 const READ: usize = 1 << 28;
-/// Times that they are read in one measurement: some 15 ms, beside which it is nothing that threads wake up.
+/// Times that they are read in one measurement: some 15 ms, beside which the wake-up of threads is negligible.
 const TURNS: usize = 3;
 /// Places that a thread reads from at the same time: as many as the products with few rows do.
 const STREAMS: usize = 4;
-/// Lines that a place is asked for ahead of being read: that which is best on this machine counts.
+/// Cache lines of prefetch distance; the best on this machine counts.
 const AHEAD: [usize; 4] = [0, 16, 32, 64];
 /// Fused multiply-adds of one register in one measurement, for each of [`CHAINS`] chains: some 30 ms.
 const ROUNDS: usize = 4_000_000;
-/// Multiply-adds that do not wait for each other: two units times a latency of four or five cycles need ten.
+/// Independent chains of multiply-adds: two units times a latency of four or five cycles need ten.
 const CHAINS: usize = 12;
 /// The best of so many measurements counts: others run on the machine too.
 const TRIES: usize = 4;
@@ -73,7 +73,7 @@ fn read_bytes(set: KernelSet) -> f64 {
 }
 
 for_each_set! {
-    /// Does nothing with what it reads that the processor could not do meanwhile.
+    /// Reads with arithmetic cheap enough to hide behind the loads.
     fn read_through<FMA>(lines: &[Line], ahead: usize) -> u64 {
         let length = lines.len() / STREAMS;
         let mut found = [[0u64; 8]; STREAMS];
@@ -91,7 +91,7 @@ for_each_set! {
     }
 }
 
-/// Asks for a line, which need not be there.
+/// Prefetches a line, which need not exist.
 #[inline(always)]
 fn prefetch(line: *const Line) {
     #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,4 @@
-//! How is a product with fixed weights split into tiles, and the tiles among threads?
+//! Matrix product with fixed weights: blocks, tiles, and their distribution among threads.
 
 use std::{cell::Cell, ops::Range};
 
@@ -6,8 +6,8 @@ use rayon::prelude::*;
 
 use super::{
     KernelSet,
-    left::{MOST_INPUTS, Rows, packed_numbers},
-    packed::{NumberType, PANEL, Packed},
+    lhs_packing::{MOST_INPUTS, Rows, packed_numbers},
+    packed::{PANEL, Packed, WeightDtype},
     tile::{Tile, Tiles, number_kind, tiles},
     vector::for_each_set,
 };
@@ -15,26 +15,24 @@ use super::{
 /// Inputs of a block. Of 128 to 768 this was the best in f32 and f16 (1488 x 1536 x 4096, one core with AVX-512): a
 /// larger block fetches the sums less often, a smaller one stays in a nearer cache.
 const BLOCK: usize = MOST_INPUTS;
-/// Rows of a block, at most: with [`BLOCK`] inputs each they are 192 KB, which the second cache holds beside weights and
-/// results.
+/// Rows of a block, at most: with [`BLOCK`] inputs each they are 192 KB, which the second cache holds beside weights
+/// and results.
 const ROWS: usize = 96;
 /// Rows below which a block is not made smaller for the sake of more tasks: weights are read once for each block.
 const LEAST_ROWS: usize = 48;
-/// Tiles of a block from which on weights are widened beforehand, where that is of use at all.
+/// Tiles of a block from which on weights are widened beforehand, where widening pays at all.
 const WORTH_WIDENING: usize = 4;
 /// Panels whose sums stay in the second cache from block to block of inputs: 1024 outputs of [`ROWS`] rows are 384 KB.
 const CHUNK: usize = 64;
 /// Multiplications that are worth waking another thread for: some ten microseconds of work.
 const WORTH_A_THREAD: usize = 400_000;
-/// Tasks for each thread, where there is work for so many: one that loses time to the rest of the machine costs the
-/// others so much less.
+/// Tasks for each thread, where there is work for so many: a thread that is preempted then delays the others less.
 const TASKS: usize = 6;
-/// As many where rows are few, which is soon done, and where reading in long runs is what counts.
+/// Tasks for each thread where rows are few: such a product is short, and long sequential reads are what counts.
 const FEW_TASKS: usize = 2;
 
 thread_local! {
-    /// What a thread copies together, kept from product to product: memory that comes and goes is memory that others
-    /// must find room around.
+    /// Packing buffers of a thread, reused from product to product: repeated allocation fragments the heap.
     static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch { x: Vec::new(), wide: Vec::new(), sums: Vec::new() }) };
 }
 
@@ -46,7 +44,7 @@ struct Scratch {
     sums: Vec<f32>,
 }
 
-/// The first `count` numbers of `room`, which grows to them; what is in them is left over from before.
+/// The first `count` numbers of `room`, which grows to them; their contents are arbitrary.
 fn first(room: &mut Vec<f32>, count: usize) -> &mut [f32] {
     if room.len() < count {
         room.resize(count, 0.0);
@@ -63,9 +61,9 @@ unsafe impl Send for Out {}
 // SAFETY: as above.
 unsafe impl Sync for Out {}
 
-/// What becomes of a product's results, in this order.
+/// Operations fused behind a product, in this order.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Finish<'a> {
+pub struct Epilogue<'a> {
     /// A bias for each output is added.
     pub bias: Option<&'a [f32]>,
     /// Where they are not positive, they are multiplied by this: a parametric ReLU.
@@ -81,7 +79,7 @@ pub struct Finish<'a> {
 ///
 /// # Panics
 /// When shapes do not fit each other or the set does not run here: mistakes of the caller, not of the input.
-pub fn matmul(set: KernelSet, rows: Rows<'_>, weights: &Packed, finish: Finish<'_>, out: &mut [f32]) {
+pub fn matmul(set: KernelSet, rows: Rows<'_>, weights: &Packed, finish: Epilogue<'_>, out: &mut [f32]) {
     let outputs = weights.outputs();
     assert_eq!(rows.inputs(), weights.inputs(), "inputs of a product");
     assert!(rows.extent() <= rows.numbers.len(), "rows of a product reach beyond their numbers");
@@ -100,7 +98,7 @@ pub fn matmul(set: KernelSet, rows: Rows<'_>, weights: &Packed, finish: Finish<'
     let threads = rayon::current_num_threads();
     let wanted = (threads * if few { FEW_TASKS } else { TASKS }).min(work.div_ceil(WORTH_A_THREAD));
     let (blocks, columns) = if few { (1, wanted.clamp(1, groups)) } else { split(rows.count, groups, threads, wanted) };
-    // Blocks differ by a tile at most, and so do columns by a group.
+    // Blocks differ by a tile at most, columns by a group.
     let tiles = rows.count.div_ceil(tile_rows);
     let row = |block: usize| rows.count * (block * tiles / blocks) / tiles;
     let panel = |column: usize| (column * groups / columns * group).min(weights.panels());
@@ -127,9 +125,9 @@ pub fn matmul(set: KernelSet, rows: Rows<'_>, weights: &Packed, finish: Finish<'
     SCRATCH.set(scratch);
 }
 
-/// Into how many blocks of rows, and of columns each, a product is cut: tasks of about the same size, as many as are
-/// wanted, and so that no thread is without one while the last are done. Each task packs its rows, so blocks of rows come
-/// before columns.
+/// Into how many blocks of rows, and of columns each, a product is cut: tasks of about the same size, about as many as
+/// are wanted, so that no thread idles while the last are done. Each task packs its rows, so blocks of rows come before
+/// columns.
 fn split(rows: usize, groups: usize, threads: usize, wanted: usize) -> (usize, usize) {
     let blocks = rows.div_ceil(ROWS);
     if wanted < 2 {
@@ -148,7 +146,7 @@ struct Product<'a> {
     tiles: &'static Tiles,
     rows: Rows<'a>,
     weights: &'a Packed,
-    finish: Finish<'a>,
+    finish: Epilogue<'a>,
     out: Out,
 }
 
@@ -156,7 +154,7 @@ impl Product<'_> {
     /// All rows, which are few and packed, with a range of panels.
     ///
     /// # Safety
-    /// Nobody else may touch the outputs of these panels meanwhile.
+    /// No other thread may touch the outputs of these panels meanwhile.
     unsafe fn few(&self, packed: &[f32], panels: Range<usize>) {
         let (inputs, count) = (self.weights.inputs(), self.rows.count);
         let group = self.tiles.shape(count).1;
@@ -181,21 +179,21 @@ impl Product<'_> {
         }
     }
 
-    /// A range of rows with a range of panels. Rows are packed once, and weights widened block by block where that is of
-    /// use, for each is needed many times.
+    /// A range of rows with a range of panels. Rows are packed once, and weights widened block by block where that
+    /// pays, for each is used many times.
     ///
     /// # Safety
-    /// Nobody else may touch the outputs of these rows and panels meanwhile.
+    /// No other thread may touch the outputs of these rows and panels meanwhile.
     unsafe fn many(&self, rows: Range<usize>, panels: Range<usize>) {
         let (inputs, kind) = (self.weights.inputs(), self.weights.kind());
         let (most, group) = self.tiles.many;
         let tiles = rows.len().div_ceil(most);
-        let widen = self.tiles.widen.filter(|_| kind != NumberType::F32 && tiles >= WORTH_WIDENING);
+        let widen = self.tiles.widen.filter(|_| kind != WeightDtype::F32 && tiles >= WORTH_WIDENING);
         let mut scratch = SCRATCH.take();
         let x = first(&mut scratch.x, packed_numbers(rows.len(), inputs));
         let wide = first(&mut scratch.wide, if widen.is_some() { group * PANEL * BLOCK.min(inputs) } else { 0 });
-        // Rows of results can be so far apart that they push each other out of every cache, so what will be added to
-        // once more lies elsewhere, with a distance that is no power of two.
+        // Rows of results can be so far apart that they evict each other from every cache. So partial sums are kept
+        // elsewhere, with a stride that is no power of two.
         let whole = inputs <= BLOCK;
         let stride = (CHUNK + 1) * PANEL;
         let sums = first(&mut scratch.sums, if whole { 0 } else { rows.len() * stride });
@@ -225,7 +223,7 @@ impl Product<'_> {
                                 // SAFETY: `block` inputs of the panel are there, and room for them in `wide`.
                                 unsafe { widen(number_kind(kind), self.panel(first + panel, start).cast(), to, block) };
                             }
-                            (NumberType::F32, wide.as_ptr().cast(), PANEL * block * size_of::<f32>())
+                            (WeightDtype::F32, wide.as_ptr().cast(), PANEL * block * size_of::<f32>())
                         }
                     };
                     for tile in 0..tiles {
@@ -262,7 +260,7 @@ impl Product<'_> {
         SCRATCH.set(scratch);
     }
 
-    /// The results of a row with a range of panels.
+    /// The outputs of a row in a range of panels.
     ///
     /// # Safety
     /// They must be this task's own, and no other reference to them may be there.
@@ -270,7 +268,7 @@ impl Product<'_> {
     unsafe fn outputs(&self, row: usize, panels: Range<usize>) -> &mut [f32] {
         let outputs = self.weights.outputs();
         let columns = panels.start * PANEL..outputs.min(panels.end * PANEL);
-        // SAFETY: row and columns are in the result, and nobody else has them.
+        // SAFETY: row and columns are in the result, and belong to this task alone.
         unsafe { std::slice::from_raw_parts_mut(self.out.0.add(row * outputs + columns.start), columns.len()) }
     }
 
@@ -295,7 +293,7 @@ impl Product<'_> {
         let out = unsafe { self.out.0.add(row * outputs + first * PANEL) };
         if there == columns {
             (tile.out, tile.out_stride) = (out, outputs);
-            // SAFETY: as the caller vouches.
+            // SAFETY: as the caller guarantees.
             return unsafe { (self.tiles.packed)(kind, rows, panels, &tile) };
         }
         let mut buffer = [0f32; 16 * 4 * PANEL]; // as large as the largest tile
@@ -319,7 +317,7 @@ impl Product<'_> {
     /// # Safety
     /// The outputs of these rows and panels must be this task's own.
     unsafe fn finish(&self, rows: Range<usize>, first: usize, panels: usize) {
-        let Finish { bias, slope, add } = self.finish;
+        let Epilogue { bias, slope, add } = self.finish;
         if bias.is_none() && slope.is_none() && add.is_none() {
             return;
         }
@@ -327,7 +325,7 @@ impl Product<'_> {
         let columns = first * PANEL..outputs.min((first + panels) * PANEL);
         for row in rows {
             let places = row * outputs + columns.start..row * outputs + columns.end;
-            // SAFETY: as the caller vouches, and the last row's are let go.
+            // SAFETY: as the caller guarantees, and the references to the last row's are gone.
             let out = unsafe { self.outputs(row, first..first + panels) };
             let bias = bias.map(|bias| &bias[columns.clone()]);
             finish_row(self.set, out, bias, slope, add.map(|add| &add[places]));

@@ -1,4 +1,4 @@
-//! How do fixed weights lie in memory, so that a product reads them once and in order?
+//! Packed weights: panels in the order in which a product reads them.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use rayon::prelude::*;
 /// Outputs that lie side by side: one AVX-512 register, two of AVX2, four of NEON.
 pub const PANEL: usize = 16;
 
-/// How a weight's numbers are stored. Products accumulate in f32 whatever it is.
+/// Dtype of stored weights. Products accumulate in f32 whatever it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum NumberType {
+pub enum WeightDtype {
     /// 4 bytes.
     F32,
     /// 2 bytes, 11 bits of precision: enough for a codec, whose weights are small.
@@ -19,7 +19,7 @@ pub enum NumberType {
     Bf16,
 }
 
-impl NumberType {
+impl WeightDtype {
     /// Bytes of one number.
     pub fn bytes(self) -> usize {
         match self {
@@ -29,7 +29,7 @@ impl NumberType {
     }
 }
 
-impl fmt::Display for NumberType {
+impl fmt::Display for WeightDtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::F32 => "f32",
@@ -58,14 +58,14 @@ enum Numbers {
 pub struct Packed {
     outputs: usize,
     inputs: usize,
-    kind: NumberType,
+    kind: WeightDtype,
     numbers: Numbers,
 }
 
 impl Packed {
-    /// Lays out a matrix whose row `output` (its weights to all inputs) is what `read` writes into the slice given to
-    /// it. Rows are read in parallel, once each.
-    pub fn new(outputs: usize, inputs: usize, kind: NumberType, read: impl Fn(usize, &mut [f32]) + Sync) -> Self {
+    /// Packs a matrix whose row `output` (its weights to all inputs) is written by `read` into the slice given to it.
+    /// Rows are read in parallel, once each.
+    pub fn new(outputs: usize, inputs: usize, kind: WeightDtype, read: impl Fn(usize, &mut [f32]) + Sync) -> Self {
         let panels = outputs.div_ceil(PANEL);
         let rows = |panel: usize| {
             let mut rows = vec![0f32; PANEL.min(outputs - panel * PANEL) * inputs];
@@ -73,7 +73,7 @@ impl Packed {
             rows
         };
         let numbers = match kind {
-            NumberType::F32 => {
+            WeightDtype::F32 => {
                 let mut numbers = vec![Wide([0.0; PANEL]); panels * inputs];
                 numbers.par_chunks_mut(inputs.max(1)).enumerate().for_each(|(panel, to)| {
                     for (column, row) in rows(panel).chunks_exact(inputs).enumerate() {
@@ -82,9 +82,9 @@ impl Packed {
                 });
                 Numbers::Wide(numbers)
             }
-            NumberType::F16 | NumberType::Bf16 => {
+            WeightDtype::F16 | WeightDtype::Bf16 => {
                 let narrow = |number: f32| match kind {
-                    NumberType::F16 => f16::from_f32(number).to_bits(),
+                    WeightDtype::F16 => f16::from_f32(number).to_bits(),
                     _ => bf16::from_f32(number).to_bits(),
                 };
                 let mut numbers = vec![Narrow([0; PANEL]); panels * inputs];
@@ -109,8 +109,8 @@ impl Packed {
         self.inputs
     }
 
-    /// How its numbers are stored.
-    pub fn kind(&self) -> NumberType {
+    /// Its dtype.
+    pub fn kind(&self) -> WeightDtype {
         self.kind
     }
 

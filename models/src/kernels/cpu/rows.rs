@@ -1,4 +1,4 @@
-//! What is done to rows and to single numbers between two products: norms, gates, activations, softmax.
+//! Operations on rows and single numbers between two products: norms, gates, activations, softmax.
 //!
 //! Numbers come as plain slices, row after row. Where something belongs to an entry of the batch (a scale, a gate), so
 //! many rows in turn share it. Every function panics when lengths do not fit each other: a mistake of the caller.
@@ -26,7 +26,7 @@ impl<'a> PerEntry<'a> {
     }
 }
 
-/// By what a row is divided, and what is done to it then.
+/// Kinds of norms.
 #[derive(Debug, Clone, Copy)]
 pub enum Norm<'a> {
     /// By the root of the mean square; then multiplied by a weight for each channel.
@@ -35,7 +35,7 @@ pub enum Norm<'a> {
     Layer,
 }
 
-/// `norm(x)`, or with `steer` = (rows of an entry, scale, shift): `norm(x) · (1 + scale) + shift`.
+/// `norm(x)`, or with `modulation` = (rows of an entry, scale, shift): `norm(x) · (1 + scale) + shift`.
 ///
 /// # Shapes
 /// - `xs` and `out` \[rows, width\]
@@ -45,7 +45,7 @@ pub fn norm(
     width: usize,
     kind: Norm<'_>,
     eps: f32,
-    steer: Option<(usize, PerEntry<'_>, PerEntry<'_>)>,
+    modulation: Option<(usize, PerEntry<'_>, PerEntry<'_>)>,
     out: &mut [f32],
 ) {
     assert_eq!(xs.len(), out.len(), "numbers of a norm");
@@ -57,7 +57,7 @@ pub fn norm(
                 Norm::Rms(weight) => rms_row(set, xs, weight, eps, out),
                 Norm::Layer => layer_row(set, xs, eps, out),
             }
-            if let Some((rows, scale, shift)) = steer {
+            if let Some((rows, scale, shift)) = modulation {
                 let entry = row / rows;
                 steer_row(set, scale.row(entry, width), shift.row(entry, width), out);
             }
@@ -206,8 +206,8 @@ for_each_set! {
 }
 
 for_each_set! {
-    /// Turns neighbouring pairs of one head's channels by angles whose cosines and sines are given, one for each pair,
-    /// and multiplies them by `factor`.
+    /// Rotates neighbouring pairs of one head's channels by angles whose cosines and sines are given, one for each
+    /// pair, and multiplies them by `factor`.
     pub(super) fn rotate<FMA>(xs: &[f32], cos: &[f32], sin: &[f32], factor: f32, out: &mut [f32]) {
         let pairs = xs.chunks_exact(2).zip(cos.iter().zip(sin)).zip(out.chunks_exact_mut(2));
         for ((x, (cos, sin)), out) in pairs {
@@ -217,7 +217,7 @@ for_each_set! {
     }
 }
 
-/// Turns heads as the position of their row says.
+/// Rotates heads by the position of their row (RoPE).
 ///
 /// # Shapes
 /// - `xs` and `out` \[blocks, positions, width\]; `cos`, `sin` \[positions, width / 2\]

@@ -1,11 +1,11 @@
-//! What is the smallest piece of a product? A few rows times one to four panels over one block of inputs.
+//! Tile of a product: a few rows times one to four panels over one block of inputs.
 
 use half::{bf16, f16};
 
 use super::{
     KernelSet,
-    left::QUAD,
-    packed::{NumberType, PANEL},
+    lhs_packing::QUAD,
+    packed::{PANEL, WeightDtype},
 };
 
 /// The number types as constants that a kernel is compiled for.
@@ -39,10 +39,10 @@ pub(super) struct Tile {
 /// The kernels of one set.
 ///
 /// Each output's products are added in the order of the inputs, from zero, in one accumulator of its own, and only the
-/// sum of the block is added to what was there. So the shape of a tile cannot be heard.
+/// sum of the block is added to what was there. So results do not depend on the shape of a tile.
 pub(super) struct Tiles {
-    /// Rows (at most) and panels of the tiles for few rows, the fewest rows first: all rows in one tile, so that weights
-    /// are read once, and as many panels as there are registers for.
+    /// Rows (at most) and panels of the tiles for few rows, the fewest rows first: all rows in one tile, so that
+    /// weights are read once, and as many panels as there are registers for.
     pub few: &'static [(usize, usize)],
     /// Rows (at most) and panels of the tile that computes most for what it loads.
     pub many: (usize, usize),
@@ -50,14 +50,14 @@ pub(super) struct Tiles {
     ///
     /// # Safety
     /// The set must run here. For every row, panel and input of the tile, `x`, `w` and `out` must be there to be read
-    /// and (`out`) written, `PANEL` outputs for each panel, and nobody else may touch `out` meanwhile.
+    /// and (`out`) written, `PANEL` outputs for each panel, and no other thread may touch `out` meanwhile.
     pub compute: Compute,
     /// As `compute`, of rows that [`super::Rows::pack`] has laid out.
     ///
     /// # Safety
     /// As `compute`; `x` must be there as that writes it.
     pub packed: Compute,
-    /// Widens `PANEL · inputs` numbers of a 16-bit type; none where a tile of many rows widens as it goes, at no cost.
+    /// Widens `PANEL · inputs` numbers of a 16-bit type; none where a tile of many rows widens in registers at no cost.
     ///
     /// # Safety
     /// The set must run here; so many numbers must be there at both places.
@@ -89,7 +89,7 @@ impl Tiles {
 #[inline(always)]
 pub(super) unsafe fn left<const PACKED: bool, const R: usize>(tile: &Tile, row: usize, k: usize) -> *const f32 {
     let place = if PACKED { k / QUAD * QUAD * R + row * QUAD + k % QUAD } else { row * tile.x_stride + k };
-    // SAFETY: as the caller vouches.
+    // SAFETY: as the caller guarantees.
     unsafe { tile.x.add(place) }
 }
 
@@ -106,11 +106,11 @@ pub(super) fn tiles(set: KernelSet) -> &'static Tiles {
     }
 }
 
-pub(super) fn number_kind(kind: NumberType) -> u8 {
+pub(super) fn number_kind(kind: WeightDtype) -> u8 {
     match kind {
-        NumberType::F32 => kind::F32,
-        NumberType::F16 => kind::F16,
-        NumberType::Bf16 => kind::BF16,
+        WeightDtype::F32 => kind::F32,
+        WeightDtype::F16 => kind::F16,
+        WeightDtype::Bf16 => kind::BF16,
     }
 }
 
@@ -142,7 +142,7 @@ pub(super) use tile_of;
 /// # Safety
 /// As [`Tiles::compute`].
 unsafe fn compute<const PACKED: bool>(kind: u8, rows: usize, panels: usize, tile: &Tile) {
-    // SAFETY: the caller vouches for the places; portable code runs everywhere.
+    // SAFETY: the caller guarantees the places; portable code runs everywhere.
     unsafe { tile_of!(portable, PACKED, tile, kind, rows, panels, { 1: 1 2 3 4; }) }
 }
 
@@ -179,7 +179,7 @@ unsafe fn portable<const KIND: u8, const PACKED: bool, const R: usize, const P: 
 /// As [`Tiles::widen`].
 unsafe fn widen(kind: u8, from: *const u16, to: *mut f32, inputs: usize) {
     for place in 0..inputs * PANEL {
-        // SAFETY: the caller vouches for so many numbers at both places.
+        // SAFETY: the caller guarantees so many numbers at both places.
         unsafe {
             let bits = *from.add(place);
             *to.add(place) =

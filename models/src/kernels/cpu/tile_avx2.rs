@@ -19,7 +19,7 @@ pub(super) const TILES: Tiles = Tiles {
 };
 
 unsafe fn compute<const PACKED: bool>(kind: u8, rows: usize, panels: usize, tile: &Tile) {
-    // SAFETY: the caller vouches for the processor and the places.
+    // SAFETY: the caller guarantees the processor and the places.
     unsafe { tile_of!(product, PACKED, tile, kind, rows, panels, { 1: 1 2 3 4 5 6; 2: 1 2 3; }) }
 }
 
@@ -31,7 +31,7 @@ unsafe fn compute<const PACKED: bool>(kind: u8, rows: usize, panels: usize, tile
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn weights<const KIND: u8>(w: *const u8, k: usize, half: usize) -> __m256 {
     let place = k * PANEL + half * LANES;
-    // SAFETY: as the caller vouches.
+    // SAFETY: as the caller guarantees.
     unsafe {
         match KIND {
             kind::F32 => _mm256_loadu_ps(w.cast::<f32>().add(place)),
@@ -93,7 +93,7 @@ unsafe fn widen_rows<const KIND: u8>(from: *const u16, to: *mut f32, inputs: usi
 }
 
 unsafe fn widen(kind: u8, from: *const u16, to: *mut f32, inputs: usize) {
-    // SAFETY: the caller vouches for the processor and the places.
+    // SAFETY: the caller guarantees the processor and the places.
     unsafe {
         match kind {
             kind::F16 => widen_rows::<{ kind::F16 }>(from, to, inputs),

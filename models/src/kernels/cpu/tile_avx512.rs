@@ -3,14 +3,14 @@
 use std::arch::x86_64::*;
 
 use super::{
-    left::QUAD,
+    lhs_packing::QUAD,
     packed::PANEL,
     tile::{Tile, Tiles, kind, left, tile_of},
 };
 
-/// How far ahead weights are asked for, in bytes. Of 1 to 8 KB these were the best for a large matrix in bf16: 2 to 6
-/// rows are read 10 to 30 % faster than without, 16 rows twice as fast. The processor's own foresight ends with each
-/// page, and does not come into step with so slow a reader.
+/// Prefetch distance of weights, in bytes. Of 1 to 8 KB these were the best for a large matrix in bf16: 2 to 6
+/// rows are read 10 to 30 % faster than without, 16 rows twice as fast. The hardware prefetcher stops at each page, and
+/// does not adapt to so slow a reader.
 const fn ahead(rows: usize) -> usize {
     if rows <= 6 { 3072 } else { 4096 }
 }
@@ -28,7 +28,7 @@ pub(super) const TILES: Tiles = Tiles {
 };
 
 unsafe fn compute<const PACKED: bool>(kind: u8, rows: usize, panels: usize, tile: &Tile) {
-    // SAFETY: the caller vouches for the processor and the places.
+    // SAFETY: the caller guarantees the processor and the places.
     unsafe {
         tile_of!(product, PACKED, tile, kind, rows, panels, {
             1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16;
@@ -48,7 +48,7 @@ const fn bytes(kind: u8) -> usize {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn weights<const KIND: u8>(w: *const u8, k: usize) -> __m512 {
-    // SAFETY: as the caller vouches.
+    // SAFETY: as the caller guarantees.
     unsafe {
         match KIND {
             kind::F32 => _mm512_loadu_ps(w.cast::<f32>().add(k * PANEL)),
@@ -69,7 +69,7 @@ unsafe fn weights<const KIND: u8>(w: *const u8, k: usize) -> __m512 {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn two_weights<const KIND: u8>(w: *const u8, k: usize) -> [__m512; 2] {
-    // SAFETY: as the caller vouches.
+    // SAFETY: as the caller guarantees.
     unsafe {
         if KIND != kind::BF16 {
             return [weights::<KIND>(w, k), weights::<KIND>(w, k + 1)];
@@ -87,7 +87,7 @@ unsafe fn two_weights<const KIND: u8>(w: *const u8, k: usize) -> [__m512; 2] {
 /// As [`Tiles::compute`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn product<const KIND: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile) {
-    // The sums are wanted only at the end, and from a cache further away: they are asked for now.
+    // The sums are needed only at the end, and from a farther cache: they are prefetched now.
     for row in 0..R {
         for panel in 0..P {
             let out = tile.out.wrapping_add(row * tile.out_stride + panel * PANEL);

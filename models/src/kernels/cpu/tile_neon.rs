@@ -22,11 +22,12 @@ pub(super) const TILES: Tiles = Tiles {
 };
 
 unsafe fn compute<const PACKED: bool>(kind: u8, rows: usize, panels: usize, tile: &Tile) {
-    // SAFETY: the caller vouches for the processor and the places.
+    // SAFETY: the caller guarantees the processor and the places.
     unsafe { tile_of!(product, PACKED, tile, kind, rows, panels, { 1: 1 2 3 4 5 6; 2: 1 2 3; }) }
 }
 
-/// Four f16 as f32. An instruction of ARMv8.0, but an intrinsic only in compilers newer than the oldest that we build with.
+/// Four f16 as f32. An instruction of ARMv8.0, but an intrinsic only in compilers newer than the oldest that we build
+/// with.
 #[inline]
 #[target_feature(enable = "neon")]
 fn widen_f16(bits: uint16x4_t) -> float32x4_t {
@@ -47,7 +48,7 @@ fn widen_f16(bits: uint16x4_t) -> float32x4_t {
 #[target_feature(enable = "neon")]
 unsafe fn weights<const KIND: u8>(w: *const u8, k: usize, pair: usize) -> [float32x4_t; 2] {
     let place = k * PANEL + pair * 2 * LANES;
-    // SAFETY: as the caller vouches; these loads ask for no alignment.
+    // SAFETY: as the caller guarantees; these loads need no alignment.
     unsafe {
         match KIND {
             kind::F32 => {
@@ -121,7 +122,7 @@ unsafe fn widen_rows<const KIND: u8>(from: *const u16, to: *mut f32, inputs: usi
 }
 
 unsafe fn widen(kind: u8, from: *const u16, to: *mut f32, inputs: usize) {
-    // SAFETY: the caller vouches for the processor and the places.
+    // SAFETY: the caller guarantees the processor and the places.
     unsafe {
         match kind {
             kind::F16 => widen_rows::<{ kind::F16 }>(from, to, inputs),

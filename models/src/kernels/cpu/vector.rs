@@ -1,4 +1,4 @@
-//! How is one text of plain Rust compiled for every kernel set, and what do those texts share?
+//! Autovectorised kernels: one body of plain Rust, compiled for every kernel set.
 //!
 //! The compiler turns loops over slices into whatever vector instructions a function may use. So each kernel here is
 //! written once, as a body that is inlined into one function for each set. Sums are kept in [`LANES`] parts whatever

@@ -18,7 +18,7 @@ mod taps;
 pub(super) mod tensor_cores;
 
 pub(super) use product::{Narrow, fits_narrow};
-pub(super) use taps::{Prelu, Taps};
+pub(super) use taps::{DilatedConv, Prelu};
 
 /// Numbers that a kernel reads at once: they must begin at a multiple of so many.
 const ALIGNED: usize = 4;

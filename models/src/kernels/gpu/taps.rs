@@ -26,16 +26,16 @@ const FEWEST_ROWS: usize = 256;
 /// # Shapes
 /// - input \[rows, in\], weight \[out, taps · in\], result \[rows, out\]
 #[derive(Debug, Clone, Copy)]
-pub struct Taps {
+pub struct DilatedConv {
     /// How many rows an output hears.
     pub taps: usize,
     /// Rows between two of them; negative for one that hears what comes.
     pub step: i64,
 }
 
-/// The gradient of a [`Taps`]' weight in parts, \[parts, out · taps · in\], from its input and its result's gradient.
+/// The gradient of a [`DilatedConv`]' weight in parts, \[parts, out · taps · in\], from its input and its result's gradient.
 #[derive(Debug, Clone, Copy)]
-struct TapsGradient(Taps);
+struct DilatedConvGradient(DilatedConv);
 
 /// Rows and channels of both inputs of an operation here.
 #[derive(Clone, Copy)]
@@ -45,7 +45,7 @@ struct Sizes {
     outputs: usize,
 }
 
-impl Taps {
+impl DilatedConv {
     /// Whether the kernels take so many channels.
     pub fn fits(self, inputs: usize, outputs: usize) -> bool {
         inputs <= MOST_CHANNELS && outputs <= MOST_CHANNELS
@@ -90,7 +90,7 @@ fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     Ok(&storage.as_slice::<f32>()?[start..end])
 }
 
-impl CustomOp2 for Taps {
+impl CustomOp2 for DilatedConv {
     fn name(&self) -> &'static str {
         "convolution over rows"
     }
@@ -152,7 +152,7 @@ impl CustomOp2 for Taps {
             None
         };
         let of_weight = if weight.track_op() {
-            let parts = xs.detach().apply_op2_no_bwd(&gradient, &TapsGradient(*self))?;
+            let parts = xs.detach().apply_op2_no_bwd(&gradient, &DilatedConvGradient(*self))?;
             Some(parts.sum(0)?.reshape(weight.shape())?)
         } else {
             None
@@ -161,7 +161,7 @@ impl CustomOp2 for Taps {
     }
 }
 
-impl TapsGradient {
+impl DilatedConvGradient {
     fn sizes(self, xs: &Layout, gradient: &Layout) -> Result<(Sizes, usize)> {
         let ((rows, inputs), (others, outputs)) = (xs.shape().dims2()?, gradient.shape().dims2()?);
         if rows != others || self.0.step < 0 || !self.0.fits(inputs, outputs) {
@@ -171,7 +171,7 @@ impl TapsGradient {
     }
 }
 
-impl CustomOp2 for TapsGradient {
+impl CustomOp2 for DilatedConvGradient {
     fn name(&self) -> &'static str {
         "gradient of a convolution over rows"
     }
@@ -344,7 +344,7 @@ mod tests {
             [(7, 6, 12, 12, 700), (7, 1, 2, 12, 300), (3, 5, 12, 1, 40), (1, 3, 4, 5, 9)]
         {
             let (xs, weight) = (noise(1, &[rows, inputs]), noise(2, &[outputs, taps * inputs]));
-            let ours = Taps { taps, step: step as i64 }.apply(&xs, &weight).expect("it fits");
+            let ours = DilatedConv { taps, step: step as i64 }.apply(&xs, &weight).expect("it fits");
             let silence =
                 Tensor::zeros(((taps - 1) * step, inputs), candle_core::DType::F32, &Device::Cpu).expect("zeros");
             let seen = Tensor::cat(&[&silence, xs.as_tensor()], 0).expect("rows");
@@ -388,7 +388,10 @@ mod tests {
             let run = |device: &Device| {
                 let [xs, weight] = [&xs, &weight]
                     .map(|tensor| Var::from_tensor(&tensor.to_device(device).expect("there")).expect("a variable"));
-                let ys = Taps { taps, step }.apply(&xs, &weight).and_then(|ys| Prelu(0.3).apply(&ys)).expect("it fits");
+                let ys = DilatedConv { taps, step }
+                    .apply(&xs, &weight)
+                    .and_then(|ys| Prelu(0.3).apply(&ys))
+                    .expect("it fits");
                 let gradients = ys.sqr().and_then(|ys| ys.sum_all()).and_then(|sum| sum.backward()).expect("gradients");
                 let here = |tensor: &Tensor| tensor.to_device(&Device::Cpu).expect("here");
                 [here(&ys), here(gradients.get(&xs).expect("one")), here(gradients.get(&weight).expect("one"))]
@@ -402,7 +405,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         let (xs, weight) = (noise(1, &[9, 4]), noise(2, &[3, 8]));
-        assert!(Taps { taps: 3, step: 1 }.apply(&xs, &weight).is_err(), "three taps of four are twelve");
-        assert!(!Taps { taps: 3, step: 1 }.fits(96, 12), "too many channels");
+        assert!(DilatedConv { taps: 3, step: 1 }.apply(&xs, &weight).is_err(), "three taps of four are twelve");
+        assert!(!DilatedConv { taps: 3, step: 1 }.fits(96, 12), "too many channels");
     }
 }

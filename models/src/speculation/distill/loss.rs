@@ -6,7 +6,7 @@ use candle_nn::{
     ops::{log_softmax, softmax_last_dim},
 };
 
-use super::{Chance, DistillOptions, Distillation, TaughtSong};
+use super::{DistillOptions, Distillation, StepRng, TaughtSong};
 use crate::{error::Result, speculation::drafters::DrafterWeights};
 
 /// How often the layer is fed with its own outputs in training.
@@ -44,16 +44,16 @@ impl Batch {
         songs: &[&TaughtSong],
         options: &DistillOptions,
         reach: usize,
-        chance: &mut Chance,
+        rng: &mut StepRng,
     ) -> Result<Self> {
         let pieces = options.pieces.max(1);
-        let chosen: Vec<&TaughtSong> = (0..pieces).map(|_| songs[chance.below(songs.len())]).collect();
+        let chosen: Vec<&TaughtSong> = (0..pieces).map(|_| songs[rng.below(songs.len())]).collect();
         let shortest = chosen.iter().map(|song| song.frames() - reach).min().unwrap_or(1);
         let frames = shortest.min(options.frames).min(super::MOST_POSITIONS);
         let (mut outputs, mut embeddings, mut codes, mut firsts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let length = frames + reach;
         for song in &chosen {
-            let start = chance.below(song.frames() - length + 1);
+            let start = rng.below(song.frames() - length + 1);
             let batch = song.outputs.dim(0)?;
             outputs.push(song.outputs.narrow(1, start, length)?);
             embeddings.push(song.embeddings.narrow(0, start, length)?.unsqueeze(0)?.repeat((batch, 1, 1))?);
@@ -62,7 +62,7 @@ impl Batch {
         }
         let device = chosen[0].outputs.device();
         let whole = options.whole_frames.clamp(1, pieces * frames);
-        let whole: Vec<u32> = (0..whole).map(|_| chance.below(pieces * frames) as u32).collect();
+        let whole: Vec<u32> = (0..whole).map(|_| rng.below(pieces * frames) as u32).collect();
         Ok(Self {
             pieces,
             frames,
@@ -98,10 +98,10 @@ impl Batch {
 }
 
 impl Distillation {
-    /// The loss of a step; of laws it counts the total `variation`, or the Kullback-Leibler divergence. Each step
-    /// learns to predict the next frame; what is further ahead costs as much and is worth less, so only some steps
+    /// The loss of a step; of distributions it counts the total `variation`, or the Kullback-Leibler divergence. Each
+    /// step learns to predict the next frame; what is further ahead costs as much and is worth less, so only some steps
     /// learn it.
-    pub(super) fn loss(&self, batch: &Batch, variation: bool, chance: &mut Chance) -> Result<Tensor> {
+    pub(super) fn loss(&self, batch: &Batch, variation: bool, rng: &mut StepRng) -> Result<Tensor> {
         let weights = self.weights()?;
         let first = self.next(&weights, batch, &batch.outputs.narrow(1, 0, batch.frames)?, 0)?;
         let mut sum = self.frame_loss(batch, &first, (1, 1), None, variation)?;
@@ -111,7 +111,7 @@ impl Distillation {
         for ahead in (2..=UNROLLED).filter(|_| unrolled) {
             let given = batch.outputs.narrow(1, ahead - 1, batch.frames)?;
             let (rows, frames, _) = given.dims3()?;
-            let mask: Vec<f32> = (0..rows * frames).map(|_| f32::from(u8::from(chance.uniform() < OWN))).collect();
+            let mask: Vec<f32> = (0..rows * frames).map(|_| f32::from(u8::from(rng.uniform() < OWN))).collect();
             let mask = Tensor::from_vec(mask, (rows, frames, 1), given.device())?;
             let fed = (&given + (own - &given)?.broadcast_mul(&mask)?)?;
             own = self.next(&weights, batch, &fed, ahead - 1)?;
@@ -141,7 +141,7 @@ impl Distillation {
     }
 
     /// How far `predicted` \[S · B, L, D\] is from the outputs `ahead` frames behind each place, and from what follows
-    /// from these; all codes are looked at for one in `parts` of the places that they can be looked at for.
+    /// from these; all codes are compared at one in `parts` of the possible places.
     fn frame_loss(
         &self,
         batch: &Batch,

@@ -2,8 +2,8 @@
 //! teacher.
 //!
 //! A song is written by the model, so what the drafter sees in training is what it will see at work. It learns to
-//! predict the backbone's next output: the number itself, and what the model makes of it, the laws of all codes of the
-//! frame, guided as they are drawn from. The distance of a distribution is measured by the Kullback-Leibler divergence,
+//! predict the backbone's next output: the number itself, and what the model makes of it, the distributions of all
+//! codes of the frame, with guidance. The distance of a distribution is measured by the Kullback-Leibler divergence,
 //! and at the end by the total variation, which is what acceptance depends on. How good a drafter is, is measured on
 //! songs that it was not trained on: how often it draws the teacher's code when it draws with the same noise.
 
@@ -28,7 +28,7 @@ use crate::{
     error::{ModelError, Result},
     heartmula::HeartMulaConfig,
     signal::KeyedNoise,
-    weights::{Expected, Shards},
+    weights::{Expected, TensorStore},
 };
 
 pub use measure::Matches;
@@ -54,7 +54,7 @@ pub struct DistillOptions {
     pub steps: usize,
     /// The largest learning rate.
     pub learning_rate: f64,
-    /// Chance of the beginning and of the order.
+    /// Seed of the initial weights and of the order.
     pub seed: u64,
 }
 
@@ -80,7 +80,7 @@ impl Distillation {
     ///
     /// # Errors
     /// When `lm`, the tensors of the language model, do not fit its config, or the device has no memory for them.
-    pub fn new(config: &HeartMulaConfig, lm: &Shards, options: DistillOptions, device: &Device) -> Result<Self> {
+    pub fn new(config: &HeartMulaConfig, lm: &TensorStore, options: DistillOptions, device: &Device) -> Result<Self> {
         let teacher = Teacher::load(config, lm, device)?;
         let noise = KeyedNoise::new(options.seed);
         let mut variables = BTreeMap::new();
@@ -101,9 +101,9 @@ impl Distillation {
     /// When the tensors do not fit, or the device has no memory for them.
     pub fn resume(
         config: &HeartMulaConfig,
-        lm: &Shards,
+        lm: &TensorStore,
         options: DistillOptions,
-        (trained, step): (&Shards, usize),
+        (trained, step): (&TensorStore, usize),
         device: &Device,
     ) -> Result<Self> {
         let expected = DrafterWeights::expected(config, DrafterSizes::usual(config, options.heads));
@@ -147,7 +147,7 @@ impl Distillation {
     /// The drafter as it is now. What it computes can be learnt from.
     fn weights(&self) -> Result<DrafterWeights> {
         let held = self.tensors().map(|(name, tensor)| (name.to_owned(), tensor.clone()));
-        DrafterWeights::load(&self.config, &Shards::from_tensors(held), &self.device)
+        DrafterWeights::load(&self.config, &TensorStore::from_tensors(held), &self.device)
     }
 
     /// One step on pieces drawn from `songs`, whose numbers are on the device of this; gives the loss.
@@ -167,10 +167,9 @@ impl Distillation {
             0.5 * (1.0 + (std::f64::consts::PI * (progress - WARM_UP) / (1.0 - WARM_UP)).cos())
         };
         self.optimizer.set_learning_rate(self.options.learning_rate * rate.max(0.01));
-        let mut chance =
-            Chance { noise: KeyedNoise::new(self.options.seed ^ 0x5EED), step: self.step as u64, drawn: 0 };
-        let batch = Batch::draw(&long, &self.options, reach, &mut chance)?;
-        let loss = self.loss(&batch, progress >= 1.0 - LAST_SHARE, &mut chance)?;
+        let mut rng = StepRng { noise: KeyedNoise::new(self.options.seed ^ 0x5EED), step: self.step as u64, drawn: 0 };
+        let batch = Batch::draw(&long, &self.options, reach, &mut rng)?;
+        let loss = self.loss(&batch, progress >= 1.0 - LAST_SHARE, &mut rng)?;
         self.optimizer.backward_step(&loss)?;
         self.step += 1;
         Ok(loss.to_scalar()?)
@@ -226,14 +225,14 @@ fn beginning(name: &str, shape: &[usize], noise: &KeyedNoise, place: u64) -> Vec
     values
 }
 
-/// The chance of one step.
-struct Chance {
+/// Random numbers of one step.
+struct StepRng {
     noise: KeyedNoise,
     step: u64,
     drawn: u32,
 }
 
-impl Chance {
+impl StepRng {
     /// A number from 0 to below 1.
     fn uniform(&mut self) -> f64 {
         self.drawn += 1;

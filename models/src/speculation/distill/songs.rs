@@ -108,7 +108,7 @@ impl TaughtSong {
     ///
     /// # Errors
     /// When the drafter is none that is trained, or cannot compute.
-    pub fn looks(
+    pub fn passes(
         &self,
         model: &Arc<HeartMula>,
         weights: &Arc<DrafterWeights>,
@@ -120,7 +120,7 @@ impl TaughtSong {
             DrafterName::NextState => Box::new(NextState::new(model, weights)),
             name => Box::new(Heads::new(model, weights, name == DrafterName::HeadsViterbi)),
         };
-        let (mut written, mut looks, mut last) = (0, 0, 0);
+        let (mut written, mut passes, mut last) = (0, 0, 0);
         while written < self.frames() {
             let trail = if last == 0 { None } else { Some(self.outputs.narrow(1, written - last, last)?) };
             let context = DraftContext {
@@ -133,8 +133,8 @@ impl TaughtSong {
             let drafts = drafter.draft(&context, frames)?;
             let right = drafts.iter().zip(&self.frames[written..]).take_while(|(draft, frame)| draft.codes == **frame);
             last = (right.count() + 1).min(self.frames() - written);
-            (written, looks) = (written + last, looks + 1);
+            (written, passes) = (written + last, passes + 1);
         }
-        Ok(looks)
+        Ok(passes)
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     error::Result,
     heartmula::{HeartMulaConfig, KvCache, Transformer, TransformerConfig, expected_tensors, guided},
     kernels::Linear,
-    weights::Shards,
+    weights::TensorStore,
 };
 
 /// What follows the backbone in the model.
@@ -23,13 +23,13 @@ pub(super) struct Teacher {
 }
 
 impl Teacher {
-    pub(super) fn load(config: &HeartMulaConfig, lm: &Shards, device: &Device) -> Result<Self> {
+    pub(super) fn load(config: &HeartMulaConfig, lm: &TensorStore, device: &Device) -> Result<Self> {
         let needed = expected_tensors(config).into_iter().filter(|tensor| {
             let parts = ["decoder.", "projection.", "codebook0_head.", "audio_head", "backbone.norm."];
             parts.iter().any(|part| tensor.name.starts_with(part))
         });
         let held = needed.map(|tensor| Ok((tensor.name.clone(), lm.tensor(&tensor.name, &tensor.shape, device)?)));
-        let held = Shards::from_tensors(held.collect::<Result<Vec<_>>>()?);
+        let held = TensorStore::from_tensors(held.collect::<Result<Vec<_>>>()?);
         let (width, inner, vocabulary) = (config.backbone.embed_dim, config.decoder.embed_dim, config.audio_vocab_size);
         let mut heads = vec![Linear::load(&held, "codebook0_head", [vocabulary, width], false, device)?];
         let others = [config.audio_num_codebooks - 1, inner, vocabulary];

@@ -25,10 +25,10 @@ fn song(model: &HeartMula, frames: usize, seed: u64) -> TaughtSong {
 #[test]
 fn training_goes_on_from_what_was_written_and_the_drafter_is_found() {
     let (_folder, directory) = tiny();
-    let shards = directory.lm_shards().expect("its tensors");
+    let store = directory.lm_store().expect("its tensors");
     let model = directory.load_lm(&Device::Cpu).expect("a model");
     let (songs, held_out) = ([song(&model, 60, 1), song(&model, 60, 2)], [song(&model, 60, 3)]);
-    let mut training = Distillation::new(&directory.lm, &shards, OPTIONS, &Device::Cpu).expect("a drafter");
+    let mut training = Distillation::new(&directory.lm, &store, OPTIONS, &Device::Cpu).expect("a drafter");
     let first = training.train(&songs).expect("a step");
     for _ in 1..20 {
         training.train(&songs).expect("a step");
@@ -40,8 +40,8 @@ fn training_goes_on_from_what_was_written_and_the_drafter_is_found() {
     training.write(&unfinished, BTreeMap::new(), true).expect("written");
     training.write(&path, BTreeMap::new(), false).expect("written");
     let checkpoint = Checkpoint::open(folder.path()).expect("a directory");
-    let written = Shards::open_file(&checkpoint, "lm/unfinished.safetensors").expect("a file");
-    let mut again = Distillation::resume(&directory.lm, &shards, OPTIONS, (&written, training.step()), &Device::Cpu)
+    let written = TensorStore::open_file(&checkpoint, "lm/unfinished.safetensors").expect("a file");
+    let mut again = Distillation::resume(&directory.lm, &store, OPTIONS, (&written, training.step()), &Device::Cpu)
         .expect("goes on");
     assert_eq!(again.matches(&held_out).expect("matches"), training.matches(&held_out).expect("matches"));
     let last = again.train(&songs).expect("a step");
@@ -58,46 +58,46 @@ fn training_goes_on_from_what_was_written_and_the_drafter_is_found() {
 
 /// The tensors of the smallest model, but that a frame follows from the frame before alone: the layers of the backbone
 /// give nothing to what they are fed.
-fn predictable(shards: &Shards, config: &HeartMulaConfig) -> Shards {
+fn predictable(store: &TensorStore, config: &HeartMulaConfig) -> TensorStore {
     let tensors = expected_tensors(config).into_iter().map(|Expected { name, shape }| {
-        let numbers = shards.tensor(&name, &shape, &Device::Cpu).expect("a tensor");
+        let numbers = store.tensor(&name, &shape, &Device::Cpu).expect("a tensor");
         let ends = ["output_proj.weight", "w2.weight"];
         let silent = name.starts_with("backbone.layers") && ends.iter().any(|end| name.ends_with(end));
         let numbers: Tensor = if silent { numbers.zeros_like().expect("zeros") } else { numbers };
         (name, numbers)
     });
-    Shards::from_tensors(tensors.collect::<Vec<_>>())
+    TensorStore::from_tensors(tensors.collect::<Vec<_>>())
 }
 
 #[test]
-fn a_model_that_can_be_foretold_is_and_its_songs_need_fewer_looks() {
+fn a_predictable_model_is_learned_and_its_songs_need_fewer_passes() {
     let (_folder, directory) = tiny();
-    let shards = predictable(&directory.lm_shards().expect("its tensors"), &directory.lm);
-    let model = Arc::new(HeartMula::load(&directory.lm, &shards, &Device::Cpu).expect("a model"));
+    let store = predictable(&directory.lm_store().expect("its tensors"), &directory.lm);
+    let model = Arc::new(HeartMula::load(&directory.lm, &store, &Device::Cpu).expect("a model"));
     let songs: Vec<_> = (0..6).map(|seed| song(&model, 120, seed)).collect();
     let (held_out, taught) = songs.split_at(1);
     let options = DistillOptions { heads: 1, steps: 200, ..OPTIONS };
-    let mut training = Distillation::new(&directory.lm, &shards, options, &Device::Cpu).expect("a drafter");
-    let looks = |training: &Distillation| {
+    let mut training = Distillation::new(&directory.lm, &store, options, &Device::Cpu).expect("a drafter");
+    let passes = |training: &Distillation| {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("drafter.safetensors");
         training.write(&path, BTreeMap::new(), false).expect("written");
         let checkpoint = Checkpoint::open(folder.path()).expect("a directory");
-        let written = Shards::open_file(&checkpoint, "drafter.safetensors").expect("a file");
+        let written = TensorStore::open_file(&checkpoint, "drafter.safetensors").expect("a file");
         let weights = DrafterWeights::load(&directory.lm, &written, &Device::Cpu).expect("a drafter");
         let weights = Arc::new(weights);
         [DrafterName::NextState, DrafterName::Heads]
-            .map(|drafter| held_out[0].looks(&model, &weights, drafter, 3).expect("drafts"))
+            .map(|drafter| held_out[0].passes(&model, &weights, drafter, 3).expect("drafts"))
     };
-    let (before, looks_before) = (training.matches(held_out).expect("matches"), looks(&training));
+    let (before, passes_before) = (training.matches(held_out).expect("matches"), passes(&training));
     while !training.is_done() {
         training.train(taught).expect("a step");
     }
-    let (after, looks_after) = (training.matches(held_out).expect("matches"), looks(&training));
+    let (after, passes_after) = (training.matches(held_out).expect("matches"), passes(&training));
     let mean = |matches: &Matches| matches.next.iter().sum::<f64>() / matches.next.len() as f64;
     assert!(mean(&after) > mean(&before) + 0.2, "{before:?}, then {after:?}");
     assert!(after.next_frames > before.next_frames + 0.04, "{before:?}, then {after:?}");
-    for (before, after) in looks_before.into_iter().zip(looks_after) {
-        assert!(after < before, "{looks_before:?} looks, then {looks_after:?}");
+    for (before, after) in passes_before.into_iter().zip(passes_after) {
+        assert!(after < before, "{passes_before:?} passes, then {passes_after:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! `carry-over`: what the target drew behind the last right frame, drafted again.
 //!
 //! Those draws were made under frames that turned out wrong, but with the noise of their places, and so they are right
-//! more often than chance: Jacobi iteration over time. So, Kook, Jang and Park, "Speculative coupled decoding",
+//! more often than random drafts: Jacobi iteration over time. So, Kook, Jang and Park, "Speculative coupled decoding",
 //! <https://arxiv.org/abs/2510.24211>. It costs nothing. The window is kept full with the last frame again.
 
 use crate::{

@@ -1,4 +1,4 @@
-//! Estimate of the backbone's next outputs: what a trained drafter keeps of a song, and how it draws a frame.
+//! Lookahead of trained drafters: an estimate of the backbone's next outputs, and frames drawn from it.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -16,27 +16,27 @@ use crate::{
 };
 
 /// Runners-up of code 0 that a draft names.
-const RIVALS: usize = 4;
-/// Frames that are remembered when no more would fit: the layer is fed with them again.
+const RUNNERS_UP: usize = 4;
+/// Frames that are kept when the cache is full: the layer is fed with them again.
 const KEPT: usize = MOST_POSITIONS / 2;
-/// Frames of the song that are remembered at most; behind them is room for drafts that others made, and for more.
+/// Frames of the song in the cache, at most; behind them is room for drafts of this and other drafters.
 const MOST_REMEMBERED: usize = MOST_POSITIONS - 2 * (MOST_FRAMES + 1);
 
-/// A model, the drafter that was trained for it, and what it remembers of a song.
+/// A model, the drafter that was trained for it, and its state for a song.
 #[derive(Debug)]
 pub(super) struct Lookahead {
     model: Arc<HeartMula>,
     weights: Arc<DrafterWeights>,
-    memory: Option<Memory>,
+    memory: Option<LayerState>,
     depth: Option<(usize, KvCache)>,
 }
 
-/// The frames that the layer has seen.
+/// State of the layer: the frames that it was fed with.
 #[derive(Debug)]
-struct Memory {
+struct LayerState {
     batch: usize,
     cache: KvCache,
-    /// What it was fed with, frame by frame \[B, 1, D\]; the last [`KEPT`] of them.
+    /// Its inputs, frame by frame \[B, 1, D\]; the last [`KEPT`] of them.
     fed: VecDeque<Tensor>,
     /// Frames of the song up to the last of them.
     frames: usize,
@@ -58,8 +58,8 @@ impl Lookahead {
     /// The output \[B, D\] that the backbone will have behind the last frame of the song; `None` where it is not known
     /// what the last frames followed from.
     ///
-    /// Frames that it was not asked about in between are missing in its memory, which begins anew then: what is drafted
-    /// with little memory is less often right, and costs the same.
+    /// A gap of frames that it was not asked about resets the state. Drafts with a short state are right less often,
+    /// and cost the same.
     pub(super) fn behind_the_song(&mut self, context: &DraftContext<'_>) -> Result<Option<Tensor>> {
         let Some(trail) = context.trail else { return Ok(None) };
         let (batch, count, _) = trail.dims3()?;
@@ -75,7 +75,7 @@ impl Lookahead {
                 let fed = self.weights.fed(trail, &Tensor::cat(&frames.collect::<Result<Vec<_>>>()?, 1)?)?;
                 match known.filter(|memory| memory.frames == first) {
                     Some(memory) => memory.with(&self.weights, &fed)?,
-                    None => Memory::begin(&self.weights, &fed, context.past.len())?,
+                    None => LayerState::begin(&self.weights, &fed, context.past.len())?,
                 }
             }
         };
@@ -132,7 +132,7 @@ impl Lookahead {
         place: u64,
         sampler: &mut KeyedSampler,
     ) -> Result<Draft> {
-        let ranked = sampler.ranked(place, 0, &self.first_logits(hidden, guidance, before)?, RIVALS + 1)?;
+        let ranked = sampler.ranked(place, 0, &self.first_logits(hidden, guidance, before)?, RUNNERS_UP + 1)?;
         let mut best = ranked.into_iter().map(|ranked| ranked.0);
         let first = best.next().unwrap_or_default();
         let codes = self.frame(hidden, guidance, (place, first), sampler)?;
@@ -145,7 +145,7 @@ impl Lookahead {
     }
 }
 
-impl Memory {
+impl LayerState {
     /// With its first frames, `fed` \[B, T, D\]; they end with frame number `frames` of the song.
     fn begin(weights: &DrafterWeights, fed: &Tensor, frames: usize) -> Result<Self> {
         let (batch, count, _) = fed.dims3()?;
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
     use crate::{
         heartmula::SamplingOptions, signal::KeyedNoise, speculation::drafters::DrafterSizes, synth::tiny,
-        weights::Shards,
+        weights::TensorStore,
     };
 
     const FRAMES: usize = 300;
@@ -195,7 +195,7 @@ mod tests {
         Tensor::from_vec(numbers, shape, &Device::Cpu).expect("a tensor")
     }
 
-    /// A drafter of random weights, whose layer sees all that it remembers, and the song that it is asked about.
+    /// A drafter of random weights, whose layer attends to its whole state, and a song.
     fn setting() -> (Lookahead, Vec<Frame>, Tensor) {
         let (_folder, directory) = tiny();
         let model = Arc::new(directory.load_lm(&Device::Cpu).expect("a model"));
@@ -204,7 +204,7 @@ mod tests {
             let scale = 1.0 / (tensor.shape.last().copied().unwrap_or(1) as f64).sqrt();
             (tensor.name, (noise(key, &tensor.shape) * scale).expect("a tensor"))
         });
-        let weights = DrafterWeights::load(&directory.lm, &Shards::from_tensors(tensors), &Device::Cpu);
+        let weights = DrafterWeights::load(&directory.lm, &TensorStore::from_tensors(tensors), &Device::Cpu);
         let frames = (0..FRAMES as u32).map(|frame| (0..8).map(|codebook| (7 * frame + 3 * codebook) % 32).collect());
         let outputs = noise(99, &[2, FRAMES, directory.lm.backbone.embed_dim]);
         (Lookahead::new(model, Arc::new(weights.expect("a drafter"))), frames.collect(), outputs)
@@ -226,8 +226,8 @@ mod tests {
         next.flatten_all().and_then(|next| next.to_vec1()).expect("numbers")
     }
 
-    /// Whether they are the same but for rounding: weights that are held in memory are multiplied with many rows in
-    /// another order than with few.
+    /// Whether they are the same but for rounding: weights in memory are multiplied with many rows in another order
+    /// than with few.
     fn close(found: &[f32], expected: &[f32]) -> bool {
         found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-3 * (1.0 + expected.abs()))
     }

@@ -1,4 +1,4 @@
-//! Drafters on a device of their own: the backbone's output is copied there.
+//! Drafters on another device than the song: the backbone's output is copied there.
 
 use candle_core::Device;
 

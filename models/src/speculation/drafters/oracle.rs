@@ -17,7 +17,7 @@ use crate::{
 pub struct Oracle {
     song: Arc<[Frame]>,
     probability: f64,
-    chance: KeyedNoise,
+    noise: KeyedNoise,
 }
 
 impl Oracle {
@@ -30,13 +30,13 @@ impl Oracle {
             let expected = "a probability from 0 to 1".to_owned();
             return Err(ModelError::Option { option: "oracle", expected, found: probability.to_string() });
         }
-        Ok(Self { song, probability, chance: KeyedNoise::new(seed) })
+        Ok(Self { song, probability, noise: KeyedNoise::new(seed) })
     }
 
     /// A number from 0 to 1 that belongs to the frame and to what it is for.
     fn uniform(&self, frame: u64, purpose: u32) -> f64 {
         // G = -ln(-ln(1 - u)), so 1 - u = exp(-exp(-G)).
-        1.0 - (-(-self.chance.gumbel(frame, u32::MAX, 4 * purpose)).exp()).exp()
+        1.0 - (-(-self.noise.gumbel(frame, u32::MAX, 4 * purpose)).exp()).exp()
     }
 }
 

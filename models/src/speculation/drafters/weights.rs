@@ -3,7 +3,7 @@
 //! - next state: the output that the backbone has for a frame, and the frame that was drawn from it, give the output
 //!   for the next frame, through one layer like the backbone's own, which sees the frames before: Li et al., "EAGLE",
 //!   <https://arxiv.org/abs/2401.15077>. With guidance the unconditional row goes through it as the other one does, so
-//!   nothing of it depends on how far the words lead. Fed with its own outputs it goes on for as long as one likes.
+//!   it does not depend on the guidance scale. Fed with its own outputs it goes on for as long as one likes.
 //! - heads: an output further ahead = next state + V_k SiLU(U_k next state), without knowing the frames between, after
 //!   Cai et al., "Medusa", <https://arxiv.org/abs/2401.10774>.
 //!
@@ -17,7 +17,7 @@ use crate::{
     error::{ModelError, Result},
     heartmula::{HeartMulaConfig, KvCache, Transformer, TransformerConfig, transformer_tensors},
     kernels::{Linear, RmsNorm},
-    weights::{Checkpoint, Expected, Shards},
+    weights::{Checkpoint, Expected, TensorStore},
 };
 
 /// The file of a trained drafter, in the folder of the language model.
@@ -51,10 +51,10 @@ impl DrafterSizes {
         Self { reach, hidden: (hidden * 3 / 5).next_multiple_of(16), narrow: (width / 8).max(4), rank: 16 }
     }
 
-    /// Those of a drafter in `shards`.
-    fn of(shards: &Shards) -> Self {
-        let rows = |name: &str, place: usize| shards.shape(name).and_then(|shape| shape.get(place)).copied();
-        let heads = (2..=MOST_HEADS).take_while(|ahead| shards.shape(&head(*ahead, "down.weight")).is_some()).count();
+    /// Those of a drafter in `store`.
+    fn of(store: &TensorStore) -> Self {
+        let rows = |name: &str, place: usize| store.shape(name).and_then(|shape| shape.get(place)).copied();
+        let heads = (2..=MOST_HEADS).take_while(|ahead| store.shape(&head(*ahead, "down.weight")).is_some()).count();
         Self {
             reach: heads + 1,
             hidden: rows("next.layers.0.mlp.w1.weight", 0).unwrap_or(1),
@@ -108,21 +108,21 @@ impl DrafterWeights {
         if !checkpoint.has(&file) {
             return Ok(None);
         }
-        Self::load(config, &Shards::open_file(checkpoint, &file)?, device).map(Some)
+        Self::load(config, &TensorStore::open_file(checkpoint, &file)?, device).map(Some)
     }
 
-    /// Checks that the drafter in `shards` is one for a model of these sizes, without reading its numbers.
+    /// Checks that the drafter in `store` is one for a model of these sizes, without reading its numbers.
     ///
     /// # Errors
     /// When tensors are missing, do not fit the config, or have a size that no drafter has.
-    pub fn check(config: &HeartMulaConfig, shards: &Shards) -> Result<DrafterSizes> {
-        let sizes = DrafterSizes::of(shards);
+    pub fn check(config: &HeartMulaConfig, store: &TensorStore) -> Result<DrafterSizes> {
+        let sizes = DrafterSizes::of(store);
         let DrafterSizes { hidden, narrow, rank, .. } = sizes;
         for (tensor, found) in
             [("next.layers.0.mlp.w1.weight", hidden), ("heads.2.down.weight", narrow), ("transition.from", rank)]
         {
             if !(1..=MOST_WIDTH).contains(&found) {
-                let path = shards.files().next().map(|(path, _)| path.to_owned()).unwrap_or_default();
+                let path = store.files().next().map(|(path, _)| path.to_owned()).unwrap_or_default();
                 return Err(ModelError::Damaged {
                     path,
                     reason: format!("`{tensor}` has a size of {found}, and drafters have 1 to {MOST_WIDTH} there"),
@@ -132,7 +132,7 @@ impl DrafterWeights {
                 });
             }
         }
-        shards.check(&Self::expected(config, sizes))?;
+        store.check(&Self::expected(config, sizes))?;
         Ok(sizes)
     }
 
@@ -140,16 +140,16 @@ impl DrafterWeights {
     ///
     /// # Errors
     /// As [`DrafterWeights::check`].
-    pub fn load(config: &HeartMulaConfig, shards: &Shards, device: &Device) -> Result<Self> {
-        let sizes = Self::check(config, shards)?;
+    pub fn load(config: &HeartMulaConfig, store: &TensorStore, device: &Device) -> Result<Self> {
+        let sizes = Self::check(config, store)?;
         let (width, layer) = (config.backbone.embed_dim, layer(config, sizes.hidden));
-        let part = |ahead, name, shape| Linear::load(shards, &head(ahead, name), shape, false, device);
+        let part = |ahead, name, shape| Linear::load(store, &head(ahead, name), shape, false, device);
         let both = |ahead| Ok([part(ahead, "down", [sizes.narrow, width])?, part(ahead, "up", [width, sizes.narrow])?]);
-        let table = |name| shards.tensor(name, &[config.audio_vocab_size, sizes.rank], device);
+        let table = |name| store.tensor(name, &[config.audio_vocab_size, sizes.rank], device);
         Ok(Self {
-            input: Linear::load(shards, "input", [width, 2 * width], false, device)?,
+            input: Linear::load(store, "input", [width, 2 * width], false, device)?,
             norm: RmsNorm::new(Tensor::ones(width, candle_core::DType::F32, device)?, EPS),
-            next: Transformer::load(&layer, shards, "next", device)?,
+            next: Transformer::load(&layer, store, "next", device)?,
             layer,
             heads: (2..=sizes.reach).map(both).collect::<Result<_>>()?,
             transition: (table("transition.from")?, table("transition.to")?),
@@ -161,7 +161,7 @@ impl DrafterWeights {
         self.heads.len() + 1
     }
 
-    /// What the layer remembers of the frames of `batch` rows.
+    /// A KV cache of the layer for `batch` rows.
     ///
     /// # Errors
     /// When the device has no memory for it.
@@ -181,8 +181,8 @@ impl DrafterWeights {
         Ok(self.input.forward(&Tensor::cat(&[outputs, frames], 2)?)?)
     }
 
-    /// The outputs that the backbone will have for the frame behind each of those that are fed, which come behind those
-    /// that `cache` remembers.
+    /// The outputs that the backbone will have for the frame behind each of those that are fed, which follow those in
+    /// `cache`.
     ///
     /// # Shapes
     /// - `fed` and result \[B, T, D\]

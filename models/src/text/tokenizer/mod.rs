@@ -1,7 +1,8 @@
-//! Normalised words as ids. The one module that knows the tokenizer's library.
+//! Tokenizer: normalised words to ids. The one module that uses the tokenizer's library.
 //!
-//! The library panics, aborts or never ends on some files. So a file is read and checked here (`file`, `model`, `parts`,
-//! `regex_limits`), the library is given parts that were made one by one, and what it still panics on is an error.
+//! The library panics, aborts or never ends on some files. So a file is read and checked here (`file`, `model`,
+//! `parts`, `regex_limits`). The library is given parts that were made one by one, and a panic that remains becomes an
+//! error.
 
 mod file;
 mod model;
@@ -40,7 +41,7 @@ pub struct PromptTokenizer {
     known_tags: Option<KnownTags>,
 }
 
-/// A prompt as the model will see it.
+/// A prompt as the model reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
     /// The normalised tags.
@@ -57,8 +58,8 @@ impl PromptTokenizer {
     /// Reads the tokenizer in `file`.
     ///
     /// # Errors
-    /// When it is missing or damaged, is of an unknown type, or has ids that a model with `vocabulary` embeddings does not
-    /// know.
+    /// When it is missing or damaged, is of an unknown type, or has ids that a model with `vocabulary` embeddings does
+    /// not know.
     pub fn load(checkpoint: &Checkpoint, file: &str, ids: SpecialIds, vocabulary: usize) -> Result<Self> {
         Self::read(&checkpoint.path_of(file), &checkpoint.file(file)?, ids, vocabulary)
     }
@@ -91,13 +92,13 @@ impl PromptTokenizer {
         Ok(Self { tokenizer, template, ids, notes, known_tags: None })
     }
 
-    /// Has prompts note which of their tags are not among `tags`; nothing is noted where those are not known.
+    /// Sets the known tags: prompts then note tags that are not among them; `None` notes nothing.
     #[must_use]
     pub fn knowing(self, tags: Option<KnownTags>) -> Self {
         Self { known_tags: tags, ..self }
     }
 
-    /// What of the file was switched off, in sentences.
+    /// Parts of the file that are ignored, in sentences.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }

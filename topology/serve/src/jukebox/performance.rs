@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use heartstream::{KeptSong, Outcome, Progress, Sink, Sinks, Song, SongReport};
+use heartstream::{Outcome, Progress, SavedSong, Sink, Sinks, Song, SongReport};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -60,7 +60,7 @@ async fn begun(jukebox: &Jukebox, song: &LiveSong) -> Result<Song, ApiError> {
     let sinks = Sinks::from(Sink::Subscriber).and_codes(codes.clone());
     if song.resumed {
         let path = codes.clone();
-        match tokio::task::spawn_blocking(move || KeptSong::read(&path)).await? {
+        match tokio::task::spawn_blocking(move || SavedSong::read(&path)).await? {
             Ok(kept) => return Ok(jukebox.engine.resume(kept, &codes, sinks).await?),
             // Killed before its first second was kept. From its start it is the same song.
             Err(error) => tracing::info!("the song {} begins anew: {error}", song.id),

@@ -8,7 +8,7 @@ use crate::{live_song::State, song_id::SongId};
 
 /// The version of the table, in `user_version`.
 const VERSION: i64 = 1;
-/// How long a server before this one may take to let go of the index.
+/// How long a previous server may take to release the index.
 const BUSY: Duration = Duration::from_secs(1);
 
 const TABLE: &str = "

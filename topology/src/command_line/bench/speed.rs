@@ -108,7 +108,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         kv_bytes,
         peak_memory: peak_memory(),
         gpu_memory,
-        foretold: MemoryPlan::foretell(&directory, engine.plan(), &song)?.streaming(),
+        estimated: MemoryPlan::estimate(&directory, engine.plan(), &song)?.streaming(),
     };
     if args.json {
         out!("{:#}", report.json());

@@ -61,7 +61,7 @@ pub(super) struct SpeedReport {
     /// Bytes of GPU memory that the model, its songs and CUDA's pools hold at the end.
     pub gpu_memory: Option<u64>,
     /// What the pipeline was foretold to take at most, with a song as long.
-    pub foretold: u64,
+    pub estimated: u64,
 }
 
 impl Row {
@@ -114,7 +114,7 @@ impl SpeedReport {
             "kv_bytes": self.kv_bytes,
             "peak_rss_bytes": self.peak_memory,
             "gpu_memory_bytes": self.gpu_memory,
-            "foretold_bytes": self.foretold,
+            "foretold_bytes": self.estimated,
         })
     }
 
@@ -158,7 +158,7 @@ impl SpeedReport {
             let _ = writeln!(text, "keys and values of the long song {}", MemorySize(bytes));
         }
         if let Some(bytes) = self.peak_memory {
-            let _ = writeln!(text, "peak memory {}, foretold {}", MemorySize(bytes), MemorySize(self.foretold));
+            let _ = writeln!(text, "peak memory {}, foretold {}", MemorySize(bytes), MemorySize(self.estimated));
         }
         if let Some(bytes) = self.gpu_memory {
             let _ = writeln!(text, "GPU memory {}", MemorySize(bytes));

@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 use heartstream_models::{
-    NumberType,
+    WeightDtype,
     golden::{Dtypes, Goldens, Half, Measure, Row},
     kernels::cpu::KernelSet,
 };
@@ -94,7 +94,7 @@ fn key(half: Half) -> String {
 }
 
 fn dtypes(held: &Dtypes) -> Value {
-    let names = |dtypes: &[NumberType]| dtypes.iter().map(NumberType::to_string).collect::<Vec<_>>();
+    let names = |dtypes: &[WeightDtype]| dtypes.iter().map(WeightDtype::to_string).collect::<Vec<_>>();
     let mut dtypes = json!({ "stored": names(&held.stored), "weights": names(&held.weights), "bytes": held.bytes });
     if let Some(kv) = held.kv {
         dtypes["keys_and_values"] = json!(kv.to_string());

@@ -15,7 +15,7 @@ use heartstream_models::{
     ModelDirectory,
     heartmula::{HeartMula, HeartMulaConfig},
     speculation::{DRAFTER_FILE, DistillOptions, Distillation, DrafterName, DrafterSizes, DrafterWeights, TaughtSong},
-    weights::{Checkpoint, Shards},
+    weights::{Checkpoint, TensorStore},
 };
 use sha2::{Digest, Sha256};
 
@@ -42,7 +42,7 @@ pub(super) fn distill(args: &DistillArgs, quiet: bool) -> Result<(), Failed> {
     let path = path(args, &directory)?;
     probe_file(&path)?;
     let unfinished = path.with_extension("training.safetensors");
-    let mark = mark(&directory.lm, &directory.lm_shards()?)?;
+    let mark = mark(&directory.lm, &directory.lm_store()?)?;
     let begins = Beginning::of(args, &directory, &unfinished, &mark)?;
     let frames = Seconds(args.seconds).frames().0 as usize;
     if args.songs < 2 || args.heads == 0 || args.heads > 8 || frames <= args.heads + 2 {
@@ -108,7 +108,7 @@ enum Beginning {
     /// A drafter that knows nothing.
     New,
     /// A drafter, after so many steps.
-    Trained { drafter: Shards, step: usize },
+    Trained { drafter: TensorStore, step: usize },
 }
 
 impl Beginning {
@@ -171,7 +171,7 @@ impl Student<'_> {
         let held_out = songs;
         let options =
             DistillOptions { heads: args.heads, steps: args.steps, seed: args.seed, ..DistillOptions::default() };
-        let (lm, shards) = (&self.directory.lm, self.directory.lm_shards()?);
+        let (lm, shards) = (&self.directory.lm, self.directory.lm_store()?);
         let mut best = f64::NEG_INFINITY;
         let mut training = match begins {
             Beginning::New => Distillation::new(lm, &shards, options, self.device)?,
@@ -214,12 +214,12 @@ impl Student<'_> {
         for drafter in [DrafterName::NextState, DrafterName::Heads] {
             let mut found = Vec::new();
             for frames in 1..=4 {
-                let (mut written, mut looks) = (0, 0);
+                let (mut written, mut passes) = (0, 0);
                 for song in &held_out {
-                    looks += song.on(write_on)?.looks(model, &weights, drafter, frames)?;
+                    passes += song.on(write_on)?.passes(model, &weights, drafter, frames)?;
                     written += song.frames();
                 }
-                found.push(format!("{:.2}", written as f64 / looks.max(1) as f64));
+                found.push(format!("{:.2}", written as f64 / passes.max(1) as f64));
             }
             let found = found.join(", ");
             status.line(&format!("frames for each look at the backbone with {drafter}, 1 to 4 drafted: {found}"));
@@ -245,7 +245,7 @@ impl Student<'_> {
 }
 
 /// Tells a model from another: a digest of the head that its first codebook is drawn from.
-fn mark(config: &HeartMulaConfig, shards: &Shards) -> Result<String, Failed> {
+fn mark(config: &HeartMulaConfig, shards: &TensorStore) -> Result<String, Failed> {
     let shape = [config.audio_vocab_size, config.backbone.embed_dim];
     let head = shards.tensor("codebook0_head.weight", &shape, &Device::Cpu)?;
     let numbers = head.flatten_all().and_then(|head| head.to_vec1::<f32>());
@@ -256,8 +256,8 @@ fn mark(config: &HeartMulaConfig, shards: &Shards) -> Result<String, Failed> {
 }
 
 /// The tensors of a file.
-fn opened(path: &Path) -> Result<Shards, Failed> {
+fn opened(path: &Path) -> Result<TensorStore, Failed> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    Ok(Shards::open_file(&Checkpoint::open(folder)?, &name)?)
+    Ok(TensorStore::open_file(&Checkpoint::open(folder)?, &name)?)
 }

@@ -1,4 +1,4 @@
-//! Does attention over a store compute what the formula says, in any pieces and on any threads?
+//! Tests of attention over a store: against the formula, in any pieces and on any threads.
 
 use half::f16;
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ fn noise(key: u64, count: usize) -> Vec<f32> {
 }
 
 struct Setting {
-    sizes: Heads,
+    sizes: HeadDims,
     batch: usize,
     positions: usize,
     queries: Vec<f32>,
@@ -25,7 +25,7 @@ struct Setting {
 
 impl Setting {
     fn new(kv_heads: usize, group: usize, head_dim: usize, batch: usize, positions: usize) -> Self {
-        let sizes = Heads { heads: kv_heads * group, kv_heads, head_dim };
+        let sizes = HeadDims { heads: kv_heads * group, kv_heads, head_dim };
         let angles = noise(9, positions * head_dim / 2);
         Self {
             sizes,
@@ -71,7 +71,7 @@ impl Setting {
         all
     }
 
-    fn turned(&self, numbers: &[f32], position: usize) -> Vec<f64> {
+    fn rotated(&self, numbers: &[f32], position: usize) -> Vec<f64> {
         let half = self.sizes.head_dim / 2;
         let pairs = numbers.chunks(2).enumerate().flat_map(|(pair, x)| {
             let (x, y) = (f64::from(x[0]), f64::from(x[1]));
@@ -82,17 +82,17 @@ impl Setting {
         pairs.collect()
     }
 
-    /// By the formula, for one query head of one position that sees the first `seen` positions.
+    /// By the formula, for one query head of one position that attends to the first `seen` positions.
     fn expected(&self, batch: usize, position: usize, head: usize, seen: usize) -> Vec<f64> {
-        let Heads { heads, head_dim, .. } = self.sizes;
+        let HeadDims { heads, head_dim, .. } = self.sizes;
         let kv = head / self.sizes.group();
         let row = |numbers: &[f32], position: usize, head: usize, heads: usize| {
             numbers[((batch * self.positions + position) * heads + head) * head_dim..][..head_dim].to_vec()
         };
-        let query = self.turned(&row(&self.queries, position, head, heads), position);
+        let query = self.rotated(&row(&self.queries, position, head, heads), position);
         let scores: Vec<f64> = (0..seen)
             .map(|place| {
-                let key = self.turned(&row(&self.keys, place, kv, self.sizes.kv_heads), place);
+                let key = self.rotated(&row(&self.keys, place, kv, self.sizes.kv_heads), place);
                 query.iter().zip(key).map(|(q, k)| q * k).sum::<f64>() / (head_dim as f64).sqrt()
             })
             .collect();
@@ -119,7 +119,8 @@ fn assert_close(set: KernelSet, found: &[f32], expected: &[f64], tolerance: f64)
     }
 }
 
-/// Whether positions that are fed in pieces, and singly on three threads, are the bits of positions that are fed at once.
+/// Whether positions that are fed in pieces, and singly on three threads, are the bits of positions that are fed at
+/// once.
 fn is_the_same_in_pieces<N: KvNumber>(setting: &Setting, set: KernelSet, pieces: &[usize]) -> bool {
     let whole = setting.fed(set, &mut setting.store::<N>(), &[setting.positions]);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("threads");

@@ -1,11 +1,11 @@
-//! Is a product what it should be, and the same bits however it is cut?
+//! Tests of products: against the formula, and bit-identical however they are cut.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::signal::KeyedNoise;
 
-const KINDS: [NumberType; 3] = [NumberType::F32, NumberType::F16, NumberType::Bf16];
+const KINDS: [WeightDtype; 3] = [WeightDtype::F32, WeightDtype::F16, WeightDtype::Bf16];
 
 fn noise(key: u64, count: usize) -> Vec<f32> {
     let mut numbers = vec![0f32; count];
@@ -13,14 +13,14 @@ fn noise(key: u64, count: usize) -> Vec<f32> {
     numbers
 }
 
-fn packed(outputs: usize, inputs: usize, kind: NumberType) -> Packed {
+fn packed(outputs: usize, inputs: usize, kind: WeightDtype) -> Packed {
     let numbers = noise(1, outputs * inputs);
     Packed::new(outputs, inputs, kind, |row, to| to.copy_from_slice(&numbers[row * inputs..][..inputs]))
 }
 
 fn product(set: KernelSet, rows: Rows<'_>, weights: &Packed, bias: Option<&[f32]>) -> Vec<f32> {
     let mut out = vec![f32::NAN; rows.count * weights.outputs()];
-    matmul(set, rows, weights, Finish { bias, ..Finish::default() }, &mut out);
+    matmul(set, rows, weights, Epilogue { bias, ..Epilogue::default() }, &mut out);
     out
 }
 
@@ -64,9 +64,9 @@ proptest! {
         let (numbers, bias) = (noise(2, rows * inputs), noise(3, outputs));
         let plain = noise(1, outputs * inputs);
         let stored = |number: f32| match KINDS[kind] {
-            NumberType::F32 => number,
-            NumberType::F16 => half::f16::from_f32(number).to_f32(),
-            NumberType::Bf16 => half::bf16::from_f32(number).to_f32(),
+            WeightDtype::F32 => number,
+            WeightDtype::F16 => half::f16::from_f32(number).to_f32(),
+            WeightDtype::Bf16 => half::bf16::from_f32(number).to_f32(),
         };
         for set in KernelSet::here() {
             let found = product(set, Rows::new(&numbers, inputs), &weights, Some(&bias));
@@ -94,7 +94,7 @@ proptest! {
             .flat_map(|row| runs.iter().flat_map(move |run| row * width + run..row * width + run + width))
             .map(|place| numbers[place])
             .collect();
-        let weights = packed(19, taps * width, NumberType::F32);
+        let weights = packed(19, taps * width, WeightDtype::F32);
         for set in KernelSet::here() {
             let expected = product(set, Rows::new(&together, taps * width), &weights, None);
             prop_assert!(product(set, rows, &weights, None) == expected);
@@ -104,7 +104,7 @@ proptest! {
 
 #[test]
 fn what_is_no_number_stays_in_its_row_and_every_set_shows_it() {
-    let weights = packed(21, 40, NumberType::Bf16);
+    let weights = packed(21, 40, WeightDtype::Bf16);
     let clean = noise(2, 20 * 40);
     for strange in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut numbers = clean.clone();
@@ -124,7 +124,7 @@ fn what_is_no_number_stays_in_its_row_and_every_set_shows_it() {
 
 #[test]
 fn numbers_below_the_normal_ones_are_not_lost() {
-    let weights = Packed::new(3, 2, NumberType::F32, |_, to| to.fill(1.0));
+    let weights = Packed::new(3, 2, WeightDtype::F32, |_, to| to.fill(1.0));
     let tiny = f32::MIN_POSITIVE / 8.0;
     for set in KernelSet::here() {
         assert_eq!(product(set, Rows::new(&[tiny, tiny], 2), &weights, None), [2.0 * tiny; 3], "{set}");

@@ -1,4 +1,4 @@
-//! Do the kernels of rows compute what the formulas say, alone or beside others?
+//! Tests of the kernels of rows: against the formulas, alone and beside other rows.
 
 use proptest::prelude::*;
 
@@ -23,11 +23,11 @@ fn assert_close(set: KernelSet, found: &[f32], expected: &[f64]) {
     }
 }
 
-/// What each kernel makes of `rows` rows: those of entry 0, then those of entry 1.
+/// The results of each kernel for `rows` rows: those of entry 0, then those of entry 1.
 fn all(set: KernelSet, xs: &[f32], width: usize, rows: usize) -> [Vec<f32>; 7] {
     let (table, other) = (noise(7, 4 * width), noise(8, xs.len()));
     let per_entry = |first| PerEntry { numbers: &table, first, stride: 2 * width };
-    let steer = Some((rows.div_ceil(2), per_entry(0), per_entry(width)));
+    let modulation = Some((rows.div_ceil(2), per_entry(0), per_entry(width)));
     let made = |kernel: &dyn Fn(&mut [f32])| {
         let mut out = vec![f32::NAN; xs.len()];
         kernel(&mut out);
@@ -35,8 +35,8 @@ fn all(set: KernelSet, xs: &[f32], width: usize, rows: usize) -> [Vec<f32>; 7] {
     };
     [
         made(&|out| norm(set, xs, width, Norm::Rms(&table[..width]), 1e-5, None, out)),
-        made(&|out| norm(set, xs, width, Norm::Rms(&table[..width]), 1e-5, steer, out)),
-        made(&|out| norm(set, xs, width, Norm::Layer, 1e-5, steer, out)),
+        made(&|out| norm(set, xs, width, Norm::Rms(&table[..width]), 1e-5, modulation, out)),
+        made(&|out| norm(set, xs, width, Norm::Layer, 1e-5, modulation, out)),
         made(&|out| gated_sum(set, xs, &other, width, (rows.div_ceil(2), per_entry(width)), out)),
         made(&|out| silu_up(set, xs, &other, width, width, out)),
         made(&|out| {

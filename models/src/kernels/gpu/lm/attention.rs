@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Result, bail};
 
 use super::{Buffer, Parts, Queue};
-use crate::kernels::cpu::Heads;
+use crate::kernels::cpu::HeadDims;
 
 /// Threads of a block, queries that a thread works on at once, and numbers behind a key: as in `attention.cuh`.
 const ATTENDERS: usize = 256;
@@ -22,7 +22,7 @@ const MOST_TIMES: usize = 1;
 /// Of which sizes keys and values are.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KeptSizes {
-    pub heads: Heads,
+    pub heads: HeadDims,
     pub layers: usize,
     /// Rows of the batch.
     pub batches: usize,
@@ -39,7 +39,7 @@ impl KeptSizes {
 
     /// Bytes of shared memory for spans of `span` positions and `times` times of queries.
     fn shared(&self, span: usize, times: usize) -> usize {
-        let Heads { heads, kv_heads, head_dim } = self.heads;
+        let HeadDims { heads, kv_heads, head_dim } = self.heads;
         let groups = (ATTENDERS / (head_dim / 2).max(1)).clamp(1, 8);
         let queries = times * (heads / kv_heads);
         span * (2 * head_dim + KEY_GAP) * self.number()
@@ -88,7 +88,7 @@ impl Kept {
     /// # Errors
     /// When the angles are of fewer positions, or the GPU has no memory.
     pub fn new(queue: &Queue, sizes: KeptSizes, angles: Arc<[Buffer<f32>; 2]>) -> Result<Self> {
-        let Heads { heads, kv_heads, head_dim } = sizes.heads;
+        let HeadDims { heads, kv_heads, head_dim } = sizes.heads;
         if head_dim % 2 > 0 || heads % kv_heads > 0 || sizes.shared(sizes.span(), 1) > MEMORY {
             bail!(
                 "heads of {head_dim} channels, {} for each of the keys', are more than a GPU's block holds",
@@ -235,7 +235,7 @@ impl Queue {
     /// When shapes do not fit, or there is no room.
     pub fn attend(&self, kept: &Kept, scratch: &Scratch, of: Attention<'_>) -> Result<()> {
         let sizes = &kept.sizes;
-        let Heads { heads, kv_heads, head_dim } = sizes.heads;
+        let HeadDims { heads, kv_heads, head_dim } = sizes.heads;
         let Attention { joined, layer, start, rows, batch, first_batch, appended, out } = of;
         let times = rows / batch.max(1);
         let reserved = kept.pages.len() * sizes.page();

@@ -6,7 +6,7 @@ use candle_core::{
 };
 
 use super::{Buffer, CHUNK, Parts, Queue, TILE};
-use crate::kernels::cpu::NumberType;
+use crate::kernels::cpu::WeightDtype;
 
 /// Rows that a block takes at most, in units of 4; `ROWS` in `product.cuh`.
 const MOST_QUADS: usize = 8;
@@ -42,18 +42,18 @@ struct PackArgs {
 }
 
 impl Matrix {
-    /// Packs a weight \[outputs, inputs\] whose values are those of `numbers`. With `gates`, its first half are gates and
+    /// Packs a weight \[outputs, inputs\] whose values are those of `dtype`. With `gates`, its first half are gates and
     /// its second half what they gate.
     ///
     /// # Errors
     /// When it is no matrix on this GPU, or the GPU has no memory for it.
-    pub fn new(queue: &Queue, weight: &Tensor, numbers: NumberType, gates: bool) -> Result<Self> {
+    pub fn new(queue: &Queue, weight: &Tensor, dtype: WeightDtype, gates: bool) -> Result<Self> {
         let (outputs, inputs) = weight.dims2()?;
         let is_bf16 = weight.dtype() == DType::BF16;
-        let planes = match numbers {
-            NumberType::Bf16 => 1,
-            NumberType::F16 => 2, // 11 bits are two times 8
-            NumberType::F32 => 3,
+        let planes = match dtype {
+            WeightDtype::Bf16 => 1,
+            WeightDtype::F16 => 2, // 11 bits are two times 8
+            WeightDtype::F32 => 3,
         };
         let gated = if gates { outputs / 2 } else { 0 };
         let tiles = if gates { gated.div_ceil(TILE / 2) } else { outputs.div_ceil(TILE) };

@@ -199,7 +199,7 @@ impl TapWeight {
     ///
     /// # Errors
     /// When the device has no memory for it.
-    pub fn silence(&self, reach: usize, batch: usize) -> Result<Tensor> {
+    pub fn zero_history(&self, reach: usize, batch: usize) -> Result<Tensor> {
         Tensor::zeros((2, reach, batch, self.inputs), DType::BF16, self.halves.device())
     }
 

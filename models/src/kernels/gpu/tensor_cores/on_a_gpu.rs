@@ -6,11 +6,11 @@ use candle_core::{Device, Tensor};
 use super::{Arrangement, HalvedWeight};
 use crate::{
     kernels::{
-        After, CausalConv, FullAttention, Linear, Operand, Results, RmsNorm, RotaryTable, Signal, Steer, UpConv,
-        base_frequencies, gated, gated_sum, layer_norm,
+        AdaLnModulation, CausalConv, Epilogue, FullAttention, Linear, Operand, Results, RmsNorm, RotaryTable, Signal,
+        UpConv, base_frequencies, gated, gated_sum, layer_norm,
     },
     signal::KeyedNoise,
-    weights::Shards,
+    weights::TensorStore,
 };
 
 /// The error that products of halves may have, relative to the largest result: measured 1e-6 to 1e-5.
@@ -61,11 +61,11 @@ fn on_a_gpu_products_and_what_lies_between_them_are_the_processors() {
         let (xs, table) = (place(&xs), place(&table));
         let norm = RmsNorm::new(place(&noise(5, &[width])), 1e-6);
         let (up, down) = (linear(&place(&up)), linear(&place(&narrow)));
-        let steer = Steer { table: &table, shift: 0, scale: 1 };
-        let normed = norm.operand(&xs, steer, &up).expect("a norm");
+        let modulation = AdaLnModulation { table: &table, shift: 0, scale: 1 };
+        let normed = norm.operand(&xs, modulation, &up).expect("a norm");
         let hidden = gated(up.multiply(&normed).expect("a product"), &down).expect("an activation");
         let sum = gated_sum(&xs, &down.multiply(&hidden).expect("a product"), &table, 2).expect("a sum");
-        layer_norm(&sum, 1e-6, steer).expect("a norm")
+        layer_norm(&sum, 1e-6, modulation).expect("a norm")
     };
     assert_close("a feed-forward part", &run(&there), &run(&Tensor::clone));
     let plain = |place: &dyn Fn(&Tensor) -> Tensor| linear(&place(&up)).forward(&place(&xs)).expect("a product");
@@ -82,8 +82,8 @@ fn on_a_gpu_attention_is_the_processors() {
         let run = |device: &Device| {
             let place = |tensor: &Tensor| tensor.to_device(device).expect("there");
             let tensors = names.iter().zip(&weights).map(|(name, weight)| (format!("{name}.weight"), place(weight)));
-            let shards = Shards::from_tensors(tensors);
-            let attention = FullAttention::joined(&shards, names, width, head_dim, device).expect("weights");
+            let store = TensorStore::from_tensors(tensors);
+            let attention = FullAttention::joined(&store, names, width, head_dim, device).expect("weights");
             let rotary = RotaryTable::new(&base_frequencies(10_000.0, head_dim), positions, device).expect("angles");
             // As large as a norm would make them.
             let xs = (place(&xs) * 0.1).expect("numbers");
@@ -101,16 +101,16 @@ fn on_a_gpu_convolutions_are_the_processors_and_the_same_bits_in_any_pieces() {
         let run = |place: &dyn Fn(&Tensor) -> Tensor, pieces: &[usize]| {
             let convolution = CausalConv::new(&place(&weight), place(&bias), dilation).expect("a weight");
             let convolution = convolution.on_tensor_cores().expect("memory");
-            let mut history = convolution.silence(2, place(&xs).device()).expect("silence");
+            let mut history = convolution.zero_history(2, place(&xs).device()).expect("silence");
             let mut start = 0;
             let parts: Vec<Tensor> = pieces
                 .iter()
                 .map(|count| {
                     let part = |xs: &Tensor| place(&xs.narrow(0, start, *count).expect("a part"));
                     let (xs, add) = (part(&xs), Signal::from(&part(&add)));
-                    let after = After { slope: Some(0.25), add: Some(add), results: Results::Read };
+                    let epilogue = Epilogue { slope: Some(0.25), add: Some(add), results: Results::Read };
                     start += count;
-                    convolution.forward(&xs, &mut history, after).and_then(|ys| ys.tensor()).expect("it fits")
+                    convolution.forward(&xs, &mut history, epilogue).and_then(|ys| ys.tensor()).expect("it fits")
                 })
                 .collect();
             Tensor::cat(&parts, 0).expect("parts")
@@ -123,7 +123,7 @@ fn on_a_gpu_convolutions_are_the_processors_and_the_same_bits_in_any_pieces() {
     let run = |place: &dyn Fn(&Tensor) -> Tensor| {
         let convolution = UpConv::new(&place(&weight), &place(&bias), 3).expect("a weight");
         let convolution = convolution.on_tensor_cores().expect("memory");
-        let mut history = convolution.silence(2, place(&xs).device()).expect("silence");
+        let mut history = convolution.zero_history(2, place(&xs).device()).expect("silence");
         convolution.forward(&place(&xs), &mut history).and_then(|ys| ys.tensor()).expect("it fits")
     };
     assert_close("three for one", &run(&there), &run(&Tensor::clone));

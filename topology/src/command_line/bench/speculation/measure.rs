@@ -26,7 +26,7 @@ const PASSES: usize = 3;
 /// What was measured of one codebook.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Codebook {
-    /// Mean entropy of the law that codes are drawn from, in bits, and mean probability of the likeliest code.
+    /// Mean entropy of the distribution that codes are drawn from, in bits, and mean probability of the likeliest code.
     pub entropy: f64,
     pub likeliest: f64,
     /// How often the same code is drawn when the code before it in the frame is another one; none for the first.
@@ -164,7 +164,7 @@ pub(super) fn matches(
     Ok(same.into_iter().map(|same| same / song.len() as f64).collect())
 }
 
-/// Entropy in bits and largest probability of the law behind logits: the 50 likeliest, at temperature 1.
+/// Entropy in bits and largest probability of the distribution behind logits: the 50 likeliest, at temperature 1.
 fn certainty(logits: &[f32]) -> (f64, f64) {
     let mut sorted: Vec<f64> = logits.iter().map(|logit| f64::from(*logit)).collect();
     sorted.sort_by(|a, b| b.total_cmp(a));

@@ -17,7 +17,7 @@ use heartstream_models::{
     heartmula::{KeyedSampler, SamplingOptions},
     signal::KeyedNoise,
     speculation::Frame,
-    weights::Coarse,
+    weights::FakeQuant,
 };
 
 use super::args::SpeculationArgs;
@@ -68,7 +68,7 @@ pub(super) fn speculation(args: &SpeculationArgs, quiet: bool) -> Result<(), Fai
 
     status.say(&format!("writing {} plainly", length.seconds()));
     let song: Arc<[Frame]> = pool.run(|| subject.plain())?.0.into();
-    status.say("measuring the model's law and what disturbs it");
+    status.say("measuring the model's distribution and what disturbs it");
     let measured = pool.run(|| measure::measure(&subject, &song))?;
     let settings = Setting::all(&subject, &args.counts, &args.oracles, draft_cores.as_deref());
     let mut rows = runs::Rows::new(settings);
@@ -95,13 +95,13 @@ pub(super) fn speculation(args: &SpeculationArgs, quiet: bool) -> Result<(), Fai
 }
 
 /// A width of weights, with the number that it was asked for by.
-fn coarse(bits: u32) -> Result<(u32, Coarse), EngineError> {
+fn coarse(bits: u32) -> Result<(u32, FakeQuant), EngineError> {
     let refused = || EngineError::Option {
         option: "bits",
         expected: "from 2 to 8, or 0 for none".to_owned(),
         found: bits.to_string(),
     };
-    Ok((bits, Coarse::new(bits).ok_or_else(refused)?))
+    Ok((bits, FakeQuant::new(bits).ok_or_else(refused)?))
 }
 
 /// How the model draws the song with coarser weights. Two models at once may be more than there is memory for: the one that
@@ -110,7 +110,7 @@ fn coarse_matches(
     directory: &ModelDirectory,
     subject: Subject,
     song: &[Frame],
-    widths: &[(u32, Coarse)],
+    widths: &[(u32, FakeQuant)],
     pool: &ComputePool,
     status: &Status,
 ) -> Result<Vec<measure::CoarseMatches>, Failed> {
@@ -119,7 +119,7 @@ fn coarse_matches(
     drop(model);
     let matches = widths.iter().map(|(bits, coarse)| {
         status.say(&format!("asking the model with weights of {bits} bits"));
-        let model = directory.load_coarse_lm(*coarse, &device)?;
+        let model = directory.load_fake_quant_lm(*coarse, &device)?;
         let matches = pool.run(|| measure::matches(&model, &prompt, guidance, sampler.clone(), song))?;
         Ok(measure::CoarseMatches { bits: *bits, matches })
     });

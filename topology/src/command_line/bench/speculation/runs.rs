@@ -121,7 +121,7 @@ impl Setting {
             }
             Who::Asked(other) => other.to_string(),
             Who::Oracle(probability) => format!("oracle:{probability}"),
-            Who::Adversarial => "auto, deceived".to_owned(),
+            Who::Adversarial => "auto, adversarial".to_owned(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! How much work is a frame? Follows from the config alone: every weight is read once a pass.
+//! Weights and operations of a frame, computed from the config alone: every weight is read once a pass.
 
 use super::config::{HeartMulaConfig, TransformerConfig};
 

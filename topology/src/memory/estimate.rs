@@ -1,4 +1,4 @@
-//! How much memory will the making of a song take at most? Foretold before anything large is loaded.
+//! Estimate of a song's peak memory, before anything large is loaded.
 
 use heartstream_actors::{
     stitcher::BLOCK_SAMPLES,
@@ -10,29 +10,31 @@ use heartstream_messages::{
 };
 use heartstream_models::{
     ModelDirectory, ModelError, TOKENIZER, heartcodec, heartmula,
-    weights::{Checkpoint, Expected, Shards},
+    weights::{Checkpoint, Expected, TensorStore},
 };
 
 use crate::{plan::Plan, request};
 
-/// The program with its runtime and its threads before any model: 17 MB on x86-64 with the smallest model that there is.
+/// The program with its runtime and its threads before any model: 17 MB on x86-64 with the smallest model that there
+/// is.
 const PROGRAM: u64 = 16 << 20;
 /// Bytes in memory for each of a tokenizer's file, while it is read: 128 000 words with as many merges, 8.5 MB of JSON,
 /// took 101 MB.
 const TOKENIZER_FACTOR: u64 = 12;
 /// Room in which a thread copies together what it multiplies, and its part of what its stage makes.
 const THREAD: u64 = 1 << 20;
-/// Copies of a convolution's weights while they are laid out for the kernels: as they were read, scaled, and transposed.
+/// Copies of a convolution's weights while they are laid out for the kernels: as they were read, scaled, and
+/// transposed.
 const COPIES: u64 = 3;
-/// Freed memory in larger pieces is the system's again at once; smaller pieces stay with the allocator, between others
-/// that are in use (`M_MMAP_THRESHOLD_MAX` of the GNU allocator).
+/// Freed memory in larger pieces returns to the system at once; smaller pieces stay with the allocator
+/// (`M_MMAP_THRESHOLD_MAX` of the GNU allocator).
 const GIVEN_BACK: u64 = 32 << 20;
-/// What a thread has freed and its allocator keeps at the end of its heap, at most (twice the above, in the same source).
+/// Freed memory that an allocator keeps at the end of a thread's heap, at most (twice the above, in the same source).
 const KEPT: u64 = 2 * GIVEN_BACK;
 /// Bytes of a number on its way through the pipeline.
 const F32: u64 = size_of::<f32>() as u64;
 
-/// What of a song decides how much memory it takes.
+/// Properties of a song that decide how much memory it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SongSize {
     /// Positions of the prompt.
@@ -50,7 +52,7 @@ pub struct SongSize {
 }
 
 impl SongSize {
-    /// Positions of a prompt that nobody has read yet: some verses.
+    /// Positions of a prompt that is not known yet: some verses.
     pub const USUAL_PROMPT: u64 = 500;
 
     /// The size of a song that is asked for, with a prompt of `prompt` positions.
@@ -74,20 +76,20 @@ impl SongSize {
     }
 }
 
-/// What takes memory while a song is made, in bytes.
+/// Terms of a song's memory, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryPlan {
     /// The program, its runtime and the scratch of its threads.
     pub program: u64,
     /// The tokenizer while it is read.
     pub tokenizer: u64,
-    /// What loading the codec leaves with the allocator.
-    pub left_over: u64,
+    /// Memory that loading the codec leaves with the allocator.
+    pub allocator_slack: u64,
     /// The language model's weights.
     pub language_model: u64,
     /// The codec's weights.
     pub codec: u64,
-    /// Keys and values at the end of the song, what is kept of the prompt, and what the last passes make. Or, where that
+    /// The KV cache at the end of the song, the cached prefill, and activations of the last passes. Or, where that
     /// is more, what reading the prompt takes.
     pub song: u64,
     /// Flow matching of the longest window, for each worker that can have one at once.
@@ -99,34 +101,34 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// Foretells what a song of this size takes with the model in `directory`, its weights stored as that says.
+    /// Estimates what a song of this size takes with the model in `directory`, its weights stored as that says.
     ///
     /// # Errors
     /// When a file of the model is missing or damaged.
-    pub fn foretell(directory: &ModelDirectory, plan: &Plan, song: &SongSize) -> Result<Self, ModelError> {
-        let lm = directory.lm_shards()?;
+    pub fn estimate(directory: &ModelDirectory, plan: &Plan, song: &SongSize) -> Result<Self, ModelError> {
+        let lm = directory.lm_store()?;
         let sizes = &directory.lm;
         let positions = sizes.backbone.max_seq_len as u64;
         let prompt = song.prompt.min(positions);
         // The last frame needs no position.
         let frames = song.frames.saturating_sub(1).min(positions - prompt);
-        let numbers = directory.kv_numbers(&lm);
+        let dtype = directory.kv_dtype(&lm);
         let threads = plan.lm.threads + plan.vocoder.threads + plan.flow.iter().map(|site| site.threads).sum::<usize>();
         Ok(Self {
             program: PROGRAM + THREAD * threads as u64,
             tokenizer: TOKENIZER_FACTOR * directory.checkpoint.file(TOKENIZER).map_or(0, |file| file.len() as u64),
             language_model: weights(directory, &lm, &heartmula::expected_tensors(&directory.lm)),
-            song: sizes.song_bytes(song.lm_rows, prompt, frames, numbers),
+            song: sizes.song_bytes(song.lm_rows, prompt, frames, dtype),
             ..Self::of_sound(directory, plan, song)?
         })
     }
 
-    /// Foretells what the decoding of a kept song of this size takes: as [`Self::foretell`], without a language model and
-    /// without words.
+    /// Estimates what the decoding of a saved song of this size takes: as [`Self::estimate`], without a language model
+    /// and without words.
     ///
     /// # Errors
     /// When a file of the codec is missing or damaged.
-    pub fn foretell_decoding(directory: &ModelDirectory, plan: &Plan, song: &SongSize) -> Result<Self, ModelError> {
+    pub fn estimate_decoding(directory: &ModelDirectory, plan: &Plan, song: &SongSize) -> Result<Self, ModelError> {
         let threads = plan.vocoder.threads + plan.flow.iter().map(|site| site.threads).sum::<usize>();
         let program = PROGRAM + THREAD * threads as u64;
         Ok(Self { program, ..Self::of_sound(directory, plan, song)? })
@@ -134,12 +136,12 @@ impl MemoryPlan {
 
     /// The terms of everything from the codes to the sound.
     fn of_sound(directory: &ModelDirectory, plan: &Plan, song: &SongSize) -> Result<Self, ModelError> {
-        let shards = directory.codec_shards()?;
+        let store = directory.codec_store()?;
         let tensors = heartcodec::expected_tensors(&directory.codec);
         let latents = song.window * LATENTS_PER_FRAME;
         Ok(Self {
-            left_over: COPIES * largest_convolution(&tensors).min(GIVEN_BACK),
-            codec: weights(directory, &shards, &tensors),
+            allocator_slack: COPIES * largest_convolution(&tensors).min(GIVEN_BACK),
+            codec: weights(directory, &store, &tensors),
             // A song of one window has no second one that another worker could have.
             flow: directory.codec.window_bytes(song.flow_rows, latents)
                 * if song.several_windows { plan.flow.len() as u64 } else { 1 },
@@ -154,9 +156,10 @@ impl MemoryPlan {
         self.always() + self.language_model + self.song + self.sound()
     }
 
-    /// The most that is held at once where the language model writes the whole song, and is let go before the codec comes.
+    /// The most that is held at once where the language model writes the whole song, and is freed before the codec is
+    /// loaded.
     pub fn one_after_the_other(&self) -> u64 {
-        // What the language model's thread has let go is not the system's again before the thread ends.
+        // Memory freed by the language model's thread returns to the system when the thread ends.
         self.always() + (self.language_model + self.song).max(self.song.min(KEPT) + self.sound())
     }
 
@@ -165,16 +168,16 @@ impl MemoryPlan {
     }
 
     fn sound(&self) -> u64 {
-        self.left_over + self.codec + self.flow + self.vocoder + self.queues
+        self.allocator_slack + self.codec + self.flow + self.vocoder + self.queues
     }
 
     /// All terms by their names.
     pub fn terms(&self) -> [(&'static str, u64); 9] {
-        let Self { program, tokenizer, left_over, language_model, codec, song, flow, vocoder, queues } = *self;
+        let Self { program, tokenizer, allocator_slack, language_model, codec, song, flow, vocoder, queues } = *self;
         [
             ("program", program),
             ("tokenizer", tokenizer),
-            ("left_over", left_over),
+            ("left_over", allocator_slack),
             ("language_model", language_model),
             ("codec", codec),
             ("song", song),
@@ -186,12 +189,12 @@ impl MemoryPlan {
 }
 
 /// Bytes of these tensors in memory.
-fn weights(directory: &ModelDirectory, shards: &Shards, expected: &[Expected]) -> u64 {
+fn weights(directory: &ModelDirectory, store: &TensorStore, expected: &[Expected]) -> u64 {
     let read_in_place = matches!(directory.checkpoint, Checkpoint::Embedded { .. });
     let bytes = |Expected { name, shape }: &Expected| {
-        // What is inside the program counts as soon as it was read from there.
-        let stored = shards.stored(name).filter(|_| read_in_place).map_or(0, |(_, _, bytes)| bytes);
-        shards.bytes_in_memory(name, shape) + stored
+        // Files compiled into the program count as soon as they are read.
+        let stored = store.stored(name).filter(|_| read_in_place).map_or(0, |(_, _, bytes)| bytes);
+        store.bytes_in_memory(name, shape) + stored
     };
     expected.iter().map(bytes).sum()
 }
@@ -205,48 +208,48 @@ fn largest_convolution(tensors: &[Expected]) -> u64 {
 /// Bytes between the stages when all queues are full; `window` are the numbers of a window's latents.
 fn queues(plan: &Plan, window: u64) -> u64 {
     let capacities = &plan.capacities;
-    // Segments in their places, one in the vocoder's hands, and the ends that each hands on.
+    // Segments in their places, one in the vocoder, and the ends that each passes on.
     let segments = capacities.segment_places(plan.windows, plan.flow.len()) as u64 + 2;
     let pieces = capacities.sound_places() * PIECE_SAMPLES + 2 * LONGEST_PIECE_SAMPLES;
-    // Two channels of blocks, and one in either hand.
+    // Two channels of blocks, and one on either side.
     let blocks = (2 * capacities.block_places() + 2) * BLOCK_SAMPLES;
     F32 * (segments * window + ((pieces + blocks) * CHANNELS) as u64)
 }
 
 #[cfg(test)]
 mod tests {
-    use heartstream_models::{NumberType, synth::SynthSize, weights::Storage};
+    use heartstream_models::{WeightDtype, synth::SynthSize, weights::Storage};
 
     use super::*;
     use crate::{plan::Placement, units::Seconds};
 
-    fn foretold(size: SynthSize, seconds: f64, codec: Storage) -> MemoryPlan {
+    fn estimate(size: SynthSize, seconds: f64, codec: Storage) -> MemoryPlan {
         let directory = ModelDirectory::random(size, 1).expect("a model").stored_as(Storage::Auto, codec);
         let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(2), ..Placement::default() });
         let request = SongRequest { max_frames: Seconds(seconds).frames(), ..SongRequest::new("a", "b") };
         let song = SongSize::of(&request, 200).expect("a song");
-        MemoryPlan::foretell(&directory, &plan.expect("a plan"), &song).expect("a forecast")
+        MemoryPlan::estimate(&directory, &plan.expect("a plan"), &song).expect("a forecast")
     }
 
     #[test]
     fn four_minutes_of_the_published_model_with_the_f16_codec_fit_into_twelve_gigabytes() {
-        let plan = foretold(SynthSize::Full, 240.0, Storage::As(NumberType::F16));
+        let plan = estimate(SynthSize::Full, 240.0, Storage::As(WeightDtype::F16));
         assert!((10.5e9..12e9).contains(&(plan.streaming() as f64)), "{plan:#?}");
-        assert!(foretold(SynthSize::Full, 240.0, Storage::Auto).streaming() as f64 > 14e9);
+        assert!(estimate(SynthSize::Full, 240.0, Storage::Auto).streaming() as f64 > 14e9);
     }
 
     #[test]
     fn a_longer_song_takes_more_by_its_keys_and_values_alone() {
         let (short, long) =
-            (foretold(SynthSize::Full, 60.0, Storage::Auto), foretold(SynthSize::Full, 240.0, Storage::Auto));
+            (estimate(SynthSize::Full, 60.0, Storage::Auto), estimate(SynthSize::Full, 240.0, Storage::Auto));
         assert_eq!(MemoryPlan { song: long.song, ..short }, long);
-        let kept = SynthSize::Full.lm().kv_bytes(2, 1, NumberType::F16) / 16;
+        let kept = SynthSize::Full.lm().kv_bytes(2, 1, WeightDtype::F16) / 16;
         assert!((long.song - short.song).abs_diff(2250 * kept) <= 16 * kept);
     }
 
     #[test]
     fn the_terms_are_all_that_the_whole_is_made_of() {
-        let plan = foretold(SynthSize::Small, 30.0, Storage::Auto);
+        let plan = estimate(SynthSize::Small, 30.0, Storage::Auto);
         assert_eq!(plan.terms().iter().map(|(_, bytes)| bytes).sum::<u64>(), plan.streaming());
         assert!(plan.terms().iter().all(|(_, bytes)| *bytes > 0), "{plan:#?}");
         assert!(plan.one_after_the_other() < plan.streaming());
@@ -258,8 +261,8 @@ mod tests {
         let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(2), ..Placement::default() }).expect("a plan");
         let request = SongRequest { max_frames: Seconds(30.0).frames(), ..SongRequest::new("a", "b") };
         let song = SongSize::of(&request, 0).expect("a song");
-        let whole = MemoryPlan::foretell(&directory, &plan, &song).expect("a forecast");
-        let decoding = MemoryPlan::foretell_decoding(&directory, &plan, &song).expect("a forecast");
+        let whole = MemoryPlan::estimate(&directory, &plan, &song).expect("a forecast");
+        let decoding = MemoryPlan::estimate_decoding(&directory, &plan, &song).expect("a forecast");
         let program = whole.program - THREAD * plan.lm.threads as u64;
         let expected = MemoryPlan { program, tokenizer: 0, language_model: 0, song: 0, ..whole };
         assert_eq!(decoding, expected);

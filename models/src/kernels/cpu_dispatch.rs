@@ -1,9 +1,9 @@
-//! When do the kernels for ordinary processors run, and how do they get at a tensor's numbers?
+//! Dispatch to the CPU kernels, and access to a tensor's numbers.
 
 use candle_core::{CpuStorage, DType, Result, Shape, Storage, Tensor, bail};
 
 /// Whether the kernels of [`super::cpu`] may compute with this tensor: it lies in host memory in f32, and no gradient
-/// will be asked of what is made of it.
+/// is tracked.
 pub(super) fn is_plain(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && tensor.dtype() == DType::F32 && !tensor.track_op()
 }
@@ -28,8 +28,8 @@ pub(super) fn with_numbers<const N: usize, T>(tensors: [&Tensor; N], read: impl 
     Ok(read(numbers))
 }
 
-/// A tensor of `shape` whose numbers `kernel` writes from those of `inputs`; `None` when one of them is not plain, so
-/// that the caller must take the formula instead.
+/// A tensor of `shape` whose numbers `kernel` writes from those of `inputs`; `None` when one of them is not plain, and
+/// the caller then takes the formula.
 pub(super) fn fused<const N: usize>(
     inputs: [&Tensor; N],
     shape: impl Into<Shape>,

@@ -1,4 +1,4 @@
-//! What do all songs of an engine share that write their frames, whoever has the weights?
+//! Resources that all songs of an engine share to write frames, beside the language model's weights.
 
 use std::sync::Arc;
 
@@ -12,28 +12,28 @@ use heartstream_models::{
 
 use crate::{error::EngineError, plan::Plan};
 
-/// What writes songs, but for the weights: what all songs share and a [`crate::Decoder`] does without.
+/// What songs need to write frames, beside the weights. A [`crate::Decoder`] does without it.
 #[derive(Clone)]
-pub(crate) struct Voice {
+pub(crate) struct LmResources {
     pub tokenizer: Arc<PromptTokenizer>,
     /// Sizes of the language model.
     pub sizes: HeartMulaConfig,
     /// The drafter that was trained for it, if there is one.
     pub drafter: Option<Arc<DrafterWeights>>,
-    /// What drafts are prepared with, where that is on a device of its own.
+    /// The drafting model, where it is on another device.
     pub drafting: Option<Drafting>,
     /// Codes from here on end a song.
     pub audio_eos: u32,
     /// A short name for the contents of the checkpoint.
     pub fingerprint: String,
-    /// What its songs have taught about drafting.
+    /// Measurements of drafting in its songs.
     pub learned: LearnedBefore,
 }
 
-/// What drafts are prepared with on a device of its own.
+/// A drafting model on another device than the language model.
 #[derive(Clone)]
 pub(crate) struct Drafting {
-    /// What drafters use of the language model.
+    /// The parts of the language model that drafters use.
     pub model: Arc<HeartMula>,
     /// The drafter that was trained for it, if there is one.
     pub trained: Option<Arc<DrafterWeights>>,
@@ -55,13 +55,13 @@ impl Drafting {
     }
 }
 
-impl Voice {
-    /// What drafters can be made of.
+impl LmResources {
+    /// Inputs of the drafters.
     pub fn drafter_inputs<'a>(&'a self, lm: &'a Arc<HeartMula>) -> DrafterInputs<'a> {
         DrafterInputs { model: lm, trained: self.drafter.as_ref() }
     }
 
-    /// What those can be made of that prepare drafts meanwhile.
+    /// Inputs of the prefetcher's drafters.
     pub fn prefetch_inputs<'a>(&'a self, lm: &'a Arc<HeartMula>) -> DrafterInputs<'a> {
         match &self.drafting {
             None => self.drafter_inputs(lm),

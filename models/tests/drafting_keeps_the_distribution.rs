@@ -1,8 +1,9 @@
-//! Drafted songs follow the model's law, and the test that says so would notice if they did not.
+//! Drafted songs follow the model's distribution, and the test that says so would notice if they did not.
 //!
-//! A toy model of two codebooks and four codes is small enough that the law of its first two frames can be written down:
-//! 81 outcomes at top-3. Frames are drafted by another law, and counts are compared with the law by a chi-square test.
-//! Two faults that have been seen in other engines are planted, and the test must find them.
+//! A toy model of two codebooks and four codes is small enough that the distribution of its first two frames can be
+//! written down: 81 outcomes at top-3. Frames are drafted by another distribution, and counts are compared with the
+//! distribution by a chi-square test. Two faults that have been seen in other engines are planted, and the test must
+//! find them.
 
 use heartstream_models::{
     Result,
@@ -83,7 +84,7 @@ fn sampler(seed: u64) -> KeyedSampler {
 }
 
 /// Probabilities of the codes that the filter lets through.
-fn law(logits: &[f32]) -> Vec<f64> {
+fn distribution(logits: &[f32]) -> Vec<f64> {
     let mut sorted = logits.to_vec();
     sorted.sort_by(|a, b| b.total_cmp(a));
     let weight = |logit: &f32| if *logit < sorted[TOP - 1] { 0.0 } else { f64::from(*logit).exp() };
@@ -94,10 +95,10 @@ fn law(logits: &[f32]) -> Vec<f64> {
 
 /// The probability of four codes in a row, under the model or under the drafter.
 fn probability(codes: [u32; 4], skew: f32) -> f64 {
-    (0..4).map(|place| law(&logits(&codes[..place], skew))[codes[place] as usize]).product()
+    (0..4).map(|place| distribution(&logits(&codes[..place], skew))[codes[place] as usize]).product()
 }
 
-/// How far counts are from the law, in deviations of the chi-square of that many degrees of freedom.
+/// How far counts are from the distribution, in deviations of the chi-square of that many degrees of freedom.
 fn deviation(count: impl Fn([u32; 4]) -> u64) -> f64 {
     let code = |outcome: usize, place: u32| (outcome / CODES.pow(place) % CODES) as u32;
     let chi_square: f64 = (0..CODES.pow(4))
@@ -119,7 +120,7 @@ fn counted(mut song: impl FnMut(u64) -> [u32; 4]) -> f64 {
     deviation(|codes| counts[place(codes)])
 }
 
-/// What a drafter with another law drafts for the first two frames.
+/// What a drafter with another distribution drafts for the first two frames.
 fn drafts(sampler: &mut KeyedSampler) -> Vec<Frame> {
     let mut codes: Vec<u32> = Vec::new();
     for place in 0..4 {
@@ -151,7 +152,7 @@ const WORKS: [DepthWork; 3] = [
 #[test]
 fn drafted_songs_follow_the_models_law() {
     for (work, seed) in WORKS.into_iter().zip([1, 2, 3]) {
-        // Chance of one's own for every song, shared by drafter and model.
+        // A seed for every song, shared by drafter and model.
         let z = counted(|song| verified(seed << 40 | song, seed << 40 | song, work));
         assert!(z.abs() < 4.0, "z {z}, seed {seed}");
     }
@@ -215,7 +216,7 @@ fn by_ratio(song: u64, residual_noise: KeyedNoise) -> [u32; 4] {
     let (noise, coins) = (KeyedNoise::new(song), KeyedNoise::new(song | 1 << 60));
     let mut codes: Vec<u32> = Vec::new();
     for place in 0..4 {
-        let (p, q) = (law(&logits(&codes, 0.0)), law(&logits(&codes, 1.0)));
+        let (p, q) = (distribution(&logits(&codes, 0.0)), distribution(&logits(&codes, 1.0)));
         let draft = draw(noise, place, &q);
         // 1 - u = exp(-exp(-G))
         let coin = (-(-coins.gumbel(place as u64, 0, 0)).exp()).exp();
@@ -239,7 +240,7 @@ fn the_test_finds_drafts_that_are_accepted_because_they_are_the_likeliest() {
         let noise = KeyedNoise::new(song);
         let mut codes: Vec<u32> = Vec::new();
         for place in 0..4 {
-            let (p, q) = (law(&logits(&codes, 0.0)), law(&logits(&codes, 1.0)));
+            let (p, q) = (distribution(&logits(&codes, 0.0)), distribution(&logits(&codes, 1.0)));
             let draft = draw(noise, place, &q);
             let likeliest = (0u32..).zip(&p).max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |best| best.0);
             let fresh = KeyedNoise::new(song | 1 << 61);

@@ -1,10 +1,10 @@
-//! Do the formulas that training takes compute what the kernels compute, and do gradients come back through them?
+//! Tests of the differentiable formulas: they agree with the kernels, and their gradients are right.
 
 use candle_core::{Device, Result, Tensor, Var};
 
 use super::{
-    Heads, KvLayer, Outcome, RmsNorm, RotaryTable, Steer, attention::full_attention, base_frequencies, cpu::NumberType,
-    gated_sum, layer_norm, prelu, silu_up, softmax,
+    AdaLnModulation, HeadDims, KvLayer, Outcome, RmsNorm, RotaryTable, attention::full_attention, base_frequencies,
+    cpu::WeightDtype, gated_sum, layer_norm, prelu, silu_up, softmax,
 };
 use crate::signal::KeyedNoise;
 
@@ -18,8 +18,8 @@ fn numbers(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("numbers")
 }
 
-/// Runs `op` by kernel and by formula, compares, and asks the formula for a gradient that is compared with a difference
-/// of two results.
+/// Runs `op` by kernel and by formula, compares the results, and compares the formula's gradient with a finite
+/// difference.
 fn check(name: &str, shape: &[usize], op: impl Fn(&Tensor) -> Result<Tensor>) {
     let xs = noise(1, shape);
     let tracked = Var::from_tensor(&xs).expect("a variable");
@@ -51,31 +51,31 @@ fn check(name: &str, shape: &[usize], op: impl Fn(&Tensor) -> Result<Tensor>) {
 #[test]
 fn every_operation_can_be_trained_and_computes_the_same_then() {
     let table = noise(5, &[2, 6, 24]);
-    let steer = Steer { table: &table, shift: 0, scale: 1 };
+    let modulation = AdaLnModulation { table: &table, shift: 0, scale: 1 };
     let rotary = RotaryTable::new(&base_frequencies(10_000.0, 8), 9, &Device::Cpu).expect("a table");
     let others = noise(6, &[2, 9, 24]);
     let norm = RmsNorm::new(noise(4, &[24]), 1e-5);
     check("root mean square", &[2, 9, 24], |xs| norm.forward(xs));
-    check("root mean square, steered", &[2, 9, 24], |xs| norm.forward_steered(xs, steer));
-    check("layer norm", &[2, 9, 24], |xs| layer_norm(xs, 1e-6, steer));
+    check("root mean square, steered", &[2, 9, 24], |xs| norm.forward_modulated(xs, modulation));
+    check("layer norm", &[2, 9, 24], |xs| layer_norm(xs, 1e-6, modulation));
     check("gated sum", &[2, 9, 24], |xs| gated_sum(&others, &Outcome::Plain(xs.clone()), &table, 2));
     check("silu and up", &[2, 9, 24], silu_up);
     check("prelu", &[2, 9, 24], |xs| prelu(xs, 0.2));
     check("softmax", &[2, 9, 24], softmax);
     check("rotary", &[2, 3, 7, 8], |xs| rotary.apply(xs, 2));
     check("attention to all", &[2, 9, 24], |xs| full_attention(xs, xs, &others, 8, &rotary));
-    let sizes = Heads { heads: 3, kv_heads: 1, head_dim: 8 };
+    let sizes = HeadDims { heads: 3, kv_heads: 1, head_dim: 8 };
     check("attention to what was before", &[2, 9, 24], |xs| {
         let keys = xs.narrow(2, 0, 8)?;
-        KvLayer::new(sizes, 2, 9, NumberType::F32, &Device::Cpu).attend(xs, &keys, &keys, &rotary, 0)
+        KvLayer::new(sizes, 2, 9, WeightDtype::F32, &Device::Cpu).attend(xs, &keys, &keys, &rotary, 0)
     });
 }
 
 #[test]
 fn rows_that_do_not_fit_are_refused() {
     let rotary = RotaryTable::new(&base_frequencies(10_000.0, 8), 9, &Device::Cpu).expect("a table");
-    let sizes = Heads { heads: 3, kv_heads: 1, head_dim: 8 };
-    let mut layer = KvLayer::new(sizes, 1, 9, NumberType::F32, &Device::Cpu);
+    let sizes = HeadDims { heads: 3, kv_heads: 1, head_dim: 8 };
+    let mut layer = KvLayer::new(sizes, 1, 9, WeightDtype::F32, &Device::Cpu);
     let (queries, keys) = (noise(1, &[1, 10, 24]), noise(2, &[1, 10, 8]));
     assert!(layer.attend(&queries, &keys, &keys, &rotary, 0).is_err(), "one position too many");
     assert!(layer.attend(&queries, &queries, &queries, &rotary, 0).is_err(), "three key heads");

@@ -1,4 +1,4 @@
-//! How much work is a window? Follows from the config alone.
+//! Operations and weights of a window, computed from the config alone.
 
 use super::config::HeartCodecConfig;
 
@@ -20,7 +20,7 @@ impl HeartCodecConfig {
     /// and latent frame, and attention.
     pub fn estimator_flop(&self, rows: u64, latents: u64) -> u64 {
         let (first, second) = (self.inner_dim() as u64, 2 * self.inner_dim() as u64);
-        // Each position is compared with all, and gathers from all: two products of `width` numbers.
+        // Every position attends to all: two products of `width` numbers.
         let attention = 4 * latents * latents * (self.num_layers as u64 * first + self.num_layers_2 as u64 * second);
         rows * (2 * self.estimator_weights() * latents + attention)
     }

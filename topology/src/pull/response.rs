@@ -1,4 +1,4 @@
-//! The meaning of a server's answer, or of none.
+//! Responses of a server, and errors of a connection.
 
 use std::{error::Error, io::ErrorKind, time::Duration};
 
@@ -7,26 +7,26 @@ use ureq::{
     http::{HeaderMap, Response},
 };
 
-use super::{error::PullError, retry::Trouble};
+use super::{error::PullError, retry::Retryable};
 
-/// A connection that is not made in this time is given up, and so is one over which no answer begins.
+/// Timeout of a connection, and of the first byte of a response.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// An answer of which nothing more comes for so long is given up.
+/// Timeout between two parts of a response.
 pub(crate) const PATIENCE_WITHIN: Duration = Duration::from_secs(30);
 
-/// Why nothing was heard.
+/// Kinds of connection errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Silence {
-    /// There was no connection: no network, no such machine, nobody who listens.
-    Nobody,
-    /// There was one, and it broke off or said nothing.
+pub(crate) enum ConnectError {
+    /// No connection: no network, no such host, or refused.
+    Unreachable,
+    /// The connection broke off or timed out.
     Broken,
-    /// Somebody listens who cannot show that he is the right one.
+    /// The server's certificate is not trusted.
     Distrust,
 }
 
-/// What silence an error of the HTTP client is, and its reason in words.
-pub(crate) fn silence(error: &ureq::Error) -> (Silence, String) {
+/// The kind of an error of the HTTP client, and its reason in words.
+pub(crate) fn connect_error(error: &ureq::Error) -> (ConnectError, String) {
     use ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted, InvalidData, TimedOut, UnexpectedEof,
     };
@@ -37,31 +37,31 @@ pub(crate) fn silence(error: &ureq::Error) -> (Silence, String) {
     };
     match error {
         Io(error) => match error.kind() {
-            InvalidData => (Silence::Distrust, untrusted(error)),
+            InvalidData => (ConnectError::Distrust, untrusted(error)),
             BrokenPipe | ConnectionAborted | ConnectionReset | Interrupted | TimedOut | UnexpectedEof => {
-                (Silence::Broken, error.to_string())
+                (ConnectError::Broken, error.to_string())
             }
             // Refused, no route, no network; that a name is unknown has no kind of its own.
-            _ => (Silence::Nobody, error.to_string()),
+            _ => (ConnectError::Unreachable, error.to_string()),
         },
-        Rustls(_) | Tls(_) => (Silence::Distrust, untrusted(error)),
-        HostNotFound => (Silence::Nobody, "nobody knows a machine of this name".to_owned()),
-        ConnectionFailed | ConnectProxyFailed(_) | InvalidProxyUrl => (Silence::Nobody, error.to_string()),
+        Rustls(_) | Tls(_) => (ConnectError::Distrust, untrusted(error)),
+        HostNotFound => (ConnectError::Unreachable, "no such host name".to_owned()),
+        ConnectionFailed | ConnectProxyFailed(_) | InvalidProxyUrl => (ConnectError::Unreachable, error.to_string()),
         ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
-            (Silence::Nobody, format!("no connection within {seconds} seconds"))
+            (ConnectError::Unreachable, format!("no connection within {seconds} seconds"))
         }
-        ureq::Error::Timeout(_) => (Silence::Broken, format!("no answer within {seconds} seconds")),
-        error => (Silence::Broken, error.to_string()),
+        ureq::Error::Timeout(_) => (ConnectError::Broken, format!("no answer within {seconds} seconds")),
+        error => (ConnectError::Broken, error.to_string()),
     }
 }
 
-/// An answer that is a file or a redirect; everything else is trouble.
+/// A response that is a file or a redirect; everything else is a failure.
 pub(crate) fn checked(
     url: &str,
     host: &str,
     with_token: bool,
     response: Response<Body>,
-) -> Result<Response<Body>, Trouble> {
+) -> Result<Response<Body>, Retryable> {
     let status = response.status();
     let url = url.to_owned();
     match status.as_u16() {
@@ -79,8 +79,8 @@ pub(crate) fn checked(
         }
         404 | 410 => Err(PullError::NotFound { url, status: status.as_u16() }.into()),
         408 | 425 | 429 | 500 | 502 | 503 | 504 => {
-            let wait = number(response.headers(), "retry-after").map(Duration::from_secs);
-            Err(Trouble::Passing { reason: format!("the server answers with status {status}"), wait })
+            let delay = number(response.headers(), "retry-after").map(Duration::from_secs);
+            Err(Retryable::Passing { reason: format!("the server answers with status {status}"), delay })
         }
         _ => Err(PullError::Answer { url, expected: "a file", found: format!("status {status}") }.into()),
     }
@@ -128,15 +128,15 @@ mod tests {
 
     #[test]
     fn no_network_is_told_apart_from_a_connection_that_broke() {
-        let io = |error: std::io::Error| silence(&ureq::Error::Io(error)).0;
-        // What a lookup says without a network.
+        let io = |error: std::io::Error| connect_error(&ureq::Error::Io(error)).0;
+        // The error of a lookup without a network.
         let unknown = "failed to lookup address information: Temporary failure in name resolution";
-        assert_eq!(io(std::io::Error::other(unknown)), Silence::Nobody);
-        assert_eq!(io(ErrorKind::ConnectionRefused.into()), Silence::Nobody);
-        assert_eq!(io(ErrorKind::NetworkUnreachable.into()), Silence::Nobody);
-        assert_eq!(io(ErrorKind::ConnectionReset.into()), Silence::Broken);
-        assert_eq!(io(ErrorKind::UnexpectedEof.into()), Silence::Broken);
-        let (distrust, reason) = silence(&ureq::Error::Tls("a certificate that nobody signed"));
-        assert!(distrust == Silence::Distrust && reason.contains("SSL_CERT_FILE"), "{reason}");
+        assert_eq!(io(std::io::Error::other(unknown)), ConnectError::Unreachable);
+        assert_eq!(io(ErrorKind::ConnectionRefused.into()), ConnectError::Unreachable);
+        assert_eq!(io(ErrorKind::NetworkUnreachable.into()), ConnectError::Unreachable);
+        assert_eq!(io(ErrorKind::ConnectionReset.into()), ConnectError::Broken);
+        assert_eq!(io(ErrorKind::UnexpectedEof.into()), ConnectError::Broken);
+        let (distrust, reason) = connect_error(&ureq::Error::Tls("a certificate without a known issuer"));
+        assert!(distrust == ConnectError::Distrust && reason.contains("SSL_CERT_FILE"), "{reason}");
     }
 }

@@ -1,4 +1,4 @@
-//! Which instructions does this processor have, and which of them are used?
+//! Instruction sets of the processor, and the kernel set that is used.
 
 use std::{fmt, str::FromStr, sync::OnceLock};
 
@@ -52,7 +52,7 @@ impl KernelSet {
         Self::ALL.into_iter().filter(|set| set.runs_here())
     }
 
-    /// The set that all products use: the one that [`VARIABLE`] names, else the best that runs here. Looked up once; a
+    /// The kernel set of all products: the one that [`VARIABLE`] names, else the best that runs here. Looked up once; a
     /// value that cannot be had counts as none ([`KernelSet::check_variable`] says so in words).
     pub fn chosen() -> Self {
         static CHOSEN: OnceLock<KernelSet> = OnceLock::new();

@@ -1,4 +1,4 @@
-//! The numbers of a tensor, wherever they are: read in any piece, as f32, and counted where they are not finite.
+//! Data of a tensor in a file, in memory or from a seed: read in any piece, as f32, and checked for NaN and infinity.
 
 use std::{
     ops::Range,
@@ -12,12 +12,12 @@ use safetensors::Dtype;
 
 use super::{
     FileBytes, SeededNumbers,
-    storage::{Coarse, round},
+    storage::{FakeQuant, round},
 };
 use crate::{
     error::{ModelError, Result},
     foreign_text::shown,
-    kernels::cpu::NumberType,
+    kernels::cpu::WeightDtype,
 };
 
 /// Bytes that are read at once.
@@ -27,49 +27,54 @@ const WORTH_A_THREAD: usize = 1 << 18;
 
 /// The numbers of a tensor; cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Numbers {
+pub(crate) struct TensorData {
     source: Source,
     count: usize,
-    /// What they are rounded to when they are read: what they would be had the file been written so.
-    rounded: NumberType,
-    /// How coarse they are when they are read.
-    coarse: Option<Coarse>,
+    /// The dtype that they are rounded to when they are read.
+    rounded: WeightDtype,
+    /// The fake quantisation that is applied when they are read.
+    fake_quant: Option<FakeQuant>,
 }
 
 #[derive(Debug, Clone)]
 enum Source {
     File { path: Arc<Path>, tensor: Arc<str>, file: FileBytes, bytes: Range<usize>, dtype: Dtype },
     Seeded(SeededNumbers),
-    Held(Arc<[f32]>),
+    InMemory(Arc<[f32]>),
 }
 
-impl Numbers {
-    /// Those of a tensor of a file, which are named by both in messages.
+impl TensorData {
+    /// The data of a tensor in a file; messages name both.
     pub(super) fn in_file(names: (&Path, &str), file: &FileBytes, bytes: Range<usize>, dtype: Dtype) -> Self {
         let count = bytes_per_number(dtype).map_or(0, |size| bytes.len() / size);
         let (path, tensor) = (names.0.into(), names.1.into());
         let source = Source::File { path, tensor, file: file.clone(), bytes, dtype };
-        Self { source, count, rounded: NumberType::F32, coarse: None }
+        Self { source, count, rounded: WeightDtype::F32, fake_quant: None }
     }
 
     pub(super) fn seeded(numbers: SeededNumbers, count: usize) -> Self {
-        Self { source: Source::Seeded(numbers), count, rounded: NumberType::F32, coarse: None }
+        Self { source: Source::Seeded(numbers), count, rounded: WeightDtype::F32, fake_quant: None }
     }
 
-    pub(super) fn held(numbers: Vec<f32>) -> Self {
-        Self { count: numbers.len(), source: Source::Held(numbers.into()), rounded: NumberType::F32, coarse: None }
+    pub(super) fn in_memory(numbers: Vec<f32>) -> Self {
+        Self {
+            count: numbers.len(),
+            source: Source::InMemory(numbers.into()),
+            rounded: WeightDtype::F32,
+            fake_quant: None,
+        }
     }
 
-    /// The same numbers as if they had been stored as `kind`.
+    /// The same numbers rounded to `kind`.
     #[must_use]
-    pub(super) fn stored_as(self, kind: NumberType) -> Self {
+    pub(super) fn stored_as(self, kind: WeightDtype) -> Self {
         Self { rounded: kind, ..self }
     }
 
-    /// The same numbers as if they had been stored as `coarse`.
+    /// The same numbers with fake quantisation.
     #[must_use]
-    pub(super) fn stored_coarsely(self, coarse: Coarse) -> Self {
-        Self { coarse: Some(coarse), ..self }
+    pub(super) fn fake_quantised(self, fake_quant: FakeQuant) -> Self {
+        Self { fake_quant: Some(fake_quant), ..self }
     }
 
     /// Writes the numbers from place `first` on.
@@ -77,18 +82,19 @@ impl Numbers {
     /// # Errors
     /// When they lie beyond the tensor, or their file cannot be read any more.
     pub(crate) fn read(&self, first: usize, to: &mut [f32]) -> Result<()> {
-        let Some(coarse) = self.coarse else { return self.read_fine(first, to) };
-        // A number is as coarse as the largest beside it: whole blocks are read.
-        let start = first / Coarse::BLOCK * Coarse::BLOCK;
-        let end = (first + to.len()).next_multiple_of(Coarse::BLOCK).min(self.count.max(first + to.len()));
+        let Some(fake_quant) = self.fake_quant else { return self.read_fine(first, to) };
+        // The scale of a number depends on its block: whole blocks are read.
+        let start = first / FakeQuant::BLOCK * FakeQuant::BLOCK;
+        let end = (first + to.len()).next_multiple_of(FakeQuant::BLOCK).min(self.count.max(first + to.len()));
         let mut blocks = vec![0f32; end - start];
         self.read_fine(start, &mut blocks)?;
-        coarse.round(&mut blocks);
+        fake_quant.round(&mut blocks);
         to.copy_from_slice(&blocks[first - start..first - start + to.len()]);
         Ok(())
     }
 
-    /// As [`Numbers::read`], without [`Coarse`]: numbers of a file are finite, and stay so as they are stored.
+    /// As [`TensorData::read`], without [`FakeQuant`]. Checks that numbers of a file are finite, before and after
+    /// rounding.
     fn read_fine(&self, first: usize, to: &mut [f32]) -> Result<()> {
         self.fill(first, to)?;
         let finite = |numbers: &[f32]| numbers.iter().all(|number| number.is_finite());
@@ -111,7 +117,7 @@ impl Numbers {
             return Err(ModelError::shape("numbers of a tensor", format!("at most {}", self.count), found));
         }
         match &self.source {
-            Source::Held(numbers) => to.copy_from_slice(&numbers[first..first + to.len()]),
+            Source::InMemory(numbers) => to.copy_from_slice(&numbers[first..first + to.len()]),
             Source::Seeded(numbers) => numbers.fill(first, to),
             Source::File { path, file, bytes, dtype, .. } => {
                 let size = bytes_per_number(*dtype).unwrap_or(PIECE);
@@ -132,9 +138,10 @@ impl Numbers {
         Ok(())
     }
 
-    /// The error of numbers that are not finite, or are not as `beyond`. All of the tensor is read once more, to count them.
-    fn unfit(&self, path: &Path, tensor: &str, beyond: Option<NumberType>) -> ModelError {
-        let wide = Self { rounded: NumberType::F32, coarse: None, ..self.clone() };
+    /// The error of numbers that are not finite, or overflow as `beyond`. All of the tensor is read once more, to count
+    /// them.
+    fn unfit(&self, path: &Path, tensor: &str, beyond: Option<WeightDtype>) -> ModelError {
+        let wide = Self { rounded: WeightDtype::F32, fake_quant: None, ..self.clone() };
         let (mut count, mut first, mut numbers) = (0u64, None, [0f32; PIECE]);
         for start in (0..self.count).step_by(PIECE) {
             let numbers = &mut numbers[..PIECE.min(self.count - start)];
@@ -143,7 +150,7 @@ impl Numbers {
             }
             for (place, number) in numbers.iter().enumerate() {
                 let mut stored = [*number];
-                round(&mut stored, beyond.unwrap_or(NumberType::F32));
+                round(&mut stored, beyond.unwrap_or(WeightDtype::F32));
                 if !stored[0].is_finite() {
                     count += 1;
                     first.get_or_insert((start + place, *number));
@@ -161,7 +168,7 @@ impl Numbers {
     /// Reads all numbers, and keeps none.
     ///
     /// # Errors
-    /// As [`Numbers::read`].
+    /// As [`TensorData::read`].
     pub(super) fn check(&self) -> Result<()> {
         if !matches!(self.source, Source::File { .. }) {
             return Ok(());
@@ -185,7 +192,7 @@ impl Numbers {
     /// The numbers of `range`; many of them on several threads.
     ///
     /// # Errors
-    /// As [`Numbers::read`].
+    /// As [`TensorData::read`].
     pub(crate) fn read_range(&self, range: Range<usize>) -> Result<Vec<f32>> {
         if range.end > self.count {
             return Err(ModelError::shape("numbers of a tensor", format!("at most {}", self.count), range.end));

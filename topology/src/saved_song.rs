@@ -1,4 +1,4 @@
-//! What a codes file says beside the codes: the request that they were written for.
+//! Metadata of a codes file: the request that its codes were written for.
 
 use std::{collections::HashMap, path::Path};
 
@@ -9,10 +9,10 @@ use heartstream_models::{ModelError, SongCodes, foreign_text::shown};
 const REQUEST: &str = "request";
 const CHECKPOINT: &str = "checkpoint";
 
-/// A song that was kept in a file.
+/// A song that was saved in a file.
 #[derive(Debug, Clone, PartialEq)]
-pub struct KeptSong {
-    /// What was asked for. Its first window is the one the song had.
+pub struct SavedSong {
+    /// The request. Its first window is the one that the song had.
     pub request: SongRequest,
     /// The fingerprint of the checkpoint that wrote it.
     pub checkpoint: String,
@@ -20,18 +20,18 @@ pub struct KeptSong {
     pub codes: SongCodes,
 }
 
-/// What the file says beside the codes.
-pub(crate) fn kept_notes(request: &SongRequest, fingerprint: &str) -> HashMap<String, String> {
+/// Metadata of the file: the request and the fingerprint.
+pub(crate) fn metadata(request: &SongRequest, fingerprint: &str) -> HashMap<String, String> {
     // A request is plain data, and plain data has a JSON form.
     let request = serde_json::to_string(request).unwrap_or_default();
     HashMap::from([(REQUEST.to_owned(), request), (CHECKPOINT.to_owned(), fingerprint.to_owned())])
 }
 
-impl KeptSong {
-    /// Reads a file that a song was kept in.
+impl SavedSong {
+    /// Reads a file of a saved song.
     ///
     /// # Errors
-    /// When it cannot be read, is no such file, or does not say what the song was asked for with.
+    /// When it cannot be read, is no such file, or has no request.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
         Self::of(path, SongCodes::read(path)?)
     }
@@ -39,7 +39,7 @@ impl KeptSong {
     /// Reads the bytes of such a file; `path` is for messages.
     ///
     /// # Errors
-    /// As [`KeptSong::read`].
+    /// As [`SavedSong::read`].
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ModelError> {
         Self::of(path, SongCodes::parse(path, bytes)?)
     }

@@ -1,4 +1,5 @@
-//! Files that are on this machine already: in the cache of the hub's own programs, or in a directory beside this one.
+//! Local cache: files that are on this machine already, in the cache of the hub's own programs or in a directory beside
+//! this one.
 //!
 //! It then becomes a second name of the same bytes where the file system can do that, and takes no room.
 
@@ -21,7 +22,7 @@ pub(crate) fn take(hub: &Hub<'_>, wanted: &Wanted, directory: &Path) -> Option<P
     }
 }
 
-/// The file in the cache, which is hashed: nobody knows what happened to it.
+/// The file in the cache. It is hashed, as it may have changed.
 fn in_cache(hub: &Hub<'_>, wanted: &Wanted) -> Option<PathBuf> {
     let path = hub.cached(wanted.repository, wanted.facts.hash?);
     verify::is_file(&path, wanted.facts.size, wanted.facts.hash).is_ok_and(|it_is| it_is).then_some(path)
@@ -31,7 +32,7 @@ fn in_cache(hub: &Hub<'_>, wanted: &Wanted) -> Option<PathBuf> {
 fn beside(wanted: &Wanted, directory: &Path) -> Option<PathBuf> {
     let others = fs::read_dir(directory.parent()?).ok()?;
     let mut others = others.flatten().map(|entry| entry.path()).filter(|other| other != directory);
-    let other = others.find(|other| Record::read(other).vouches(other, &wanted.place, &wanted.facts))?;
+    let other = others.find(|other| Record::read(other).is_current(other, &wanted.place, &wanted.facts))?;
     Some(other.join(&wanted.place))
 }
 

@@ -1,4 +1,4 @@
-//! The tensors of a part of a checkpoint, held against what its config asks for.
+//! Tensors of a checkpoint part, checked against its config.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,15 +11,15 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 use super::{
-    Checkpoint, Coarse, FileBytes, Numbers, RowTable, SeededNumbers, Storage, WORTH_NARROWING,
+    Checkpoint, FakeQuant, FileBytes, RowTable, SeededNumbers, Storage, TensorData, WORTH_NARROWING,
     foreign_files::{self, Kind},
     is_matrix,
-    numbers::bytes_per_number,
+    tensor_data::bytes_per_number,
 };
 use crate::{
     error::{Found, ModelError, Result, TensorProblem, TensorProblems},
     foreign_text::shown,
-    kernels::cpu::{NumberType, PANEL},
+    kernels::cpu::{PANEL, WeightDtype},
     parts::weights_in,
     text::decode_json,
 };
@@ -43,15 +43,15 @@ impl Expected {
 /// All tensors of one part of a checkpoint: safetensors files, their headers read, their data untouched; tensors that
 /// are computed from a seed; or tensors that are held in memory, as they are while a model is trained.
 #[derive(Debug)]
-pub struct Shards {
+pub struct TensorStore {
     /// The first file, named when a tensor is in none of them.
     first: PathBuf,
     files: Vec<(PathBuf, FileBytes)>,
     tensors: BTreeMap<String, Place>,
-    held: BTreeMap<String, Tensor>,
-    matrices: Option<NumberType>,
-    /// How coarse what products read is to be.
-    coarse: Option<Coarse>,
+    in_memory: BTreeMap<String, Tensor>,
+    matrices: Option<WeightDtype>,
+    /// The fake quantisation of the matrices of products.
+    fake_quant: Option<FakeQuant>,
 }
 
 /// Where a tensor's numbers are.
@@ -74,7 +74,7 @@ const SINGLE: &str = "model.safetensors";
 /// Bytes of a file's name, at most: what the file systems in use allow.
 const LONGEST_NAME: usize = 255;
 
-impl Shards {
+impl TensorStore {
     /// Opens the files of `part` (a folder of the checkpoint) and reads their headers.
     ///
     /// # Errors
@@ -89,25 +89,25 @@ impl Shards {
                 first: checkpoint.path_of(part),
                 files: Vec::new(),
                 tensors: seeded.tensors(part).into_iter().map(place).collect(),
-                held: BTreeMap::new(),
+                in_memory: BTreeMap::new(),
                 matrices: None,
-                coarse: None,
+                fake_quant: None,
             });
         }
         let names = file_names(checkpoint, part)?;
-        let mut shards = Self {
+        let mut store = Self {
             first: checkpoint.path_of(&format!("{part}/{}", names[0])),
             files: Vec::new(),
             tensors: BTreeMap::new(),
-            held: BTreeMap::new(),
+            in_memory: BTreeMap::new(),
             matrices: None,
-            coarse: None,
+            fake_quant: None,
         };
         for name in &names {
             let file = format!("{part}/{name}");
-            shards.add(checkpoint.path_of(&file), checkpoint.file(&file)?)?;
+            store.add(checkpoint.path_of(&file), checkpoint.file(&file)?)?;
         }
-        Ok(shards)
+        Ok(store)
     }
 
     /// Opens a single safetensors file, whatever its name.
@@ -116,34 +116,34 @@ impl Shards {
     /// When it is not there or is no safetensors file.
     pub fn open_file(checkpoint: &Checkpoint, file: &str) -> Result<Self> {
         let path = checkpoint.path_of(file);
-        let mut shards = Self {
+        let mut store = Self {
             first: path.clone(),
             files: Vec::new(),
             tensors: BTreeMap::new(),
-            held: BTreeMap::new(),
+            in_memory: BTreeMap::new(),
             matrices: None,
-            coarse: None,
+            fake_quant: None,
         };
-        shards.add(path, checkpoint.file(file)?)?;
-        Ok(shards)
+        store.add(path, checkpoint.file(file)?)?;
+        Ok(store)
     }
 
-    /// Tensors in memory. A model that is loaded from them computes with these very tensors, so with variables it can be
-    /// trained.
+    /// Tensors in memory. A model that is loaded from them computes with these very tensors, so with variables it can
+    /// be trained.
     pub fn from_tensors(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Self {
         Self {
             first: PathBuf::from("<tensors in memory>"),
             files: Vec::new(),
             tensors: BTreeMap::new(),
-            held: tensors.into_iter().collect(),
+            in_memory: tensors.into_iter().collect(),
             matrices: None,
-            coarse: None,
+            fake_quant: None,
         }
     }
 
     /// Whether the tensors are held in memory.
-    pub fn are_held(&self) -> bool {
-        !self.held.is_empty()
+    pub fn are_in_memory(&self) -> bool {
+        !self.in_memory.is_empty()
     }
 
     /// Names each tensor `PREFIX.X` as `X`.
@@ -167,44 +167,43 @@ impl Shards {
         Ok(self)
     }
 
-    /// Has the weight matrices stored as `numbers` when a model is loaded, instead of as they are in the file. Tables
-    /// of embeddings stay in the file, and are read as if they were stored so.
+    /// Sets the dtype of the weight matrices when a model is loaded, in the place of the file's. Embedding tables stay
+    /// in the file, and are rounded when they are read.
     #[must_use]
-    pub fn with_matrices_as(mut self, numbers: NumberType) -> Self {
-        self.matrices = Some(numbers);
+    pub fn with_matrices_as(mut self, dtype: WeightDtype) -> Self {
+        self.matrices = Some(dtype);
         self
     }
 
-    /// Has what products read rounded to `coarse` when a model is loaded, to see what it would still say. Tables of
-    /// embeddings stay as they are.
+    /// Fake-quantises the matrices of products when a model is loaded. Embedding tables stay as they are.
     #[must_use]
-    pub fn stored_coarsely(self, coarse: Coarse) -> Self {
-        Self { coarse: Some(coarse), ..self }
+    pub fn fake_quantised(self, fake_quant: FakeQuant) -> Self {
+        Self { fake_quant: Some(fake_quant), ..self }
     }
 
-    /// Has the weight matrices stored as `storage` says; [`Storage::Auto`] is for a language model.
+    /// Stores the weight matrices as `storage` says; [`Storage::Auto`] is for a language model.
     #[must_use]
     pub fn stored_as(self, storage: Storage) -> Self {
         match storage {
             Storage::Stored => self,
-            Storage::As(numbers) => self.with_matrices_as(numbers),
+            Storage::As(dtype) => self.with_matrices_as(dtype),
             Storage::Auto => {
                 let wide = self
                     .tensors
                     .iter()
                     .filter(|(name, place)| place.dtype == Dtype::F32 && is_matrix(name, &place.shape));
                 let bytes: u64 = wide.map(|(_, place)| 4 * place.shape.iter().product::<usize>() as u64).sum();
-                if bytes > WORTH_NARROWING { self.with_matrices_as(NumberType::Bf16) } else { self }
+                if bytes > WORTH_NARROWING { self.with_matrices_as(WeightDtype::Bf16) } else { self }
             }
         }
     }
 
     /// How the weight matrix `name` is to be stored when a model is loaded.
-    pub fn matrix_type(&self, name: &str) -> NumberType {
+    pub fn matrix_type(&self, name: &str) -> WeightDtype {
         self.matrices.unwrap_or_else(|| match self.tensors.get(name).map(|place| place.dtype) {
-            Some(Dtype::F16) => NumberType::F16,
-            Some(Dtype::BF16) => NumberType::Bf16,
-            _ => NumberType::F32,
+            Some(Dtype::F16) => WeightDtype::F16,
+            Some(Dtype::BF16) => WeightDtype::Bf16,
+            _ => WeightDtype::F32,
         })
     }
 
@@ -249,7 +248,7 @@ impl Shards {
     }
 
     fn problem(&self, Expected { name, shape }: &Expected) -> Option<TensorProblem> {
-        if self.held.get(name).is_some_and(|tensor| tensor.dims() == shape) {
+        if self.in_memory.get(name).is_some_and(|tensor| tensor.dims() == shape) {
             return None;
         }
         let (file, found) = match self.tensors.get(name) {
@@ -266,7 +265,8 @@ impl Shards {
     /// Reads the numbers of all `expected` tensors, and keeps none of them.
     ///
     /// # Errors
-    /// When a tensor is missing, or has numbers that are not finite, or that are not once they are stored as they will be.
+    /// When a tensor is missing, or has numbers that are not finite, or that are not once they are stored as they will
+    /// be.
     pub fn check_numbers(&self, expected: &[Expected]) -> Result<()> {
         expected.par_iter().try_for_each(|Expected { name, shape }| self.numbers(name, shape)?.check())
     }
@@ -276,48 +276,48 @@ impl Shards {
     /// # Errors
     /// When it is not there with exactly this shape.
     pub fn tensor(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
-        if let Some(tensor) = self.held.get(name).filter(|tensor| tensor.dims() == shape) {
+        if let Some(tensor) = self.in_memory.get(name).filter(|tensor| tensor.dims() == shape) {
             return Ok(tensor.to_device(device)?.to_dtype(DType::F32)?);
         }
         Ok(Tensor::from_vec(self.numbers(name, shape)?.read_all()?, shape, device)?)
     }
 
-    /// Reads a weight matrix onto `device`, in the number type that it is to be stored as. Only bf16 is narrow there: a
-    /// product then takes what it multiplies in that type, which is how the language models were trained. f16 is held as
-    /// f32 with the values of f16, so that nothing else is rounded to its 11 bits.
+    /// Reads a weight matrix onto `device`, in its storage dtype. Only bf16 stays narrow there: a product then rounds
+    /// its inputs to bf16, too, as in the training of the language models. f16 is widened to f32, so that inputs are
+    /// not rounded to its 11 bits.
     ///
     /// # Errors
     /// When it is not there with exactly this shape.
     pub fn matrix(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
         let tensor = self.tensor(name, shape, device)?;
         Ok(match self.matrix_type(name) {
-            NumberType::F32 | NumberType::F16 => tensor,
-            NumberType::Bf16 => tensor.to_dtype(DType::BF16)?,
+            WeightDtype::F32 | WeightDtype::F16 => tensor,
+            WeightDtype::Bf16 => tensor.to_dtype(DType::BF16)?,
         })
     }
 
-    /// The numbers of a float tensor where they are; those of a matrix as they are after they were stored as its type.
+    /// The data of a float tensor, not read yet; a matrix is rounded to its dtype.
     ///
     /// # Errors
     /// When it is not there with exactly this shape.
-    pub(crate) fn numbers(&self, name: &str, shape: &[usize]) -> Result<Numbers> {
-        if let Some(tensor) = self.held.get(name).filter(|tensor| tensor.dims() == shape) {
+    pub(crate) fn numbers(&self, name: &str, shape: &[usize]) -> Result<TensorData> {
+        if let Some(tensor) = self.in_memory.get(name).filter(|tensor| tensor.dims() == shape) {
             let numbers = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?;
-            return Ok(Numbers::held(numbers.to_vec1()?));
+            return Ok(TensorData::in_memory(numbers.to_vec1()?));
         }
         let place = self.place(name, shape)?;
         let numbers = match &place.origin {
             Origin::File(file, bytes) => {
                 let (path, file) = &self.files[*file];
-                Numbers::in_file((path, name), file, bytes.clone(), place.dtype)
+                TensorData::in_file((path, name), file, bytes.clone(), place.dtype)
             }
-            Origin::Seeded(numbers) => Numbers::seeded(*numbers, shape.iter().product()),
+            Origin::Seeded(numbers) => TensorData::seeded(*numbers, shape.iter().product()),
         };
         let kind = self.matrices.filter(|_| is_matrix(name, shape));
-        let numbers = numbers.stored_as(kind.unwrap_or(NumberType::F32));
+        let numbers = numbers.stored_as(kind.unwrap_or(WeightDtype::F32));
         let is_table = name.ends_with("embeddings.weight") || name.ends_with("embedding.weight");
-        Ok(match self.coarse.filter(|_| is_matrix(name, shape) && !is_table) {
-            Some(coarse) => numbers.stored_coarsely(coarse),
+        Ok(match self.fake_quant.filter(|_| is_matrix(name, shape) && !is_table) {
+            Some(fake_quant) => numbers.fake_quantised(fake_quant),
             None => numbers,
         })
     }
@@ -359,8 +359,8 @@ impl Shards {
 
     /// The shape of a tensor, if it is there.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        let held = self.held.get(name).map(Tensor::dims);
-        held.or_else(|| self.tensors.get(name).map(|place| place.shape.as_slice()))
+        let in_memory = self.in_memory.get(name).map(Tensor::dims);
+        in_memory.or_else(|| self.tensors.get(name).map(|place| place.shape.as_slice()))
     }
 
     /// The names of all tensors, sorted.
@@ -368,7 +368,7 @@ impl Shards {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// Number type as it is written in the file, count of numbers, and count of bytes of a tensor.
+    /// Dtype in the file, count of numbers, and count of bytes of a tensor.
     pub fn stored(&self, name: &str) -> Option<(String, u64, u64)> {
         let place = self.tensors.get(name)?;
         let numbers = place.shape.iter().product::<usize>() as u64;
@@ -379,8 +379,8 @@ impl Shards {
         Some((format!("{:?}", place.dtype).to_lowercase(), numbers, bytes))
     }
 
-    /// Bytes that a tensor takes in memory once a model is loaded: nothing for a table that stays in its file, 4 for each
-    /// number of what is small, and a matrix as it is packed, filled up to whole panels of outputs.
+    /// Bytes that a tensor takes in memory once a model is loaded: nothing for a table that stays in its file, 4 for
+    /// each number of what is small, and a matrix as it is packed, filled up to whole panels of outputs.
     pub fn bytes_in_memory(&self, name: &str, shape: &[usize]) -> u64 {
         if name.ends_with("embeddings.weight") || name.ends_with("embedding.weight") || name == "muq_linear.weight" {
             return 0;

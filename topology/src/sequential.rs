@@ -1,5 +1,5 @@
-//! How is a song made where only half of the model fits into memory? The language model writes all of it and is let go;
-//! then the codec comes, and decodes what was written as it decodes a kept song.
+//! Sequential songs, where only half of the model fits into memory: the language model writes all frames and is freed;
+//! then the codec is loaded, and decodes them like a saved song.
 
 use std::{
     collections::HashMap,
@@ -17,32 +17,32 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::{
     decoder::{Decoder, blocking},
     error::EngineError,
+    lm_resources::LmResources,
     plan::Plan,
     request::{CheckedRequest, Sound},
     sink::{Sink, Sinks},
     song::{CurrentConductor, Song, SongEnds, unreported},
-    voice::Voice,
     wiring::{Wired, wire_decoding, wire_writing},
 };
 
-/// Between two looks whether the language model is gone. A prefetcher holds it to the end of its draft, and tells nobody.
+/// Poll interval until the language model is freed. A prefetcher holds it to the end of its draft.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
 /// A model whose halves are loaded one after the other, for one song at a time.
 #[derive(Clone)]
-pub(crate) struct InTurn {
+pub(crate) struct Sequential {
     directory: Arc<ModelDirectory>,
-    /// Whose turn it is: there is room for one song.
+    /// A permit for one song at a time.
     turn: Arc<Semaphore>,
 }
 
-impl InTurn {
+impl Sequential {
     pub fn new(directory: ModelDirectory) -> Self {
         Self { directory: Arc::new(directory), turn: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Begins a song, once no other has a half of the model in memory. A deadline for its first sound has no say: it could
-    /// only be missed.
+    /// Begins a song, once no other has a half of the model in memory. A deadline for its first sound is ignored: it
+    /// could only be missed.
     ///
     /// # Errors
     /// When the language model cannot be loaded, or the system has no threads. What is wrong with the codec is in the
@@ -50,7 +50,7 @@ impl InTurn {
     #[allow(clippy::too_many_arguments)]
     pub async fn sing(
         &self,
-        voice: &Voice,
+        lm_resources: &LmResources,
         plan: &Plan,
         threads: &StageThreads,
         mut checked: CheckedRequest,
@@ -66,21 +66,21 @@ impl InTurn {
         let sound = Sound { deadline: None, ..checked.sound };
         let Sinks { audio, codes } = sinks;
         let (wired, frames) =
-            wire_writing(voice, &lm, plan, threads, checked, speculation, codes, song.clone()).await?;
+            wire_writing(lm_resources, &lm, plan, threads, checked, speculation, codes, song.clone()).await?;
         let conductor = CurrentConductor::default();
         conductor.set(wired.conductor.clone());
         let subscriber = audio.iter().any(|sink| matches!(sink, Sink::Subscriber));
         let (give, blocks) = bounded(1);
         let (report, reported) = oneshot::channel();
-        let (back, ended) = bounded(1);
+        let (returned, all_threads_returned) = bounded(1);
         let (directory, plan, threads) = (Arc::clone(&self.directory), plan.clone(), threads.clone());
         let load = move || Decoder::read(&directory, plan, threads);
         let blocks = Some(blocks).filter(|_| subscriber);
-        let ends = SongEnds { conductor: conductor.clone(), report: reported, threads: ended, blocks };
+        let ends = SongEnds { conductor: conductor.clone(), report: reported, all_threads_returned, blocks };
         let second = SecondHalf { sound, audio, blocks: give, conductor, song: song.clone() };
-        let codebooks = voice.sizes.audio_num_codebooks;
+        let codebooks = lm_resources.sizes.audio_num_codebooks;
         let first = FirstHalf { wired, frames, lm, codebooks, song: song.clone() };
-        tokio::spawn(both(first, second, load, report, (turn, back)));
+        tokio::spawn(both(first, second, load, report, (turn, returned)));
         Ok(Song::of(ends, song))
     }
 }
@@ -94,17 +94,17 @@ struct FirstHalf {
     song: SongContext,
 }
 
-/// What becomes of the frames.
+/// The half of a song that decodes the frames.
 struct SecondHalf {
     sound: Sound,
     audio: Vec<Sink>,
-    /// Blocks to whoever holds the song.
+    /// Blocks to the subscriber.
     blocks: Sender<Arc<PcmBlock>>,
     conductor: CurrentConductor,
     song: SongContext,
 }
 
-/// Runs both halves and reports. `held` is given back when the song is over: its turn, and the word to its holder.
+/// Runs both halves and reports. `held` is dropped when the song is over: its permit, and the signal to its handle.
 async fn both(
     first: FirstHalf,
     second: SecondHalf,
@@ -116,29 +116,29 @@ async fn both(
     let (codes, written) = first.finish().await;
     let said = if written.outcome == Outcome::Finished { second.finish(codes, load, &written).await } else { written };
     song.meter.end();
-    let _ = report.send(said); // whoever asked may have left
+    let _ = report.send(said); // the receiver may be gone
     drop(held);
 }
 
 impl FirstHalf {
     /// All that was written, once the language model is no longer in memory.
     async fn finish(self) -> (SongCodes, SongReport) {
-        let Self { wired: Wired { report, threads, .. }, frames, lm, codebooks, song } = self;
+        let Self { wired: Wired { report, all_threads_returned, .. }, frames, lm, codebooks, song } = self;
         let mut codes = SongCodes { codebooks, codes: Vec::new(), notes: HashMap::new() };
         while let Ok(frame) = frames.recv_async().await {
             codes.codes.extend(frame.codes);
         }
         let report = report.await.unwrap_or_else(|_| unreported(&song));
-        let _ = threads.recv_async().await; // nothing is ever sent: the last sender dropped is the word
+        let _ = all_threads_returned.recv_async().await; // nothing is ever sent: the signal is the drop of the last sender
         let gone = Arc::downgrade(&lm);
         drop(lm);
-        until_gone(&gone).await;
+        weights_freed(&gone).await;
         (codes, report)
     }
 }
 
-/// Waits until nobody holds the weights any more.
-async fn until_gone(weights: &Weak<HeartMula>) {
+/// Waits until the weights are freed.
+async fn weights_freed(weights: &Weak<HeartMula>) {
     while weights.strong_count() > 0 {
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
@@ -157,7 +157,10 @@ impl SecondHalf {
             let error = StageError { stage: Stage::FlowWorker, panicked: false, message: error.to_string() };
             SongReport { outcome: Outcome::Failed(error), ..written.clone() }
         };
-        tracing::info!(frames = codes.frames(), "the song is written and the language model is gone; the codec comes");
+        tracing::info!(
+            frames = codes.frames(),
+            "the song is written and the language model is freed; loading the codec"
+        );
         let decoder = match blocking(load).await {
             Ok(decoder) => decoder,
             Err(error) => return failed(error),
@@ -167,8 +170,8 @@ impl SecondHalf {
             Err(error) => return failed(error),
         };
         conductor.set(wired.conductor.clone());
-        if song.interrupt.is_raised() {
-            conductor.cancel(); // it was cancelled while there was nobody to tell
+        if song.stop.is_set() {
+            conductor.cancel(); // it was cancelled between the two conductors
         }
         if let Some(sung) = wired.blocks {
             while let Ok(block) = sung.recv_async().await {
@@ -179,12 +182,12 @@ impl SecondHalf {
         }
         drop(blocks);
         let sung = wired.report.await.unwrap_or_else(|_| unreported(&song));
-        let _ = wired.threads.recv_async().await; // as above
+        let _ = wired.all_threads_returned.recv_async().await; // as above
         joined(written, sung)
     }
 }
 
-/// The report of a song whose halves have said these.
+/// The report of a song from those of its halves.
 fn joined(written: &SongReport, sung: SongReport) -> SongReport {
     let of = |stage: Stage| {
         let said = |report: &SongReport| report.stages.iter().find(|said| said.stage == stage).copied();
@@ -206,7 +209,7 @@ mod tests {
     use crate::{memory::MemorySize, plan::Placement};
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn nobody_holds_the_language_model_any_more_when_the_codec_is_loaded() {
+    async fn the_language_model_is_freed_before_the_codec_is_loaded() {
         let directory = ModelDirectory::random(SynthSize::Tiny, 1).expect("a model");
         let plan = Plan::new(&Placement {
             flow_workers: 1,
@@ -218,7 +221,7 @@ mod tests {
         let request = SongRequest { max_frames: Frames(10), ..SongRequest::new("calm", "la la") };
         let tokenizer = Arc::new(directory.load_tokenizer().expect("a tokenizer"));
         let checked = crate::request::check(request, &tokenizer, directory.lm.backbone.max_seq_len).expect("a song");
-        let voice = Voice {
+        let lm_resources = LmResources {
             tokenizer,
             sizes: directory.lm.clone(),
             drafter: None,
@@ -232,9 +235,10 @@ mod tests {
         let song = SongContext::new(1, Faults::default());
         let sound = checked.sound;
         let speculation = Speculation::Auto;
-        let wired = wire_writing(&voice, &lm, &plan, &threads, checked, &speculation, Vec::new(), song.clone());
+        let wired = wire_writing(&lm_resources, &lm, &plan, &threads, checked, &speculation, Vec::new(), song.clone());
         let (wired, frames) = wired.await.expect("a song");
-        let first = FirstHalf { wired, frames, lm, codebooks: voice.sizes.audio_num_codebooks, song: song.clone() };
+        let first =
+            FirstHalf { wired, frames, lm, codebooks: lm_resources.sizes.audio_num_codebooks, song: song.clone() };
         let (blocks, heard) = bounded(1);
         let second =
             SecondHalf { sound, audio: vec![Sink::Subscriber], blocks, conductor: CurrentConductor::default(), song };
@@ -246,7 +250,7 @@ mod tests {
         let (report, reported) = oneshot::channel();
         let (back, _ended) = bounded(1);
         let turn = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("open");
-        tokio::spawn(both(first, second, load, report, (turn, back)));
+        tokio::spawn(both(first, second, load, report, (turn, returned)));
         let mut samples = 0;
         while let Ok(block) = heard.recv_async().await {
             samples += block.samples.len();
@@ -283,12 +287,12 @@ mod tests {
     /// Enough for one half after the other, and not for both, however short the prompt is.
     fn limit(model: &std::path::Path, request: &SongRequest) -> u64 {
         let checkpoint = heartstream_models::weights::Checkpoint::open(model).expect("a directory");
-        let half = heartstream_models::weights::Storage::As(heartstream_models::NumberType::F16);
+        let half = heartstream_models::weights::Storage::As(heartstream_models::WeightDtype::F16);
         let directory = ModelDirectory::open(checkpoint).expect("a model");
         let directory = directory.stored_as(heartstream_models::weights::Storage::Auto, half);
         let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(1), ..Placement::default() });
         let size = crate::SongSize::of(request, 1).expect("a song");
-        let foretold = crate::MemoryPlan::foretell(&directory, &plan.expect("a plan"), &size).expect("a forecast");
-        foretold.streaming() - 1
+        let estimate = crate::MemoryPlan::estimate(&directory, &plan.expect("a plan"), &size).expect("a forecast");
+        estimate.streaming() - 1
     }
 }

@@ -1,4 +1,4 @@
-//! What stands on the left of a product, and how is it laid out for tiles?
+//! Left-hand side of a product, and its packing for tiles.
 
 use std::ops::Range;
 

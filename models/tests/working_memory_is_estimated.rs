@@ -1,4 +1,4 @@
-//! Promise: what a stage takes beside its weights is what its config foretells.
+//! Promise: what a stage takes beside its weights is what is estimated from its config.
 //!
 //! A counting allocator is linked into this test; it counts what the calling thread does.
 
@@ -8,12 +8,12 @@ use heartstream_models::{
     ModelDirectory,
     heartcodec::{FlowJob, FlowOptions, LATENTS_PER_FRAME},
     heartmula::PromptIds,
-    kernels::cpu::NumberType,
+    kernels::cpu::WeightDtype,
     signal::KeyedNoise,
     synth::SynthSize,
 };
 
-/// What was foretold is at least what is taken, and at most this much more.
+/// The estimate is at least what is taken, and at most this much more.
 const ABOVE: f64 = 1.2;
 
 fn directory() -> ModelDirectory {
@@ -30,9 +30,9 @@ fn most(mut work: impl FnMut(usize) + Send) -> f64 {
     })
 }
 
-fn assert_foretold(what: &str, foretold: u64, taken: f64) {
-    let ratio = foretold as f64 / taken;
-    assert!((1.0..=ABOVE).contains(&ratio), "{what}: {foretold} bytes foretold, {taken} taken ({ratio:.3})");
+fn assert_estimated(what: &str, estimated: u64, taken: f64) {
+    let ratio = estimated as f64 / taken;
+    assert!((1.0..=ABOVE).contains(&ratio), "{what}: {estimated} bytes estimated, {taken} taken ({ratio:.3})");
 }
 
 #[test]
@@ -47,8 +47,8 @@ fn a_window_of_flow_matching_takes_what_was_foretold_with_guidance_and_without()
         let options = FlowOptions { steps: 1, guidance };
         let job = FlowJob { codes: &codes, noise: &noise, in_context: &noise[..256 * 100], options };
         let taken = most(|_| drop(flow.solve(job, &|| false).expect("latents")));
-        let foretold = directory.codec.window_bytes(rows, latents as u64);
-        assert_foretold(&format!("{frames} frames, guidance {guidance}"), foretold, taken);
+        let estimated = directory.codec.window_bytes(rows, latents as u64);
+        assert_estimated(&format!("{frames} frames, guidance {guidance}"), estimated, taken);
     }
 }
 
@@ -59,18 +59,18 @@ fn the_vocoder_takes_what_was_foretold() {
     let mut latents = vec![0f32; 8 * 256];
     KeyedNoise::new(1).fill_latent(0, &mut latents);
     let taken = most(|_| drop(vocoder.decode(&latents).expect("sound")));
-    assert_foretold("the vocoder", directory.codec.sound_bytes(), taken);
+    assert_estimated("the vocoder", directory.codec.sound_bytes(), taken);
 }
 
 #[test]
 fn reading_a_prompt_takes_what_was_foretold() {
     let directory = directory();
-    for (numbers, count) in [(NumberType::F32, 500), (NumberType::F16, 500), (NumberType::F16, 200)] {
-        let model = directory.load_lm(&Device::Cpu).expect("a model").keeping_kv_as(numbers);
+    for (dtype, count) in [(WeightDtype::F32, 500), (WeightDtype::F16, 500), (WeightDtype::F16, 200)] {
+        let model = directory.load_lm(&Device::Cpu).expect("a model").keeping_kv_as(dtype);
         // Another prompt each time: the last one is kept.
         let ids = |count: usize, time: usize| (0..count).map(|place| ((place + time) % 50) as u32).collect();
         let prompt = |time: usize| PromptIds { tags: ids(100, time), lyrics: ids(count - 101, time) };
         let taken = most(|time| drop(model.start(&prompt(time), 1.5, 1).expect("a prompt")));
-        assert_foretold(&format!("{count} in {numbers}"), directory.lm.song_bytes(2, count as u64, 1, numbers), taken);
+        assert_estimated(&format!("{count} in {dtype}"), directory.lm.song_bytes(2, count as u64, 1, dtype), taken);
     }
 }

@@ -1,4 +1,4 @@
-//! How many weights does a pass read? What decoding costs where reading is all that costs.
+//! Weights that a pass reads: the cost of decoding where memory bandwidth is the limit.
 
 use super::config::{HeartMulaConfig, TransformerConfig};
 
@@ -37,8 +37,8 @@ impl WeightReads {
         self.backbone + self.heads * (self.trunk + self.head)
     }
 
-    /// For so many passes of the depth decoder over several codes in so many rounds: the first of a round reads every head,
-    /// later ones those of the open codes, half of them as a rule.
+    /// For so many passes of the depth decoder over several codes in so many rounds: the first of a round reads every
+    /// head, later ones those of the open codes, half of them as a rule.
     pub fn passes(&self, rounds: f64, passes: f64) -> f64 {
         let first = passes.min(rounds);
         passes * self.trunk + (first + (passes - first) / 2.0) * self.heads * self.head
