@@ -4,25 +4,28 @@
 //! Every allocation is checked against the size of a file first.
 
 mod checkpoint;
+mod expected;
 mod fingerprint;
 mod foreign_files;
 mod json;
 mod part_writer;
 mod row_table;
 mod seeded;
+mod shard_index;
 mod storage;
 mod tensor_data;
 mod tensor_store;
 
 pub use checkpoint::{Checkpoint, EmbeddedFile, FileBytes};
+pub use expected::Expected;
 pub use fingerprint::fingerprint;
 pub(crate) use foreign_files::of_file as foreign_file;
 pub use json::Json;
 pub(crate) use part_writer::PartWriter;
 pub use row_table::RowTable;
 pub use seeded::{SeededCheckpoint, SeededNumbers};
+pub(crate) use shard_index::file_names;
 pub(crate) use storage::is_matrix;
 pub use storage::{FakeQuant, Storage, WORTH_NARROWING};
 pub(crate) use tensor_data::TensorData;
-pub(crate) use tensor_store::file_names;
-pub use tensor_store::{Expected, TensorStore};
+pub use tensor_store::TensorStore;

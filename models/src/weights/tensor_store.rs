@@ -1,44 +1,26 @@
 //! Tensors of a checkpoint part, checked against its config.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
-use serde_json::Value;
 
 use super::{
-    Checkpoint, FakeQuant, FileBytes, RowTable, SeededNumbers, Storage, TensorData, WORTH_NARROWING,
+    Checkpoint, Expected, FakeQuant, FileBytes, RowTable, SeededNumbers, Storage, TensorData, WORTH_NARROWING,
     foreign_files::{self, Kind},
     is_matrix,
+    shard_index::file_names,
     tensor_data::bytes_per_number,
 };
 use crate::{
     error::{Found, ModelError, Result, TensorProblem, TensorProblems},
     foreign_text::shown,
     kernels::cpu::{PANEL, WeightDtype},
-    parts::weights_in,
-    text::decode_json,
 };
-
-/// A tensor that a config asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expected {
-    /// Its name in the checkpoint.
-    pub name: String,
-    /// Its shape.
-    pub shape: Vec<usize>,
-}
-
-impl Expected {
-    /// The tensor `name` of `shape`.
-    pub fn new(name: impl Into<String>, shape: &[usize]) -> Self {
-        Self { name: name.into(), shape: shape.to_vec() }
-    }
-}
 
 /// All tensors of one part of a checkpoint: safetensors files, their headers read, their data untouched; tensors that
 /// are computed from a seed; or tensors that are held in memory, as they are while a model is trained.
@@ -69,11 +51,6 @@ enum Origin {
     Seeded(SeededNumbers),
 }
 
-const INDEX: &str = "model.safetensors.index.json";
-const SINGLE: &str = "model.safetensors";
-/// Bytes of a file's name, at most: what the file systems in use allow.
-const LONGEST_NAME: usize = 255;
-
 impl TensorStore {
     /// Opens the files of `part` (a folder of the checkpoint) and reads their headers.
     ///
@@ -85,24 +62,11 @@ impl TensorStore {
                 let place = Place { origin: Origin::Seeded(numbers), dtype: Dtype::F32, shape: tensor.shape };
                 (tensor.name, place)
             };
-            return Ok(Self {
-                first: checkpoint.path_of(part),
-                files: Vec::new(),
-                tensors: seeded.tensors(part).into_iter().map(place).collect(),
-                in_memory: BTreeMap::new(),
-                matrices: None,
-                fake_quant: None,
-            });
+            let tensors = seeded.tensors(part).into_iter().map(place).collect();
+            return Ok(Self { tensors, ..Self::empty(checkpoint.path_of(part)) });
         }
         let names = file_names(checkpoint, part)?;
-        let mut store = Self {
-            first: checkpoint.path_of(&format!("{part}/{}", names[0])),
-            files: Vec::new(),
-            tensors: BTreeMap::new(),
-            in_memory: BTreeMap::new(),
-            matrices: None,
-            fake_quant: None,
-        };
+        let mut store = Self::empty(checkpoint.path_of(&format!("{part}/{}", names[0])));
         for name in &names {
             let file = format!("{part}/{name}");
             store.add(checkpoint.path_of(&file), checkpoint.file(&file)?)?;
@@ -116,14 +80,7 @@ impl TensorStore {
     /// When it is not there or is no safetensors file.
     pub fn open_file(checkpoint: &Checkpoint, file: &str) -> Result<Self> {
         let path = checkpoint.path_of(file);
-        let mut store = Self {
-            first: path.clone(),
-            files: Vec::new(),
-            tensors: BTreeMap::new(),
-            in_memory: BTreeMap::new(),
-            matrices: None,
-            fake_quant: None,
-        };
+        let mut store = Self::empty(path.clone());
         store.add(path, checkpoint.file(file)?)?;
         Ok(store)
     }
@@ -131,11 +88,16 @@ impl TensorStore {
     /// Tensors in memory. A model that is loaded from them computes with these very tensors, so with variables it can
     /// be trained.
     pub fn from_tensors(tensors: impl IntoIterator<Item = (String, Tensor)>) -> Self {
+        let in_memory = tensors.into_iter().collect();
+        Self { in_memory, ..Self::empty(PathBuf::from("<tensors in memory>")) }
+    }
+
+    fn empty(first: PathBuf) -> Self {
         Self {
-            first: PathBuf::from("<tensors in memory>"),
+            first,
             files: Vec::new(),
             tensors: BTreeMap::new(),
-            in_memory: tensors.into_iter().collect(),
+            in_memory: BTreeMap::new(),
             matrices: None,
             fake_quant: None,
         }
@@ -427,61 +389,4 @@ impl TensorStore {
         };
         TensorProblems { problems: vec![problem] }.into()
     }
-}
-
-/// The safetensors files of a part: those its index names, or the single file. All of them are there.
-pub(crate) fn file_names(checkpoint: &Checkpoint, part: &str) -> Result<Vec<String>> {
-    if matches!(checkpoint, Checkpoint::Seeded(_)) {
-        return Ok(Vec::new());
-    }
-    let names = named_files(checkpoint, part)?;
-    let missing: Vec<&String> = names.iter().filter(|name| !checkpoint.has(&format!("{part}/{name}"))).collect();
-    if let Some(first) = missing.first() {
-        let all = shown(&missing.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", "));
-        return Err(ModelError::Unreadable {
-            path: checkpoint.path_of(&format!("{part}/{first}")),
-            reason: format!("of the {} files that the checkpoint consists of, missing: {all}", names.len()),
-            remedy: "Download the missing files into this directory".to_owned(),
-        });
-    }
-    Ok(names)
-}
-
-fn named_files(checkpoint: &Checkpoint, part: &str) -> Result<Vec<String>> {
-    let index = format!("{part}/{INDEX}");
-    if !checkpoint.has(&index) {
-        return match checkpoint {
-            Checkpoint::Directory(directory) if !checkpoint.has(&format!("{part}/{SINGLE}")) => {
-                weights_in(&directory.join(part), SINGLE)
-            }
-            _ => Ok(vec![SINGLE.to_owned()]),
-        };
-    }
-    let path = checkpoint.path_of(&index);
-    let damaged = |reason: &str| ModelError::Damaged {
-        path: path.clone(),
-        reason: reason.to_owned(),
-        remedy: "Restore the index that came with the checkpoint".to_owned(),
-    };
-    let index =
-        decode_json(&checkpoint.file(&index)?).map_err(|reason| damaged(&format!("it is {}", shown(&reason))))?;
-    let map =
-        index.get("weight_map").and_then(Value::as_object).ok_or_else(|| damaged("it has no object `weight_map`"))?;
-    let mut names = BTreeSet::new();
-    for name in map.values() {
-        match name.as_str() {
-            // An index must not lead out of its own folder.
-            Some(name) if name.len() <= LONGEST_NAME && Path::new(name).file_name() == Some(name.as_ref()) => {
-                names.insert(name.to_owned())
-            }
-            _ => {
-                let name = shown(&name.to_string());
-                return Err(damaged(&format!("`weight_map` must name files of its own folder, but names {name}")));
-            }
-        };
-    }
-    if names.is_empty() {
-        return Err(damaged("its `weight_map` is empty"));
-    }
-    Ok(names.into_iter().collect())
 }

@@ -1,0 +1,269 @@
+//! Counters of a song, and the progress and report that follow from them.
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use heartstream_messages::{
+    Progress, SpeakerProgress, SpeakerState, SpeculationReport, Stage, StageReport,
+    units::{Frames, SampleIndex, Seconds},
+};
+use heartstream_models::signal::Rates;
+use tokio::sync::watch;
+
+use super::Pause;
+use crate::working_time::WorkingTime;
+
+/// The counters of one song. Each is written by one stage and may be read from any thread.
+#[derive(Debug)]
+pub struct SongMeter {
+    since: Instant,
+    /// Frames that the language model has written.
+    pub frames: AtomicU64,
+    /// Draws of the first frame that ended the song, before one that did not.
+    pub redraws: AtomicU32,
+    /// Whether the language model has written its last frame.
+    pub all_written: AtomicBool,
+    /// Segments decoded to latents.
+    pub segments: AtomicU64,
+    /// Samples of silence that a speaker had to play.
+    pub underruns: AtomicU64,
+    /// Where the song ends, in samples of one channel; 0 before that is known.
+    pub song_end: AtomicU64,
+    /// Frames of the first window, 0 before it was cut.
+    pub first_window: AtomicU64,
+    measured: Mutex<Measured>,
+    /// Whether the reader of a stream closed it before the song was over.
+    pub reader_left: AtomicBool,
+    /// How often a speaker's own buffer ran dry.
+    pub xruns: AtomicU64,
+    /// For each sink, the place up to which it has the song.
+    delivered: Vec<AtomicU64>,
+    /// Nanoseconds from the request to the first sample, 0 before.
+    first_audio: AtomicU64,
+    /// What the speaker does; written by its stage, never by the audio callback.
+    speaker: Mutex<Option<SpeakerProgress>>,
+    /// Seconds of music in the speaker's buffer, summed over so many samples while it played.
+    buffered: Mutex<(f64, u32)>,
+    /// The report of drafting; written by the language model's stage.
+    speculation: Mutex<Option<SpeculationReport>>,
+    stages: [StageMeter; Stage::ALL.len()],
+    /// Runs while the song is being made.
+    pub working: WorkingTime,
+    ended: AtomicBool,
+    pause: Pause,
+    watched: watch::Sender<Progress>,
+}
+
+/// Measured times of the stages, in seconds.
+#[derive(Debug, Clone, Copy, Default)]
+struct Measured {
+    /// To the first frame, and for each frame after it.
+    frames: Option<(f64, f64)>,
+    /// For a frame of a window, through all steps of flow matching.
+    flow: Option<f64>,
+    /// From the first latents to the first samples.
+    sound: Option<f64>,
+}
+
+/// The counters of one stage, all its workers together.
+#[derive(Debug, Default)]
+pub struct StageMeter {
+    busy: AtomicU64,
+    wait: AtomicU64,
+    items: AtomicU64,
+}
+
+impl SongMeter {
+    pub(super) fn new(sinks: usize, pause: Pause) -> Self {
+        Self {
+            since: Instant::now(),
+            frames: AtomicU64::new(0),
+            redraws: AtomicU32::new(0),
+            all_written: AtomicBool::new(false),
+            segments: AtomicU64::new(0),
+            underruns: AtomicU64::new(0),
+            song_end: AtomicU64::new(0),
+            first_window: AtomicU64::new(0),
+            measured: Mutex::default(),
+            reader_left: AtomicBool::new(false),
+            xruns: AtomicU64::new(0),
+            delivered: (0..sinks).map(|_| AtomicU64::new(0)).collect(),
+            first_audio: AtomicU64::new(0),
+            speaker: Mutex::new(None),
+            buffered: Mutex::default(),
+            speculation: Mutex::new(None),
+            stages: Default::default(),
+            working: WorkingTime::default(),
+            ended: AtomicBool::new(false),
+            pause,
+            watched: watch::Sender::new(Progress::default()),
+        }
+    }
+
+    /// The counters of `stage`.
+    pub fn stage(&self, stage: Stage) -> &StageMeter {
+        &self.stages[stage as usize]
+    }
+
+    /// Seconds since the request.
+    pub fn seconds(&self) -> f64 {
+        self.elapsed().as_secs_f64()
+    }
+
+    /// The first frame came after `first` seconds, and each one since took `each`.
+    pub fn frames_took(&self, first: f64, each: f64) {
+        self.measured().frames = Some((first, each));
+    }
+
+    /// Flow matching, all its steps, takes `seconds` for a frame of a window.
+    pub fn flow_measured(&self, seconds: f64) {
+        self.measured().flow = Some(seconds);
+    }
+
+    /// The vocoder takes `seconds` to its first samples.
+    pub fn sound_measured(&self, seconds: f64) {
+        self.measured().sound = Some(seconds);
+    }
+
+    /// Measured rates of the stages; `None` before all have been measured.
+    pub fn rates(&self) -> Option<Rates> {
+        let Measured { frames: Some((prompt, frame)), flow: Some(flow), sound: Some(sound) } = *self.measured() else {
+            return None;
+        };
+        Some(Rates { prompt, frame, flow, sound })
+    }
+
+    fn measured(&self) -> MutexGuard<'_, Measured> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A sink begins to take audio. The first to do so ends the time to first audio.
+    pub fn audio_arrives(&self) {
+        let now = nanoseconds(self.since.elapsed()).max(1);
+        let _ = self.first_audio.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Sink number `sink` has the song up to `end`.
+    pub fn delivered(&self, sink: usize, end: SampleIndex) {
+        if let Some(place) = self.delivered.get(sink) {
+            place.store(end.0, Ordering::Relaxed);
+        }
+        self.publish();
+    }
+
+    /// Publishes a snapshot to the watchers.
+    pub fn publish(&self) {
+        if self.watched.receiver_count() > 0 {
+            // Taken under the watch's lock, so that no older snapshot follows a newer one.
+            self.watched.send_modify(|progress| *progress = self.progress());
+        }
+    }
+
+    /// The song is over.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.publish();
+    }
+
+    /// Watches the progress: changes with each frame, segment and block.
+    pub fn watch(&self) -> watch::Receiver<Progress> {
+        let receiver = self.watched.subscribe();
+        self.publish();
+        receiver
+    }
+
+    /// Time since the request.
+    pub fn elapsed(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// The speaker does this now.
+    pub fn speaker_does(&self, progress: SpeakerProgress) {
+        if progress.state == SpeakerState::Plays {
+            let mut buffered = self.buffered.lock().unwrap_or_else(PoisonError::into_inner);
+            *buffered = (buffered.0 + progress.buffered.0, buffered.1.saturating_add(1));
+        }
+        *self.speaker.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+    }
+
+    /// A snapshot.
+    pub fn progress(&self) -> Progress {
+        let first = self.first_audio.load(Ordering::Relaxed);
+        let delivered = self.delivered.iter().map(|place| place.load(Ordering::Relaxed)).min().unwrap_or(0);
+        Progress {
+            elapsed: Seconds(self.since.elapsed().as_secs_f64()),
+            working: Seconds(self.working.so_far().as_secs_f64()),
+            // Read before the frames: once it is set, they grow no more.
+            all_written: self.all_written.load(Ordering::Acquire),
+            frames_written: Frames(self.frames.load(Ordering::Relaxed)),
+            segments_decoded: self.segments.load(Ordering::Relaxed),
+            delivered: SampleIndex(delivered),
+            first_audio: (first > 0).then_some(Seconds(first as f64 * 1e-9)),
+            underrun_samples: self.underruns.load(Ordering::Relaxed),
+            ended: self.ended.load(Ordering::Acquire),
+            xruns: self.xruns.load(Ordering::Relaxed),
+            speaker: *self.speaker.lock().unwrap_or_else(PoisonError::into_inner),
+            frames_per_verify: self.speculation().as_ref().and_then(|report| report.frames_per_verify),
+            paused: self.pause.is_on(),
+        }
+    }
+
+    /// Sets the report of drafting.
+    pub fn speculated(&self, report: SpeculationReport) {
+        *self.speculation() = Some(report);
+    }
+
+    /// The report of drafting, with the codec's time.
+    pub fn speculation_report(&self) -> Option<SpeculationReport> {
+        let mut report = self.speculation().clone()?;
+        let busy = |stage| self.stage(stage).busy.load(Ordering::Relaxed);
+        report.time.codec = Seconds((busy(Stage::FlowWorker) + busy(Stage::Vocoder)) as f64 * 1e-9);
+        Some(report)
+    }
+
+    /// Mean of the music in the speaker's buffer; `None` without a speaker that played.
+    pub fn buffer_depth(&self) -> Option<Seconds> {
+        let (sum, samples) = *self.buffered.lock().unwrap_or_else(PoisonError::into_inner);
+        (samples > 0).then(|| Seconds(sum / f64::from(samples)))
+    }
+
+    fn speculation(&self) -> MutexGuard<'_, Option<SpeculationReport>> {
+        self.speculation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What each stage that took part has done.
+    pub fn stage_reports(&self, took_part: impl Fn(Stage) -> bool) -> Vec<StageReport> {
+        let report = |stage: Stage| {
+            let StageMeter { busy, wait, items } = self.stage(stage);
+            let seconds = |counter: &AtomicU64| Seconds(counter.load(Ordering::Relaxed) as f64 * 1e-9);
+            StageReport { stage, busy: seconds(busy), wait: seconds(wait), items: items.load(Ordering::Relaxed) }
+        };
+        Stage::ALL.into_iter().filter(|stage| took_part(*stage)).map(report).collect()
+    }
+}
+
+impl StageMeter {
+    /// Adds time at work.
+    pub fn worked(&self, time: Duration) {
+        self.busy.fetch_add(nanoseconds(time), Ordering::Relaxed);
+    }
+
+    /// Adds time spent waiting.
+    pub fn waited(&self, time: Duration) {
+        self.wait.fetch_add(nanoseconds(time), Ordering::Relaxed);
+    }
+
+    /// Adds one item done.
+    pub fn did_one(&self) {
+        self.items.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
