@@ -27,7 +27,7 @@ use crate::{
     sequential::Sequential,
     sink::{Sink, Sinks},
     song::Song,
-    wiring::wire_song,
+    wiring::{Writing, wire_song},
 };
 
 /// Where the weights are.
@@ -44,12 +44,12 @@ enum Weights {
 /// engine lends it: they are started for the first song, wait for the next one, and end with the engine.
 #[derive(Clone)]
 pub struct Heartstream {
-    lm_resources: LmResources,
+    pub(crate) lm_resources: LmResources,
     weights: Weights,
-    plan: Plan,
+    pub(crate) plan: Plan,
     /// Threads of the songs; started when they are needed, kept for the next song.
-    threads: StageThreads,
-    speculation: Speculation,
+    pub(crate) threads: StageThreads,
+    pub(crate) speculation: Speculation,
     faults: Faults,
     /// What was changed to stay within the memory limit, in a sentence.
     memory_adjustment: Option<String>,
@@ -316,17 +316,20 @@ impl Heartstream {
         let context = SongContext::new(sinks.audio.len(), self.faults.clone());
         match &self.weights {
             Weights::Loaded { lm, decoder } => {
-                let wired =
-                    wire_song(&self.lm_resources, lm, decoder, checked, &self.speculation, sinks, context.clone())
-                        .await?;
-                Ok(Song::new(wired, context))
+                let writing = Writing {
+                    lm_resources: &self.lm_resources,
+                    lm,
+                    plan: &decoder.plan,
+                    checked,
+                    speculation: &self.speculation,
+                    codes: sinks.codes,
+                };
+                Ok(Song::new(wire_song(writing, decoder, sinks.audio, context.clone()).await?, context))
             }
             Weights::Sequential(halves) => {
                 let mut checked = checked;
                 checked.notes.extend(self.memory_adjustment.clone());
-                halves
-                    .sing(&self.lm_resources, &self.plan, &self.threads, checked, &self.speculation, sinks, context)
-                    .await
+                halves.sing(self, checked, sinks, context).await
             }
         }
     }

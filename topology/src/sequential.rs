@@ -9,20 +9,19 @@ use std::{
 };
 
 use flume::{Receiver, Sender, bounded};
-use heartstream_actors::{song_context::SongContext, stage_threads::StageThreads};
+use heartstream_actors::song_context::SongContext;
 use heartstream_messages::{CodeFrame, Outcome, PcmBlock, SongReport, Stage, StageError, StageReport};
-use heartstream_models::{ModelDirectory, SongCodes, heartmula::HeartMula, speculation::Speculation};
+use heartstream_models::{ModelDirectory, SongCodes, heartmula::HeartMula};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
     decoder::{Decoder, blocking},
+    engine::Heartstream,
     error::EngineError,
-    lm_resources::LmResources,
-    plan::Plan,
     request::{CheckedRequest, Sound},
     sink::{Sink, Sinks},
     song::{CurrentConductor, Song, SongEnds, unreported},
-    wiring::{Wired, wire_decoding, wire_writing},
+    wiring::{Wired, Writing, wire_decoding, wire_writing},
 };
 
 /// Poll interval until the language model is freed. A prefetcher holds it to the end of its draft.
@@ -47,17 +46,14 @@ impl Sequential {
     /// # Errors
     /// When the language model cannot be loaded, or the system has no threads. What is wrong with the codec is in the
     /// song's report.
-    #[allow(clippy::too_many_arguments)]
     pub async fn sing(
         &self,
-        lm_resources: &LmResources,
-        plan: &Plan,
-        threads: &StageThreads,
+        engine: &Heartstream,
         mut checked: CheckedRequest,
-        speculation: &Speculation,
         sinks: Sinks,
         song: SongContext,
     ) -> Result<Song, EngineError> {
+        let Heartstream { lm_resources, plan, threads, speculation, .. } = engine;
         let turn = Arc::clone(&self.turn).acquire_owned().await;
         let turn = turn.map_err(|error| EngineError::Interrupted(error.to_string()))?;
         let (directory, device) = (Arc::clone(&self.directory), plan.devices.lm);
@@ -65,8 +61,8 @@ impl Sequential {
         checked.request.first_window.deadline = None;
         let sound = Sound { deadline: None, ..checked.sound };
         let Sinks { audio, codes } = sinks;
-        let (wired, frames) =
-            wire_writing(lm_resources, &lm, plan, threads, checked, speculation, codes, song.clone()).await?;
+        let writing = Writing { lm_resources, lm: &lm, plan, checked, speculation, codes };
+        let (wired, frames) = wire_writing(writing, threads, song.clone()).await?;
         let conductor = CurrentConductor::default();
         conductor.set(wired.conductor.clone());
         let subscriber = audio.iter().any(|sink| matches!(sink, Sink::Subscriber));
@@ -201,12 +197,16 @@ fn joined(written: &SongReport, sung: SongReport) -> SongReport {
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
-    use heartstream_actors::song_context::Faults;
+    use heartstream_actors::{song_context::Faults, stage_threads::StageThreads};
     use heartstream_messages::{SongRequest, units::Frames};
-    use heartstream_models::synth::SynthSize;
+    use heartstream_models::{speculation::Speculation, synth::SynthSize};
 
     use super::*;
-    use crate::{memory::MemorySize, plan::Placement};
+    use crate::{
+        lm_resources::LmResources,
+        memory::MemorySize,
+        plan::{Placement, Plan},
+    };
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_language_model_is_freed_before_the_codec_is_loaded() {
@@ -234,9 +234,9 @@ mod tests {
         let held = Arc::downgrade(&lm);
         let song = SongContext::new(1, Faults::default());
         let sound = checked.sound;
-        let speculation = Speculation::Auto;
-        let wired = wire_writing(&lm_resources, &lm, &plan, &threads, checked, &speculation, Vec::new(), song.clone());
-        let (wired, frames) = wired.await.expect("a song");
+        let (lm_resources, speculation) = (&lm_resources, &Speculation::Auto);
+        let writing = Writing { lm_resources, lm: &lm, plan: &plan, checked, speculation, codes: Vec::new() };
+        let (wired, frames) = wire_writing(writing, &threads, song.clone()).await.expect("a song");
         let first =
             FirstHalf { wired, frames, lm, codebooks: lm_resources.sizes.audio_num_codebooks, song: song.clone() };
         let (blocks, heard) = bounded(1);
@@ -248,7 +248,7 @@ mod tests {
             Decoder::read(&directory, plan, threads)
         };
         let (report, reported) = oneshot::channel();
-        let (back, _ended) = bounded(1);
+        let (returned, _ended) = bounded(1);
         let turn = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("open");
         tokio::spawn(both(first, second, load, report, (turn, returned)));
         let mut samples = 0;

@@ -46,7 +46,7 @@ use crate::{
     plan::{DraftSite, Plan},
     request::{CheckedRequest, Sound},
     saved_song::metadata,
-    sink::{Sink, Sinks},
+    sink::Sink,
 };
 
 /// The ends that stay outside of a wired song.
@@ -135,58 +135,54 @@ impl Pieces {
     }
 }
 
-/// Wires a song and starts it.
+/// Inputs of the half of a song that writes its frames.
+pub(crate) struct Writing<'a> {
+    pub lm_resources: &'a LmResources,
+    pub lm: &'a Arc<HeartMula>,
+    pub plan: &'a Plan,
+    pub checked: CheckedRequest,
+    pub speculation: &'a Speculation,
+    /// Files that save the codes.
+    pub codes: Vec<PathBuf>,
+}
+
+/// Wires a song and starts it; its sound goes to `audio`.
 pub(crate) async fn wire_song(
-    lm_resources: &LmResources,
-    lm: &Arc<HeartMula>,
+    writing: Writing<'_>,
     decoder: &Decoder,
-    checked: CheckedRequest,
-    speculation: &Speculation,
-    sinks: Sinks,
+    audio: Vec<Sink>,
     song: SongContext,
 ) -> Result<Wired, EngineError> {
     let mut pieces = Pieces::default();
-    let SoundEnds { frames, blocks } = add_sound(&mut pieces, decoder, checked.sound, sinks.audio, &song);
-    let notes =
-        add_writing(&mut pieces, lm_resources, lm, &decoder.plan, checked, speculation, sinks.codes, frames, &song)?;
+    let SoundEnds { frames, blocks } = add_sound(&mut pieces, decoder, writing.checked.sound, audio, &song);
+    let notes = add_writing(&mut pieces, writing, frames, &song)?;
     let ending = Ending { notes, is_the_songs: true };
     pieces.start(&decoder.threads, song, ending, blocks).await
 }
 
 /// Wires the half of a song that writes its frames, and starts it. They come out of the channel that is given back
 /// beside what is wired, until there are no more.
-#[allow(clippy::too_many_arguments)]
 pub(crate) async fn wire_writing(
-    lm_resources: &LmResources,
-    lm: &Arc<HeartMula>,
-    plan: &Plan,
+    writing: Writing<'_>,
     threads: &StageThreads,
-    checked: CheckedRequest,
-    speculation: &Speculation,
-    codes: Vec<PathBuf>,
     song: SongContext,
 ) -> Result<(Wired, Receiver<CodeFrame>), EngineError> {
     let mut pieces = Pieces::default();
-    let (frames, written) = bounded(plan.capacities.frame_places());
-    let notes = add_writing(&mut pieces, lm_resources, lm, plan, checked, speculation, codes, frames, &song)?;
+    let (frames, written) = bounded(writing.plan.capacities.frame_places());
+    let notes = add_writing(&mut pieces, writing, frames, &song)?;
     let ending = Ending { notes, is_the_songs: false };
     Ok((pieces.start(threads, song, ending, None).await?, written))
 }
 
-/// Adds the stages from the words to the frames, which go to `frames` and into the files `codes`; returns the notes of
-/// the request.
-#[allow(clippy::too_many_arguments)]
+/// Adds the stages from the words to the frames, which go to `frames` and into the files of `writing`; returns the notes
+/// of the request.
 fn add_writing(
     pieces: &mut Pieces,
-    lm_resources: &LmResources,
-    lm: &Arc<HeartMula>,
-    plan: &Plan,
-    checked: CheckedRequest,
-    speculation: &Speculation,
-    codes: Vec<PathBuf>,
+    writing: Writing<'_>,
     frames: Sender<CodeFrame>,
     song: &SongContext,
 ) -> Result<Vec<String>, EngineError> {
+    let Writing { lm_resources, lm, plan, checked, speculation, codes } = writing;
     let CheckedRequest { request, sampler, resumed_from, notes, .. } = checked;
     let speculator = speculator(lm_resources, lm, plan.draft.as_ref(), speculation, sampler.clone())?;
     let mut takers = vec![frames];

@@ -129,9 +129,10 @@ pub(super) fn full_attention(
     }
     let heads = width / head_dim;
     if [q, k, v].into_iter().all(is_plain) {
+        let sizes = HeadDims { heads, kv_heads: heads, head_dim };
         let ys = rotary.with_angles(|angles| {
-            fused([q, k, v], q.shape(), |[q, k, v], out| {
-                cpu::full_attention(KernelSet::chosen(), q, k, v, batch, head_dim, heads, angles, out);
+            fused([q, k, v], q.shape(), |qkv, out| {
+                cpu::full_attention(KernelSet::chosen(), qkv, batch, sizes, angles, out);
             })
         })??;
         if let Some(ys) = ys {

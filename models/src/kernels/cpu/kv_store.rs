@@ -243,20 +243,16 @@ impl<N: KvNumber> KvStore<N> {
 /// Attention of every position to every other, head by head.
 ///
 /// # Shapes
-/// - `queries`, `keys`, `values` and `out` \[batch, positions, heads · head width\]; as many key heads as query heads.
-///   RoPE is applied to queries and keys.
+/// - queries, keys, values and `out` \[batch, positions, heads · head width\]; as many key heads as query heads. RoPE is
+///   applied to queries and keys.
 ///
 /// # Panics
 /// When they do not fit: a mistake of the caller.
-#[allow(clippy::too_many_arguments)]
 pub fn full_attention(
     set: KernelSet,
-    queries: &[f32],
-    keys: &[f32],
-    values: &[f32],
+    [queries, keys, values]: [&[f32]; 3],
     batch: usize,
-    head_dim: usize,
-    heads: usize,
+    HeadDims { heads, head_dim, .. }: HeadDims,
     angles: Angles<'_>,
     out: &mut [f32],
 ) {

@@ -189,7 +189,8 @@ proptest! {
             let run = || {
                 let mut out = vec![f32::NAN; setting.queries.len()];
                 let Setting { queries, keys, values, .. } = &setting;
-                full_attention(set, queries, keys, values, batch, 2 * half, heads, setting.angles(), &mut out);
+                let sizes = HeadDims { heads, kv_heads: heads, head_dim: 2 * half };
+                full_attention(set, [queries, keys, values], batch, sizes, setting.angles(), &mut out);
                 out
             };
             let found = run();
