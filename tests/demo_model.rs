@@ -1,4 +1,4 @@
-//! Promise: the model inside the program is there unless another is named, and makes a song.
+//! Promise: the built-in demo model is there unless another is named, and makes a song.
 
 mod support;
 
@@ -6,7 +6,7 @@ use heartstream::{Checkpoint, FirstWindow, Flow, Heartstream, Outcome, SongReque
 use heartstream_models::ModelDirectory;
 use support::{complaint, program, read};
 
-/// A song of the model inside the program that is `most` seconds long at most.
+/// A song of the built-in demo model that is `most` seconds long at most.
 fn request(lyrics: &str, most: f64) -> SongRequest {
     // Without a deadline no song depends on how fast this machine is.
     let first_window = FirstWindow { most: FirstWindow::USUAL, deadline: None };
@@ -14,7 +14,7 @@ fn request(lyrics: &str, most: f64) -> SongRequest {
 }
 
 async fn demo_engine() -> Heartstream {
-    Heartstream::builder().build().await.expect("the model inside the program")
+    Heartstream::builder().build().await.expect("the built-in demo model")
 }
 
 #[tokio::test(flavor = "multi_thread")]

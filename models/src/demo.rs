@@ -1,4 +1,4 @@
-//! Which models can be had without any files? The one inside the program, and one of noise that tests use.
+//! Checkpoints without files: the built-in demo model, and one of noise for tests.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use crate::{
     weights::{Checkpoint, EmbeddedFile},
 };
 
-/// What `--model` calls the model inside the program.
+/// Name of the built-in demo model.
 pub const DEMO: &str = "demo";
 /// What `--model` calls the model of noise.
 pub const NOISE: &str = "noise";
@@ -20,7 +20,7 @@ macro_rules! file {
     };
 }
 
-/// The files of the model inside the program, as they lie in `models/demo/`: a small one that `examples/train` has trained
+/// The files of the built-in demo model, as they lie in `models/demo/`: a small one that `examples/train` has trained
 /// (`docs/demo-model.md`), and the drafter that `heartstream distill` has trained for it.
 static DEMO_FILES: [EmbeddedFile; 8] = [
     file!("HeartMuLa-oss-3B/config.json"),
@@ -42,13 +42,13 @@ static NOISE_FILES: LazyLock<Vec<EmbeddedFile>> = LazyLock::new(|| {
 });
 
 impl Checkpoint {
-    /// The model inside the program.
+    /// The built-in demo model.
     pub fn demo() -> Self {
         Self::Embedded { name: DEMO, files: &DEMO_FILES }
     }
 
-    /// A small model of random weights, made from a seed in a moment: a wash of noise, the same for ever. It stays what it
-    /// is whatever lies in `models/demo/`, so tests are made with it.
+    /// A small model of random weights, made from a seed in a moment: a wash of noise, the same for ever. It stays what
+    /// it is whatever lies in `models/demo/`, so tests are made with it.
     pub fn noise() -> Self {
         Self::Embedded { name: NOISE, files: &NOISE_FILES }
     }

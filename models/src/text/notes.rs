@@ -62,7 +62,7 @@ impl fmt::Display for WordsNote {
                 match certain {
                     true => write!(
                         f,
-                        "the model was never taught the {noun} {}, and what comes of {they} is chance",
+                        "the model was never taught the {noun} {}, and the effect of {they} is random",
                         listed(tags)
                     )?,
                     false => write!(
