@@ -57,13 +57,21 @@ impl KeyedNoise {
         self.key
     }
 
+    /// A number in (0, 1), never 0 and never 1; the same place as of [`KeyedNoise::gumbel`].
+    pub fn uniform(&self, frame: u64, codebook: u32, token: u32) -> f64 {
+        open_unit(self.block(frame, codebook, token >> 2, Domain::Codes)[(token & 3) as usize])
+    }
+
+    /// Numbers of `place` that are drawn one after the other.
+    pub fn draws(self, place: u64) -> Draws {
+        Draws { noise: self, place, drawn: 0 }
+    }
+
     /// A Gumbel variate for sampling `token` as code `codebook` of `frame`: the token with the largest
     /// `logit + gumbel` is a sample of the softmax of the logits.
     pub fn gumbel(&self, frame: u64, codebook: u32, token: u32) -> f64 {
-        let block = self.block(frame, codebook, token >> 2, Domain::Codes);
-        let u = open_unit(block[(token & 3) as usize]);
-        // ln_1p keeps precision where the winners are, at small u.
-        -(-(-u).ln_1p()).ln()
+        // ln_1p keeps precision where the winners are, at small numbers.
+        -(-(-self.uniform(frame, codebook, token)).ln_1p()).ln()
     }
 
     /// The standard normal noise of one latent frame: `out[c]` belongs to channel `c`.
@@ -111,6 +119,27 @@ impl KeyedNoise {
     /// 2^32 frames (ten years), so nothing is lost. Of samples there are at most 2^56, for which the word has room too.
     fn block(&self, frame: u64, codebook: u32, group: u32, domain: Domain) -> [u32; 4] {
         philox4x32_10([frame as u32, codebook, group, domain as u32 ^ ((frame >> 32) as u32) << 8], self.key)
+    }
+}
+
+/// Numbers of one place of a [`KeyedNoise`], drawn one after the other, for choices that no song depends on.
+#[derive(Debug, Clone)]
+pub struct Draws {
+    noise: KeyedNoise,
+    place: u64,
+    drawn: u32,
+}
+
+impl Draws {
+    /// A number in (0, 1).
+    pub fn uniform(&mut self) -> f64 {
+        self.drawn += 1;
+        1.0 - self.noise.uniform(self.place, 0, self.drawn)
+    }
+
+    /// A whole number below `count`, which is at least 1.
+    pub fn below(&mut self, count: usize) -> usize {
+        ((self.uniform() * count as f64) as usize).min(count - 1)
     }
 }
 

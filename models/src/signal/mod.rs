@@ -8,7 +8,7 @@ mod segment_plan;
 mod windows;
 
 pub use edges::fade_edges;
-pub use keyed_noise::{Domain, KeyedNoise, philox4x32_10};
+pub use keyed_noise::{Domain, Draws, KeyedNoise, philox4x32_10};
 pub use latent_join::LatentJoin;
 pub use overlap_add::OverlapAdd;
 pub use segment_plan::{Rates, SegmentPlan, Window, longest_first_window};

@@ -6,8 +6,8 @@ use candle_nn::{
     ops::{log_softmax, softmax_last_dim},
 };
 
-use super::{DistillOptions, Distillation, StepRng, TaughtSong};
-use crate::{error::Result, speculation::drafters::DrafterWeights};
+use super::{DistillOptions, Distillation, TaughtSong};
+use crate::{error::Result, signal::Draws, speculation::drafters::DrafterWeights};
 
 /// How often the layer is fed with its own outputs in training.
 pub(super) const UNROLLED: usize = 2;
@@ -40,12 +40,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Draws pieces of `songs`, all of which have more than `reach` + 1 frames.
-    pub(super) fn draw(
-        songs: &[&TaughtSong],
-        options: &DistillOptions,
-        reach: usize,
-        rng: &mut StepRng,
-    ) -> Result<Self> {
+    pub(super) fn draw(songs: &[&TaughtSong], options: &DistillOptions, reach: usize, rng: &mut Draws) -> Result<Self> {
         let pieces = options.pieces.max(1);
         let chosen: Vec<&TaughtSong> = (0..pieces).map(|_| songs[rng.below(songs.len())]).collect();
         let shortest = chosen.iter().map(|song| song.frames() - reach).min().unwrap_or(1);
@@ -101,7 +96,7 @@ impl Distillation {
     /// The loss of a step; of distributions it counts the total `variation`, or the Kullback-Leibler divergence. Each
     /// step learns to predict the next frame; what is further ahead costs as much and is worth less, so only some steps
     /// learn it.
-    pub(super) fn loss(&self, batch: &Batch, variation: bool, rng: &mut StepRng) -> Result<Tensor> {
+    pub(super) fn loss(&self, batch: &Batch, variation: bool, rng: &mut Draws) -> Result<Tensor> {
         let weights = self.weights()?;
         let first = self.next(&weights, batch, &batch.outputs.narrow(1, 0, batch.frames)?, 0)?;
         let mut sum = self.frame_loss(batch, &first, (1, 1), None, variation)?;

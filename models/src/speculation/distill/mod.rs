@@ -167,7 +167,7 @@ impl Distillation {
             0.5 * (1.0 + (std::f64::consts::PI * (progress - WARM_UP) / (1.0 - WARM_UP)).cos())
         };
         self.optimizer.set_learning_rate(self.options.learning_rate * rate.max(0.01));
-        let mut rng = StepRng { noise: KeyedNoise::new(self.options.seed ^ 0x5EED), step: self.step as u64, drawn: 0 };
+        let mut rng = KeyedNoise::new(self.options.seed ^ 0x5EED).draws(self.step as u64);
         let batch = Batch::draw(&long, &self.options, reach, &mut rng)?;
         let loss = self.loss(&batch, progress >= 1.0 - LAST_SHARE, &mut rng)?;
         self.optimizer.backward_step(&loss)?;
@@ -223,24 +223,4 @@ fn beginning(name: &str, shape: &[usize], noise: &KeyedNoise, place: u64) -> Vec
         (0..shape[0]).for_each(|row| values[row * columns + row] += 1.0);
     }
     values
-}
-
-/// Random numbers of one step.
-struct StepRng {
-    noise: KeyedNoise,
-    step: u64,
-    drawn: u32,
-}
-
-impl StepRng {
-    /// A number from 0 to below 1.
-    fn uniform(&mut self) -> f64 {
-        self.drawn += 1;
-        (-(-self.noise.gumbel(self.step, 0, self.drawn)).exp()).exp()
-    }
-
-    /// A whole number below `count`, which is at least 1.
-    fn below(&mut self, count: usize) -> usize {
-        ((self.uniform() * count as f64) as usize).min(count - 1)
-    }
 }

@@ -46,7 +46,8 @@ fn training_goes_on_from_what_was_written_and_the_drafter_is_found() {
     assert_eq!(again.matches(&held_out).expect("matches"), training.matches(&held_out).expect("matches"));
     let last = again.train(&songs).expect("a step");
     assert!(last < 0.95 * first, "loss {first}, then {last}");
-    // It is found beside the language model on disk, and as well inside the program; half as large as what trains on.
+    // It is found beside the language model on disk, and as well among compiled files; half as large as the training
+    // state.
     let bytes = std::fs::read(&path).expect("written").leak();
     assert!(bytes.len() < 1000 + std::fs::read(&unfinished).expect("written").len() * 6 / 10);
     let files = vec![EmbeddedFile { path: "lm/drafter.safetensors", bytes }].leak();

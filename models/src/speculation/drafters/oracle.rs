@@ -35,8 +35,7 @@ impl Oracle {
 
     /// A number from 0 to 1 that belongs to the frame and to what it is for.
     fn uniform(&self, frame: u64, purpose: u32) -> f64 {
-        // G = -ln(-ln(1 - u)), so 1 - u = exp(-exp(-G)).
-        1.0 - (-(-self.noise.gumbel(frame, u32::MAX, 4 * purpose)).exp()).exp()
+        self.noise.uniform(frame, u32::MAX, 4 * purpose)
     }
 }
 

@@ -57,14 +57,14 @@ pub(super) struct Prompts {
     given: Words,
     listed: Vec<Words>,
     tags: [&'static [&'static str]; 3],
-    chance: KeyedNoise,
+    noise: KeyedNoise,
 }
 
 impl Prompts {
     pub(super) fn new(given: Words, file: Option<&Path>, vocabulary: usize, seed: u64) -> Result<Self, Failed> {
         let listed = file.map_or(Ok(Vec::new()), read)?;
         let tags = if vocabulary < FEW_WORDS { SMALL } else { PUBLISHED };
-        Ok(Self { given, listed, tags, chance: KeyedNoise::new(seed) })
+        Ok(Self { given, listed, tags, noise: KeyedNoise::new(seed) })
     }
 
     /// Tags and lyrics.
@@ -75,12 +75,8 @@ impl Prompts {
         if number == 0 {
             return (self.given.tags.clone(), self.given.lyrics.clone());
         }
-        let mut draws = 0;
-        let mut below = |count: usize| {
-            draws += 1;
-            let uniform = (-(-self.chance.gumbel(number as u64, 0, draws)).exp()).exp();
-            ((uniform * count as f64) as usize).min(count - 1)
-        };
+        let mut draws = self.noise.draws(number as u64);
+        let mut below = |count| draws.below(count);
         let mut tags = Vec::new();
         for (kind, most) in self.tags.into_iter().zip([2, 2, 2]) {
             for _ in 0..=below(most) {
