@@ -1,4 +1,4 @@
-//! Stage (a): which latents does a sound need, and how does it become sound again? Encoder and vocoder learn together.
+//! Stage (a), autoencoder: latents of a sound, and the way back. Encoder and vocoder are trained together.
 
 use std::collections::HashMap;
 
@@ -10,13 +10,13 @@ use heartstream_models::{
 };
 
 use crate::{
-    chance::{Dice, normal},
     encoder::{Encoder, expected, rounded},
     error::{Result, TrainError},
     feed::{Pool, Song, Songs, some},
     kept::Kept,
     lapped::Lapped,
     parameters::{Parameters, read_weights},
+    rng::{Rng, normal},
     spectral::SoundLoss,
     stage::{Setting, Stage, first_song},
 };
@@ -114,21 +114,21 @@ impl Stage for Autoencoder<'_> {
     fn loss(&mut self, step: usize) -> Result<(Tensor, Vec<Tensor>)> {
         let songs = &mut self.songs;
         self.pool.refill(FIRST, |count| some(songs, count))?;
-        let mut dice = Dice::new(&[self.setting.seed, 1, step as u64]);
+        let mut rng = Rng::new(&[self.setting.seed, 1, step as u64]);
         let (batch, crop) = (self.setting.batch.unwrap_or(BATCH), CROP * self.config.samples_per_latent());
         let mut sound = Vec::with_capacity(batch * crop);
         let mut deviations = Vec::with_capacity(batch);
         for _ in 0..batch {
-            let song = self.pool.pick(&mut dice);
-            let channel = if dice.below(2) == 0 { &song.left } else { &song.right };
-            let start = dice.below(channel.len().saturating_sub(crop).max(1));
+            let song = self.pool.pick(&mut rng);
+            let channel = if rng.below(2) == 0 { &song.left } else { &song.right };
+            let start = rng.below(channel.len().saturating_sub(crop).max(1));
             sound.extend(channel[start..].iter().copied().chain(std::iter::repeat(0.0)).take(crop));
-            deviations.push((NOISE * dice.unit()) as f32);
+            deviations.push((NOISE * rng.unit()) as f32);
         }
         let device = &self.setting.device;
         let sound = Tensor::from_vec(sound, (batch, crop), device)?;
         let width = self.config.latent_hidden_dim;
-        let noise = normal(&mut dice, &[batch, CROP, width], device)?;
+        let noise = normal(&mut rng, &[batch, CROP, width], device)?;
         let noise = noise.broadcast_mul(&Tensor::from_vec(deviations, (batch, 1, 1), device)?)?;
         let ours = self.round_trip(self.parameters.store(), &sound, Some(noise))?;
         let (loss, distance) = self.loss.of(&ours, &sound)?;

@@ -1,5 +1,5 @@
-//! Stage (b), second half: how do latents become of codes? Flow matching learns between the latents of the finished
-//! autoencoder and what the finished codes stand for.
+//! Stage (b), second half, codec: flow matching is trained from the embeddings of the finished codes to the latents of
+//! the finished autoencoder.
 
 use candle_core::Tensor;
 use heartstream_models::{
@@ -10,12 +10,12 @@ use heartstream_models::{
 
 use crate::{
     autoencoder,
-    chance::{Dice, normal},
     codes::Coder,
     encoder::Encoder,
     error::Result,
     feed::{Pool, Song, Songs, some},
     parameters::Parameters,
+    rng::{Rng, normal},
     spectral::mean,
     stage::{Setting, Stage, first_song},
     steady::CodePath,
@@ -104,7 +104,7 @@ impl<'a> Codec<'a> {
     }
 
     /// The loss of flow matching.
-    fn batch_loss(&self, batch: &Batch, dice: &mut Dice, learning: bool) -> Result<Tensor> {
+    fn batch_loss(&self, batch: &Batch, rng: &mut Rng, learning: bool) -> Result<Tensor> {
         let device = &self.setting.device;
         let store = if learning { self.parameters.store() } else { self.parameters.frozen_shards() };
         let estimator = Estimator::load(&self.config, &store, device)?;
@@ -116,10 +116,10 @@ impl<'a> Codec<'a> {
         let mut known = vec![0f32; size * length];
         let (mut times, mut conditional) = (Vec::new(), Vec::new());
         for place in 0..size {
-            times.push(((place as f64 + dice.unit()) / size as f64) as f32);
-            conditional.push(if dice.unit() < UNCONDITIONAL { 0f32 } else { 1.0 });
-            if dice.unit() < CONTINUED {
-                let span = LATENTS_PER_FRAME * dice.below(frames / 2);
+            times.push(((place as f64 + rng.unit()) / size as f64) as f32);
+            conditional.push(if rng.unit() < UNCONDITIONAL { 0f32 } else { 1.0 });
+            if rng.unit() < CONTINUED {
+                let span = LATENTS_PER_FRAME * rng.below(frames / 2);
                 known[place * length..][..span].fill(1.0);
             }
         }
@@ -128,7 +128,7 @@ impl<'a> Codec<'a> {
         let condition = condition.broadcast_mul(&conditional)?;
         let condition = condition.unsqueeze(2)?.broadcast_as((size, frames, LATENTS_PER_FRAME, dim))?;
         let condition = condition.contiguous()?.reshape((size, length, dim))?;
-        let noise = normal(dice, &[size, length, channels], device)?;
+        let noise = normal(rng, &[size, length, channels], device)?;
         let time = Tensor::from_slice(&times, (size, 1, 1), device)?;
         let way = (&batch.latents - (&noise * (1.0 - NOISE_FLOOR))?)?;
         let state = (&noise + way.broadcast_mul(&time)?)?;
@@ -166,9 +166,9 @@ impl Stage for Codec<'_> {
     fn loss(&mut self, step: usize) -> Result<(Tensor, Vec<Tensor>)> {
         let (songs, encoder, coder, setting) = (&mut self.songs, &self.encoder, &self.coder, self.setting);
         self.pool.refill(FIRST, |count| Self::prepared(encoder, coder, &some(songs, count)?, setting))?;
-        let mut dice = Dice::new(&[setting.seed, 2, step as u64]);
+        let mut rng = Rng::new(&[setting.seed, 2, step as u64]);
         let total: usize = WINDOWS.iter().map(|(_, weight)| weight).sum();
-        let mut place = dice.below(total);
+        let mut place = rng.below(total);
         let mut frames = WINDOWS[0].0;
         for (window, weight) in WINDOWS {
             frames = window;
@@ -180,29 +180,29 @@ impl Stage for Codec<'_> {
         let size = setting.batch.unwrap_or(BATCH_FRAMES / frames);
         let (mut latents, mut rows) = (Vec::new(), Vec::new());
         for _ in 0..size {
-            let song = self.pool.pick(&mut dice);
+            let song = self.pool.pick(&mut rng);
             let (whole, _) = song.rows.dims2()?;
             // Songs are no longer than the longest window, so half of them are seen from their beginning.
-            let start = if dice.below(2) == 0 { 0 } else { dice.below(whole) };
+            let start = if rng.below(2) == 0 { 0 } else { rng.below(whole) };
             let (latent, row) = Self::window(song, start, frames)?;
             latents.push(latent);
             rows.push(row);
         }
         let batch = Batch { latents: Tensor::stack(&latents, 0)?, rows: Tensor::stack(&rows, 0)? };
-        let flow = self.batch_loss(&batch, &mut dice, true)?;
+        let flow = self.batch_loss(&batch, &mut rng, true)?;
         Ok((flow.clone(), vec![flow.detach()]))
     }
 
     fn held_out(&mut self) -> Result<Vec<(&'static str, f64)>> {
         let songs = self.setting.source.songs(true, 0, self.setting.seed, self.setting.threads);
-        let mut dice = Dice::new(&[self.setting.seed, 3]);
+        let mut rng = Rng::new(&[self.setting.seed, 3]);
         let mut flow = 0.0;
         let measured = self.setting.measured.unwrap_or(MEASURED);
         for song in songs.take(measured) {
             let song = &Self::prepared(&self.encoder, &self.coder, &[song?], self.setting)?[0];
             let (latents, rows) = Self::window(song, 0, song.rows.dims2()?.0)?;
             let batch = Batch { latents: latents.unsqueeze(0)?, rows: rows.unsqueeze(0)? };
-            flow += f64::from(self.batch_loss(&batch, &mut dice, false)?.to_scalar::<f32>()?);
+            flow += f64::from(self.batch_loss(&batch, &mut rng, false)?.to_scalar::<f32>()?);
         }
         Ok(vec![("flow", flow / measured as f64)])
     }

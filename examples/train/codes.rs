@@ -1,15 +1,15 @@
-//! Stage (b), first half: which codes does music need? Semantic encoder and quantiser learn to remember how each frame
-//! sounds, in codes that change only where the music does.
+//! Stage (b), first half, codes: semantic encoder and quantiser are trained to reconstruct the spectrum of each frame,
+//! with codes that change only where the music does.
 
 use candle_core::Tensor;
 use heartstream_models::{heartcodec::HeartCodecConfig, weights::TensorStore};
 
 use crate::{
-    chance::Dice,
-    echo::{Echo, Singer},
     error::Result,
     feed::{Pool, Song, Songs, some},
+    generated_song::{GeneratedSong, SampleGenerator},
     parameters::{Parameters, read_weights},
+    rng::Rng,
     semantic::{
         self, FEATURES, FrameFeatures, PITCH_FEATURES, PITCH_SCALE, Semantic, add_codebooks, codebooks,
         learn_codebooks, quantise,
@@ -25,12 +25,13 @@ const WINDOW: usize = 93;
 const BATCH: usize = 64;
 const FIRST: usize = 192;
 const FRESH: f64 = 0.34;
-/// Share of the steps in which only some of the codebooks are heard, so that the first ones say most.
+/// Share of the steps with only some of the codebooks, so that the first ones carry most.
 const FEWER_CODEBOOKS: f64 = 0.25;
 const COMMITMENT: f64 = 0.25;
-/// What a change from one frame to the next costs: codes that stay where a note is held are told and drafted more easily.
+/// What a change from one frame to the next costs: codes that stay where a note is held are told and drafted more
+/// easily.
 const STEADINESS: f64 = 0.15;
-/// What it counts that the rows are heard which a finished checkpoint sang from.
+/// Weight of the loss between encoded rows and those that a finished checkpoint decoded.
 const TOLD: f64 = 1.0;
 /// Songs that are there before the first step and that a step brings where a checkpoint sings each of them, too: that
 /// takes longer than a step.
@@ -42,7 +43,7 @@ const MEASURED: usize = 32;
 struct Heard {
     features: Tensor,
     /// Features of what a finished checkpoint sings by the same words, and the rows that it sang from.
-    echo: Option<[Tensor; 2]>,
+    generated: Option<[Tensor; 2]>,
 }
 
 /// The stage.
@@ -53,20 +54,20 @@ pub struct Codes<'a> {
     features: FrameFeatures,
     songs: Songs,
     pool: Pool<Heard>,
-    /// Whose codes are learnt to be heard, if they are there already.
-    singer: Option<Singer>,
+    /// The checkpoint for whose codes an encoder is trained, if there is one.
+    generator: Option<SampleGenerator>,
 }
 
 impl<'a> Codes<'a> {
     /// With first weights.
     pub fn new(setting: &'a Setting) -> Result<Self> {
         let config = setting.size.codec();
-        let singer = setting.beside()?.as_ref().map(Singer::open).transpose()?;
-        let width = if singer.is_some() { setting.size.beside().0 } else { setting.size.semantic_width() };
+        let generator = setting.beside()?.as_ref().map(SampleGenerator::open).transpose()?;
+        let width = if generator.is_some() { setting.size.beside().0 } else { setting.size.semantic_width() };
         let tensors = semantic::expected(&config, width);
         let mut parameters = Parameters::new(&tensors, setting.seed, &setting.device)?;
-        match &singer {
-            Some(singer) => parameters.fixed.extend(singer.codebooks(&setting.device)?),
+        match &generator {
+            Some(generator) => parameters.fixed.extend(generator.codebooks(&setting.device)?),
             None => add_codebooks(&config, &mut parameters, &setting.device)?,
         }
         let first = first_song(setting, Self::NAME)?;
@@ -74,8 +75,8 @@ impl<'a> Codes<'a> {
             parameters,
             features: FrameFeatures::new(&setting.device)?,
             songs: setting.source.songs(false, first, setting.seed ^ 0xD, setting.threads),
-            pool: Pool::new(setting.pool, if singer.is_some() { FRESH_BESIDE } else { FRESH }),
-            singer,
+            pool: Pool::new(setting.pool, if generator.is_some() { FRESH_BESIDE } else { FRESH }),
+            generator,
             config,
             setting,
         })
@@ -83,42 +84,42 @@ impl<'a> Codes<'a> {
 
     /// What is learnt from songs, the first of them the one of number `first`.
     fn heard(
-        singer: Option<&Singer>,
+        generator: Option<&SampleGenerator>,
         features: &FrameFeatures,
         songs: &[Song],
         first: usize,
         setting: &Setting,
     ) -> Result<Vec<Heard>> {
         let device = &setting.device;
-        let echoes = match singer {
-            Some(singer) => singer.echoes(songs, first, setting.threads)?,
+        let generated_songs = match generator {
+            Some(generator) => generator.generated_songs(songs, first, setting.threads)?,
             None => songs.iter().map(|_| None).collect(),
         };
-        let one = |(song, echo): (&Song, Option<Echo>)| {
-            let echo = match echo {
-                Some(Echo { song, rows }) => {
+        let one = |(song, generated): (&Song, Option<GeneratedSong>)| {
+            let generated = match generated {
+                Some(GeneratedSong { song, rows }) => {
                     let frames = song.frames();
                     let width = rows.len() / frames;
                     Some([features.of(&song, device)?, Tensor::from_vec(rows, (frames, width), device)?])
                 }
                 None => None,
             };
-            Ok(Heard { features: features.of(song, device)?, echo })
+            Ok(Heard { features: features.of(song, device)?, generated })
         };
-        songs.iter().zip(echoes).map(one).collect()
+        songs.iter().zip(generated_songs).map(one).collect()
     }
 
     /// Frames `start`, `start + 1`, … of a song that begins anew behind its end.
-    fn window(song: &Tensor, dice: &mut Dice) -> Result<(Tensor, Tensor)> {
+    fn window(song: &Tensor, rng: &mut Rng) -> Result<(Tensor, Tensor)> {
         let whole = song.dim(0)?;
-        let start = dice.below(whole);
+        let start = rng.below(whole);
         let places: Vec<u32> = (0..WINDOW).map(|frame| ((start + frame) % whole) as u32).collect();
         let places = Tensor::new(places, song.device())?;
         Ok((song.index_select(&places, 0)?, places))
     }
 
-    /// How far what is heard of a checkpoint's song is from the rows that it was sung from, and how far what these recall
-    /// is from how it sounds.
+    /// Distance of encoded rows of a checkpoint's song from those that it was decoded from, and how far what these
+    /// recall is from how it sounds.
     ///
     /// # Shapes
     /// - `features` \[B, T, features\], `rows` \[B, T, width\]
@@ -133,8 +134,8 @@ impl<'a> Codes<'a> {
     fn losses(
         &mut self,
         windows: &Tensor,
-        echoes: Option<&[Tensor; 2]>,
-        learning: Option<&mut Dice>,
+        generated_songs: Option<&[Tensor; 2]>,
+        learning: Option<&mut Rng>,
     ) -> Result<(Tensor, Vec<Tensor>)> {
         let store = if learning.is_some() { self.parameters.store() } else { self.parameters.frozen_shards() };
         let semantic = Semantic::load(self.setting.size, &store, &self.setting.device)?;
@@ -145,18 +146,18 @@ impl<'a> Codes<'a> {
         let rows = encoded.reshape((size * frames, width))?;
         let all = self.config.num_quantizers;
         let mut levels = all;
-        let mut dice = learning;
-        if let Some(dice) = dice.as_deref_mut()
-            && dice.unit() < FEWER_CODEBOOKS
+        let mut rng = learning;
+        if let Some(rng) = rng.as_deref_mut()
+            && rng.unit() < FEWER_CODEBOOKS
         {
-            levels = 1 + dice.below(all);
+            levels = 1 + rng.below(all);
         }
         let quantised = quantise(&codebooks(&self.config, &self.parameters.fixed)?, &rows, levels)?;
         let commitment = mean(&(&rows - &quantised.sum)?.sqr()?)?;
         // The gradient passes the quantiser as if it were not there.
         let heard = (&rows + (&quantised.sum - rows.detach())?)?;
-        if let (Some(dice), None) = (dice, &self.singer) {
-            learn_codebooks(&self.config, &mut self.parameters, &quantised, dice)?;
+        if let (Some(rng), None) = (rng, &self.generator) {
+            learn_codebooks(&self.config, &mut self.parameters, &quantised, rng)?;
         }
         let missed = (semantic.recall(&heard)?.reshape(windows.shape())? - windows)?.abs()?;
         let recall = mean(&missed)?;
@@ -165,9 +166,9 @@ impl<'a> Codes<'a> {
         let pitches = (mean(&missed.narrow(2, FEATURES - PITCH_FEATURES, PITCH_FEATURES)?)? / PITCH_SCALE)?;
         let mut loss = ((&recall + (&commitment * COMMITMENT)?)? + (&steadiness * STEADINESS)?)?;
         let mut told = recall.zeros_like()?;
-        if let Some(echoes) = echoes {
+        if let Some(generated_songs) = generated_songs {
             let recalled;
-            [told, recalled] = Self::echoed(&semantic, echoes)?;
+            [told, recalled] = Self::echoed(&semantic, generated_songs)?;
             loss = ((loss + (&told * TOLD)?)? + recalled)?;
         }
         Ok((loss, [recall, commitment, steadiness, bands, pitches, told].map(|part| part.detach()).to_vec()))
@@ -184,31 +185,31 @@ impl Stage for Codes<'_> {
     }
 
     fn loss(&mut self, step: usize) -> Result<(Tensor, Vec<Tensor>)> {
-        let (songs, features, singer) = (&mut self.songs, &self.features, self.singer.as_ref());
+        let (songs, features, generator) = (&mut self.songs, &self.features, self.generator.as_ref());
         let mut first = self.pool.taken;
-        let wanted = if singer.is_some() { FIRST_BESIDE } else { FIRST };
+        let wanted = if generator.is_some() { FIRST_BESIDE } else { FIRST };
         self.pool.refill(wanted, |count| {
-            let heard = Self::heard(singer, features, &some(songs, count)?, first, self.setting);
+            let heard = Self::heard(generator, features, &some(songs, count)?, first, self.setting);
             first += count;
             heard
         })?;
-        let mut dice = Dice::new(&[self.setting.seed, 5, step as u64]);
-        let (mut windows, mut echoes) = (Vec::new(), [Vec::new(), Vec::new()]);
+        let mut rng = Rng::new(&[self.setting.seed, 5, step as u64]);
+        let (mut windows, mut generated_songs) = (Vec::new(), [Vec::new(), Vec::new()]);
         for _ in 0..self.setting.batch.unwrap_or(BATCH) {
-            let song = self.pool.pick(&mut dice);
-            windows.push(Self::window(&song.features, &mut dice)?.0);
-            if let Some([features, rows]) = &song.echo {
-                let (window, places) = Self::window(features, &mut dice)?;
-                echoes[0].push(window);
-                echoes[1].push(rows.index_select(&places, 0)?);
+            let song = self.pool.pick(&mut rng);
+            windows.push(Self::window(&song.features, &mut rng)?.0);
+            if let Some([features, rows]) = &song.generated {
+                let (window, places) = Self::window(features, &mut rng)?;
+                generated_songs[0].push(window);
+                generated_songs[1].push(rows.index_select(&places, 0)?);
             }
         }
         let windows = Tensor::stack(&windows, 0)?;
-        let echoes = match &echoes {
+        let generated_songs = match &generated_songs {
             [features, _] if features.is_empty() => None,
             [features, rows] => Some([Tensor::stack(features, 0)?, Tensor::stack(rows, 0)?]),
         };
-        self.losses(&windows, echoes.as_ref(), Some(&mut dice))
+        self.losses(&windows, generated_songs.as_ref(), Some(&mut rng))
     }
 
     fn held_out(&mut self) -> Result<Vec<(&'static str, f64)>> {
@@ -216,13 +217,13 @@ impl Stage for Codes<'_> {
         let measured = self.setting.measured.unwrap_or(MEASURED);
         let mut sums = [0.0; Self::PARTS.len()];
         for (place, song) in songs.take(measured).enumerate() {
-            let heard = Self::heard(self.singer.as_ref(), &self.features, &[song?], place, self.setting)?.remove(0);
+            let heard = Self::heard(self.generator.as_ref(), &self.features, &[song?], place, self.setting)?.remove(0);
             let whole = |tensor: &Tensor| tensor.unsqueeze(0);
-            let echo = match &heard.echo {
+            let generated = match &heard.generated {
                 Some([features, rows]) => Some([whole(features)?, whole(rows)?]),
                 None => None,
             };
-            let (_, parts) = self.losses(&whole(&heard.features)?, echo.as_ref(), None)?;
+            let (_, parts) = self.losses(&whole(&heard.features)?, generated.as_ref(), None)?;
             for (sum, part) in sums.iter_mut().zip(parts) {
                 *sum += f64::from(part.to_scalar::<f32>()?) / measured as f64;
             }

@@ -1,4 +1,4 @@
-//! How did the loss fall? A picture of a stage's record.
+//! Loss curves: a picture of a stage's record.
 
 use std::{fs, path::Path};
 

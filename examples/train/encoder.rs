@@ -1,4 +1,4 @@
-//! How does sound become latents? The vocoder's mirror: it is needed for training alone, and no program carries it.
+//! Encoder, sound to latents: the vocoder's mirror, needed for training alone.
 
 use candle_core::{Device, Result as CandleResult, Tensor};
 use heartstream_models::{

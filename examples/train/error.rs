@@ -1,4 +1,4 @@
-//! What can go wrong while a model is trained?
+//! Errors of training.
 
 /// Why a command of the trainer failed.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! How does what was learnt become a checkpoint? The published layout, in 16 bits, without what only training needs.
+//! Export of the trained parts as a checkpoint: the published layout, in 16 bits, without what only training needs.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -44,8 +44,8 @@ const WEIGHTS: &str = "model.safetensors";
 /// The tensors that turn what the language model thinks into logits.
 const LM_HEADS: [&str; 2] = ["codebook0_head.weight", "audio_head"];
 
-/// Writes the whole checkpoint into `out`, its heads `sharpness` times as long, and says how large it is. The codec is that
-/// of the checkpoint that the run was learnt beside, if there is one.
+/// Writes the whole checkpoint into `out`, its heads `sharpness` times as long, and says how large it is. The codec is
+/// that of the checkpoint that the run was learnt beside, if there is one.
 pub fn export(setting: &Setting, out: &Path, sharpness: f64) -> Result<()> {
     if !(0.1..=10.0).contains(&sharpness) {
         let problem = format!("--sharpness: expected a number from 0.1 to 10, found {sharpness}");

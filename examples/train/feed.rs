@@ -1,4 +1,4 @@
-//! Where do the songs come from while a stage learns? A pool of prepared ones, which new ones flow into by the step.
+//! Feed of a training stage: a pool of prepared songs, which new ones flow into by the step.
 
 use std::{
     path::{Path, PathBuf},
@@ -6,9 +6,9 @@ use std::{
 };
 
 use crate::{
-    chance::Dice,
     corpus::{Dataset, Example, SCORES, Split},
     error::Result,
+    rng::Rng,
 };
 
 /// A song with its words.
@@ -81,15 +81,14 @@ impl Source {
 
 /// A few decaying sines; a line of words is a second.
 fn toy(index: usize, seed: u64) -> Song {
-    let mut dice = Dice::new(&[seed, index as u64]);
-    let lines = 2 + dice.below(3);
-    let bright = dice.below(2) == 1;
+    let mut rng = Rng::new(&[seed, index as u64]);
+    let lines = 2 + rng.below(3);
+    let bright = rng.below(2) == 1;
     let samples = lines * 12 * 3840;
     let mut left = vec![0f32; samples];
     let note = samples / (4 * lines);
     for (place, piece) in left.chunks_mut(note).enumerate() {
-        let pitch =
-            220.0 * 2f64.powf(([0, 2, 4, 5, 7, 9, 11][dice.below(7)] as f64 + (place % 2) as f64 * 12.0) / 12.0);
+        let pitch = 220.0 * 2f64.powf(([0, 2, 4, 5, 7, 9, 11][rng.below(7)] as f64 + (place % 2) as f64 * 12.0) / 12.0);
         for (n, sample) in piece.iter_mut().enumerate() {
             let time = n as f64 / 48_000.0;
             let wave = |harmonic: f64| (std::f64::consts::TAU * pitch * harmonic * time).sin() / harmonic;
@@ -158,7 +157,7 @@ impl<T> Pool<T> {
     }
 
     /// One of the songs.
-    pub fn pick(&self, dice: &mut Dice) -> &T {
-        &self.items[dice.below(self.items.len())]
+    pub fn pick(&self, rng: &mut Rng) -> &T {
+        &self.items[rng.below(self.items.len())]
     }
 }

@@ -1,4 +1,4 @@
-//! What of a stage is kept while it runs, so that it can be taken up again where it was cut off?
+//! Saved state of a running stage, so that it can be resumed.
 
 use std::{
     fmt::Write as _,

@@ -1,11 +1,10 @@
-//! Stage (c): which codes follow from words and from codes? Backbone and depth decoder learn on the codes of the finished
-//! codec, in the very prompts that the engine writes.
+//! Stage (c), language model: backbone and depth decoder are trained on the codes of the finished codec, in the very
+//! prompts that the engine writes.
 
 use candle_core::Tensor;
 use heartstream_models::{ModelDirectory, heartmula::PromptIds, text::PromptTokenizer, weights::Checkpoint};
 
 use crate::{
-    chance::Dice,
     codes::Coder,
     corpus::tokens,
     error::Result,
@@ -13,6 +12,7 @@ use crate::{
     feed::{Pool, Song, Songs, some},
     parameters::Parameters,
     questions::{self, Losses, MOST_PHRASES, Questions},
+    rng::Rng,
     stage::{Setting, Stage, first_song},
     steady::CodePath,
 };
@@ -114,9 +114,9 @@ impl Stage for Language<'_> {
     fn loss(&mut self, step: usize) -> Result<(Tensor, Vec<Tensor>)> {
         let (songs, writer) = (&mut self.songs, &self.writer);
         self.pool.refill(FIRST, |count| writer.written(&some(songs, count)?))?;
-        let mut dice = Dice::new(&[self.setting.seed, 4, step as u64]);
+        let mut rng = Rng::new(&[self.setting.seed, 4, step as u64]);
         let batch: Vec<(&Written, bool)> = (0..self.setting.batch.unwrap_or(BATCH))
-            .map(|_| (self.pool.pick(&mut dice), dice.unit() >= UNCONDITIONAL))
+            .map(|_| (self.pool.pick(&mut rng), rng.unit() >= UNCONDITIONAL))
             .collect();
         self.questions.loss(&self.parameters, batch, self.setting.threads)
     }

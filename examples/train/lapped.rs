@@ -1,4 +1,4 @@
-//! How does the autoencoder begin? As a lapped transform that carries the lowest tones with their phases.
+//! Initial weights of the autoencoder: a lapped transform that carries the lowest tones with their phases.
 //!
 //! A vocoder that repeats itself each latent frame can only make multiples of the frame rate, so a tone of any other
 //! pitch needs latents that turn from frame to frame. No gradient finds that from random weights in an hour: spectra

@@ -1,31 +1,31 @@
-//! Trains the small model inside the program: shows how the code that generates is the code that learns.
+//! Trainer of the demo model, on the code that generates.
 //!
 //! ```sh
 //! cargo run --release --example train -- autoencoder --minutes 9
 //! ```
 //!
-//! The stages build on each other: `autoencoder`, `codes`, `codec`, `language`; then `export` writes the published layout and
-//! `evaluate` measures. With `--features cuda` and `--device cuda:0` they run on a GPU. A stage that was ended goes on
-//! where it was when it is called again.
+//! The stages build on each other: `autoencoder`, `codes`, `codec`, `language`; then `export` writes the published
+//! layout and `evaluate` measures. With `--features cuda` and `--device cuda:0` they run on a GPU. A stage that was
+//! ended goes on where it was when it is called again.
 
 mod autoencoder;
-mod chance;
 mod codec;
 mod codes;
 mod corpus;
 mod curves;
-mod echo;
 mod encoder;
 mod error;
 mod evaluate;
 mod export;
 mod feed;
+mod generated_song;
 mod kept;
 mod language;
 mod lapped;
 mod parameters;
 mod pitches;
 mod questions;
+mod rng;
 mod semantic;
 mod sizes;
 mod spectral;
@@ -54,9 +54,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Stage (a): encoder and vocoder
-    Autoencoder(Hearing),
+    Autoencoder(EncoderArgs),
     /// Stage (b), first half: semantic encoder and quantiser, which need no other stage
-    Codes(Hearing),
+    Codes(EncoderArgs),
     /// Stage (b), second half: flow matching, on autoencoder and codes
     Codec(Options),
     /// Stage (c): backbone and depth decoder, on the codes
@@ -64,12 +64,12 @@ enum Command {
     /// Writes the published layout
     Export {
         #[command(flatten)]
-        hearing: Hearing,
+        encoders: EncoderArgs,
         /// The folder of the checkpoint
         #[arg(long)]
         out: PathBuf,
         /// How many times as long the language model's heads become. At the temperature of 1 that songs are drawn at if
-        /// nobody says otherwise, it then writes as it would at the inverse of this: a small model errs less there
+        /// unless given, it then writes as it would at the inverse of this: a small model errs less there
         #[arg(long, default_value_t = 1.0)]
         sharpness: f64,
     },
@@ -120,16 +120,16 @@ enum Command {
 
 /// Of what a finished checkpoint can have a part in.
 #[derive(Debug, Args)]
-struct Hearing {
+struct EncoderArgs {
     #[command(flatten)]
     options: Options,
-    /// The folder of a finished checkpoint: learn what writes its latents (autoencoder) or its codes (codes), small, and
-    /// leave the checkpoint as it is; export a language model that learnt its codes with its codec
+    /// The folder of a finished checkpoint: learn what writes its latents (autoencoder) or its codes (codes), small,
+    /// and leave the checkpoint as it is; export a language model that learnt its codes with its codec
     #[arg(long)]
     beside: Option<PathBuf>,
 }
 
-impl Hearing {
+impl EncoderArgs {
     fn setting(&self) -> Result<Setting> {
         Ok(Setting { beside: self.beside.clone(), ..self.options.setting()? })
     }
@@ -146,17 +146,18 @@ struct Options {
     /// Where to compute: cpu or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
-    /// The SoundFont that songs are played with [default: that of Debian's package fluid-soundfont-gm; with --size tiny,
-    /// songs are sines]
+    /// The SoundFont that songs are played with [default: that of Debian's package fluid-soundfont-gm; with --size
+    /// tiny, songs are sines]
     #[arg(long)]
     soundfont: Option<PathBuf>,
     /// The notes of the songs, where they are not where the trainer was built
     #[arg(long)]
     scores: Option<PathBuf>,
-    /// All chance follows from it
+    /// Seed of all random numbers
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Threads that render, and that learn from a part of a batch each where the language model is learnt on a processor
+    /// Threads that render, and that learn from a part of a batch each where the language model is learnt on a
+    /// processor
     #[arg(long, default_value_t = 2)]
     threads: usize,
     /// Minutes of the whole stage
@@ -180,8 +181,8 @@ struct Options {
     /// Songs held in memory
     #[arg(long, default_value_t = 2000)]
     pool: usize,
-    /// Autoencoder: begin anew with the weights that it ended with, whatever was kept since, and let the encoder be as it
-    /// is, so that what was built on its latents stays right; the measure of quality counts more then
+    /// Autoencoder: begin anew with the weights that it ended with, whatever was kept since, and let the encoder be as
+    /// it is, so that what was built on its latents stays right; the measure of quality counts more then
     #[arg(long)]
     vocoder_alone: bool,
 }
@@ -235,12 +236,12 @@ impl Options {
 
 fn run(command: &Command) -> Result<()> {
     match command {
-        Command::Autoencoder(hearing) => {
-            let setting = hearing.setting()?;
+        Command::Autoencoder(encoders) => {
+            let setting = encoders.setting()?;
             stage::run(&setting, &mut autoencoder::Autoencoder::new(&setting)?)
         }
-        Command::Codes(hearing) => {
-            let setting = hearing.setting()?;
+        Command::Codes(encoders) => {
+            let setting = encoders.setting()?;
             stage::run(&setting, &mut codes::Codes::new(&setting)?)
         }
         Command::Codec(options) => {
@@ -259,7 +260,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Steps { options, model, prompts, taught, plot } => {
             evaluate::steps::print(&options.setting()?, model, *prompts, *taught, plot.as_ref())
         }
-        Command::Export { hearing, out, sharpness } => export::export(&hearing.setting()?, out, *sharpness),
+        Command::Export { encoders, out, sharpness } => export::export(&encoders.setting()?, out, *sharpness),
     }
 }
 
@@ -354,7 +355,7 @@ mod tests {
             evaluate::evaluate(setting, &directory.checkpoint.path_of(""), counts, &evaluate::Shown::default())
         };
         assert!(evaluated(&nothing, &setting).is_err());
-        // Who has the checkpoint alone learns to hear it.
+        // Encoders can be trained for a checkpoint alone.
         let run = folder.path().join("beside");
         let mut beside = Setting { run, seed: 5, vocoder_alone: false, ..setting.clone() };
         assert!(matches!(evaluated(&counts, &beside), Ok(())), "what is not there is said, and not measured");
@@ -362,7 +363,7 @@ mod tests {
         stage::run(&beside, &mut codes::Codes::new(&beside).expect("a checkpoint")).expect("codes");
         let record = std::fs::read_to_string(beside.run.join("codes/loss.csv")).expect("a record");
         let told: Vec<f64> = record.lines().skip(1).filter_map(|line| line.rsplit(',').next()?.parse().ok()).collect();
-        assert!(told[1] < told[0] && told[1] > 0.0, "rows are heard better: {told:?}");
+        assert!(told[1] < told[0] && told[1] > 0.0, "rows are encoded better: {told:?}");
         beside.steps = Some(3);
         stage::run(&beside, &mut autoencoder::Autoencoder::new(&beside).expect("a checkpoint")).expect("latents");
         let learnt = parameters::read_weights(&beside.run.join("autoencoder/weights.safetensors"), &Device::Cpu);

@@ -1,4 +1,4 @@
-//! What is learnt, and by which step? Named variables that lie behind each other in one flat tensor, with AdamW, a limit
+//! Parameters and optimiser: named variables that lie behind each other in one flat tensor, with AdamW, a limit
 //! on the gradient's length and a moving average of the weights, all of them a few operations on that tensor.
 
 use std::{collections::HashMap, path::Path};
@@ -7,8 +7,8 @@ use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
 use heartstream_models::weights::{Expected, TensorStore};
 
 use crate::{
-    chance::Dice,
     error::{Result, TrainError},
+    rng::Rng,
 };
 
 const BETAS: (f64, f64) = (0.9, 0.98);
@@ -49,7 +49,7 @@ impl Parameters {
     ) -> Result<Self> {
         let mut values: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
         for (place, Expected { name, shape }) in expected.iter().enumerate() {
-            let mut numbers = first_values(name, shape, &mut Dice::new(&[seed, 77, place as u64]));
+            let mut numbers = first_values(name, shape, &mut Rng::new(&[seed, 77, place as u64]));
             begin(name, shape, &mut numbers);
             values.push((name.clone(), shape.clone(), numbers));
         }
@@ -263,11 +263,11 @@ pub fn read_weights(file: &Path, device: &Device) -> Result<HashMap<String, Tens
 }
 
 /// First values of a tensor: normal numbers of a deviation that keeps the power of what passes.
-fn first_values(name: &str, shape: &[usize], dice: &mut Dice) -> Vec<f32> {
+fn first_values(name: &str, shape: &[usize], rng: &mut Rng) -> Vec<f32> {
     let count = shape.iter().product();
     let inputs = match shape {
         [_, inputs, taps] if !name.contains("up_conv") => inputs * taps,
-        [inputs, _, _] => 2 * inputs, // each output hears two inputs
+        [inputs, _, _] => 2 * inputs, // each output reads two inputs
         _ => *shape.last().unwrap_or(&1),
     };
     let linear = 1.0 / (inputs as f32).sqrt();
@@ -301,7 +301,7 @@ fn first_values(name: &str, shape: &[usize], dice: &mut Dice) -> Vec<f32> {
     // The vocoder's last convolution begins soft: its only filter is the sound.
     let deviation = if shape.first() == Some(&1) && name.ends_with("original1") { 0.1 * deviation } else { deviation };
     let deviation = if name == "audio_head" { 0.3 / (shape[1] as f32).sqrt() } else { deviation };
-    let mut values: Vec<f32> = dice.normal(count).into_iter().map(|x| deviation * x).collect();
+    let mut values: Vec<f32> = rng.normal(count).into_iter().map(|x| deviation * x).collect();
     if let ([6, width], true) = (shape, name.contains("scale_shift_table")) {
         // The gates begin a little open.
         for row in [2, 5] {

@@ -1,9 +1,9 @@
-//! Which notes sound? A spectrum with a line for each semitone.
+//! Pitch spectrum: a line for each semitone.
 //!
-//! From 412 Hz on a line's window is so long that its neighbours lie behind the first zero of what it hears, 30 cents away:
-//! a tone in tune is heard on its own line alone, and one between two lines hardly at all. Songs here are in tune, so that
-//! was preferred to lines that hear their neighbours. Below, where such windows would blur fast notes, neighbours are
-//! heard, too: those of the lowest line 5 dB less.
+//! From 412 Hz on a line's window is so long that its neighbours lie behind its first zero, 30 cents away:
+//! a tone in tune shows on its own line alone, and one between two lines hardly at all. Songs here are in tune, so that
+//! was preferred to lines that overlap their neighbours. Below, where such windows would blur fast notes, neighbours
+//! show, too: those of the lowest line 5 dB less.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -15,11 +15,12 @@ pub const PITCHES: usize = 64;
 const LOWEST: f64 = 43.0;
 /// Samples of the longest window: 160 ms. Lower notes than 412 Hz would need longer ones, in which fast notes blur.
 const WINDOW: usize = 7680;
-/// Periods that a window holds, if it is not longer than that: a Hann window hears nothing at 2 / 66 from a frequency.
+/// Periods that a window holds, if it is not longer than that: a Hann window has a zero at 2 / 66 from a frequency.
 const PERIODS: f64 = 66.0;
 /// Nepers below the loudest note of a song that are still told apart: 40 dB.
 const DEPTH: f64 = 4.605;
-/// The natural logarithm of the loudest that a song is taken to be at least, 80 dB below full scale: silence has no notes.
+/// The natural logarithm of the loudest that a song is taken to be at least, 80 dB below full scale: silence has no
+/// notes.
 const SILENT: f64 = -9.21;
 /// Samples of a frame.
 const FRAME: usize = 3840;
@@ -94,7 +95,7 @@ mod tests {
             let look = heard(440.0 * 2f64.powf((f64::from(midi) - 69.0) / 12.0));
             let place = midi as usize - LOWEST as usize;
             assert!((look[place] - 1.0).abs() < 0.02, "{midi}: {look:?}");
-            // Where windows are too short for a semitone, a neighbour is heard, too.
+            // Where windows are too short for a semitone, a neighbour shows, too.
             let far = if midi < 67 { 4 } else { 2 };
             let elsewhere = look.iter().enumerate().filter(|(other, _)| other.abs_diff(place) >= far);
             assert!(elsewhere.clone().all(|(_, level)| *level < 0.35), "{midi}: {look:?}");

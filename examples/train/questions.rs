@@ -1,4 +1,4 @@
-//! What is the language model asked, and how wrong is it? The losses of a batch, forward in one go for every position.
+//! Losses of the language model: a batch, forward in one go for every position.
 
 use candle_core::{D, DType, Device, Tensor};
 use heartstream_models::{
@@ -9,8 +9,8 @@ use heartstream_models::{
 
 use crate::{error::Result, feed::KEYS, language::Written, parameters::Parameters};
 
-/// How much it counts that the backbone knows how many phrases are still to begin. Nothing in a song's next codes asks for
-/// that before its end, so without it the words hardly steer the length.
+/// How much it counts that the backbone knows how many phrases are still to begin. Nothing in a song's next codes asks
+/// for that before its end, so without it the words hardly steer the length.
 const AWARE: f64 = 0.5;
 /// More phrases than this are as many; and what a song without its words knows of them.
 pub const MOST_PHRASES: u32 = 14;
@@ -267,7 +267,7 @@ fn cross_entropy(logits: &Tensor, one_hot: &Tensor, count: usize) -> Result<Tens
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{chance::Dice, sizes::Size};
+    use crate::{rng::Rng, sizes::Size};
     use heartstream_models::heartmula::PromptIds;
 
     #[test]
@@ -275,13 +275,13 @@ mod tests {
         let config = Size::Tiny.lm(40);
         let parameters = Parameters::new(&expected(&config), 3, &Device::Cpu).expect("variables");
         let questions = Questions { config, end: 32, device: Device::Cpu };
-        let mut dice = Dice::new(&[4]);
+        let mut rng = Rng::new(&[4]);
         let mut written = |frames: usize, conditional| {
-            let mut ids = |count| (0..count).map(|_| dice.below(40) as u32).collect();
+            let mut ids = |count| (0..count).map(|_| rng.below(40) as u32).collect();
             let prompt = PromptIds { tags: ids(3), lyrics: ids(2 * frames) };
-            let codes = (0..frames * 3).map(|_| dice.below(32) as u16).collect();
+            let codes = (0..frames * 3).map(|_| rng.below(32) as u16).collect();
             let to_come = (0..frames as u32).map(|frame| frame % MOST_PHRASES).collect();
-            (Written { prompt, codes, to_come, key: dice.below(KEYS) as u32 }, conditional)
+            (Written { prompt, codes, to_come, key: rng.below(KEYS) as u32 }, conditional)
         };
         let songs = [written(7, true), written(3, false), written(20, true), written(12, true)];
         let batch: Vec<(&Written, bool)> = songs.iter().map(|(song, conditional)| (song, *conditional)).collect();

@@ -1,4 +1,4 @@
-//! Which codes does a piece of music have? An encoder of log-mel spectra and a residual quantiser that learns as it goes.
+//! Semantic encoder: log-mel spectra, and a residual quantiser that is trained with it.
 
 use std::collections::HashMap;
 
@@ -10,11 +10,11 @@ use heartstream_models::{
 };
 
 use crate::{
-    chance::Dice,
     error::Result,
     feed::Song,
     parameters::Parameters,
     pitches::{PITCHES, Pitches},
+    rng::Rng,
     sizes::Size,
     spectral::Analyser,
 };
@@ -175,8 +175,8 @@ pub struct Quantised {
     residuals: Vec<Tensor>,
 }
 
-/// Quantises rows: each codebook takes the row that is nearest to what the ones before left over. The sum is of the first
-/// `levels`.
+/// Quantises rows: each codebook takes the row that is nearest to what the ones before left over. The sum is of the
+/// first `levels`.
 ///
 /// # Shapes
 /// - `rows` \[N, width\]
@@ -226,7 +226,7 @@ pub fn learn_codebooks(
     config: &HeartCodecConfig,
     parameters: &mut Parameters,
     quantised: &Quantised,
-    dice: &mut Dice,
+    rng: &mut Rng,
 ) -> Result<()> {
     let rows = config.codebook_size;
     for (quantizer, residual) in quantised.residuals.iter().enumerate() {
@@ -238,7 +238,7 @@ pub fn learn_codebooks(
         let old = names.clone().map(|name| parameters.fixed[&name].clone());
         let count = ((&old[0] * DECAY)? + (chosen.sum_keepdim(1)? * (1.0 - DECAY))?)?;
         let sum = ((&old[1] * DECAY)? + (chosen.matmul(residual)? * (1.0 - DECAY))?)?;
-        let some: Vec<u32> = (0..rows).map(|_| dice.below(asked) as u32).collect();
+        let some: Vec<u32> = (0..rows).map(|_| rng.below(asked) as u32).collect();
         let frames = residual.index_select(&Tensor::new(some, device)?, 0)?;
         let dead = count.lt(DEAD)?;
         let count = dead.where_cond(&count.ones_like()?, &count)?;

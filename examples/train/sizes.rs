@@ -1,11 +1,11 @@
-//! How large is the model, and how large are the parts that only training needs?
+//! Sizes of the model, and of the parts that only training needs.
 //!
 //! The arithmetic of [`Size::Demo`]. Parameters: language model 6.0 M (backbone 6 layers of width 256: 4.1 M, depth
-//! decoder 2 layers of width 192: 0.8 M, embeddings and heads of 8 x 261 codes: 0.9 M, words 0.3 M), flow matching 5.4 M
-//! (stage 1: 4 x 0.26 M, stage 2: 4 x 0.85 M, time embedding 0.8 M, projections 0.5 M), vocoder 3.1 M: together 14.5 M,
-//! 29 MB in 16 bits. Work for a second of music: vocoder 105 GFLOP x (12 / 64)^2 = 3.7 GFLOP; flow matching 25 latents x
-//! 10 steps x 2 rows x 2 x 4.6 M = 4.6 GFLOP, attention and overlap make it 6.5; language model 12.5 frames x 2 rows x
-//! 2 x (4.1 M + 7 x 1.0 M) = 0.6 GFLOP. 11 GFLOP in all are 0.2 s on two cores at 60 GFLOP/s.
+//! decoder 2 layers of width 192: 0.8 M, embeddings and heads of 8 x 261 codes: 0.9 M, words 0.3 M), flow matching 5.4
+//! M (stage 1: 4 x 0.26 M, stage 2: 4 x 0.85 M, time embedding 0.8 M, projections 0.5 M), vocoder 3.1 M: together 14.5
+//! M, 29 MB in 16 bits. Work for a second of music: vocoder 105 GFLOP x (12 / 64)^2 = 3.7 GFLOP; flow matching 25
+//! latents x 10 steps x 2 rows x 2 x 4.6 M = 4.6 GFLOP, attention and overlap make it 6.5; language model 12.5 frames x
+//! 2 rows x 2 x (4.1 M + 7 x 1.0 M) = 0.6 GFLOP. 11 GFLOP in all are 0.2 s on two cores at 60 GFLOP/s.
 
 use heartstream_models::{
     heartcodec::HeartCodecConfig,

@@ -1,4 +1,4 @@
-//! How different do two sounds sound, as a number with a gradient? Spectra as matrix products, at several resolutions.
+//! Spectral distance with a gradient: spectra as matrix products, at several resolutions.
 
 use candle_core::{D, Device, Result, Tensor};
 
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_log_mel_spectrum_with_a_gradient_is_the_one_that_quality_is_measured_with() {
-        let noise = |seed| crate::chance::Dice::new(&[seed]).normal(8192).iter().map(|x| 0.1 * x).collect::<Vec<f32>>();
+        let noise = |seed| crate::rng::Rng::new(&[seed]).normal(8192).iter().map(|x| 0.1 * x).collect::<Vec<f32>>();
         let (a, b) = (noise(1), noise(2));
         let mut quality = MelAnalyser::new(48_000);
         let measured = mel_distances(&quality.log_mel(&a), &quality.log_mel(&b));

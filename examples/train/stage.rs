@@ -1,5 +1,4 @@
-//! How does a stage of the training go on? Step after step within its time, with a record, and so that it can be taken up
-//! again.
+//! Training stage: step after step within its time, with a record, and resumable.
 
 use std::{fs, path::PathBuf, time::Instant};
 
@@ -48,7 +47,7 @@ pub struct Setting {
     pub kept_every: f64,
     /// Whether an autoencoder that is there keeps its encoder, so that what was built on its latents stays right.
     pub vocoder_alone: bool,
-    /// A finished checkpoint, whose latents and codes are learnt to be heard and not changed.
+    /// A finished checkpoint, for whose latents and codes encoders are trained.
     pub beside: Option<PathBuf>,
 }
 

@@ -1,4 +1,4 @@
-//! Which codes does a song have if a code may stay where little is lost by it?
+//! Steady codes: a code stays where little is lost by it.
 //!
 //! The nearest rows of a held note flicker between neighbours that sound the same; no language model can tell such
 //! noise, and no drafter can draft it. So a song's codes are the path through the rows that costs least, where a change
@@ -110,7 +110,7 @@ fn least(rows: &Rows<'_>, asked: &[f32], free: &[bool], change: f32) -> Vec<u16>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chance::Dice;
+    use crate::rng::Rng;
 
     /// What a path costs under the price of a change.
     fn cost(rows: &Rows<'_>, frames: &[f32], path: &[u16], price: f32) -> f32 {
@@ -123,9 +123,9 @@ mod tests {
 
     #[test]
     fn no_other_path_costs_less() {
-        let mut dice = Dice::new(&[3]);
+        let mut rng = Rng::new(&[3]);
         for _ in 0..20 {
-            let (rows, frames) = (dice.normal(3 * 2), dice.normal(5 * 2));
+            let (rows, frames) = (rng.normal(3 * 2), rng.normal(5 * 2));
             let rows = Rows { numbers: &rows, width: 2 };
             let path = steady(&[Rows { ..rows }], &frames, 1.0);
             let nearest = steady(&[Rows { ..rows }], &frames, 0.0);

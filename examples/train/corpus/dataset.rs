@@ -1,13 +1,13 @@
-//! What does the trainer see? Endless examples, each a pure function of split, index and seed.
+//! Dataset of the trainer: endless examples, each a pure function of split, index and seed.
 
 use std::{fs, path::Path, sync::Arc};
 
 use rustysynth::SoundFont;
 
 use super::{
-    chance::Chance,
     error::{CorpusError, Result},
     render::{FRAME_SAMPLES, render},
+    rng::Rng,
     scores::{self, Kind, Piece},
     song::{Song, play},
     soundfont,
@@ -20,7 +20,7 @@ const AHEAD: usize = 4;
 /// Variations that are tried before the next piece is taken.
 const TRIES: u64 = 32;
 
-/// What the streams of chance are for: the second key of each.
+/// Purposes of the random streams: the second key of each.
 #[derive(Debug, Clone, Copy)]
 #[repr(u64)]
 enum Purpose {
@@ -134,7 +134,7 @@ impl Dataset {
         let pieces = self.pieces(split);
         let round = (index / pieces.len()) as u64;
         let mut order: Vec<usize> = (0..pieces.len()).collect();
-        Chance::new(&[seed, Purpose::Order as u64, round]).shuffle(&mut order);
+        Rng::new(&[seed, Purpose::Order as u64, round]).shuffle(&mut order);
         let keys = |purpose: Purpose| [seed, purpose as u64, split as u64, index as u64];
         let drawn = (0..pieces.len()).find_map(|further| {
             let piece = &pieces[order[(index + further) % pieces.len()]];
@@ -142,10 +142,10 @@ impl Dataset {
         });
         // Every piece of the corpus has been drawn from once, when it was opened; another may need another try.
         let (piece, variation) = drawn.unwrap_or_else(|| panic!("no piece of {split:?} has a variation"));
-        let song = play(piece, &variation, &mut Chance::new(&keys(Purpose::Playing)));
-        let mut chance = Chance::new(&keys(Purpose::Words));
-        let tags = words::tags(piece, &variation, &song, &mut chance);
-        let lyrics = words::lyrics(piece, &variation, &song, &mut chance);
+        let song = play(piece, &variation, &mut Rng::new(&keys(Purpose::Playing)));
+        let mut rng = Rng::new(&keys(Purpose::Words));
+        let tags = words::tags(piece, &variation, &song, &mut rng);
+        let lyrics = words::lyrics(piece, &variation, &song, &mut rng);
         let frames = song.frames();
         Plan { piece: Arc::clone(piece), variation, song, tags, lyrics, frames }
     }
@@ -202,7 +202,7 @@ fn times(piece: &Piece) -> usize {
 }
 
 fn draw(piece: &Piece, keys: &[u64]) -> Option<Variation> {
-    (0..TRIES).find_map(|attempt| Variation::draw(piece, &mut Chance::new(&[keys, &[attempt]].concat())))
+    (0..TRIES).find_map(|attempt| Variation::draw(piece, &mut Rng::new(&[keys, &[attempt]].concat())))
 }
 
 /// Examples in the order of their indices, rendered ahead.

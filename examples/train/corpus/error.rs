@@ -1,4 +1,4 @@
-//! What can be wrong with the files that the corpus is made from?
+//! Errors of the corpus files.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Which chords go with a tune that has none? Triads of its own scale, by the notes that they share with it.
+//! Harmony of a tune without chords: triads of its own scale, by the notes that they share with it.
 
 use super::scores::{Note, Piece};
 

@@ -1,4 +1,4 @@
-//! Which instruments are heard? One list, by which the SoundFont is cut, songs are arranged and tags are written.
+//! Instruments: one list, by which the SoundFont is cut, songs are arranged and tags are written.
 
 /// An instrument of the SoundFont (General MIDI, bank 0).
 #[derive(Debug, PartialEq, Eq)]

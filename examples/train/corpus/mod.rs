@@ -1,4 +1,4 @@
-//! What does the model learn from? Public-domain scores, played in many ways by a free SoundFont, with tags and words.
+//! Corpus: public-domain scores, played in many ways by a free SoundFont, with tags and words.
 //!
 //! `scores.bin` holds the notes (`extract.py` made it once; `docs/corpus-rights.md` says by which right). A [`Dataset`]
 //! draws a variation of a piece, plays it, writes its words, and renders it to 48 kHz stereo.
@@ -12,13 +12,13 @@
 // What one of the programs that share this module does not use is not dead.
 #![allow(dead_code, unused_imports, reason = "two programs share these files and use different parts")]
 
-mod chance;
 mod dataset;
 mod error;
 mod harmony;
 mod instruments;
 mod phrases;
 mod render;
+mod rng;
 mod scores;
 mod song;
 pub mod soundfont;

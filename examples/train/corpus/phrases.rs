@@ -1,4 +1,4 @@
-//! Where does a line end? At the fermatas of a chorale, and every few bars of a dance.
+//! Phrase ends: at the fermatas of a chorale, and every few bars of a dance.
 
 use super::scores::{Kind, Piece, TICKS_PER_QUARTER};
 

@@ -1,4 +1,4 @@
-//! How does a song sound? Notes become samples, as loud as the variation says and never clipped.
+//! Rendering: notes become samples, as loud as the variation says and never clipped.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Which notes does a piece have? The reader of the compact file that `extract.py` writes and describes.
+//! Scores: the reader of the compact file that `extract.py` writes and describes.
 
 use std::{collections::HashSet, io::Read};
 

@@ -1,11 +1,11 @@
-//! Which notes sound when? A piece and a variation become a score in seconds.
+//! Song: a piece and a variation become a score in seconds.
 
 use super::{
-    chance::Chance,
     harmony::harmonise,
     instruments::{Instrument, VELOCITIES},
     phrases::Phrase,
     render::{FRAME_SAMPLES, SAMPLE_RATE},
+    rng::Rng,
     scores::{Note, Piece},
     variation::{LEAD_IN_SECONDS, RING_SECONDS, Texture, Variation},
 };
@@ -16,7 +16,7 @@ const LOOSENESS: f64 = 0.006;
 const SYLLABLE_SECONDS: f64 = 0.24;
 /// The last part of the last phrase, which is slower.
 const SLOW_PART: f64 = 0.3;
-/// Lowest and highest velocity that is written before chance and accents.
+/// Lowest and highest velocity that is written before random changes and accents.
 const WRITTEN: (f64, f64) = (74.0, 92.0);
 
 /// A note as it sounds.
@@ -87,8 +87,8 @@ impl Clock<'_> {
     }
 }
 
-/// Plays `piece` as `variation` says; `chance` moves onsets and velocities a little.
-pub fn play(piece: &Piece, variation: &Variation, chance: &mut Chance) -> Song {
+/// Plays `piece` as `variation` says; `rng` moves onsets and velocities a little.
+pub fn play(piece: &Piece, variation: &Variation, rng: &mut Rng) -> Song {
     let phrases = &variation.division.phrases[variation.first..variation.first + variation.count];
     let clock = Clock { variation, phrases };
     let rest = variation.second.unwrap_or(variation.lead);
@@ -97,8 +97,8 @@ pub fn play(piece: &Piece, variation: &Variation, chance: &mut Chance) -> Song {
         for phrase in phrases {
             for note in part.iter().filter(|note| (phrase.start..phrase.end).contains(&note.onset)) {
                 let Some(pitch) = moved(note.pitch, by, instrument) else { continue };
-                let loose = chance.between(-LOOSENESS, LOOSENESS);
-                let velocity = velocity(piece, note, phrase, loudness) + chance.between(-4.0, 4.0);
+                let loose = rng.between(-LOOSENESS, LOOSENESS);
+                let velocity = velocity(piece, note, phrase, loudness) + rng.between(-4.0, 4.0);
                 notes.push(Sounding {
                     start: (clock.seconds(note.onset) + loose).max(0.0),
                     end: clock.end(note, phrase),

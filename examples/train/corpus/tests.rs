@@ -1,4 +1,4 @@
-//! What does the corpus promise? Tested on its own notes and a SoundFont of one sawtooth.
+//! Tests of the corpus, on its own notes and a SoundFont of one sawtooth.
 
 use std::{collections::BTreeSet, fs, sync::Arc};
 

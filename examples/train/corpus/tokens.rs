@@ -1,4 +1,4 @@
-//! How does the model spell? A tokenizer of our own: a token a word, and tokens for syllables, letters and bytes, so
+//! Tokenizer of the demo model: a token a word, and tokens for syllables, letters and bytes, so
 //! that every text a user types has an encoding.
 
 use serde_json::{Value, json};

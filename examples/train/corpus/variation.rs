@@ -1,9 +1,9 @@
-//! How is a piece played this time? The choices that make many songs of one piece.
+//! Variation of a piece: the choices that make many songs of it.
 
 use super::{
-    chance::Chance,
     instruments::{ACCOMPANISTS, INSTRUMENTS, Instrument, by_tag},
     phrases::{Division, LINE_SECONDS, divide},
+    rng::Rng,
     scores::{Kind, Piece},
 };
 
@@ -70,19 +70,19 @@ pub const LEAD_IN_SECONDS: f64 = 0.08;
 
 impl Variation {
     /// Draws a variation of `piece`; `None` when the piece has no two phrases that end on its tonic and fit.
-    pub fn draw(piece: &Piece, chance: &mut Chance) -> Option<Self> {
-        let division = divide(piece, chance.between(LINE_DRAWN.0, LINE_DRAWN.1));
-        let (breath, hold) = (chance.between(0.0, 0.22), chance.between(0.5, 1.1));
-        let slowing = chance.between(1.0, 1.3);
-        let (first, count) = excerpt(piece, &division, breath, slowing, hold, chance)?;
-        let lead = lead(piece, chance);
-        let texture = texture(piece, lead, chance);
-        let alone = texture == Texture::Solo || (lead.polyphonic && !chance.happens(0.2));
+    pub fn draw(piece: &Piece, rng: &mut Rng) -> Option<Self> {
+        let division = divide(piece, rng.between(LINE_DRAWN.0, LINE_DRAWN.1));
+        let (breath, hold) = (rng.between(0.0, 0.22), rng.between(0.5, 1.1));
+        let slowing = rng.between(1.0, 1.3);
+        let (first, count) = excerpt(piece, &division, breath, slowing, hold, rng)?;
+        let lead = lead(piece, rng);
+        let texture = texture(piece, lead, rng);
+        let alone = texture == Texture::Solo || (lead.polyphonic && !rng.happens(0.2));
         let others: Vec<_> =
             ACCOMPANISTS.iter().filter(|tag| **tag != lead.tag).filter_map(|tag| by_tag(tag)).collect();
-        let second = (!alone).then(|| chance.pick(&others));
-        let transposition = transposition(piece, lead, chance)?;
-        let doubling = if lead.polyphonic && chance.happens(0.1) { chance.pick(&[-12, 12]) } else { 0 };
+        let second = (!alone).then(|| rng.pick(&others));
+        let transposition = transposition(piece, lead, rng)?;
+        let doubling = if lead.polyphonic && rng.happens(0.1) { rng.pick(&[-12, 12]) } else { 0 };
         Some(Self {
             lead,
             second,
@@ -95,16 +95,16 @@ impl Variation {
             breath,
             slowing,
             hold,
-            gate: chance.between(0.82, 0.99),
-            reverb: chance.unit(),
-            place: chance.between(-0.7, 0.7),
-            level: chance.between(-24.0, -17.0),
+            gate: rng.between(0.82, 0.99),
+            reverb: rng.unit(),
+            place: rng.between(-0.7, 0.7),
+            level: rng.between(-24.0, -17.0),
         })
     }
 }
 
-/// Who leads. Instruments that swell play what is slow, where they are heard best, and nothing else.
-fn lead(piece: &Piece, chance: &mut Chance) -> &'static Instrument {
+/// The leading instrument. Instruments that swell play slow pieces only.
+fn lead(piece: &Piece, rng: &mut Rng) -> &'static Instrument {
     let slow = matches!(piece.kind, Kind::Chorale | Kind::Air | Kind::Waltz);
     let weight = |one: &Instrument| match (swells(one), slow) {
         (true, true) => 3 * one.weight,
@@ -112,7 +112,7 @@ fn lead(piece: &Piece, chance: &mut Chance) -> &'static Instrument {
         (false, _) => one.weight,
     };
     let leads: Vec<_> = INSTRUMENTS.iter().map(|one| (one, weight(one))).collect();
-    chance.weighted(&leads)
+    rng.weighted(&leads)
 }
 
 /// Whether a note takes a while to be loud.
@@ -120,28 +120,28 @@ fn swells(instrument: &Instrument) -> bool {
     matches!(instrument.tag, "choir" | "strings")
 }
 
-fn texture(piece: &Piece, lead: &Instrument, chance: &mut Chance) -> Texture {
+fn texture(piece: &Piece, lead: &Instrument, rng: &mut Rng) -> Texture {
     use Texture::{AfterBeat, Block, Broken, Duet, Full, Solo};
     let solo = if lead.polyphonic { 2 } else { 8 };
     if piece.kind == Kind::Chorale {
-        chance.weighted(&[(Solo, solo), (Duet, 1), (Full, 8)])
+        rng.weighted(&[(Solo, solo), (Duet, 1), (Full, 8)])
     } else {
         // A broken chord wants an instrument that is plucked or struck; the choir, the strings and the organ hold.
         let held = swells(lead) || lead.tag == "organ";
         let rest =
             if held { [(Block, 8), (AfterBeat, 0), (Broken, 0)] } else { [(Block, 3), (AfterBeat, 4), (Broken, 3)] };
-        chance.weighted(&[(Solo, solo + 2), rest[0], rest[1], rest[2]])
+        rng.weighted(&[(Solo, solo + 2), rest[0], rest[1], rest[2]])
     }
 }
 
-/// First phrase and number of phrases: an end on the tonic, and as many lines before it as chance wants and fit.
+/// First phrase and number of phrases: an end on the tonic, and a random count of lines before it, as many as fit.
 fn excerpt(
     piece: &Piece,
     division: &Division,
     breath: f64,
     slowing: f64,
     hold: f64,
-    chance: &mut Chance,
+    rng: &mut Rng,
 ) -> Option<(usize, usize)> {
     let seconds: Vec<f64> = division
         .phrases
@@ -169,13 +169,13 @@ fn excerpt(
     if ends.is_empty() {
         return None;
     }
-    let (end, most) = chance.pick(&ends);
-    let count = 2 + chance.below(most - 1);
+    let (end, most) = rng.pick(&ends);
+    let count = 2 + rng.below(most - 1);
     Some((end + 1 - count, count))
 }
 
 /// A transposition that brings the melody into the middle of the lead's range.
-fn transposition(piece: &Piece, lead: &Instrument, chance: &mut Chance) -> Option<i32> {
+fn transposition(piece: &Piece, lead: &Instrument, rng: &mut Rng) -> Option<i32> {
     let mut pitches: Vec<i32> = piece.melody().iter().map(|note| i32::from(note.pitch)).collect();
     pitches.sort_unstable();
     let (low, high, middle) = (*pitches.first()?, *pitches.last()?, pitches[pitches.len() / 2]);
@@ -183,5 +183,5 @@ fn transposition(piece: &Piece, lead: &Instrument, chance: &mut Chance) -> Optio
     let possible = (-36..=36).filter(|by| low + by >= range.0 && high + by <= range.1);
     let off_centre = |by: &i32| (middle + by - i32::from(lead.centre)).abs();
     let (near, far): (Vec<i32>, Vec<i32>) = possible.partition(|by| off_centre(by) <= 5);
-    if near.is_empty() { far.into_iter().min_by_key(off_centre) } else { Some(chance.pick(&near)) }
+    if near.is_empty() { far.into_iter().min_by_key(off_centre) } else { Some(rng.pick(&near)) }
 }

@@ -1,4 +1,4 @@
-//! Which words are sung? A small list of our own, each with the number of its syllables.
+//! Vocabulary of the lyrics: a small list, each word with the number of its syllables.
 
 /// What part a word can play in a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,7 +1,7 @@
-//! Which words belong to a song? Tags that say how it sounds, and a line of as many syllables for every phrase.
+//! Words of a song: tags of its sound, and a line of as many syllables for every phrase.
 
 use super::{
-    chance::Chance,
+    rng::Rng,
     scores::{Collection, Kind, Piece},
     song::Song,
     variation::{Texture, Variation},
@@ -59,7 +59,7 @@ pub const MARKS: &[&str] = &["[Intro]", "[Verse]", "[Chorus]", "[Outro]", "[Inst
 const PACES: (f64, f64) = (2.3, 3.8);
 
 /// Tags of a song: lower case, separated by commas, the instruments first as a rule. Moods come from mode and pace.
-pub fn tags(piece: &Piece, variation: &Variation, song: &Song, chance: &mut Chance) -> String {
+pub fn tags(piece: &Piece, variation: &Variation, song: &Song, rng: &mut Rng) -> String {
     let minor = piece.mode.is_minor();
     let pace = usize::from(song.pace > PACES.0) + usize::from(song.pace > PACES.1);
     let moods: &[&str] = match (minor, pace) {
@@ -95,7 +95,7 @@ pub fn tags(piece: &Piece, variation: &Variation, song: &Song, chance: &mut Chan
     };
     let mut rest = vec![];
     let mut perhaps = |probability: f64, tag: &'static str| {
-        if chance.happens(probability) && !rest.contains(&tag) {
+        if rng.happens(probability) && !rest.contains(&tag) {
             rest.push(tag);
         }
     };
@@ -103,35 +103,35 @@ pub fn tags(piece: &Piece, variation: &Variation, song: &Song, chance: &mut Chan
     perhaps(0.6, ["slow", "medium", "fast"][pace]);
     perhaps(0.5, texture);
     perhaps(0.4, kind);
-    if chance.happens(0.85) {
-        rest.push(chance.pick(moods));
+    if rng.happens(0.85) {
+        rest.push(rng.pick(moods));
     }
-    if chance.happens(0.6) {
-        let genre = chance.pick(genres);
+    if rng.happens(0.6) {
+        let genre = rng.pick(genres);
         if !rest.contains(&genre) {
             rest.push(genre);
         }
     }
-    chance.shuffle(&mut rest);
+    rng.shuffle(&mut rest);
     let instruments = [Some(variation.lead), variation.second].into_iter().flatten().map(|one| one.tag);
     let mut tags: Vec<&str> = instruments.chain(rest).collect();
-    if chance.happens(0.12) {
-        chance.shuffle(&mut tags);
+    if rng.happens(0.12) {
+        rng.shuffle(&mut tags);
     }
     tags.join(",")
 }
 
 /// The lyrics of a song: each phrase is a line under a section mark, but for an `[Intro]`, which is one phrase that is
 /// not sung. `[Outro]` is the last section as a rule; without a line it is the last chord alone.
-pub fn lyrics(piece: &Piece, variation: &Variation, song: &Song, chance: &mut Chance) -> String {
+pub fn lyrics(piece: &Piece, variation: &Variation, song: &Song, rng: &mut Rng) -> String {
     let count = variation.count;
-    if count <= 3 && chance.happens(0.04) {
+    if count <= 3 && rng.happens(0.04) {
         return "[Instrumental]\n\n[Outro]".to_owned();
     }
-    let intro = count > 2 && chance.happens(0.08);
-    let sung_outro = chance.happens(0.6);
-    let style = chance.weighted(&[(Style::Plain, 70), (Style::Invented, 22), (Style::Fillers, 8)]);
-    let lines_a_section = 2 + 2 * chance.below(2);
+    let intro = count > 2 && rng.happens(0.08);
+    let sung_outro = rng.happens(0.6);
+    let style = rng.weighted(&[(Style::Plain, 70), (Style::Invented, 22), (Style::Fillers, 8)]);
+    let lines_a_section = 2 + 2 * rng.below(2);
     let half = piece.length() / 2;
     let mut sections: Vec<(&str, Vec<String>)> = Vec::new();
     for place in 0..count {
@@ -147,11 +147,11 @@ pub fn lyrics(piece: &Piece, variation: &Variation, song: &Song, chance: &mut Ch
             sections.push((mark, Vec::new()));
         }
         if let Some((_, lines)) = sections.last_mut().filter(|_| mark != "[Intro]") {
-            lines.push(line(song.syllables[place], style, chance));
+            lines.push(line(song.syllables[place], style, rng));
         }
     }
-    // Whoever writes no ending wants one all the same.
-    if !sung_outro && chance.happens(0.6) {
+    // Lyrics without an outro end all the same.
+    if !sung_outro && rng.happens(0.6) {
         sections.push(("[Outro]", Vec::new()));
     }
     let written = sections.iter().map(|(mark, lines)| {
@@ -170,27 +170,27 @@ enum Style {
 }
 
 /// A line of so many syllables.
-fn line(syllables: usize, style: Style, chance: &mut Chance) -> String {
+fn line(syllables: usize, style: Style, rng: &mut Rng) -> String {
     let mut words: Vec<String> = match style {
-        Style::Fillers => vec![chance.pick(FILLERS).to_owned(); syllables],
-        Style::Plain | Style::Invented => sentence(syllables, chance)
+        Style::Fillers => vec![rng.pick(FILLERS).to_owned(); syllables],
+        Style::Plain | Style::Invented => sentence(syllables, rng)
             .into_iter()
             .map(|word| match style {
-                Style::Invented if word.syllables == 1 && chance.happens(0.3) => chance.pick(OTHERS).to_owned(),
-                Style::Invented if chance.happens(0.4) => invented(word.syllables, chance),
+                Style::Invented if word.syllables == 1 && rng.happens(0.3) => rng.pick(OTHERS).to_owned(),
+                Style::Invented if rng.happens(0.4) => invented(word.syllables, rng),
                 _ => word.text.to_owned(),
             })
             .collect(),
     };
-    if words.len() > 3 && chance.happens(0.15) {
+    if words.len() > 3 && rng.happens(0.15) {
         let middle = words.len() / 2;
         words[middle - 1].push(',');
     }
     words.join(" ")
 }
 
-fn invented(syllables: usize, chance: &mut Chance) -> String {
-    let syllable = |_| [chance.pick(ONSETS), chance.pick(NUCLEI), chance.pick(CODAS)].concat();
+fn invented(syllables: usize, rng: &mut Rng) -> String {
+    let syllable = |_| [rng.pick(ONSETS), rng.pick(NUCLEI), rng.pick(CODAS)].concat();
     (0..syllables).map(syllable).collect()
 }
 
@@ -211,17 +211,17 @@ fn following(class: Option<Class>) -> &'static [(Class, u32)] {
 }
 
 /// Words of so many syllables together, in an order that could be a sentence, and ending as one could.
-fn sentence(syllables: usize, chance: &mut Chance) -> Vec<Word> {
+fn sentence(syllables: usize, rng: &mut Rng) -> Vec<Word> {
     const TRIES: usize = 60;
     for _ in 0..TRIES {
         let (mut words, mut left, mut class) = (Vec::new(), syllables, None);
         while left > 0 {
-            let next = chance.weighted(following(class));
+            let next = rng.weighted(following(class));
             let fitting: Vec<Word> = of(next).filter(|word| word.syllables <= left).collect();
             if fitting.is_empty() {
                 break;
             }
-            let word = chance.pick(&fitting);
+            let word = rng.pick(&fitting);
             (left, class) = (left - word.syllables, Some(next));
             words.push(word);
         }

@@ -1,4 +1,4 @@
-//! Which instrument leads? A small classifier that has heard real renders alone.
+//! Instrument classifier of the leading instrument, trained on real renders alone.
 
 use candle_core::{D, Device, Tensor};
 use heartstream_models::{
@@ -7,11 +7,11 @@ use heartstream_models::{
 };
 
 use crate::{
-    chance::Dice,
     corpus::INSTRUMENTS,
     error::Result,
     feed::Song,
     parameters::Parameters,
+    rng::Rng,
     semantic::{BANDS, FrameFeatures},
     stage::Setting,
 };
@@ -26,7 +26,7 @@ const BATCH: usize = 256;
 const RATE: f64 = 2e-3;
 
 /// The classifier.
-pub struct Ear {
+pub struct InstrumentClassifier {
     features: FrameFeatures,
     parameters: Parameters,
 }
@@ -39,8 +39,8 @@ pub fn tagged(tags: &str) -> Option<usize> {
     tags.split(',').find_map(|tag| INSTRUMENTS.iter().position(|instrument| instrument.tag == tag.trim()))
 }
 
-impl Ear {
-    /// One that has heard `count` songs of the training split.
+impl InstrumentClassifier {
+    /// A classifier trained on `count` songs of the training split.
     pub fn taught(setting: &Setting, count: usize) -> Result<Self> {
         let features = FrameFeatures::new(&Device::Cpu)?;
         let (mut windows, mut labels) = (Vec::new(), Vec::new());
@@ -57,27 +57,27 @@ impl Ear {
             [Expected::new(format!("{name}.weight"), shape), Expected::new(format!("{name}.bias"), &shape[..1])]
         });
         let parameters = Parameters::new(&tensors.collect::<Vec<_>>(), setting.seed, &Device::Cpu)?;
-        let mut ear = Self { features, parameters };
-        let mut dice = Dice::new(&[setting.seed, 7]);
+        let mut classifier = Self { features, parameters };
+        let mut rng = Rng::new(&[setting.seed, 7]);
         for _ in 0..if windows.is_empty() { 0 } else { STEPS } {
-            let chosen: Vec<usize> = (0..BATCH).map(|_| dice.below(windows.len())).collect();
+            let chosen: Vec<usize> = (0..BATCH).map(|_| rng.below(windows.len())).collect();
             let numbers: Vec<f32> = chosen.iter().flat_map(|place| windows[*place].iter().copied()).collect();
             let truth: Vec<f32> = chosen
                 .iter()
                 .flat_map(|place| (0..INSTRUMENTS.len()).map(|label| f32::from(u8::from(label == labels[*place]))))
                 .collect();
             let numbers = Tensor::from_vec(numbers, (BATCH, NUMBERS), &Device::Cpu)?;
-            let likelihood = likelihood(&ear.parameters.store(), &numbers)?;
+            let likelihood = likelihood(&classifier.parameters.store(), &numbers)?;
             let truth = Tensor::from_vec(truth, (BATCH, INSTRUMENTS.len()), &Device::Cpu)?;
             let loss = ((likelihood * truth)?.sum_all()? / -(BATCH as f64))?;
-            ear.parameters.step(&loss.backward()?, RATE)?;
+            classifier.parameters.step(&loss.backward()?, RATE)?;
         }
-        ear.parameters.averaged()?;
-        Ok(ear)
+        classifier.parameters.averaged()?;
+        Ok(classifier)
     }
 
-    /// The instrument that it hears most of in a song; none in a song of less than 2 s.
-    pub fn heard(&self, song: &Song) -> Result<Option<usize>> {
+    /// The instrument that leads a song; none in a song of less than 2 s.
+    pub fn classify(&self, song: &Song) -> Result<Option<usize>> {
         let windows = described(&self.features, song)?;
         if windows.is_empty() {
             return Ok(None);

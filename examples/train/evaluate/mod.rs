@@ -1,6 +1,6 @@
-//! How good is the model that was exported? Figures on held-out songs, each beside what real renders have.
+//! Evaluation of the exported model: figures on held-out songs, each beside those of real renders.
 
-mod heard;
+mod audio_features;
 mod instruments;
 mod pictures;
 mod round_trip;
@@ -27,8 +27,8 @@ use crate::{
 /// The model in the box.
 pub const IN_THE_BOX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo");
 
-/// What hears its latents and its codes: a run folder with two stages that were learnt beside it.
-const HEARING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/train/hearing");
+/// Encoders of its latents and codes: a run folder with two stages that were trained beside it.
+const ENCODERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/train/encoders");
 
 /// What is evaluated on how many songs.
 pub struct Counts {
@@ -36,7 +36,7 @@ pub struct Counts {
     pub coded: usize,
     /// Held-out words that songs are written from.
     pub written: usize,
-    /// Songs of each of them: more tell small differences from chance.
+    /// Songs of each of them: more resolve smaller differences.
     pub takes: usize,
     /// Songs that the instrument classifier learns from.
     pub taught: usize,
@@ -51,22 +51,22 @@ pub struct Shown {
     pub pictures: Option<PathBuf>,
 }
 
-/// Prints the figures of the checkpoint in `model`. Those that ask for the latents or codes of real sound need what hears
-/// them, which no checkpoint has: the run folder of the training, or of the stages that were learnt beside it.
+/// Prints the figures of the checkpoint in `model`. Those that ask for the latents or codes of real sound need what
+/// encodes them, which no checkpoint has: the run folder of the training, or of the stages that were learnt beside it.
 pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown) -> Result<()> {
     if counts.takes == 0 {
         return Err(TrainError::Order("--takes: expected 1 or more, found 0".to_owned()));
     }
     let checkpoint = Checkpoint::Directory(model.to_owned());
     let directory = ModelDirectory::open(checkpoint.clone())?;
-    let ear = instruments::Ear::taught(setting, counts.taught)?;
-    match hearing(setting, &directory)? {
-        Ok(hearing) => {
-            println!("what hears latents and codes: {}", hearing.run.display());
+    let classifier = instruments::InstrumentClassifier::taught(setting, counts.taught)?;
+    match encoders(setting, &directory)? {
+        Ok(encoders) => {
+            println!("encoders of latents and codes: {}", encoders.run.display());
             if counts.coded > 0 {
-                round_trip::print(&hearing, &directory, &ear, counts.coded, shown)?;
+                round_trip::print(&encoders, &directory, &classifier, counts.coded, shown)?;
             }
-            let mut language = Language::of(&hearing, &directory)?;
+            let mut language = Language::of(&encoders, &directory)?;
             language.parameters().adopt(&model.join(&directory.lm_part).join("model.safetensors"), &setting.device)?;
             for (name, value) in language.held_out()? {
                 println!("language model, held out: {name} {value:.3}");
@@ -79,14 +79,14 @@ pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown)
         }
     }
     if counts.written > 0 {
-        songs::print(setting, checkpoint, &ear, counts, shown)?;
+        songs::print(setting, checkpoint, &classifier, counts, shown)?;
     }
     Ok(())
 }
 
-/// The setting with a run that hears the latents and codes of this model: the one that was given, or what the repository
-/// has for the model in the box. If neither does, why.
-fn hearing(setting: &Setting, directory: &ModelDirectory) -> Result<std::result::Result<Setting, TrainError>> {
+/// The setting with a run that has encoders of this model: the one that was given, or what the
+/// repository has for the model in the box. If neither does, why.
+fn encoders(setting: &Setting, directory: &ModelDirectory) -> Result<std::result::Result<Setting, TrainError>> {
     let stages = [Autoencoder::NAME, Codes::NAME];
     let missing = match stages.map(|stage| setting.weights_of(stage)) {
         [Ok(_), Ok(_)] => {
@@ -95,7 +95,7 @@ fn hearing(setting: &Setting, directory: &ModelDirectory) -> Result<std::result:
         }
         [Err(missing), _] | [_, Err(missing)] => missing,
     };
-    let ours = Setting { run: HEARING.into(), ..setting.clone() };
+    let ours = Setting { run: ENCODERS.into(), ..setting.clone() };
     let fits = stages.iter().all(|stage| ours.weights_of(stage).is_ok()) && belongs_together(&ours, directory).is_ok();
     Ok(if fits { Ok(ours) } else { Err(missing) })
 }
@@ -134,11 +134,12 @@ mod tests {
         let directory = ModelDirectory::open(Checkpoint::Directory(model.to_owned())).expect("the model in the box");
         let run = tempfile::tempdir().expect("a temporary directory").path().join("no run");
         let setting = Setting { size: crate::sizes::Size::Demo, ..Setting::tiny(run) };
-        let hearing = hearing(&setting, &directory).expect("weights that can be read").expect("weights that are there");
-        assert_eq!(hearing.run, Path::new(HEARING));
-        crate::autoencoder::finished(&hearing).expect("an encoder");
-        crate::codes::Coder::open(&hearing).expect("an encoder and its codes");
-        let bytes: u64 = [model, Path::new(HEARING)].into_iter().map(bytes_in).sum();
+        let encoders =
+            encoders(&setting, &directory).expect("weights that can be read").expect("weights that are there");
+        assert_eq!(encoders.run, Path::new(ENCODERS));
+        crate::autoencoder::finished(&encoders).expect("an encoder");
+        crate::codes::Coder::open(&encoders).expect("an encoder and its codes");
+        let bytes: u64 = [model, Path::new(ENCODERS)].into_iter().map(bytes_in).sum();
         assert!(bytes <= 32 << 20, "{bytes} bytes");
     }
 

@@ -1,10 +1,10 @@
-//! What do songs look like? Spectrogram and chromagram, ours above the real render, in one picture.
+//! Pictures of songs: spectrogram and chromagram, generated above the real render.
 
 use std::{fs::File, io::BufWriter, path::Path};
 
 use candle_core::{Device, Tensor};
 
-use super::heard::chroma;
+use super::audio_features::chroma;
 use crate::{
     error::{Result, TrainError, at},
     feed::Song,
@@ -17,7 +17,8 @@ const BANDS: usize = 128;
 const CLASS: usize = 6;
 const GAP: usize = 6;
 
-/// Draws, from the top: spectrogram of `ours`, of `real`, chromagram of `ours`, of `real`, all to the same scale of time.
+/// Draws, from the top: spectrogram of `ours`, of `real`, chromagram of `ours`, of `real`, all to the same scale of
+/// time.
 pub fn draw(ours: &Song, real: &Song, path: &Path) -> Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(at(folder))?;

@@ -1,4 +1,4 @@
-//! How much of a sound is left after it was latents, and after it was codes?
+//! Round trip of a sound: through latents, and through codes.
 
 use candle_core::{Device, Tensor};
 use heartstream_models::{
@@ -8,11 +8,11 @@ use heartstream_models::{
 
 use super::{
     Shown,
-    heard::share_in_scale,
-    instruments::{Ear, tagged},
+    audio_features::share_in_scale,
+    instruments::{InstrumentClassifier, tagged},
     wav,
 };
-use crate::{autoencoder, codes::Coder, echo::sung, encoder::Encoder, error::Result, feed::Song, stage::Setting};
+use crate::{autoencoder, codes::Coder, encoder::Encoder, error::Result, feed::Song, generated::sung, stage::Setting};
 
 /// The mean log-mel distance of both channels.
 fn distance(ours: &[Vec<f32>; 2], real: &Song) -> f64 {
@@ -44,8 +44,14 @@ struct Means {
 }
 
 /// Prints both distances, the mean of `count` held-out songs, and what of scale and instrument is left: what a language
-/// model writes is heard through the same codec.
-pub fn print(setting: &Setting, directory: &ModelDirectory, ear: &Ear, count: usize, shown: &Shown) -> Result<()> {
+/// model writes goes through the same codec.
+pub fn print(
+    setting: &Setting,
+    directory: &ModelDirectory,
+    classifier: &InstrumentClassifier,
+    count: usize,
+    shown: &Shown,
+) -> Result<()> {
     let codec = directory.load_codec(&Device::Cpu)?;
     let (_, encoder) = autoencoder::finished(setting)?;
     let coder = Coder::open(setting)?;
@@ -69,7 +75,7 @@ pub fn print(setting: &Setting, directory: &ModelDirectory, ear: &Ear, count: us
         if let Some(tagged) = tagged(&song.tags) {
             let [left, right] = of_codes;
             means.named += 1;
-            means.recognised += usize::from(ear.heard(&Song { left, right, ..song })? == Some(tagged));
+            means.recognised += usize::from(classifier.classify(&Song { left, right, ..song })? == Some(tagged));
         }
     }
     means.print();

@@ -1,4 +1,4 @@
-//! What does the engine make of held-out words, beside real renders of the same words?
+//! Songs of held-out words, beside real renders of the same words.
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,8 @@ use heartstream_models::{
 
 use super::{
     Counts, Shown,
-    heard::{correlation, jumps, level, share_in_scale},
-    instruments::{Ear, tagged},
+    audio_features::{correlation, jumps, level, share_in_scale},
+    instruments::{InstrumentClassifier, tagged},
     pictures, wav,
 };
 use crate::{
@@ -56,7 +56,7 @@ async fn made(engine: &Heartstream, words: &Song, seed: u64, guidance: Option<f6
     let look_ahead = SongRequest::USUAL_LOOK_AHEAD.0 as usize;
     let plan = SegmentPlan::chained(first.0 as usize, look_ahead).map_err(failed)?;
     let frames = report.frames.0 as usize;
-    let (tags, lyrics, phrases) = (words.tags.clone(), words.lyrics.clone(), Vec::new()); // where they begin nobody knows
+    let (tags, lyrics, phrases) = (words.tags.clone(), words.lyrics.clone(), Vec::new()); // where they begin is not known
     let song = Song { left, right, tags, lyrics, phrases, key: words.key };
     Ok(Made { song, by_itself: report.frames < LONGEST, seams: seams_of(&plan, frames, 3840) })
 }
@@ -90,7 +90,13 @@ struct Real {
 }
 
 /// Makes the songs and prints the figures.
-pub fn print(setting: &Setting, checkpoint: Checkpoint, ear: &Ear, counts: &Counts, shown: &Shown) -> Result<()> {
+pub fn print(
+    setting: &Setting,
+    checkpoint: Checkpoint,
+    classifier: &InstrumentClassifier,
+    counts: &Counts,
+    shown: &Shown,
+) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().map_err(failed)?;
     let mut sums = Sums::default();
     runtime.block_on(async {
@@ -98,10 +104,10 @@ pub fn print(setting: &Setting, checkpoint: Checkpoint, ear: &Ear, counts: &Coun
         let songs = setting.source.songs(true, 0, setting.seed, setting.threads);
         for (place, real) in songs.take(counts.written).enumerate() {
             let real = real?;
-            sums.real(ear, &real)?;
+            sums.real(classifier, &real)?;
             for take in 0..counts.takes {
                 let seed = (take * counts.written + place) as u64;
-                one(&engine, ear, &real, [place, take], seed, &mut sums, shown).await?;
+                one(&engine, classifier, &real, [place, take], seed, &mut sums, shown).await?;
             }
         }
         Ok::<_, TrainError>(())
@@ -112,7 +118,7 @@ pub fn print(setting: &Setting, checkpoint: Checkpoint, ear: &Ear, counts: &Coun
 
 async fn one(
     engine: &Heartstream,
-    ear: &Ear,
+    classifier: &InstrumentClassifier,
     real: &Song,
     [place, take]: [usize; 2],
     seed: u64,
@@ -129,7 +135,7 @@ async fn one(
     let (loudest, offset) = level([&song.left, &song.right]);
     (sums.loudest, sums.offset) = (sums.loudest.max(loudest), sums.offset.max(offset.abs()));
     if let Some(tagged) = tagged(&real.tags) {
-        let (ours, plain) = (ear.heard(&song)?, ear.heard(&unguided)?);
+        let (ours, plain) = (classifier.classify(&song)?, classifier.classify(&unguided)?);
         sums.tagged += 1;
         sums.recognised += usize::from(ours == Some(tagged));
         sums.without_guidance += usize::from(plain == Some(tagged));
@@ -167,7 +173,7 @@ fn picture(folder: &Path, place: usize) -> PathBuf {
 }
 
 impl Sums {
-    fn real(&mut self, ear: &Ear, song: &Song) -> Result<()> {
+    fn real(&mut self, classifier: &InstrumentClassifier, song: &Song) -> Result<()> {
         let real = &mut self.real;
         real.in_scale += share_in_scale(&song.left)?;
         real.lines.push(lines(song) as f64);
@@ -175,7 +181,7 @@ impl Sums {
         real.jumps.extend(jumps([&song.left, &song.right], &[]).0);
         if let Some(tagged) = tagged(&song.tags) {
             real.tagged += 1;
-            real.recognised += usize::from(ear.heard(song)? == Some(tagged));
+            real.recognised += usize::from(classifier.classify(song)? == Some(tagged));
         }
         Ok(())
     }

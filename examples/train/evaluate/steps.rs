@@ -14,7 +14,7 @@ use heartstream_models::{
 };
 
 use super::{
-    instruments::{Ear, tagged},
+    instruments::{InstrumentClassifier, tagged},
     steps_plot,
 };
 use crate::{
@@ -57,7 +57,7 @@ pub fn print(setting: &Setting, model: &Path, prompts: usize, taught: usize, plo
     let checkpoint = Checkpoint::Directory(model.to_owned());
     let directory = ModelDirectory::open(checkpoint.clone())?;
     let codec = directory.load_codec(&Device::Cpu)?;
-    let ear = Ear::taught(setting, taught)?;
+    let classifier = InstrumentClassifier::taught(setting, taught)?;
     let songs = written(setting, checkpoint, prompts)?;
     let mut costs: Vec<Cost> =
         std::iter::once(GOLDEN).chain(STEPS).map(|steps| Cost { steps, ..Cost::default() }).collect();
@@ -66,7 +66,7 @@ pub fn print(setting: &Setting, model: &Path, prompts: usize, taught: usize, plo
         let golden = decoded(&codec, codes, *seed, GOLDEN)?;
         for cost in &mut costs {
             let ours = if cost.steps == GOLDEN { golden.clone() } else { decoded(&codec, codes, *seed, cost.steps)? };
-            cost.add(&ear, words, ours, &golden)?;
+            cost.add(&classifier, words, ours, &golden)?;
         }
     }
     let count = songs.len().max(1) as f64;
@@ -130,7 +130,13 @@ fn decoded(codec: &HeartCodec, codes: &SongCodes, seed: u64, steps: usize) -> Re
 }
 
 impl Cost {
-    fn add(&mut self, ear: &Ear, words: &Song, ours: [Vec<f32>; 2], golden: &[Vec<f32>; 2]) -> Result<()> {
+    fn add(
+        &mut self,
+        classifier: &InstrumentClassifier,
+        words: &Song,
+        ours: [Vec<f32>; 2],
+        golden: &[Vec<f32>; 2],
+    ) -> Result<()> {
         let mut mel = MelAnalyser::new(48_000);
         for (ours, golden) in ours.iter().zip(golden) {
             let distances = mel_distances(&mel.log_mel(ours), &mel.log_mel(golden));
@@ -141,7 +147,7 @@ impl Cost {
         let [left, right] = ours;
         let (tags, lyrics) = (words.tags.clone(), words.lyrics.clone());
         let song = Song { left, right, tags, lyrics, phrases: Vec::new(), key: words.key };
-        let heard = ear.heard(&song)?;
+        let heard = classifier.classify(&song)?;
         self.recognised += f64::from(u8::from(heard.is_some() && heard == tagged(&words.tags)));
         Ok(())
     }

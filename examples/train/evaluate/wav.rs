@@ -1,4 +1,4 @@
-//! How are sounds kept that somebody shall listen to?
+//! WAV files of the evaluation, for listening.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What of a SoundFont is heard? What an instrument of ours plays, in a key and at a velocity of ours, and softened.
+//! Cut of a SoundFont: what the instruments play, in the keys and at the velocities of the corpus, and softened.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What does the corpus sound like? A SoundFont, cut down to the instruments and the keys that are played.
+//! SoundFont of the corpus, cut down to the instruments and the keys that are played.
 
 mod cut;
 mod tables;

@@ -1,4 +1,4 @@
-//! How is a SoundFont laid out? As nested tables here, as nine flat ones in a RIFF file.
+//! Layout of a SoundFont: nested tables here, nine flat ones in a RIFF file.
 //!
 //! After "SoundFont Technical Specification", version 2.04, E-mu Systems 2006, section 7. Modulators are not read: the
 //! synthesizer does not use them.

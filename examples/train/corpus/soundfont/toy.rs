@@ -1,4 +1,4 @@
-//! What do tests play? A SoundFont of one sawtooth, under the name of every instrument.
+//! Toy SoundFont for tests: one sawtooth, under the name of every instrument.
 
 use super::{
     super::instruments::INSTRUMENTS,

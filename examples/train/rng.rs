@@ -1,10 +1,10 @@
-//! Where do the choices of training come from? From a seed and the step, so that a run can be taken up again.
+//! Random numbers of training: from a seed and the step, so that a run can be resumed.
 
 use candle_core::{Device, Tensor};
 
 /// A stream of random numbers (SplitMix64) that belongs to its keys.
 #[derive(Debug, Clone)]
-pub struct Dice(u64);
+pub struct Rng(u64);
 
 fn mixed(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -12,7 +12,7 @@ fn mixed(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-impl Dice {
+impl Rng {
     /// The stream that belongs to all of `keys` in their order.
     pub fn new(keys: &[u64]) -> Self {
         Self(keys.iter().fold(0x51_7C_C1, |state, key| mixed(state.wrapping_add(0x9E37_79B9_7F4A_7C15) ^ *key)))
@@ -47,9 +47,9 @@ impl Dice {
 }
 
 /// Standard normal numbers on `device`: drawn there if it is a GPU, which is faster and follows the seed it was given.
-pub fn normal(dice: &mut Dice, shape: &[usize], device: &Device) -> candle_core::Result<Tensor> {
+pub fn normal(rng: &mut Rng, shape: &[usize], device: &Device) -> candle_core::Result<Tensor> {
     if device.is_cuda() {
         return Tensor::randn(0f32, 1f32, shape, device);
     }
-    Tensor::from_vec(dice.normal(shape.iter().product()), shape, device)
+    Tensor::from_vec(rng.normal(shape.iter().product()), shape, device)
 }

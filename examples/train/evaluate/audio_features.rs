@@ -1,4 +1,4 @@
-//! What can be heard of a song, as numbers: its scale, its clicks, its level.
+//! Audio features of a song: its scale, its clicks, its level.
 
 use candle_core::{Device, Tensor};
 use heartstream_models::quality::{MelAnalyser, Seam, measure_seams};

@@ -1,5 +1,4 @@
-//! How does a finished checkpoint say that its codes sound? It writes songs, and sings them: whoever learns to hear its
-//! codes knows of these what there is to hear.
+//! Generated songs of a finished checkpoint, with the rows of the codebooks behind them: the encoder's training data.
 
 use candle_core::{Device, Tensor};
 use heartstream_models::{
@@ -14,12 +13,12 @@ use crate::{error::Result, feed::Song, semantic::codebook};
 
 /// Frames of a song at most: the codec's window.
 const LONGEST: usize = 372;
-/// As songs are drawn if nobody says otherwise; but without guidance, which makes them more alike than songs are.
+/// Default sampling; but without guidance, which makes them more alike than songs are.
 const SAMPLING: SamplingOptions = SamplingOptions { temperature: 1.0, top_k: 50 };
 const GUIDANCE: f64 = 1.0;
 
 /// A checkpoint that sings.
-pub struct Singer {
+pub struct SampleGenerator {
     lm: HeartMula,
     codec: HeartCodec,
     tokenizer: PromptTokenizer,
@@ -30,14 +29,14 @@ pub struct Singer {
 }
 
 /// A song of a checkpoint.
-pub struct Echo {
+pub struct GeneratedSong {
     /// How it sounds.
     pub song: Song,
     /// The sums of the rows that it was sung from, frame after frame.
     pub rows: Vec<f32>,
 }
 
-impl Singer {
+impl SampleGenerator {
     /// This checkpoint, on the processor.
     pub fn open(directory: &ModelDirectory) -> Result<Self> {
         let store = directory.codec_store()?;
@@ -65,26 +64,26 @@ impl Singer {
         self.codebooks.iter().enumerate().map(one).collect()
     }
 
-    /// Songs by the words of others, each with the chance of its place behind `first`, on so many threads. One that ends
-    /// before it has a frame is left out.
-    pub fn echoes(&self, words: &[Song], first: usize, threads: usize) -> Result<Vec<Option<Echo>>> {
-        let mut echoes = Vec::with_capacity(words.len());
+    /// Songs by the words of others, each with the seed of its place behind `first`, on so many threads. One that
+    /// ends before it has a frame is left out.
+    pub fn generated_songs(&self, words: &[Song], first: usize, threads: usize) -> Result<Vec<Option<GeneratedSong>>> {
+        let mut generated_songs = Vec::with_capacity(words.len());
         for (place, some) in words.chunks(threads.max(1)).enumerate() {
             let first = first + place * threads.max(1);
-            echoes.extend(std::thread::scope(|scope| {
+            generated_songs.extend(std::thread::scope(|scope| {
                 let sung: Vec<_> = some
                     .iter()
                     .enumerate()
-                    .map(|(place, words)| scope.spawn(move || self.echo(words, (first + place) as u64)))
+                    .map(|(place, words)| scope.spawn(move || self.generated(words, (first + place) as u64)))
                     .collect();
                 let joined = sung.into_iter().map(|song| song.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
                 joined.collect::<Result<Vec<_>>>()
             })?);
         }
-        Ok(echoes)
+        Ok(generated_songs)
     }
 
-    fn echo(&self, words: &Song, seed: u64) -> Result<Option<Echo>> {
+    fn generated(&self, words: &Song, seed: u64) -> Result<Option<GeneratedSong>> {
         let codes = self.written(words, seed)?;
         if codes.is_empty() {
             return Ok(None);
@@ -92,7 +91,7 @@ impl Singer {
         let [left, right] = sung(&self.codec, &codes, seed)?;
         let rows = codes.chunks(self.codebooks.len()).flat_map(|frame| self.row(frame)).collect();
         let (tags, lyrics) = (words.tags.clone(), words.lyrics.clone());
-        Ok(Some(Echo { song: Song { left, right, tags, lyrics, phrases: Vec::new(), key: words.key }, rows }))
+        Ok(Some(GeneratedSong { song: Song { left, right, tags, lyrics, phrases: Vec::new(), key: words.key }, rows }))
     }
 
     /// The codes of a song, frame after frame, as far as all of them have a row.

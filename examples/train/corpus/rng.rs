@@ -1,9 +1,9 @@
-//! Where do the choices of a variation come from? From a seed and the names of what is chosen, on every machine alike.
+//! Random numbers of a variation: from a seed and the names of what is chosen, the same on every machine.
 
 /// A stream of random numbers: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
 /// OOPSLA 2014, <https://doi.org/10.1145/2660193.2660195>).
 #[derive(Debug, Clone)]
-pub struct Chance {
+pub struct Rng {
     state: u64,
 }
 
@@ -16,7 +16,7 @@ fn mixed(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-impl Chance {
+impl Rng {
     /// The stream that belongs to all of `keys` in their order.
     pub fn new(keys: &[u64]) -> Self {
         Self { state: keys.iter().fold(0, |state, key| mixed(state.wrapping_add(STEP) ^ key)) }
