@@ -77,7 +77,7 @@ enum Command {
     Evaluate {
         #[command(flatten)]
         options: Options,
-        /// The folder of the checkpoint [default: the model in the box, where the trainer was built]
+        /// The folder of the checkpoint [default: the demo model, where the trainer was built]
         #[arg(long, default_value = evaluate::IN_THE_BOX, hide_default_value = true)]
         model: PathBuf,
         /// Songs that are coded and decoded; with 0 that is not measured

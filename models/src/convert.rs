@@ -1,8 +1,8 @@
-//! How does a published checkpoint become files that are read as they are computed with? Once, piece by piece.
+//! Conversion of a published checkpoint to the dtypes that it is computed with: once, piece by piece.
 //!
 //! The result is a checkpoint in the published layout: the language model's matrices in bf16, the codec without its
-//! encoder in f16 or f32, everything small in f32. A song of it is bit for bit the song of the original, loaded with the
-//! same types: a number is rounded in the same way whether that is done once or whenever it is read.
+//! encoder in f16 or f32, everything small in f32. A song of it is bit for bit the song of the original, loaded with
+//! the same types: a number is rounded in the same way whether that is done once or whenever it is read.
 
 use std::{fs, path::Path};
 
@@ -19,8 +19,8 @@ use crate::{
 const LARGEST_FILE: u64 = 5_000_000_000;
 
 /// Writes the checkpoint of `directory` into `out`, which must not be there yet, with the codec's matrices as `codec`.
-/// `progress` is told how many bytes of weights are written, of how many. `out` has its name only once all of it is
-/// there.
+/// `progress` receives the bytes of weights that are written, and their total. `out` has its name only once all of it
+/// is there.
 ///
 /// # Errors
 /// When the checkpoint is not whole, when `out` is there already, or cannot be written.
@@ -143,7 +143,7 @@ mod tests {
         let codes: Vec<u16> = (0..5 * 8).map(|place| place * 7 % 32).collect();
         let options = heartcodec::FlowOptions { steps: 2, guidance: 1.25 };
         let job = heartcodec::FlowJob { codes: &codes, noise: &noise, in_context: &[], options };
-        let latents = codec.flow.solve(job, &|| false).expect("latents").expect("nobody cancelled");
+        let latents = codec.flow.solve(job, &|| false).expect("latents").expect("not cancelled");
         (kept.0, codec.vocoder.decode(&latents).expect("sound"))
     }
 

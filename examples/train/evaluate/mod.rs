@@ -24,7 +24,7 @@ use crate::{
     stage::{Setting, Stage},
 };
 
-/// The model in the box.
+/// The demo model.
 pub const IN_THE_BOX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo");
 
 /// Encoders of its latents and codes: a run folder with two stages that were trained beside it.
@@ -85,7 +85,7 @@ pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown)
 }
 
 /// The setting with a run that has encoders of this model: the one that was given, or what the
-/// repository has for the model in the box. If neither does, why.
+/// repository has for the demo model. If neither does, why.
 fn encoders(setting: &Setting, directory: &ModelDirectory) -> Result<std::result::Result<Setting, TrainError>> {
     let stages = [Autoencoder::NAME, Codes::NAME];
     let missing = match stages.map(|stage| setting.weights_of(stage)) {
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn what_hears_the_model_in_the_box_is_there_and_both_together_are_32_mib_at_most() {
         let model = Path::new(IN_THE_BOX);
-        let directory = ModelDirectory::open(Checkpoint::Directory(model.to_owned())).expect("the model in the box");
+        let directory = ModelDirectory::open(Checkpoint::Directory(model.to_owned())).expect("the demo model");
         let run = tempfile::tempdir().expect("a temporary directory").path().join("no run");
         let setting = Setting { size: crate::sizes::Size::Demo, ..Setting::tiny(run) };
         let encoders =

@@ -24,7 +24,7 @@ const WHOLE_WITH_FLIPS: f64 = 35.0;
 /// How near to an edge a latent must be for that to be an excuse.
 const EDGE: f64 = 1e-4;
 
-/// Compares every tensor `codec.…` that this code knows. Whoever takes the rows gives them their `slack`; here it says
+/// Compares every tensor `codec.…` that this code knows. The caller sets the `slack` of the rows; here it says
 /// which latents are near an edge.
 pub(super) fn check(codec: &HeartCodec, goldens: &TensorStore, slack: f64, report: &mut dyn FnMut(Row)) -> Result<()> {
     quantizer(codec, goldens, report)?;

@@ -1,4 +1,4 @@
-//! How far apart are two tensors, and is that near enough?
+//! Distance of two tensors, and its tolerance.
 
 use std::fmt;
 

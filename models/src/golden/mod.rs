@@ -1,4 +1,4 @@
-//! Comparison with golden data: does the engine compute what the reference computed?
+//! Comparison with golden data: the reference's results, stage by stage.
 //!
 //! A directory with golden data is a model directory with one more file, `goldens.safetensors`: inputs, and what the
 //! reference implementation made of them in f32. Each tensor of it becomes a [`Row`]. The code that is compared is the

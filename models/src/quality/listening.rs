@@ -29,7 +29,7 @@ const CLEAR: usize = SECOND / 2;
 const FLOOR: f64 = 1e-12;
 /// The share of places elsewhere whose measure a seam may not exceed, …
 const LIMIT: f64 = 0.95;
-/// … but for so many of all seams: by chance one in twenty does.
+/// … but for so many of all seams: one in twenty is expected.
 const MOST_ABOVE: f64 = 0.12;
 /// And the median of all seams may be so much above that of all places elsewhere, dB.
 const MOST_MEDIAN: f64 = 1.0;

@@ -1,4 +1,4 @@
-//! How different do two sounds sound? The mean absolute difference of their log-mel spectra.
+//! Log-mel distance: the mean absolute difference of two sounds' log-mel spectra.
 //!
 //! Definition: magnitudes of a Hann window of 2048 samples every 512 ([`Spectrum`], full-scale sine = 1); 128
 //! triangular bands, their corners spaced evenly on the mel scale `2595 · log10(1 + f / 700 Hz)` from 0 Hz to half the

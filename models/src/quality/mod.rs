@@ -1,4 +1,4 @@
-//! How good is a song that was decoded in a cheaper or earlier way? Distances to a better one, and seams of its own.
+//! Quality measures of cheaper or earlier decoding: distances to a better song, and seams.
 //!
 //! Five measures, none of which knows of models:
 //! - [`signal_to_noise`]: how much of the waveform is the same, in dB
@@ -6,7 +6,8 @@
 //! - [`mel_distances`]: how different it sounds, as the mean difference of log-mel spectra, frame by frame
 //! - [`measure_seams`]: whether the places where windows were joined can be told from all other places, by a click or a
 //!   change of timbre
-//! - [`listen`]: whether they can be told by a thump, and the beginning and the end by a burst; [`Heard`] judges many songs
+//! - [`listen`]: whether they can be told by a thump, and the beginning and the end by a burst; [`Heard`] judges many
+//!   songs
 //!
 //! [`seams_of`] says where a plan joins its windows.
 

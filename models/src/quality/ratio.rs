@@ -1,4 +1,4 @@
-//! How much of a waveform is the same as in another? The signal-to-noise ratio.
+//! Signal-to-noise ratio of two waveforms.
 
 /// The energy of `golden` over the energy of the difference, dB; infinite when nothing differs, not a number when the
 /// lengths do or there is nothing to compare.

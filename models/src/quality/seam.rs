@@ -5,8 +5,8 @@
 //!   from it, dB. The second difference passes what a click is made of and little of what music is made of; the
 //!   surroundings make a quiet passage as strict a judge as a loud one.
 //! - The *step*: the distance ([`super::mel_distances`]) of the log-mel spectrum of the 2048 samples that end at the
-//!   instant from that of the 2048 samples that begin there. It finds a change of timbre or loudness that no click gives
-//!   away.
+//!   instant from that of the 2048 samples that begin there. It finds a change of timbre or loudness that no click
+//!   gives away.
 //!
 //! Of the two channels the worse one counts. *Elsewhere* is every whole multiple of the length of a latent that is
 //! more than 100 ms away from every seam. Seams lie on such multiples too, so that whatever the vocoder does at every
@@ -22,7 +22,7 @@ use super::{
 const NEAR: usize = 48;
 /// Samples to each side that it is compared with: 20 ms at 48 kHz.
 const AROUND: usize = 960;
-/// Energy of a difference that nobody hears (120 dB under full scale), so that silence has no jumps.
+/// Energy of an inaudible difference (120 dB under full scale), so that silence has no jumps.
 const FLOOR: f64 = 1e-12;
 /// Samples from a seam to where elsewhere begins: 100 ms at 48 kHz.
 const CLEAR: usize = 4800;
@@ -76,7 +76,7 @@ impl SeamMeasure {
         self.above() == 0
     }
 
-    /// How many instants are above the 99th percentile elsewhere. By chance one in a hundred is.
+    /// How many instants are above the 99th percentile elsewhere. One in a hundred is expected.
     pub fn above(&self) -> usize {
         self.at_seams.iter().filter(|(_, value)| self.limit().is_none_or(|limit| *value > limit)).count()
     }

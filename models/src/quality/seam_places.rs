@@ -1,4 +1,4 @@
-//! Where does a plan join its windows?
+//! Places where a plan joins its windows.
 
 use crate::signal::{SegmentPlan, Window};
 

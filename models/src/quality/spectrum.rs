@@ -1,4 +1,4 @@
-//! Which frequencies sound in a short moment? The magnitudes of a windowed Fourier transform.
+//! Spectrum of a short moment: the magnitudes of a windowed Fourier transform.
 
 use std::{f64::consts::TAU, sync::Arc};
 
@@ -9,7 +9,7 @@ pub const SPECTRUM_WINDOW: usize = 2048;
 /// Samples from one look to the next: 10.7 ms at 48 kHz.
 pub const SPECTRUM_HOP: usize = 512;
 
-/// Looks at [`SPECTRUM_WINDOW`] samples at a time, with a periodic Hann window.
+/// Transforms [`SPECTRUM_WINDOW`] samples at a time, with a periodic Hann window.
 pub struct Spectrum {
     transform: Arc<dyn RealToComplex<f32>>,
     window: Vec<f32>,

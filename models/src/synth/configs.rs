@@ -1,4 +1,4 @@
-//! Which sizes can be synthesised, and how are they written as configs?
+//! Configs of synthesised checkpoints, by size.
 
 use serde_json::json;
 
@@ -14,8 +14,8 @@ pub enum SynthSize {
     Noise,
     /// As small as can be, for tests: 0.3 M parameters, and windows still take 29.76 s.
     Tiny,
-    /// As small, with counts that no other size has, for tests of what must not depend on them: five codebooks of 37 codes,
-    /// widths that are no powers of two, an odd number of heads.
+    /// As small, with counts that no other size has, for tests of what must not depend on them: five codebooks of 37
+    /// codes, widths that are no powers of two, an odd number of heads.
     Odd,
     /// The published shapes at a hundredth of their size: written and loaded in a moment.
     Small,

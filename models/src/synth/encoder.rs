@@ -1,4 +1,4 @@
-//! Which tensors does a published codec have that decoding does without? The encoder's, and what only training needs.
+//! Tensors of a published codec that decoding does without: the encoder, and what only training needs.
 
 use crate::{heartcodec::HeartCodecConfig, weights::Expected};
 

@@ -1,4 +1,4 @@
-//! How is a checkpoint made from nothing but a seed? Random weights in the published layout.
+//! Synthesised checkpoints: random weights from a seed, in the published layout.
 //!
 //! Such a model knows nothing of music, but it has every tensor, loads through the code that loads the published
 //! checkpoints, and makes sound that is heard and not clipped. It is what tests are made with.
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Writes a checkpoint of `size` with weights from `seed` into the directory `out`: the smallest sizes as f16, the
-/// others as f32 in files of at most 5 GB, as published. `progress` is told how many bytes of weights are written, of
+/// others as f32 in files of at most 5 GB, as published. `progress` receives the bytes of weights that are written, of
 /// how many.
 ///
 /// # Errors

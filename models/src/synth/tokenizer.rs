@@ -1,4 +1,4 @@
-//! What tokenizer does a synthesised checkpoint have? One id for each byte: it knows every language equally little.
+//! Tokenizer of a synthesised checkpoint: one id for each byte.
 
 use tokenizers::{
     Tokenizer,

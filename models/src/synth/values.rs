@@ -1,4 +1,4 @@
-//! Which random numbers make a model that neither fades out nor blows up? A scale for each kind of tensor.
+//! Scales of random weights, for each kind of tensor, so that activations neither vanish nor explode.
 
 use crate::{signal::KeyedNoise, weights::SeededNumbers};
 

@@ -38,7 +38,7 @@ pub(crate) const MODEL_VARIABLE: &str = "HEARTSTREAM_MODEL";
 #[command(next_help_heading = heading::MODEL)]
 pub(crate) struct ModelArgs {
     /// Directory with HeartMuLa-oss-3B/, HeartCodec-oss/, tokenizer.json and gen_config.json; or one that needs no files:
-    /// demo, the model inside the program, or noise, a small one whose random weights never change
+    /// demo, the built-in demo model, or noise, a small one whose random weights never change
     #[arg(long, value_name = "DIR|demo|noise", env = MODEL_VARIABLE, default_value = heartstream_models::demo::DEMO)]
     pub model: String,
 }

@@ -133,13 +133,14 @@ pub(crate) struct DistillArgs {
     /// The file to write [default: drafter.safetensors beside the language model]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// A drafter to begin with, such as that of a model that this one was trained on from: it is made fit in fewer steps
+    /// A drafter to begin with, such as that of a model that this one was trained on from: it is made fit in fewer
+    /// steps
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
     #[command(flatten)]
     pub words: WordsArgs,
-    /// What the songs are about: a line for each, tags | lyrics, \n for a new line of these [default: the words that are
-    /// given, and a choice of what the model knows]
+    /// What the songs are about: a line for each, tags | lyrics, \n for a new line of these [default: the words that
+    /// are given, and a choice of what the model knows]
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
     /// Songs that are written; one in eight only says how good the drafter is
@@ -157,7 +158,7 @@ pub(crate) struct DistillArgs {
     /// Frames ahead that are trained for
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = count, allow_hyphen_values = true)]
     pub heads: usize,
-    /// Chance of the songs and of the training
+    /// Seed of the songs and of the training
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(0..=u64::MAX), allow_hyphen_values = true)]
     pub seed: u64,
     /// Threads [default: the cores of this machine]
@@ -179,7 +180,8 @@ pub(crate) struct RenderArgs {
     #[arg(long, value_name = "N", value_parser = whole(0..=u64::MAX), allow_hyphen_values = true,
         help_heading = heading::WORDS)]
     pub seed: Option<u64>,
-    /// Longest song, such as 240, 4m or 1m30s; the model may end it before [default: 240, or what a song that is resumed was asked for with]
+    /// Longest song, such as 240, 4m or 1m30s; the model may end it before [default: 240, or what a song that is
+    /// resumed was asked for with]
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true,
         help_heading = heading::WORDS)]
     pub max_seconds: Option<f64>,
@@ -195,8 +197,9 @@ pub(crate) struct RenderArgs {
     pub top_k: usize,
     #[command(flatten)]
     pub sound: SoundArgs,
-    /// How frames are found, which no song depends on: auto (as it pays), off, or drafters with commas between (carry-over,
-    /// ngram, heads, heads-viterbi, next-state, depth-decoder), :K drafted frames behind them; or depth-jacobi
+    /// How frames are found, which no song depends on: auto (as it pays), off, or drafters with commas between
+    /// (carry-over, ngram, heads, heads-viterbi, next-state, depth-decoder), :K drafted frames behind them; or
+    /// depth-jacobi
     #[arg(long, value_name = "auto|off|DRAFTERS[:K]", default_value_t = Speculation::Auto, help_heading = heading::SPEED)]
     pub speculate: Speculation,
     #[command(flatten)]
@@ -218,8 +221,8 @@ pub(crate) struct RenderArgs {
     #[command(flatten)]
     pub placement: PlacementArgs,
     /// The most memory that may be taken, such as 8GB, 11.5GiB or 900MB: where it is too little, the codec is stored in
-    /// f16, unless --codec-weights says how; then the language model writes the whole song and is let go before the codec
-    /// is loaded, so that nothing sounds before
+    /// f16, unless --codec-weights says how; then the language model writes the whole song and is freed before the
+    /// codec is loaded, so that nothing sounds before
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = heading::MACHINE)]
     pub memory_limit: Option<MemorySize>,
 }
@@ -337,8 +340,8 @@ pub(crate) struct CheckArgs {
     /// What computes: the processor, or an NVIDIA GPU by its number, which may be ten times as far off
     #[arg(long, value_name = "cpu|cuda:N", default_value_t = DeviceName::Cpu)]
     pub device: DeviceName,
-    /// Compare nothing, but write what the processor computes with f32 keys and values as golden data: for comparing devices,
-    /// kernels and dtypes with one another, not with the reference
+    /// Compare nothing, but write what the processor computes with f32 keys and values as golden data: for comparing
+    /// devices, kernels and dtypes with one another, not with the reference
     #[arg(long, value_name = "FILE", conflicts_with_all = ["kv", "device", "json"])]
     pub write_goldens: Option<PathBuf>,
     /// For programs

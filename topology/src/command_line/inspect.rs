@@ -46,7 +46,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
         prompt.as_ref().map_or(SongSize::USUAL_PROMPT, |(prompt, _)| prompt.ids.positions() as u64),
     )?;
     let plan = Plan::new(&Placement { flow_workers: 1, ..Placement::default() })?;
-    // Where files are missing, nothing can be foretold, and that they are is among the problems.
+    // Where files are missing there is no estimate, and they are among the problems.
     let memory = MemoryPlan::estimate(&directory, &plan, &song).ok();
     let mut report = report(&args.model.model, &directory, &lm, &codec, &problems, prompt.as_ref());
     report["tokenizer"] = json!({ "ids_of_a_trial": tried });

@@ -1,4 +1,4 @@
-//! What does a key do while a song runs? Space pauses and resumes, q stops; when standard input is a terminal.
+//! Keys while a song runs: space pauses and resumes, q stops; when standard input is a terminal.
 //!
 //! The terminal hands keys over one by one and does not show them; everything else stays as it is, Ctrl-C included. It
 //! is set back when [`Keys`] is dropped, so also when something fails or panics.
@@ -50,7 +50,7 @@ mod unix {
 
     use super::Key;
 
-    /// Milliseconds between two looks at whether keys are still wanted.
+    /// Poll interval in milliseconds of whether keys are still wanted.
     const BETWEEN_LOOKS: u16 = 100;
 
     /// Keys of the terminal, until it is dropped.

@@ -1,5 +1,5 @@
-//! Files that a song is written to. Whether one can be made is asked before a large model is loaded, and answered without
-//! leaving a trace.
+//! Files that a song is written to. Whether one can be made is asked before a large model is loaded, and answered
+//! without leaving a trace.
 
 use std::{
     fs::{self, OpenOptions},
@@ -128,7 +128,7 @@ pub(super) fn probe_file(path: &Path) -> Result<(), Failed> {
     }
 }
 
-/// Writes `text` into the file `path`. A named pipe that nobody reads is refused, and one whose reader takes nothing is
+/// Writes `text` into the file `path`. A named pipe without a reader is refused, and one whose reader takes nothing is
 /// not waited for.
 ///
 /// # Errors
@@ -141,7 +141,7 @@ pub(super) fn write_whole(path: &Path, text: &str) -> Result<(), String> {
     let said = |error: std::io::Error| match error.kind() {
         #[cfg(unix)]
         _ if error.raw_os_error() == Some(nix::errno::Errno::ENXIO as i32) => {
-            "it is a pipe that nobody reads".to_owned()
+            "it is a pipe without a reader".to_owned()
         }
         std::io::ErrorKind::WouldBlock => "it is a pipe whose reader takes nothing".to_owned(),
         _ => error.to_string(),
@@ -197,8 +197,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("pipe");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
-        let refused = write_whole(&path, "{}").expect_err("nobody reads it");
-        assert!(refused.contains("nobody reads"), "{refused}");
+        let refused = write_whole(&path, "{}").expect_err("it has no reader");
+        assert!(refused.contains("without a reader"), "{refused}");
         // Opened for both, it does not wait for a writer.
         let reader = OpenOptions::new().read(true).write(true).open(&path).expect("the pipe");
         write_whole(&path, "{}").expect("it is read");

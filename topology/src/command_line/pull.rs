@@ -59,7 +59,7 @@ fn quoted(path: &Path) -> String {
     if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', "'\\''")) }
 }
 
-/// What somebody who waits sees.
+/// Progress of a pull for people.
 enum Lines {
     Nothing,
     Bar(ProgressBar),

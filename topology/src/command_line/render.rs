@@ -26,7 +26,7 @@ use crate::{
     memory, units::Seconds,
 };
 
-/// Between two looks at the progress.
+/// Interval of the progress display.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// Ctrl-C within so much of the first is the same one: `timeout` and shells send it to a program and to its group.
 const ONE_KEY: Duration = Duration::from_millis(300);
@@ -159,8 +159,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
     runtime.map_err(|error| Failed::Error(format!("the system starts no more threads: {error}")))
 }
 
-/// Shows the progress of a song until it ends, and says whether a key ended it. The first Ctrl-C ends it, the second the
-/// program.
+/// Shows the progress of a song until it ends, and says whether a key ended it. The first Ctrl-C ends it, the second
+/// the program.
 async fn watch(mut song: Song, status: &mut Status, shown: &mut SongLine) -> (SongReport, bool) {
     let mut look = tokio::time::interval(BETWEEN_LOOKS);
     let mut interrupted: Option<Instant> = None;

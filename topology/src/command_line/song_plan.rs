@@ -34,7 +34,7 @@ impl Cut {
 }
 
 /// How the options want the song to be cut; `fingerprint` is that of the checkpoint. Only a song that is listened to
-/// (`live`) has a deadline that nobody asked for: a file may depend on how fast the machine is only where that was.
+/// (`live`) has a default deadline: a file may depend on how fast the machine is only where that was.
 pub(super) fn asked_for(args: &SoundArgs, fingerprint: &str, live: bool) -> Result<Cut, Failed> {
     if let Some(path) = &args.plan {
         return read(path, fingerprint);
@@ -53,7 +53,7 @@ pub(super) fn asked_for(args: &SoundArgs, fingerprint: &str, live: bool) -> Resu
     Ok(Cut { continuity: args.continuity.into(), first_window, look_ahead: SongRequest::USUAL_LOOK_AHEAD })
 }
 
-/// The plan of a song that has ended: enough to cut it so again, and the windows to look at.
+/// The plan of a song that has ended: enough to cut it so again, and its windows.
 pub(super) fn plan(request: &SongRequest, report: &SongReport, fingerprint: &str) -> Value {
     let first = report.first_window.unwrap_or(request.first_window.most);
     let fixed = SongRequest {
@@ -112,8 +112,8 @@ pub(super) fn parse(bytes: &[u8], fingerprint: Option<&str>) -> Result<Cut, Stri
     Ok(Cut { continuity, first_window: FirstWindow { most: Frames(first), deadline: None }, look_ahead })
 }
 
-/// The look-ahead of a plan. A plan without one was made when no window had one, and the beginning and the end of a song
-/// were decoded without context: no song is cut so any more, but for `reference`, which is as it was.
+/// The look-ahead of a plan. A plan without one was made when no window had one, and the beginning and the end of a
+/// song were decoded without context: no song is cut so any more, but for `reference`, which is as it was.
 fn look_ahead(plan: &Value, continuity: Continuity) -> Result<Frames, String> {
     match plan.get("look_ahead").map(Value::as_u64) {
         Some(Some(frames)) => Ok(Frames(frames)),

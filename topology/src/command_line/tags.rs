@@ -1,4 +1,4 @@
-//! `tags`: which tags does a model take?
+//! `tags`: lists the tags that a model takes.
 
 use heartstream_models::{ModelDirectory, text::KnownTags};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! How much of a checkpoint is written? A bar, where somebody looks at a terminal.
+//! Progress bar of a written checkpoint, on a terminal.
 
 use indicatif::{ProgressBar, ProgressStyle};
 

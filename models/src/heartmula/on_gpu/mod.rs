@@ -1,8 +1,8 @@
-//! How is the same model computed on a GPU? Its weights there, and songs whose frames are written without asking the host.
+//! The language model on a GPU: its weights, and songs whose frames are written without a host round trip.
 //!
-//! [`GpuModel`] has the weights of [`super::HeartMula`], [`GpuSong`] what it remembers of a song there. Each operation is one
+//! [`GpuModel`] has the weights of [`super::HeartMula`], [`GpuSong`] the state of a song there. Each operation is one
 //! of `HeartMula`'s or of `SongTarget`'s; all are made of the same passes (`passes`), whose rows do not depend on each
-//! other, so a song is the same however its frames are looked at.
+//! other, so a song is the same however its frames are verified.
 
 mod frames;
 mod layers;

@@ -78,7 +78,7 @@ impl GpuModel {
             song.hidden.move_row(&song.queue, count - 1)?;
         }
         if !nothing.is_empty() {
-            // It sees only itself, wherever it is: the same values, and its keys turned once for each position.
+            // It sees only itself, wherever it is: the same values, and its keys rotated once for each position.
             self.enter(song, nothing)?;
             let pass = Pass { start: Start::At(0), rows: 1, batch: 1, first_batch: 1, appended: count };
             self.pass_of_words(song, pass, 1)?;

@@ -124,7 +124,7 @@ impl GpuSong {
 
 impl Drop for GpuSong {
     fn drop(&mut self) {
-        // What it still asked for reads weights that may be let go of next. A GPU that failed has nothing left to do.
+        // Work in its queue reads weights that may be freed next. A GPU that failed has nothing left to do.
         self.queue.wait().unwrap_or_default();
     }
 }

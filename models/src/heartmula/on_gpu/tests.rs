@@ -1,4 +1,5 @@
-//! Does a GPU write the songs that it should? For a machine with an NVIDIA GPU: `cargo test --features cuda --lib -- on_a_gpu`.
+//! Tests of the language model on a GPU. For a machine with an NVIDIA GPU: `cargo test --features cuda --lib --
+//! on_a_gpu`.
 
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
-//! Where does an NVIDIA GPU need kernels of our own? Where candle's operations copy the same numbers many times, as for
-//! convolutions of few channels, and where they would round what is computed to the 16 bits that weights are held in.
+//! CUDA kernels of this crate: where candle's operations copy the same numbers many times, as in convolutions of few
+//! channels, or would round results to the 16 bits of the weights.
 //!
-//! The language model, where a song waits for every frame, is computed by kernels of its own altogether: `lm`. The codec's
-//! products with f32's accuracy are in [`tensor_cores`]. The other kernels are in `kernels.cu`; the build script compiles
-//! them to PTX. Each operation here has a plain loop for
-//! processors, too, which only the tests run: they compare it, and its gradients, with the formulas.
+//! The language model, where a song waits for every frame, is computed by kernels of its own altogether: `lm`. The
+//! codec's products with f32's accuracy are in [`tensor_cores`]. The other kernels are in `kernels.cu`; the build
+//! script compiles them to PTX. Each operation here has a plain loop for processors, too, which only the tests run:
+//! they compare it, and its gradients, with the formulas.
 #![allow(unsafe_code)]
 
 use candle_core::{Result, Tensor};
@@ -29,7 +29,7 @@ fn together(tensor: &Tensor) -> Result<Tensor> {
     if tensor.layout().start_offset().is_multiple_of(ALIGNED) { Ok(tensor) } else { tensor.copy() }
 }
 
-/// How the kernels are reached.
+/// Access to the kernels.
 #[cfg(feature = "cuda")]
 mod launch {
     use super::ALIGNED;
@@ -61,15 +61,17 @@ mod launch {
         Ok(storage.as_cuda_slice::<T>()?.slice(start..end))
     }
 
-    /// Runs a kernel whose arguments are the numbers of tensors, its `$count` results, and single numbers, in this order
-    /// and by the names that the kernel has for them, and gives the results as a tensor's storage. The types must be those of the kernel's signature, it must write every
-    /// result, and stay inside of what `$count`, the tensors' shapes and the single numbers say.
+    /// Runs a kernel whose arguments are the numbers of tensors, its `$count` results, and single numbers, in this
+    /// order and by the names that the kernel has for them, and gives the results as a tensor's storage. The types must
+    /// be those of the kernel's signature, it must write every result, and stay inside of what `$count`, the tensors'
+    /// shapes and the single numbers say.
     macro_rules! launched {
         ($device:expr, $name:expr, $grid:expr, $count:expr, [$($tensor:ident = $numbers:expr),+],
          [$($number:ident = $value:expr),+]) => {{
             use candle_core::cuda_backend::{WrapErr, cudarc::driver::PushKernelArg};
             let function = $device.get_or_load_custom_func($name, launch::MODULE, launch::PTX)?;
-            // SAFETY: nothing reads the results before the kernel, which writes each, on the stream of all the device's work.
+            // SAFETY: nothing reads the results before the kernel, which writes each, on the stream of all the device's
+            // work.
             let results = unsafe { $device.alloc::<f32>($count)? };
             $(let $tensor = $numbers;)+
             $(let $number = $value;)+

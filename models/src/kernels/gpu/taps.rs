@@ -20,20 +20,21 @@ const THREADS: usize = 256;
 const PARTS: usize = 256;
 const FEWEST_ROWS: usize = 256;
 
-/// A causal convolution that begins in silence: row r of the result hears rows r, r - step, r - 2 step … of the input,
-/// of which the first tap hears the oldest.
+/// A dilated causal convolution with a zero history: row r of the result reads rows r, r - step, r - 2 step … of the
+/// input, of which the first tap reads the oldest.
 ///
 /// # Shapes
 /// - input \[rows, in\], weight \[out, taps · in\], result \[rows, out\]
 #[derive(Debug, Clone, Copy)]
 pub struct DilatedConv {
-    /// How many rows an output hears.
+    /// How many rows an output reads.
     pub taps: usize,
-    /// Rows between two of them; negative for one that hears what comes.
+    /// Rows between two of them; negative for an anticausal one.
     pub step: i64,
 }
 
-/// The gradient of a [`DilatedConv`]' weight in parts, \[parts, out · taps · in\], from its input and its result's gradient.
+/// The gradient of a [`DilatedConv`]' weight in parts, \[parts, out · taps · in\], from its input and its result's
+/// gradient.
 #[derive(Debug, Clone, Copy)]
 struct DilatedConvGradient(DilatedConv);
 
@@ -67,12 +68,12 @@ impl DilatedConv {
         Ok(Sizes { rows, inputs, outputs })
     }
 
-    /// How far back tap `tap` hears.
+    /// How far back tap `tap` reads.
     fn back(self, tap: usize) -> i64 {
         (self.taps - 1 - tap) as i64 * self.step
     }
 
-    /// Calls `each` with every row and every row that it hears through a tap.
+    /// Calls `each` with every row and every row that it reads through a tap.
     fn heard(self, rows: usize, mut each: impl FnMut(usize, usize, usize)) {
         for row in 0..rows {
             for tap in 0..self.taps {
@@ -143,7 +144,7 @@ impl CustomOp2 for DilatedConv {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (inputs, outputs) = (xs.dim(1)?, weight.dim(0)?);
         let gradient = together(gradient)?;
-        // An input is heard by what comes after it, through the same taps.
+        // An input is read by later rows, through the same taps.
         let of_xs = if xs.track_op() {
             let turned = weight.detach().reshape((outputs, self.taps, inputs))?.permute((2, 1, 0))?;
             let turned = turned.contiguous()?.reshape((inputs, self.taps * outputs))?;

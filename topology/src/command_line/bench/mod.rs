@@ -1,4 +1,4 @@
-//! `bench`: what does a way of making a song cost, in time and in sound? A file per bench, and what they share.
+//! `bench`: the cost of a way to make a song, in time and in sound. A file per bench, and what they share.
 
 pub(super) mod args;
 mod codes;

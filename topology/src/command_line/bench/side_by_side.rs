@@ -1,4 +1,4 @@
-//! Do two flow workers on cores of their own really run side by side?
+//! Overlap of two flow workers on cores of their own.
 
 use std::{
     sync::Barrier,

@@ -1,4 +1,4 @@
-//! `bench`: how fast is each stage of a model on this machine, and how fast could it be?
+//! `bench`: throughput of each stage of a model on this machine, beside the machine's limits.
 //!
 //! The limits of the machine are measured in the same run and with the same threads as the stages, before and after
 //! them. Every time is the best of some tries, as others use the machine too.

@@ -1,4 +1,4 @@
-//! What did the bench of speed find? As a table for people and as JSON for programs.
+//! Report of the speed bench: a table for people, JSON for programs.
 
 use std::fmt::Write;
 
@@ -60,7 +60,7 @@ pub(super) struct SpeedReport {
     pub peak_memory: Option<u64>,
     /// Bytes of GPU memory that the model, its songs and CUDA's pools hold at the end.
     pub gpu_memory: Option<u64>,
-    /// What the pipeline was foretold to take at most, with a song as long.
+    /// Estimated peak memory of the pipeline, with a song of this length.
     pub estimated: u64,
 }
 
@@ -158,7 +158,7 @@ impl SpeedReport {
             let _ = writeln!(text, "keys and values of the long song {}", MemorySize(bytes));
         }
         if let Some(bytes) = self.peak_memory {
-            let _ = writeln!(text, "peak memory {}, foretold {}", MemorySize(bytes), MemorySize(self.estimated));
+            let _ = writeln!(text, "peak memory {}, estimated {}", MemorySize(bytes), MemorySize(self.estimated));
         }
         if let Some(bytes) = self.gpu_memory {
             let _ = writeln!(text, "GPU memory {}", MemorySize(bytes));

@@ -1,4 +1,4 @@
-//! Which stages are measured, and how much work is each?
+//! Stages that are measured, and the work of each.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Wider dtypes: does a half fail only because it was narrowed?
+//! Wider dtypes: whether a half fails only because it was narrowed.
 
 use candle_core::Device;
 use heartstream_models::golden::{Goldens, Half, Wider};
@@ -26,8 +26,8 @@ pub(super) enum Found {
     NotTried(String),
 }
 
-/// Compares a half that failed once more with keys and values in f32, then with weights in f32, as long as it fails; `None`
-/// where everything is held as wide as it is stored.
+/// Compares a half that failed once more with keys and values in f32, then with weights in f32, as long as it fails;
+/// `None` where everything is held as wide as it is stored.
 pub(super) fn verdict(goldens: &Goldens, half: Half, device: &Device) -> Result<Option<Verdict>, Failed> {
     let mut verdict = None;
     for (wider, goldens) in goldens.wider(half)? {

@@ -1,4 +1,4 @@
-//! `distill`: how does a model get a drafter? It teaches one, on songs that it writes for the purpose.
+//! `distill`: trains a drafter for a model, on songs that the model writes for the purpose.
 
 mod prompts;
 mod songs;
@@ -27,7 +27,7 @@ use crate::{EngineError, units::Seconds};
 const HELD_OUT: usize = 8;
 /// More are not held out: they say enough.
 const MOST_HELD_OUT: usize = 16;
-/// Looks at how good the drafter is, in a training that is not ended before.
+/// Evaluations of the drafter, in a training that is not ended before.
 const LOOKS: usize = 24;
 /// Looks without a better drafter after which training ends.
 const PATIENCE: usize = 8;
@@ -80,12 +80,12 @@ pub(super) fn distill(args: &DistillArgs, quiet: bool) -> Result<(), Failed> {
     pool.run(|| student.train(&writer.model, &write_on, begins, songs, &mut status))
 }
 
-/// Where the drafter is written: beside the model, unless that is inside the program.
+/// Where the drafter is written: beside the model, unless that is the built-in demo model.
 fn path(args: &DistillArgs, directory: &ModelDirectory) -> Result<PathBuf, Failed> {
     match (&args.out, &directory.checkpoint) {
         (Some(path), _) => Ok(path.clone()),
         (None, Checkpoint::Embedded { name, .. }) => Err(Failed::Usage(format!(
-            "the model {name} is inside the program, and nothing can be written beside it. Give --out a file"
+            "the model {name} is built in, and nothing can be written beside it. Give --out a file"
         ))),
         (None, checkpoint) => Ok(checkpoint.path_of(&format!("{}/{DRAFTER_FILE}", directory.lm_part))),
     }
@@ -209,7 +209,7 @@ impl Student<'_> {
                 training.write(path, notes, false)?;
             }
         }
-        let _ = std::fs::remove_file(unfinished); // nobody goes on with what is complete
+        let _ = std::fs::remove_file(unfinished); // a complete training is not resumed
         let weights = Arc::new(self.written(write_on)?);
         for drafter in [DrafterName::NextState, DrafterName::Heads] {
             let mut found = Vec::new();
@@ -222,7 +222,7 @@ impl Student<'_> {
                 found.push(format!("{:.2}", written as f64 / passes.max(1) as f64));
             }
             let found = found.join(", ");
-            status.line(&format!("frames for each look at the backbone with {drafter}, 1 to 4 drafted: {found}"));
+            status.line(&format!("frames for each pass of the backbone with {drafter}, 1 to 4 drafted: {found}"));
         }
         status.end(&format!("trained on {} songs, {}", taught.len(), path.display()));
         Ok(())

@@ -1,7 +1,7 @@
-//! What are the songs about that a drafter learns from? Prompts from a file, or some of each kind that the model sings.
+//! Prompts of a drafter's training songs: from a file, or some of each kind that the model sings.
 //!
-//! A drafter that knows one kind of song is of little use for others, and one that learns from words that the model does
-//! not know learns from songs that nobody asks for.
+//! A drafter that knows one kind of song is of little use for others, and one that learns from words that the model
+//! does not know learns from songs that are never requested.
 
 use std::path::Path;
 
@@ -51,8 +51,8 @@ const LINES: [&str; 20] = [
     "let it ring, let it run",
 ];
 
-/// The prompt of song number `number`: the words that were given for the first, and every other a choice of what a model
-/// with `vocabulary` words knows; or the lines of `file`, one after the other.
+/// The prompt of song number `number`: the words that were given for the first, and every other a choice of what a
+/// model with `vocabulary` words knows; or the lines of `file`, one after the other.
 pub(super) struct Prompts {
     given: Words,
     listed: Vec<Words>,

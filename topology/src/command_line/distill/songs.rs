@@ -1,4 +1,4 @@
-//! Who writes the songs that a drafter learns from? The model, on a processor several of them side by side.
+//! Training songs of a drafter: written by the model, on a processor several of them in parallel.
 
 use std::{
     sync::{
@@ -29,7 +29,7 @@ pub(super) struct Writer {
     pub frames: usize,
     /// How far the words lead.
     pub guidance: f64,
-    /// Chance of all songs.
+    /// Seed of all songs.
     pub seed: u64,
     /// Songs that are written side by side, each on a thread of its own.
     pub threads: usize,
@@ -67,7 +67,7 @@ impl Writer {
         let pool = match pool {
             Ok(pool) => pool,
             Err(error) => {
-                let _ = done.send(Err(EngineError::Threads(error.to_string()).into())); // nobody waits any more
+                let _ = done.send(Err(EngineError::Threads(error.to_string()).into())); // the receiver is gone
                 return;
             }
         };

@@ -73,7 +73,7 @@ impl KeptSizes {
     }
 }
 
-/// The keys and values of a song, and the angles that queries and keys are turned by.
+/// The keys and values of a song, and the angles that queries and keys are rotated by.
 #[derive(Debug)]
 pub(crate) struct Kept {
     sizes: KeptSizes,
@@ -161,7 +161,7 @@ pub(crate) enum Start<'a> {
 /// What an attention is of.
 #[derive(Clone, Copy)]
 pub(crate) struct Attention<'a> {
-    /// Queries, keys and values of each row, none turned.
+    /// Queries, keys and values of each row, before RoPE.
     pub joined: &'a Buffer<f32>,
     pub layer: usize,
     pub start: Start<'a>,
@@ -229,7 +229,8 @@ struct AttentionArgs {
 impl Queue {
     /// Remembers the keys and values of new positions, and attends with their queries to all up to each.
     ///
-    /// What [`Start::Told`] says, with the rows, must be inside of what was reserved: the caller knows what it wrote there.
+    /// What [`Start::Told`] says, with the rows, must be inside of what was reserved: the caller knows what it wrote
+    /// there.
     ///
     /// # Errors
     /// When shapes do not fit, or there is no room.
@@ -285,8 +286,8 @@ impl Queue {
             Start::Told(_) => spans,
         };
         let name = if sizes.half { "attention_f16" } else { "attention_f32" };
-        // SAFETY: addresses were given out for as many numbers as the kernel takes from these sizes; pages are reserved up to
-        // where it begins (checked above, or vouched for by the caller) and it reads the table only up to there.
+        // SAFETY: addresses were given out for as many numbers as the kernel takes from these sizes; pages are reserved
+        // up to where it begins (checked above, or guaranteed by the caller) and it reads the table only up to there.
         unsafe { self.launch(name, [used, kv_heads, batch * tiles], ATTENDERS, sizes.shared(span, tile), arguments) }
     }
 }

@@ -10,7 +10,7 @@ constexpr int CHUNK = 32;
 constexpr int TILE = 16;
 
 // Waits for the kernels before this one. Until then only weights may be read. Every kernel waits before it ends, so
-// that whoever waits for it waits for all before it.
+// that a wait for it is a wait for all before it.
 __device__ __forceinline__ void wait_for_inputs() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");

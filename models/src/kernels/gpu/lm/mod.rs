@@ -1,8 +1,8 @@
-//! What does a language model compute on a GPU, a few rows at a time?
+//! GPU kernels of the language model, for a few rows at a time.
 //!
-//! A [`Queue`] is a stream with the kernels of `lm.cu`. What they take is checked here, so that everything above is safe:
-//! a [`Buffer`] gives out an address only for numbers that it has. Rows that are multiplied are [`Parts`]: two bf16 numbers
-//! for each f32, within 2^-18 of it. A row's results depend on that row and the weights alone.
+//! A [`Queue`] is a stream with the kernels of `lm.cu`. What they take is checked here, so that everything above is
+//! safe: a [`Buffer`] gives out an address only for numbers that it has. Rows that are multiplied are [`Parts`]: two
+//! bf16 numbers for each f32, within 2^-18 of it. A row's results depend on that row and the weights alone.
 
 mod attention;
 mod buffer;

@@ -94,8 +94,8 @@ impl Queue {
     /// Runs a kernel on so many blocks of `threads` threads, with `shared` bytes of memory for each block.
     ///
     /// # Safety
-    /// `arguments` is the kernel's only argument; what it points to is memory of this GPU that is there until the kernel
-    /// has run, as large as the kernel takes it to be from the sizes in `arguments`.
+    /// `arguments` is the kernel's only argument; what it points to is memory of this GPU that is there until the
+    /// kernel has run, as large as the kernel takes it to be from the sizes in `arguments`.
     pub(super) unsafe fn launch<A: Copy>(
         &self,
         name: &str,
@@ -124,7 +124,8 @@ impl Queue {
             numAttrs: u32::from(self.overlaps),
         };
         let mut pointers = [(&raw const arguments).cast_mut().cast::<c_void>()];
-        // SAFETY: the configuration and the argument outlive the call, which copies them; the caller vouches for the rest.
+        // SAFETY: the configuration and the argument outlive the call, which copies them; the caller guarantees the
+        // rest.
         let answer = unsafe {
             sys::cuLaunchKernelEx(&raw const config, kernel.cu_function(), pointers.as_mut_ptr(), std::ptr::null_mut())
         };

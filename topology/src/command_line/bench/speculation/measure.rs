@@ -1,8 +1,9 @@
-//! How sure is the model of its codes, what disturbs them, and what do wider passes cost?
+//! Entropy of the model's codes, sources of disturbance, and the cost of wider passes.
 //!
-//! The song is fed to the model as it was written, and the model is asked what it would draw: under the song's own codes,
-//! and under codes of which one was changed. What still comes out the same is what guesses can live on. The same model
-//! with coarser weights is asked, too: how often it draws the song's codes is how often it would draft them right.
+//! The song is fed to the model as it was written, and the model is asked what it would draw: under the song's own
+//! codes, and under codes of which one was changed. What still comes out the same is what guesses can live on. The same
+//! model with coarser weights is asked, too: how often it draws the song's codes is how often it would draft them
+//! right.
 
 use std::time::{Duration, Instant};
 
@@ -122,8 +123,8 @@ pub(super) fn measure(subject: &Subject, song: &[Frame]) -> Result<Measured, Mod
     Ok(Measured { codebooks: measured, widths: widths(subject, song)? })
 }
 
-/// What the model draws for the frame behind number `place`, in the place of which it is shown `before` again: code 0, and
-/// then the others under the codes of `before`.
+/// What the model draws for the frame behind number `place`, in the place of which it is shown `before` again: code 0,
+/// and then the others under the codes of `before`.
 fn window_frame(
     target: &mut SongTarget<'_>,
     sampler: &mut KeyedSampler,

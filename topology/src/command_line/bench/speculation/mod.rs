@@ -1,8 +1,9 @@
-//! `bench speculation`: what does drafting earn on this machine with this model, and what would it take to earn more?
+//! `bench speculation`: the speed-up of drafting on this machine with this model, and its limits.
 //!
 //! One song is written plainly, then again with every drafter and count of frames; all must be the same song. Runs are
-//! interleaved and the best of each is taken, so that a busy moment of the machine does not decide. Oracles that are right
-//! with a known probability show what a drafter of that quality would earn, beside what the sizes of the model predict.
+//! interleaved and the best of each is taken, so that a busy moment of the machine does not decide. Oracles that are
+//! right with a known probability show what a drafter of that quality would earn, beside what the sizes of the model
+//! predict.
 
 mod measure;
 mod plot;
@@ -104,8 +105,8 @@ fn coarse(bits: u32) -> Result<(u32, FakeQuant), EngineError> {
     Ok((bits, FakeQuant::new(bits).ok_or_else(refused)?))
 }
 
-/// How the model draws the song with coarser weights. Two models at once may be more than there is memory for: the one that
-/// everything else was measured with is let go first.
+/// How the model draws the song with coarser weights. Two models at once may be more than there is memory for: the one
+/// that everything else was measured with is freed first.
 fn coarse_matches(
     directory: &ModelDirectory,
     subject: Subject,

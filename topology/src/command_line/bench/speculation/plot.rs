@@ -1,4 +1,4 @@
-//! What does a drafter earn that is right so often? Measured with oracles, beside what the sizes of the model predict.
+//! Plot of the speed-up by acceptance rate: measured with oracles, beside what the sizes of the model predict.
 
 use std::error::Error;
 

@@ -1,4 +1,4 @@
-//! What does the bench print? A table for people, JSON for programs.
+//! Report of the speculation bench: a table for people, JSON for programs.
 
 use std::fmt::Write as _;
 
@@ -34,8 +34,8 @@ impl Cost {
         Self(WeightReads::new(config))
     }
 
-    /// How many times as fast as plain decoding a round is that reads each weight once a pass, where reading is all that
-    /// costs: with so many frames for a look at the backbone, and so many looks at the depth decoder for a frame.
+    /// How many times as fast as plain decoding a round is that reads each weight once a pass, where reading is all
+    /// that costs: with so many frames for a pass of the backbone, and so many passes of the depth decoder for a frame.
     pub(super) fn predicted(&self, frames_per_verify: f64, passes_per_frame: f64) -> f64 {
         let passes = frames_per_verify * passes_per_frame;
         // Looks of less than a pass are rounds of which some had none: they read as much less.

@@ -1,4 +1,4 @@
-//! Which ways of drafting are compared, and how long does each take?
+//! Runs of the speculation bench: the compared ways of drafting, and their times.
 
 use std::{
     sync::Arc,
@@ -56,9 +56,9 @@ impl Subject {
 enum Who {
     /// As a user asks for it.
     Asked(Speculation),
-    /// Somebody who knows the song and is right with a probability.
+    /// An oracle that is right with a probability.
     Oracle(f64),
-    /// Whoever chooses by what pays, with somebody who knows the song and is right until that is relied on.
+    /// The adaptive policy, with an oracle that is right until it is relied on.
     Adversarial,
 }
 
