@@ -48,7 +48,7 @@ fn says_so_and_plays(output: &Output, named: &Path, written: &Path, whole: &[f32
     let bytes = fs::metadata(written).expect("the file").len();
     let claimed = 94 + 4 * heard.len() as u64;
     assert!(heard.len() < whole.len(), "the disk was to be too small");
-    assert!(bytes < claimed + 8, "all whole instants that fit play: {claimed} of {bytes} bytes");
+    assert!(bytes < claimed + 8, "all whole sample frames that fit play: {claimed} of {bytes} bytes");
 }
 
 #[test]

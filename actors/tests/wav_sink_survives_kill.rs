@@ -81,7 +81,7 @@ fn a_sink_that_is_killed_at_any_moment_leaves_a_file_that_lacks_less_than_a_seco
 
             let acknowledged = feed_and_kill(&path, format, at);
             let heard = heard(&path);
-            let frame = format.bytes_per_frame() as usize;
+            let frame = format.bytes_per_sample_frame() as usize;
             assert!(heard.len() <= song.len() && heard == song[..heard.len()], "{place}: not a prefix of the song");
             let lacks = acknowledged.saturating_sub((heard.len() / frame) as u64);
             assert!(lacks < u64::from(SAMPLE_RATE), "{place}: {lacks} of {acknowledged} samples are lost");

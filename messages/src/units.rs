@@ -31,7 +31,7 @@ pub struct FrameIndex(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct LatentIndex(pub u64);
 
-/// A place among a song's samples; both channels of an instant have the same place.
+/// A place among a song's samples; both channels of a sample frame have the same place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct SampleIndex(pub u64);
 

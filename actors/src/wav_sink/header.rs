@@ -39,13 +39,13 @@ const LEFT_AND_RIGHT: u32 = 3;
 /// `KSDATAFORMAT_SUBTYPE_PCM`, as it lies in a file.
 const SUBTYPE_PCM: [u8; 16] = *b"\x01\x00\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71";
 
-/// The header of a file with `data_bytes` bytes of samples, which must be whole instants, and with the chunks `info`
-/// before them: whole chunks of an even length, or nothing. Its length depends on the format and on `info` alone. RF64
-/// when the file would be larger than `largest_riff`: [`LARGEST_RIFF`], but in tests.
+/// The header of a file with `data_bytes` bytes of samples, which must be whole sample frames, and with the chunks
+/// `info` before them: whole chunks of an even length, or nothing. Its length depends on the format and on `info`
+/// alone. RF64 when the file would be larger than `largest_riff`: [`LARGEST_RIFF`], but in tests.
 pub fn of_file(format: SampleFormat, info: &[u8], data_bytes: u64, largest_riff: u64) -> Vec<u8> {
-    let frames = data_bytes / format.bytes_per_frame();
-    // What the RIFF field counts: all but its own chunk head. An instant has an even number of bytes, so no chunk needs
-    // a byte of padding.
+    let frames = data_bytes / format.bytes_per_sample_frame();
+    // What the RIFF field counts: all but its own chunk head. A sample frame has an even number of bytes, so no chunk
+    // needs a byte of padding.
     let riff_bytes = file_header_bytes(format) - CHUNK_HEAD + info.len() as u64 + data_bytes;
     if riff_bytes > largest_riff {
         let (sizes, table_length) = ([riff_bytes, data_bytes, frames].map(u64::to_le_bytes), 0u32.to_le_bytes());
@@ -106,13 +106,13 @@ fn tag(format: SampleFormat) -> u16 {
 
 /// The `fmt ` chunk.
 fn format_chunk(format: SampleFormat) -> Vec<u8> {
-    let bytes_per_frame = format.bytes_per_frame() as u16; // at most 8
+    let bytes_per_sample_frame = format.bytes_per_sample_frame() as u16; // at most 8
     let mut content = Vec::new();
     content.extend(tag(format).to_le_bytes());
     content.extend((CHANNELS as u16).to_le_bytes());
     content.extend(SAMPLE_RATE.to_le_bytes());
-    content.extend((SAMPLE_RATE * u32::from(bytes_per_frame)).to_le_bytes());
-    content.extend(bytes_per_frame.to_le_bytes());
+    content.extend((SAMPLE_RATE * u32::from(bytes_per_sample_frame)).to_le_bytes());
+    content.extend(bytes_per_sample_frame.to_le_bytes());
     content.extend(format.bits().to_le_bytes());
     match format {
         SampleFormat::S16 => (),
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_file_says_its_lengths_in_every_format() {
         for format in SampleFormat::ALL {
-            let data = 48_000 * format.bytes_per_frame();
+            let data = 48_000 * format.bytes_per_sample_frame();
             let header = of_file(format, &[], data, LARGEST_RIFF);
             assert_eq!(header.len() as u64, file_header_bytes(format));
             assert_eq!((&header[..4], &header[8..12]), (&b"RIFF"[..], &b"WAVE"[..]));
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_format_chunk_is_that_of_the_document_byte_for_byte() {
-        // Tag, channels, rate, bytes per second, bytes per instant, bits, then the extension.
+        // Tag, channels, rate, bytes per second, bytes per sample frame, bits, then the extension.
         assert_eq!(
             format_chunk(SampleFormat::S16)[4..],
             *b"\x10\0\0\0\x01\0\x02\0\x80\xbb\0\0\0\xee\x02\0\x04\0\x10\0"
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn past_4_gib_the_same_bytes_become_rf64() {
         for format in SampleFormat::ALL {
-            let frame = format.bytes_per_frame();
+            let frame = format.bytes_per_sample_frame();
             let most = (LARGEST_RIFF + 8 - file_header_bytes(format)) / frame * frame;
             let (last_small, first_large) =
                 (of_file(format, &[], most, LARGEST_RIFF), of_file(format, &[], most + frame, LARGEST_RIFF));

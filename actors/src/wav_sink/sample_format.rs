@@ -42,8 +42,8 @@ impl SampleFormat {
         }
     }
 
-    /// Bytes of one instant: a sample of each channel.
-    pub const fn bytes_per_frame(self) -> u64 {
+    /// Bytes of one sample frame: a sample of each channel.
+    pub const fn bytes_per_sample_frame(self) -> u64 {
         (self.bits() / 8) as u64 * CHANNELS as u64
     }
 
@@ -64,8 +64,8 @@ impl SampleFormat {
             Self::S16 => {
                 let SampleIndex(start) = block.start;
                 let mut dither = [0.0; CHANNELS];
-                for (instant, samples) in (start..).zip(block.samples.chunks(CHANNELS)) {
-                    noise.fill_dither(instant, &mut dither);
+                for (frame, samples) in (start..).zip(block.samples.chunks(CHANNELS)) {
+                    noise.fill_dither(frame, &mut dither);
                     for (sample, dither) in samples.iter().zip(dither) {
                         // Within 16 bits, because that is where `rounded` clamps.
                         bytes.extend((rounded(*sample, 16, dither) as i16).to_le_bytes());
@@ -118,7 +118,7 @@ mod tests {
         let back: Vec<u32> = bytes.chunks(4).map(|x| u32::from_le_bytes([x[0], x[1], x[2], x[3]])).collect();
         assert_eq!(back, samples.map(f32::to_bits));
         for format in SampleFormat::ALL {
-            assert_eq!(encoded(format, 1, 0, &samples).len() as u64, 3 * format.bytes_per_frame());
+            assert_eq!(encoded(format, 1, 0, &samples).len() as u64, 3 * format.bytes_per_sample_frame());
         }
     }
 

@@ -22,7 +22,7 @@ const SAMPLES_OF_A_PIECE: u64 = SAMPLE_RATE as u64 / 4;
 pub(super) struct WavFile<W: Write + Seek> {
     file: W,
     format: SampleFormat,
-    /// Bytes of samples in the file, whole instants. The file's position is behind them.
+    /// Bytes of samples in the file, whole sample frames. The file's position is behind them.
     data_bytes: u64,
     /// Of them, those that the header claims.
     claimed_bytes: u64,
@@ -40,15 +40,15 @@ impl<W: Write + Seek> WavFile<W> {
 
     /// Samples of one channel in the file.
     pub(super) fn frames(&self) -> u64 {
-        self.data_bytes / self.format.bytes_per_frame()
+        self.data_bytes / self.format.bytes_per_sample_frame()
     }
 
-    /// Appends encoded samples, whole instants.
+    /// Appends encoded samples, whole sample frames.
     ///
     /// When a write fails, what was written before it is kept and claimed, as far as the system still allows.
     pub(super) fn write(&mut self, encoded: &[u8]) -> io::Result<()> {
-        let piece_bytes = SAMPLES_OF_A_PIECE * self.format.bytes_per_frame();
-        let between = SAMPLES_BETWEEN_HEADERS * self.format.bytes_per_frame();
+        let piece_bytes = SAMPLES_OF_A_PIECE * self.format.bytes_per_sample_frame();
+        let between = SAMPLES_BETWEEN_HEADERS * self.format.bytes_per_sample_frame();
         for piece in encoded.chunks(piece_bytes as usize) {
             let appended = self.append(piece);
             if appended.is_err() || self.data_bytes - self.claimed_bytes >= between {
@@ -84,7 +84,7 @@ impl<W: Write + Seek> WavFile<W> {
                 break Ok(());
             }
         };
-        let frame = self.format.bytes_per_frame();
+        let frame = self.format.bytes_per_sample_frame();
         self.data_bytes += written as u64 / frame * frame;
         result
     }
@@ -191,7 +191,7 @@ mod tests {
             let song = encoded(format, &music(frames));
             let disk = Disk::new(usize::MAX);
             let mut file = WavFile::begin(disk.clone(), format).unwrap();
-            let frame = format.bytes_per_frame() as usize;
+            let frame = format.bytes_per_sample_frame() as usize;
             for piece in song.chunks((frames / pieces).max(1) * frame) {
                 file.write(piece).unwrap();
             }
@@ -208,11 +208,11 @@ mod tests {
             let song = encoded(format, &music(100_000));
             let disk = Disk::new(room);
             let mut file = WavFile::begin(disk.clone(), format).unwrap();
-            let error = song.chunks(10_007 * format.bytes_per_frame() as usize).try_for_each(|piece| file.write(piece));
+            let error = song.chunks(10_007 * format.bytes_per_sample_frame() as usize).try_for_each(|piece| file.write(piece));
             prop_assert_eq!(error.unwrap_err().kind(), ErrorKind::StorageFull);
-            let fits = (room as u64 - header::file_header_bytes(format)) / format.bytes_per_frame();
+            let fits = (room as u64 - header::file_header_bytes(format)) / format.bytes_per_sample_frame();
             prop_assert_eq!(file.frames(), fits);
-            prop_assert_eq!(heard(&disk.content()), &song[..(fits * format.bytes_per_frame()) as usize]);
+            prop_assert_eq!(heard(&disk.content()), &song[..(fits * format.bytes_per_sample_frame()) as usize]);
         }
     }
 
@@ -223,7 +223,7 @@ mod tests {
             let moments = Rc::new(RefCell::new(Vec::new()));
             let disk = Disk { moments: Some(Rc::clone(&moments)), ..Disk::new(usize::MAX) };
             let mut file = WavFile::begin(disk, format).unwrap();
-            let frame = format.bytes_per_frame() as usize;
+            let frame = format.bytes_per_sample_frame() as usize;
             // Blocks as the stitcher makes them, and then all that is left at once.
             let (blocks, rest) = song.split_at(4 * 11_520 * frame);
             blocks.chunks(11_520 * frame).chain([rest]).for_each(|piece| file.write(piece).unwrap());
@@ -272,7 +272,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for format in SampleFormat::ALL {
             let path = folder.path().join(format.name());
-            let frame = format.bytes_per_frame();
+            let frame = format.bytes_per_sample_frame();
             let begun = (u64::from(u32::MAX) - 100_000) / frame * frame;
             let mut file = WavFile::begin(fs::File::create(&path).unwrap(), format).unwrap();
             file.file.set_len(header::file_header_bytes(format) + begun).unwrap();

@@ -100,7 +100,7 @@ impl KeyedNoise {
         }
     }
 
-    /// The dither of one instant of sound: `out[c]` belongs to channel `c`, and is between -1 and 1 steps of the
+    /// The dither of one sample frame of sound: `out[c]` belongs to channel `c`, and is between -1 and 1 steps of the
     /// rounding it is added before.
     ///
     /// Each is the difference of two uniform numbers, so its density is a triangle. Such dither leaves neither the mean

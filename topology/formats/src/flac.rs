@@ -93,7 +93,7 @@ impl Encoder for FlacEncoder {
     fn encode(&mut self, block: &PcmBlock, bytes: &mut Vec<u8>) -> Result<(), FormatError> {
         self.format.encode(block, &self.dither, &mut self.waiting);
         let waiting = std::mem::take(&mut self.waiting);
-        let frames = waiting.chunks_exact(FRAME * self.format.bytes_per_frame() as usize);
+        let frames = waiting.chunks_exact(FRAME * self.format.bytes_per_sample_frame() as usize);
         self.waiting = frames.remainder().to_vec();
         for frame in frames {
             self.encode_frame(frame, bytes)?;

@@ -1,8 +1,8 @@
 //! Fixed gain with a look-ahead limiter.
 //!
-//! The gain is one number for the whole song, so quiet stays quiet. The limiter only acts where the gain would clip: the
-//! gain of a sample is the least that any peak within the look-ahead asks for, averaged over the look-ahead. It depends
-//! on the samples alone, never on how the song is cut into blocks.
+//! The gain is one number for the whole song, so quiet stays quiet. The limiter only acts where the gain would clip:
+//! the gain of a sample is the least that any peak within the look-ahead asks for, averaged over the look-ahead. It
+//! depends on the samples alone, never on how the song is cut into blocks.
 
 use std::collections::VecDeque;
 
@@ -51,8 +51,8 @@ impl Leveller {
     pub fn level(&mut self, block: &PcmBlock) -> PcmBlock {
         let mut samples = Vec::with_capacity(block.samples.len());
         let start = SampleIndex(self.given);
-        for instant in block.samples.as_chunks::<CHANNELS>().0 {
-            self.take(*instant, &mut samples);
+        for frame in block.samples.as_chunks::<CHANNELS>().0 {
+            self.take(*frame, &mut samples);
         }
         PcmBlock { start, samples }
     }
@@ -68,8 +68,8 @@ impl Leveller {
         PcmBlock { start, samples }
     }
 
-    fn take(&mut self, instant: [f32; CHANNELS], samples: &mut Vec<f32>) {
-        let louder = instant.map(|sample| sample * self.gain);
+    fn take(&mut self, frame: [f32; CHANNELS], samples: &mut Vec<f32>) {
+        let louder = frame.map(|sample| sample * self.gain);
         let peak = louder.iter().fold(0f32, |peak, sample| peak.max(sample.abs()));
         self.waiting.push_back(louder);
         self.look(if peak > CEILING { CEILING / peak } else { 1.0 });
@@ -98,12 +98,12 @@ impl Leveller {
     }
 
     fn give(&mut self, samples: &mut Vec<f32>) {
-        let Some(instant) = self.waiting.pop_front() else { return };
+        let Some(frame) = self.waiting.pop_front() else { return };
         let gain = match self.limiting {
             0 => 1.0,
             _ => self.least.iter().sum::<f32>() / self.least.len() as f32,
         };
-        samples.extend(instant.map(|sample| (sample * gain).clamp(-CEILING, CEILING)));
+        samples.extend(frame.map(|sample| (sample * gain).clamp(-CEILING, CEILING)));
         self.given += 1;
     }
 }

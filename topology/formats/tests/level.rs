@@ -18,8 +18,8 @@ fn levelled(decibels: f64, samples: &[f32], piece: usize) -> Vec<f32> {
     out
 }
 
-fn tone(amplitude: f32, instants: usize) -> Vec<f32> {
-    (0..instants).flat_map(|place| [amplitude * (place as f32 * 0.05).sin(); 2]).collect()
+fn tone(amplitude: f32, sample_frames: usize) -> Vec<f32> {
+    (0..sample_frames).flat_map(|place| [amplitude * (place as f32 * 0.05).sin(); 2]).collect()
 }
 
 #[test]

@@ -16,20 +16,20 @@ fn metadata() -> Metadata {
     Metadata::new("piano,calm", "[Verse]\nThe sun creeps in", SEED, "abcd")
 }
 
-fn music(start: u64, instants: u64) -> PcmBlock {
+fn music(start: u64, sample_frames: u64) -> PcmBlock {
     let sample = |place: u64| (place as f32 * 0.013).sin() * 0.6 + (place as f32 * 0.41).sin() * 0.2;
-    let samples = (start..start + instants).flat_map(|place| [sample(place), sample(place / 2)]).collect();
+    let samples = (start..start + sample_frames).flat_map(|place| [sample(place), sample(place / 2)]).collect();
     PcmBlock { start: SampleIndex(start), samples }
 }
 
 /// The integers that a song should have.
-fn expected(format: Format, instants: u64) -> Vec<i32> {
+fn expected(format: Format, sample_frames: u64) -> Vec<i32> {
     let samples = match format {
         Format::Wav(SampleFormat::S24) | Format::Flac24 => SampleFormat::S24,
         _ => SampleFormat::S16,
     };
     let mut bytes = Vec::new();
-    samples.encode(&music(0, instants), &KeyedNoise::new(SEED), &mut bytes);
+    samples.encode(&music(0, sample_frames), &KeyedNoise::new(SEED), &mut bytes);
     let size = usize::from(samples.bits() / 8);
     bytes.chunks(size).map(integer).collect()
 }
