@@ -12,7 +12,9 @@ use super::{
     instruments::{InstrumentClassifier, tagged},
     wav,
 };
-use crate::{autoencoder, codes::Coder, encoder::Encoder, error::Result, feed::Song, generated::sung, stage::Setting};
+use crate::{
+    autoencoder, codes::Coder, encoder::Encoder, error::Result, feed::Song, generated_song::sung, stage::Setting,
+};
 
 /// The mean log-mel distance of both channels.
 fn distance(ours: &[Vec<f32>; 2], real: &Song) -> f64 {

@@ -72,20 +72,16 @@ impl Vocoder {
         let read = Reader { store, device };
         let (wide, narrow, taps) = (config.vocoder_channels(0), config.init_channel, config.default_kernel_size);
         let (weight, bias) = read.normed("0", [wide, config.latent_hidden_dim, config.delay_kernel_size], wide)?;
-        let epilogue = config.upsample_factors.len() + 1;
+        let after = config.upsample_factors.len() + 1;
         let repeat = if config.num_samples > 1 {
-            let weight = read.plain(&format!("{epilogue}.conv.weight"), &[narrow, narrow, taps])?;
-            let bias = read.plain(&format!("{epilogue}.conv.bias"), &[narrow])?;
-            Some((
-                config.num_samples,
-                CausalConv::new(&weight, bias, 1)?,
-                read.slope(&format!("{epilogue}.activation"))?,
-            ))
+            let weight = read.plain(&format!("{after}.conv.weight"), &[narrow, narrow, taps])?;
+            let bias = read.plain(&format!("{after}.conv.bias"), &[narrow])?;
+            Some((config.num_samples, CausalConv::new(&weight, bias, 1)?, read.slope(&format!("{after}.activation"))?))
         } else {
             None
         };
         let (last, last_bias) =
-            read.normed(&(epilogue + usize::from(repeat.is_some())).to_string(), [1, narrow, taps], 1)?;
+            read.normed(&(after + usize::from(repeat.is_some())).to_string(), [1, narrow, taps], 1)?;
         let block = |(block, factor): (usize, &usize)| Block::load(config, &read, block, *factor);
         let mut vocoder = Self {
             latent_dim: config.latent_hidden_dim,

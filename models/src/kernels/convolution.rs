@@ -145,7 +145,7 @@ impl CausalConv {
         if let Some(ys) = fused_over_time(product, xs, history, &runs, then)? {
             return Ok(ys);
         }
-        if let Some(ys) = self.from_zero_history(product, xs, history)? {
+        if let Some(ys) = self.with_zero_history(product, xs, history)? {
             return then.apply(ys);
         }
         let taps = if self.reach() == 0 {
@@ -160,7 +160,7 @@ impl CausalConv {
 
     /// The convolution of a signal with a zero history on a GPU, if there is a kernel for so few channels: in training,
     /// every history is zero.
-    fn from_zero_history(&self, product: &Linear, xs: &Tensor, history: &mut ConvHistory) -> Result<Option<Tensor>> {
+    fn with_zero_history(&self, product: &Linear, xs: &Tensor, history: &mut ConvHistory) -> Result<Option<Tensor>> {
         let (length, batch, inputs) = xs.dims3()?;
         let kernel = DilatedConv { taps: self.taps, step: (self.dilation * batch) as i64 };
         if !xs.device().is_cuda() || !history.1 || self.taps == 1 || length < self.reach() {
