@@ -107,11 +107,8 @@ fn draw_panel(
         let style = colour.stroke_width(if usual { 3 } else { 1 });
         let points = way.mel.iter().copied().enumerate().map(|(second, mel)| (second as f64 + 0.5, mel));
         let look_ahead = mode.plan.look_ahead();
-        let other = if [0, SongRequest::USUAL_LOOK_AHEAD.0 as usize].contains(&look_ahead) {
-            String::new()
-        } else {
-            format!(", look-ahead {look_ahead}")
-        };
+        let unusual = mode.continuity == Continuity::Chained && look_ahead != SongRequest::USUAL_LOOK_AHEAD.0 as usize;
+        let other = if unusual { format!(", look-ahead {look_ahead}") } else { String::new() };
         let label = format!("{}{other}{}", mode.plan.first_window(), if usual { " (its seams)" } else { "" });
         chart
             .draw_series(LineSeries::new(points.filter(|point| point.0 <= seconds), style))?
