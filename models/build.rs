@@ -1,4 +1,4 @@
-//! Compiles our kernels for NVIDIA GPUs to PTX, which the driver turns into the machine code of the GPU that is there.
+//! Compiles our kernels for NVIDIA GPUs to machine code, and to PTX, which the driver turns into that of any other GPU.
 //! Nothing happens without the feature `cuda`.
 
 use std::{
@@ -7,28 +7,31 @@ use std::{
     process::Command,
 };
 
-/// What is compiled to PTX, and the oldest GPUs that it is for: compute capability 7.5 is the oldest that CUDA 13 knows, 8.0
-/// the first whose tensor cores multiply bf16.
-const SOURCES: [(&str, &str); 4] = [
-    ("src/kernels/gpu/kernels.cu", "compute_75"),
-    ("src/kernels/gpu/tensor_cores/rows.cu", "compute_80"),
-    ("src/kernels/gpu/tensor_cores/attend.cu", "compute_80"),
-    ("src/kernels/gpu/tensor_cores/convolve.cu", "compute_80"),
+/// Kernels that a model is trained with, as PTX for the oldest GPUs that CUDA 13 knows.
+const TRAINING: &str = "src/kernels/gpu/kernels.cu";
+const OLDEST: &str = "compute_75";
+/// Kernels that songs are made with, as machine code: those of the language model and those of the codec.
+const KERNELS: [&str; 5] =
+    ["lm/lm", "tensor_cores/rows", "tensor_cores/euler", "tensor_cores/attend", "tensor_cores/convolve"];
+/// What they include.
+const INCLUDED: [&str; 7] = [
+    "lm/attention.cuh",
+    "lm/common.cuh",
+    "lm/draw.cuh",
+    "lm/embed.cuh",
+    "lm/product.cuh",
+    "tensor_cores/span.cuh",
+    "tensor_cores/split.cuh",
 ];
-/// What several of them include.
-const SHARED: &str = "src/kernels/gpu/tensor_cores/split.cuh";
-/// The kernels of the language model, and what is compiled with them.
-const LANGUAGE_MODEL: &str = "src/kernels/gpu/lm/lm.cu";
-const INCLUDED: [&str; 5] = ["attention.cuh", "common.cuh", "draw.cuh", "embed.cuh", "product.cuh"];
 /// Compute capabilities that these are compiled for; the first (bf16 on tensor cores) and the last also as PTX, for those
 /// between and behind them. From 9.0 on dependent kernels can overlap.
 const CAPABILITIES: [&str; 6] = ["80", "86", "89", "90", "100", "120"];
 
 fn main() {
-    println!("cargo::rerun-if-changed={SHARED}");
-    SOURCES.iter().for_each(|(source, _)| println!("cargo::rerun-if-changed={source}"));
-    println!("cargo::rerun-if-changed={LANGUAGE_MODEL}");
-    INCLUDED.iter().for_each(|file| println!("cargo::rerun-if-changed=src/kernels/gpu/lm/{file}"));
+    println!("cargo::rerun-if-changed={TRAINING}");
+    let sources = KERNELS.iter().map(|kernels| format!("{kernels}.cu"));
+    let read = sources.chain(INCLUDED.iter().map(|file| (*file).to_owned()));
+    read.for_each(|file| println!("cargo::rerun-if-changed=src/kernels/gpu/{file}"));
     if env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return;
     }
@@ -40,15 +43,15 @@ fn main() {
     let beside = home.map(|home| PathBuf::from(home).join("bin").join("nvcc"));
     let compiler = env::var_os("NVCC").map(PathBuf::from).or(beside).unwrap_or_else(|| PathBuf::from("nvcc"));
     let folder = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    for (source, architecture) in SOURCES {
-        let target = folder.join(Path::new(source).with_extension("ptx").file_name().unwrap_or_default());
-        compile(&compiler, source, &["-ptx".into(), "-arch".into(), architecture.into()], &target);
-    }
+    compile(&compiler, TRAINING, &["-ptx".into(), "-arch".into(), OLDEST.into()], &folder.join("kernels.ptx"));
     let mut options = vec!["-fatbin".to_owned(), "--threads=2".to_owned()];
     let mut code = |arch: &str, code: String| options.push(format!("-gencode=arch=compute_{arch},code={code}"));
     CAPABILITIES.iter().for_each(|capability| code(capability, format!("sm_{capability}")));
     [CAPABILITIES[0], CAPABILITIES[3], CAPABILITIES[5]].iter().for_each(|ptx| code(ptx, format!("compute_{ptx}")));
-    compile(&compiler, LANGUAGE_MODEL, &options, &folder.join("lm.fatbin"));
+    for kernels in KERNELS {
+        let name = Path::new(kernels).with_extension("fatbin").file_name().map(PathBuf::from).unwrap_or_default();
+        compile(&compiler, &format!("src/kernels/gpu/{kernels}.cu"), &options, &folder.join(name));
+    }
 }
 
 fn compile(compiler: &Path, source: &str, options: &[String], target: &Path) {

@@ -155,7 +155,7 @@ async fn with_enough_memory_nothing_changes_and_nothing_is_said() {
 async fn a_limit_below_every_way_is_an_error_that_names_both() {
     let limit = MemorySize(1_000_000);
     match builder().memory_limit(limit, &request(1)).build().await.err() {
-        Some(EngineError::Memory { limit: found, needs, streaming }) => {
+        Some(EngineError::Memory { limit: found, needs, streaming, .. }) => {
             assert!(found == limit && needs > limit && streaming > needs);
         }
         other => panic!("{other:?}"),

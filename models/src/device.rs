@@ -37,6 +37,18 @@ impl DeviceName {
         }
     }
 
+    /// Bytes of its own memory that a program can still take; `None` for a processor, whose memory is the machine's.
+    ///
+    /// # Errors
+    /// As [`DeviceName::open`], or when the driver does not answer.
+    pub fn free_memory(self) -> Result<Option<u64>> {
+        #[cfg(feature = "cuda")]
+        if self != Self::Cpu {
+            return Ok(Some(GpuInfo::of(&self.open()?)?.free));
+        }
+        self.open().map(|_| None)
+    }
+
     /// Whether this is a processor, whose results do not depend on what is computed beside them.
     pub fn is_cpu(self) -> bool {
         self == Self::Cpu
@@ -59,6 +71,16 @@ impl Devices {
     pub fn all(device: DeviceName) -> Self {
         Self { lm: device, flow: device, vocoder: device }
     }
+
+    /// The GPUs among them, each once.
+    pub fn gpus(self) -> Vec<DeviceName> {
+        let mut gpus: Vec<_> = [self.lm, self.flow, self.vocoder].into_iter().filter(|name| !name.is_cpu()).collect();
+        gpus.dedup();
+        if gpus.len() > 2 && gpus[0] == gpus[2] {
+            gpus.pop();
+        }
+        gpus
+    }
 }
 
 /// The oldest GPUs that the kernels run on: `mma.sync` on bf16 came with compute capability 8.0.
@@ -72,7 +94,7 @@ fn open_cuda(number: usize) -> Result<Device> {
         set_gemm_reduced_precision_bf16, set_gemm_reduced_precision_f16, set_gemm_reduced_precision_f32,
     };
 
-    use crate::kernels::missing_libraries;
+    use crate::kernels::{missing_libraries, order_by_stream_alone};
 
     let refuse = |reason: String, remedy: &str| {
         Err(ModelError::Device { device: DeviceName::Cuda(number), reason, remedy: remedy.to_owned() })
@@ -106,6 +128,7 @@ fn open_cuda(number: usize) -> Result<Device> {
     set_gemm_reduced_precision_bf16(false);
     let device = Device::new_cuda_with_stream(number)
         .or_else(|error| refuse(format!("it does not open ({error})"), "See what else uses it, or use cpu"))?;
+    order_by_stream_alone(device.as_cuda_device()?);
     let capability = device.as_cuda_device()?.cuda_stream().context().compute_capability();
     match capability {
         Ok(found) if found < OLDEST => {

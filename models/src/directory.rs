@@ -4,7 +4,7 @@ use candle_core::Device;
 
 use crate::{
     error::{ModelError, Result},
-    heartcodec::{self, HeartCodec, HeartCodecConfig},
+    heartcodec::{self, FlowMatching, HeartCodec, HeartCodecConfig},
     heartmula::{self, HeartMula, HeartMulaConfig, SpecialIds},
     kernels::cpu::WeightDtype,
     parts::{self, Parts},
@@ -220,6 +220,17 @@ impl ModelDirectory {
     /// As [`Self::load_codec`].
     pub fn load_codec_on(&self, flow: &Device, vocoder: &Device) -> Result<HeartCodec> {
         HeartCodec::load(&self.codec, &self.codec_store_on(flow)?, flow, vocoder)
+    }
+
+    /// Reads the half of the codec that makes latents.
+    ///
+    /// # Errors
+    /// As [`Self::load_codec`].
+    pub fn load_flow(&self, device: &Device) -> Result<FlowMatching> {
+        let flow = FlowMatching::load(&self.codec, &self.codec_store_on(device)?, device)?;
+        // Workers read the weights in streams of their own.
+        device.synchronize()?;
+        Ok(flow)
     }
 
     /// The headers of the codec's files, its weights in the dtypes that they have on a device.

@@ -7,8 +7,8 @@ use heartstream_actors::{
     stitcher::BLOCK_SAMPLES,
     vocoder::{LONGEST_PIECE_SAMPLES, PIECE_SAMPLES},
 };
-use heartstream_messages::units::{SAMPLES_PER_FRAME, Seconds};
-use heartstream_models::{signal::ReferenceWindows, speculation::MOST_FRAMES};
+use heartstream_messages::units::{SAMPLES_PER_FRAME, SAMPLES_PER_LATENT, Seconds};
+use heartstream_models::{heartcodec::MOST_AT_ONCE, signal::ReferenceWindows, speculation::MOST_FRAMES};
 
 use crate::error::EngineError;
 
@@ -86,7 +86,9 @@ impl Capacities {
         // The vocoder holds a segment's place while it waits for it and decodes it, so the flow workers and their queue
         // are counted by the places between segmenter and vocoder.
         let segments = in_hand + self.segment_places(windows, workers) + in_hand; // segmenter, places, vocoder
-        let pieces = self.sound_places() + 2 * in_hand; // vocoder, channel, stitcher
+        // On a GPU the vocoder decodes several pieces at once.
+        let decoded = MOST_AT_ONCE * SAMPLES_PER_LATENT as usize / PIECE_SAMPLES;
+        let pieces = decoded + self.sound_places() + 2 * in_hand; // vocoder, channel, stitcher
         let blocks = 2 * self.block_places() + 2 * in_hand; // two channels, sink, subscriber
         let samples = pieces * LONGEST_PIECE_SAMPLES + blocks * BLOCK_SAMPLES;
         let sound = samples.div_ceil(SAMPLES_PER_FRAME as usize);

@@ -8,7 +8,7 @@ use heartstream_actors::{
 };
 use heartstream_messages::SongRequest;
 use heartstream_models::{
-    Devices, ModelDirectory, SongCodes,
+    DeviceName, Devices, ModelDirectory, SongCodes,
     heartcodec::HeartCodec,
     weights::{Checkpoint, Storage},
 };
@@ -40,12 +40,27 @@ impl Decoder {
     pub(crate) fn read(directory: &ModelDirectory, plan: Plan, threads: StageThreads) -> Result<Self, EngineError> {
         let Devices { flow, vocoder, .. } = plan.devices;
         let codec = Arc::new(directory.load_codec_on(&flow.open()?, &vocoder.open()?)?);
-        let worker = |worker: usize| match worker {
-            0 => Ok(Arc::clone(&codec)),
-            _ if flow.is_cpu() => Ok(Arc::clone(&codec)),
-            _ => Ok(Arc::new(codec.with_flow_on(&flow.open()?))),
+        // A device has the weights once, however many workers it has; each worker has a stream of its own.
+        let mut there = vec![(flow, Arc::clone(&codec))];
+        let mut worker = |(worker, name): (usize, &DeviceName)| {
+            let found = there.iter().find(|(device, _)| device == name).map(|(_, codec)| Arc::clone(codec));
+            match found {
+                Some(codec) if worker == 0 || name.is_cpu() => Ok(codec),
+                Some(codec) => Ok(Arc::new(codec.with_flow_on(&name.open()?)?)),
+                None => {
+                    let codec = Arc::new(codec.with_flow(directory.load_flow(&name.open()?)?));
+                    there.push((*name, Arc::clone(&codec)));
+                    Ok(codec)
+                }
+            }
         };
-        let workers = (0..plan.flow.len()).map(worker).collect::<Result<_, EngineError>>()?;
+        let workers = plan.flow_devices.iter().enumerate().map(&mut worker);
+        let workers = workers.collect::<Result<Vec<Arc<HeartCodec>>, EngineError>>()?;
+        let usual = SongRequest::new("", "");
+        let sound = request::sound(&usual)?;
+        for codec in &workers {
+            codec.warm_up(sound.segments.next(None).computed(), sound.flow)?;
+        }
         Ok(Self { codec, workers, plan, threads })
     }
 

@@ -20,7 +20,7 @@ use crate::{
     decoder::{Decoder, blocking, check_runtime},
     error::EngineError,
     lm_resources::{Drafting, LmResources},
-    memory::{self, MemorySize, SongSize},
+    memory::{self, MemoryLimits, SongSize},
     plan::{Placement, Plan},
     request::{self, CheckedRequest},
     saved_song::SavedSong,
@@ -64,7 +64,7 @@ pub struct Builder {
     placement: Placement,
     capacities: Capacities,
     speculation: Speculation,
-    memory_limit: Option<(MemorySize, SongRequest)>,
+    memory_limit: Option<(MemoryLimits, SongRequest)>,
 }
 
 impl Builder {
@@ -131,12 +131,13 @@ impl Builder {
     }
 
     /// The most memory that the program may take while it makes a song like `song`: of its length, and with words that
-    /// are not longer. By the estimate ([`crate::MemoryPlan`]) the codec is stored in f16, unless
+    /// are not longer. A size alone holds for the machine and for each GPU; of a GPU no more is taken than is free. By the
+    /// estimate ([`crate::MemoryPlan`]) the codec is stored in f16, unless
     /// [`Builder::weights`] says how; or a song loads one half of the model after the other, and nothing of it sounds
     /// before all of it is written. [`Heartstream::memory_adjustment`] says what was done. The estimate is for one song
     /// at a time; songs that load one half after the other wait for each other.
-    pub fn memory_limit(mut self, limit: MemorySize, song: &SongRequest) -> Self {
-        self.memory_limit = Some((limit, song.clone()));
+    pub fn memory_limit(mut self, limits: impl Into<MemoryLimits>, song: &SongRequest) -> Self {
+        self.memory_limit = Some((limits.into(), song.clone()));
         self
     }
 
@@ -341,7 +342,7 @@ fn load(
     codec: Storage,
     plan: &Plan,
     threads: &StageThreads,
-    limit: Option<(MemorySize, SongRequest)>,
+    limits: Option<(MemoryLimits, SongRequest)>,
 ) -> Result<(LmResources, Weights, Option<String>), EngineError> {
     // First: nothing need be read if a device does not open.
     let device = plan.devices.lm.open()?;
@@ -360,16 +361,16 @@ fn load(
         learned: LearnedBefore::default(),
         tokenizer,
     };
-    let (directory, memory_adjustment) = match limit {
+    let (directory, memory_adjustment) = match limits {
         None => (directory, None),
-        Some((limit, song)) => {
+        Some((limits, song)) => {
             // Words that cannot be sung are refused with their request.
             let prompt =
                 lm_resources.tokenizer.prompt(&song.tags, &song.lyrics).map(|prompt| prompt.ids.positions() as u64);
             let size = SongSize::of(&song, prompt.unwrap_or(SongSize::USUAL_PROMPT))?;
-            let fit = memory::fit(limit, &directory, codec, plan, &size)?;
+            let limits = limits.or_what_is_free(plan.devices)?;
+            let (fit, memory_adjustment) = memory::fit(&limits, &directory, codec, plan, &size)?;
             let lm = directory.lm_storage;
-            let memory_adjustment = fit.sentence(limit, codec);
             memory_adjustment.iter().for_each(|sentence| tracing::info!("{sentence}"));
             let directory = directory.stored_as(lm, fit.codec);
             if fit.one_after_the_other {

@@ -38,11 +38,13 @@ pub enum EngineError {
     Threads(String),
     /// The song does not fit into the memory limit in any way.
     #[error(
-        "the song needs {needs} of memory at the least, one half of the model after the other ({streaming} as it was \
+        "the song needs {needs} of {memory} at the least, one half of the model after the other ({streaming} as it was \
          asked for), and may take {limit}. Shorten it with --max-seconds, store the codec with --codec-weights f16, or \
          raise --memory-limit"
     )]
     Memory {
+        /// Whose memory it is, as a sentence names it.
+        memory: String,
         /// The limit.
         limit: MemorySize,
         /// The least that it would need.
@@ -52,10 +54,12 @@ pub enum EngineError {
     },
     /// A saved song cannot be decoded within the memory limit.
     #[error(
-        "decoding needs {needs} of memory at the least, and may take {limit}. Store the codec with --codec-weights f16, \
+        "decoding needs {needs} of {memory} at the least, and may take {limit}. Store the codec with --codec-weights f16, \
          take fewer --flow-workers, or raise --memory-limit"
     )]
     DecodingMemory {
+        /// Whose memory it is, as a sentence names it.
+        memory: String,
         /// The limit.
         limit: MemorySize,
         /// The least that it would need.

@@ -67,7 +67,7 @@ pub use heartstream_models::{
     text::{KnownTags, NormalisedWords, TagGroup, WordsNote, normalise},
     weights::{Checkpoint, Storage},
 };
-pub use memory::{MemoryPlan, MemorySize, SongSize};
+pub use memory::{MemoryLimits, MemoryPlan, MemorySize, SongSize};
 pub use plan::{DraftSite, Placement, Plan};
 pub use saved_song::SavedSong;
 pub use sink::{Sink, Sinks};

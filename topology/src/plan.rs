@@ -34,6 +34,9 @@ pub struct Placement {
     pub flow_workers: usize,
     /// Devices of the parts of the model.
     pub devices: Devices,
+    /// Further devices of flow workers, which take turns: the first worker has that of `devices`. Each device has the weights
+    /// of flow matching in its own memory.
+    pub more_flow_devices: Vec<DeviceName>,
 }
 
 /// The prefetcher's site.
@@ -58,6 +61,8 @@ pub struct Plan {
     pub vocoder: ComputeSite,
     /// Devices of the parts of the model.
     pub devices: Devices,
+    /// What each flow worker computes on; one entry for each.
+    pub flow_devices: Vec<DeviceName>,
     /// Room between the stages.
     pub capacities: Capacities,
     /// How songs are cut.
@@ -84,6 +89,7 @@ impl Plan {
             threads,
             flow_workers,
             devices,
+            more_flow_devices,
         } = placement;
         if !(1..=64).contains(flow_workers) {
             return refuse("flow-workers", "from 1 to 64".to_owned(), flow_workers.to_string());
@@ -130,6 +136,12 @@ impl Plan {
             flow: (0..*flow_workers).map(|worker| share(&flow, worker, *flow_workers, *threads)).collect(),
             draft: (draft_cores.is_some() || draft_device.is_some()).then(draft),
             devices: *devices,
+            flow_devices: std::iter::once(&devices.flow)
+                .chain(more_flow_devices)
+                .cycle()
+                .take(*flow_workers)
+                .copied()
+                .collect(),
             capacities: Capacities::default(),
             windows: ReferenceWindows::default(),
         })
@@ -178,6 +190,18 @@ mod tests {
         flow.sort_unstable();
         assert_eq!(flow, (8..16).collect::<Vec<_>>());
         assert_eq!(plan.vocoder.cores, (8..16).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn workers_take_turns_on_the_devices_that_are_given() {
+        let gpus = [0, 1, 2].map(DeviceName::Cuda);
+        let placement = Placement {
+            devices: Devices { flow: gpus[0], ..Devices::default() },
+            more_flow_devices: gpus[1..].to_vec(),
+            flow_workers: 4,
+            ..Placement::default()
+        };
+        assert_eq!(plan(&placement, &[0, 1]).flow_devices, [gpus[0], gpus[1], gpus[2], gpus[0]]);
     }
 
     #[test]

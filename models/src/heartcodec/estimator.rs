@@ -6,8 +6,8 @@ use super::{config::HeartCodecConfig, tensors::TIME_FEATURES};
 use crate::{
     error::{ModelError, Result},
     kernels::{
-        AdaLnModulation, FullAttention, GrowingRotary, Linear, Operand, RmsNorm, RotaryTable, base_frequencies,
-        centred_windows, gated, gated_sum, layer_norm, taps_as_product,
+        AdaLnModulation, FullAttention, GrowingRotary, Linear, Operand, RmsNorm, RotaryTable, base_frequencies, gated,
+        gated_sum, layer_norm, taps_as_product,
     },
     weights::TensorStore,
 };
@@ -29,6 +29,8 @@ pub struct Estimator {
     leave: Projection,
     in_channels: usize,
     device: Device,
+    /// Where what steers the blocks is computed.
+    steering: Device,
 }
 
 impl Estimator {
@@ -39,14 +41,19 @@ impl Estimator {
     pub fn load(config: &HeartCodecConfig, store: &TensorStore, device: &Device) -> Result<Self> {
         let HeartCodecConfig { in_channels, out_channels, num_layers, num_layers_2, .. } = *config;
         let (first, second) = (config.inner_dim(), 2 * config.inner_dim());
+        // It follows from a few numbers alone, and so the host can compute it; a GPU's memory has no room to spare.
+        let on_host = device.is_cuda() && !store.are_in_memory();
+        let steering = if on_host { Device::Cpu } else { device.clone() };
+        let devices = (device, &steering);
         Ok(Self {
             enter: Projection::load(store, "proj_in", in_channels, first, device)?,
-            first: Stage::load(config, store, "", first, num_layers, device)?,
+            first: Stage::load(config, store, "", (first, num_layers), devices)?,
             connect: Projection::load(store, "connection_proj", in_channels + first, second, device)?,
-            second: Stage::load(config, store, "_2", second, num_layers_2, device)?,
+            second: Stage::load(config, store, "_2", (second, num_layers_2), devices)?,
             leave: Projection::load(store, "proj_out", second, out_channels, device)?,
             in_channels,
             device: device.clone(),
+            steering,
         })
     }
 
@@ -55,9 +62,10 @@ impl Estimator {
         self.in_channels
     }
 
-    /// The same weights, with the time features allocated on `device`.
+    /// The same weights, with what steers the blocks brought to `device`.
     pub(super) fn on(&self, device: &Device) -> Self {
-        Self { device: device.clone(), ..self.clone() }
+        let steering = if self.steering.is_cpu() { Device::Cpu } else { device.clone() };
+        Self { device: device.clone(), steering, ..self.clone() }
     }
 
     /// The velocity at `time` (0 is noise, 1 is music).
@@ -91,11 +99,114 @@ impl Estimator {
     }
 
     fn together(&self, xs: &Tensor, times: &[f32]) -> Result<Tensor> {
-        let features = time_features(times, &self.device)?;
-        let inner = self.first.forward(self.enter.forward(xs)?, &features)?;
-        let joined = Tensor::cat(&[xs, &inner], 2)?.contiguous()?;
-        let outer = self.second.forward(self.connect.forward(&joined)?, &features)?;
-        self.leave.forward(&outer)
+        self.steered(xs, &self.steering(times)?.on(&self.device)?)
+    }
+
+    /// What steers all blocks at these times, an entry for each. It follows from the times alone, and lies where it was
+    /// computed.
+    ///
+    /// # Errors
+    /// When the device has no memory for it.
+    pub(super) fn steering(&self, times: &[f32]) -> Result<Steering> {
+        let features = time_features(times, &self.steering)?;
+        Ok(Steering([self.first.steering(&features)?, self.second.steering(&features)?]))
+    }
+
+    /// The velocity where the blocks are steered so: each entry as it is told, or, on a GPU's tensor cores, all as one entry
+    /// says.
+    ///
+    /// # Shapes
+    /// - `xs` and result as [`Estimator::forward`] has them
+    ///
+    /// # Errors
+    /// When a shape does not fit.
+    pub(super) fn steered(&self, xs: &Tensor, Steering([first, second]): &Steering) -> Result<Tensor> {
+        let inner = self.first.forward(self.enter.forward(xs, None)?, first)?;
+        let outer = self.second.forward(self.connect.forward(xs, Some(&inner))?, second)?;
+        self.leave.forward(&outer, None)
+    }
+
+    /// Whether all products with many rows are made on a GPU's tensor cores.
+    #[cfg(feature = "cuda")]
+    pub(super) fn is_on_tensor_cores(&self) -> bool {
+        let projections = [&self.enter, &self.connect, &self.leave];
+        projections.iter().all(|projection| projection.is_on_tensor_cores())
+            && [&self.first, &self.second].iter().all(|stage| stage.blocks.iter().all(Block::is_on_tensor_cores))
+    }
+
+    /// Has angles at hand for so many positions; those of fewer are then the same numbers in the same place.
+    ///
+    /// # Errors
+    /// When the device has no memory for them.
+    #[cfg(feature = "cuda")]
+    pub(super) fn turn_up_to(&self, positions: usize) -> Result<[RotaryTable; 2]> {
+        Ok([self.first.rotary.of(positions, &self.device)?, self.second.rotary.of(positions, &self.device)?])
+    }
+}
+
+/// What steers the blocks of both stages.
+#[derive(Debug, Clone)]
+pub(super) struct Steering([StageSteering; 2]);
+
+/// What steers the blocks of a stage.
+#[derive(Debug, Clone)]
+struct StageSteering {
+    /// Shift, scale and gate of attention, then of feed-forward, \[B, 6, D\] for each block.
+    blocks: Vec<Tensor>,
+    /// Shift and scale behind the last block, \[B, 2, D\].
+    out: Tensor,
+}
+
+impl Steering {
+    /// The same on `device`.
+    fn on(self, device: &Device) -> Result<Self> {
+        let there = |tensor: &Tensor| tensor.to_device(device);
+        let stage = |StageSteering { blocks, out }: &StageSteering| {
+            let blocks = blocks.iter().map(there).collect::<candle_core::Result<_>>()?;
+            Ok::<_, ModelError>(StageSteering { blocks, out: there(out)? })
+        };
+        Ok(Self([stage(&self.0[0])?, stage(&self.0[1])?]))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn tables(&self) -> impl Iterator<Item = &Tensor> {
+        self.0.iter().flat_map(|stage| stage.blocks.iter().chain([&stage.out]))
+    }
+
+    /// The numbers of each entry, one table after the other.
+    ///
+    /// # Shapes
+    /// - result \[B, any\]
+    ///
+    /// # Errors
+    /// When the device has no memory for them.
+    #[cfg(feature = "cuda")]
+    pub(super) fn numbers(&self) -> Result<Tensor> {
+        let rows = self.tables().map(|table| table.flatten_from(1)).collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&rows, 1)?.contiguous()?)
+    }
+
+    /// The same tables as views of `numbers`, one entry: what is written there steers.
+    ///
+    /// # Shapes
+    /// - `numbers` \[1, any\], as many as [`Steering::numbers`] has of an entry
+    ///
+    /// # Errors
+    /// When they are fewer.
+    #[cfg(feature = "cuda")]
+    pub(super) fn viewing(&self, numbers: &Tensor) -> Result<Self> {
+        let mut place = 0;
+        let mut view = |table: &Tensor| {
+            let (_, rows, width) = table.dims3()?;
+            let view = numbers.narrow(1, place, rows * width)?.reshape((1, rows, width))?;
+            place += rows * width;
+            Ok::<_, ModelError>(view)
+        };
+        let mut stage = |stage: &StageSteering| {
+            let blocks = stage.blocks.iter().map(&mut view).collect::<Result<_>>()?;
+            Ok::<_, ModelError>(StageSteering { blocks, out: view(&stage.out)? })
+        };
+        Ok(Self([stage(&self.0[0])?, stage(&self.0[1])?]))
     }
 }
 
@@ -125,8 +236,16 @@ impl Projection {
         })
     }
 
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        Ok(self.linear.forward(&self.convolution.forward(&centred_windows(xs, PROJECTION_TAPS)?)?)?)
+    /// # Shapes
+    /// - `xs` \[B, L, any\], the channels `beside` come behind its own; result \[B, L, outputs\]
+    fn forward(&self, xs: &Tensor, beside: Option<&Tensor>) -> Result<Tensor> {
+        let windows = Operand::windows(xs, beside, PROJECTION_TAPS, &self.convolution)?;
+        Ok(self.linear.forward(&self.convolution.multiply(&windows)?.tensor()?)?)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn is_on_tensor_cores(&self) -> bool {
+        self.convolution.is_on_tensor_cores() && self.linear.is_on_tensor_cores()
     }
 }
 
@@ -148,18 +267,17 @@ impl Stage {
         config: &HeartCodecConfig,
         store: &TensorStore,
         suffix: &str,
-        width: usize,
-        layers: usize,
-        device: &Device,
+        (width, layers): (usize, usize),
+        (device, steering): (&Device, &Device),
     ) -> Result<Self> {
         let adaln = format!("flow_matching.estimator.adaln_single{suffix}");
         let linear = |name: &str, outputs, inputs| {
-            Linear::load(store, &format!("{adaln}.{name}"), [outputs, inputs], true, device)
+            Linear::load(store, &format!("{adaln}.{name}"), [outputs, inputs], true, steering)
         };
         let head_dim = width / config.num_attention_heads;
         let block = |layer| {
             let name = format!("flow_matching.estimator.transformer_blocks{suffix}.{layer}");
-            Block::load(store, &name, width, head_dim, device)
+            Block::load(store, &name, (width, head_dim), (device, steering))
         };
         Ok(Self {
             width,
@@ -170,24 +288,77 @@ impl Stage {
             out_table: store.tensor(
                 &format!("flow_matching.estimator.scale_shift_table{suffix}"),
                 &[2, width],
-                device,
+                steering,
             )?,
             rotary: GrowingRotary::new(base_frequencies(ROTARY_BASE, head_dim)),
         })
     }
 
     /// # Shapes
-    /// - `xs` and result \[B, L, D\], `features` \[B, 512\]
-    fn forward(&self, mut xs: Tensor, features: &Tensor) -> Result<Tensor> {
-        let (batch, length, _) = xs.dims3()?;
+    /// - `features` \[B, 512\]
+    fn steering(&self, features: &Tensor) -> Result<StageSteering> {
+        let batch = features.dim(0)?;
         let time = self.time_2.forward(&self.time_1.forward(features)?.silu()?)?;
         let modulation = self.modulation.forward(&time.silu()?)?.reshape((batch, 6, self.width))?;
-        let rotary = self.rotary.of(length, xs.device())?;
-        for block in &self.blocks {
-            xs = block.forward(&xs, &modulation, &rotary)?;
+        let of_block = |block: &Block| Ok(modulation.broadcast_add(&block.table)?);
+        let blocks = self.blocks.iter().map(of_block).collect::<Result<_>>()?;
+        Ok(StageSteering { blocks, out: time.unsqueeze(1)?.broadcast_add(&self.out_table)? })
+    }
+
+    /// # Shapes
+    /// - `xs` and result \[B, L, D\]
+    fn forward(&self, mut xs: Tensor, steering: &StageSteering) -> Result<Tensor> {
+        let rotary = self.rotary.of(xs.dim(1)?, xs.device())?;
+        let mut blocks =
+            self.blocks.iter().zip(&steering.blocks).map(|(block, table)| Steered { block, table }).peekable();
+        let mut normed = blocks.peek().map(|first| first.enter(&xs)).transpose()?;
+        while let (Some(block), Some(entered)) = (blocks.next(), normed.take()) {
+            (xs, normed) = block.forward(&xs, &entered, &rotary, blocks.peek().copied())?;
         }
-        let modulation = time.unsqueeze(1)?.broadcast_add(&self.out_table)?; // [B, 2, D]
-        Ok(layer_norm(&xs, NORM_EPS, AdaLnModulation { table: &modulation, shift: 0, scale: 1 })?)
+        Ok(layer_norm(&xs, NORM_EPS, AdaLnModulation { table: &steering.out, shift: 0, scale: 1 })?)
+    }
+}
+
+/// A block and what steers it, \[B, 6, D\].
+#[derive(Clone, Copy)]
+struct Steered<'a> {
+    block: &'a Block,
+    table: &'a Tensor,
+}
+
+impl Steered<'_> {
+    fn attention_steer(&self) -> AdaLnModulation<'_> {
+        AdaLnModulation { table: self.table, shift: 0, scale: 1 }
+    }
+
+    /// What the block's attention takes of the residual stream.
+    fn enter(&self, xs: &Tensor) -> Result<Operand> {
+        let Block { attention_norm, attention, .. } = self.block;
+        Ok(attention_norm.operand(xs, self.attention_steer(), attention.product())?)
+    }
+
+    /// The residual stream behind the block, and what the next one's attention takes of it.
+    ///
+    /// # Shapes
+    /// - `xs` and result \[B, L, D\]
+    fn forward(
+        &self,
+        xs: &Tensor,
+        normed: &Operand,
+        rotary: &RotaryTable,
+        next: Option<Steered<'_>>,
+    ) -> Result<(Tensor, Option<Operand>)> {
+        let Self { block, table } = *self;
+        let found = Operand::of(block.attention.forward(normed, rotary)?, &block.output)?;
+        let (found, steer) = (block.output.multiply(&found)?, AdaLnModulation { table, shift: 3, scale: 4 });
+        let (xs, normed) = block.feed_forward_norm.operand_of_sum((xs, &found), (table, 2), steer, &block.gate_up)?;
+        let hidden = gated(block.gate_up.multiply(&normed)?, &block.down)?;
+        let (made, gate) = (block.down.multiply(&hidden)?, (table, 5));
+        let Some(next) = next else { return Ok((gated_sum(&xs, &made, gate.0, gate.1)?, None)) };
+        let Block { attention_norm, attention, .. } = next.block;
+        let (xs, normed) =
+            attention_norm.operand_of_sum((&xs, &made), gate, next.attention_steer(), attention.product())?;
+        Ok((xs, Some(normed)))
     }
 }
 
@@ -205,7 +376,12 @@ struct Block {
 }
 
 impl Block {
-    fn load(store: &TensorStore, prefix: &str, width: usize, head_dim: usize, device: &Device) -> Result<Self> {
+    fn load(
+        store: &TensorStore,
+        prefix: &str,
+        (width, head_dim): (usize, usize),
+        (device, steering): (&Device, &Device),
+    ) -> Result<Self> {
         let hidden = HeartCodecConfig::hidden_dim(width);
         let norm = |name: &str| RmsNorm::load(store, &format!("{prefix}.{name}.weight"), width, NORM_EPS, device);
         let linear =
@@ -220,20 +396,15 @@ impl Block {
             feed_forward_norm: norm("mlp_norm")?,
             gate_up: ready(Linear::load_joined(store, &both, width, None, device)?, store)?,
             down: linear("mlp.down", [width, hidden])?,
-            table: store.tensor(&format!("{prefix}.scale_shift_table"), &[6, width], device)?,
+            table: store.tensor(&format!("{prefix}.scale_shift_table"), &[6, width], steering)?,
         })
     }
 
-    fn forward(&self, xs: &Tensor, modulation: &Tensor, rotary: &RotaryTable) -> Result<Tensor> {
-        let table = &modulation.broadcast_add(&self.table)?; // [B, 6, D]
-        let modulation = AdaLnModulation { table, shift: 0, scale: 1 };
-        let normed = self.attention_norm.operand(xs, modulation, self.attention.product())?;
-        let found = Operand::of(self.attention.forward(&normed, rotary)?, &self.output)?;
-        let xs = gated_sum(xs, &self.output.multiply(&found)?, table, 2)?;
-        let normed =
-            self.feed_forward_norm.operand(&xs, AdaLnModulation { table, shift: 3, scale: 4 }, &self.gate_up)?;
-        let hidden = gated(self.gate_up.multiply(&normed)?, &self.down)?;
-        Ok(gated_sum(&xs, &self.down.multiply(&hidden)?, table, 5)?)
+    #[cfg(feature = "cuda")]
+    fn is_on_tensor_cores(&self) -> bool {
+        [self.attention.product(), &self.output, &self.gate_up, &self.down]
+            .iter()
+            .all(|product| product.is_on_tensor_cores())
     }
 }
 

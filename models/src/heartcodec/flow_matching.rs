@@ -1,7 +1,12 @@
 //! Flow matching: an Euler solver that follows the estimator's velocity from noise to latents.
 
+#[cfg(feature = "cuda")]
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 
+#[cfg(feature = "cuda")]
+use super::on_gpu::GpuSolver;
 use super::{config::HeartCodecConfig, estimator::Estimator, quantizer::Quantizer};
 use crate::{
     error::{ModelError, Result},
@@ -68,6 +73,9 @@ pub struct FlowMatching {
     pub estimator: Estimator,
     channels: usize,
     device: Device,
+    /// What solves on a GPU.
+    #[cfg(feature = "cuda")]
+    gpu: Option<Arc<GpuSolver>>,
 }
 
 impl FlowMatching {
@@ -76,18 +84,31 @@ impl FlowMatching {
     /// # Errors
     /// When a tensor is not there in its shape.
     pub fn load(config: &HeartCodecConfig, store: &TensorStore, device: &Device) -> Result<Self> {
+        let estimator = Estimator::load(config, store, device)?;
         Ok(Self {
             quantizer: Quantizer::load(config, store, device)?,
-            estimator: Estimator::load(config, store, device)?,
             channels: config.out_channels,
             device: device.clone(),
+            #[cfg(feature = "cuda")]
+            gpu: GpuSolver::new(&estimator, config.out_channels, device)?.map(Arc::new),
+            estimator,
         })
     }
 
-    /// The same weights, with all results allocated on `device`: another stream of the same GPU.
-    pub(super) fn on(&self, device: &Device) -> Self {
+    /// The same weights, with everything that is computed with them born on `device`: another stream of the same GPU.
+    ///
+    /// # Errors
+    /// When the device has no memory for what it computes in.
+    pub(super) fn on(&self, device: &Device) -> Result<Self> {
         let (quantizer, estimator) = (self.quantizer.on(device), self.estimator.on(device));
-        Self { quantizer, estimator, channels: self.channels, device: device.clone() }
+        Ok(Self {
+            quantizer,
+            channels: self.channels,
+            device: device.clone(),
+            #[cfg(feature = "cuda")]
+            gpu: GpuSolver::new(&estimator, self.channels, device)?.map(Arc::new),
+            estimator,
+        })
     }
 
     /// Where it computes.
@@ -126,26 +147,26 @@ impl FlowMatching {
         // The state stays on the estimator's device: no step waits for a transfer.
         let noise = tensor(noise)?;
         let known = if in_context.is_empty() { None } else { Some(tensor(in_context)?) };
+        let finished = |mut latents: Vec<f32>| {
+            latents[..in_context.len()].copy_from_slice(in_context);
+            latents
+        };
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = &self.gpu {
+            return Ok(gpu.solve(&fixed, &noise, known.as_ref(), options, cancelled)?.map(finished));
+        }
         let mut state = noise.clone();
-        let times = time_steps(steps);
-        let (mut time, mut step) = (times[0], times[1] - times[0]);
-        for index in 1..=steps {
+        for EulerTime { left, time, length } in euler_times(steps) {
             if cancelled() {
                 return Ok(None);
             }
             if let Some(known) = &known {
-                state = led(&state, &noise, known, time)?;
+                state = led(&state, &noise, known, (left, time))?;
             }
             let velocity = self.velocity(&state, &fixed, time, guidance)?;
-            state = (state + (velocity * f64::from(step))?)?;
-            time += step;
-            if index < steps {
-                step = times[index + 1] - time;
-            }
+            state = (state + (velocity * f64::from(length))?)?;
         }
-        let mut latents = state.flatten_all()?.to_vec1::<f32>()?;
-        latents[..in_context.len()].copy_from_slice(in_context);
-        Ok(Some(latents))
+        Ok(Some(finished(state.flatten_all()?.to_vec1::<f32>()?)))
     }
 
     /// The estimator's inputs beside the state, the same at each step: in-context latents and condition.
@@ -184,12 +205,30 @@ impl FlowMatching {
     }
 }
 
-/// The state with the in-context part replaced by its own straight path from noise to latent.
-fn led(state: &Tensor, noise: &Tensor, known: &Tensor, time: f32) -> Result<Tensor> {
+/// The state with what is known led along its own straight way from noise to latent.
+fn led(state: &Tensor, noise: &Tensor, known: &Tensor, (left, time): (f32, f32)) -> Result<Tensor> {
     let (count, length) = (known.dim(1)?, state.dim(1)?);
-    let left = f64::from(1.0 - (1.0 - NOISE_FLOOR) * time);
-    let led = ((noise.narrow(1, 0, count)? * left)? + (known * f64::from(time))?)?;
+    let led = ((noise.narrow(1, 0, count)? * f64::from(left))? + (known * f64::from(time))?)?;
     Ok(if count == length { led } else { Tensor::cat(&[&led, &state.narrow(1, count, length - count)?], 1)? })
+}
+
+/// When a step is made, what is then left of the noise in what is known, and how long the step is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct EulerTime {
+    pub(super) left: f32,
+    pub(super) time: f32,
+    pub(super) length: f32,
+}
+
+/// The steps of the solver, their lengths summed up as the reference sums them.
+pub(super) fn euler_times(steps: usize) -> Vec<EulerTime> {
+    let mut time = 0.0;
+    let step = |next: f32| {
+        let step = EulerTime { left: 1.0 - (1.0 - NOISE_FLOOR) * time, time, length: next - time };
+        time += step.length;
+        step
+    };
+    time_steps(steps).into_iter().skip(1).map(step).collect()
 }
 
 /// `steps + 1` times from 0 to 1, rounded as torch's `linspace` rounds them: from both ends to the middle.

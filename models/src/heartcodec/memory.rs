@@ -24,6 +24,24 @@ impl HeartCodecConfig {
         F32 * latents * (rows * (held + feed_forward.max(attention).max(projection)) + 4 * output)
     }
 
+    /// The same on a GPU's tensor cores, where a product's results are kept in two parts.
+    pub fn window_bytes_on_gpu(&self, rows: u64, latents: u64) -> u64 {
+        let (second, hidden) = (2 * self.inner_dim() as u64, Self::hidden_dim(2 * self.inner_dim()) as u64);
+        // Gate and what it gates in two parts, what becomes of them as halves; the residual stream before and behind, its
+        // norm as halves. Beside that what the estimator is given.
+        let feed_forward = 4 * hidden + hidden + 3 * second;
+        // Queries, keys and values in two parts and as halves, and what was found.
+        let attention = 6 * second + 3 * second + 3 * second;
+        F32 * latents * rows * (feed_forward.max(attention) + self.in_channels as u64)
+    }
+
+    /// The most bytes that the vocoder takes on a GPU, which decodes more latents at once: a layer's input and result, in
+    /// f32 and as halves, and what is between two layers.
+    pub fn sound_bytes_on_gpu(&self) -> u64 {
+        let channels = (2 * self.init_channel * self.samples_per_latent()) as u64;
+        5 * F32 * super::vocoder::MOST_AT_ONCE as u64 * channels + self.sound_bytes()
+    }
+
     /// The most bytes that the vocoder takes for both channels: activations of a chunk, and histories.
     pub fn sound_bytes(&self) -> u64 {
         let mut places = CHUNK as u64;

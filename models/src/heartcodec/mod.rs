@@ -9,6 +9,8 @@ mod estimator;
 mod flops;
 mod flow_matching;
 mod memory;
+#[cfg(feature = "cuda")]
+mod on_gpu;
 mod quantizer;
 mod song;
 mod tensors;
@@ -21,7 +23,7 @@ pub use estimator::Estimator;
 pub use flow_matching::{FlowJob, FlowMatching, FlowOptions, LATENTS_PER_FRAME};
 pub use quantizer::Quantizer;
 pub use tensors::{expected_tensors, expected_tensors_of_vocoder};
-pub use vocoder::{Vocoder, VocoderState, round_to_ninths};
+pub use vocoder::{MOST_AT_ONCE, Vocoder, VocoderState, round_to_ninths};
 
 use crate::{error::Result, weights::TensorStore};
 
@@ -41,12 +43,46 @@ impl HeartCodec {
     /// When tensors are missing or do not fit the config: all of them in one error.
     pub fn load(config: &HeartCodecConfig, store: &TensorStore, flow: &Device, vocoder: &Device) -> Result<Self> {
         store.check(&expected_tensors(config))?;
-        Ok(Self { flow: FlowMatching::load(config, store, flow)?, vocoder: Vocoder::load(config, store, vocoder)? })
+        let codec =
+            Self { flow: FlowMatching::load(config, store, flow)?, vocoder: Vocoder::load(config, store, vocoder)? };
+        // Workers read the weights in streams of their own.
+        flow.synchronize()?;
+        vocoder.synchronize()?;
+        Ok(codec)
+    }
+
+    /// Has a GPU do once what it does for the first sound of a song whose first window is computed from `frames` frames: it
+    /// loads its kernels and remembers what windows of this length ask of it. A processor has nothing to do.
+    ///
+    /// # Errors
+    /// When a GPU has no memory for it.
+    pub fn warm_up(&self, frames: usize, options: FlowOptions) -> Result<()> {
+        if self.flow.device().is_cuda() && frames > 0 {
+            let codes = vec![0; frames * self.flow.quantizer.codebooks()];
+            let noise = vec![0.0; frames * LATENTS_PER_FRAME * self.flow.channels()];
+            let job = FlowJob { codes: &codes, noise: &noise, in_context: &[], options };
+            // Windows of a length are remembered from the second one on.
+            for _ in 0..2 {
+                self.flow.solve(job, &|| false)?;
+            }
+        }
+        if self.vocoder.device().is_cuda() {
+            self.vocoder.decode(&vec![0.0; self.vocoder.latents_at_once() * self.flow.channels()])?;
+        }
+        Ok(())
+    }
+
+    /// The same vocoder with the latents of `flow`, which is on another device.
+    pub fn with_flow(&self, flow: FlowMatching) -> Self {
+        Self { flow, vocoder: self.vocoder.clone() }
     }
 
     /// The same weights, for a worker that solves in a stream of its own: `flow` is the device that they are on, opened
     /// once more.
-    pub fn with_flow_on(&self, flow: &Device) -> Self {
-        Self { flow: self.flow.on(flow), vocoder: self.vocoder.clone() }
+    ///
+    /// # Errors
+    /// When the device has no memory for what the worker computes in.
+    pub fn with_flow_on(&self, flow: &Device) -> Result<Self> {
+        Ok(Self { flow: self.flow.on(flow)?, vocoder: self.vocoder.clone() })
     }
 }

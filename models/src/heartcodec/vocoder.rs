@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{ModelError, Result},
-    kernels::{CausalConv, ConvHistory, Epilogue, Results, UpConv},
+    kernels::{Awaited, CausalConv, ConvHistory, Epilogue, HostReader, Results, UpConv},
     weights::TensorStore,
 };
 
@@ -21,7 +21,7 @@ mod tests;
 pub(super) const CHUNK: usize = 8;
 /// The most latent frames that are decoded at once where a sample does not depend on how many are: fewer do not fill a
 /// GPU.
-const MOST_AT_ONCE: usize = 64;
+pub const MOST_AT_ONCE: usize = 64;
 
 /// The weights of the vocoder. Two audio channels are two entries of a batch. Clones share the weights.
 #[derive(Debug, Clone)]
@@ -38,6 +38,7 @@ pub struct Vocoder {
     /// Latent frames that are decoded at once, at most.
     at_once: usize,
     device: Device,
+    reader: HostReader,
 }
 
 #[derive(Debug, Clone)]
@@ -93,6 +94,7 @@ impl Vocoder {
             last: CausalConv::new(&last, last_bias, 1)?,
             at_once: CHUNK,
             device: device.clone(),
+            reader: HostReader::of(device)?,
         };
         // Tensors in memory may be trained.
         if device.is_cuda() && !store.are_in_memory() {
@@ -136,6 +138,11 @@ impl Vocoder {
     /// Samples of one audio channel that a latent frame becomes.
     pub fn samples_per_latent(&self) -> usize {
         self.samples_per_latent
+    }
+
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// How many latent frames are decoded at once, at most.
@@ -222,6 +229,7 @@ impl Vocoder {
     fn decode_chunks(&self, state: &mut VocoderState, least: usize) -> Result<[Vec<f32>; 2]> {
         let mut samples = [Vec::new(), Vec::new()];
         let (mut done, width) = (0, 2 * self.latent_dim);
+        let mut decoded: Option<Awaited> = None;
         loop {
             let frames = state.waiting.len() / width - done;
             let ready = frames.saturating_sub(2 * self.margin).min(self.at_once);
@@ -235,17 +243,17 @@ impl Vocoder {
                 Tensor::from_slice(numbers, (numbers.len() / width, 2, self.latent_dim), &self.device)
             };
             let seen = ConvHistory::of(tensor(seen)?);
-            let decoded = self.forward(seen, &tensor(new)?, &mut state.histories)?.flatten_all()?.to_vec1::<f32>()?;
-            // Such values must not reach a loudspeaker, and a file of them is no music.
-            if let Some(found) = decoded.iter().find(|sample| !sample.is_finite()) {
-                return Err(ModelError::NotASound { found: *found });
-            }
-            for (channel, samples) in samples.iter_mut().enumerate() {
-                samples.extend(decoded.iter().skip(channel).step_by(2));
+            let next = self.reader.expect(&self.forward(seen, &tensor(new)?, &mut state.histories)?)?;
+            // A GPU works on these frames while the host takes the samples of those before.
+            if let Some(decoded) = decoded.replace(next) {
+                take(decoded, &mut samples)?;
             }
             done += ready;
         }
         state.waiting.drain(..done * width);
+        if let Some(decoded) = decoded {
+            take(decoded, &mut samples)?;
+        }
         Ok(samples)
     }
 
@@ -313,6 +321,23 @@ impl Block {
             units: DILATIONS.iter().enumerate().map(unit).collect::<Result<_>>()?,
         })
     }
+}
+
+/// Takes samples \[S, 2, 1\] to those of the left and of the right channel.
+fn take(decoded: Awaited, samples: &mut [Vec<f32>; 2]) -> Result<()> {
+    let decoded = decoded.receive()?;
+    // A loudspeaker must never be handed such values, and a file of them is no music.
+    if let Some(found) = decoded.iter().find(|sample| !sample.is_finite()) {
+        return Err(ModelError::NotASound { found: *found });
+    }
+    let [left, right] = samples;
+    left.reserve(decoded.len() / 2);
+    right.reserve(decoded.len() / 2);
+    for pair in decoded.chunks_exact(2) {
+        left.push(pair[0]);
+        right.push(pair[1]);
+    }
+    Ok(())
 }
 
 /// Reads the vocoder's tensors by their short names.

@@ -172,6 +172,11 @@ impl Linear {
         }
     }
 
+    /// Whether a GPU's tensor cores make the products, with f32's accuracy.
+    pub fn is_on_tensor_cores(&self) -> bool {
+        self.arrangement().is_some()
+    }
+
     /// How rows are split for it; `None` where it takes them as they are.
     pub(super) fn arrangement(&self) -> Option<Arrangement> {
         match &self.weight {

@@ -23,7 +23,10 @@ pub use attention::{FullAttention, KvLayer};
 pub use convolution::{CausalConv, ConvHistory, Epilogue, Results, Signal, UpConv, centred_windows, taps_as_product};
 pub use cpu::HeadDims;
 #[cfg(feature = "cuda")]
-pub(crate) use gpu::{lazy_link::missing_libraries, lm};
+pub(crate) use gpu::tensor_cores::{EulerStep, EulerWay};
+pub(crate) use gpu::{Awaited, HostReader};
+#[cfg(feature = "cuda")]
+pub(crate) use gpu::{Priority, Recording, lazy_link::missing_libraries, lm, order_by_stream_alone, stream_of};
 pub use linear::Linear;
 pub use norm::{AdaLnModulation, RmsNorm, gated_sum, layer_norm};
 pub use operand::{Operand, Outcome};

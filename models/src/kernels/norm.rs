@@ -108,6 +108,31 @@ impl RmsNorm {
         }
     }
 
+    /// [`gated_sum`], and [`RmsNorm::operand`] of it.
+    ///
+    /// # Shapes
+    /// - `xs`, `ys` and the sum \[B, T, width\], `gates` \[B, rows, width\]
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn operand_of_sum(
+        &self,
+        (xs, ys): (&Tensor, &Outcome),
+        (gates, row): (&Tensor, usize),
+        modulation: AdaLnModulation<'_>,
+        product: &Linear,
+    ) -> Result<(Tensor, Operand)> {
+        if let (Outcome::Parts(parts), Some(arrangement)) = (ys, product.arrangement()) {
+            let norm = (&self.weight, self.eps);
+            let (sum, split) =
+                tensor_cores::gated_norm((xs, parts), (gates, row), norm, modulation.rows(), arrangement)?;
+            return Ok((sum, Operand::Split(split)));
+        }
+        let sum = gated_sum(xs, ys, gates, row)?;
+        let operand = self.operand(&sum, modulation, product)?;
+        Ok((sum, operand))
+    }
+
     fn check(&self, xs: &Tensor) -> Result<usize> {
         let (found, width) = (xs.dim(D::Minus1)?, self.weight.dim(0)?);
         if found != width {
@@ -126,15 +151,16 @@ impl RmsNorm {
 /// # Errors
 /// When the shapes do not fit.
 pub fn layer_norm(xs: &Tensor, eps: f64, modulation: AdaLnModulation<'_>) -> Result<Tensor> {
+    if xs.device().is_cuda() && !xs.track_op() && !modulation.table.track_op() && tensor_cores::fits(xs.dim(D::Minus1)?)
+    {
+        return tensor_cores::layer_norm(xs, eps as f32, modulation.rows());
+    }
     let places = Places::of(xs, modulation)?;
     let kernel = |[xs, table]: [&[f32]; 2], out: &mut [f32]| {
         places.norm(xs, table, cpu::Norm::Layer, eps as f32, out);
     };
     if let Some(ys) = fused([xs, modulation.table], xs.shape(), kernel)? {
         return Ok(ys);
-    }
-    if xs.device().is_cuda() && !xs.track_op() && !modulation.table.track_op() && tensor_cores::fits(places.width) {
-        return tensor_cores::layer_norm(xs, eps as f32, modulation.rows());
     }
     let centred = xs.broadcast_sub(&xs.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;

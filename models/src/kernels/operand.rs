@@ -4,7 +4,7 @@
 use candle_core::{Result, Tensor};
 
 use super::{
-    Linear,
+    Linear, centred_windows,
     gpu::tensor_cores::{Parts, SplitRows},
 };
 
@@ -38,6 +38,24 @@ impl Operand {
         match product.arrangement() {
             Some(arrangement) => Ok(Self::Split(SplitRows::of(&rows, arrangement)?)),
             None => Ok(Self::Plain(rows)),
+        }
+    }
+
+    /// Of each place what a centred convolution of `taps` taps multiplies, made ready for `product`.
+    ///
+    /// # Shapes
+    /// - `xs` and `beside` \[B, T, any\]: the channels of a place, one after the other
+    ///
+    /// # Errors
+    /// When the shapes do not fit.
+    pub fn windows(xs: &Tensor, beside: Option<&Tensor>, taps: usize, product: &Linear) -> Result<Self> {
+        match (product.arrangement(), beside) {
+            (Some(arrangement), _) => Ok(Self::Split(SplitRows::windows(xs, beside, taps, arrangement)?)),
+            (None, None) => Ok(Self::Plain(centred_windows(xs, taps)?)),
+            (None, Some(beside)) => {
+                let joined = Tensor::cat(&[xs, beside], 2)?.contiguous()?;
+                Ok(Self::Plain(centred_windows(&joined, taps)?))
+            }
         }
     }
 }

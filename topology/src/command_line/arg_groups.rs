@@ -200,9 +200,9 @@ pub(crate) struct PlacementArgs {
     /// What computes the language model [default: --device]
     #[arg(long, value_name = "cpu|cuda:N")]
     pub lm_device: Option<DeviceName>,
-    /// What computes for the flow workers [default: --device]
-    #[arg(long, value_name = "cpu|cuda:N")]
-    pub flow_device: Option<DeviceName>,
+    /// What computes for the flow workers [default: --device]; several devices, such as cuda:0,cuda:1, take turns
+    #[arg(long, value_name = "cpu|cuda:N", value_delimiter = ',')]
+    pub flow_device: Vec<DeviceName>,
     /// What computes the vocoder [default: --device]
     #[arg(long, value_name = "cpu|cuda:N")]
     pub vocoder_device: Option<DeviceName>,

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use heartstream_models::{ModelDirectory, foreign_text::shown};
+use heartstream_models::{DeviceName, ModelDirectory, foreign_text::shown};
 
 use super::Failed;
 use crate::{EngineError, MemoryPlan, MemorySize, Plan, SongRequest, SongSize};
@@ -136,7 +136,7 @@ pub(super) fn enough_memory(directory: &ModelDirectory, plan: &Plan, request: &S
     let size = SongSize::of(request, SongSize::USUAL_PROMPT)?;
     let files =
         directory.lm_store()?.files().chain(directory.codec_store()?.files()).map(|(_, bytes)| bytes).sum::<u64>();
-    let needs = MemoryPlan::estimate(directory, plan, &size)?.streaming() + files + BESIDE;
+    let needs = MemoryPlan::estimate(directory, plan, &size)?.streaming_on(DeviceName::Cpu) + files + BESIDE;
     let mut room: Vec<u8> = Vec::new();
     room.try_reserve_exact(usize::try_from(needs).unwrap_or(usize::MAX)).map_err(|_| {
         Failed::Error(format!(

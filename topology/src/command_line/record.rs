@@ -96,7 +96,7 @@ fn options(request: &SongRequest, format: Option<SampleFormat>, plan: &Plan) -> 
         "draft_cores": plan.draft.as_ref().map(|draft| draft.cores.clone()),
         "draft_device": plan.draft.as_ref().map(|draft| draft.device.to_string()),
         "lm_device": plan.devices.lm.to_string(),
-        "flow_device": plan.devices.flow.to_string(),
+        "flow_devices": plan.flow_devices.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "vocoder_device": plan.devices.vocoder.to_string(),
     })
 }

@@ -77,6 +77,7 @@ fn sing(args: &RenderArgs, mut destination: Destination, loudness: Loudness, sto
     Heartstream::check_options(&request)?;
     let placement = placement(&args.placement);
     preflight::enough_memory(&directory, &Plan::new(&placement)?, &request)?;
+    let on_gpu = !placement.devices.gpus().is_empty();
     let words = [&args.words.tags, &args.words.lyrics].into_iter().flatten().map(Path::new);
     let files = [&args.resume, &args.sound.plan].into_iter().flatten().map(PathBuf::as_path);
     destination.probe(args.save_codes.as_deref(), &words.chain(files).collect::<Vec<_>>())?;
@@ -88,8 +89,9 @@ fn sing(args: &RenderArgs, mut destination: Destination, loudness: Loudness, sto
             .weights(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into())
             .placement(placement)
             .speculation(args.speculate.clone());
-        if let Some(limit) = args.memory_limit {
-            builder = builder.memory_limit(limit, &request);
+        // What is free on a GPU is a limit, whether one is given or not.
+        if args.memory_limit.is_some() || on_gpu {
+            builder = builder.memory_limit(args.memory_limit.clone().unwrap_or_default(), &request);
         }
         let engine = builder.build().await?;
         if let Some(sentence) = engine.memory_adjustment() {
@@ -133,10 +135,8 @@ pub(super) fn decode(args: &DecodeArgs, loudness: Loudness) -> Result<(), Failed
     let placement = placement(&args.placement);
     let plan = Plan::new(&placement)?;
     let asked = args.codec_weights.codec_weights.into();
-    let (codec, memory_adjustment) = match args.memory_limit {
-        None => (asked, None),
-        Some(limit) => memory::fit_decoding(limit, &directory, asked, &plan, &request)?,
-    };
+    let limits = args.memory_limit.clone().unwrap_or_default().or_what_is_free(plan.devices)?;
+    let (codec, memory_adjustment) = memory::fit_decoding(&limits, &directory, asked, &plan, &request)?;
     let read: Vec<&Path> = [Some(args.codes.as_path()), args.sound.plan.as_deref()].into_iter().flatten().collect();
     destination.probe(None, &read)?;
     runtime()?.block_on(async {
@@ -314,8 +314,9 @@ fn placement(args: &PlacementArgs) -> Placement {
         flow_workers: args.flow_workers,
         devices: Devices {
             lm: args.lm_device.unwrap_or(args.device),
-            flow: args.flow_device.unwrap_or(args.device),
+            flow: args.flow_device.first().copied().unwrap_or(args.device),
             vocoder: args.vocoder_device.unwrap_or(args.device),
         },
+        more_flow_devices: args.flow_device.iter().skip(1).copied().collect(),
     }
 }

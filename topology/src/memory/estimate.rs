@@ -9,12 +9,14 @@ use heartstream_messages::{
     units::{CHANNELS, LATENTS_PER_FRAME},
 };
 use heartstream_models::{
-    ModelDirectory, ModelError, TOKENIZER, heartcodec, heartmula,
+    DeviceName, Devices, ModelDirectory, ModelError, TOKENIZER, WeightDtype, heartcodec, heartmula,
     weights::{Checkpoint, Expected, TensorStore},
 };
 
 use crate::{plan::Plan, request};
 
+/// The embeddings of codes.
+const EMBEDDINGS: &str = "audio_embeddings.weight";
 /// The program with its runtime and its threads before any model: 17 MB on x86-64 with the smallest model that there
 /// is.
 const PROGRAM: u64 = 16 << 20;
@@ -31,6 +33,8 @@ const COPIES: u64 = 3;
 const GIVEN_BACK: u64 = 32 << 20;
 /// Freed memory that an allocator keeps at the end of a thread's heap, at most (twice the above, in the same source).
 const KEPT: u64 = 2 * GIVEN_BACK;
+/// What a GPU's memory has in it before any weight: CUDA's context, kernels, and what cuBLAS works in.
+const GPU: u64 = 900 << 20;
 /// Bytes of a number on its way through the pipeline.
 const F32: u64 = size_of::<f32>() as u64;
 
@@ -98,6 +102,10 @@ pub struct MemoryPlan {
     pub vocoder: u64,
     /// Latents, sound and blocks between the stages.
     pub queues: u64,
+    /// The part of the codec's weights that the vocoder has.
+    pub vocoder_weights: u64,
+    /// What each part of the model computes on.
+    pub devices: Devices,
 }
 
 impl MemoryPlan {
@@ -114,10 +122,25 @@ impl MemoryPlan {
         let frames = song.frames.saturating_sub(1).min(positions - prompt);
         let dtype = directory.kv_dtype(&lm);
         let threads = plan.lm.threads + plan.vocoder.threads + plan.flow.iter().map(|site| site.threads).sum::<usize>();
+        let matrices = weights(directory, &lm, &heartmula::expected_tensors(&directory.lm));
+        let language_model = if plan.devices.lm.is_cpu() {
+            matrices
+        } else {
+            // The embeddings of codes, too, which stay in their file on a processor; and what tensor cores multiply are
+            // planes of bf16.
+            let numbers = lm.matrix_type(EMBEDDINGS);
+            let codes = sizes.audio_num_codebooks * sizes.audio_vocab_size * sizes.backbone.embed_dim * numbers.bytes();
+            let (planes, of) = match numbers {
+                WeightDtype::Bf16 => (1, 1),
+                WeightDtype::F16 => (2, 1),
+                WeightDtype::F32 => (3, 2),
+            };
+            matrices * planes / of + codes as u64
+        };
         Ok(Self {
             program: PROGRAM + THREAD * threads as u64,
             tokenizer: TOKENIZER_FACTOR * directory.checkpoint.file(TOKENIZER).map_or(0, |file| file.len() as u64),
-            language_model: weights(directory, &lm, &heartmula::expected_tensors(&directory.lm)),
+            language_model,
             song: sizes.song_bytes(song.lm_rows, prompt, frames, dtype),
             ..Self::of_sound(directory, plan, song)?
         })
@@ -138,42 +161,69 @@ impl MemoryPlan {
     fn of_sound(directory: &ModelDirectory, plan: &Plan, song: &SongSize) -> Result<Self, ModelError> {
         let store = directory.codec_store()?;
         let tensors = heartcodec::expected_tensors(&directory.codec);
-        let latents = song.window * LATENTS_PER_FRAME;
+        let (sizes, Devices { flow, vocoder, .. }) = (&directory.codec, plan.devices);
+        let (rows, latents) = (song.flow_rows, song.window * LATENTS_PER_FRAME);
+        let window =
+            if flow.is_cpu() { sizes.window_bytes(rows, latents) } else { sizes.window_bytes_on_gpu(rows, latents) };
         Ok(Self {
             allocator_slack: COPIES * largest_convolution(&tensors).min(GIVEN_BACK),
             codec: weights(directory, &store, &tensors),
             // A song of one window has no second one that another worker could have.
-            flow: directory.codec.window_bytes(song.flow_rows, latents)
-                * if song.several_windows { plan.flow.len() as u64 } else { 1 },
-            vocoder: directory.codec.sound_bytes(),
+            flow: window * if song.several_windows { plan.flow.len() as u64 } else { 1 },
+            vocoder: if vocoder.is_cpu() { sizes.sound_bytes() } else { sizes.sound_bytes_on_gpu() },
+            vocoder_weights: weights(directory, &store, &heartcodec::expected_tensors_of_vocoder(sizes)),
+            devices: plan.devices,
             queues: queues(plan, latents * directory.codec.out_channels as u64),
             ..Self::default()
         })
     }
 
-    /// The most that is held at once where sound is made while the song is written.
+    /// The most that all devices hold at once where sound is made while the song is written.
     pub fn streaming(&self) -> u64 {
-        self.always() + self.language_model + self.song + self.sound()
+        self.places().map(|device| self.streaming_on(device)).sum()
     }
 
-    /// The most that is held at once where the language model writes the whole song, and is freed before the codec is
-    /// loaded.
+    /// The most that all hold at once where the language model writes the whole song, and is let go before the codec comes.
     pub fn one_after_the_other(&self) -> u64 {
-        // Memory freed by the language model's thread returns to the system when the thread ends.
-        self.always() + (self.language_model + self.song).max(self.song.min(KEPT) + self.sound())
+        self.places().map(|device| self.one_after_the_other_on(device)).sum()
     }
 
-    fn always(&self) -> u64 {
-        self.program + self.tokenizer
+    /// The part of [`Self::streaming`] that is in the memory of `device`; the machine's is the processor's.
+    pub fn streaming_on(&self, device: DeviceName) -> u64 {
+        self.always_on(device) + self.writing_on(device) + self.sound_on(device)
     }
 
-    fn sound(&self) -> u64 {
-        self.allocator_slack + self.codec + self.flow + self.vocoder + self.queues
+    /// The same of [`Self::one_after_the_other`].
+    pub fn one_after_the_other_on(&self, device: DeviceName) -> u64 {
+        // What the language model's thread has let go is not the system's again before the thread ends.
+        let left = if device.is_cpu() && self.devices.lm.is_cpu() { self.song.min(KEPT) } else { 0 };
+        self.always_on(device) + self.writing_on(device).max(left + self.sound_on(device))
+    }
+
+    /// The machine's memory and that of each GPU.
+    pub fn places(&self) -> impl Iterator<Item = DeviceName> + use<> {
+        std::iter::once(DeviceName::Cpu).chain(self.devices.gpus())
+    }
+
+    fn always_on(&self, device: DeviceName) -> u64 {
+        if device.is_cpu() { self.program + self.tokenizer } else { GPU }
+    }
+
+    fn writing_on(&self, device: DeviceName) -> u64 {
+        if self.devices.lm == device { self.language_model + self.song } else { 0 }
+    }
+
+    fn sound_on(&self, device: DeviceName) -> u64 {
+        let on = |there: DeviceName, bytes: u64| if there == device { bytes } else { 0 };
+        on(DeviceName::Cpu, self.allocator_slack + self.queues)
+            + on(self.devices.flow, self.codec.saturating_sub(self.vocoder_weights) + self.flow)
+            + on(self.devices.vocoder, self.vocoder_weights + self.vocoder)
     }
 
     /// All terms by their names.
     pub fn terms(&self) -> [(&'static str, u64); 9] {
-        let Self { program, tokenizer, allocator_slack, language_model, codec, song, flow, vocoder, queues } = *self;
+        let Self { program, tokenizer, allocator_slack, language_model, codec, song, flow, vocoder, queues, .. } =
+            *self;
         [
             ("program", program),
             ("tokenizer", tokenizer),
@@ -252,6 +302,7 @@ mod tests {
         let plan = estimate(SynthSize::Small, 30.0, Storage::Auto);
         assert_eq!(plan.terms().iter().map(|(_, bytes)| bytes).sum::<u64>(), plan.streaming());
         assert!(plan.terms().iter().all(|(_, bytes)| *bytes > 0), "{plan:#?}");
+        assert!(plan.vocoder_weights < plan.codec, "{plan:#?}");
         assert!(plan.one_after_the_other() < plan.streaming());
     }
 

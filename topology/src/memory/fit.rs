@@ -1,26 +1,39 @@
-//! Memory fit: the ways to make a song within a memory limit.
+//! Memory fit: the ways to make a song within the memory limits of the machine and of its GPUs.
 
 use heartstream_messages::SongRequest;
-use heartstream_models::{ModelDirectory, WeightDtype, weights::Storage};
+use heartstream_models::{DeviceName, ModelDirectory, WeightDtype, weights::Storage};
 
-use super::{MemoryPlan, MemorySize, SongSize};
+use super::{MemoryLimits, MemoryPlan, MemorySize, SongSize};
 use crate::{error::EngineError, plan::Plan};
 
 /// A way of making a song.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fit {
     /// How the codec's weights are stored.
     pub codec: Storage,
     /// Whether the language model writes the whole song before the codec is loaded.
     pub one_after_the_other: bool,
-    /// Estimated peak memory in bytes.
-    pub needs: u64,
+    /// Bytes that it takes of each memory at most, estimated.
+    needs: Vec<(DeviceName, u64)>,
 }
 
 impl Fit {
-    /// What it changes of what was asked for, in a sentence.
-    pub fn sentence(&self, limit: MemorySize, asked: Storage) -> Option<String> {
-        let within = format!("to stay within {limit} of memory ({} are estimated)", MemorySize(self.needs));
+    /// The first memory of which it takes more than it may.
+    fn exceeds(&self, limits: &MemoryLimits) -> Option<(DeviceName, MemorySize)> {
+        let limit = |(device, needs): &(DeviceName, u64)| {
+            limits.of(*device).filter(|limit| *needs > limit.0).map(|limit| (*device, limit))
+        };
+        self.needs.iter().find_map(limit)
+    }
+
+    fn needs_of(&self, device: DeviceName) -> MemorySize {
+        MemorySize(self.needs.iter().find(|(name, _)| *name == device).map_or(0, |(_, needs)| *needs))
+    }
+
+    /// What it changes of what was asked for, in a sentence; `tight` is the memory that is too small for that, and its limit.
+    fn sentence(&self, tight: (DeviceName, MemorySize), asked: Storage) -> Option<String> {
+        let ((device, limit), estimated) = (tight, self.needs_of(tight.0));
+        let within = format!("to stay within {limit} of {} ({estimated} are estimated)", memory_of(device));
         let codec = if self.codec == asked { "" } else { "the codec is stored in f16" };
         match (self.one_after_the_other, codec) {
             (false, "") => None,
@@ -36,18 +49,23 @@ impl Fit {
     }
 }
 
-/// The first way that fits: as asked; with a codec in f16, unless its storage was given; one half of
-/// the model after the other, with either codec.
+/// A device's memory, as a sentence names it.
+pub(crate) fn memory_of(device: DeviceName) -> String {
+    if device.is_cpu() { "memory".to_owned() } else { format!("{device}'s memory") }
+}
+
+/// The first way that fits, and what it changes, in a sentence: as asked; with a codec in f16, where it is not said how it
+/// is to be stored; one half of the model after the other, with either codec.
 ///
 /// # Errors
 /// When none fits, with what the least would need; or when a file of the model is missing or damaged.
 pub(crate) fn fit(
-    limit: MemorySize,
+    limits: &MemoryLimits,
     directory: &ModelDirectory,
     asked: Storage,
     plan: &Plan,
     song: &SongSize,
-) -> Result<Fit, EngineError> {
+) -> Result<(Fit, Option<String>), EngineError> {
     let half = Storage::As(WeightDtype::F16);
     let mut codecs = vec![asked];
     codecs.extend(Some(half).filter(|_| asked == Storage::Auto));
@@ -56,19 +74,24 @@ pub(crate) fn fit(
         Ok((codec, MemoryPlan::estimate(&directory, plan, song)?))
     });
     let ways = estimate.collect::<Result<Vec<_>, EngineError>>()?;
-    let streaming = ways.iter().map(|(codec, plan)| (*codec, false, plan.streaming()));
-    let in_turn = ways.iter().map(|(codec, plan)| (*codec, true, plan.one_after_the_other()));
-    let ways =
-        streaming.chain(in_turn).map(|(codec, one_after_the_other, needs)| Fit { codec, one_after_the_other, needs });
-    first_within(limit, &ways.collect::<Vec<_>>())
+    let streaming = ways.iter().map(|(codec, plan)| (*codec, false, plan));
+    let in_turn = ways.iter().map(|(codec, plan)| (*codec, true, plan));
+    let ways = streaming.chain(in_turn).map(|(codec, one_after_the_other, plan)| {
+        let needs = |device| match one_after_the_other {
+            true => (device, plan.one_after_the_other_on(device)),
+            false => (device, plan.streaming_on(device)),
+        };
+        Fit { codec, one_after_the_other, needs: plan.places().map(needs).collect() }
+    });
+    first_within(limits, ways.collect(), asked)
 }
 
-/// Storage of the codec with which a saved song is decoded within the limit, and what that changes, in a sentence.
+/// How the codec is stored so that a kept song is decoded within the limits, and what that changes, in a sentence.
 ///
 /// # Errors
 /// As [`fit`].
 pub(crate) fn fit_decoding(
-    limit: MemorySize,
+    limits: &MemoryLimits,
     directory: &ModelDirectory,
     asked: Storage,
     plan: &Plan,
@@ -78,39 +101,61 @@ pub(crate) fn fit_decoding(
     let codecs = [Some(asked), Some(Storage::As(WeightDtype::F16)).filter(|_| asked == Storage::Auto)];
     let estimate = codecs.into_iter().flatten().map(|codec| {
         let directory = directory.clone().stored_as(directory.lm_storage, codec);
-        let needs = MemoryPlan::estimate_decoding(&directory, plan, &song)?.streaming();
+        let plan = MemoryPlan::estimate_decoding(&directory, plan, &song)?;
+        let needs = plan.places().map(|device| (device, plan.streaming_on(device))).collect();
         Ok(Fit { codec, one_after_the_other: false, needs })
     });
     let ways = estimate.collect::<Result<Vec<Fit>, EngineError>>()?;
-    let fit = first_within(limit, &ways).map_err(|error| match error {
-        EngineError::Memory { limit, needs, .. } => EngineError::DecodingMemory { limit, needs },
+    let (fit, sentence) = first_within(limits, ways, asked).map_err(|error| match error {
+        EngineError::Memory { memory, limit, needs, .. } => EngineError::DecodingMemory { memory, limit, needs },
         error => error,
     })?;
-    Ok((fit.codec, fit.sentence(limit, asked)))
+    Ok((fit.codec, sentence))
 }
 
-fn first_within(limit: MemorySize, ways: &[Fit]) -> Result<Fit, EngineError> {
-    let first = ways.iter().find(|way| way.needs <= limit.0).copied();
-    first.ok_or_else(|| EngineError::Memory {
+/// The first of several ways that fits, the first of which is as was asked for.
+fn first_within(limits: &MemoryLimits, ways: Vec<Fit>, asked: Storage) -> Result<(Fit, Option<String>), EngineError> {
+    let tight = ways.first().and_then(|way| way.exceeds(limits));
+    if let Some(fit) = ways.iter().find(|way| way.exceeds(limits).is_none()) {
+        return Ok((fit.clone(), tight.and_then(|tight| fit.sentence(tight, asked))));
+    }
+    // Of the ways that exceed some limit, the last one takes the least.
+    let over = ways.last().and_then(|way| way.exceeds(limits)).or(tight);
+    let (device, limit) = over.unwrap_or((DeviceName::Cpu, MemorySize(0)));
+    Err(EngineError::Memory {
+        memory: memory_of(device),
         limit,
-        needs: MemorySize(ways.iter().map(|way| way.needs).min().unwrap_or(0)),
-        streaming: MemorySize(ways.first().map_or(0, |way| way.needs)),
+        needs: ways.iter().map(|way| way.needs_of(device)).min().unwrap_or(MemorySize(0)),
+        streaming: ways.first().map_or(MemorySize(0), |way| way.needs_of(device)),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use heartstream_models::synth::SynthSize;
+    use heartstream_models::{Devices, synth::SynthSize};
     use proptest::prelude::*;
 
     use super::*;
     use crate::plan::Placement;
 
-    fn way(gigabytes: f64, size: SynthSize, asked: Storage) -> Result<Fit, EngineError> {
+    fn limits(gigabytes: f64) -> MemoryLimits {
+        MemorySize((gigabytes * 1e9) as u64).into()
+    }
+
+    fn fit_on(
+        devices: Devices,
+        limits: &MemoryLimits,
+        size: SynthSize,
+        asked: Storage,
+    ) -> Result<(Fit, Option<String>), EngineError> {
         let directory = ModelDirectory::random(size, 1).expect("a model");
-        let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(2), ..Placement::default() }).expect("a plan");
+        let placement = Placement { flow_workers: 1, threads: Some(2), devices, ..Placement::default() };
         let song = SongSize::of(&SongRequest::new("a", "b"), 500).expect("a song");
-        fit(MemorySize((gigabytes * 1e9) as u64), &directory, asked, &plan, &song)
+        fit(limits, &directory, asked, &Plan::new(&placement).expect("a plan"), &song)
+    }
+
+    fn way(gigabytes: f64, size: SynthSize, asked: Storage) -> Result<Fit, EngineError> {
+        fit_on(Devices::default(), &limits(gigabytes), size, asked).map(|(fit, _)| fit)
     }
 
     #[test]
@@ -127,8 +172,7 @@ mod tests {
     #[test]
     fn what_is_changed_is_said_and_what_is_not_is_not() {
         let sentence = |gigabytes| {
-            let fit = way(gigabytes, SynthSize::Full, Storage::Auto).expect("a way");
-            fit.sentence(MemorySize((gigabytes * 1e9) as u64), Storage::Auto)
+            fit_on(Devices::default(), &limits(gigabytes), SynthSize::Full, Storage::Auto).expect("a way").1
         };
         assert_eq!(sentence(16.0), None);
         let half = sentence(12.0).expect("the codec is narrowed");
@@ -142,8 +186,7 @@ mod tests {
         let directory = ModelDirectory::random(SynthSize::Full, 1).expect("a model");
         let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(2), ..Placement::default() }).expect("a plan");
         let fit = |gigabytes: f64, asked| {
-            let limit = MemorySize((gigabytes * 1e9) as u64);
-            fit_decoding(limit, &directory, asked, &plan, &SongRequest::new("a", "b"))
+            fit_decoding(&limits(gigabytes), &directory, asked, &plan, &SongRequest::new("a", "b"))
         };
         assert_eq!(fit(9.0, Storage::Auto).expect("a way"), (Storage::Auto, None));
         let (codec, sentence) = fit(5.0, Storage::Auto).expect("a way");
@@ -155,7 +198,35 @@ mod tests {
     }
 
     #[test]
-    fn a_codec_that_somebody_has_chosen_stays_as_it_is() {
+    fn a_small_card_gets_one_half_after_the_other_and_a_large_one_everything_whatever_the_machine_has() {
+        let gpu = Devices::all(DeviceName::Cuda(0));
+        let on = |limits: &str| {
+            let limits = limits.parse().expect("limits");
+            fit_on(gpu, &limits, SynthSize::Full, Storage::Auto).expect("a way")
+        };
+        let (fit, sentence) = on("cuda:0=24GB");
+        assert_eq!((fit.codec, fit.one_after_the_other, sentence), (Storage::Auto, false, None));
+        let (fit, sentence) = on("cuda:0=14GB");
+        assert_eq!((fit.codec, fit.one_after_the_other), (Storage::As(WeightDtype::F16), false));
+        assert!(sentence.is_some_and(|sentence| sentence.contains("14.00 GB of cuda:0's memory")));
+        let (fit, sentence) = on("cpu=2GB,cuda:0=9GB");
+        assert!(fit.one_after_the_other && fit.needs_of(DeviceName::Cpu).0 < 2_000_000_000, "{fit:?}");
+        assert!(sentence.is_some_and(|sentence| sentence.ends_with("nothing sounds before that")));
+        let error = fit_on(gpu, &limits(4.0), SynthSize::Full, Storage::Auto).expect_err("too little").to_string();
+        assert!(error.contains("of cuda:0's memory") && error.contains("4.00 GB"), "{error}");
+    }
+
+    #[test]
+    fn each_gpu_is_asked_for_what_it_computes() {
+        let gpus = Devices { lm: DeviceName::Cuda(0), flow: DeviceName::Cuda(1), vocoder: DeviceName::Cuda(1) };
+        let (fit, _) =
+            fit_on(gpus, &MemoryLimits::default(), SynthSize::Full, Storage::As(WeightDtype::F16)).expect("a way");
+        let needs = [0, 1].map(|gpu| fit.needs_of(DeviceName::Cuda(gpu)).0 as f64);
+        assert!((7.5e9..9.5e9).contains(&needs[0]) && (3.5e9..6e9).contains(&needs[1]), "{fit:?}");
+    }
+
+    #[test]
+    fn a_codec_whose_storage_was_chosen_stays_as_it_is() {
         let wide = Storage::As(WeightDtype::F32);
         let fit = way(12.0, SynthSize::Full, wide).expect("a way");
         assert_eq!((fit.codec, fit.one_after_the_other), (wide, true));
@@ -178,10 +249,14 @@ mod tests {
         ) {
             let ways: Vec<Fit> = needs
                 .iter()
-                .map(|needs| Fit { codec: Storage::Auto, one_after_the_other: false, needs: *needs })
+                .map(|needs| Fit {
+                    codec: Storage::Auto,
+                    one_after_the_other: false,
+                    needs: vec![(DeviceName::Cpu, *needs)],
+                })
                 .collect();
-            match first_within(MemorySize(limit), &ways) {
-                Ok(fit) => prop_assert!(fit.needs <= limit),
+            match first_within(&MemorySize(limit).into(), ways, Storage::Auto) {
+                Ok((fit, _)) => prop_assert!(fit.needs_of(DeviceName::Cpu).0 <= limit),
                 Err(_) => prop_assert!(needs.iter().all(|needs| *needs > limit)),
             }
         }
@@ -189,7 +264,7 @@ mod tests {
         #[test]
         fn with_any_limit_a_real_model_gets_a_way_within_it_or_a_refusal_that_names_more(limit in 1u64..400) {
             match way(limit as f64 / 1e3, SynthSize::Small, Storage::Auto) {
-                Ok(fit) => prop_assert!(fit.needs <= limit * 1_000_000),
+                Ok(fit) => prop_assert!(fit.needs_of(DeviceName::Cpu).0 <= limit * 1_000_000),
                 Err(EngineError::Memory { needs, .. }) => prop_assert!(needs.0 > limit * 1_000_000),
                 Err(error) => prop_assert!(false, "{error}"),
             }

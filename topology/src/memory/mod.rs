@@ -6,9 +6,11 @@
 mod available;
 mod estimate;
 mod fit;
+mod limits;
 mod size;
 
 pub(crate) use available::available;
 pub use estimate::{MemoryPlan, SongSize};
 pub(crate) use fit::{fit, fit_decoding};
+pub use limits::MemoryLimits;
 pub use size::MemorySize;

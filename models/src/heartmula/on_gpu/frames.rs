@@ -4,7 +4,10 @@ use super::{GpuModel, GpuSong, passes::DepthPass};
 use crate::{
     error::{ModelError, Result},
     heartmula::SamplingOptions,
-    kernels::lm::{Recording, SongPlace, Start},
+    kernels::{
+        Recording,
+        lm::{SongPlace, Start},
+    },
     signal::KeyedNoise,
 };
 
@@ -95,21 +98,7 @@ impl GpuModel {
     }
 
     fn record(&self, song: &GpuSong, drawing: Drawing) -> Result<Recorded> {
-        let record = |with_output| {
-            let mut failed = None;
-            let recording = song.queue.record(|| {
-                // An error of ours is kept as it is, and ends the recording.
-                self.frame(song, drawing, with_output).map_err(|error| {
-                    let message = error.to_string();
-                    failed = Some(error);
-                    candle_core::Error::Msg(message)
-                })
-            });
-            match failed {
-                Some(error) => Err(error),
-                None => Ok(recording?),
-            }
-        };
+        let record = |with_output| song.queue.record(|| self.frame(song, drawing, with_output));
         Ok(Recorded { drawing, first: record(true)?, next: record(false)? })
     }
 

@@ -20,15 +20,19 @@ use candle_core::Device;
 
 pub(super) use self::{frames::Drawing, song::GpuSong, target::GpuTarget, verify::GpuWindow};
 use self::{layers::Layers, prompt::KeptPrompt};
-use super::{HeartMulaConfig, PromptIds};
+use super::{HeartMulaConfig, PromptIds, SamplingOptions};
 use crate::{
     error::Result,
     kernels::{
         cpu::WeightDtype,
         lm::{Matrix, Queue, Table},
     },
+    signal::KeyedNoise,
     weights::TensorStore,
 };
+
+/// Positions of the song that loads the kernels.
+const WARMING: usize = 4;
 
 /// The weights on a GPU; shared by all songs.
 #[derive(Debug)]
@@ -79,7 +83,23 @@ impl GpuModel {
         };
         // Songs have streams of their own.
         model.queue.wait()?;
+        model.warm_up()?;
         Ok(model)
+    }
+
+    /// Has the GPU load its kernels, before a song waits for them.
+    fn warm_up(&self) -> Result<()> {
+        let width = self.config.backbone.embed_dim;
+        let mut song = GpuSong::new(self, 2, WARMING.min(self.config.backbone.max_seq_len), WeightDtype::F16)?;
+        song.kept.reserve(&song.queue, WARMING)?;
+        self.compute_prompt(&mut song, 1, &vec![0.0; 2 * width])?;
+        (song.length, song.has_output) = (1, true);
+        let options = SamplingOptions { temperature: 1.0, top_k: 1 };
+        let drawing = Drawing { options, noise: KeyedNoise::new(0), guidance: 1.5 };
+        for frame in 0..WARMING as u64 - 1 {
+            self.next_frame(&mut song, frame, drawing)?;
+        }
+        Ok(())
     }
 
     /// How the weights are stored.

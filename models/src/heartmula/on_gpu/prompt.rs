@@ -43,6 +43,8 @@ impl GpuModel {
         if let Some(kept) = kept {
             song.kept.fill(&song.queue, &kept.pages)?;
             song.hidden.copy(&song.queue, 0, &kept.hidden, 0, song.batch)?;
+            // Another song with other words may let it go next.
+            song.queue.wait()?;
         } else {
             self.compute_prompt(song, count, &embed()?)?;
             // Pages of a prompt are whole ones, and copied as such.
@@ -66,7 +68,7 @@ impl GpuModel {
         Ok(KeptPrompt { prompt: prompt.clone(), batch, half, page, pages, hidden })
     }
 
-    fn compute_prompt(&self, song: &mut GpuSong, count: usize, rows: &[f32]) -> Result<()> {
+    pub(super) fn compute_prompt(&self, song: &mut GpuSong, count: usize, rows: &[f32]) -> Result<()> {
         let width = self.config.backbone.embed_dim;
         let (words, nothing) = rows.split_at(count * width);
         // The outputs of other positions than the last are written over.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::Device;
 
 use crate::{
-    ModelDirectory,
+    DeviceName, ModelDirectory,
     error::Result,
     heartmula::{CodeSampler, HeartMula, KeyedSampler, PromptIds, SamplingOptions, SongState},
     kernels::cpu::WeightDtype,
@@ -21,7 +21,7 @@ const GUIDANCE: [f64; 2] = [1.0, 1.5];
 const SIZES: [SynthSize; 3] = [SynthSize::Tiny, SynthSize::Odd, SynthSize::Small];
 
 fn gpu() -> Device {
-    Device::new_cuda_with_stream(0).expect("an NVIDIA GPU: this test is for nothing else")
+    DeviceName::Cuda(0).open().expect("an NVIDIA GPU: this test is for nothing else")
 }
 
 fn model(size: SynthSize, weights: WeightDtype, kept: WeightDtype, device: &Device) -> HeartMula {

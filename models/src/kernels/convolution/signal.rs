@@ -2,7 +2,10 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::kernels::{activation::prelu, gpu::tensor_cores::HalvedSignal};
+use crate::kernels::{
+    activation::prelu,
+    gpu::tensor_cores::{HalvedSignal, last_of},
+};
 
 /// A signal, \[T, B, C\]: a tensor, or for a GPU's tensor cores numbers split into halves.
 #[derive(Debug, Clone)]
@@ -87,14 +90,9 @@ impl ConvHistory {
     /// The halves of old inputs; the last of old and new ones become the history.
     pub(super) fn exchange(&mut self, xs: &Tensor) -> Result<Tensor> {
         let old = if self.0.rank() == 4 { self.0.clone() } else { HalvedSignal::of(&self.0)?.halves()? };
-        let (reach, length) = (old.dim(1)?, xs.dim(1)?);
-        let last = if reach == 0 {
-            old.clone()
-        } else if length >= reach {
-            // A copy: a view would keep all of `xs`.
-            xs.narrow(1, length - reach, reach)?.copy()?
-        } else {
-            Tensor::cat(&[&old.narrow(1, length, reach - length)?, xs], 1)?
+        let last = match old.dim(1)? {
+            0 => old.clone(),
+            reach => last_of(&old, xs, reach)?,
         };
         *self = Self(last, false);
         Ok(old)

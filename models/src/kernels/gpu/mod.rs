@@ -10,14 +10,27 @@
 use candle_core::{Result, Tensor};
 
 #[cfg(feature = "cuda")]
+mod lasting;
+#[cfg(feature = "cuda")]
 pub mod lazy_link;
 #[cfg(feature = "cuda")]
 pub(crate) mod lm;
+#[cfg(feature = "cuda")]
+mod priority;
 mod product;
+mod reader;
+#[cfg(feature = "cuda")]
+mod recording;
 mod taps;
 pub(super) mod tensor_cores;
 
+#[cfg(feature = "cuda")]
+pub(crate) use self::{
+    priority::{Priority, stream_of},
+    recording::Recording,
+};
 pub(super) use product::{Narrow, fits_narrow};
+pub(crate) use reader::{Awaited, HostReader};
 pub(super) use taps::{DilatedConv, Prelu};
 
 /// Numbers that a kernel reads at once: they must begin at a multiple of so many.
@@ -27,6 +40,16 @@ const ALIGNED: usize = 4;
 fn together(tensor: &Tensor) -> Result<Tensor> {
     let tensor = tensor.contiguous()?;
     if tensor.layout().start_offset().is_multiple_of(ALIGNED) { Ok(tensor) } else { tensor.copy() }
+}
+
+/// Has what is computed on `device` not wait for events: cudarc records some for each tensor that a kernel reads or writes,
+/// which takes longer than most kernels run, and no recording can wait for them.
+#[cfg(feature = "cuda")]
+pub(crate) fn order_by_stream_alone(device: &candle_core::CudaDevice) {
+    // SAFETY: what is computed on a device is asked for in its one stream. Where a stream reads what another one made, the
+    // maker has been waited for: weights behind their loading, a kept prompt behind its keeping. And what another stream
+    // reads is let go by its maker only behind a wait for that stream, or when all that reads it has ended.
+    unsafe { device.disable_event_tracking() };
 }
 
 /// Access to the kernels.

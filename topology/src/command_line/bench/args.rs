@@ -48,6 +48,9 @@ pub(crate) struct SpeedArgs {
     /// When the first sound of that song shall be there: the longest first window that meets it is taken [default: 48 frames]
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
     pub first_audio: Option<f64>,
+    /// Frames of that song's first window, which its first sound waits for [default: 48]
+    #[arg(long, value_name = "FRAMES", conflicts_with = "first_audio", value_parser = count, allow_hyphen_values = true)]
+    pub first_window: Option<usize>,
     /// Measure flow matching and the vocoder beside the keys and values of a song of this length, for the peak of memory:
     /// one frame over and over, without heads and depth decoder, is read for them
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = time_or_none, allow_hyphen_values = true)]

@@ -3,7 +3,7 @@
 //! The limits of the machine are measured in the same run and with the same threads as the stages, before and after
 //! them. Every time is the best of some tries, as others use the machine too.
 
-use heartstream_models::{Devices, ModelDirectory};
+use heartstream_models::{DeviceName, Devices, ModelDirectory};
 
 use super::{
     args::SpeedArgs,
@@ -98,6 +98,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         window: WINDOWS[WINDOWS.len() - 1] as u64,
         several_windows: false, // one stage after the other is measured
     };
+    let estimated = MemoryPlan::estimate(&directory, engine.plan(), &song)?;
     let report = SpeedReport {
         model,
         machine: machine.name(),
@@ -108,7 +109,8 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         kv_bytes,
         peak_memory: peak_memory(),
         gpu_memory,
-        estimated: MemoryPlan::estimate(&directory, engine.plan(), &song)?.streaming(),
+        estimated: estimated.streaming_on(DeviceName::Cpu),
+        gpu_estimated: estimated.devices.gpus().first().map(|gpu| estimated.streaming_on(*gpu)),
     };
     if args.json {
         out!("{:#}", report.json());
@@ -124,6 +126,7 @@ async fn song(engine: &Heartstream, args: &SpeedArgs) -> Result<Whole, Failed> {
     let max_frames = Seconds(args.seconds).frames();
     let deadline = args.first_audio.map(Seconds);
     let usual = if deadline.is_some() { FirstWindow::LONGEST } else { FirstWindow::USUAL };
+    let usual = args.first_window.map_or(usual, |frames| Frames(frames as u64));
     let first_window = FirstWindow { most: usual.min(max_frames), deadline };
     let request = SongRequest { seed: 1, max_frames, first_window, ..SongRequest::new(words.tags, words.lyrics) };
     let mut song = engine.sing_to(request, Sink::Subscriber).await?;

@@ -60,8 +60,10 @@ pub(super) struct SpeedReport {
     pub peak_memory: Option<u64>,
     /// Bytes of GPU memory that the model, its songs and CUDA's pools hold at the end.
     pub gpu_memory: Option<u64>,
-    /// Estimated peak memory of the pipeline, with a song of this length.
+    /// Estimated peak memory of the pipeline in the machine's memory, with a song of this length.
     pub estimated: u64,
+    /// The same in the GPU's.
+    pub gpu_estimated: Option<u64>,
 }
 
 impl Row {
@@ -115,6 +117,7 @@ impl SpeedReport {
             "peak_rss_bytes": self.peak_memory,
             "gpu_memory_bytes": self.gpu_memory,
             "foretold_bytes": self.estimated,
+            "gpu_foretold_bytes": self.gpu_estimated,
         })
     }
 
@@ -161,7 +164,9 @@ impl SpeedReport {
             let _ = writeln!(text, "peak memory {}, estimated {}", MemorySize(bytes), MemorySize(self.estimated));
         }
         if let Some(bytes) = self.gpu_memory {
-            let _ = writeln!(text, "GPU memory {}", MemorySize(bytes));
+            let estimated =
+                self.gpu_estimated.map_or(String::new(), |bytes| format!(", estimated {}", MemorySize(bytes)));
+            let _ = writeln!(text, "GPU memory {}{estimated}", MemorySize(bytes));
         }
         text + LEGEND
     }

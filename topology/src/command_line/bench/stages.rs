@@ -205,19 +205,25 @@ impl<'a> Stages<'a> {
     }
 
     fn vocoder(&self) -> Result<Vec<Row>, Failed> {
-        let latents = VOCODER_FRAMES * LATENTS_PER_FRAME;
-        let mut numbers = vec![0f32; latents * self.codec.flow.channels()];
-        KeyedNoise::new(1).fill_latent(0, &mut numbers);
-        let time = self.best(|| {
-            let began = Instant::now();
-            self.codec.vocoder.decode(&numbers)?;
-            Ok(Seconds(began.elapsed().as_secs_f64()))
-        })?;
-        Ok(vec![Row {
-            stage: format!("vocoder, {VOCODER_FRAMES} frames"),
-            time,
-            work: Work::Flop(self.sizes.vocoder_flop() * latents as u64),
-            audio: Some(Frames(VOCODER_FRAMES as u64).seconds()),
-        }])
+        // A GPU is busy with a whole window only.
+        let window = (!self.lm.device().is_cpu()).then_some(WINDOWS[WINDOWS.len() - 1]);
+        let mut rows = Vec::new();
+        for frames in std::iter::once(VOCODER_FRAMES).chain(window) {
+            let latents = frames * LATENTS_PER_FRAME;
+            let mut numbers = vec![0f32; latents * self.codec.flow.channels()];
+            KeyedNoise::new(1).fill_latent(0, &mut numbers);
+            let time = self.best(|| {
+                let began = Instant::now();
+                self.codec.vocoder.decode(&numbers)?;
+                Ok(Seconds(began.elapsed().as_secs_f64()))
+            })?;
+            rows.push(Row {
+                stage: format!("vocoder, {frames} frames"),
+                time,
+                work: Work::Flop(self.sizes.vocoder_flop() * latents as u64),
+                audio: Some(Frames(frames as u64).seconds()),
+            });
+        }
+        Ok(rows)
     }
 }

@@ -4,7 +4,7 @@ use candle_core::{
     Result, bail,
     cuda_backend::{
         WrapErr,
-        cudarc::driver::{DeviceRepr, PinnedHostSlice, ValidAsZeroBits},
+        cudarc::driver::{CudaEvent, DeviceRepr, PinnedHostSlice, ValidAsZeroBits},
     },
 };
 
@@ -57,6 +57,8 @@ pub(crate) struct Drawn {
     codes: Buffer<i32>,
     codebooks: usize,
     host: [PinnedHostSlice<i32>; 2],
+    /// When what was sent last to each of them is there.
+    sent: [Option<CudaEvent>; 2],
 }
 
 impl std::fmt::Debug for Drawn {
@@ -101,6 +103,7 @@ impl Drawn {
             codes: Buffer::zeros(queue, frames.max(1) * codebooks)?,
             codebooks,
             host: [pinned(queue, words)?, pinned(queue, words)?],
+            sent: [None, None],
         })
     }
 
@@ -135,7 +138,13 @@ impl Drawn {
     /// # Errors
     /// When the GPU does not take it.
     pub fn send(&mut self, queue: &Queue, frame: u64) -> Result<()> {
-        queue.cuda().memcpy_dtoh(self.memory.numbers(), &mut self.host[frame as usize % 2]).w()
+        let place = frame as usize % 2;
+        queue.cuda().memcpy_dtoh(self.memory.numbers(), &mut self.host[place]).w()?;
+        match &self.sent[place] {
+            Some(event) => event.record(queue.cuda()).w()?,
+            None => self.sent[place] = Some(queue.cuda().record_event(None).w()?),
+        }
+        Ok(())
     }
 
     /// Waits for the codes of `frame`, which were sent behind it.
@@ -143,6 +152,8 @@ impl Drawn {
     /// # Errors
     /// When the GPU failed.
     pub fn receive(&self, frame: u64) -> Result<(SongPlace, Vec<u32>)> {
+        let Some(event) = &self.sent[frame as usize % 2] else { bail!("frame {frame} was not sent") };
+        event.synchronize().w()?;
         let words = self.host[frame as usize % 2].as_slice().w()?;
         let (place, ring) = words.split_at(WORDS);
         let first = frame as usize % RING * self.codebooks;

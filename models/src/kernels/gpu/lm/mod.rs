@@ -16,7 +16,7 @@ pub(crate) use buffer::{Buffer, Parts};
 pub(crate) use draw::{Drawn, SongPlace};
 pub(crate) use enter::Table;
 pub(crate) use product::{Finish, Input, Matrix};
-pub(crate) use queue::{Queue, Recording};
+pub(crate) use queue::Queue;
 
 /// Channels that rows are padded to a multiple of; `CHUNK` in `common.cuh`.
 const CHUNK: usize = 32;

@@ -8,23 +8,22 @@ use candle_core::{
         WrapErr,
         cudarc::{
             driver::{
-                CudaContext, CudaFunction, CudaGraph, CudaStream, result,
-                sys::{
-                    self, CUgraphInstantiate_flags, CUlaunchAttribute, CUlaunchAttributeID, CUlaunchAttributeValue,
-                    CUlaunchConfig, CUstreamCaptureMode,
-                },
+                CudaFunction, CudaStream,
+                sys::{self, CUlaunchAttribute, CUlaunchAttributeID, CUlaunchAttributeValue, CUlaunchConfig},
             },
             nvrtc::Ptx,
         },
     },
 };
 
+use crate::kernels::gpu::{Priority, Recording, stream_of};
+
 /// Machine code for the GPUs that the build script names, and PTX for later ones.
 const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/lm.fatbin"));
 /// The first compute capability whose dependent kernels can begin before those before them have ended.
 const OVERLAPPING: i32 = 9;
 
-/// A stream with the highest priority, so that the language model is served before what shares the GPU with it.
+/// A stream that is served before what shares the GPU with it, but for what a first sound waits for.
 #[derive(Clone)]
 pub(crate) struct Queue {
     stream: Arc<CudaStream>,
@@ -61,7 +60,7 @@ impl Queue {
             .into_iter()
             .map(|name| Ok((name.clone(), module.load_function(&name).w()?)))
             .collect::<Result<HashMap<_, _>>>()?;
-        let stream = Self::stream(&context)?;
+        let stream = stream_of(&context, Priority::Frames)?;
         Ok(Self { stream, kernels: Arc::new(kernels), overlaps: major >= OVERLAPPING })
     }
 
@@ -70,13 +69,7 @@ impl Queue {
     /// # Errors
     /// When the GPU has no room for one.
     pub fn beside(&self) -> Result<Self> {
-        Ok(Self { stream: Self::stream(self.stream.context())?, ..self.clone() })
-    }
-
-    fn stream(context: &Arc<CudaContext>) -> Result<Arc<CudaStream>> {
-        context.bind_to_thread().w()?;
-        let (_, highest) = priorities().w()?;
-        context.new_stream_with_priority(highest).w()
+        Ok(Self { stream: stream_of(self.stream.context(), Priority::Frames)?, ..self.clone() })
     }
 
     pub(super) fn cuda(&self) -> &Arc<CudaStream> {
@@ -136,44 +129,10 @@ impl Queue {
     ///
     /// # Errors
     /// When one cannot be remembered.
-    pub fn record(&self, ask: impl FnOnce() -> Result<()>) -> Result<Recording> {
-        self.stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).w()?;
-        let asked = ask();
-        let graph = self.stream.end_capture(CUgraphInstantiate_flags(0)).w();
-        asked?;
-        match graph? {
-            Some(graph) => Ok(Recording(graph)),
-            None => bail!("the GPU remembered no kernels"),
-        }
+    pub fn record<E: From<candle_core::Error>>(
+        &self,
+        ask: impl FnOnce() -> std::result::Result<(), E>,
+    ) -> std::result::Result<Recording, E> {
+        Recording::of(&self.stream, ask)
     }
-}
-
-/// Kernels that run one after the other at one request. What they read and write must be there as long as this is.
-pub(crate) struct Recording(CudaGraph);
-
-// SAFETY: a graph belongs to no thread; it must not be used by two at once, and running it takes `&mut self`.
-unsafe impl Send for Recording {}
-
-impl fmt::Debug for Recording {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Recording")
-    }
-}
-
-impl Recording {
-    /// Runs them in the stream that they were recorded in.
-    ///
-    /// # Errors
-    /// When the GPU does not take them.
-    pub fn run(&mut self) -> Result<()> {
-        self.0.launch().w()
-    }
-}
-
-/// The lowest and the highest priority of a stream; the context is bound to this thread.
-fn priorities() -> std::result::Result<(i32, i32), result::DriverError> {
-    let (mut lowest, mut highest) = (0, 0);
-    // SAFETY: both places are there to be written to.
-    unsafe { sys::cuCtxGetStreamPriorityRange(&raw mut lowest, &raw mut highest) }.result()?;
-    Ok((lowest, highest))
 }

@@ -14,10 +14,10 @@ use super::{
 use crate::kernels::gpu::together;
 
 #[cfg(feature = "cuda")]
-const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/attend.ptx"));
+const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/attend.fatbin"));
 #[cfg(not(feature = "cuda"))]
-const PTX: &str = "";
-const MODULE: Module = Module { name: "heartstream attend", ptx: PTX };
+const IMAGE: &[u8] = &[];
+const MODULE: Module = Module { name: "attend", image: IMAGE };
 /// Queries that a block has, and its threads.
 const QUERIES: usize = 64;
 const THREADS: usize = 128;

@@ -29,6 +29,103 @@ struct ConvolutionStage {
     bits16 weights[2][OUTPUTS][WIDE];
 };
 
+// Multiplies a tile: the high halves of this lane's rows begin at `rows`, the low ones `low_rows` behind them; likewise the weight's.
+template <int TALL, int BROAD>
+__device__ void multiply_tile(float (&added)[TALL][2 * BROAD][4], const bits16* rows, int low_rows, const bits16* weights,
+                              int low_weights) {
+#pragma unroll
+    for (int step = 0; step < DEEP / 16; step++) {
+        bits32 row[2][TALL][4], tap[2][BROAD][4];
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+#pragma unroll
+            for (int i = 0; i < TALL; i++) {
+                load_matrices(row[half][i], rows + half * low_rows + i * 16 * WIDE + step * 16);
+            }
+#pragma unroll
+            for (int j = 0; j < BROAD; j++) {
+                load_matrices(tap[half][j], weights + half * low_weights + j * 16 * WIDE + step * 16);
+            }
+        }
+        // high · low, low · high, high · high.
+#pragma unroll
+        for (int product = 0; product < 3; product++) {
+#pragma unroll
+            for (int j = 0; j < 2 * BROAD; j++) {
+#pragma unroll
+                for (int i = 0; i < TALL; i++) {
+                    const bits32(&w)[4] = tap[product == 0][j / 2];
+                    multiply(added[i][j], row[product == 1][i], w[j % 2 * 2], w[j % 2 * 2 + 1]);
+                }
+            }
+        }
+    }
+}
+
+// Adds what tensor cores have summed to the other sums.
+template <int TALL, int BROAD>
+__device__ void add_up(float (&sums)[TALL][2 * BROAD][4], float (&added)[TALL][2 * BROAD][4]) {
+#pragma unroll
+    for (int i = 0; i < TALL; i++) {
+#pragma unroll
+        for (int j = 0; j < 2 * BROAD; j++) {
+#pragma unroll
+            for (int k = 0; k < 4; k++) sums[i][j][k] += added[i][j][k], added[i][j][k] = 0.0f;
+        }
+    }
+}
+
+// Where a lane's rows of a tile in shared memory begin, and its part of the weight's, counted from a warp's first.
+__device__ inline int lane_row() { return threadIdx.x % 16 * WIDE + threadIdx.x % LANES / 16 * 8; }
+__device__ inline int lane_weight() {
+    const int lane = threadIdx.x % LANES;
+    return (lane / 16 * 8 + lane % 8) * WIDE + lane / 8 % 2 * 8;
+}
+
+// Writes a warp's results, the first of which is that of row `row_0` and output `output_0`.
+template <int TALL, int BROAD>
+__device__ void write_results(const Convolution& c, const float (&sums)[TALL][2 * BROAD][4], int row_0, int output_0) {
+    const int lane = threadIdx.x % LANES;
+    const int width = c.outputs / c.stride;
+    const long long low_result = (long long)c.count * c.outputs;
+    auto finished = [&](float x, int output, long long to) {
+        x += c.bias[output];
+        if (c.active && !(x > 0.0f)) x *= c.slope;
+        if (c.adds) x += c.add[to];
+        if (c.wide) c.numbers[to] = x;
+        return x;
+    };
+#pragma unroll
+    for (int i = 0; i < TALL; i++) {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const int row = row_0 + i * 16 + lane / 4 + half * 8;
+            if (row >= c.count) continue;
+            const int time = row / c.batch, entry = row % c.batch;
+#pragma unroll
+            for (int j = 0; j < 2 * BROAD; j++) {
+                const int output = output_0 + j * 8 + lane % 4 * 2;
+                if (output >= c.outputs) continue;
+                long long to = (long long)row * width + output;
+                if (c.stride > 1) {
+                    const int place = output / width;
+                    to = (((long long)time * c.stride + place) * c.batch + entry) * width + output - place * width;
+                }
+                const float x = finished(sums[i][j][2 * half], output, to);
+                if (!c.narrow) {
+                    if (output + 1 < c.outputs) finished(sums[i][j][2 * half + 1], output + 1, to + 1);
+                    continue;
+                }
+                // As halves a row has an even number of results.
+                bits32 high, low;
+                split_brain(x, finished(sums[i][j][2 * half + 1], output + 1, to + 1), high, low);
+                *reinterpret_cast<bits32*>(c.halves + to) = high;
+                *reinterpret_cast<bits32*>(c.halves + low_result + to) = low;
+            }
+        }
+    }
+}
+
 // A block has ROWS x OUTPUTS results, one of its ACROSS x DOWN warps a part of them. How results are shared among blocks
 // and warps does not change them: each is a sum of the products of halves in one order.
 template <int ROWS, int OUTPUTS, int DOWN, int ACROSS>
@@ -38,7 +135,7 @@ __device__ void convolve(const Convolution& c) {
     Stage* stages = reinterpret_cast<Stage*>(memory);
     constexpr int THREADS = LANES * DOWN * ACROSS;
     constexpr int TALL = ROWS / DOWN / 16, BROAD = OUTPUTS / ACROSS / 16;  // 16 x 16 results of a warp
-    const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
+    const int warp = threadIdx.x / LANES;
     const int down = warp / ACROSS * TALL * 16, across = warp % ACROSS * BROAD * 16;
     const int row_0 = blockIdx.x * ROWS, output_0 = blockIdx.y * OUTPUTS;
     // A thread has one place of eight numbers in several rows: of the tile's rows and of its weight.
@@ -108,103 +205,42 @@ __device__ void convolve(const Convolution& c) {
         if (tile + STAGES - 1 < tiles) load(tile + STAGES - 1);
         fetch_end();
         const Stage& stage = stages[tile % STAGES];
-#pragma unroll
-        for (int step = 0; step < DEEP / 16; step++) {
-            bits32 row[2][TALL][4];
-#pragma unroll
-            for (int half = 0; half < 2; half++) {
-#pragma unroll
-                for (int i = 0; i < TALL; i++) {
-                    load_matrices(row[half][i], &stage.rows[half][down + i * 16 + lane % 16][step * 16 + lane / 16 * 8]);
-                }
-            }
-            bits32 tap[2][BROAD][4];
-#pragma unroll
-            for (int half = 0; half < 2; half++) {
-#pragma unroll
-                for (int j = 0; j < BROAD; j++) {
-                    const int output = across + j * 16 + lane / 16 * 8 + lane % 8, place = step * 16 + lane / 8 % 2 * 8;
-                    load_matrices(tap[half][j], &stage.weights[half][output][place]);
-                }
-            }
-            // high · low, low · high, high · high.
-#pragma unroll
-            for (int product = 0; product < 3; product++) {
-#pragma unroll
-                for (int j = 0; j < 2 * BROAD; j++) {
-#pragma unroll
-                    for (int i = 0; i < TALL; i++) {
-                        const bits32(&w)[4] = tap[product == 0][j / 2];
-                        multiply(added[i][j], row[product == 1][i], w[j % 2 * 2], w[j % 2 * 2 + 1]);
-                    }
-                }
-            }
-        }
-        if ((tile + 1) % SOONER != 0 && tile + 1 < tiles) continue;
-#pragma unroll
-        for (int i = 0; i < TALL; i++) {
-#pragma unroll
-            for (int j = 0; j < 2 * BROAD; j++) {
-#pragma unroll
-                for (int k = 0; k < 4; k++) sums[i][j][k] += added[i][j][k], added[i][j][k] = 0.0f;
-            }
-        }
+        multiply_tile<TALL, BROAD>(added, &stage.rows[0][down][0] + lane_row(), ROWS * WIDE,
+                                   &stage.weights[0][across][0] + lane_weight(), OUTPUTS * WIDE);
+        if ((tile + 1) % SOONER == 0 || tile + 1 == tiles) add_up<TALL, BROAD>(sums, added);
     }
-
-    const int width = c.outputs / c.stride;
-    const long long low_result = (long long)c.count * c.outputs;
-    auto finished = [&](float x, int output, long long to) {
-        x += c.bias[output];
-        if (c.active && !(x > 0.0f)) x *= c.slope;
-        if (c.adds) x += c.add[to];
-        if (c.wide) c.numbers[to] = x;
-        return x;
-    };
-#pragma unroll
-    for (int i = 0; i < TALL; i++) {
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-            const int row = row_0 + down + i * 16 + lane / 4 + half * 8;
-            if (row >= c.count) continue;
-            const int time = row / c.batch, entry = row % c.batch;
-#pragma unroll
-            for (int j = 0; j < 2 * BROAD; j++) {
-                const int output = output_0 + across + j * 8 + lane % 4 * 2;
-                if (output >= c.outputs) continue;
-                long long to = (long long)row * width + output;
-                if (c.stride > 1) {
-                    const int place = output / width;
-                    to = (((long long)time * c.stride + place) * c.batch + entry) * width + output - place * width;
-                }
-                const float x = finished(sums[i][j][2 * half], output, to);
-                if (!c.narrow) {
-                    if (output + 1 < c.outputs) finished(sums[i][j][2 * half + 1], output + 1, to + 1);
-                    continue;
-                }
-                // As halves a row has an even number of results.
-                bits32 high, low;
-                split_brain(x, finished(sums[i][j][2 * half + 1], output + 1, to + 1), high, low);
-                *reinterpret_cast<bits32*>(c.halves + to) = high;
-                *reinterpret_cast<bits32*>(c.halves + low_result + to) = low;
-            }
-        }
-    }
+    write_results<TALL, BROAD>(c, sums, row_0 + down, output_0 + across);
 }
 
+#include "span.cuh"
+
+#define ARGUMENTS                                                                                                      \
+    const bits16 *old_rows, const bits16 *rows, const bits16 *weight, const float *bias, const float *add,             \
+        float *numbers, bits16 *halves, int count, int olds, int inputs, int taps, int outputs, int depth, int first,  \
+        int step, int batch, int stride, int adds, int wide, int narrow, int active, float slope
+#define CONVOLUTION                                                                                                    \
+    const Convolution convolution {                                                                                    \
+        old_rows, rows, weight, bias, add, numbers, halves, count, olds, inputs, taps, outputs, depth, first, step,    \
+            batch, stride, adds, wide, narrow, active, slope                                                           \
+    }
 #define CONVOLVE(NAME, ROWS, OUTPUTS, DOWN, ACROSS)                                                                    \
-    extern "C" __global__ void __launch_bounds__(LANES* DOWN* ACROSS)                                                  \
-        NAME(const bits16* old_rows, const bits16* rows, const bits16* weight, const float* bias, const float* add,    \
-             float* numbers, bits16* halves, int count, int olds, int inputs, int taps, int outputs, int depth,        \
-             int first, int step, int batch, int stride, int adds, int wide, int narrow, int active, float slope) {    \
-        const Convolution convolution{old_rows, rows,  weight, bias,   add,  numbers, halves, count,                   \
-                                      olds,     inputs, taps,  outputs, depth, first,  step,  batch,                   \
-                                      stride,   adds,  wide,   narrow, active, slope};                                 \
+    extern "C" __global__ void __launch_bounds__(LANES* DOWN* ACROSS) NAME(ARGUMENTS) {                                \
+        CONVOLUTION;                                                                                                   \
         convolve<ROWS, OUTPUTS, DOWN, ACROSS>(convolution);                                                            \
     }
 CONVOLVE(convolve_64_32, 64, 32, 2, 2)
 CONVOLVE(convolve_64_64, 64, 64, 2, 2)
 CONVOLVE(convolve_128_64, 128, 64, 4, 2)
 CONVOLVE(convolve_256_16, 256, 16, 8, 1)
+
+#define SPAN(NAME, ROWS, OUTPUTS, DOWN, ACROSS, WEIGHTS, BLOCKS)                                                       \
+    extern "C" __global__ void __launch_bounds__(LANES* DOWN* ACROSS, BLOCKS) NAME(ARGUMENTS) {                        \
+        CONVOLUTION;                                                                                                   \
+        convolve_span<ROWS, OUTPUTS, DOWN, ACROSS, WEIGHTS>(convolution);                                              \
+    }
+SPAN(span_64_32, 64, 32, 2, 2, 3, 4)
+SPAN(span_64_64, 64, 64, 2, 2, 2, 3)
+SPAN(span_128_64, 128, 64, 4, 2, 2, 2)
 
 // Rows in f32 as bf16 halves [high, low][count].
 extern "C" __global__ void split_signal(const float* in, bits16* halves, long long count) {
@@ -215,6 +251,28 @@ extern "C" __global__ void split_signal(const float* in, bits16* halves, long lo
         *reinterpret_cast<bits32*>(halves + i) = high;
         *reinterpret_cast<bits32*>(halves + count + i) = low;
     }
+}
+
+// The last `kept` rows of those before and those behind the first, of both halves, eight numbers at a time: `old_rows` are
+// [2][olds][inputs], `rows` [2][count][inputs], `last` [2][kept][inputs].
+extern "C" __global__ void last_rows(const bits16* old_rows, const bits16* rows, bits16* last, int olds, int count, int kept,
+                                     int inputs) {
+    const int pieces = inputs / 8, i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= 2 * kept * pieces) return;
+    const int half = i / (kept * pieces), row = i / pieces % kept, piece = 8 * (i % pieces), source = count - kept + row;
+    const bits16* from = source < 0 ? old_rows + ((long long)half * olds + olds + source) * inputs
+                                    : rows + ((long long)half * count + source) * inputs;
+    *reinterpret_cast<uint4*>(last + ((long long)half * kept + row) * inputs + piece) =
+        *reinterpret_cast<const uint4*>(from + piece);
+}
+
+// Each place of `width` numbers `times` times, one after the other, eight numbers at a time.
+extern "C" __global__ void repeat_places(const bits16* in, bits16* out, long long places, int width, int times) {
+    const int pieces = width / 8;
+    const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= places * times * pieces) return;
+    const long long place = i / pieces;
+    reinterpret_cast<uint4*>(out)[i] = reinterpret_cast<const uint4*>(in)[place / times * pieces + i % pieces];
 }
 
 // A weight in f32 [outputs][inputs] as bf16 halves [depth / DEEP][high, low][outputs][DEEP], with zeros from `inputs` on.

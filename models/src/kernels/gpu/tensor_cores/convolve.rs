@@ -4,15 +4,15 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::run::{
     Argument::{Float, Int, Long, Signed, Tensor as Numbers},
-    Launch, Module, unwritten,
+    Launch, Module, unwritten, unwritten_weight,
 };
 use crate::kernels::gpu::together;
 
 #[cfg(feature = "cuda")]
-const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/convolve.ptx"));
+const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/convolve.fatbin"));
 #[cfg(not(feature = "cuda"))]
-const PTX: &str = "";
-const MODULE: Module = Module { name: "heartstream convolve", ptx: PTX };
+const IMAGE: &[u8] = &[];
+const MODULE: Module = Module { name: "convolve", image: IMAGE };
 /// Numbers of a row that are multiplied before their sum is added to the others; a weight's rows are a multiple.
 const DEEP: usize = 32;
 /// Numbers from one row to the next in shared memory, and tiles that lie there.
@@ -26,17 +26,24 @@ const SPLIT_THREADS: usize = 256;
 #[derive(Debug, Clone, Copy)]
 struct Tile {
     name: &'static str,
+    /// The kernel that keeps the rows that a block's taps reach in shared memory, and its stages of the weight; none where
+    /// outputs are few.
+    span: Option<(&'static str, usize)>,
     rows: usize,
     outputs: usize,
     threads: usize,
 }
 
-const SMALL: Tile = Tile { name: "convolve_64_32", rows: 64, outputs: 32, threads: 128 };
-const MIDDLE: Tile = Tile { name: "convolve_64_64", rows: 64, outputs: 64, threads: 128 };
-const LARGE: Tile = Tile { name: "convolve_128_64", rows: 128, outputs: 64, threads: 256 };
-const TALL: Tile = Tile { name: "convolve_256_16", rows: 256, outputs: 16, threads: 256 };
+const SMALL: Tile = Tile { name: "convolve_64_32", span: Some(("span_64_32", 3)), rows: 64, outputs: 32, threads: 128 };
+const MIDDLE: Tile =
+    Tile { name: "convolve_64_64", span: Some(("span_64_64", 2)), rows: 64, outputs: 64, threads: 128 };
+const LARGE: Tile =
+    Tile { name: "convolve_128_64", span: Some(("span_128_64", 2)), rows: 128, outputs: 64, threads: 256 };
+const TALL: Tile = Tile { name: "convolve_256_16", span: None, rows: 256, outputs: 16, threads: 256 };
 /// Tiles from the largest on, each with the blocks that it takes to keep an H200's multiprocessors busy.
-const LARGE_ENOUGH: [(Tile, usize); 2] = [(LARGE, 256), (MIDDLE, 128)];
+const LARGE_ENOUGH: [(Tile, usize); 2] = [(LARGE, 256), (MIDDLE, 256)];
+/// Rows that taps may reach beside a block's own: those of a block then have room in shared memory on every GPU.
+const MOST_REACH: usize = 108;
 
 impl Tile {
     /// The tile for so many results. It changes no result.
@@ -52,9 +59,16 @@ impl Tile {
         [rows.div_ceil(self.rows), outputs.div_ceil(self.outputs)]
     }
 
-    /// Bytes of shared memory: both halves of rows and weight.
-    fn shared(self) -> usize {
-        STAGES * WIDE * 2 * (self.rows + self.outputs) * size_of::<u16>()
+    /// The kernel for so many inputs of each tap, whose taps reach so many rows in all, and its bytes of shared memory: both
+    /// halves of rows and weight. Which of the two it is, which sum in different orders, follows from the weight alone.
+    fn kernel(self, inputs: usize, reach: usize) -> (&'static str, usize) {
+        let halves = 2 * WIDE * size_of::<u16>();
+        match self.span {
+            Some((span, stages)) if (1..=MOST_REACH).contains(&reach) && inputs.is_multiple_of(DEEP) => {
+                (span, halves * (2 * (self.rows + reach) + stages * self.outputs))
+            }
+            _ => (self.name, STAGES * halves * (self.rows + self.outputs)),
+        }
     }
 }
 
@@ -142,11 +156,40 @@ impl HalvedSignal {
     /// # Errors
     /// When the device has no memory for it.
     pub fn repeated(&self, times: usize) -> Result<Self> {
-        let halves = self.halves()?;
+        let halves = together(&self.halves()?)?;
         let (parts, length, batch, channels) = halves.dims4()?;
-        let repeated = halves.unsqueeze(2)?.broadcast_as((parts, length, times, batch, channels))?.contiguous()?;
-        Ok(Self { halves: Some(repeated.reshape((parts, length * times, batch, channels))?), numbers: None })
+        let width = batch * channels;
+        if !width.is_multiple_of(AT_ONCE) {
+            bail!("places of {width} numbers are repeated {AT_ONCE} at a time")
+        }
+        let repeated = unwritten(&[parts, length * times, batch, channels], DType::BF16, halves.device())?;
+        let threads = parts * length * times * width / AT_ONCE;
+        if threads > 0 {
+            let arguments = [Numbers(&halves), Numbers(&repeated), Long(parts * length), Int(width), Int(times)];
+            copies("repeat_places", threads).run(halves.device(), &arguments)?;
+        }
+        Ok(Self { halves: Some(repeated), numbers: None })
     }
+}
+
+/// Of halves \[2, any, B, C\] before and behind the first row, the last `kept`.
+///
+/// # Errors
+/// When there are fewer, or the device has no memory for them.
+pub fn last_of(old: &Tensor, xs: &Tensor, kept: usize) -> Result<Tensor> {
+    let ((_, olds, batch, channels), (_, length, ..)) = (old.dims4()?, xs.dims4()?);
+    let (old, xs, inputs) = (together(old)?, together(xs)?, batch * channels);
+    if kept > olds + length || !inputs.is_multiple_of(AT_ONCE) || xs.dims()[2..] != [batch, channels] {
+        bail!("the last {kept} of {:?} and {:?}", old.shape(), xs.shape())
+    }
+    let last = unwritten(&[2, kept, batch, channels], DType::BF16, xs.device())?;
+    let arguments = [Numbers(&old), Numbers(&xs), Numbers(&last), Int(olds), Int(length), Int(kept), Int(inputs)];
+    copies("last_rows", 2 * kept * inputs / AT_ONCE).run(xs.device(), &arguments)?;
+    Ok(last)
+}
+
+fn copies(name: &'static str, threads: usize) -> Launch {
+    Launch { module: MODULE, name, blocks: [threads.div_ceil(SPLIT_THREADS), 1], threads: SPLIT_THREADS, shared: 0 }
 }
 
 /// Numbers as halves, \[2, …\].
@@ -181,7 +224,7 @@ impl TapWeight {
         }
         let weight = together(weight)?;
         let depth = width.next_multiple_of(DEEP);
-        let halves = unwritten(&[depth / DEEP, 2, outputs, DEEP], DType::BF16, weight.device())?;
+        let halves = unwritten_weight(&[depth / DEEP, 2, outputs, DEEP], DType::BF16, weight.device())?;
         let blocks = (outputs * depth).div_ceil(SPLIT_THREADS).min(1 << 12);
         Launch { module: MODULE, name: "split_taps", blocks: [blocks, 1], threads: SPLIT_THREADS, shared: 0 }
             .run(weight.device(), &[Numbers(&weight), Numbers(&halves), Int(outputs), Int(width), Int(depth)])?;
@@ -257,9 +300,10 @@ impl TapWeight {
         ];
         if rows > 0 {
             let tile = Tile::of(rows, outputs);
-            let (blocks, shared) = (tile.blocks(rows, outputs), tile.shared());
-            Launch { module: MODULE, name: tile.name, blocks, threads: tile.threads, shared }
-                .run(device, &arguments)?;
+            let all_taps = (self.taps - 1) * reach.step.unsigned_abs() as usize * batch;
+            let (name, shared) = tile.kernel(inputs, all_taps);
+            let blocks = tile.blocks(rows, outputs);
+            Launch { module: MODULE, name, blocks, threads: tile.threads, shared }.run(device, &arguments)?;
         }
         Ok(HalvedSignal { halves, numbers })
     }
@@ -275,12 +319,15 @@ mod tests {
     #[test]
     fn few_results_are_shared_among_many_blocks_and_every_tile_has_room_on_every_gpu() {
         let name = |rows, outputs| Tile::of(rows, outputs).name;
-        assert_eq!(name(160, 1024), SMALL.name);
-        assert_eq!(name(640, 1024), MIDDLE.name);
+        assert_eq!(name(640, 1024), SMALL.name);
+        assert_eq!(name(2560, 512), MIDDLE.name);
         assert_eq!(name(10240, 256), LARGE.name);
         assert_eq!(name(100_000, 1), TALL.name);
         for tile in [SMALL, MIDDLE, LARGE, TALL] {
-            assert!(tile.shared() <= LEAST_SHARED, "{}: {} bytes", tile.name, tile.shared());
+            for reach in [0, 12, MOST_REACH, MOST_REACH + 1] {
+                let (name, shared) = tile.kernel(64, reach);
+                assert!(shared <= LEAST_SHARED, "{name}: {shared} bytes");
+            }
         }
     }
 }

@@ -8,6 +8,8 @@
 
 mod attend;
 mod convolve;
+#[cfg(feature = "cuda")]
+mod euler;
 #[cfg(all(test, feature = "cuda"))]
 mod on_a_gpu;
 mod rows;
@@ -15,8 +17,10 @@ mod run;
 mod weight;
 
 pub use attend::{attend, attends};
-pub use convolve::{Epilogue, HalvedSignal, Reach, TapWeight};
-pub use rows::{Arrangement, Parts, SplitRows, TableRows, fits, gated_sum, layer_norm, norm, silu_up};
+pub use convolve::{Epilogue, HalvedSignal, Reach, TapWeight, last_of};
+#[cfg(feature = "cuda")]
+pub use euler::{EulerStep, EulerWay};
+pub use rows::{Arrangement, Parts, SplitRows, TableRows, fits, gated_norm, gated_sum, layer_norm, norm, silu_up};
 pub use weight::HalvedWeight;
 
 /// Bytes of shared memory that every GPU gives a block without being asked, less what kernels declare themselves.

@@ -5,6 +5,7 @@ use candle_core::{Device, Tensor};
 
 use super::{Arrangement, HalvedWeight};
 use crate::{
+    DeviceName,
     kernels::{
         AdaLnModulation, CausalConv, Epilogue, FullAttention, Linear, Operand, Results, RmsNorm, RotaryTable, Signal,
         UpConv, base_frequencies, gated, gated_sum, layer_norm,
@@ -17,7 +18,7 @@ use crate::{
 const CLOSE: f32 = 3e-5;
 
 fn gpu() -> Device {
-    Device::new_cuda(0).expect("an NVIDIA GPU: this test is for nothing else")
+    DeviceName::Cuda(0).open().expect("an NVIDIA GPU: this test is for nothing else")
 }
 
 fn noise(key: u64, shape: &[usize]) -> Tensor {

@@ -57,21 +57,32 @@ extern "C" __global__ void split_rows(const float* in, bits16* halves, float* un
     write_halves(largest, width, halves, stride, apart, unscale);
 }
 
-// The norm by the root mean square of each row, times weight, then times 1 + scale plus shift: rows of `table`
-// [entries][table_rows][width], an entry for every `positions` rows. Result as halves.
-extern "C" __global__ void norm_split(const float* in, const float* weight, const float* table, bits16* halves,
-                                      float* unscale, int width, int stride, long long apart, int positions,
-                                      int table_rows, int shift_row, int scale_row, float eps) {
-    const long long row = blockIdx.x;
-    const float* entry = table + row / positions * table_rows * width;
-    const float* shift = entry + shift_row * width;
-    const float* scale = entry + scale_row * width;
-    float squares = 0.0f;
-    for (int i = 4 * threadIdx.x; i < width; i += 4 * blockDim.x) {
-        const float4 x = *reinterpret_cast<const float4*>(in + row * width + i);
+// Rows of `taps` places in time side by side: each place of an entry's `positions` ones and those around it, with zeros beyond
+// both ends. A place's channels lie in two tensors, the second of which may have none.
+extern "C" __global__ void split_windows(const float* first, const float* second, bits16* halves, float* unscale,
+                                         int first_width, int second_width, int positions, int taps, int stride,
+                                         long long apart) {
+    const int position = blockIdx.x % positions, width = first_width + second_width;
+    float largest = 0.0f;
+    for (int i = 4 * threadIdx.x; i < taps * width; i += 4 * blockDim.x) {
+        const int away = i / width - taps / 2, channel = i % width;
+        const long long row = (long long)blockIdx.x + away;
+        float4 x = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (position + away >= 0 && position + away < positions) {
+            const float* from = channel < first_width ? first + row * first_width + channel
+                                                      : second + row * second_width + channel - first_width;
+            x = *reinterpret_cast<const float4*>(from);
+        }
         *reinterpret_cast<float4*>(row_memory + i) = x;
-        squares += x.x * x.x + x.y * x.y + (x.z * x.z + x.w * x.w);
+        largest = fmaxf(largest, largest_of(x));
     }
+    write_halves(largest, taps * width, halves, stride, apart, unscale);
+}
+
+// Divides the row in `row_memory`, whose squares this thread sums up to `squares` of, by the root of their mean, steers it, and
+// writes it as halves.
+__device__ inline void write_norm(float squares, const float* weight, const float* shift, const float* scale,
+                                  bits16* halves, float* unscale, int width, int stride, long long apart, float eps) {
     const float root = 1.0f / sqrtf(block_sum(squares) / width + eps);
     float largest = 0.0f;
     for (int i = 4 * threadIdx.x; i < width; i += 4 * blockDim.x) {
@@ -87,6 +98,24 @@ extern "C" __global__ void norm_split(const float* in, const float* weight, cons
         largest = fmaxf(largest, largest_of(x));
     }
     write_halves(largest, width, halves, stride, apart, unscale);
+}
+
+// The norm by the root mean square of each row, times weight, then times 1 + scale plus shift: rows of `table`
+// [entries][table_rows][width], an entry for every `positions` rows. Result as halves.
+extern "C" __global__ void norm_split(const float* in, const float* weight, const float* table, bits16* halves,
+                                      float* unscale, int width, int stride, long long apart, int positions,
+                                      int table_rows, int shift_row, int scale_row, float eps) {
+    const long long row = blockIdx.x;
+    const float* entry = table + row / positions * table_rows * width;
+    const float* shift = entry + shift_row * width;
+    const float* scale = entry + scale_row * width;
+    float squares = 0.0f;
+    for (int i = 4 * threadIdx.x; i < width; i += 4 * blockDim.x) {
+        const float4 x = *reinterpret_cast<const float4*>(in + row * width + i);
+        *reinterpret_cast<float4*>(row_memory + i) = x;
+        squares += x.x * x.x + x.y * x.y + (x.z * x.z + x.w * x.w);
+    }
+    write_norm(squares, weight, shift, scale, halves, unscale, width, stride, apart, eps);
 }
 
 // Rows minus their mean over the root of their variance, steered as above, in f32.
@@ -126,6 +155,31 @@ extern "C" __global__ void gated_sum_parts(const float* in, const float* numbers
         x.x += y.x * g.x, x.y += y.y * g.y, x.z += y.z * g.z, x.w += y.w * g.w;
         *reinterpret_cast<float4*>(out + row * width + i) = x;
     }
+}
+
+// Both one after the other: x + y gate is written, and its norm as halves.
+extern "C" __global__ void gated_norm_split(const float* in, const float* numbers, const float* unscale_in,
+                                            const float* gates, float* out, const float* weight, const float* table,
+                                            bits16* halves, float* unscale, long long apart_in, int width, int stride,
+                                            long long apart, int positions, int table_rows, int gate_row, int shift_row,
+                                            int scale_row, float eps) {
+    const long long row = blockIdx.x, entry = row / positions * table_rows;
+    const float* gate = gates + (entry + gate_row) * width;
+    const Parts parts{numbers, apart_in, unscale_in};
+    const float scale_in = unscale_in[row];
+    float squares = 0.0f;
+    for (int i = 4 * threadIdx.x; i < width; i += 4 * blockDim.x) {
+        float4 x = *reinterpret_cast<const float4*>(in + row * width + i);
+        const float4 y = parts.four(row * width + i, scale_in);
+        const float4 g = *reinterpret_cast<const float4*>(gate + i);
+        x.x += y.x * g.x, x.y += y.y * g.y, x.z += y.z * g.z, x.w += y.w * g.w;
+        *reinterpret_cast<float4*>(out + row * width + i) = x;
+        *reinterpret_cast<float4*>(row_memory + i) = x;
+        squares += x.x * x.x + x.y * x.y + (x.z * x.z + x.w * x.w);
+    }
+    const float* shift = table + (entry + shift_row) * width;
+    const float* scale = table + (entry + scale_row) * width;
+    write_norm(squares, weight, shift, scale, halves, unscale, width, stride, apart, eps);
 }
 
 __device__ inline float silu(float x) { return x / (1.0f + expf(-x)); }

@@ -13,10 +13,10 @@ use super::{
 use crate::kernels::gpu::together;
 
 #[cfg(feature = "cuda")]
-const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/rows.ptx"));
+const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rows.fatbin"));
 #[cfg(not(feature = "cuda"))]
-const PTX: &str = "";
-const MODULE: Module = Module { name: "heartstream rows", ptx: PTX };
+const IMAGE: &[u8] = &[];
+const MODULE: Module = Module { name: "rows", image: IMAGE };
 /// Threads that share a row.
 const THREADS: usize = 256;
 /// Numbers that a thread reads at once.
@@ -52,7 +52,7 @@ pub struct Parts {
     pub(super) outer: Vec<usize>,
 }
 
-/// Rows of a table \[B, rows, width\] that steer the positions of an entry.
+/// Rows of a table \[B, rows, width\] that steer the positions of an entry; of a table \[1, rows, width\] those of all.
 #[derive(Debug, Clone, Copy)]
 pub struct TableRows<'a> {
     /// The table.
@@ -105,6 +105,41 @@ impl SplitRows {
         let arguments =
             [Numbers(&xs), Numbers(&split.halves), Numbers(&split.unscale), Int(*width), Int(stride), Long(apart)];
         launch("split_rows", split.rows(), *width).run(xs.device(), &arguments)?;
+        Ok(split)
+    }
+
+    /// Splits, for each place, itself and the places around it, `taps` in all, with zeros beyond both ends.
+    ///
+    /// # Shapes
+    /// - `xs` and `beside` \[B, T, any\]: the channels of a place, one after the other
+    ///
+    /// # Errors
+    /// When they are too many, or the shapes do not fit.
+    pub fn windows(xs: &Tensor, beside: Option<&Tensor>, taps: usize, arrangement: Arrangement) -> Result<Self> {
+        let (batch, positions, first) = xs.dims3()?;
+        let (xs, beside) = (together(xs)?, beside.map(together).transpose()?);
+        let second = beside.as_ref().map_or(Ok(0), |beside| beside.dim(D::Minus1))?;
+        if beside.as_ref().is_some_and(|beside| beside.dims()[..2] != [batch, positions])
+            || !first.is_multiple_of(AT_ONCE)
+            || !second.is_multiple_of(AT_ONCE)
+        {
+            bail!("channels {:?} beside {:?}", beside.as_ref().map(Tensor::dims), xs.dims())
+        }
+        let split = Self::unwritten(&[batch, positions], taps * (first + second), arrangement, xs.device())?;
+        let [stride, apart] = split.strides()?;
+        let arguments = [
+            Numbers(&xs),
+            Numbers(beside.as_ref().unwrap_or(&xs)),
+            Numbers(&split.halves),
+            Numbers(&split.unscale),
+            Int(first),
+            Int(second),
+            Int(positions),
+            Int(taps),
+            Int(stride),
+            Long(apart),
+        ];
+        launch("split_windows", split.rows(), taps * (first + second)).run(xs.device(), &arguments)?;
         Ok(split)
     }
 
@@ -168,15 +203,15 @@ impl Parts {
     }
 }
 
-/// Entries, positions and width of rows that a table steers, and the table's own rows.
+/// Rows that a table steers, how many of them each of its entries does, their width, and the rows of an entry.
 fn steered(xs: &[usize], rows: TableRows<'_>) -> Result<[usize; 4]> {
     let (&[batch, positions, width], (entries, table_rows, table_width)) = (xs, rows.table.dims3()?) else {
         bail!("a table steers rows [entries, positions, width], was given {xs:?}")
     };
-    if (entries, table_width) != (batch, width) || rows.shift.max(rows.scale) >= table_rows {
+    if ![1, batch].contains(&entries) || table_width != width || rows.shift.max(rows.scale) >= table_rows {
         bail!("a table {:?} cannot steer {xs:?}", rows.table.shape())
     }
-    Ok([batch * positions, positions, width, table_rows])
+    Ok([batch * positions, batch * positions / entries.max(1), width, table_rows])
 }
 
 /// The norm by the root mean square, times `weight`, steered by 1 + scale and shift, split.
@@ -270,6 +305,56 @@ pub fn gated_sum(xs: &Tensor, ys: &Parts, table: &Tensor, gate: usize) -> Result
     ];
     Launch { shared: 0, ..launch("gated_sum_parts", rows, 0) }.run(xs.device(), &arguments)?;
     Ok(out)
+}
+
+/// `x + y · gate`, the gate row `gate` of `gates`, and its [`norm`].
+///
+/// # Shapes
+/// - `xs` and the first result \[B, T, width\], `ys` as many rows of as many numbers, `gates` as the norm's table
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn gated_norm(
+    (xs, ys): (&Tensor, &Parts),
+    (gates, gate): (&Tensor, usize),
+    (weight, eps): (&Tensor, f32),
+    by: TableRows<'_>,
+    arrangement: Arrangement,
+) -> Result<(Tensor, SplitRows)> {
+    let [rows, positions, width, table_rows] = steered(xs.dims(), by)?;
+    if ys.rows() != rows || ys.width()? != width || weight.dims() != [width] {
+        bail!("a gated norm of {:?} and {:?}", xs.shape(), ys.numbers.shape())
+    }
+    if gates.dims() != by.table.dims() || gate >= table_rows {
+        bail!("gates {:?} beside a table {:?}", gates.shape(), by.table.shape())
+    }
+    let (xs, weight, gates, table) = (together(xs)?, together(weight)?, together(gates)?, together(by.table)?);
+    let out = unwritten(xs.dims(), DType::F32, xs.device())?;
+    let split = SplitRows::unwritten(&xs.dims()[..2], width, arrangement, xs.device())?;
+    let [stride, apart] = split.strides()?;
+    let arguments = [
+        Numbers(&xs),
+        Numbers(&ys.numbers),
+        Numbers(&ys.unscale),
+        Numbers(&gates),
+        Numbers(&out),
+        Numbers(&weight),
+        Numbers(&table),
+        Numbers(&split.halves),
+        Numbers(&split.unscale),
+        Long(ys.apart()?),
+        Int(width),
+        Int(stride),
+        Long(apart),
+        Int(positions),
+        Int(table_rows),
+        Int(gate),
+        Int(by.shift),
+        Int(by.scale),
+        Float(eps),
+    ];
+    launch("gated_norm_split", rows, width).run(xs.device(), &arguments)?;
+    Ok((out, split))
 }
 
 /// `silu(gate) · up` of both side by side, split.

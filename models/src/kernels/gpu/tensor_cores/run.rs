@@ -6,10 +6,49 @@ use candle_core::{Device, Result, Tensor};
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "nothing is started without CUDA"))]
 pub struct Module {
-    /// What the device keeps them under.
+    /// What they are kept under.
     pub name: &'static str,
-    /// Their machine-independent code; nothing in a program without CUDA.
-    pub ptx: &'static str,
+    /// Their machine code for several GPUs, and PTX for others; nothing in a program without CUDA.
+    pub image: &'static [u8],
+}
+
+#[cfg(feature = "cuda")]
+impl Module {
+    /// A kernel of these. Each GPU has them once, however many streams it has.
+    fn kernel(
+        self,
+        device: &candle_core::CudaDevice,
+        name: &'static str,
+    ) -> Result<candle_core::cuda_backend::cudarc::driver::CudaFunction> {
+        use candle_core::cuda_backend::{
+            WrapErr,
+            cudarc::{
+                driver::{CudaFunction, CudaModule},
+                nvrtc::Ptx,
+            },
+        };
+        use std::{
+            collections::{HashMap, hash_map::Entry},
+            sync::{Arc, LazyLock, Mutex, PoisonError},
+        };
+        /// By the number of the GPU and the module's name.
+        type Loaded = HashMap<(usize, &'static str), (Arc<CudaModule>, HashMap<&'static str, CudaFunction>)>;
+        static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
+
+        let stream = device.cuda_stream();
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let (module, kernels) = match loaded.entry((stream.context().ordinal(), self.name)) {
+            Entry::Occupied(module) => module.into_mut(),
+            Entry::Vacant(place) => {
+                let module = stream.context().load_module(Ptx::from_binary(self.image.to_vec())).w()?;
+                place.insert((module, HashMap::new()))
+            }
+        };
+        match kernels.entry(name) {
+            Entry::Occupied(kernel) => Ok(kernel.get().clone()),
+            Entry::Vacant(place) => Ok(place.insert(module.load_function(name).w()?).clone()),
+        }
+    }
 }
 
 /// An argument of a kernel. A tensor is the address of its first number: it must lie together.
@@ -63,7 +102,7 @@ impl Launch {
         };
         let device = device.as_cuda_device()?;
         let stream = device.cuda_stream();
-        let function = device.get_or_load_custom_func(self.name, self.module.name, self.module.ptx)?;
+        let function = self.module.kernel(device, self.name)?;
         if self.shared > super::SHARED {
             let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             function.set_attribute(most, i32::try_from(self.shared)?).w()?;
@@ -91,7 +130,7 @@ impl Launch {
             }
         }
         let (mut place, mut int, mut long, mut float) = (places.iter(), ints.iter(), longs.iter(), floats.iter());
-        let mut builder = function.builder();
+        let mut builder = stream.launch_builder(&function);
         for argument in arguments {
             match argument {
                 Argument::Tensor(_) => place.next().map(|(address, _)| builder.arg(address)),
@@ -141,4 +180,29 @@ pub(super) fn place<'a>(
 pub(super) fn unwritten(shape: &[usize], kind: candle_core::DType, device: &Device) -> Result<Tensor> {
     // SAFETY: each caller hands it to a kernel that writes every number before anything reads it, in the same stream.
     unsafe { Tensor::empty(shape, kind, device) }
+}
+
+/// The same for a weight, which stays as long as the model.
+#[cfg(feature = "cuda")]
+pub(super) fn unwritten_weight(shape: &[usize], kind: candle_core::DType, device: &Device) -> Result<Tensor> {
+    // SAFETY: as above.
+    unsafe { crate::kernels::gpu::lasting::tensor(shape, kind, device) }
+}
+
+/// A weight where it stays as long as the model.
+#[cfg(feature = "cuda")]
+pub(super) fn settled(weight: &Tensor) -> Result<Tensor> {
+    crate::kernels::gpu::lasting::settled(weight)
+}
+
+/// In a program without CUDA it stays where it is.
+#[cfg(not(feature = "cuda"))]
+pub(super) fn settled(weight: &Tensor) -> Result<Tensor> {
+    Ok(weight.clone())
+}
+
+/// In a program without CUDA there is nowhere to put one.
+#[cfg(not(feature = "cuda"))]
+pub(super) fn unwritten_weight(shape: &[usize], kind: candle_core::DType, device: &Device) -> Result<Tensor> {
+    unwritten(shape, kind, device)
 }

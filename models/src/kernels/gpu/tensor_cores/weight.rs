@@ -2,7 +2,10 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::rows::{Arrangement, Parts, SplitRows, fits, split_weight};
+use super::{
+    rows::{Arrangement, Parts, SplitRows, fits, split_weight},
+    run::{settled, unwritten_weight},
+};
 
 /// Numbers of 16 bits that lie within 16 bytes, which cuBLAS wants rows to be a multiple of.
 const ROW_MULTIPLE: usize = 8;
@@ -44,9 +47,14 @@ impl HalvedWeight {
         }
         let scale = scale_for(largest);
         let [high, low] = split_weight(&weight, scale)?;
-        let one = self::largest(&low.to_dtype(DType::F32)?)? == 0.0;
-        let (halves, arrangement) =
-            if one { (high, Arrangement::Stacked) } else { (Tensor::stack(&[low, high], 1)?, Arrangement::SideBySide) };
+        let (halves, arrangement) = if is_zero(&low)? {
+            (settled(&high)?, Arrangement::Stacked)
+        } else {
+            let both = unwritten_weight(&[outputs, 2, inputs], DType::F16, weight.device())?;
+            both.slice_set(&low.unsqueeze(1)?, 1, 0)?;
+            both.slice_set(&high.unsqueeze(1)?, 1, 1)?;
+            (both, Arrangement::SideBySide)
+        };
         // Other streams read what this one wrote.
         weight.device().synchronize()?;
         Ok(Some(Self { halves, unscale: 1.0 / scale, arrangement }))
@@ -111,9 +119,31 @@ impl HalvedWeight {
     }
 }
 
-/// The largest absolute number.
+/// The largest absolute number. A matrix is looked at a few rows at a time: a copy of all of it is memory that a GPU may not
+/// have.
 fn largest(tensor: &Tensor) -> Result<f32> {
-    tensor.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()
+    let mut largest = 0f32;
+    for rows in some_rows(tensor)? {
+        let found = rows?.to_dtype(DType::F32)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
+        // A number that is none stays one.
+        largest = if found.is_nan() { found } else { largest.max(found) };
+        if !largest.is_finite() {
+            break;
+        }
+    }
+    Ok(largest)
+}
+
+fn is_zero(tensor: &Tensor) -> Result<bool> {
+    Ok(largest(tensor)? == 0.0)
+}
+
+/// The rows of a matrix, a few million numbers at a time.
+fn some_rows(tensor: &Tensor) -> Result<impl Iterator<Item = Result<Tensor>> + '_> {
+    const NUMBERS: usize = 1 << 22;
+    let (rows, width) = tensor.dims2()?;
+    let step = (NUMBERS / width.max(1)).max(1);
+    Ok((0..rows).step_by(step).map(move |first| tensor.narrow(0, first, step.min(rows - first))))
 }
 
 /// The power of two that brings a number to its place below the largest f16.

@@ -1,0 +1,289 @@
+//! How does an NVIDIA GPU solve a window? Its steps are asked for one behind the other, those of short windows as one recording.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use candle_core::{
+    Device, Tensor,
+    cuda_backend::cudarc::driver::{CudaEvent, CudaStream},
+};
+
+use super::{
+    estimator::{Estimator, Steering},
+    flow_matching::{EulerTime, FlowOptions, euler_times},
+};
+use crate::{
+    error::Result,
+    kernels::{EulerStep, EulerWay, Priority, Recording, RotaryTable, stream_of},
+};
+
+/// Latents up to which a window's step is recorded: the kernels of a longer one take the GPU longer than the host. They are
+/// those of a song's first windows, too, which its first sound and the speakers wait for.
+const MOST_RECORDED: usize = 256;
+/// Positions that there are angles for from the beginning: more than the longest usual window has.
+const POSITIONS: usize = 1024;
+/// Steps whose steering is on the GPU at once, 1.3 MB each at the published size.
+const STEERED: usize = 32;
+/// Windows that are remembered.
+const MOST_WINDOWS: usize = 8;
+/// Steps that the GPU was asked for and has not made: what is asked for cannot be cancelled.
+const UNDER_WAY: usize = 2;
+
+/// The solver of one stream of a GPU. One window at a time; others wait.
+pub(super) struct GpuSolver {
+    estimator: Estimator,
+    channels: usize,
+    device: Device,
+    /// A stream for what a song's first sound waits for: it is served before the language model.
+    first: Arc<CudaStream>,
+    kept: Mutex<Kept>,
+}
+
+/// What is of use to later windows.
+#[derive(Default)]
+struct Kept {
+    plan: Option<Plan>,
+    /// Those used last come last.
+    windows: Vec<Window>,
+}
+
+/// What steers some of the steps, whatever the window.
+struct Plan {
+    /// How many steps there are in all, and the first of these.
+    steps: usize,
+    first: usize,
+    steering: Steering,
+    /// [`Steering::numbers`], on the GPU.
+    tables: Tensor,
+}
+
+/// What windows have to agree in to be computed in the same place by the same kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct WindowShape {
+    entries: usize,
+    latents: usize,
+    known: usize,
+}
+
+/// Where windows of one shape are computed.
+struct Window {
+    shape: WindowShape,
+    /// First, so that it ends before what it works in. There from the second window of this shape on.
+    recording: Option<Recording>,
+    was_used: bool,
+    way: EulerWay,
+    /// Views of `tables`.
+    steering: Steering,
+    /// What steers the step, \[1, any\].
+    tables: Tensor,
+    /// What the recording turns by.
+    _angles: [RotaryTable; 2],
+}
+
+impl fmt::Debug for GpuSolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GpuSolver")
+    }
+}
+
+impl GpuSolver {
+    /// A solver in the stream of `device`; `None` where the estimator's products are not all made on tensor cores.
+    ///
+    /// # Errors
+    /// When the device has no memory.
+    pub(super) fn new(estimator: &Estimator, channels: usize, device: &Device) -> Result<Option<Self>> {
+        if !device.is_cuda() || !estimator.is_on_tensor_cores() {
+            return Ok(None);
+        }
+        estimator.turn_up_to(POSITIONS)?;
+        // Streams of other workers share the angles.
+        device.synchronize()?;
+        let first = stream_of(device.as_cuda_device()?.cuda_stream().context(), Priority::FirstSound)?;
+        let (estimator, device) = (estimator.clone(), device.clone());
+        Ok(Some(Self { estimator, channels, device, first, kept: Mutex::default() }))
+    }
+
+    /// The latents of a window, latent frame after latent frame; `None` when `cancelled` said so before a step.
+    ///
+    /// # Shapes
+    /// - `fixed` \[B, L, any\], `noise` \[1, L, channels\], `known` \[1, at most L, channels\]
+    ///
+    /// # Errors
+    /// When they do not fit together, or the GPU fails.
+    pub(super) fn solve(
+        &self,
+        fixed: &Tensor,
+        noise: &Tensor,
+        known: Option<&Tensor>,
+        options: FlowOptions,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<Vec<f32>>> {
+        let (entries, latents, _) = fixed.dims3()?;
+        let shape = WindowShape { entries, latents, known: known.map_or(Ok(0), |known| known.dim(1))? };
+        let times = euler_times(options.steps);
+        let step = |EulerTime { left, time, length }: &EulerTime| {
+            EulerStep { left: *left, time: *time, length: *length, guidance: options.guidance }.numbers()
+        };
+        let numbers: Vec<f32> = times.iter().flat_map(step).collect();
+        let steps = Tensor::from_vec(numbers, (times.len(), EulerStep::NUMBERS), &self.device)?;
+
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let Kept { plan, windows } = &mut *kept;
+        let window = match windows.iter().position(|window| window.shape == shape) {
+            Some(place) => windows.remove(place),
+            None => self.window(shape, self.plan(plan, &times, 0)?)?,
+        };
+        if windows.len() == MOST_WINDOWS {
+            windows.remove(0);
+        }
+        windows.push(window);
+        let Some(window) = windows.last_mut() else { return Ok(None) };
+
+        window.way.begin(noise, known, fixed)?;
+        let mut under_way: Vec<CudaEvent> = Vec::new();
+        for index in 0..times.len() {
+            if under_way.len() == UNDER_WAY {
+                under_way.remove(0).synchronize().map_err(candle_core::Error::wrap)?;
+            }
+            if cancelled() {
+                return Ok(None);
+            }
+            let plan = self.plan(plan, &times, index)?;
+            let (step, table) = (steps.narrow(0, index, 1)?, plan.tables.narrow(0, index - plan.first, 1)?);
+            self.step(window, &step, &table)?;
+            let event = self.device.as_cuda_device()?.cuda_stream().record_event(None);
+            under_way.push(event.map_err(candle_core::Error::wrap)?);
+        }
+        window.was_used = true;
+        Ok(Some(window.way.state()?))
+    }
+
+    /// Makes the step whose numbers are `step`, steered by `table`.
+    fn step(&self, window: &mut Window, step: &Tensor, table: &Tensor) -> Result<()> {
+        let Window { shape, recording, was_used, way, steering, tables, .. } = window;
+        let ask = || way.step(|input| self.estimator.steered(input, steering));
+        let own = self.device.as_cuda_device()?.cuda_stream();
+        if *was_used && shape.latents <= MOST_RECORDED && recording.is_none() {
+            *recording = Some(Recording::of(&own, ask)?);
+        }
+        let copies = [(step, way.step_numbers()), (table, &*tables)];
+        match recording {
+            Some(recording) => Ok(recording.run_in(&self.first, &own, &copies)?),
+            None => {
+                copies.iter().try_for_each(|(from, to)| to.slice_set(from, 0, 0))?;
+                ask()
+            }
+        }
+    }
+
+    /// What steers step `index` and those around it.
+    fn plan<'a>(&self, kept: &'a mut Option<Plan>, times: &[EulerTime], index: usize) -> Result<&'a Plan> {
+        let first = index / STEERED * STEERED;
+        let same = |plan: &Plan| (plan.steps, plan.first) == (times.len(), first);
+        match kept.take().filter(same) {
+            Some(plan) => Ok(kept.insert(plan)),
+            None => {
+                let these: Vec<f32> = times.iter().skip(first).take(STEERED).map(|step| step.time).collect();
+                let steering = self.estimator.steering(&these)?;
+                let tables = steering.numbers()?.to_device(&self.device)?;
+                Ok(kept.insert(Plan { steps: times.len(), first, tables, steering }))
+            }
+        }
+    }
+
+    fn window(&self, shape: WindowShape, plan: &Plan) -> Result<Window> {
+        let WindowShape { entries, latents, known } = shape;
+        let tables = plan.tables.narrow(0, 0, 1)?.copy()?;
+        let inputs = self.estimator.in_channels();
+        Ok(Window {
+            shape,
+            recording: None,
+            was_used: false,
+            way: EulerWay::new((latents, known), self.channels, (entries, inputs), &self.device)?,
+            steering: plan.steering.viewing(&tables)?,
+            tables,
+            _angles: self.estimator.turn_up_to(POSITIONS.max(latents))?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! For a machine with an NVIDIA GPU: `cargo test --features cuda --lib -- on_a_gpu`.
+
+    use candle_core::Device;
+
+    use crate::{
+        DeviceName, ModelDirectory,
+        heartcodec::{FlowJob, FlowOptions, HeartCodec, LATENTS_PER_FRAME},
+        signal::KeyedNoise,
+        synth::SynthSize,
+    };
+
+    fn codecs(size: SynthSize) -> [HeartCodec; 2] {
+        let directory = ModelDirectory::random(size, 7).expect("configs");
+        let gpu = DeviceName::Cuda(0).open().expect("an NVIDIA GPU: this test is for nothing else");
+        [Device::Cpu, gpu].map(|device| directory.load_codec(&device).expect("a codec"))
+    }
+
+    fn noise(key: u64, count: usize) -> Vec<f32> {
+        let mut numbers = vec![0f32; count];
+        KeyedNoise::new(key).fill_latent(0, &mut numbers);
+        numbers
+    }
+
+    fn assert_close(name: &str, found: &[f32], expected: &[f32], most: f32) {
+        assert_eq!(found.len(), expected.len(), "{name}");
+        let largest = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
+        for (place, (found, expected)) in found.iter().zip(expected).enumerate() {
+            assert!((found - expected).abs() <= most * largest, "{name}, number {place}: {found} for {expected}");
+        }
+    }
+
+    #[test]
+    fn on_a_gpu_a_window_is_the_processors_and_the_same_bits_each_time_it_is_solved() {
+        for size in [SynthSize::Tiny, SynthSize::Small] {
+            let codecs = codecs(size);
+            let [here, there] = codecs.each_ref().map(|codec| &codec.flow);
+            for (frames, known, guidance) in [(5, 0, 1.0), (12, 7, 1.25), (33, 20, 1.25)] {
+                let codes: Vec<u16> = (0..frames * here.quantizer.codebooks()).map(|i| (i * 5 % 32) as u16).collect();
+                let noise = noise(3, frames * LATENTS_PER_FRAME * here.channels());
+                let in_context: Vec<f32> = noise.iter().take(known * here.channels()).map(|x| 0.5 - x).collect();
+                let options = FlowOptions { steps: 4, guidance };
+                let job = FlowJob { codes: &codes, noise: &noise, in_context: &in_context, options };
+                let [expected, first, second, third] = [here, there, there, there]
+                    .map(|flow| flow.solve(job, &|| false).expect("a job that fits").expect("nothing cancels it"));
+                assert_close(&format!("{size:?}, {frames} frames"), &first, &expected, 2e-4);
+                assert!(first == second && second == third, "{size:?}, {frames} frames: solved again, then recorded");
+                let asked = std::cell::Cell::new(0);
+                let cancelled = || asked.replace(asked.get() + 1) == 2;
+                assert!(there.solve(job, &cancelled).expect("a job that fits").is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn on_a_gpu_sound_is_the_processors_and_the_same_bits_in_any_pieces() {
+        let codecs = codecs(SynthSize::Small);
+        let [here, there] = codecs.each_ref().map(|codec| &codec.vocoder);
+        let width = codecs[0].flow.channels();
+        let latents = noise(5, 150 * width);
+        let [expected, whole] = [here, there].map(|vocoder| vocoder.decode(&latents).expect("whole frames"));
+        let mut state = there.start().expect("silence");
+        let mut pieces = [Vec::new(), Vec::new()];
+        let mut add = |[left, right]: [Vec<f32>; 2]| {
+            pieces[0].extend(left);
+            pieces[1].extend(right);
+        };
+        for part in [0..1, 1..17, 17..40, 40..140, 140..150] {
+            add(there.push(&mut state, &latents[part.start * width..part.end * width]).expect("whole frames"));
+        }
+        add(there.finish(state).expect("an end"));
+        assert!(pieces == whole);
+        for (found, expected) in whole.iter().zip(&expected) {
+            assert_close("a channel", found, expected, 1e-3);
+        }
+    }
+}
