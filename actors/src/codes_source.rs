@@ -41,7 +41,7 @@ impl StageWork for CodesSourceStage {
         self.kept.as_ref().is_some_and(|kept| self.next < kept.frames())
     }
 
-    fn go_on(&mut self, outputs: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
+    fn continue_work(&mut self, outputs: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
         let Some(kept) = &self.kept else { return Ok(()) };
         let codes = kept.codes[self.next * kept.codebooks..][..kept.codebooks].to_vec();
         let meter = &self.song.meter;

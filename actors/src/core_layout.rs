@@ -157,9 +157,12 @@ mod tests {
                 fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
                 fs::write(path, text + "\n").expect("written");
             };
-            core.capacity.into_iter().for_each(|capacity| write("cpu_capacity".into(), capacity.to_string()));
-            let frequency = core.frequency.into_iter();
-            frequency.for_each(|frequency| write("cpufreq/cpuinfo_max_freq".into(), frequency.to_string()));
+            if let Some(capacity) = core.capacity {
+                write("cpu_capacity".into(), capacity.to_string());
+            }
+            if let Some(frequency) = core.frequency {
+                write("cpufreq/cpuinfo_max_freq".into(), frequency.to_string());
+            }
             if !core.siblings.is_empty() {
                 write("topology/thread_siblings_list".into(), core.siblings.into());
             }

@@ -93,7 +93,7 @@ impl StageWork for FlowWorkerStage {
         self.calibrate
     }
 
-    fn go_on(&mut self, _: &mut VecDeque<Placed>) -> Result<(), Failure> {
+    fn continue_work(&mut self, _: &mut VecDeque<Placed>) -> Result<(), Failure> {
         self.calibrate = false;
         let flow = &self.codec.flow;
         let codes = vec![0; CALIBRATION_FRAMES * flow.quantizer.codebooks()];

@@ -141,11 +141,11 @@ impl StageWork for LanguageModelStage {
         self.state.as_ref().is_some_and(|state| state.frames() < self.max_frames.0)
     }
 
-    fn rests(&self) -> bool {
+    fn is_waiting(&self) -> bool {
         self.song.pause.holds_model() && !self.song.stop.is_set()
     }
 
-    fn go_on(&mut self, outputs: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
+    fn continue_work(&mut self, outputs: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
         let Some(mut state) = self.state.take() else { return Ok(()) };
         let first = state.frames();
         let frames = match self.prompt.take() {
@@ -182,7 +182,9 @@ impl StageWork for LanguageModelStage {
         }
         meter.publish();
         if !self.has_more() {
-            self.speculator.learned().into_iter().for_each(|learned| self.learned.set(learned));
+            if let Some(learned) = self.speculator.learned() {
+                self.learned.set(learned);
+            }
             self.song.meter.all_written.store(true, Ordering::Release);
         }
         Ok(())

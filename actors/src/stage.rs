@@ -49,12 +49,12 @@ pub trait StageWork: Send + 'static {
     }
 
     /// Whether it waits although it has more to make, as while paused: it is asked again soon.
-    fn rests(&self) -> bool {
+    fn is_waiting(&self) -> bool {
         false
     }
 
-    /// How long it may wait for its next input before [`StageWork::go_on`] is called in between; `None` for ever.
-    fn patience(&self) -> Option<Duration> {
+    /// How long it may wait for its next input before [`StageWork::continue_work`] is called in between; `None` for ever.
+    fn input_timeout(&self) -> Option<Duration> {
         None
     }
 
@@ -62,13 +62,13 @@ pub trait StageWork: Send + 'static {
     ///
     /// # Errors
     /// Ends the song.
-    fn go_on(&mut self, _outputs: &mut VecDeque<Self::Output>) -> Result<(), Failure> {
+    fn continue_work(&mut self, _outputs: &mut VecDeque<Self::Output>) -> Result<(), Failure> {
         Ok(())
     }
 
     /// Whether it takes no more, although there may be more input. Then its actor ends at once, and the stages before
     /// it, whose receiver is gone, end, too.
-    fn is_over(&self) -> bool {
+    fn is_done(&self) -> bool {
         false
     }
 
@@ -113,7 +113,7 @@ pub struct StageActor<W: StageWork, I, O> {
 /// A piece of a stage's work.
 enum Task<'a, I> {
     Input(&'a I),
-    GoOn,
+    Continue,
     Finish,
 }
 
@@ -148,11 +148,11 @@ where
                 if let Ok(signal) = mailbox.try_recv() {
                     return Ok(Some(signal));
                 }
-                if self.work.rests() {
+                if self.work.is_waiting() {
                     sleep(REST); // the thread is the stage's own
                     self.song.meter.stage(W::STAGE).waited(REST);
                 } else {
-                    self.perform(Task::GoOn)?;
+                    self.perform(Task::Continue)?;
                 }
                 tokio::task::yield_now().await; // a point at which the actor can be killed
                 continue;
@@ -163,14 +163,14 @@ where
                 biased;
                 signal = mailbox.recv() => return Ok(signal),
                 input = inlet.take() => Some(input),
-                () = out_of(self.work.patience()) => None,
+                () = elapsed(self.work.input_timeout()) => None,
             };
             self.song.meter.stage(W::STAGE).waited(since.elapsed());
             match input {
-                None => self.perform(Task::GoOn)?,
+                None => self.perform(Task::Continue)?,
                 Some(Some(input)) => {
                     self.perform(Task::Input(&input))?;
-                    if self.work.is_over() {
+                    if self.work.is_done() {
                         self.ends = None;
                         return Ok(None);
                     }
@@ -226,7 +226,7 @@ where
                 song.faults.strike(W::STAGE, item);
                 match task {
                     Task::Input(input) => work.work(input, outputs),
-                    Task::GoOn => work.go_on(outputs),
+                    Task::Continue => work.continue_work(outputs),
                     Task::Finish => work.finish(outputs),
                 }
             });
@@ -250,10 +250,10 @@ where
     }
 }
 
-/// Ends when `patience` does.
-async fn out_of(patience: Option<Duration>) {
-    match patience {
-        Some(patience) => tokio::time::sleep(patience).await,
+/// Ends after `timeout`; never without one.
+async fn elapsed(timeout: Option<Duration>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep(timeout).await,
         None => std::future::pending().await,
     }
 }

@@ -162,7 +162,7 @@ impl StageWork for VocoderStage {
         self.calibrate || self.pending.is_some()
     }
 
-    fn go_on(&mut self, outputs: &mut VecDeque<PcmPiece>) -> Result<(), Failure> {
+    fn continue_work(&mut self, outputs: &mut VecDeque<PcmPiece>) -> Result<(), Failure> {
         if self.calibrate {
             return self.measure();
         }

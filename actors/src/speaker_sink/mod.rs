@@ -130,7 +130,7 @@ impl SpeakerSinkStage {
         }
     }
 
-    fn is_over(&self) -> bool {
+    fn is_stopped(&self) -> bool {
         self.song.stop.is_set()
     }
 
@@ -189,7 +189,7 @@ impl StageWork for SpeakerSinkStage {
             self.gate.arrived(self.song.meter.elapsed(), block.end().seconds(), longest);
         }
         self.pump()?;
-        while self.is_full() && !self.is_over() {
+        while self.is_full() && !self.is_stopped() {
             sleep(NAP);
             self.pump()?;
         }
@@ -198,12 +198,12 @@ impl StageWork for SpeakerSinkStage {
         Ok(())
     }
 
-    fn patience(&self) -> Option<Duration> {
+    fn input_timeout(&self) -> Option<Duration> {
         self.has_begun.then_some(BETWEEN_LOOKS)
     }
 
-    fn go_on(&mut self, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
-        if self.is_over() {
+    fn continue_work(&mut self, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
+        if self.is_stopped() {
             self.player.close();
             return Ok(());
         }
@@ -213,7 +213,7 @@ impl StageWork for SpeakerSinkStage {
     fn finish(&mut self, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
         self.player.complete();
         self.gate.complete(self.song.meter.elapsed());
-        while self.has_begun && !self.player.is_done() && !self.is_over() {
+        while self.has_begun && !self.player.is_done() && !self.is_stopped() {
             self.pump()?;
             if !self.player.is_done() {
                 sleep(NAP);
@@ -221,7 +221,7 @@ impl StageWork for SpeakerSinkStage {
         }
         let until = self.player.callbacks().unwrap_or(0) + LAST_CALLBACKS;
         for _ in 0..LAST_NAPS {
-            if self.is_over() || self.player.callbacks().is_none_or(|callbacks| callbacks >= until) {
+            if self.is_stopped() || self.player.callbacks().is_none_or(|callbacks| callbacks >= until) {
                 break;
             }
             sleep(NAP);

@@ -186,7 +186,7 @@ impl StageWork for WavSinkStage {
         Ok(())
     }
 
-    fn is_over(&self) -> bool {
+    fn is_done(&self) -> bool {
         self.reader_left
     }
 
@@ -248,9 +248,9 @@ mod tests {
     fn a_reader_that_leaves_ends_the_song_and_is_no_failure() {
         let (mut sink, _, song) = sink(5_000, ErrorKind::BrokenPipe);
         sink.work(&block(0), &mut VecDeque::new()).unwrap();
-        assert!(!sink.is_over());
+        assert!(!sink.is_done());
         sink.work(&block(1), &mut VecDeque::new()).unwrap();
-        assert!(sink.is_over() && song.stop.is_set());
+        assert!(sink.is_done() && song.stop.is_set());
         assert_eq!(song.meter.progress().delivered, SampleIndex(1000), "what was sent off whole");
     }
 
@@ -260,7 +260,7 @@ mod tests {
         sink.work(&block(0), &mut VecDeque::new()).unwrap();
         let failure = sink.work(&block(1), &mut VecDeque::new()).unwrap_err().to_string();
         assert!(failure.starts_with("writing to standard output failed after 0.02 s of the song: "), "{failure}");
-        assert!(!sink.is_over() && !song.stop.is_set());
+        assert!(!sink.is_done() && !song.stop.is_set());
     }
 
     #[test]

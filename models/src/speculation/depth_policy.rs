@@ -33,7 +33,9 @@ impl TwoArmed {
     fn observe(&mut self, costs: [Option<f64>; 2]) {
         let before = self.choose();
         for (mean, cost) in self.costs.iter_mut().zip(costs) {
-            cost.into_iter().for_each(|cost| mean.add(cost));
+            if let Some(cost) = cost {
+                mean.add(cost);
+            }
         }
         let retried = self.since_other >= RETRY && costs.iter().any(Option::is_some);
         self.since_other = if retried || self.choose() != before { 0 } else { self.since_other + 1 };
