@@ -1,4 +1,4 @@
-//! How does an NVIDIA GPU solve a window? Its steps are asked for one behind the other, those of short windows as one recording.
+//! Flow matching on an NVIDIA GPU: steps are queued without waiting, those of short windows as one recorded graph.
 
 use std::{
     fmt,
@@ -19,8 +19,8 @@ use crate::{
     kernels::{EulerStep, EulerWay, Priority, Recording, RotaryTable, stream_of},
 };
 
-/// Latents up to which a window's step is recorded: the kernels of a longer one take the GPU longer than the host. They are
-/// those of a song's first windows, too, which its first sound and the speakers wait for.
+/// Latents up to which a window's step is recorded: the kernels of a longer one take the GPU longer than the host. They
+/// are those of a song's first windows, too, which its first sound and the speakers wait for.
 const MOST_RECORDED: usize = 256;
 /// Positions that there are angles for from the beginning: more than the longest usual window has.
 const POSITIONS: usize = 1024;

@@ -1,5 +1,4 @@
-//! Can the places where windows were joined be told from all other places? Two measures of an instant, compared with
-//! what the same measure gives elsewhere in the same song.
+//! Seam measures: two measures at the joins of windows, each compared with its values elsewhere in the same song.
 //!
 //! - The *jump*: the mean energy of the second difference less than 1 ms from the instant over that from 1 ms to 20 ms
 //!   from it, dB. The second difference passes what a click is made of and little of what music is made of; the

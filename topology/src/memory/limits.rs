@@ -1,4 +1,4 @@
-//! How much memory may be taken of the machine and of each GPU?
+//! Memory limits: of the machine and of each GPU.
 
 use std::{fmt, str::FromStr};
 
@@ -21,7 +21,8 @@ impl From<MemorySize> for MemoryLimits {
 }
 
 impl MemoryLimits {
-    /// What may be taken of the memory of `device`, the processor's being the machine's; `None` where nothing limits it.
+    /// What may be taken of the memory of `device`, the processor's being the machine's; `None` where nothing limits
+    /// it.
     pub fn of(&self, device: DeviceName) -> Option<MemorySize> {
         let own = self.of.iter().find(|(name, _)| *name == device).map(|(_, limit)| *limit);
         own.or(self.each)

@@ -1,4 +1,4 @@
-//! In which order does a GPU serve streams that share it?
+//! Priorities of streams that share a GPU.
 
 use std::sync::Arc;
 
