@@ -12,14 +12,14 @@ PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 
 ## Play a song of the built-in demo model (or write song.wav where there is no loudspeaker).
 play: setup
-	cargo run --release --package heartstream -- play
+	cargo run --release --package heartstream-cli -- play
 
 ## Install the program with its manual pages and completions below PREFIX (default: /usr/local for root, else ~/.local).
 install: PROGRAM := target/release/heartstream
 install: SHARE := $(DESTDIR)$(PREFIX)/share
 install: COMPLETIONS := bash-completion/completions zsh/site-functions fish/vendor_completions.d
 install: setup
-	cargo build --release --package heartstream
+	cargo build --release --package heartstream-cli
 	install -d "$(DESTDIR)$(PREFIX)/bin" $(COMPLETIONS:%="$(SHARE)/%")
 	install -m 755 $(PROGRAM) "$(DESTDIR)$(PREFIX)/bin/heartstream"
 	$(PROGRAM) man --out "$(SHARE)/man/man1"
@@ -30,7 +30,7 @@ install: setup
 
 ## Serve songs of the built-in demo model, with a page at http://127.0.0.1:7878.
 serve: setup
-	cargo run --release --package heartstream-serve
+	cargo run --release --package heartstream-cli -- serve
 
 ## Sing many songs, some of them cancelled or to pipes that close, and see that nothing is held for ever: SONGS=1000 make soak.
 soak: setup

@@ -7,7 +7,7 @@ use heartstream::{Heartstream, SongRequest};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Loaded once; songs share the weights.
-    let engine = Heartstream::builder().build().await?;
+    let engine = Heartstream::builder(heartstream_demo::checkpoint()).build().await?;
     let mut request = SongRequest::new("strings,bright", "[Verse]\nThe radio is turned down low");
     request.seed = 11;
 

@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let engine = Heartstream::builder().build().await?;
+    let engine = Heartstream::builder(heartstream_demo::checkpoint()).build().await?;
     let songs = Arc::new(Semaphore::new(MOST_SONGS));
     let songs = get(move |Query(query): Query<HashMap<String, String>>| stream(engine.clone(), songs.clone(), query))
         // Without this, a HEAD is a GET whose song is thrown away.

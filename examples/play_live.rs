@@ -2,7 +2,7 @@
 //!
 //! Run with: `cargo run --release --example play_live`
 
-use heartstream::{Heartstream, Sink, SongRequest, Speaker, units::Seconds};
+use heartstream::{Heartstream, Sink, SongRequest, speaker::Speaker, units::Seconds};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             return Ok(());
         }
     };
-    let engine = Heartstream::builder().build().await?;
+    let engine = Heartstream::builder(heartstream_demo::checkpoint()).build().await?;
     let mut request = SongRequest::new("piano,calm", "[Verse]\nA kettle hums, the window clears");
     request.max_frames = Seconds(10.0).frames();
 

@@ -21,7 +21,7 @@ const TOLERANCE: f64 = 0.05;
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let songs = std::env::var("SONGS").ok().and_then(|songs| songs.parse().ok()).unwrap_or(USUAL_SONGS);
-    let engine = Heartstream::builder().model(Checkpoint::noise()).build().await?;
+    let engine = Heartstream::builder(Checkpoint::noise()).build().await?;
     println!("{:<22} {:>6} {:>9} {:>8} {:>6}", "", "songs", "RSS", "threads", "files");
     let steady =
         part(&engine, "one after the other", songs, 1).await? & part(&engine, "eight at once", songs, AT_ONCE).await?;

@@ -6,7 +6,7 @@ use heartstream::{Heartstream, SampleFormat, Sink, SongRequest, WavTarget, units
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let engine = Heartstream::builder().build().await?;
+    let engine = Heartstream::builder(heartstream_demo::checkpoint()).build().await?;
     let mut request =
         SongRequest::new("piano,calm", "[Verse]\nA kettle hums, the window clears\n\n[Outro]\nLet it ring");
     request.seed = 7;

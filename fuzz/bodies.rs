@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use heartstream::SavedSong;
+use heartstream::codes::SavedSong;
 use heartstream_models::{
     ModelDirectory,
     heartcodec::HeartCodecConfig,
@@ -82,7 +82,7 @@ pub fn good(target: &str) -> Vec<Vec<u8>> {
             ];
             let notes = notes.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
             let path = path("good.codes");
-            heartstream::SongCodes { codebooks: 8, codes: vec![7; 24], notes }.write(&path).expect("written");
+            heartstream::codes::SongCodes { codebooks: 8, codes: vec![7; 24], notes }.write(&path).expect("written");
             vec![fs::read(path).expect("a file")]
         }
         "plan" => {
@@ -179,7 +179,7 @@ pub fn codes(data: &[u8]) {
 
 /// A plan.
 pub fn plan(data: &[u8]) {
-    let _ = heartstream::command_line::reads_as_plan(data);
+    let _ = heartstream_cli::reads_as_plan(data);
 }
 
 /// Words: as a file of them is read, brought into form and written as ids.

@@ -75,7 +75,7 @@ fn at_seams(songs: &[Listening], band: usize) -> Vec<f64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn seams_beginnings_and_ends_are_like_everything_else_in_a_song() {
-    let engine = Heartstream::builder().build().await.expect("the demo model");
+    let engine = Heartstream::builder(heartstream_demo::checkpoint()).build().await.expect("the demo model");
     for continuity in [Continuity::Chained, Continuity::Parallel] {
         let plan = plan(continuity, FIRST[0]);
         let (mut cut, mut uncut) = (Vec::new(), Vec::new());

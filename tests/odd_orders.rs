@@ -2,7 +2,10 @@
 
 mod support;
 
-use heartstream::{Continuity, Faults, Hold, Outcome, SongRequest};
+use heartstream::{
+    Continuity, Outcome, SongRequest,
+    faults::{Faults, Hold},
+};
 use support::{assert_same, engine, request, sung, tiny_model};
 
 /// Four windows, 48, 96, 192 and 372 frames long, that overlap, and a rest.

@@ -2,7 +2,11 @@
 
 mod support;
 
-use heartstream::{Continuity, Fault, Faults, Outcome, Sink, Sinks, SongRequest, Stage, units};
+use heartstream::{
+    Continuity, FailureKind, Outcome, Sink, Sinks, SongRequest, Stage,
+    faults::{Fault, Faults},
+    units,
+};
 use support::{FRAME, HOP, assert_prefix, assert_same, engine, folder, read, request, samples, sung, tiny_model, wav};
 
 /// Two windows.
@@ -47,7 +51,7 @@ async fn a_panic_in_any_stage_ends_its_song_by_name_and_nothing_else() {
         let (heard, report) = read(doomed).await;
         match &report.outcome {
             Outcome::Failed(error) => {
-                assert_eq!((error.stage, error.panicked), (stage, true), "{error}");
+                assert_eq!((error.stage, error.kind), (stage, FailureKind::Panic), "{error}");
                 assert!(error.message.contains("planted"), "{stage}: {error}");
                 assert!(error.to_string().contains(stage.name()), "{error}");
             }

@@ -132,7 +132,8 @@ impl StageWork for LanguageModelStage {
 
     fn work(&mut self, prompt: &PromptTokens, _: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
         let prompt = PromptIds { tags: prompt.tags.clone(), lyrics: prompt.lyrics.clone() };
-        self.state = Some(self.model.start(&prompt, self.guidance, self.max_frames.0 as usize)?);
+        let (frames, stop) = (self.max_frames.0 as usize, &self.song.stop);
+        self.state = self.model.start_unless(&prompt, self.guidance, frames, &|| stop.is_set())?;
         self.prompt = Some(prompt).filter(|_| self.resumed_from.codes.is_empty());
         Ok(())
     }

@@ -5,7 +5,7 @@
 //! between two units of work. Data flows through bounded flume channels. A stage does not know its neighbours.
 //!
 //! # Layout
-//! - [`stage`]: the loop; [`channel`]: its inlets and outlets
+//! - [`stage`]: the loop; [`failure`]: its errors as those of the song; [`channel`]: its inlets and outlets
 //! - [`compute_site`]: threads and their cores; [`stage_threads`]: the pool that lends them to songs
 //! - [`song_context`]: shared state of a song's stages: counters, the stop flag, planted faults; [`working_time`]: the
 //!   time in which stages worked
@@ -19,6 +19,7 @@ pub mod codes_sink;
 pub mod codes_source;
 pub mod compute_site;
 pub mod core_layout;
+pub mod failure;
 pub mod flow_worker;
 pub mod language_model;
 pub mod prefetcher;

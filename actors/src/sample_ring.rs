@@ -8,15 +8,10 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use cpal::{FromSample, SizedSample};
 use heartstream_messages::units::CHANNELS;
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::song_context::Pause;
-
-/// The largest sample of a device that takes integers. One more step would be full scale, which has no integer, and
-/// which 24-bit formats would wrap to the other side.
-const MOST: f32 = 1.0 - f32::EPSILON;
 
 /// The callback's end of the ring.
 pub struct Playback {
@@ -59,45 +54,81 @@ impl Feed {
 }
 
 impl Playback {
-    /// Fills a device's buffer of `channels` channels. Called in the real-time thread.
+    /// Fills a device's buffer of `channels` interleaved channels. Called in the real-time thread.
     ///
-    /// One channel gets the mean of both; further ones than two get silence. Floats are handed on as they are, whole
-    /// numbers are held within full scale.
-    pub fn fill<T: SizedSample + FromSample<f32>>(&mut self, buffer: &mut [T], channels: usize) {
-        self.shared.callbacks.fetch_add(1, Ordering::Relaxed);
-        if self.pause.is_on() || channels == 0 {
-            return buffer.fill(T::EQUILIBRIUM);
-        }
-        let wanted = buffer.len() / channels;
-        let there = (self.samples.slots() / CHANNELS).min(wanted);
-        for frame in buffer.chunks_exact_mut(channels).take(there) {
-            let (left, right) = (self.samples.pop().unwrap_or(0.0), self.samples.pop().unwrap_or(0.0));
-            match frame {
-                [mono] => *mono = sample(0.5 * (left + right)),
-                [first, second, rest @ ..] => {
-                    *first = sample(left);
-                    *second = sample(right);
-                    rest.fill(T::EQUILIBRIUM);
+    /// One channel gets the mean of both; further ones than two get silence.
+    pub fn fill(&mut self, buffer: &mut [f32], channels: usize) {
+        self.fill_with(buffer, channels, 0.0, |sample| sample);
+    }
+
+    /// As [`Playback::fill`] for a device that takes other samples than `f32`: `silence` is one of them, `convert` makes
+    /// them.
+    pub fn fill_with<T: Copy>(&mut self, buffer: &mut [T], channels: usize, silence: T, convert: impl Fn(f32) -> T) {
+        let frames = buffer.len().checked_div(channels).unwrap_or(0);
+        let mut rest = buffer.chunks_exact_mut(channels.max(1));
+        let taken = self.take(frames, |left, right| match rest.next() {
+            Some([mono]) => *mono = convert(0.5 * (left + right)),
+            Some([first, second, others @ ..]) => {
+                *first = convert(left);
+                *second = convert(right);
+                others.fill(silence);
+            }
+            _ => (),
+        });
+        buffer[taken * channels..].fill(silence);
+    }
+
+    /// Fills a buffer for each channel, as plugin hosts have them, up to the length of the shortest. Called in the
+    /// real-time thread.
+    ///
+    /// One channel gets the mean of both; further ones than two get silence.
+    ///
+    /// ```
+    /// # fn callback(playback: &mut heartstream_actors::sample_ring::Playback) {
+    /// let mut channels = [[0f32; 512]; 2];
+    /// playback.fill_planar(&mut channels);
+    /// # }
+    /// ```
+    pub fn fill_planar<C: AsMut<[f32]>>(&mut self, channels: &mut [C]) {
+        let frames = channels.iter_mut().map(|channel| channel.as_mut().len()).min().unwrap_or(0);
+        let mut place = 0;
+        let taken = self.take(frames, |left, right| {
+            match channels {
+                [mono] => mono.as_mut()[place] = 0.5 * (left + right),
+                [first, second, ..] => {
+                    first.as_mut()[place] = left;
+                    second.as_mut()[place] = right;
                 }
                 [] => (),
             }
-        }
-        buffer[there * channels..].fill(T::EQUILIBRIUM);
-        if there < wanted && !self.shared.ended.load(Ordering::Relaxed) {
-            self.shared.underruns.fetch_add((wanted - there) as u64, Ordering::Relaxed);
+            place += 1;
+        });
+        for (number, channel) in channels.iter_mut().enumerate() {
+            let sounding = if number < CHANNELS { taken } else { 0 };
+            channel.as_mut()[sounding..].fill(0.0);
         }
     }
-}
 
-/// A sample in the device's format.
-fn sample<T: SizedSample + FromSample<f32>>(sample: f32) -> T {
-    T::from_sample(if T::FORMAT.is_float() { sample } else { sample.clamp(-1.0, MOST) })
+    /// Takes up to `frames` samples of both channels out of the ring; how many, and an under-run is counted.
+    fn take(&mut self, frames: usize, mut put: impl FnMut(f32, f32)) -> usize {
+        self.shared.callbacks.fetch_add(1, Ordering::Relaxed);
+        if self.pause.is_on() {
+            return 0;
+        }
+        let there = (self.samples.slots() / CHANNELS).min(frames);
+        for _ in 0..there {
+            put(self.samples.pop().unwrap_or(0.0), self.samples.pop().unwrap_or(0.0));
+        }
+        if there < frames && !self.shared.ended.load(Ordering::Relaxed) {
+            self.shared.underruns.fetch_add((frames - there) as u64, Ordering::Relaxed);
+        }
+        there
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cpal::{I24, Sample, U24};
 
     fn ring_with(samples: &[f32]) -> (Feed, Playback) {
         let (mut feed, playback) = sample_ring(samples.len(), Pause::default());
@@ -121,9 +152,9 @@ mod tests {
     #[test]
     fn want_of_music_is_silence_and_counted_until_the_song_has_ended() {
         let (feed, mut playback) = ring_with(&[0.5, 0.5]);
-        let mut buffer = [9i16; 8];
+        let mut buffer = [9f32; 8];
         playback.fill(&mut buffer, 2);
-        assert_eq!(buffer[2..], [0; 6]);
+        assert_eq!(buffer[2..], [0.0; 6]);
         assert_eq!(feed.shared.underruns.load(Ordering::Relaxed), 3);
         feed.shared.ended.store(true, Ordering::Relaxed);
         playback.fill(&mut buffer, 2);
@@ -147,33 +178,26 @@ mod tests {
         assert_eq!(buffer, [0.25, -0.25]);
     }
 
-    /// Plays full scale, half scale and silence in the format `T`, as numbers.
-    fn played<T: SizedSample + FromSample<f32> + Into<f64>>() -> [f64; 6] {
-        let mut buffer = [T::EQUILIBRIUM; 6];
-        ring_with(&[1.5, 1.0, 0.5, -0.5, -1.0, 0.0]).1.fill(&mut buffer, 2);
-        buffer.map(Into::into)
-    }
-
     #[test]
-    fn full_scale_never_wraps_to_the_other_side_in_any_whole_number_format() {
-        let wide = |sample: i64| sample as f64;
-        let ordered = [
-            ("i8", played::<i8>()),
-            ("i16", played::<i16>()),
-            ("i32", played::<i32>()),
-            ("u8", played::<u8>()),
-            ("u16", played::<u16>()),
-            ("u32", played::<u32>()),
-        ];
-        for (format, [over, full, half, minus_half, minus_full, silence]) in ordered {
-            assert!(over == full && full > half && half > silence, "{format}");
-            assert!(silence > minus_half && minus_half > minus_full, "{format}");
+    fn samples_reach_a_buffer_for_each_channel_as_they_reach_interleaved_ones() {
+        const SONG: [f32; 6] = [0.2, 0.4, -0.6, 0.0, 0.1, 0.3];
+        for (channels, room) in [(1, 2), (2, 3), (3, 3), (2, 5), (6, 4)] {
+            let mut interleaved = vec![9f32; channels * room];
+            ring_with(&SONG).1.fill(&mut interleaved, channels);
+            let mut planar = vec![vec![9f32; room]; channels];
+            let (feed, mut playback) = ring_with(&SONG);
+            playback.fill_planar(&mut planar);
+            for (number, channel) in planar.iter().enumerate() {
+                let expected: Vec<f32> = interleaved.iter().skip(number).step_by(channels).copied().collect();
+                assert_eq!(*channel, expected, "channel {number} of {channels}, {room} samples");
+            }
+            assert_eq!(feed.shared.underruns.load(Ordering::Relaxed), room.saturating_sub(3) as u64);
         }
-        let mut i24 = [I24::EQUILIBRIUM; 4];
-        ring_with(&[1.5, 1.0, -1.0, 0.5]).1.fill(&mut i24, 2);
-        assert_eq!(i24.map(|x| wide(x.inner().into())), [8_388_607.0, 8_388_607.0, -8_388_608.0, 4_194_304.0]);
-        let mut u24 = [U24::EQUILIBRIUM; 4];
-        ring_with(&[1.5, 1.0, -1.0, 0.0]).1.fill(&mut u24, 2);
-        assert_eq!(u24.map(|x| wide(x.inner().into())), [16_777_215.0, 16_777_215.0, 0.0, 8_388_608.0]);
+        // The shortest buffer says how much is taken; a host without channels takes nothing.
+        let (feed, mut playback) = ring_with(&SONG);
+        playback.fill_planar(&mut [vec![9f32; 1], vec![9f32; 4]]);
+        assert_eq!(feed.in_ring(), 4);
+        playback.fill_planar::<Vec<f32>>(&mut []);
+        assert_eq!((feed.in_ring(), feed.shared.underruns.load(Ordering::Relaxed)), (4, 0));
     }
 }

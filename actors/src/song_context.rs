@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 mod faults;
@@ -10,6 +10,9 @@ mod meter;
 
 pub use faults::{Fault, Faults, Hold};
 pub use meter::{SongMeter, StageMeter};
+
+/// The next song's id.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// Shared state of one song's stages. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -24,6 +27,10 @@ pub struct SongContext {
     pub faults: Faults,
     /// Errors that do not end the song.
     pub mishaps: Mishaps,
+    /// Tells the songs of this process apart.
+    pub id: u64,
+    /// What is logged of the song is logged in it.
+    pub span: tracing::Span,
 }
 
 impl SongContext {
@@ -31,7 +38,9 @@ impl SongContext {
     pub fn new(sinks: usize, faults: Faults) -> Self {
         let pause = Pause::default();
         let meter = Arc::new(SongMeter::new(sinks, pause.clone()));
-        Self { meter, stop: StopFlag::default(), pause, faults, mishaps: Mishaps::default() }
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let span = tracing::info_span!("song", id, seed = tracing::field::Empty);
+        Self { meter, stop: StopFlag::default(), pause, faults, mishaps: Mishaps::default(), id, span }
     }
 }
 

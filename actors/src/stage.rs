@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use heartstream_messages::{Stage, StageError};
+use heartstream_messages::{FailureKind, Stage, StageError};
 use kameo::{
     actor::{Actor, ActorRef, WeakActorRef},
     mailbox::{MailboxReceiver, Signal},
@@ -17,6 +17,7 @@ use kameo::{
 use crate::{
     channel::{Inlet, Outlet},
     compute_site::ComputePool,
+    failure::failed,
     song_context::SongContext,
 };
 
@@ -223,6 +224,7 @@ where
         let result = loop {
             let (work, outputs, song, item) = (&mut self.work, &mut self.outputs, &self.song, self.taken);
             let once = AssertUnwindSafe(|| {
+                let _in_song = song.span.enter(); // here, for the work is done on threads of the pool
                 song.faults.strike(W::STAGE, item);
                 match task {
                     Task::Input(input) => work.work(input, outputs),
@@ -231,14 +233,16 @@ where
                 }
             });
             match catch_unwind(AssertUnwindSafe(|| self.pool.run(once))) {
-                Ok(result) => break result.map_err(|failure| failed::<W>(&*failure)),
+                Ok(result) => break result.map_err(|failure| failed(W::STAGE, failure)),
                 Err(panic) if tries < W::RETRIES => {
                     tries += 1;
                     self.outputs.clear();
+                    let _in_song = self.song.span.enter();
                     tracing::warn!(stage = %W::STAGE, "panicked and does its work again: {}", panic_message(&*panic));
                 }
                 Err(panic) => {
-                    break Err(StageError { stage: W::STAGE, panicked: true, message: panic_message(&*panic) });
+                    let (stage, kind, message) = (W::STAGE, FailureKind::Panic, panic_message(&*panic));
+                    break Err(StageError { stage, kind, message, source: None });
                 }
             }
         };
@@ -256,10 +260,6 @@ async fn elapsed(timeout: Option<Duration>) {
         Some(timeout) => tokio::time::sleep(timeout).await,
         None => std::future::pending().await,
     }
-}
-
-fn failed<W: StageWork>(error: &(dyn std::error::Error + '_)) -> StageError {
-    StageError { stage: W::STAGE, panicked: false, message: error.to_string() }
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

@@ -4,7 +4,7 @@
 
 use allocation_counter::{AllocationInfo, measure};
 use cpal::{FromSample, I24, SizedSample, U24};
-use heartstream_actors::{sample_ring::sample_ring, song_context::Pause};
+use heartstream_actors::{sample_ring::sample_ring, song_context::Pause, speaker_sink::cpal_device::fill};
 
 /// Lets a device of the format `T` and of `channels` channels play music, run dry, be paused, and end.
 fn play<T: SizedSample + FromSample<f32>>(channels: usize) -> [AllocationInfo; 4] {
@@ -12,15 +12,15 @@ fn play<T: SizedSample + FromSample<f32>>(channels: usize) -> [AllocationInfo; 4
     let (mut feed, mut playback) = sample_ring(1000, pause.clone());
     let mut buffer = vec![T::EQUILIBRIUM; 256 * channels];
     feed.samples.push_entire_slice(&[0.5; 2000]).expect("room for all");
-    let mut fill = |times: usize| measure(|| (0..times).for_each(|_| playback.fill(&mut buffer, channels)));
-    let playing = fill(3);
-    let dry = fill(3);
+    let mut run = |times: usize| measure(|| (0..times).for_each(|_| fill(&mut playback, &mut buffer, channels)));
+    let playing = run(3);
+    let dry = run(3);
     pause.set(true);
-    let paused = fill(2);
+    let paused = run(2);
     pause.set(false);
     feed.shared.ended.store(true, std::sync::atomic::Ordering::Relaxed);
     drop(feed); // even when the other end is gone, the ring is the callback's to keep
-    let ended = fill(2);
+    let ended = run(2);
     [playing, dry, paused, ended]
 }
 
@@ -47,6 +47,17 @@ fn no_format_and_no_count_of_channels_makes_the_callback_allocate_or_free() {
                 assert_eq!((count_total, count_current), (0, 0), "{format}, {channels} channels");
             }
         }
+    }
+}
+
+#[test]
+fn buffers_for_each_channel_allocate_and_free_nothing() {
+    for channels in [0, 1, 2, 8] {
+        let (mut feed, mut playback) = sample_ring(1000, Pause::default());
+        feed.samples.push_entire_slice(&[0.5; 2000]).expect("room for all");
+        let mut buffers = vec![vec![0f32; 256]; channels];
+        let counted = measure(|| (0..6).for_each(|_| playback.fill_planar(&mut buffers)));
+        assert_eq!((counted.count_total, counted.count_current), (0, 0), "{channels} channels");
     }
 }
 

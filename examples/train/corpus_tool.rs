@@ -1,11 +1,11 @@
 //! Shows the corpus: cuts the SoundFont, writes songs of it as WAV files with their words, counts, and times.
 //!
 //! ```text
-//! cargo run --release --example corpus_tool -- cut [WHOLE.sf2] OUT.sf2
-//! cargo run --release --example corpus_tool -- render FONT.sf2 FOLDER [COUNT] [SEED]
-//! cargo run --release --example corpus_tool -- statistics FONT.sf2
-//! cargo run --release --example corpus_tool -- speed FONT.sf2 [SECONDS]
-//! cargo run --release --example corpus_tool -- tokenizer OUT.json
+//! cargo run --release --package heartstream-trainer --bin corpus_tool -- cut [WHOLE.sf2] OUT.sf2
+//! cargo run --release --package heartstream-trainer --bin corpus_tool -- render FONT.sf2 FOLDER [COUNT] [SEED]
+//! cargo run --release --package heartstream-trainer --bin corpus_tool -- statistics FONT.sf2
+//! cargo run --release --package heartstream-trainer --bin corpus_tool -- speed FONT.sf2 [SECONDS]
+//! cargo run --release --package heartstream-trainer --bin corpus_tool -- tokenizer OUT.json
 //! ```
 
 mod corpus;

@@ -12,6 +12,7 @@ mod song_report;
 mod song_request;
 mod speculation_report;
 mod stage;
+mod stage_error;
 pub mod units;
 
 pub use code_frame::{CodeFrame, CodeSegment};
@@ -22,4 +23,5 @@ pub use prompt_tokens::PromptTokens;
 pub use song_report::{Outcome, SongReport, StageReport};
 pub use song_request::{Continuity, FirstWindow, Flow, Sampling, SongRequest};
 pub use speculation_report::{DrafterReport, PrefetchReport, SpeculationReport, SpeculationTimes};
-pub use stage::{Stage, StageError};
+pub use stage::Stage;
+pub use stage_error::{FailureKind, StageError};

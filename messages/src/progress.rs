@@ -5,6 +5,14 @@ use serde::{Deserialize, Serialize};
 use crate::units::{Frames, SampleIndex, Seconds};
 
 /// A snapshot of a running song.
+///
+/// ```
+/// use heartstream_messages::{Progress, units::{SampleIndex, Seconds}};
+///
+/// // Two seconds of audio after one second of time.
+/// let progress = Progress { elapsed: Seconds(1.0), delivered: SampleIndex(96_000), ..Progress::default() };
+/// assert_eq!(progress.real_time_factor(), Some(0.5));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Progress {
     /// Time since the request.

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     speculation_report::SpeculationReport,
-    stage::{Stage, StageError},
+    stage::Stage,
+    stage_error::StageError,
     units::{Frames, Seconds},
 };
 

@@ -5,6 +5,18 @@ use serde::{Deserialize, Serialize};
 use crate::units::{Frames, Seconds};
 
 /// A song to be made.
+///
+/// ```
+/// use heartstream_messages::{Continuity, SongRequest, units::Seconds};
+///
+/// let request = SongRequest {
+///     seed: 7,
+///     max_frames: Seconds(30.0).frames(),
+///     continuity: Continuity::Parallel,
+///     ..SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in across the floor")
+/// };
+/// assert_eq!(request.max_frames.0, 375); // frames of 80 ms
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SongRequest {
     /// What it should be like: words with commas between, such as `piano,happy`.

@@ -1,4 +1,4 @@
-//! Stages of the pipeline, and the error of a stage.
+//! Stages of the pipeline.
 
 use std::fmt;
 
@@ -70,18 +70,6 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
-}
-
-/// Why a stage ended before the song did.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[error("the {stage} {}: {message}", if *.panicked { "panicked" } else { "failed" })]
-pub struct StageError {
-    /// The stage.
-    pub stage: Stage,
-    /// Whether it was a panic: a mistake of the engine, not of its input.
-    pub panicked: bool,
-    /// What happened and what to do.
-    pub message: String,
 }
 
 #[cfg(test)]

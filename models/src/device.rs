@@ -145,8 +145,7 @@ fn open_cuda(number: usize) -> Result<Device> {
     Err(ModelError::Device {
         device: DeviceName::Cuda(number),
         reason: "this program is built without CUDA".to_owned(),
-        remedy: "Build it with `cargo build --release --features cuda`, which needs CUDA's compiler, or use cpu"
-            .to_owned(),
+        remedy: "Build it with the feature cuda, which needs CUDA's compiler, or use cpu".to_owned(),
     })
 }
 
@@ -168,10 +167,11 @@ impl FromStr for DeviceName {
         match text {
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda(0)),
-            _ => text.strip_prefix("cuda:").and_then(number).map(Self::Cuda).ok_or_else(|| {
-                "what computes is cpu or cuda:N, N the number of a GPU; `play` names a loudspeaker with --speaker"
-                    .to_owned()
-            }),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(number)
+                .map(Self::Cuda)
+                .ok_or_else(|| "what computes is cpu or cuda:N, N the number of a GPU".to_owned()),
         }
     }
 }
@@ -181,13 +181,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_they_are_shown_and_the_name_of_a_loudspeaker_is_told_from_them() {
+    fn names_are_read_as_they_are_shown_and_others_are_refused() {
         for name in ["cpu", "cuda:0", "cuda:7"] {
             assert_eq!(name.parse::<DeviceName>().map(|device| device.to_string()), Ok(name.to_owned()));
         }
         assert_eq!("cuda".parse(), Ok(DeviceName::Cuda(0)));
         for wrong in ["", "CPU", "cuda:", "cuda:-1", "cuda:1024", "gpu", "Built-in Audio", "alsa_output.pci"] {
-            assert!(wrong.parse::<DeviceName>().is_err_and(|error| error.contains("--speaker")), "{wrong}");
+            assert!(wrong.parse::<DeviceName>().is_err_and(|error| error.contains("cuda:N")), "{wrong}");
         }
     }
 
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_gpu_without_cuda_is_refused_with_the_way_to_build_it() {
         let error = DeviceName::Cuda(1).open().expect_err("there is no CUDA here").to_string();
-        assert!(error.contains("cuda:1") && error.contains("--features cuda"), "{error}");
+        assert!(error.contains("cuda:1") && error.contains("the feature cuda"), "{error}");
         assert!(DeviceName::Cpu.open().is_ok_and(|device| device.is_cpu()));
     }
 }

@@ -67,6 +67,16 @@ pub enum ModelError {
         /// What to do.
         remedy: &'static str,
     },
+    /// A file is no song whose codes were kept, or not one that can be used here.
+    #[error("{} is damaged: {reason}. {remedy}", path.display())]
+    SavedSong {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        reason: String,
+        /// What to do.
+        remedy: SavedSongRemedy,
+    },
     /// A tensor has numbers that are not finite.
     #[error(
         "{}: the tensor {tensor} has {count} numbers that are not finite, the first of them at place {place} ({found}): \
@@ -89,7 +99,7 @@ pub enum ModelError {
     /// A tensor has numbers that are too large for what they are to be stored as.
     #[error(
         "{}: the tensor {tensor} has {count} numbers beyond the range of {dtype}, the first of them at place {place} \
-         ({found}). Store the weights as f32 (`--codec f32` of convert, `--codec-weights f32`, `--lm-weights f32`)",
+         ({found}). Store these weights as f32",
         path.display()
     )]
     Overflow {
@@ -190,6 +200,28 @@ pub enum ModelError {
     /// candle could not do a step.
     #[error("computation failed: {0}")]
     Compute(#[from] candle_core::Error),
+}
+
+/// What helps against a kept song that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SavedSongRemedy {
+    /// Another file.
+    File,
+    /// The model that wrote the song.
+    Model,
+    /// Another length of the song, or another file.
+    Length,
+}
+
+impl fmt::Display for SavedSongRemedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "Give a file that the codes of a song were saved to",
+            Self::Model => "Load the model that wrote the song",
+            Self::Length => "Give the length of the song, or a file that the codes of a song were saved to",
+        })
+    }
 }
 
 impl ModelError {

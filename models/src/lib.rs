@@ -13,7 +13,7 @@
 //! - [`signal`]: keyed noise, windows, overlap-add
 //! - [`golden`]: comparison with the reference's results
 //! - [`quality`]: measures of the quality that cheaper or earlier decoding costs
-//! - [`synth`]: checkpoints from a seed; [`demo`]: those that need no files
+//! - [`synth`]: checkpoints from a seed
 //! - [`foreign_text`]: foreign text, escaped for messages; `contained`: panics of foreign code as errors
 //! - `convert`: a checkpoint in narrower dtypes; `device`: processor or GPU
 //! - [`kernels`]: the arithmetic of both models
@@ -21,7 +21,6 @@
 mod bounded_json;
 mod contained;
 mod convert;
-pub mod demo;
 mod device;
 mod directory;
 mod error;
@@ -45,6 +44,6 @@ pub use device::{DeviceName, Devices};
 #[cfg(feature = "cuda")]
 pub use device::{GpuInfo, gpu_limits};
 pub use directory::{CODEC_PART, LM_PARTS, ModelDirectory, TOKENIZER};
-pub use error::{Found, ModelError, Result, TensorProblem, TensorProblems, write_remedy};
+pub use error::{Found, ModelError, Result, SavedSongRemedy, TensorProblem, TensorProblems, write_remedy};
 pub use kernels::cpu::WeightDtype;
 pub use song_codes::SongCodes;

@@ -13,7 +13,7 @@ use std::{
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::{
-    error::{ModelError, Result},
+    error::{ModelError, Result, SavedSongRemedy},
     foreign_text::shown,
 };
 
@@ -49,13 +49,10 @@ impl SongCodes {
         let unreadable = |error: io::Error| ModelError::Unreadable {
             path: path.to_owned(),
             reason: error.to_string(),
-            remedy: "Give a file that `--save-codes` wrote".to_owned(),
+            remedy: SavedSongRemedy::File.to_string(),
         };
-        let damaged = |reason: String| ModelError::Damaged {
-            path: path.to_owned(),
-            reason,
-            remedy: "Give a file that `--save-codes` wrote".to_owned(),
-        };
+        let damaged =
+            |reason: String| ModelError::SavedSong { path: path.to_owned(), reason, remedy: SavedSongRemedy::File };
         let found = fs::metadata(path).map_err(unreadable)?;
         if !found.is_file() {
             return Err(damaged("it is no regular file".to_owned()));
@@ -73,11 +70,8 @@ impl SongCodes {
     /// # Errors
     /// When they are no such file.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let damaged = |reason: String| ModelError::Damaged {
-            path: path.to_owned(),
-            reason,
-            remedy: "Give a file that `--save-codes` wrote".to_owned(),
-        };
+        let damaged =
+            |reason: String| ModelError::SavedSong { path: path.to_owned(), reason, remedy: SavedSongRemedy::File };
         let (_, header) = SafeTensors::read_metadata(bytes)
             .map_err(|error| damaged(format!("it is no safetensors file ({})", shown(&error.to_string()))))?;
         let mut notes = header.metadata().clone().unwrap_or_default();

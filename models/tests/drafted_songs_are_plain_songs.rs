@@ -193,7 +193,7 @@ fn the_model_of_noise_gives_the_plain_song_too() {
 
 #[test]
 fn the_model_inside_the_program_gives_the_plain_song_too_with_the_drafter_that_ships_with_it() {
-    assert_every_drafter(Checkpoint::demo(), 12, 8, &ALL_COUNTS);
+    assert_every_drafter(heartstream_demo::checkpoint(), 12, 8, &ALL_COUNTS);
 }
 
 #[test]
@@ -236,13 +236,13 @@ fn many_songs_of_the_model_of_noise_are_the_plain_ones_in_ever_other_settings() 
 
 #[test]
 fn many_songs_of_the_model_inside_the_program_are_the_plain_ones_in_ever_other_settings() {
-    assert_many_songs(Checkpoint::demo());
+    assert_many_songs(heartstream_demo::checkpoint());
 }
 
 #[test]
 fn with_its_drafter_the_model_inside_the_program_writes_more_than_2_1_frames_a_look() {
     const LEAST: f64 = 2.1;
-    let directory = ModelDirectory::open(Checkpoint::demo()).expect("configs");
+    let directory = ModelDirectory::open(heartstream_demo::checkpoint()).expect("configs");
     let model = Arc::new(directory.load_lm(&Device::Cpu).expect("a model"));
     let trained = Arc::new(directory.load_drafter(&Device::Cpu).expect("it fits").expect("one ships with the model"));
     let inputs = DrafterInputs { model: &model, trained: Some(&trained) };

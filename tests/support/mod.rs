@@ -7,15 +7,14 @@ pub mod sox;
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
-    sync::OnceLock,
     time::{Duration, Instant},
 };
 
 use heartstream::{
-    Checkpoint, Continuity, DeviceName, FirstWindow, Flow, Heartstream, Placement, SampleFormat, Sampling, Song,
-    SongReport, SongRequest, WavTarget, units,
+    Checkpoint, Continuity, FirstWindow, Flow, Heartstream, Placement, SampleFormat, Sampling, Song, SongReport,
+    SongRequest, WavTarget, plan::DeviceName, units,
 };
 use heartstream_models::synth::{SynthSize, synthesise};
 use tempfile::TempDir;
@@ -27,34 +26,12 @@ pub const HOP: usize = 320;
 /// How long a test waits for something that must happen: far longer than it ever takes.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The program, built like the tests are; its model is the one of noise unless a test names another.
+/// The program; its model is the one of noise unless a test names another. For tests of the package that builds it:
+/// elsewhere it is whichever program of the name is installed.
 pub fn program() -> Command {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    let mut program = Command::new(PROGRAM.get_or_init(build));
+    let mut program = Command::new(option_env!("CARGO_BIN_EXE_heartstream").unwrap_or("heartstream"));
     program.env("HEARTSTREAM_MODEL", "noise");
     program
-}
-
-fn build() -> PathBuf {
-    // A test runs as TARGET/PROFILE/deps/NAME; the program is TARGET/PROFILE/heartstream.
-    let test = std::env::current_exe().expect("the path of this test");
-    let profile = test.ancestors().nth(2).expect("the folder of the profile");
-    // Built as cargo builds it for its own test, so that nothing is compiled twice; when it is new, this is a moment.
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["test", "--no-run", "--quiet", "--workspace", "--test", "program"]);
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-    // What cargo told this test of its own package would look like a change to build scripts that watch these variables.
-    for (name, _) in std::env::vars_os() {
-        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
-            cargo.env_remove(name);
-        }
-    }
-    if profile.file_name().is_some_and(|name| name == "release") {
-        cargo.arg("--release");
-    }
-    let built = cargo.status().expect("cargo runs");
-    assert!(built.success(), "the program does not build");
-    profile.join(format!("heartstream{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// Runs the program to its end.
@@ -127,12 +104,12 @@ pub async fn preparing(model: &TempDir) -> Heartstream {
 
 async fn placed(model: &TempDir, placement: Placement) -> Heartstream {
     let checkpoint = Checkpoint::open(model.path()).expect("a model directory");
-    Heartstream::builder().model(checkpoint).placement(placement).build().await.expect("an engine")
+    Heartstream::builder(checkpoint).placement(placement).build().await.expect("an engine")
 }
 
 /// An engine with the model of noise, on all of the machine: its songs sound, and end when they like.
 pub async fn noise_engine() -> Heartstream {
-    Heartstream::builder().model(Checkpoint::noise()).build().await.expect("the model of noise")
+    Heartstream::builder(Checkpoint::noise()).build().await.expect("the model of noise")
 }
 
 /// A song that is exactly `frames` frames long when the smallest model sings it, in the reference's windows.

@@ -7,7 +7,7 @@
 use std::{ops::ControlFlow, sync::atomic::Ordering};
 
 use heartstream_actors::song_context::SongContext;
-use heartstream_messages::{Outcome, SongReport, Stage, StageError, units::Frames};
+use heartstream_messages::{FailureKind, Outcome, SongReport, Stage, StageError, units::Frames};
 use heartstream_models::heartmula::REDRAWS;
 use kameo::{
     actor::{Actor, ActorId, ActorRef, WeakActorRef},
@@ -90,10 +90,15 @@ impl Actor for Conductor {
             return Ok(ControlFlow::Continue(()));
         };
         let stage = self.members.swap_remove(place).stage;
-        tracing::debug!(%stage, ?reason, "stage ended");
+        self.song.span.in_scope(|| tracing::debug!(%stage, ?reason, "stage ended"));
         if let ActorStopReason::Panicked(panic) = &reason {
             let known = panic.with_downcast_ref(|error: &StageError| error.clone());
-            let error = known.unwrap_or_else(|| StageError { stage, panicked: true, message: panic.to_string() });
+            let error = known.unwrap_or_else(|| StageError {
+                stage,
+                kind: FailureKind::Panic,
+                message: panic.to_string(),
+                source: None,
+            });
             if !matches!(self.ended_early, Some(Outcome::Failed(_))) {
                 self.end_early(Outcome::Failed(error));
             }

@@ -91,6 +91,11 @@ impl Decoder {
         &self.plan
     }
 
+    /// The loaded codec, for measuring its stages alone.
+    pub fn codec(&self) -> &Arc<HeartCodec> {
+        &self.codec
+    }
+
     /// Decodes saved codes to `sinks`. Of the request, seed, flow, continuity and first window apply.
     ///
     /// # Errors
@@ -104,9 +109,10 @@ impl Decoder {
         let sinks = sinks.into().checked()?;
         check_runtime()?;
         let context = SongContext::new(sinks.audio.len(), Faults::default());
+        context.span.record("seed", request.seed);
         let sound = request::sound(request)?;
         let wired = wire_decoding(self, codes, sound, sinks.audio, context.clone()).await?;
-        Ok(Song::new(wired, context))
+        Ok(Song::new(wired, context, sound.noise))
     }
 }
 

@@ -9,8 +9,9 @@ use heartstream_actors::{
 };
 use heartstream_messages::{SongRequest, units};
 use heartstream_models::{
-    DeviceName, Devices, ModelDirectory, ModelError,
+    DeviceName, Devices, ModelDirectory, ModelError, SavedSongRemedy,
     heartmula::HeartMula,
+    signal::SegmentPlan,
     speculation::{Speculation, Speculator},
     weights::{Checkpoint, Storage},
 };
@@ -56,6 +57,18 @@ pub struct Heartstream {
 }
 
 /// Settings of an engine; see [`Heartstream::builder`].
+///
+/// ```no_run
+/// use heartstream::{Checkpoint, Heartstream, Placement, Speculation};
+///
+/// # async fn example() -> Result<(), heartstream::EngineError> {
+/// let checkpoint = Checkpoint::open("models/heartmula")?;
+/// let placement = Placement { flow_workers: 2, threads: Some(4), ..Placement::default() };
+/// let engine = Heartstream::builder(checkpoint).placement(placement).speculation(Speculation::Off).build().await?;
+/// # drop(engine);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Builder {
     checkpoint: Checkpoint,
@@ -68,12 +81,6 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The model; by default the built-in demo model.
-    pub fn model(mut self, checkpoint: Checkpoint) -> Self {
-        self.checkpoint = checkpoint;
-        self
-    }
-
     /// How the weights are stored in memory; by default as in the files, but a large f32 language model as bf16. Songs
     /// depend on it, as rounding does.
     pub fn weights(mut self, lm: Storage, codec: Storage) -> Self {
@@ -132,7 +139,7 @@ impl Builder {
 
     /// The most memory that the program may take while it makes a song like `song`: of its length, and with words that
     /// are not longer. A size alone holds for the machine and for each GPU; of a GPU no more is taken than is free. By the
-    /// estimate ([`crate::MemoryPlan`]) the codec is stored in f16, unless
+    /// estimate ([`crate::memory::MemoryPlan`]) the codec is stored in f16, unless
     /// [`Builder::weights`] says how; or a song loads one half of the model after the other, and nothing of it sounds
     /// before all of it is written. [`Heartstream::memory_adjustment`] says what was done. The estimate is for one song
     /// at a time; songs that load one half after the other wait for each other.
@@ -170,13 +177,22 @@ impl Builder {
 }
 
 impl Heartstream {
-    /// Begins with the built-in demo model, on all of the machine.
-    pub fn builder() -> Builder {
+    /// Begins with a model, on all of the machine.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), heartstream::EngineError> {
+    /// use heartstream::{Checkpoint, Heartstream};
+    ///
+    /// let engine = Heartstream::builder(Checkpoint::open("models/heartmula")?).build().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder(checkpoint: Checkpoint) -> Builder {
         Builder {
-            checkpoint: Checkpoint::demo(),
+            checkpoint,
             lm_storage: Storage::Auto,
             codec_storage: Storage::Auto,
-            placement: Placement { flow_workers: 1, ..Placement::default() },
+            placement: Placement::default(),
             capacities: Capacities::default(),
             speculation: Speculation::default(),
             memory_limit: None,
@@ -194,7 +210,7 @@ impl Heartstream {
 
     /// The same engine, weights and all, whose songs panic where `faults` says. For tests of what a panic does: songs
     /// of the engine that this was called on are not affected.
-    #[doc(hidden)]
+    #[cfg(feature = "fault-injection")]
     pub fn with_faults(&self, faults: Faults) -> Self {
         Self { faults, ..self.clone() }
     }
@@ -210,7 +226,7 @@ impl Heartstream {
     }
 
     /// The language model; `None` where a memory limit has songs load one half of the model after the other.
-    pub(crate) fn model(&self) -> Option<&Arc<HeartMula>> {
+    pub fn language_model(&self) -> Option<&Arc<HeartMula>> {
         match &self.weights {
             Weights::Loaded { lm, .. } => Some(lm),
             Weights::Sequential(_) => None,
@@ -234,6 +250,14 @@ impl Heartstream {
     /// A short name for the contents of the checkpoint.
     pub fn fingerprint(&self) -> &str {
         &self.lm_resources.fingerprint
+    }
+
+    /// How the song of a request is cut into windows, as far as that is known before it begins.
+    ///
+    /// # Errors
+    /// When its first window or its look-ahead is out of range.
+    pub fn segment_plan(request: &SongRequest) -> Result<SegmentPlan, EngineError> {
+        Ok(request::segment_plan(request)?)
     }
 
     /// Checks that the options of a request are in range, which does not depend on a model.
@@ -288,14 +312,13 @@ impl Heartstream {
         let mut checked = self.checked(kept.request)?;
         // A song is saved with a length that its model has room for; longer ones come from elsewhere.
         if asked > checked.request.max_frames {
-            return Err(ModelError::Damaged {
+            return Err(ModelError::SavedSong {
                 path: path.to_owned(),
                 reason: format!(
                     "its song is to have {} frames, and the model has room for {}",
                     asked.0, checked.request.max_frames.0
                 ),
-                remedy: "Give the length of the song with --max-seconds, or a file that `--save-codes` wrote"
-                    .to_owned(),
+                remedy: SavedSongRemedy::Length,
             }
             .into());
         }
@@ -315,8 +338,10 @@ impl Heartstream {
         let sinks = sinks.checked()?;
         check_runtime()?;
         let context = SongContext::new(sinks.audio.len(), self.faults.clone());
+        context.span.record("seed", checked.request.seed);
         match &self.weights {
             Weights::Loaded { lm, decoder } => {
+                let noise = checked.sound.noise;
                 let writing = Writing {
                     lm_resources: &self.lm_resources,
                     lm,
@@ -325,7 +350,8 @@ impl Heartstream {
                     speculation: &self.speculation,
                     codes: sinks.codes,
                 };
-                Ok(Song::new(wire_song(writing, decoder, sinks.audio, context.clone()).await?, context))
+                let wired = wire_song(writing, decoder, sinks.audio, context.clone()).await?;
+                Ok(Song::new(wired, context, noise))
             }
             Weights::Sequential(halves) => {
                 let mut checked = checked;

@@ -39,8 +39,8 @@ pub enum EngineError {
     /// The song does not fit into the memory limit in any way.
     #[error(
         "the song needs {needs} of {memory} at the least, one half of the model after the other ({streaming} as it was \
-         asked for), and may take {limit}. Shorten it with --max-seconds, store the codec with --codec-weights f16, or \
-         raise --memory-limit"
+         asked for), and may take {limit}. Shorten it, store the codec as f16, or raise the \
+         limit"
     )]
     Memory {
         /// Whose memory it is, as a sentence names it.
@@ -54,8 +54,8 @@ pub enum EngineError {
     },
     /// A saved song cannot be decoded within the memory limit.
     #[error(
-        "decoding needs {needs} of {memory} at the least, and may take {limit}. Store the codec with --codec-weights f16, \
-         take fewer --flow-workers, or raise --memory-limit"
+        "decoding needs {needs} of {memory} at the least, and may take {limit}. Store the codec as f16, take fewer flow \
+         workers, or raise the limit"
     )]
     DecodingMemory {
         /// Whose memory it is, as a sentence names it.

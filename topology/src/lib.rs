@@ -3,10 +3,10 @@
 //! This is the library that other programs depend on, and the one place that knows which stage is next to which.
 //!
 //! ```no_run
-//! use heartstream::{Heartstream, SongRequest};
+//! use heartstream::{Checkpoint, Heartstream, SongRequest};
 //!
 //! # async fn example() -> Result<(), heartstream::EngineError> {
-//! let engine = Heartstream::builder().build().await?; // the built-in demo model
+//! let engine = Heartstream::builder(Checkpoint::open("models/heartmula")?).build().await?;
 //! let mut song = engine.sing(SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in across the floor")).await?;
 //! while let Some(block) = song.next_block().await {
 //!     println!("{} samples from {}", block.samples.len(), block.start.seconds());
@@ -21,20 +21,23 @@
 //! - `wiring`: the plan becomes actors and channels, from the sinks back to the source
 //! - `conductor`: the kameo actor that every stage of a song is linked to
 //! - [`Song`]: the handle of a running song
-//! - [`MemoryPlan`]: the estimated memory of a song, and the way in which it fits
-//! - `pull`: the published checkpoints, from the hub into a directory
-//! - [`command_line`]: the program around it
+//! - [`memory`]: the estimated memory of a song, and the way in which it fits
+//! - `pull`, a feature: the published checkpoints, from the hub into a directory
+//!
+//! The program around it is the package `heartstream-cli`.
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod capacity;
-pub mod command_line;
 mod conductor;
 mod decoder;
 mod engine;
 mod error;
 mod lm_resources;
-mod memory;
-mod plan;
-mod pull;
+pub mod memory;
+pub mod plan;
+#[cfg(feature = "pull")]
+pub mod pull;
 mod request;
 mod saved_song;
 mod sequential;
@@ -42,33 +45,56 @@ mod sink;
 mod song;
 mod wiring;
 
-pub use capacity::Capacities;
 pub use decoder::Decoder;
 pub use engine::{Builder, Heartstream};
 pub use error::EngineError;
-pub use heartstream_actors::{
-    compute_site::ComputeSite,
-    sample_ring::Playback,
-    song_context::{Fault, Faults, Hold},
-    speaker_sink::{
-        CpalDevice, DeviceDescription, DeviceNews, OnDeviceLoss, OpenStream, OutputDevice, Speaker, SpeakerError,
-        StartPolicy, devices,
-    },
-    wav_sink::{SampleFormat, WavTarget},
-};
+pub use heartstream_actors::wav_sink::{SampleFormat, WavError, WavTarget};
 pub use heartstream_messages::{
-    Continuity, DrafterReport, FirstWindow, Flow, Outcome, PcmBlock, PrefetchReport, Progress, Sampling, SongReport,
-    SongRequest, SpeakerProgress, SpeakerState, SpeculationReport, SpeculationTimes, Stage, StageError, StageReport,
-    units,
+    Continuity, FailureKind, FirstWindow, Flow, Outcome, PcmBlock, Progress, Sampling, SongReport, SongRequest, Stage,
+    StageError, units,
 };
-pub use heartstream_models::{
-    DeviceName, Devices, SongCodes, WeightDtype,
-    speculation::{DrafterName, Speculation},
-    text::{KnownTags, NormalisedWords, TagGroup, WordsNote, normalise},
-    weights::{Checkpoint, Storage},
-};
-pub use memory::{MemoryLimits, MemoryPlan, MemorySize, SongSize};
-pub use plan::{DraftSite, Placement, Plan};
-pub use saved_song::SavedSong;
+/// The models themselves: their directories, weights, configs and errors.
+pub use heartstream_models as models;
+pub use heartstream_models::{speculation::Speculation, weights::Checkpoint};
+pub use plan::Placement;
 pub use sink::{Sink, Sinks};
-pub use song::Song;
+pub use song::{Song, SongBlocks, SongControl, SongId, WavBytes};
+
+/// Songs that were kept as codes, to be decoded again or resumed.
+pub mod codes {
+    pub use heartstream_models::SongCodes;
+
+    pub use crate::saved_song::SavedSong;
+}
+
+/// Panics that tests plant in a song.
+#[cfg(feature = "fault-injection")]
+pub mod faults {
+    pub use heartstream_actors::song_context::{Fault, Faults, Hold};
+}
+
+/// What a [`SongReport`] and a [`Progress`] are made of.
+pub mod report {
+    pub use heartstream_messages::{
+        DrafterReport, PrefetchReport, SpeakerProgress, SpeakerState, SpeculationReport, SpeculationTimes, StageReport,
+    };
+}
+
+/// Songs that are played: on any [`OutputDevice`](speaker::OutputDevice), and with the feature `speaker` on the
+/// loudspeakers of the machine.
+pub mod speaker {
+    #[cfg(feature = "speaker")]
+    pub use heartstream_actors::speaker_sink::{CpalDevice, DeviceDescription, devices};
+    pub use heartstream_actors::{
+        sample_ring::Playback,
+        speaker_sink::{
+            DeviceNews, OnDeviceLoss, OpenStream, OutputDevice, Speaker, SpeakerError, StartPolicy,
+            resample::ResampleError,
+        },
+    };
+}
+
+/// Tags and lyrics: what a model is known to take, and what is changed in words before they are sung.
+pub mod words {
+    pub use heartstream_models::text::{KnownTags, NormalisedWords, TagGroup, WordsNote, normalise};
+}

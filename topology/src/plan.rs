@@ -1,12 +1,12 @@
 //! Plan of a machine for the stages: workers, threads, cores, devices and capacities, as one checked value.
 
-use heartstream_actors::{
-    compute_site::{ComputeSite, available_cores},
-    core_layout::CoreLayout,
-};
-use heartstream_models::{DeviceName, Devices, signal::ReferenceWindows};
+pub use heartstream_actors::compute_site::ComputeSite;
+use heartstream_actors::{compute_site::available_cores, core_layout::CoreLayout};
+use heartstream_models::signal::ReferenceWindows;
+pub use heartstream_models::{DeviceName, Devices, WeightDtype, speculation::DrafterName, weights::Storage};
 
-use crate::{capacity::Capacities, error::EngineError};
+pub use crate::capacity::Capacities;
+use crate::error::EngineError;
 
 /// Physical cores below which stages share all of them: binding would leave some idle while others wait.
 const CORES_WORTH_DIVIDING: usize = 4;
@@ -15,7 +15,7 @@ const CORES_WORTH_DIVIDING: usize = 4;
 const MOST_THREADS_FOR_A_CORE: usize = 8;
 
 /// The requested placement; unset fields follow from the machine.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
     /// Cores of the language model.
     pub lm_cores: Option<Vec<usize>>,
@@ -37,6 +37,23 @@ pub struct Placement {
     /// Further devices of flow workers, which take turns: the first worker has that of `devices`. Each device has the weights
     /// of flow matching in its own memory.
     pub more_flow_devices: Vec<DeviceName>,
+}
+
+/// All of the machine, its processor, and one flow worker.
+impl Default for Placement {
+    fn default() -> Self {
+        Self {
+            lm_cores: None,
+            flow_cores: None,
+            vocoder_cores: None,
+            draft_cores: None,
+            draft_device: None,
+            threads: None,
+            flow_workers: 1,
+            devices: Devices::default(),
+            more_flow_devices: Vec::new(),
+        }
+    }
 }
 
 /// The prefetcher's site.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::Path};
 
 use heartstream_actors::codes_sink::FIRST_WINDOW;
 use heartstream_messages::{FirstWindow, SongRequest, units::Frames};
-use heartstream_models::{ModelError, SongCodes, foreign_text::shown};
+use heartstream_models::{ModelError, SavedSongRemedy, SongCodes, foreign_text::shown};
 
 const REQUEST: &str = "request";
 const CHECKPOINT: &str = "checkpoint";
@@ -46,10 +46,10 @@ impl SavedSong {
 
     fn of(path: &Path, codes: SongCodes) -> Result<Self, ModelError> {
         let note = |name: &str| codes.notes.get(name).cloned().unwrap_or_default();
-        let mut request: SongRequest = serde_json::from_str(&note(REQUEST)).map_err(|error| ModelError::Damaged {
+        let mut request: SongRequest = serde_json::from_str(&note(REQUEST)).map_err(|error| ModelError::SavedSong {
             path: path.to_owned(),
             reason: format!("it does not say what the song was asked for with ({})", shown(&error.to_string())),
-            remedy: "Give a file that `--save-codes` wrote".to_owned(),
+            remedy: SavedSongRemedy::File,
         })?;
         if let Ok(first) = note(FIRST_WINDOW).parse::<u64>() {
             // A song that ended within its first window does not say how long that was to be; the request does.
@@ -69,10 +69,10 @@ impl SavedSong {
         if self.checkpoint == fingerprint {
             return Ok(());
         }
-        Err(ModelError::Damaged {
+        Err(ModelError::SavedSong {
             path: path.to_owned(),
             reason: format!("the checkpoint {} wrote it, and this model is {fingerprint}", shown(&self.checkpoint)),
-            remedy: "Give the model that wrote the song with --model".to_owned(),
+            remedy: SavedSongRemedy::Model,
         })
     }
 }

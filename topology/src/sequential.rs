@@ -9,8 +9,8 @@ use std::{
 };
 
 use flume::{Receiver, Sender, bounded};
-use heartstream_actors::song_context::SongContext;
-use heartstream_messages::{CodeFrame, Outcome, PcmBlock, SongReport, Stage, StageError, StageReport};
+use heartstream_actors::{failure, song_context::SongContext};
+use heartstream_messages::{CodeFrame, Outcome, PcmBlock, SongReport, Stage, StageReport};
 use heartstream_models::{ModelDirectory, SongCodes, heartmula::HeartMula};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -77,7 +77,7 @@ impl Sequential {
         let codebooks = lm_resources.sizes.audio_num_codebooks;
         let first = FirstHalf { wired, frames, lm, codebooks, song: song.clone() };
         tokio::spawn(both(first, second, load, report, (turn, returned)));
-        Ok(Song::of(ends, song))
+        Ok(Song::of(ends, song, sound.noise))
     }
 }
 
@@ -150,7 +150,10 @@ impl SecondHalf {
     ) -> SongReport {
         let Self { sound, audio, blocks, conductor, song } = self;
         let failed = |error: EngineError| {
-            let error = StageError { stage: Stage::FlowWorker, panicked: false, message: error.to_string() };
+            let error = match error {
+                EngineError::Model(error) => failure::failed(Stage::FlowWorker, error),
+                error => failure::failed(Stage::FlowWorker, error),
+            };
             SongReport { outcome: Outcome::Failed(error), ..written.clone() }
         };
         tracing::info!(
@@ -268,8 +271,7 @@ mod tests {
         let checkpoint = heartstream_models::weights::Checkpoint::open(folder.path()).expect("a directory");
         let mut request = SongRequest { max_frames: Frames(40), ..SongRequest::new("calm", "la la") };
         request.sampling.top_k = 5;
-        let engine = crate::Heartstream::builder()
-            .model(checkpoint)
+        let engine = crate::Heartstream::builder(checkpoint)
             .placement(Placement { flow_workers: 1, threads: Some(1), ..Placement::default() })
             .memory_limit(MemorySize(limit(folder.path(), &request)), &request)
             .build()
@@ -291,8 +293,9 @@ mod tests {
         let directory = ModelDirectory::open(checkpoint).expect("a model");
         let directory = directory.stored_as(heartstream_models::weights::Storage::Auto, half);
         let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(1), ..Placement::default() });
-        let size = crate::SongSize::of(request, 1).expect("a song");
-        let estimate = crate::MemoryPlan::estimate(&directory, &plan.expect("a plan"), &size).expect("a forecast");
+        let size = crate::memory::SongSize::of(request, 1).expect("a song");
+        let estimate =
+            crate::memory::MemoryPlan::estimate(&directory, &plan.expect("a plan"), &size).expect("a forecast");
         estimate.streaming() - 1
     }
 }

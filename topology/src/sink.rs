@@ -7,6 +7,20 @@ use heartstream_actors::{speaker_sink::Speaker, wav_sink::WavTarget};
 use crate::error::EngineError;
 
 /// A sink of a song's sound.
+///
+/// ```no_run
+/// use heartstream::{Heartstream, SampleFormat, Sink, Sinks, SongRequest, WavTarget};
+///
+/// # async fn example(engine: Heartstream) -> Result<(), heartstream::EngineError> {
+/// // To a file and to the reader of the blocks; the slower of both holds back the song.
+/// let file = WavTarget::file("song.wav".as_ref(), SampleFormat::F32)?;
+/// let sinks = Sinks::from(vec![Sink::Wav(file), Sink::Subscriber]).and_codes("song.codes");
+/// let song = engine.sing_to(SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in"), sinks).await?;
+/// # drop(song);
+/// # Ok(())
+/// # }
+/// ```
+#[non_exhaustive]
 pub enum Sink {
     /// To a file or to standard output.
     Wav(WavTarget),

@@ -15,6 +15,9 @@ use super::{
 };
 use crate::sample_ring::Playback;
 
+/// The largest sample of a device that takes integers. One more step would be full scale, which has no integer, and
+/// which 24-bit formats would wrap to the other side.
+const MOST: f32 = 1.0 - f32::EPSILON;
 /// Formats that the engine can make, best first: what keeps most of a sample.
 const FORMATS: [SampleFormat; 12] = [
     SampleFormat::F32,
@@ -200,6 +203,14 @@ fn period(config: &SupportedStreamConfig) -> BufferSize {
     }
 }
 
+/// Fills a device's buffer with samples of the format `T`. Floats are handed on as they are, whole numbers are held within
+/// full scale.
+pub fn fill<T: SizedSample + FromSample<f32>>(playback: &mut Playback, buffer: &mut [T], channels: usize) {
+    let most = if T::FORMAT.is_float() { f32::INFINITY } else { MOST };
+    let least = if T::FORMAT.is_float() { f32::NEG_INFINITY } else { -1.0 };
+    playback.fill_with(buffer, channels, T::EQUILIBRIUM, |sample| T::from_sample(sample.clamp(least, most)));
+}
+
 /// Opens a stream of samples in the format `T`.
 fn stream<T: SizedSample + FromSample<f32>>(
     device: &cpal::Device,
@@ -208,14 +219,14 @@ fn stream<T: SizedSample + FromSample<f32>>(
     news: DeviceNews,
 ) -> Result<Stream, cpal::Error> {
     let channels = usize::from(config.channels);
-    let fill = move |buffer: &mut [T], _: &cpal::OutputCallbackInfo| playback.fill(buffer, channels);
+    let callback = move |buffer: &mut [T], _: &cpal::OutputCallbackInfo| fill(&mut playback, buffer, channels);
     let failed = move |error: cpal::Error| match error.kind() {
         // The stream goes on after these.
         ErrorKind::Xrun => news.xrun(),
         ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => (),
         _ => news.lost(),
     };
-    device.build_output_stream(config, fill, failed, None)
+    device.build_output_stream(config, callback, failed, None)
 }
 
 /// The best of what a device offers, at `wanted` Hz or else at the rate that suits the song best.
@@ -263,7 +274,11 @@ fn rank(range: &SupportedStreamConfigRange, rate: u32) -> Option<(bool, u32, usi
 
 #[cfg(test)]
 mod tests {
+    use cpal::{I24, Sample, U24};
+
     use super::*;
+    use crate::{sample_ring::sample_ring, song_context::Pause};
+
     fn range(channels: u16, rates: (u32, u32), format: SampleFormat) -> SupportedStreamConfigRange {
         SupportedStreamConfigRange::new(channels, rates.0, rates.1, SupportedBufferSize::Unknown, format)
     }
@@ -333,5 +348,41 @@ mod tests {
         let none = found("toaster").expect_err("none").to_string();
         assert!(known.iter().all(|device| none.contains(&device.id)), "{none}");
         assert!(choose("x", &[]).expect_err("none").to_string().contains("are none at all"));
+    }
+
+    fn ring_with(samples: &[f32]) -> Playback {
+        let (mut feed, playback) = sample_ring(samples.len(), Pause::default());
+        feed.samples.push_entire_slice(samples).expect("room for all");
+        playback
+    }
+
+    /// Plays full scale, half scale and silence in the format `T`, as numbers.
+    fn played<T: SizedSample + FromSample<f32> + Into<f64>>() -> [f64; 6] {
+        let mut buffer = [T::EQUILIBRIUM; 6];
+        fill(&mut ring_with(&[1.5, 1.0, 0.5, -0.5, -1.0, 0.0]), &mut buffer, 2);
+        buffer.map(Into::into)
+    }
+
+    #[test]
+    fn full_scale_never_wraps_to_the_other_side_in_any_whole_number_format() {
+        let wide = |sample: i64| sample as f64;
+        let ordered = [
+            ("i8", played::<i8>()),
+            ("i16", played::<i16>()),
+            ("i32", played::<i32>()),
+            ("u8", played::<u8>()),
+            ("u16", played::<u16>()),
+            ("u32", played::<u32>()),
+        ];
+        for (format, [over, full, half, minus_half, minus_full, silence]) in ordered {
+            assert!(over == full && full > half && half > silence, "{format}");
+            assert!(silence > minus_half && minus_half > minus_full, "{format}");
+        }
+        let mut i24 = [I24::EQUILIBRIUM; 4];
+        fill(&mut ring_with(&[1.5, 1.0, -1.0, 0.5]), &mut i24, 2);
+        assert_eq!(i24.map(|x| wide(x.inner().into())), [8_388_607.0, 8_388_607.0, -8_388_608.0, 4_194_304.0]);
+        let mut u24 = [U24::EQUILIBRIUM; 4];
+        fill(&mut ring_with(&[1.5, 1.0, -1.0, 0.0]), &mut u24, 2);
+        assert_eq!(u24.map(|x| wide(x.inner().into())), [16_777_215.0, 16_777_215.0, 0.0, 8_388_608.0]);
     }
 }

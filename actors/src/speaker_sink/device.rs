@@ -10,7 +10,7 @@ use heartstream_messages::units::Seconds;
 use super::resample::ResampleError;
 use crate::sample_ring::Playback;
 
-/// Something that takes samples at its own pace. The real one is [`super::CpalDevice`].
+/// Something that takes samples at its own pace. With the feature `speaker`, `CpalDevice` is a loudspeaker.
 pub trait OutputDevice: Send + 'static {
     /// Its display name.
     fn name(&self) -> String;
@@ -78,13 +78,14 @@ pub enum OnDeviceLoss {
 
 /// Why a song cannot be played.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SpeakerError {
     /// There is nothing to play on.
     #[error("no audio output device was found")]
     NoDevice,
     /// No device is called like that.
     #[error(
-        "there is no output device called \"{name}\"; there {}. Give --speaker one of these names or a part of one",
+        "there is no output device called \"{name}\"; there {}. Give one of these names or a part of one",
         names(known)
     )]
     Unknown {
@@ -94,7 +95,7 @@ pub enum SpeakerError {
         known: Vec<String>,
     },
     /// Several devices are called like that.
-    #[error("\"{name}\" may be any of several output devices: {}. Give --speaker more of the name", known.join(", "))]
+    #[error("\"{name}\" may be any of several output devices: {}. Give more of the name", known.join(", "))]
     Ambiguous {
         /// The name that was asked for.
         name: String,
@@ -110,7 +111,7 @@ pub enum SpeakerError {
         found: String,
     },
     /// The device cannot play at the rate that was asked for.
-    #[error("the audio device {device} does not play at {rate} Hz; it offers {found}. Give --device-rate one of these")]
+    #[error("the audio device {device} does not play at {rate} Hz; it offers {found}. Choose one of these")]
     NoRate {
         /// The device.
         device: String,
@@ -120,7 +121,7 @@ pub enum SpeakerError {
         found: String,
     },
     /// The device does not open.
-    #[error("the audio device does not open: {0}. Close what else may be using it, or choose another with --speaker")]
+    #[error("the audio device does not open: {0}. Close what else may be using it, or choose another")]
     Open(String),
     /// The song cannot be brought to the device's rate.
     #[error(transparent)]

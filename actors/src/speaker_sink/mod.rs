@@ -1,7 +1,7 @@
 //! Speaker sink: the song to a loudspeaker, at the pace of the device.
 //!
 //! # Layout
-//! - [`device`]: what is asked of a device; [`cpal_device`]: the real ones
+//! - [`device`]: what is asked of a device; `cpal_device`: the real ones, with the feature `speaker`
 //! - [`start_policy`]: when playing starts
 //! - `player`: samples on their way to a device that comes and goes; [`resample`]: to its rate
 //!
@@ -11,6 +11,7 @@
 //! was asked for. From the start on no more is kept than was needed at the start: what sufficed for all that remained
 //! suffices for less.
 
+#[cfg(feature = "speaker")]
 pub mod cpal_device;
 pub mod device;
 mod player;
@@ -30,6 +31,7 @@ use heartstream_messages::{
     units::{Frames, Seconds},
 };
 
+#[cfg(feature = "speaker")]
 pub use cpal_device::{CpalDevice, DeviceDescription, devices};
 pub use device::{DeviceNews, OnDeviceLoss, OpenStream, OutputDevice, SpeakerError};
 pub use start_policy::StartPolicy;
@@ -65,6 +67,7 @@ impl Speaker {
     ///
     /// # Errors
     /// When there is none, or it cannot play what the engine can make.
+    #[cfg(feature = "speaker")]
     pub fn default_device() -> Result<Self, SpeakerError> {
         Ok(Self::on(CpalDevice::find(None, None)?))
     }

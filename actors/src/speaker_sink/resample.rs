@@ -11,7 +11,7 @@ const LEAST_CHUNK: usize = 1024;
 
 /// Why samples cannot be resampled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot resample from {from} Hz to {to} Hz: {reason}. Choose another rate with --device-rate")]
+#[error("cannot resample from {from} Hz to {to} Hz: {reason}. Choose another rate of the device")]
 pub struct ResampleError {
     /// The rate of what comes in.
     pub from: u32,

@@ -1,23 +1,27 @@
 //! Errors of writing a WAV.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use heartstream_messages::units::Seconds;
 
 /// Why a WAV cannot be written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WavError {
     /// The file cannot be made.
-    #[error("cannot write {}: {reason}. Give a path in a directory that exists and may be written to", path.display())]
+    #[error("cannot write {}: {source}. Give a path in a directory that exists and may be written to", path.display())]
     Create {
         /// The file.
         path: PathBuf,
         /// What the operating system said.
-        reason: String,
+        source: io::Error,
     },
     /// A write failed in the middle of the song.
     #[error(
-        "writing {} failed after {written} of the song: {reason}. {}ake room or write elsewhere, and sing again with the \
+        "writing {} failed after {written} of the song: {source}. {}ake room or write elsewhere, and sing again with the \
          same seed",
         shown(path),
         if written.0 > 0.0 { "What was written plays; m" } else { "M" }
@@ -28,7 +32,7 @@ pub enum WavError {
         /// How much of the song is in the file and plays, or was sent off.
         written: Seconds,
         /// What the operating system said.
-        reason: String,
+        source: io::Error,
     },
 }
 

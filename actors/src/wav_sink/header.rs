@@ -70,7 +70,7 @@ pub(super) fn file_header_bytes(format: SampleFormat) -> u64 {
 }
 
 /// The header of a stream of unknown length.
-pub(super) fn of_stream(format: SampleFormat) -> Vec<u8> {
+pub fn of_stream(format: SampleFormat) -> Vec<u8> {
     assemble(b"RIFF", &[], format, &[], &Lengths::UNKNOWN)
 }
 

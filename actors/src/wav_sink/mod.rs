@@ -55,7 +55,7 @@ impl WavTarget {
     /// # Errors
     /// When the file cannot be made.
     pub fn file(path: &Path, format: SampleFormat) -> Result<Self, WavError> {
-        let failed = |error: io::Error| WavError::Create { path: path.to_owned(), reason: error.to_string() };
+        let failed = |error: io::Error| WavError::Create { path: path.to_owned(), source: error };
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
         let writer = if !found.is_file() {
@@ -137,7 +137,7 @@ impl WavSinkStage {
     }
 
     /// What follows from a failed write. A reader that leaves ends the song, but nothing is wrong with that.
-    fn failed(&mut self, error: &io::Error) -> Result<(), Failure> {
+    fn failed(&mut self, error: io::Error) -> Result<(), Failure> {
         if error.kind() == ErrorKind::BrokenPipe {
             self.reader_left = true;
             self.song.meter.reader_left.store(true, Ordering::Relaxed);
@@ -150,7 +150,7 @@ impl WavSinkStage {
             return Ok(());
         }
         let (path, written) = (self.target.path.clone(), self.written.seconds());
-        Err(Box::new(WavError::Write { path, written, reason: error.to_string() }))
+        Err(Box::new(WavError::Write { path, written, source: error }))
     }
 }
 
@@ -181,7 +181,7 @@ impl StageWork for WavSinkStage {
         self.song.meter.delivered(self.sink, self.written);
         match result {
             Ok(()) => self.song.meter.stage(Self::STAGE).did_one(),
-            Err(error) => self.failed(&error)?,
+            Err(error) => self.failed(error)?,
         }
         Ok(())
     }
@@ -197,7 +197,7 @@ impl StageWork for WavSinkStage {
             Writer::File(file) => file.correct_header(),
             Writer::Stream(stream) => stream.end(&self.song.stop),
         };
-        ended.or_else(|error| self.failed(&error))
+        ended.or_else(|error| self.failed(error))
     }
 }
 

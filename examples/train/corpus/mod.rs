@@ -39,4 +39,4 @@ pub use song::{Song, Sounding};
 pub use variation::{Texture, Variation};
 
 /// The notes that the repository carries.
-pub const SCORES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/train/corpus/scores.bin");
+pub const SCORES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/scores.bin");

@@ -25,10 +25,10 @@ use crate::{
 };
 
 /// The demo model.
-pub const IN_THE_BOX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo");
+pub const IN_THE_BOX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/demo");
 
 /// Encoders of its latents and codes: a run folder with two stages that were trained beside it.
-const ENCODERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/train/encoders");
+const ENCODERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/encoders");
 
 /// What is evaluated on how many songs.
 pub struct Counts {

@@ -100,7 +100,7 @@ pub fn print(
     let runtime = tokio::runtime::Runtime::new().map_err(failed)?;
     let mut sums = Sums::default();
     runtime.block_on(async {
-        let engine = Heartstream::builder().model(checkpoint).build().await.map_err(failed)?;
+        let engine = Heartstream::builder(checkpoint).build().await.map_err(failed)?;
         let songs = setting.source.songs(true, 0, setting.seed, setting.threads);
         for (place, real) in songs.take(counts.written).enumerate() {
             let real = real?;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use heartstream::{FirstWindow, Flow, Heartstream, SavedSong, Sink, Sinks, SongRequest, units::Seconds};
+use heartstream::{FirstWindow, Flow, Heartstream, Sink, Sinks, SongRequest, codes::SavedSong, units::Seconds};
 use heartstream_models::{
     ModelDirectory, SongCodes,
     heartcodec::{FlowOptions, HeartCodec},
@@ -90,7 +90,7 @@ fn written(setting: &Setting, checkpoint: Checkpoint, prompts: usize) -> Result<
     let folder = tempfile::tempdir().map_err(failed)?;
     let path = folder.path().join("song.codes");
     runtime.block_on(async {
-        let engine = Heartstream::builder().model(checkpoint).build().await.map_err(failed)?;
+        let engine = Heartstream::builder(checkpoint).build().await.map_err(failed)?;
         let mut songs = Vec::new();
         // In the order of the corpus, those whose instrument the classifier can name.
         let prompts = setting.source.songs(true, 0, setting.seed, setting.threads).take(prompts);

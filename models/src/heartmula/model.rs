@@ -198,6 +198,22 @@ impl HeartMula {
     /// When an id is outside the vocabulary, or prompt and `frames` frames together need more positions than the
     /// model has.
     pub fn start(&self, prompt: &PromptIds, guidance: f64, frames: usize) -> Result<SongState> {
+        let started = self.start_unless(prompt, guidance, frames, &|| false)?;
+        started.ok_or_else(|| ModelError::shape("prefill", "an end", "an interruption"))
+    }
+
+    /// As [`Self::start`], but for a prefill that can be ended: `stopped` is asked before each layer of the backbone, on
+    /// a GPU before the first one. `None` when it said so.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_unless(
+        &self,
+        prompt: &PromptIds,
+        guidance: f64,
+        frames: usize,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<Option<SongState>> {
         let guidance = check_guidance(guidance)?;
         let batch = if guidance > 1.0 { 2 } else { 1 };
         // The last frame is never fed back, so it needs no position.
@@ -210,36 +226,51 @@ impl HeartMula {
                     hidden: None,
                     last: None,
                 };
-                song.hidden = Some(self.read_prompt(weights, prompt, batch, &mut song.backbone)?);
+                let hidden = self.read_prompt(weights, prompt, batch, &mut song.backbone, stopped)?;
+                let Some(hidden) = hidden else { return Ok(None) };
+                song.hidden = Some(hidden);
                 SongKv::Tensors(Box::new(song))
             }
             #[cfg(feature = "cuda")]
             Weights::Gpu(model) => {
                 let mut song = GpuSong::new(model, batch, positions, self.kv_dtype)?;
+                if stopped() {
+                    return Ok(None);
+                }
                 let half = self.kv_dtype != WeightDtype::F32;
                 model.read_prompt(&mut song, (prompt, half), || self.prompt_rows(prompt, batch))?;
                 SongKv::Gpu(Box::new(song))
             }
         };
-        Ok(SongState { memory, frame: 0, guidance })
+        Ok(Some(SongState { memory, frame: 0, guidance }))
     }
 
     /// Prefill, unless the prompt is the last one that was read: its cached result is the same, bit for bit.
     ///
     /// # Shapes
     /// - result \[B, D\]
-    fn read_prompt(&self, weights: &Tensors, prompt: &PromptIds, batch: usize, cache: &mut KvCache) -> Result<Tensor> {
+    fn read_prompt(
+        &self,
+        weights: &Tensors,
+        prompt: &PromptIds,
+        batch: usize,
+        cache: &mut KvCache,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<Option<Tensor>> {
         // A song that panicked in between left a whole prompt or none.
         let last = || weights.last_prompt.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = last().clone().filter(|prefix| prefix.serves(prompt, batch));
         if let Some(prefix) = kept {
             prefix.restore(cache, batch, self.config.backbone.embed_dim)?;
-            return prefix.hidden(batch);
+            return prefix.hidden(batch).map(Some);
         }
-        let prefix = Prefix::compute(&weights.backbone, prompt, &self.embed_prompt(prompt, batch)?, cache)?;
+        let xs = self.embed_prompt(prompt, batch)?;
+        let Some(prefix) = Prefix::compute(&weights.backbone, prompt, &xs, cache, stopped)? else {
+            return Ok(None);
+        };
         let hidden = prefix.hidden(batch)?;
         *last() = prefix.is_worth_keeping().then(|| Arc::new(prefix));
-        Ok(hidden)
+        Ok(Some(hidden))
     }
 
     /// Writes the next frame: one code for each codebook. The caller decides whether it ends the song

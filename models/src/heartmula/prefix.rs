@@ -26,7 +26,8 @@ pub(super) struct Prefix {
 }
 
 impl Prefix {
-    /// Computes a prompt into `cache`, which is empty and has 2 rows with guidance, 1 without.
+    /// Computes a prompt into `cache`, which is empty and has 2 rows with guidance, 1 without. `None` when
+    /// `stopped` says so before one of the layers; the cache is of no use then.
     ///
     /// # Shapes
     /// - `xs` \[1, T, D\]; with guidance \[1, T + 1, D\], the last being what every unconditional position holds
@@ -35,7 +36,8 @@ impl Prefix {
         prompt: &PromptIds,
         xs: &Tensor,
         cache: &mut KvCache,
-    ) -> Result<Self> {
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<Option<Self>> {
         let count = prompt.positions();
         let (_, rows, _) = xs.dims3()?;
         let batch = rows - count + 1;
@@ -43,6 +45,9 @@ impl Prefix {
         let mut xs = xs.clone();
         let mut layers = Vec::new();
         for (layer, index) in transformer.layers().iter().zip(0..) {
+            if stopped() {
+                return Ok(None);
+            }
             let [query, key, value] = layer.projected(&xs)?;
             let ys = cache.attend(
                 index,
@@ -60,7 +65,7 @@ impl Prefix {
         }
         cache.advance(count);
         let last = xs.narrow(1, count - 1, batch)?.contiguous()?;
-        Ok(Self { prompt: prompt.clone(), layers, hidden: transformer.last_norm(&last)?.squeeze(0)? })
+        Ok(Some(Self { prompt: prompt.clone(), layers, hidden: transformer.last_norm(&last)?.squeeze(0)? }))
     }
 
     /// Whether this is `prompt`, with all that `batch` rows need.

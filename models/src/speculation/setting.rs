@@ -1,4 +1,4 @@
-//! The `--speculate` setting: how a song is drafted.
+//! Setting of speculative decoding: how a song is drafted, as a user writes it.
 
 use std::{fmt, str::FromStr};
 

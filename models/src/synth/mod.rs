@@ -5,6 +5,7 @@
 
 mod configs;
 mod encoder;
+mod noise;
 mod random;
 mod tokenizer;
 mod values;
@@ -15,6 +16,7 @@ use half::f16;
 use safetensors::{Dtype, tensor::TensorView};
 
 pub use configs::{SynthSize, codec_json, gen_config_json, lm_json};
+pub use noise::{NOISE, NOISE_SEED};
 pub use random::random;
 
 use crate::{

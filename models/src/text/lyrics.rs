@@ -3,6 +3,8 @@
 use super::{encoding::with_plain_lines, notes::WordsNote};
 use crate::error::{ModelError, Result};
 
+/// What stands between the two times of a subtitle in SRT and WebVTT.
+const ARROW: &str = "\u{2d}->";
 /// Headers of an LRC file, written as `[ar:…]`.
 const HEADERS: [&str; 13] = ["ti", "ar", "al", "au", "by", "offset", "re", "ve", "length", "la", "id", "tool", "lr"];
 /// Names of sections, in English and in the languages of the published models.
@@ -98,7 +100,7 @@ fn refuse_data(lyrics: &str) -> Result<()> {
 fn without_times(lyrics: &str) -> (String, usize) {
     let lines: Vec<&str> = lyrics.split('\n').collect();
     let is_span =
-        |line: &str| line.split_once("-->").is_some_and(|(from, to)| is_time(from) && is_time(first_word(to)));
+        |line: &str| line.split_once(ARROW).is_some_and(|(from, to)| is_time(from) && is_time(first_word(to)));
     let subtitles = lines.iter().any(|line| is_span(line));
     let mut count = 0;
     let mut kept = Vec::with_capacity(lines.len());

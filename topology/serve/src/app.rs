@@ -9,7 +9,7 @@ use axum::{
     middleware,
     routing::{get, post},
 };
-use heartstream::KnownTags;
+use heartstream::words::KnownTags;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
 use crate::{

@@ -3,11 +3,11 @@
 //! The server is built on the public API of [`heartstream`] alone, so that it is an example of it, too.
 //!
 //! ```no_run
-//! use heartstream::Heartstream;
+//! use heartstream::{Checkpoint, Heartstream};
 //! use heartstream_serve::{ServeOptions, Server};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let engine = Heartstream::builder().build().await?;
+//! let engine = Heartstream::builder(Checkpoint::open("models/heartmula")?).build().await?;
 //! let options = ServeOptions::new("127.0.0.1:7878".parse()?, "songs".into());
 //! let server = Server::bind(engine, options).await?;
 //! println!("listening on http://{}", server.address());

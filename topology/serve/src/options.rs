@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use heartstream::{Checkpoint, KnownTags};
+use heartstream::{Checkpoint, words::KnownTags};
 
 use crate::error::ServeError;
 

@@ -46,6 +46,6 @@ fn every_song_has_its_record_its_codes_and_its_level() {
     let record = std::fs::read_to_string(files.join("record.json")).unwrap();
     let record: serde_json::Value = serde_json::from_str(&record).unwrap();
     assert_eq!((&record["state"], &record["request"]["seed"]), (&json!("finished"), &json!(7)));
-    assert!(heartstream::SavedSong::read(&files.join("codes.safetensors")).is_ok());
+    assert!(heartstream::codes::SavedSong::read(&files.join("codes.safetensors")).is_ok());
     assert_eq!(std::fs::metadata(files.join("audio.flac")).unwrap().len(), song["bytes"].as_u64().unwrap());
 }

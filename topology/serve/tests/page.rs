@@ -3,7 +3,6 @@
 
 mod support;
 
-use heartstream::Checkpoint;
 use serde_json::json;
 use support::{Running, browser::Browser, built};
 
@@ -13,7 +12,7 @@ const ENTER: &str = "\u{e007}";
 #[test]
 fn a_song_is_asked_for_sounds_while_it_is_written_is_cancelled_and_is_found_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = built(Checkpoint::demo());
+    let engine = built(heartstream_demo::checkpoint());
     let server = Running::with(engine.clone(), folder.path(), |_| ());
     let browser = Browser::start();
     browser.open(&server.url("/"));

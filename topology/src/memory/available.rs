@@ -2,10 +2,12 @@
 
 use super::MemorySize;
 
-/// What Linux estimates that programs can be given without swapping (`MemAvailable` of `/proc/meminfo`); `None` where
-/// no such file is.
-pub(crate) fn available() -> Option<MemorySize> {
-    read(&std::fs::read_to_string("/proc/meminfo").ok()?)
+impl MemorySize {
+    /// What Linux estimates that programs can be given without swapping (`MemAvailable` of `/proc/meminfo`); `None`
+    /// where no such file is.
+    pub fn available() -> Option<Self> {
+        read(&std::fs::read_to_string("/proc/meminfo").ok()?)
+    }
 }
 
 fn read(text: &str) -> Option<MemorySize> {

@@ -86,31 +86,33 @@ pub(crate) fn fit(
     first_within(limits, ways.collect(), asked)
 }
 
-/// How the codec is stored so that a kept song is decoded within the limits, and what that changes, in a sentence.
-///
-/// # Errors
-/// As [`fit`].
-pub(crate) fn fit_decoding(
-    limits: &MemoryLimits,
-    directory: &ModelDirectory,
-    asked: Storage,
-    plan: &Plan,
-    request: &SongRequest,
-) -> Result<(Storage, Option<String>), EngineError> {
-    let song = SongSize::of(request, 0)?;
-    let codecs = [Some(asked), Some(Storage::As(WeightDtype::F16)).filter(|_| asked == Storage::Auto)];
-    let estimate = codecs.into_iter().flatten().map(|codec| {
-        let directory = directory.clone().stored_as(directory.lm_storage, codec);
-        let plan = MemoryPlan::estimate_decoding(&directory, plan, &song)?;
-        let needs = plan.places().map(|device| (device, plan.streaming_on(device))).collect();
-        Ok(Fit { codec, one_after_the_other: false, needs })
-    });
-    let ways = estimate.collect::<Result<Vec<Fit>, EngineError>>()?;
-    let (fit, sentence) = first_within(limits, ways, asked).map_err(|error| match error {
-        EngineError::Memory { memory, limit, needs, .. } => EngineError::DecodingMemory { memory, limit, needs },
-        error => error,
-    })?;
-    Ok((fit.codec, sentence))
+impl MemoryPlan {
+    /// How the codec is stored so that a kept song is decoded within the limits, and what that changes, in a sentence.
+    ///
+    /// # Errors
+    /// When no way fits, with what the least would need; or when a file of the codec is missing or damaged.
+    pub fn codec_within(
+        limits: &MemoryLimits,
+        directory: &ModelDirectory,
+        asked: Storage,
+        plan: &Plan,
+        request: &SongRequest,
+    ) -> Result<(Storage, Option<String>), EngineError> {
+        let song = SongSize::of(request, 0)?;
+        let codecs = [Some(asked), Some(Storage::As(WeightDtype::F16)).filter(|_| asked == Storage::Auto)];
+        let estimate = codecs.into_iter().flatten().map(|codec| {
+            let directory = directory.clone().stored_as(directory.lm_storage, codec);
+            let plan = Self::estimate_decoding(&directory, plan, &song)?;
+            let needs = plan.places().map(|device| (device, plan.streaming_on(device))).collect();
+            Ok(Fit { codec, one_after_the_other: false, needs })
+        });
+        let ways = estimate.collect::<Result<Vec<Fit>, EngineError>>()?;
+        let (fit, sentence) = first_within(limits, ways, asked).map_err(|error| match error {
+            EngineError::Memory { memory, limit, needs, .. } => EngineError::DecodingMemory { memory, limit, needs },
+            error => error,
+        })?;
+        Ok((fit.codec, sentence))
+    }
 }
 
 /// The first of several ways that fits, the first of which is as was asked for.
@@ -186,14 +188,14 @@ mod tests {
         let directory = ModelDirectory::random(SynthSize::Full, 1).expect("a model");
         let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(2), ..Placement::default() }).expect("a plan");
         let fit = |gigabytes: f64, asked| {
-            fit_decoding(&limits(gigabytes), &directory, asked, &plan, &SongRequest::new("a", "b"))
+            MemoryPlan::codec_within(&limits(gigabytes), &directory, asked, &plan, &SongRequest::new("a", "b"))
         };
         assert_eq!(fit(9.0, Storage::Auto).expect("a way"), (Storage::Auto, None));
         let (codec, sentence) = fit(5.0, Storage::Auto).expect("a way");
         assert_eq!(codec, Storage::As(WeightDtype::F16));
         assert!(sentence.is_some_and(|sentence| sentence.ends_with("the codec is stored in f16")));
         let refused = fit(5.0, Storage::As(WeightDtype::F32)).expect_err("it was chosen").to_string();
-        assert!(refused.starts_with("decoding needs") && refused.contains("--codec-weights f16"), "{refused}");
+        assert!(refused.starts_with("decoding needs") && refused.contains("codec as f16"), "{refused}");
         assert!(fit(1.0, Storage::Auto).is_err());
     }
 
@@ -235,7 +237,7 @@ mod tests {
     #[test]
     fn what_fits_in_no_way_is_refused_with_what_it_would_need_and_what_helps() {
         let error = way(5.0, SynthSize::Full, Storage::Auto).expect_err("too little").to_string();
-        for part in ["5.00 GB", "needs 7.", "--max-seconds", "--codec-weights f16", "--memory-limit"] {
+        for part in ["5.00 GB", "needs 7.", "Shorten it", "codec as f16", "raise the limit"] {
             assert!(error.contains(part), "{part:?} in {error}");
         }
     }

@@ -32,7 +32,7 @@ impl MemoryLimits {
     ///
     /// # Errors
     /// When a GPU does not open.
-    pub(crate) fn or_what_is_free(mut self, devices: Devices) -> Result<Self, ModelError> {
+    pub fn or_what_is_free(mut self, devices: Devices) -> Result<Self, ModelError> {
         for gpu in devices.gpus() {
             if let Some(free) = gpu.free_memory()? {
                 let limit = self.of(gpu).map_or(free, |limit| limit.0.min(free));

@@ -9,8 +9,7 @@ mod fit;
 mod limits;
 mod size;
 
-pub(crate) use available::available;
 pub use estimate::{MemoryPlan, SongSize};
-pub(crate) use fit::{fit, fit_decoding};
+pub(crate) use fit::fit;
 pub use limits::MemoryLimits;
 pub use size::MemorySize;

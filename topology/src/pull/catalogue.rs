@@ -22,20 +22,19 @@ const MOST_SHARDS: usize = 1000;
 const LONGEST_NAME: usize = 120;
 
 /// A published language model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Version {
-    /// The first release, of 14 January 2026
-    #[value(name = "oss-3b")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// The first release, of 14 January 2026.
     Oss3b,
-    /// Tuned by reinforcement learning to follow styles and tags, 23 January 2026
+    /// Tuned by reinforcement learning to follow styles and tags, 23 January 2026.
     Rl,
-    /// Recommended: follows lyrics best, 13 February 2026
+    /// Recommended: follows lyrics best, 13 February 2026.
     HappyNewYear,
 }
 
 impl Version {
     /// The short name, as a user writes it.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Oss3b => "oss-3b",
             Self::Rl => "rl",

@@ -24,13 +24,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub(crate) use catalogue::Version;
-use error::Result;
-pub(crate) use error::{Bytes, PullError};
+pub use catalogue::Version;
+pub use error::{Bytes, PullError, Result};
 use hub::{Facts, Hub};
 use record::Record;
 use settings::Settings;
 use transfer::Wanted;
+pub use verify::Hash;
 
 /// The branch that is asked for where a repository's commit is not known yet.
 const BRANCH: &str = "main";
@@ -40,7 +40,7 @@ const LARGEST_INDEX: u64 = 16 << 20;
 const LONG_TO_HASH: u64 = 1 << 29;
 
 /// Receives the progress of a pull.
-pub(crate) trait Watcher {
+pub trait Watcher {
     /// A sentence about what was found or is being done.
     fn say(&mut self, sentence: &str);
     /// It is now known that `bytes` in `files` files are to be fetched.
@@ -51,7 +51,7 @@ pub(crate) trait Watcher {
 
 /// Result of a pull.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pulled {
+pub struct Pulled {
     /// Files of the model.
     pub files: usize,
     /// Their bytes.
@@ -61,7 +61,7 @@ pub(crate) struct Pulled {
 }
 
 /// Default directory of `version`.
-pub(crate) fn default_directory(version: Version) -> PathBuf {
+pub fn default_directory(version: Version) -> PathBuf {
     settings::default_directory(version.name())
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn default_directory(version: Version) -> PathBuf {
 ///
 /// # Errors
 /// When a file cannot be had or written; everything that came before stays for the next time.
-pub(crate) fn pull(version: Version, directory: &Path, watcher: &mut dyn Watcher) -> Result<Pulled> {
+pub fn pull(version: Version, directory: &Path, watcher: &mut dyn Watcher) -> Result<Pulled> {
     let record = Record::read(directory);
     if !record.version.is_empty() && record.version != version.name() {
         return Err(PullError::OtherVersion { directory: directory.to_owned(), holds: record.version, asked: version });

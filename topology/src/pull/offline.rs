@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hf_hub::Repo;
+
 use super::{
     catalogue::{self, Source, Version},
     error::{PullError, Result},
@@ -34,7 +36,7 @@ pub(super) fn survey(settings: &Settings, version: Version) -> Result<Vec<(Wante
 }
 
 fn repository(cache: &Path, source: Source) -> Result<Vec<(Wanted, PathBuf)>> {
-    let folder = cache.join(format!("models--{}", source.repository.replace('/', "--")));
+    let folder = cache.join(Repo::model(source.repository.to_owned()).folder_name());
     let reference = folder.join("refs").join(BRANCH);
     let missing = |path: &Path| PullError::NotCached { path: path.to_owned(), repository: source.repository };
     let small = fs::metadata(&reference).is_ok_and(|found| found.is_file() && found.len() <= LONGEST_REF);

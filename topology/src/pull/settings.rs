@@ -127,7 +127,7 @@ fn token(given: Option<String>) -> Result<Option<String>> {
     }
 }
 
-/// Where a version is put without `--out`: beside the hub's own cache, which is on the disk meant for such files.
+/// Where a version is put where no directory is named: beside the hub's own cache, which is on the disk meant for such files.
 pub(crate) fn default_directory(version: &str) -> PathBuf {
     home().join("heartstream").join(version)
 }

@@ -15,7 +15,7 @@ const BLOCK: usize = 1 << 18;
 
 /// The hash of a file. The hub gives one kind for large files and another for small ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hash {
+pub enum Hash {
     /// Of a large file: SHA-256 of its bytes.
     Sha256([u8; 32]),
     /// Of a small file: its name in git, the SHA-1 of `blob LENGTH`, a zero, and its bytes.

@@ -34,6 +34,14 @@ fn model() -> HeartMula {
 }
 
 #[test]
+fn a_prefill_is_stopped_before_any_layer_and_the_next_one_is_as_if_it_had_not_been() {
+    let prompt = PromptIds { tags: vec![1, 80, 90, 2], lyrics: vec![1, 100, 110, 120, 2] };
+    let stopped = model();
+    assert!(stopped.start_unless(&prompt, 1.5, FRAMES, &|| true).expect("no error").is_none());
+    assert!(logits(&stopped, 1.5) == logits(&model(), 1.5));
+}
+
+#[test]
 fn the_guided_batch_holds_the_unguided_run_as_its_first_row() {
     let model = model();
     let unguided = logits(&model, 1.0);
@@ -80,7 +88,8 @@ fn one_unconditional_position_stands_for_all_of_them() {
     let cache = || KvCache::new(&model.config.backbone, 2, count + 1, &model.device).expect("a cache");
     let (mut spread, mut whole) = (cache(), cache());
     let weights = model.weights.tensors().expect("tensors");
-    let quick = model.read_prompt(weights, &prompt, 2, &mut spread).expect("a prompt");
+    let quick = model.read_prompt(weights, &prompt, 2, &mut spread, &|| false).expect("a prompt");
+    let quick = quick.expect("nothing stops it");
     // Both rows in full, as the reference has them.
     let words = model.embed_prompt(&prompt, 1).expect("words");
     let nothing = Tensor::from_vec(model.unconditional.repeat(count), (1, count, width), &model.device);

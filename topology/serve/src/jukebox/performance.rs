@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use heartstream::{Outcome, Progress, SavedSong, Sink, Sinks, Song, SongReport};
+use heartstream::{Outcome, Progress, Sink, Sinks, Song, SongReport, codes::SavedSong};
 use serde_json::json;
 use tokio::sync::mpsc;
 

@@ -92,7 +92,7 @@ pub(crate) struct TagGroup {
 #[utoipa::path(get, path = "/v1/tags", tag = "server", responses((status = 200, description = "Tags", body = Vec<TagGroup>)))]
 pub(crate) async fn tags(With(app): With<Arc<App>>) -> Json<Vec<TagGroup>> {
     let groups = app.tags.iter().flat_map(|known| known.groups.clone());
-    Json(groups.map(|heartstream::TagGroup { name, tags }| TagGroup { name, tags }).collect())
+    Json(groups.map(|heartstream::words::TagGroup { name, tags }| TagGroup { name, tags }).collect())
 }
 
 /// What the page sends once, to be let in from then on.

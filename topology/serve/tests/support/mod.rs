@@ -37,7 +37,7 @@ pub fn engine() -> Heartstream {
 
 /// An engine with the model `checkpoint`.
 pub fn built(checkpoint: Checkpoint) -> Heartstream {
-    runtime().block_on(Heartstream::builder().model(checkpoint).build()).expect("an engine")
+    runtime().block_on(Heartstream::builder(checkpoint).build()).expect("an engine")
 }
 
 fn runtime() -> Runtime {
@@ -54,7 +54,7 @@ impl Running {
     pub fn with(engine: Heartstream, library: &Path, change: impl FnOnce(&mut ServeOptions)) -> Self {
         let mut options = ServeOptions::new("127.0.0.1:0".parse().expect("an address"), library.to_owned());
         options.limits.seconds = 600.0;
-        options.tags = known_tags(&Checkpoint::demo());
+        options.tags = known_tags(&heartstream_demo::checkpoint());
         change(&mut options);
         let (stop, stopped) = oneshot::channel::<()>();
         let (listens, address) = std::sync::mpsc::channel();

@@ -1,0 +1,401 @@
+//! Trainer of the demo model, on the code that generates.
+//!
+//! ```sh
+//! cargo run --release --package heartstream-trainer -- autoencoder --minutes 9
+//! ```
+//!
+//! The stages build on each other: `autoencoder`, `codes`, `codec`, `language`; then `export` writes the published
+//! layout and `evaluate` measures. With `--features cuda` and `--device cuda:0` they run on a GPU. A stage that was
+//! ended goes on where it was when it is called again.
+
+mod autoencoder;
+mod codec;
+mod codes;
+mod corpus;
+mod curves;
+mod encoder;
+mod error;
+mod evaluate;
+mod export;
+mod feed;
+mod generated_song;
+mod kept;
+mod language;
+mod lapped;
+mod parameters;
+mod pitches;
+mod questions;
+mod rng;
+mod semantic;
+mod sizes;
+mod spectral;
+mod stage;
+mod steady;
+
+use std::path::PathBuf;
+
+use candle_core::Device;
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    error::{Result, TrainError},
+    feed::Source,
+    sizes::Size,
+    stage::Setting,
+};
+
+#[derive(Debug, Parser)]
+#[command(about = "Trains the small model inside heartstream")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Stage (a): encoder and vocoder
+    Autoencoder(EncoderArgs),
+    /// Stage (b), first half: semantic encoder and quantiser, which need no other stage
+    Codes(EncoderArgs),
+    /// Stage (b), second half: flow matching, on autoencoder and codes
+    Codec(Options),
+    /// Stage (c): backbone and depth decoder, on the codes
+    Language(Options),
+    /// Writes the published layout
+    Export {
+        #[command(flatten)]
+        encoders: EncoderArgs,
+        /// The folder of the checkpoint
+        #[arg(long)]
+        out: PathBuf,
+        /// How many times as long the language model's heads become. At the temperature of 1 that songs are drawn at if
+        /// unless given, it then writes as it would at the inverse of this: a small model errs less there
+        #[arg(long, default_value_t = 1.0)]
+        sharpness: f64,
+    },
+    /// Measures an exported checkpoint on held-out songs
+    Evaluate {
+        #[command(flatten)]
+        options: Options,
+        /// The folder of the checkpoint [default: the demo model, where the trainer was built]
+        #[arg(long, default_value = evaluate::IN_THE_BOX, hide_default_value = true)]
+        model: PathBuf,
+        /// Songs that are coded and decoded; with 0 that is not measured
+        #[arg(long, default_value_t = 12)]
+        coded: usize,
+        /// Held-out words that songs are written from; with 0 that is not measured
+        #[arg(long, default_value_t = 32)]
+        written: usize,
+        /// Songs of each of them
+        #[arg(long, default_value_t = 1)]
+        takes: usize,
+        /// Songs that the instrument classifier learns from
+        #[arg(long, default_value_t = 600)]
+        taught: usize,
+        /// Folder for WAVs: what is coded and decoded, the first song of each words, and the render of these
+        #[arg(long)]
+        wavs: Option<PathBuf>,
+        /// Folder for pictures of the first eight
+        #[arg(long)]
+        pictures: Option<PathBuf>,
+    },
+    /// Measures what fewer Euler steps cost an exported checkpoint
+    Steps {
+        #[command(flatten)]
+        options: Options,
+        /// The folder of the checkpoint [default: the demo model, where the trainer was built]
+        #[arg(long, default_value = evaluate::IN_THE_BOX, hide_default_value = true)]
+        model: PathBuf,
+        /// Held-out words that two songs each are written from
+        #[arg(long, default_value_t = 8)]
+        prompts: usize,
+        /// Songs that the instrument classifier learns from
+        #[arg(long, default_value_t = 600)]
+        taught: usize,
+        /// Draw it
+        #[arg(long, value_name = "FILE.svg")]
+        plot: Option<PathBuf>,
+    },
+}
+
+/// Of what a finished checkpoint can have a part in.
+#[derive(Debug, Args)]
+struct EncoderArgs {
+    #[command(flatten)]
+    options: Options,
+    /// The folder of a finished checkpoint: learn what writes its latents (autoencoder) or its codes (codes), small,
+    /// and leave the checkpoint as it is; export a language model that learnt its codes with its codec
+    #[arg(long)]
+    beside: Option<PathBuf>,
+}
+
+impl EncoderArgs {
+    fn setting(&self) -> Result<Setting> {
+        Ok(Setting { beside: self.beside.clone(), ..self.options.setting()? })
+    }
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    /// Where weights, states and records are kept
+    #[arg(long, default_value = "target/train")]
+    run: PathBuf,
+    /// Size of the model
+    #[arg(long, default_value = "demo")]
+    size: Size,
+    /// Where to compute: cpu or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// The SoundFont that songs are played with [default: that of Debian's package fluid-soundfont-gm; with --size
+    /// tiny, songs are sines]
+    #[arg(long)]
+    soundfont: Option<PathBuf>,
+    /// The notes of the songs, where they are not where the trainer was built
+    #[arg(long)]
+    scores: Option<PathBuf>,
+    /// Seed of all random numbers
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Threads that render, and that learn from a part of a batch each where the language model is learnt on a
+    /// processor
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Minutes of the whole stage
+    #[arg(long, default_value_t = 9.0)]
+    minutes: f64,
+    /// Minutes of this call, if it shall end earlier
+    #[arg(long, default_value_t = f64::INFINITY)]
+    call_minutes: f64,
+    /// Steps of the whole stage, instead of minutes
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Examples of a batch
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Largest learning rate
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Held-out songs to measure
+    #[arg(long)]
+    measured: Option<usize>,
+    /// Songs held in memory
+    #[arg(long, default_value_t = 2000)]
+    pool: usize,
+    /// Autoencoder: begin anew with the weights that it ended with, whatever was kept since, and let the encoder be as
+    /// it is, so that what was built on its latents stays right; the measure of quality counts more then
+    #[arg(long)]
+    vocoder_alone: bool,
+}
+
+fn device(name: &str) -> Result<Device> {
+    let Some(number) = name.strip_prefix("cuda:").and_then(|number| number.parse().ok()) else {
+        if name == "cpu" {
+            return Ok(Device::Cpu);
+        }
+        return Err(TrainError::Order(format!("--device: expected cpu or cuda:N, found {name}")));
+    };
+    // Half the digits of a product are enough to learn by.
+    #[cfg(feature = "cuda")]
+    candle_core::cuda::set_gemm_reduced_precision_f32(true);
+    Ok(Device::new_cuda(number)?)
+}
+
+impl Options {
+    fn setting(&self) -> Result<Setting> {
+        if self.batch == Some(0) || self.measured == Some(0) {
+            let found = format!("--batch {:?} --measured {:?}", self.batch, self.measured);
+            return Err(TrainError::Order(format!("expected one or more of each that is given, found {found}")));
+        }
+        let device = device(&self.device)?;
+        if device.is_cuda() {
+            device.set_seed(self.seed)?;
+        }
+        // Sines would be measured like songs, and what was learnt of them with what was not.
+        let usual = || (self.size == Size::Demo).then(|| corpus::soundfont::DEBIAN.into());
+        let soundfont = self.soundfont.clone().or_else(usual);
+        Ok(Setting {
+            size: self.size,
+            run: self.run.clone(),
+            source: Source::open(self.scores.as_ref(), soundfont.as_ref())?,
+            device,
+            seed: self.seed,
+            threads: self.threads,
+            minutes: self.minutes,
+            call_minutes: self.call_minutes,
+            steps: self.steps,
+            batch: self.batch,
+            rate: self.rate,
+            measured: self.measured,
+            pool: self.pool,
+            kept_every: stage::KEPT_EVERY,
+            vocoder_alone: self.vocoder_alone,
+            beside: None,
+        })
+    }
+}
+
+fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Autoencoder(encoders) => {
+            let setting = encoders.setting()?;
+            stage::run(&setting, &mut autoencoder::Autoencoder::new(&setting)?)
+        }
+        Command::Codes(encoders) => {
+            let setting = encoders.setting()?;
+            stage::run(&setting, &mut codes::Codes::new(&setting)?)
+        }
+        Command::Codec(options) => {
+            let setting = options.setting()?;
+            stage::run(&setting, &mut codec::Codec::new(&setting)?)
+        }
+        Command::Language(options) => {
+            let setting = options.setting()?;
+            stage::run(&setting, &mut language::Language::new(&setting)?)
+        }
+        Command::Evaluate { options, model, coded, written, takes, taught, wavs, pictures } => {
+            let counts = evaluate::Counts { coded: *coded, written: *written, takes: *takes, taught: *taught };
+            let shown = evaluate::Shown { wavs: wavs.clone(), pictures: pictures.clone() };
+            evaluate::evaluate(&options.setting()?, model, &counts, &shown)
+        }
+        Command::Steps { options, model, prompts, taught, plot } => {
+            evaluate::steps::print(&options.setting()?, model, *prompts, *taught, plot.as_ref())
+        }
+        Command::Export { encoders, out, sharpness } => export::export(&encoders.setting()?, out, *sharpness),
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    match run(&Arguments::parse().command) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stage::Stage;
+    use heartstream_models::{
+        ModelDirectory,
+        heartmula::{KeyedSampler, SamplingOptions},
+        signal::KeyedNoise,
+        weights::Checkpoint,
+    };
+
+    #[test]
+    fn all_stages_learn_and_what_they_export_is_a_checkpoint_that_writes_a_song() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let mut setting = Setting::tiny(folder.path().join("run"));
+        stage::run(&setting, &mut autoencoder::Autoencoder::new(&setting).expect("a stage")).expect("latents");
+        setting.steps = Some(5);
+        let mut further = autoencoder::Autoencoder::new(&setting).expect("a stage");
+        stage::run(&setting, &mut further).expect("a stage that goes on");
+        assert_eq!(further.parameters().steps, 5, "2 steps more than the 3 before");
+        let file = folder.path().join("run/autoencoder/weights.safetensors");
+        let weights = || parameters::read_weights(&file, &Device::Cpu).expect("weights");
+        let before = weights();
+        setting.vocoder_alone = true;
+        let mut polish = autoencoder::Autoencoder::new(&setting).expect("a stage that begins anew");
+        stage::run(&setting, &mut polish).expect("a vocoder");
+        for (name, tensor) in weights() {
+            let numbers = |tensor: &candle_core::Tensor| tensor.flatten_all().and_then(|flat| flat.to_vec1::<f32>());
+            let same = numbers(&tensor).expect("numbers") == numbers(&before[&name]).expect("numbers");
+            let stays = name.starts_with("encoder.") || name.contains("activation");
+            assert!(same || !stays, "{name} is of the encoder and changed");
+        }
+        stage::run(&setting, &mut codes::Codes::new(&setting).expect("a stage")).expect("codes");
+        stage::run(&setting, &mut codec::Codec::new(&setting).expect("latents and codes")).expect("a flow");
+        stage::run(&setting, &mut language::Language::new(&setting).expect("codes")).expect("words");
+        let out = folder.path().join("model");
+        for wrong in [0.0, f64::NAN, 11.0] {
+            assert!(export::export(&setting, &out, wrong).is_err(), "{wrong}");
+        }
+        export::export(&setting, &out, 1.5).expect("all stages");
+        let numbers = |name: &str, weights: &std::collections::HashMap<String, candle_core::Tensor>| {
+            let all = weights[name].flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("numbers");
+            all.iter().map(|x| f64::from(x.abs())).sum::<f64>()
+        };
+        let exported = parameters::read_weights(&out.join("HeartMuLa-oss-3B/model.safetensors"), &Device::Cpu);
+        let (exported, learnt) = (exported.expect("weights"), {
+            let file = setting.weights_of(language::Language::NAME).expect("a stage that ended");
+            parameters::read_weights(&file, &Device::Cpu).expect("weights")
+        });
+        for (name, longer) in [("codebook0_head.weight", 1.5), ("audio_head", 1.5), ("audio_embeddings.weight", 1.0)] {
+            let (ours, theirs) = (numbers(name, &exported), numbers(name, &learnt));
+            assert!((ours / theirs - longer).abs() < 1e-2, "{name}: {ours} and {theirs}");
+        }
+        assert!(folder.path().join("run/language/loss.svg").exists());
+
+        let directory = ModelDirectory::open(Checkpoint::Directory(out)).expect("configs");
+        assert_eq!(directory.warnings, Vec::<String>::new());
+        directory.check_tensors().expect("all tensors");
+        let lm = directory.load_lm(&Device::Cpu).expect("a language model");
+        let prompt =
+            directory.load_tokenizer().expect("a tokenizer").prompt("flute,calm", "[Verse]\nla la\n").expect("ids");
+        let mut state = lm.start(&prompt.ids, 1.5, 4).expect("room");
+        let options = SamplingOptions { temperature: 1.0, top_k: 50 };
+        let mut sampler = KeyedSampler::new(options, KeyedNoise::new(1)).expect("options");
+        let codes: Vec<u16> = (0..4)
+            .flat_map(|_| lm.next_frame(&mut state, &mut sampler).expect("a frame"))
+            .map(|code| code as u16)
+            .collect();
+        assert_eq!(codes.len(), 4 * directory.lm.audio_num_codebooks);
+        let counts = evaluate::Counts { coded: 1, written: 1, takes: 2, taught: 2 };
+        let shown = evaluate::Shown { wavs: None, pictures: Some(folder.path().join("pictures")) };
+        evaluate::evaluate(&setting, &directory.checkpoint.path_of(""), &counts, &shown).expect("figures");
+        assert!(folder.path().join("pictures/prompt-0.png").exists());
+        let plot = folder.path().join("steps.svg");
+        evaluate::steps::print(&setting, &directory.checkpoint.path_of(""), 1, 2, Some(&plot)).expect("a table");
+        assert!(std::fs::read_to_string(&plot).expect("a drawing").contains("Euler steps"));
+        let nothing = evaluate::Counts { coded: 1, written: 1, takes: 0, taught: 2 };
+        let evaluated = |counts: &evaluate::Counts, setting: &Setting| {
+            evaluate::evaluate(setting, &directory.checkpoint.path_of(""), counts, &evaluate::Shown::default())
+        };
+        assert!(evaluated(&nothing, &setting).is_err());
+        // Encoders can be trained for a checkpoint alone.
+        let run = folder.path().join("beside");
+        let mut beside = Setting { run, seed: 5, vocoder_alone: false, ..setting.clone() };
+        assert!(matches!(evaluated(&counts, &beside), Ok(())), "what is not there is said, and not measured");
+        (beside.beside, beside.steps) = (Some(directory.checkpoint.path_of("")), Some(50));
+        stage::run(&beside, &mut codes::Codes::new(&beside).expect("a checkpoint")).expect("codes");
+        let record = std::fs::read_to_string(beside.run.join("codes/loss.csv")).expect("a record");
+        let told: Vec<f64> = record.lines().skip(1).filter_map(|line| line.rsplit(',').next()?.parse().ok()).collect();
+        assert!(told[1] < told[0] && told[1] > 0.0, "rows are encoded better: {told:?}");
+        beside.steps = Some(3);
+        stage::run(&beside, &mut autoencoder::Autoencoder::new(&beside).expect("a checkpoint")).expect("latents");
+        let learnt = parameters::read_weights(&beside.run.join("autoencoder/weights.safetensors"), &Device::Cpu);
+        assert!(learnt.expect("weights").keys().all(|name| name.starts_with("encoder.")), "the vocoder is another's");
+        evaluated(&counts, &beside).expect("figures of the checkpoint that both were learnt beside");
+        stage::run(&beside, &mut language::Language::new(&beside).expect("codes")).expect("words");
+        let other = folder.path().join("other");
+        export::export(&beside, &other, 1.0).expect("another language model for the same codec");
+        let codec =
+            |model: &std::path::Path| std::fs::read(model.join("HeartCodec-oss/model.safetensors")).expect("there");
+        assert!(codec(&other) == codec(&directory.checkpoint.path_of("")), "the codec stays as it is");
+        let larger = Setting { size: Size::Demo, ..beside.clone() };
+        let complaint = codes::Codes::new(&larger).err().expect("another size").to_string();
+        assert!(complaint.contains("expected a codec of the sizes that --size demo has"), "{complaint}");
+        beside.vocoder_alone = true;
+        assert!(autoencoder::Autoencoder::new(&beside).is_err(), "both at once leave nothing to learn");
+        // Codes that were learnt again are others.
+        setting.seed = 2;
+        std::fs::remove_dir_all(folder.path().join("run/codes")).expect("there");
+        stage::run(&setting, &mut codes::Codes::new(&setting).expect("a stage")).expect("codes");
+        let complaint = evaluated(&counts, &setting).expect_err("another's codes").to_string();
+        assert!(complaint.contains("expected the codes of the model"), "{complaint}");
+    }
+
+    #[test]
+    fn the_vocoder_learns_the_one_sound_that_it_hears() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let mut setting = Setting::tiny(folder.path().to_owned());
+        (setting.steps, setting.batch, setting.rate) = (Some(40), Some(1), Some(3e-3));
+        stage::run(&setting, &mut autoencoder::Autoencoder::new(&setting).expect("a stage")).expect("latents");
+        let record = std::fs::read_to_string(folder.path().join("autoencoder/loss.csv")).expect("a record");
+        let losses: Vec<f64> = record.lines().skip(1).filter_map(|line| line.split(',').nth(3)?.parse().ok()).collect();
+        assert!(losses.last() < losses.first(), "{losses:?}");
+    }
+}

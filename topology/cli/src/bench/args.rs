@@ -1,0 +1,154 @@
+//! Options of the benches.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use heartstream_models::DeviceName;
+
+use crate::{
+    arg_groups::{CodecWeightsArgs, LmWeightsArgs, ModelArgs, WordsArgs},
+    args::Size,
+    values::{CoreList, core_list, count, device, time, time_or_none, whole},
+};
+
+#[derive(Debug, Clone, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub speed: SpeedArgs,
+    #[command(subcommand)]
+    pub bench: Option<Bench>,
+}
+
+/// Without a subcommand: how fast is each stage, beside what this machine can do?
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SpeedArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Measure a model of this size with weights from a seed, which needs no files, in place of --model's
+    #[arg(long, value_enum, value_name = "SIZE")]
+    pub random: Option<Size>,
+    #[command(flatten)]
+    pub lm_weights: LmWeightsArgs,
+    #[command(flatten)]
+    pub codec_weights: CodecWeightsArgs,
+    /// Measure each stage on this device, beside what the device can do
+    #[arg(long, value_name = "cpu|cuda:N", default_value_t = DeviceName::Cpu, value_parser = device)]
+    pub device: DeviceName,
+    /// Measure each stage with so many threads [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
+    pub threads: Option<usize>,
+    /// Measure each stage so often, and take the best
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = count, allow_hyphen_values = true)]
+    pub repeats: usize,
+    /// Length of the song that is made from words to sound; 0 leaves it out
+    #[arg(long, value_name = "TIME", default_value = "8", value_parser = time_or_none, allow_hyphen_values = true)]
+    pub seconds: f64,
+    /// When the first sound of that song shall be there: the longest first window that meets it is taken [default: 48 frames]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true)]
+    pub first_audio: Option<f64>,
+    /// Frames of that song's first window, which its first sound waits for [default: 48]
+    #[arg(long, value_name = "FRAMES", conflicts_with = "first_audio", value_parser = count, allow_hyphen_values = true)]
+    pub first_window: Option<usize>,
+    /// Measure flow matching and the vocoder beside the keys and values of a song of this length, for the peak of memory:
+    /// one frame over and over, without heads and depth decoder, is read for them
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = time_or_none, allow_hyphen_values = true)]
+    pub kv_seconds: f64,
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Bench {
+    /// Decode one song in every way it can be cut, and say what each way costs
+    Continuity(ContinuityArgs),
+    /// Write one song with every way of drafting its frames, and say what each earns
+    Speculation(SpeculationArgs),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SpeculationArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Measure a model of this size with weights from a seed, which needs no files, in place of --model's
+    #[arg(long, value_enum, value_name = "SIZE")]
+    pub random: Option<Size>,
+    #[command(flatten)]
+    pub words: WordsArgs,
+    /// The seed of the song
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole(0..=u64::MAX), allow_hyphen_values = true)]
+    pub seed: u64,
+    /// Length of the song
+    #[arg(long, value_name = "TIME", default_value = "8", value_parser = time, allow_hyphen_values = true)]
+    pub seconds: f64,
+    /// How far the words lead the song: 1 not at all
+    #[arg(long, value_name = "C", default_value_t = 1.5, allow_negative_numbers = true)]
+    pub cfg_scale: f64,
+    /// Drafted frames of a round, with commas between
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4,8")]
+    pub counts: Vec<usize>,
+    /// Probabilities of oracles: drafters that know the song and are right so often
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,0.3,0.5,0.7,0.9,1")]
+    pub oracles: Vec<f64>,
+    /// Runs of every way, of which the fastest counts
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = count, allow_hyphen_values = true)]
+    pub repeats: usize,
+    /// Threads [default: the cores of this machine]
+    #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
+    pub threads: Option<usize>,
+    /// Cores on which drafts are prepared meanwhile, for the drafters that are worth it [default: none are prepared]
+    #[arg(long, value_name = "LIST", value_parser = core_list, allow_hyphen_values = true)]
+    pub draft_cores: Option<CoreList>,
+    /// What computes the language model
+    #[arg(long, value_name = "cpu|cuda:N", default_value_t = DeviceName::Cpu, value_parser = device)]
+    pub device: DeviceName,
+    /// What prepares these drafts [default: the processor, on --draft-cores]
+    #[arg(long, value_name = "cpu|cuda:N", value_parser = device)]
+    pub draft_device: Option<DeviceName>,
+    /// Bits of weights, with commas between, with which the model is asked again for every code of the song; 0 leaves it out
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "8,4")]
+    pub bits: Vec<u32>,
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
+    /// Draw the speed-up against how often drafts are right
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ContinuityArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub words: WordsArgs,
+    /// The seeds of the songs, with commas between: a song for each
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1")]
+    pub seeds: Vec<u64>,
+    /// Eight songs of different instruments for each seed, in place of one with the tags
+    #[arg(long)]
+    pub instruments: bool,
+    /// Length of each song; the model may end it before. A minute shows windows of every length and takes three times as long
+    #[arg(long, value_name = "TIME", default_value = "20", value_parser = time, allow_hyphen_values = true)]
+    pub seconds: f64,
+    /// Steps of flow matching of the decoding that all others are compared with
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = count, allow_hyphen_values = true)]
+    pub reference_steps: usize,
+    /// Frames of the first window, with commas between [default: those of 8,16,32,48,93,186,372 that the song has]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub first_windows: Option<Vec<u64>>,
+    /// Frames of look-ahead that chained windows are tried with beside the usual one, with commas between
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub look_aheads: Vec<u64>,
+    /// Steps of flow matching, with commas between: the first for every first window, the others for the usual one only
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "10,1,4,5,20")]
+    pub flow_steps: Vec<usize>,
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
+    /// Draw the mel distance over the song, with its seams
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+}

@@ -1,0 +1,146 @@
+//! `bench`: throughput of each stage of a model on this machine, beside the machine's limits.
+//!
+//! The limits of the machine are measured in the same run and with the same threads as the stages, before and after
+//! them. Every time is the best of some tries, as others use the machine too.
+
+use heartstream::{
+    EngineError, FirstWindow, Heartstream, Outcome, Placement, Sink, SongRequest,
+    memory::{MemoryPlan, SongSize},
+    units::{Frames, Seconds},
+};
+use heartstream_models::{DeviceName, Devices, ModelDirectory};
+
+use super::{
+    args::SpeedArgs,
+    machine::Machine,
+    speed_report::{Row, SpeedReport, Whole},
+    stages::{PROMPT, Stages, WINDOWS},
+};
+use crate::{Failed, record::peak_memory, status::Status, words};
+
+/// Runs the bench and prints what it says.
+pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
+    let refuse = |option, expected: &str, found: String| {
+        Err(EngineError::Option { option, expected: expected.to_owned(), found }.into())
+    };
+    if !(1..=1000).contains(&args.repeats) {
+        return refuse("repeats", "from 1 to 1000", args.repeats.to_string());
+    }
+    if !(args.seconds.is_finite() && args.seconds >= 0.0) {
+        return refuse("seconds", "0 (no song) or a number from 0.08 (one frame) upwards", args.seconds.to_string());
+    }
+    if !(args.kv_seconds.is_finite() && (0.0..=600.0).contains(&args.kv_seconds)) {
+        return refuse("kv-seconds", "from 0 (no long song) to 600", args.kv_seconds.to_string());
+    }
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Failed::Error(format!("the operating system gives no threads: {error}")))?;
+    let status = Status::new(quiet);
+    status.say("loading the model");
+    let devices = Devices::all(args.device);
+    let placement = Placement { flow_workers: 1, threads: args.threads, devices, ..Placement::default() };
+    let mut machine = Machine::open(args.device, args.threads)?;
+    let (model, checkpoint) = super::subject(args.random, &args.model)?;
+    let storages = (args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
+    let directory = ModelDirectory::open(checkpoint.clone())?.stored_as(storages.0, storages.1);
+    let builder = Heartstream::builder(checkpoint).placement(placement).weights(storages.0, storages.1);
+    let engine = runtime.block_on(builder.build())?;
+    if args.device.is_cpu() {
+        status.say("measuring what the machine can do");
+        machine.measure()?;
+    }
+    let mut rows = Vec::new();
+    let (Some(lm), Some(decoder)) = (engine.language_model(), engine.decoder()) else {
+        return Err(Failed::Error("only a model that is in memory as a whole can be measured".to_owned()));
+    };
+    let stages = Stages::new(lm, decoder.codec(), &directory.codec, args.repeats);
+    for (name, measure) in Stages::WRITING {
+        status.say(&format!("measuring {name}"));
+        rows.extend(machine.run(|| measure(&stages))?);
+    }
+    let long = match Seconds(args.kv_seconds).frames() {
+        Frames(0) => None,
+        frames => {
+            status.say(&format!("reading {} frames", frames.0));
+            Some(machine.run(|| stages.long_song(frames.0 as usize))?)
+        }
+    };
+    for (name, measure) in Stages::SOUND {
+        status.say(&format!("measuring {name}"));
+        rows.extend(machine.run(|| measure(&stages))?);
+    }
+    let kv_bytes = long.as_ref().map(|song| song.kv_bytes() as u64);
+    drop(long);
+    let workers = if machine.threads() > 1 && args.device.is_cpu() {
+        status.say("measuring two flow workers side by side");
+        stages.workers()?
+    } else {
+        None
+    };
+    if let Some(workers) = &workers {
+        let place = rows.iter().rposition(|row| row.stage.starts_with("flow")).map_or(rows.len(), |last| last + 1);
+        rows.splice(place..place, stages.worker_rows(workers));
+    }
+    let whole = if args.seconds == 0.0 {
+        None
+    } else {
+        status.say("making a song");
+        Some(runtime.block_on(song(&engine, args))?)
+    };
+    // Behind the song on a GPU, whose memory this takes too.
+    let gpu_memory = machine.gpu_memory_taken()?;
+    status.say("measuring what the machine can do");
+    machine.measure()?;
+    status.end("measured");
+    let song = SongSize {
+        prompt: PROMPT as u64,
+        frames: Seconds(args.kv_seconds.max(args.seconds)).frames().0.max(1),
+        lm_rows: 2,
+        flow_rows: 2,
+        window: WINDOWS[WINDOWS.len() - 1] as u64,
+        several_windows: false, // one stage after the other is measured
+    };
+    let estimated = MemoryPlan::estimate(&directory, engine.plan(), &song)?;
+    let report = SpeedReport {
+        model,
+        machine: machine.name(),
+        limits: machine.limits(),
+        rows: rows.into_iter().filter(|row: &Row| row.time.0 > 0.0).collect(),
+        worker_gain: workers.map(|workers| workers.gain()),
+        whole,
+        kv_bytes,
+        peak_memory: peak_memory(),
+        gpu_memory,
+        estimated: estimated.streaming_on(DeviceName::Cpu),
+        gpu_estimated: estimated.devices.gpus().first().map(|gpu| estimated.streaming_on(*gpu)),
+    };
+    if args.json {
+        out!("{:#}", report.json());
+    } else {
+        print!("{}", report.table());
+    }
+    Ok(())
+}
+
+/// A song from words to sound, its sound thrown away.
+async fn song(engine: &Heartstream, args: &SpeedArgs) -> Result<Whole, Failed> {
+    let words = words::sample();
+    let max_frames = Seconds(args.seconds).frames();
+    let deadline = args.first_audio.map(Seconds);
+    let usual = if deadline.is_some() { FirstWindow::LONGEST } else { FirstWindow::USUAL };
+    let usual = args.first_window.map_or(usual, |frames| Frames(frames as u64));
+    let first_window = FirstWindow { most: usual.min(max_frames), deadline };
+    let request = SongRequest { seed: 1, max_frames, first_window, ..SongRequest::new(words.tags, words.lyrics) };
+    let mut song = engine.sing_to(request, Sink::Subscriber).await?;
+    let report = song.wait().await;
+    match report.outcome {
+        Outcome::Finished => (),
+        outcome => return Err(Failed::Error(format!("the song did not finish: {outcome:?}"))),
+    }
+    Ok(Whole {
+        audio: report.audio,
+        wall: report.wall,
+        first_audio: report.first_audio.unwrap_or(report.wall),
+        first_window: report.first_window.unwrap_or(report.frames),
+        deadline,
+    })
+}

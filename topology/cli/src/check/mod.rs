@@ -1,0 +1,37 @@
+//! `check`: comparison of the engine with golden data.
+
+mod report;
+mod wider;
+
+use heartstream::Checkpoint;
+use heartstream_models::{
+    ModelDirectory,
+    golden::{self, Goldens},
+};
+
+use super::{Failed, args::CheckArgs};
+use report::Report;
+
+/// Prints what computes and in which dtypes, a row for each golden tensor, and what would help where something is not ok.
+pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
+    let directory = ModelDirectory::open(Checkpoint::open(&args.directory)?)?
+        .stored_as(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
+    if let Some(file) = &args.write_goldens {
+        golden::record(&directory, file)?;
+        out!("{}: what this engine computes", file.display());
+        return Ok(());
+    }
+    let device = args.device.open()?;
+    let goldens = Goldens::open(&directory, &device, args.kv.into())?;
+    let mut report = Report::begin(args, &device, &goldens)?;
+    let mut verdicts = Vec::new();
+    for half in goldens.halves() {
+        let before = report.bad();
+        goldens.check_half(half, &mut |row| report.row(row))?;
+        if report.bad() > before {
+            verdicts.extend(wider::verdict(&goldens, half, &device)?);
+        }
+    }
+    goldens.not_compared().for_each(|row| report.row(row));
+    report.end(&verdicts)
+}

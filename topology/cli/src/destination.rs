@@ -1,0 +1,164 @@
+//! Where a song goes: a loudspeaker, a file, or both; and what is written down about it.
+
+use std::path::{Path, PathBuf};
+
+use heartstream::{
+    SampleFormat, Sink, Sinks, SongRequest,
+    speaker::{CpalDevice, Speaker, SpeakerError},
+};
+use heartstream_formats::Format;
+
+use super::{
+    Failed,
+    arg_groups::OutputArgs,
+    args::{PlayArgs, RenderArgs},
+    audio_noise::{Hushed, hushed},
+    output::{Output, probe_file},
+    output_names,
+    recording::{Recording, format_of},
+};
+
+/// Where the song's sound goes, and what is written down about it.
+pub(super) struct Destination {
+    pub output: Option<Output>,
+    /// Whether the file was made for this song: what was there before is not removed again.
+    pub made: bool,
+    /// Samples of the file.
+    pub format: SampleFormat,
+    pub speaker: Option<Speaker>,
+    pub record: Option<PathBuf>,
+    /// What the song's blocks are written to, where its file is no WAV.
+    pub recording: Option<Recording>,
+    /// Why there is no loudspeaker, until it is said.
+    without_speaker: Option<SpeakerError>,
+}
+
+impl Destination {
+    /// The file that was asked for, or the usual one.
+    pub fn file(args: &OutputArgs) -> Self {
+        Self::new(args, Some(file(args)), None)
+    }
+
+    /// A loudspeaker, and a file where one was asked for or where there is no loudspeaker. What the system's sound
+    /// libraries print meanwhile is not shown, unless `verbose`.
+    pub fn speaker(play: &PlayArgs, verbose: bool) -> Result<Self, Failed> {
+        let PlayArgs { render: RenderArgs { output: args, .. }, speaker, device_rate, start, on_device_loss } = play;
+        match hushed(verbose, || CpalDevice::find(speaker.as_deref(), *device_rate)) {
+            Ok(device) => {
+                let speaker = Speaker::on(Hushed::new(device, verbose));
+                let speaker = speaker.start((*start).into()).on_device_loss((*on_device_loss).into());
+                Ok(Self::new(args, args.output.is_some().then(|| file(args)), Some(speaker)))
+            }
+            // A device or a rate that was named is wanted, and no file.
+            Err(
+                error @ (SpeakerError::Unknown { .. } | SpeakerError::Ambiguous { .. } | SpeakerError::NoRate { .. }),
+            ) => Err(error.into()),
+            Err(error) => Ok(Self { without_speaker: Some(error), ..Self::file(args) }),
+        }
+    }
+
+    fn new(args: &OutputArgs, output: Option<Output>, speaker: Option<Speaker>) -> Self {
+        let format = args.format.into();
+        Self {
+            output,
+            made: false,
+            format,
+            speaker,
+            record: args.record.clone(),
+            recording: None,
+            without_speaker: None,
+        }
+    }
+
+    /// Makes sure that everything can be written, before a large model is loaded, and that nothing that is read is
+    /// written over.
+    pub fn probe(&self, codes: Option<&Path>, read: &[&Path]) -> Result<(), Failed> {
+        let record = self.record.as_deref();
+        for path in read.iter().filter(|path| path.exists()) {
+            let song = self.output.as_ref().is_some_and(|output| output.is_file(path));
+            if song || record.is_some_and(|record| Output::new(record).is_file(path)) {
+                return Err(Failed::Usage(format!(
+                    "{} is read for this song and would be written over. Give -o and --record other files",
+                    path.display()
+                )));
+            }
+        }
+        if let Some(path) = codes.filter(|path| path.exists() && !path.is_file() || is_dash(path)) {
+            return Err(Failed::Usage(format!(
+                "--save-codes needs a regular file, for it is written anew every second, and {} is none. Give it the \
+                 name of a file",
+                path.display()
+            )));
+        }
+        if let Some(output) = &self.output {
+            output.probe()?;
+        }
+        let to_standard_output = record.is_some_and(is_dash);
+        if to_standard_output && self.output == Some(Output::StandardOutput) {
+            let problem = "the song and its record cannot both be written to standard output";
+            return Err(Failed::Usage(format!("{problem}. Give -o or --record a file")));
+        }
+        let beside = [("record", record.filter(|_| !to_standard_output)), ("save-codes", codes)];
+        for (option, path) in beside.into_iter().filter_map(|(option, path)| Some((option, path?))) {
+            if self.output.as_ref().is_some_and(|output| output.is_file(path)) {
+                return Err(Failed::Usage(format!(
+                    "--{option} would overwrite the song in {}. Give it another file",
+                    path.display()
+                )));
+            }
+            output_names::no_audio(option, path)?;
+            probe_file(path)?;
+        }
+        match (record, codes) {
+            (Some(record), Some(codes)) if Output::new(record).is_file(codes) => Err(Failed::Usage(format!(
+                "--record would overwrite the codes in {}. Give it another file",
+                codes.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The name of the file's format; `None` without a file.
+    pub fn format_name(&self) -> Option<&'static str> {
+        let output = self.output.as_ref()?;
+        let other = output.path().and_then(|path| format_of(path, self.format));
+        Some(other.map_or(self.format.name(), Format::name))
+    }
+
+    /// What is done with the song, as a participle.
+    pub fn verb(&self) -> &'static str {
+        if self.speaker.is_some() { "played" } else { "written" }
+    }
+
+    /// Opens the sinks for the song that `request` asks for, by the model of this fingerprint. Says where the song goes if
+    /// that is not where it was to go.
+    pub fn open(&mut self, request: &SongRequest, fingerprint: &str) -> Result<Sinks, Failed> {
+        let mut sinks: Vec<Sink> = self.speaker.take().map(Sink::Speaker).into_iter().collect();
+        if let Some(output) = &mut self.output {
+            self.made = output.is_new();
+            let other = output.path().and_then(|path| Some((path, format_of(path, self.format)?)));
+            if let Some((path, format)) = other {
+                self.recording = Some(Recording::new(path.to_owned(), format, request, fingerprint));
+                sinks.push(Sink::Subscriber);
+            } else {
+                sinks.push(Sink::Wav(output.open(self.format)?));
+            }
+            if let (Some(error), Output::File { path, .. }) = (&self.without_speaker, output) {
+                note!("heartstream: {error}, so the song is written to {} instead", path.display());
+            }
+        }
+        Ok(sinks.into())
+    }
+}
+
+/// Whether this stands for standard output.
+fn is_dash(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn file(args: &OutputArgs) -> Output {
+    match &args.output {
+        Some(path) => Output::new(path),
+        None => Output::usual(args.force),
+    }
+}

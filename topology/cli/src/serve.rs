@@ -1,0 +1,123 @@
+//! `serve`: songs that are heard while they are written, over HTTP.
+
+use std::{fs, net::SocketAddr, path::PathBuf};
+
+use heartstream::Heartstream;
+use heartstream_serve::{ServeError, ServeOptions, Server, known_tags};
+
+use crate::{Failed, arg_groups::ModelArgs, render::checkpoint};
+
+/// The gain of the built-in demo model, in decibels: what brings its songs to -16 LUFS, as its card says
+/// (`docs/demo-model.md`).
+const DEMO_GAIN: f64 = 3.2;
+/// A token file is one line.
+const MOST_TOKEN_BYTES: u64 = 4096;
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// Where to listen; beyond this machine a token is demanded
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7878")]
+    listen: SocketAddr,
+    /// A name that the server is reached by, besides the address, such as that of a reverse proxy; may be given again
+    #[arg(long = "host", value_name = "NAME")]
+    hosts: Vec<String>,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Songs that are written at once
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    max_songs: usize,
+    /// Songs that wait
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    queue: usize,
+    /// Songs of one client that wait or are written
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    songs_per_client: usize,
+    /// The longest song, in seconds
+    #[arg(long, value_name = "S", default_value_t = 240.0)]
+    max_seconds: f64,
+    /// File with the secret that clients have to know
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Where songs are kept
+    #[arg(long, value_name = "DIR", default_value = "songs")]
+    library: PathBuf,
+    /// The level that songs are brought to by a fixed gain and a limiter: -16, where the model's card names a gain, or off
+    #[arg(long, value_name = "-16|off", default_value = "-16", allow_hyphen_values = true, value_parser = ["-16", "off"])]
+    loudness: String,
+}
+
+/// Serves until the process is asked to end.
+pub(super) fn serve(args: &ServeArgs) -> Result<(), Failed> {
+    let (checkpoint, mut options) = (checkpoint(&args.model.model)?, args.options()?);
+    options.tags = known_tags(&checkpoint);
+    let library = options.library.clone();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failed::Error(format!("the system starts no more threads: {error}")))?;
+    runtime.block_on(async {
+        let engine = Heartstream::builder(checkpoint).build().await?;
+        let server = Server::bind(engine, options).await?;
+        out!("heartstream listens on http://{} (songs in {})", server.address(), library.display());
+        Ok(server.run(stopped()).await?)
+    })
+}
+
+/// Done when the process is asked to end.
+async fn stopped() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! {
+        _ = interrupt => (),
+        () = terminate => (),
+    }
+}
+
+impl From<ServeError> for Failed {
+    fn from(error: ServeError) -> Self {
+        Self::Error(error.to_string())
+    }
+}
+
+impl ServeArgs {
+    /// How the server is run.
+    fn options(&self) -> Result<ServeOptions, Failed> {
+        let mut options = ServeOptions::new(self.listen, self.library.clone());
+        options.hosts = self.hosts.clone();
+        options.token = self.token()?;
+        options.model_name = match self.model.model.as_str() {
+            name @ ("demo" | "noise") => name.to_owned(),
+            directory => PathBuf::from(directory)
+                .file_name()
+                .map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned()),
+        };
+        options.gain = (self.model.model == "demo" && self.loudness != "off").then_some(DEMO_GAIN);
+        options.limits.songs = self.max_songs;
+        options.limits.queue = self.queue;
+        options.limits.songs_per_client = self.songs_per_client;
+        options.limits.seconds = self.max_seconds;
+        Ok(options)
+    }
+
+    fn token(&self) -> Result<Option<String>, Failed> {
+        let Some(path) = &self.token_file else { return Ok(None) };
+        let unreadable = |reason: String| {
+            Failed::Error(format!(
+                "the token file {} cannot be used: {reason}. Give a file with one line",
+                path.display()
+            ))
+        };
+        let found = fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
+        if !found.is_file() || found.len() > MOST_TOKEN_BYTES {
+            return Err(unreadable("it is no file, or longer than 4096 bytes".to_owned()));
+        }
+        let text = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        Ok(Some(text.trim().to_owned()))
+    }
+}

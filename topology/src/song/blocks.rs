@@ -1,0 +1,125 @@
+//! Blocks of a song as a stream, and the report at its end.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, ready},
+};
+
+use flume::{Receiver, r#async::RecvStream};
+use futures_core::Stream;
+use heartstream_actors::song_context::SongContext;
+use heartstream_messages::{Outcome, PcmBlock, SongReport};
+use heartstream_models::signal::KeyedNoise;
+use tokio::sync::oneshot;
+
+use super::{SongControl, SongEnds};
+
+/// The blocks of a song, as a [`Stream`]. A slow reader holds the whole song back; dropping them cancels it, unless its
+/// end was waited for.
+pub struct SongBlocks {
+    control: SongControl,
+    report: oneshot::Receiver<SongReport>,
+    /// The conductor's report, once it came.
+    reported: Option<Result<SongReport, oneshot::error::RecvError>>,
+    /// Ends when the song has given back all its threads.
+    all_threads_returned: Receiver<Infallible>,
+    blocks: Option<RecvStream<'static, Arc<PcmBlock>>>,
+    /// The noise of the song, which dither is made of.
+    noise: KeyedNoise,
+    /// Set once the end was waited for.
+    over: bool,
+}
+
+impl SongBlocks {
+    pub(super) fn new(ends: SongEnds, context: SongContext, noise: KeyedNoise) -> Self {
+        let SongEnds { conductor, report, all_threads_returned, blocks } = ends;
+        let (control, blocks) = (SongControl::new(conductor, context), blocks.map(Receiver::into_stream));
+        Self { control, report, reported: None, all_threads_returned, blocks, noise, over: false }
+    }
+
+    /// The control of the song.
+    pub fn control(&self) -> &SongControl {
+        &self.control
+    }
+
+    pub(super) fn noise(&self) -> KeyedNoise {
+        self.noise
+    }
+
+    /// The next block; `None` at the end, or when no sink of the song is a subscriber.
+    pub async fn next_block(&mut self) -> Option<Arc<PcmBlock>> {
+        std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+
+    /// Waits for the end of the song, after which nothing of it is left: its memory is free, and its threads wait for
+    /// the next song. Unread blocks are dropped.
+    pub async fn finished(mut self) -> SongReport {
+        self.wait().await
+    }
+
+    /// As [`SongBlocks::finished`], and keeps the handle. Waiting is cancellation-safe.
+    pub async fn wait(&mut self) -> SongReport {
+        if let Some(mut blocks) = self.blocks.take() {
+            // Reading on to the end is what keeps the sink, and so the song, going.
+            while std::future::poll_fn(|context| Pin::new(&mut blocks).poll_next(context)).await.is_some() {}
+        }
+        std::future::poll_fn(|context| self.poll_report(context).map(drop)).await;
+        if let Some(Ok(_)) = self.reported {
+            let _ = self.all_threads_returned.recv_async().await; // nothing is ever sent; the signal is the drop of the last sender
+        }
+        self.over = true;
+        self.reported.take().and_then(Result::ok).unwrap_or_else(|| unreported(self.control.context()))
+    }
+
+    /// How the song ended; `None` when no report can come any more. For a song whose blocks have been read.
+    pub(super) fn poll_report(&mut self, context: &mut Context<'_>) -> Poll<Option<&SongReport>> {
+        if self.reported.is_none() {
+            self.reported = Some(ready!(Pin::new(&mut self.report).poll(context)));
+        }
+        Poll::Ready(self.reported.as_ref().and_then(|reported| reported.as_ref().ok()))
+    }
+}
+
+/// The report of a song that has none. A conductor cannot vanish while the runtime lives; a runtime that shuts down cancels
+/// its songs.
+pub(crate) fn unreported(song: &SongContext) -> SongReport {
+    let progress = song.meter.progress();
+    SongReport {
+        outcome: Outcome::Cancelled,
+        frames: progress.frames_written,
+        redraws: song.meter.redraws.load(Ordering::Relaxed),
+        audio: progress.delivered.seconds(),
+        wall: progress.elapsed,
+        working: progress.working,
+        first_audio: progress.first_audio,
+        first_window: None,
+        underrun_samples: progress.underrun_samples,
+        xruns: progress.xruns,
+        buffer_depth: song.meter.buffer_depth(),
+        notes: Vec::new(),
+        stages: Vec::new(),
+        speculation: None,
+    }
+}
+
+impl Stream for SongBlocks {
+    type Item = Arc<PcmBlock>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Arc<PcmBlock>>> {
+        match &mut self.blocks {
+            Some(blocks) => Pin::new(blocks).poll_next(context),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+impl Drop for SongBlocks {
+    fn drop(&mut self) {
+        if !self.over {
+            self.control.cancel();
+        }
+    }
+}
