@@ -13,6 +13,7 @@ mod memory;
 mod on_gpu;
 mod quantizer;
 mod song;
+mod steering;
 mod tensors;
 mod vocoder;
 

@@ -11,8 +11,9 @@ use candle_core::{
 };
 
 use super::{
-    estimator::{Estimator, Steering},
+    estimator::Estimator,
     flow_matching::{EulerTime, FlowOptions, euler_times},
+    steering::Steering,
 };
 use crate::{
     error::Result,
