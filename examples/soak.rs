@@ -3,7 +3,11 @@
 //! Run with: `make soak`, or `SONGS=1000 make soak`. Of the songs a third is read to its end, a third is cancelled at a random
 //! moment, and a third goes to a pipe that closes. First one after the other, then eight at once.
 
-use std::{fs, io, process::ExitCode, time::Instant};
+use std::{
+    fs, io,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use heartstream::{
     Checkpoint, Heartstream, Outcome, SampleFormat, Sampling, Sink, SongRequest, WavTarget, units::Frames,
@@ -11,7 +15,8 @@ use heartstream::{
 
 /// Songs where the environment says nothing: some minutes on two cores.
 const USUAL_SONGS: u64 = 300;
-/// After so many songs of a part its first measure is taken.
+/// After so many songs of a part its first measure is taken. They are read to their end, so that a part has by then taken
+/// all that its songs need at once.
 const WARM: u64 = 10;
 /// Songs at once in the second part.
 const AT_ONCE: u64 = 8;
@@ -22,18 +27,29 @@ const TOLERANCE: f64 = 0.05;
 async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let songs = std::env::var("SONGS").ok().and_then(|songs| songs.parse().ok()).unwrap_or(USUAL_SONGS);
     let engine = Heartstream::builder(Checkpoint::noise()).build().await?;
+    let since = Instant::now();
+    sing(engine.clone(), 0, Duration::ZERO).await?;
+    let usual = since.elapsed();
     println!("{:<22} {:>6} {:>9} {:>8} {:>6}", "", "songs", "RSS", "threads", "files");
-    let steady =
-        part(&engine, "one after the other", songs, 1).await? & part(&engine, "eight at once", songs, AT_ONCE).await?;
+    let steady = part(&engine, "one after the other", songs, 1, usual).await?
+        & part(&engine, "eight at once", songs, AT_ONCE, usual * AT_ONCE as u32).await?;
     Ok(if steady { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Sings `songs` songs, `at_once` of them at a time. Whether the measures at the end are those of the beginning.
-async fn part(engine: &Heartstream, name: &str, songs: u64, at_once: u64) -> Result<bool, Box<dyn std::error::Error>> {
+/// Sings `songs` songs, `at_once` of them at a time, each of which takes about `usual`. Whether the measures at the end are
+/// those of the beginning.
+async fn part(
+    engine: &Heartstream,
+    name: &str,
+    songs: u64,
+    at_once: u64,
+    usual: Duration,
+) -> Result<bool, Box<dyn std::error::Error>> {
     let since = Instant::now();
     let (mut first, mut sung) = (None, 0);
     while sung < songs.max(2 * WARM) {
-        let batch: Vec<_> = (sung..sung + at_once).map(|seed| tokio::spawn(sing(engine.clone(), seed))).collect();
+        let batch: Vec<_> =
+            (sung..sung + at_once).map(|seed| tokio::spawn(sing(engine.clone(), seed, usual))).collect();
         for song in batch {
             song.await??;
         }
@@ -50,18 +66,18 @@ async fn part(engine: &Heartstream, name: &str, songs: u64, at_once: u64) -> Res
     Ok(steady)
 }
 
-/// One song, of the kind that follows from its seed.
-async fn sing(engine: Heartstream, seed: u64) -> Result<(), String> {
+/// One song, of the kind that follows from its seed; a whole one takes about `usual`.
+async fn sing(engine: Heartstream, seed: u64, usual: Duration) -> Result<(), String> {
     let request = SongRequest {
         seed,
         max_frames: Frames(25),
         sampling: Sampling { top_k: 5, ..Sampling::default() },
         ..SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in across the floor")
     };
-    // Any moment of the song, as far as it was heard by then.
+    // Uniform below 2^32, as it follows from the seed.
     let moment = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     let failed = |error: heartstream::EngineError| error.to_string();
-    let outcome = match seed % 3 {
+    let outcome = match if seed < WARM { 0 } else { seed % 3 } {
         0 => {
             let mut song = engine.sing(request).await.map_err(failed)?;
             while song.next_block().await.is_some() {}
@@ -69,10 +85,11 @@ async fn sing(engine: Heartstream, seed: u64) -> Result<(), String> {
         }
         1 => {
             let mut song = engine.sing(request).await.map_err(failed)?;
-            for _ in 0..moment % 4 {
-                song.next_block().await;
+            let whole = async { while song.next_block().await.is_some() {} };
+            let ended = tokio::time::timeout(usual.mul_f64(moment as f64 / (1u64 << 32) as f64), whole).await;
+            if ended.is_err() {
+                song.cancel();
             }
-            song.cancel();
             song.finished().await.outcome
         }
         _ => {
