@@ -4,6 +4,7 @@
 use std::{
     fs,
     io::Cursor,
+    panic,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -23,13 +24,14 @@ use tempfile::TempDir;
 const MOST_NUMBERS: u64 = 1 << 18;
 
 /// The smallest model, in a folder for one target at a time.
-struct Scene {
-    folder: TempDir,
+pub struct Scene {
+    pub folder: TempDir,
     directory: ModelDirectory,
     turn: Mutex<()>,
 }
 
-fn scene() -> &'static Scene {
+/// Made once.
+pub fn scene() -> &'static Scene {
     static SCENE: OnceLock<Scene> = OnceLock::new();
     SCENE.get_or_init(|| {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -51,61 +53,15 @@ impl Scene {
     }
 }
 
-/// Good inputs of each target, for a corpus.
-pub fn good(target: &str) -> Vec<Vec<u8>> {
-    let path = |file: &str| scene().folder.path().join(file);
-    let read = |file: &str| fs::read(path(file)).expect("a file");
-    let kind = |kind: u8, file: &str| [&[kind][..], &read(file)].concat();
-    match target {
-        "header" => {
-            let bytes = read("HeartMuLa-oss-3B/model.safetensors");
-            vec![
-                bytes,
-                b"\x3a\0\0\0\0\0\0\0{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}    \0\0\x80\x3f"
-                    .to_vec(),
-            ]
+/// What a fuzz target does first: a panic ends the process, as libFuzzer wants it, unless it is one of a library's that the
+/// engine catches.
+pub fn begin() {
+    let abort = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if !heartstream_models::is_contained() {
+            abort(panic);
         }
-        "index" => vec![br#"{"metadata":{"total_size":1},"weight_map":{"a":"x.safetensors"}}"#.to_vec()],
-        "config" => vec![
-            kind(0, "HeartMuLa-oss-3B/config.json"),
-            kind(1, "HeartCodec-oss/config.json"),
-            kind(2, "gen_config.json"),
-        ],
-        "tokenizer" => vec![read("tokenizer.json")],
-        "codes" => {
-            let notes = [
-                (
-                    "request",
-                    r#"{"tags":"a","lyrics":"b","seed":1,"max_frames":9,"sampling":{"temperature":1.0,"top_k":5,"cfg_scale":1.5},"flow":{"steps":10,"guidance":1.25},"continuity":"chained","first_window":{"most":48,"deadline":null}}"#,
-                ),
-                ("checkpoint", "0123456789abcdef"),
-            ];
-            let notes = notes.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
-            let path = path("good.codes");
-            heartstream::codes::SongCodes { codebooks: 8, codes: vec![7; 24], notes }.write(&path).expect("written");
-            vec![fs::read(path).expect("a file")]
-        }
-        "plan" => {
-            vec![br#"{"plan":{"checkpoint":"0","continuity":"chained","first_window":48,"windows":[]}}"#.to_vec()]
-        }
-        "words" => vec![
-            "[Verse]\nThe sun creeps in\r\n\u{FEFF}[00:01.00]l\u{e0} \u{4f60}\u{597d}".as_bytes().to_vec(),
-            b"\xff\xfel\0a\0".to_vec(),
-        ],
-        _ => {
-            let mut wav = Cursor::new(Vec::new());
-            let spec = hound::WavSpec {
-                channels: 2,
-                sample_rate: 48_000,
-                bits_per_sample: 32,
-                sample_format: hound::SampleFormat::Float,
-            };
-            let mut writer = hound::WavWriter::new(&mut wav, spec).expect("a header");
-            (0..8).for_each(|place| writer.write_sample(place as f32 / 8.0).expect("a sample"));
-            writer.finalize().expect("a file");
-            vec![wav.into_inner()]
-        }
-    }
+    }));
 }
 
 /// A safetensors file: its header, and every tensor that it has.

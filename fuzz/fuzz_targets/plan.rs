@@ -5,4 +5,4 @@
 #[allow(dead_code)] // each target uses its own
 mod bodies;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::plan(data));
+libfuzzer_sys::fuzz_target!(init: bodies::begin(), |data: &[u8]| bodies::plan(data));

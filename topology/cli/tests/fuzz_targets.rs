@@ -2,7 +2,10 @@
 //! bodies run under libFuzzer (`.ci/fuzz`), whose corpus the ignored test writes.
 
 #[path = "../../../fuzz/bodies.rs"]
+#[allow(dead_code)] // what fuzz targets alone do
 mod bodies;
+#[path = "../../../fuzz/corpus.rs"]
+mod corpus;
 
 use std::{fs, path::Path};
 
@@ -25,7 +28,7 @@ const TARGETS: [(&str, Body); 8] = [
 /// Runs a target with bytes near good ones, and with any.
 fn run(name: &str) {
     let (_, body) = TARGETS.iter().find(|(target, _)| *target == name).expect("a target");
-    let good = bodies::good(name);
+    let good = corpus::good(name);
     good.iter().for_each(|bytes| body(bytes));
     let change = (any::<Index>(), any::<Index>(), prop::collection::vec(any::<u8>(), 0..9));
     let near = (prop::sample::select(good), prop::collection::vec(change, 1..4)).prop_map(|(mut bytes, changes)| {
@@ -93,7 +96,7 @@ fn a_corpus_is_written() {
     for (name, _) in TARGETS {
         let folder = Path::new(&corpus).join(name);
         fs::create_dir_all(&folder).expect("a folder");
-        for (place, bytes) in bodies::good(name).iter().enumerate() {
+        for (place, bytes) in corpus::good(name).iter().enumerate() {
             fs::write(folder.join(format!("good-{place}")), bytes).expect("a file");
         }
     }
