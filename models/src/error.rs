@@ -240,14 +240,15 @@ impl ModelError {
 #[must_use]
 pub fn write_remedy(error: &io::Error) -> &'static str {
     use io::ErrorKind::{
-        AlreadyExists, FileTooLarge, NotADirectory, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem,
-        StorageFull,
+        AlreadyExists, FileTooLarge, IsADirectory, NotADirectory, NotFound, PermissionDenied, QuotaExceeded,
+        ReadOnlyFilesystem, StorageFull,
     };
     match error.kind() {
         StorageFull | QuotaExceeded => "Free some space there, or give a path on another disk",
         FileTooLarge => "Raise the limit of the size of files (ulimit -f), or give a path on another file system",
         PermissionDenied | ReadOnlyFilesystem => "Give a path that may be written to",
         NotFound | NotADirectory => "Give a path in a directory that exists",
+        IsADirectory => "Give the name of a file in this directory",
         AlreadyExists => "Give a path where nothing is yet",
         _ => "Give a path in a directory that exists and may be written to",
     }

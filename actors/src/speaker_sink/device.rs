@@ -81,13 +81,10 @@ pub enum OnDeviceLoss {
 #[non_exhaustive]
 pub enum SpeakerError {
     /// There is nothing to play on.
-    #[error("no audio output device was found")]
+    #[error("no audio output device was found. Connect one, or write the song to a file")]
     NoDevice,
     /// No device is called like that.
-    #[error(
-        "there is no output device called \"{name}\"; there {}. Give one of these names or a part of one",
-        names(known)
-    )]
+    #[error("there is no output device called \"{name}\"; {}", names(known))]
     Unknown {
         /// The name that was asked for.
         name: String,
@@ -103,7 +100,9 @@ pub enum SpeakerError {
         known: Vec<String>,
     },
     /// The device cannot play in a format that the engine can make.
-    #[error("the audio device {device} offers no format that the engine can make; it offers {found}")]
+    #[error(
+        "the audio device {device} offers no format that the engine can make; it offers {found}. Choose another device"
+    )]
     NoFormat {
         /// The device.
         device: String,
@@ -137,5 +136,10 @@ pub enum SpeakerError {
 }
 
 fn names(known: &[String]) -> String {
-    if known.is_empty() { "are none at all".to_owned() } else { format!("are {}", known.join(", ")) }
+    match known {
+        [] => {
+            "there are none at all. Connect one, or write the song to a file".to_owned()
+        }
+        known => format!("there are {}. Give one of these names or a part of one", known.join(", ")),
+    }
 }

@@ -6,13 +6,14 @@ use std::{
 };
 
 use heartstream_messages::units::Seconds;
+use heartstream_models::write_remedy;
 
 /// Why a WAV cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WavError {
     /// The file cannot be made.
-    #[error("cannot write {}: {source}. Give a path in a directory that exists and may be written to", path.display())]
+    #[error("cannot write {}: {source}. {}", path.display(), write_remedy(source))]
     Create {
         /// The file.
         path: PathBuf,
@@ -21,10 +22,10 @@ pub enum WavError {
     },
     /// A write failed in the middle of the song.
     #[error(
-        "writing {} failed after {written} of the song: {source}. {}ake room or write elsewhere, and sing again with the \
-         same seed",
+        "writing {} failed after {written} of the song: {source}. {}{}, and sing again with the same seed",
         shown(path),
-        if written.0 > 0.0 { "What was written plays; m" } else { "M" }
+        if written.0 > 0.0 { "What was written plays. " } else { "" },
+        write_remedy(source)
     )]
     Write {
         /// The file, or `-`.

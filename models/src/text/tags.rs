@@ -9,6 +9,10 @@ const SEPARATORS: [char; 9] = [',', ';', '，', '；', '、', '،', '|', '\n', '
 /// What people write around a tag.
 const QUOTES: [(char, char); 7] =
     [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”'), ('‘', '’'), ('«', '»'), ('「', '」')];
+/// What people write around a tag instead of commas between them.
+const BRACKETS: [(char, char); 4] = [('(', ')'), ('[', ']'), ('{', '}'), ('（', '）')];
+/// Fields of an object that hold the tags.
+const FIELDS: [&str; 3] = ["tags", "tag", "style"];
 /// What people write before the first tag.
 const LABELS: [&str; 4] = ["tags:", "tag:", "style:", "styles:"];
 
@@ -56,9 +60,13 @@ fn one_layer(text: &str) -> String {
     if let Ok(list) = serde_json::from_str::<Vec<String>>(text) {
         return join(list.iter().map(|tag| tag.to_lowercase()));
     }
+    if let Some(tags) = in_object(text) {
+        return tags;
+    }
     // All of them in one pair of quotes.
     let whole = QUOTES.iter().find_map(|(open, close)| text.strip_prefix(*open)?.strip_suffix(*close));
     let text = whole.filter(|text| !QUOTES.iter().any(|(open, _)| text.contains(*open))).unwrap_or(text);
+    let text = &between_brackets(text);
     let text = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     // A full stop ends a sentence; one inside a tag, as in `a.m.`, is its own.
     let text = text.strip_suffix('.').filter(|text| !text.contains('.')).unwrap_or(text);
@@ -67,6 +75,28 @@ fn one_layer(text: &str) -> String {
         return join(words.map(str::to_owned));
     }
     join(text.split(SEPARATORS).map(str::to_owned))
+}
+
+/// The tags of a JSON object such as `{"tags": ["piano", "happy"]}`.
+fn in_object(text: &str) -> Option<String> {
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
+    match FIELDS.iter().find_map(|field| object.get(*field))? {
+        serde_json::Value::String(tags) => Some(tags.to_lowercase()),
+        list => serde_json::from_value::<Vec<String>>(list.clone()).ok().map(|tags| join(tags.into_iter())),
+    }
+}
+
+/// `[piano] [happy]` and `(piano)(happy)` with commas between.
+fn between_brackets(text: &str) -> String {
+    BRACKETS.iter().fold(text.to_owned(), |text, (open, close)| {
+        let mut behind = text.split(*close).skip(1).map(str::trim_start).filter(|part| !part.is_empty());
+        let several = behind.clone().next().is_some();
+        if several && behind.all(|part| part.starts_with(*open)) {
+            text.replace(*close, &format!("{close},"))
+        } else {
+            text
+        }
+    })
 }
 
 /// The tags that are not empty, with commas between.
@@ -82,6 +112,10 @@ fn bare(tag: &str) -> String {
     }
     for (open, close) in QUOTES {
         tag = tag.strip_prefix(open).and_then(|tag| tag.strip_suffix(close)).unwrap_or(tag);
+    }
+    for pair in BRACKETS {
+        let inside = tag.strip_prefix(pair.0).and_then(|tag| tag.strip_suffix(pair.1));
+        tag = inside.filter(|inside| !inside.contains(<[char; 2]>::from(pair))).unwrap_or(tag);
     }
     tag.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -110,6 +144,12 @@ mod tests {
             "#piano #happy",
             "Tags: piano, happy.",
             "<tag>piano; happy</tag>",
+            "[piano][happy]",
+            "[piano] [happy]",
+            "(piano)(happy)",
+            "(piano), [happy]",
+            r#"{"tags": ["piano", "Happy"]}"#,
+            r#"{"tags": "Piano, happy", "lyrics": "la"}"#,
         ] {
             let (read, note) = read_tags(written);
             assert_eq!(read, "piano,happy", "{written:?}");
@@ -119,7 +159,15 @@ mod tests {
 
     #[test]
     fn tags_in_the_form_that_the_model_knows_stay_as_they_are_and_nothing_is_said() {
-        for tags in ["piano,happy", "piano", "slow waltz,r&b,lo-fi,hip hop", "d'n'b,'80s,f# minor", "5 a.m.", ""] {
+        for tags in [
+            "piano,happy",
+            "piano",
+            "slow waltz,r&b,lo-fi,hip hop",
+            "d'n'b,'80s,f# minor",
+            "5 a.m.",
+            "guitar (soft),bass (low)",
+            "",
+        ] {
             assert_eq!(read_tags(tags), (tags.to_owned(), None));
         }
         assert_eq!(read_tags("\u{feff}Piano,Happy\n"), ("piano,happy".to_owned(), None));

@@ -7,7 +7,7 @@ use heartstream::SampleFormat;
 use heartstream_messages::Continuity;
 use heartstream_models::{DeviceName, WeightDtype, weights::Storage};
 
-use super::values::{CoreList, core_list, count, device, time, whole};
+use super::values::{CoreList, core_list, count, device, number, time, whole};
 
 /// The headings that help lists options under.
 pub(crate) mod heading {
@@ -152,7 +152,7 @@ pub(crate) struct SoundArgs {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole(1..=1000_usize), allow_hyphen_values = true)]
     pub flow_steps: usize,
     /// How far the codes lead the sound: 1 not at all
-    #[arg(long, value_name = "G", default_value_t = 1.25, allow_negative_numbers = true)]
+    #[arg(long, value_name = "G", default_value_t = 1.25, value_parser = number::<f32>, allow_hyphen_values = true)]
     pub flow_guidance: f32,
     /// How the song is cut into windows and joined again
     #[arg(long, value_enum, default_value_t = ContinuityName::Chained)]

@@ -17,7 +17,7 @@ use super::{
     bench::args::BenchArgs,
     serve::ServeArgs,
     status::Loudness,
-    values::{count, device, rate, time, whole},
+    values::{count, device, number, rate, time, whole},
 };
 
 /// Makes music from words, and plays it while it is still being written.
@@ -157,7 +157,7 @@ pub(crate) struct DistillArgs {
     #[arg(long, value_name = "TIME", default_value = "24", value_parser = time, allow_hyphen_values = true)]
     pub seconds: f64,
     /// How far the words lead the songs, as they will when the drafter is at work
-    #[arg(long, value_name = "C", default_value_t = 1.5, allow_negative_numbers = true)]
+    #[arg(long, value_name = "C", default_value_t = 1.5, value_parser = number::<f64>, allow_hyphen_values = true)]
     pub cfg_scale: f64,
     /// Steps of training; it ends before when the drafter gets no better
     #[arg(long, value_name = "N", default_value_t = 3000, value_parser = count, allow_hyphen_values = true)]
@@ -193,10 +193,10 @@ pub(crate) struct RenderArgs {
         help_heading = heading::WORDS)]
     pub max_seconds: Option<f64>,
     /// How far the words lead the song: 1 not at all
-    #[arg(long, value_name = "C", default_value_t = 1.5, allow_negative_numbers = true, help_heading = heading::WORDS)]
+    #[arg(long, value_name = "C", default_value_t = 1.5, value_parser = number::<f64>, allow_hyphen_values = true, help_heading = heading::WORDS)]
     pub cfg_scale: f64,
     /// How adventurous: 0 takes the likeliest code always
-    #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true, help_heading = heading::SOUND)]
+    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = number::<f32>, allow_hyphen_values = true, help_heading = heading::SOUND)]
     pub temperature: f32,
     /// Draw only from the K likeliest codes
     #[arg(long, value_name = "K", default_value_t = 50, value_parser = count, allow_hyphen_values = true,

@@ -171,10 +171,7 @@ fn shown_on_a_terminal() -> Failed {
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failed {
-    Failed::Error(format!(
-        "cannot write {}: {error}. Give a path in a directory that exists and may be written to",
-        path.display()
-    ))
+    Failed::Error(format!("cannot write {}: {error}. {}", path.display(), heartstream_models::write_remedy(error)))
 }
 
 #[cfg(test)]

@@ -12,9 +12,10 @@ use super::Failed;
 /// Where a song goes when nothing is said.
 pub(super) const USUAL: &str = "song.wav";
 /// Endings of WAV files.
-const WAV: [&str; 5] = ["wav", "wave", "bwf", "rf64", "w64"];
+const WAV: [&str; 4] = ["wav", "wave", "bwf", "rf64"];
 /// Endings of other sound, of video, of text and of what this program itself writes: a WAV of such a name is a slip.
-const OTHERS: [&str; 46] = [
+const OTHERS: [&str; 47] = [
+    "w64",
     "mp3",
     "mp2",
     "mp4",
@@ -63,7 +64,7 @@ const OTHERS: [&str; 46] = [
     "gz",
 ];
 /// How many of these are audio or video.
-const AUDIO: usize = 32;
+const AUDIO: usize = 33;
 
 /// `song.wav`, or the first of `song-2.wav`, `song-3.wav`, … that is not there.
 pub(super) fn next_free() -> PathBuf {
@@ -119,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_song_is_refused_a_name_that_says_another_format_and_told_what_to_do() {
-        for name in ["song.mp3", "song.OGG", "a/b.opus", "song.m4a", "song.mid"] {
+        for name in ["song.mp3", "song.OGG", "a/b.opus", "song.w64", "song.m4a", "song.mid"] {
             let said = said(must_be_a_format(name.as_ref()));
             assert!(said.contains("written as WAV") && said.contains("ffmpeg") && said.contains(".wav"), "{said}");
         }

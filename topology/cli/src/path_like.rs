@@ -4,10 +4,11 @@ use std::{ffi::OsStr, fs, path::Path};
 
 use super::Failed;
 
-/// Endings of files that hold text, or that people believe to hold text.
-const SUFFIXES: [&str; 26] = [
+/// Endings of files: of text, and of what people take for another option's file.
+const SUFFIXES: [&str; 38] = [
     "txt", "text", "lrc", "md", "json", "jsonl", "yaml", "yml", "csv", "tsv", "rtf", "doc", "docx", "odt", "pages",
-    "pdf", "srt", "vtt", "ass", "html", "htm", "xml", "toml", "ini", "log", "lyrics",
+    "pdf", "srt", "vtt", "ass", "html", "htm", "xml", "toml", "ini", "log", "lyrics", "epub", "tex", "wav", "mp3",
+    "flac", "ogg", "m4a", "mid", "midi", "codes", "png", "jpg",
 ];
 /// Beginnings that only paths and addresses have.
 const STARTS: [&str; 9] = ["/", "./", "../", "~/", "\\\\", ".\\", "..\\", "file:", "@/"];
@@ -16,7 +17,7 @@ const LONGEST: usize = 4096;
 
 /// Refuses `given`, of which no file is called, if it looks like a path. `what` is `tags` or `lyrics`.
 pub(super) fn refuse(what: &str, given: &str) -> Result<(), Failed> {
-    let text = given.trim();
+    let text = bare(given);
     // Line breaks, section marks and lists are no part of paths.
     let is_words = text.contains('\n') || text.starts_with(['[', '<', '{', '"']) || text.len() > LONGEST;
     if is_words || what == "tags" && text.contains(',') {
@@ -38,11 +39,20 @@ pub(super) fn refuse(what: &str, given: &str) -> Result<(), Failed> {
     if text.starts_with('~') {
         sentence += " (in quotes, a shell does not put your home directory in place of ~)";
     }
+    let quote = if text.contains('\'') { '"' } else { '\'' };
     let all_the_same = match what {
-        "lyrics" => format!("to sing these words, write --lyrics '[Verse]\\n{text}'"),
-        _ => format!("to have these tags, write --tags '{text},'"),
+        "lyrics" => format!("to sing these words, write --lyrics {quote}[Verse]\\n{text}{quote}"),
+        _ => format!("to have these tags, write --tags {quote}{text},{quote}"),
     };
     Err(Failed::Usage(format!("{sentence}. Give a file that exists; {all_the_same}")))
+}
+
+/// What is given without the quotes that a shell left on it, and without `<`, which a shell would have read.
+fn bare(given: &str) -> &str {
+    let text = given.trim();
+    let redirected = text.strip_prefix('<').filter(|rest| !rest.contains(['<', '>'])).map_or(text, str::trim_start);
+    let quoted = |quote| redirected.strip_prefix(quote).and_then(|rest: &str| rest.strip_suffix(quote));
+    quoted('"').or_else(|| quoted('\'')).filter(|inside| !inside.contains('\n')).unwrap_or(redirected)
 }
 
 fn is_like_path(what: &str, text: &str) -> bool {
@@ -101,9 +111,14 @@ mod tests {
             "../x",
             "Song.DOCX",
             "file:///x",
+            "song.wav",
+            "my song.mp3",
+            "\"lyrics.txt\"",
+            "'my lyrics.txt'",
+            "<lyrics.txt",
         ] {
             let Err(Failed::Usage(said)) = refuse("lyrics", path) else { panic!("{path} is sung") };
-            assert!(said.contains("no file") && said.contains("'[Verse]\\n"), "{said}");
+            assert!(said.contains("no file") && said.contains("--lyrics '[Verse]\\n"), "{said}");
         }
         for path in ["tags.txt", "my_tags", "./tags", "~/tags"] {
             let Err(Failed::Usage(said)) = refuse("tags", path) else { panic!("{path} is taken as tags") };
@@ -115,9 +130,19 @@ mod tests {
 
     #[test]
     fn words_are_words() {
-        for words in
-            ["la", "Hallelujah", "a/b and c", "Mr. Moon", "[Verse]\\nmy song.txt", "la\\nla", "x\ny.txt", "...", ""]
-        {
+        for words in [
+            "la",
+            "Hallelujah",
+            "a/b and c",
+            "Mr. Moon",
+            "[Verse]\\nmy song.txt",
+            "la\\nla",
+            "x\ny.txt",
+            "...",
+            "",
+            "\"Hello\"",
+            "<3",
+        ] {
             assert!(refuse("lyrics", words).is_ok(), "{words}");
         }
         for tags in ["piano,calm", "ac/dc", "hip_hop", "r&b", "lo-fi", "", "piano.happy"] {

@@ -85,6 +85,11 @@ pub(crate) fn count(text: &str) -> Result<usize, String> {
     text.trim().parse().map_err(|_| "expected a whole number from 1 up".to_owned())
 }
 
+/// Reads a number such as `1.5`; whether it is in range is for what computes with it to say.
+pub(crate) fn number<T: FromStr>(text: &str) -> Result<T, String> {
+    text.trim().parse().map_err(|_| "expected a number such as 1.5".to_owned())
+}
+
 /// Rates that a sound card may have.
 const RATES: RangeInclusive<f64> = 8_000.0..=768_000.0;
 

@@ -46,7 +46,7 @@ fn a_name_that_says_another_format_is_refused_with_what_to_do() {
         let render = [&["render", "-q", "--model", text(model.path())], more].concat();
         refused(place.path(), model.path(), &render, 2, says);
     };
-    for name in ["song.mp3", "song.opus", "Song.OGG"] {
+    for name in ["song.mp3", "song.opus", "Song.OGG", "song.w64"] {
         refuse(&["-o", name], &["written as WAV", name, "ffmpeg"]);
     }
     refuse(&["-o", "lyrics.txt"], &["written as WAV", "lyrics.wav"]);
@@ -54,6 +54,17 @@ fn a_name_that_says_another_format_is_refused_with_what_to_do() {
     refuse(&["-o", "x.wav", "--save-codes", "y.mp3"], &["--save-codes", "y.codes"]);
     refuse(&["-o", "x.wav", "--save-codes", "-"], &["--save-codes needs a regular file"]);
     refuse(&["-o", "-", "--record", "-"], &["cannot both", "standard output"]);
+}
+
+#[test]
+fn a_place_where_no_file_can_be_has_the_remedy_that_fits() {
+    let place = folder();
+    for (name, says) in [(".", "the name of a file in this directory"), ("gone/x.wav", "in a directory that exists")] {
+        let render = ["render", "-q", "--max-seconds", "0.4", "-o", name];
+        let output = program().args(render).current_dir(place.path()).output().expect("the program runs");
+        assert_eq!(output.status.code(), Some(1), "{name}: {}", complaint(&output));
+        assert!(complaint(&output).contains(says), "{name}: {}", complaint(&output));
+    }
 }
 
 #[test]

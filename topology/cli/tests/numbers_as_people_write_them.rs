@@ -47,6 +47,10 @@ fn negative_numbers_and_nonsense_are_answered_with_the_range() {
         (&["distill", "--steps", "-1"], "from 1 up"),
         (&["render", "--temperature", "-1"], "temperature must be"),
         (&["render", "--cfg-scale", "-1"], "cfg-scale must be"),
+        (&["render", "--temperature", "1,5"], "a number such as 1.5"),
+        (&["render", "--cfg-scale", "high"], "a number such as 1.5"),
+        (&["render", "--flow-guidance", "-x"], "a number such as 1.5"),
+        (&["bench", "speculation", "--cfg-scale", "1,5"], "a number such as 1.5"),
     ];
     for (arguments, range) in cases {
         let (code, said) = said(arguments);

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 /// Units by their names, longest first where one ends like another.
-const UNITS: [(&str, f64); 9] = [
+const UNITS: [(&str, f64); 13] = [
     ("kib", 1024.0),
     ("mib", 1_048_576.0),
     ("gib", 1_073_741_824.0),
@@ -13,6 +13,11 @@ const UNITS: [(&str, f64); 9] = [
     ("gb", 1e9),
     ("tb", 1e12),
     ("b", 1.0),
+    // As a shell's `ulimit` and `dd` have them, but read as the smaller of the two that may be meant.
+    ("k", 1e3),
+    ("m", 1e6),
+    ("g", 1e9),
+    ("t", 1e12),
 ];
 
 /// Bytes.
@@ -65,6 +70,8 @@ mod tests {
             ("512KiB", 1 << 19),
             ("4096B", 4096),
             (".5kB", 500),
+            ("8G", 8_000_000_000),
+            ("900 m", 900_000_000),
         ] {
             assert_eq!(text.parse(), Ok(MemorySize(bytes)), "{text}");
         }
@@ -72,22 +79,9 @@ mod tests {
 
     #[test]
     fn what_is_no_size_is_refused_with_what_one_looks_like() {
-        for text in [
-            "",
-            "8",
-            "GB",
-            "0GB",
-            "0.1B",
-            "-8GB",
-            "8G",
-            "8 GB B",
-            "1e3MB",
-            "infGB",
-            "NaNGB",
-            "8.5.1GB",
-            "9999999999TB",
-            ".",
-        ] {
+        for text in
+            ["", "8", "GB", "0GB", "0.1B", "-8GB", "8 GB B", "1e3MB", "infGB", "NaNGB", "8.5.1GB", "9999999999TB", "."]
+        {
             let error = text.parse::<MemorySize>().expect_err(text);
             assert!(error.contains("such as 8GB") && error.contains(&format!("{text:?}")), "{error}");
         }

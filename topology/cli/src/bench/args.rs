@@ -9,7 +9,7 @@ use heartstream_models::DeviceName;
 use crate::{
     arg_groups::{CodecWeightsArgs, LmWeightsArgs, ModelArgs, WordsArgs},
     args::Size,
-    values::{CoreList, core_list, count, device, time, time_or_none, whole},
+    values::{CoreList, core_list, count, device, number, time, time_or_none, whole},
 };
 
 #[derive(Debug, Clone, clap::Args)]
@@ -84,7 +84,7 @@ pub(crate) struct SpeculationArgs {
     #[arg(long, value_name = "TIME", default_value = "8", value_parser = time, allow_hyphen_values = true)]
     pub seconds: f64,
     /// How far the words lead the song: 1 not at all
-    #[arg(long, value_name = "C", default_value_t = 1.5, allow_negative_numbers = true)]
+    #[arg(long, value_name = "C", default_value_t = 1.5, value_parser = number::<f64>, allow_hyphen_values = true)]
     pub cfg_scale: f64,
     /// Drafted frames of a round, with commas between
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4,8")]
