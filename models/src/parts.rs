@@ -57,7 +57,8 @@ pub(crate) struct Parts {
 
 /// Finds the parts of a checkpoint. Published names come first, the smaller language model before the larger one; other
 /// folders count by what their config.json says. Where the folder of one part is given instead of the directory around
-/// it, that directory is taken, and in it this part.
+/// it, that directory is taken, and in it this part. Where a directory has no parts, but one that has both, as archives
+/// are unpacked, that one is taken.
 ///
 /// # Errors
 /// When there are several folders of a kind, and nothing says which one is meant.
@@ -72,7 +73,7 @@ pub(crate) fn find(checkpoint: Checkpoint) -> Result<Parts> {
     });
     let (directory, given) = match (given, around) {
         (Some(kind), Some((around, name))) => (around, Some((kind, name))),
-        _ => (directory.clone(), None),
+        _ => (the_one_inside(directory).unwrap_or_else(|| directory.clone()), None),
     };
     let part = |kind, published: &[&str]| match &given {
         Some((found, name)) if *found == kind => Ok(name.clone()),
@@ -80,6 +81,20 @@ pub(crate) fn find(checkpoint: Checkpoint) -> Result<Parts> {
     };
     let (language_model, codec) = (part(PartKind::LanguageModel, &LM_PARTS)?, part(PartKind::Codec, &[CODEC_PART])?);
     Ok(Parts { checkpoint: Checkpoint::Directory(directory), language_model, codec })
+}
+
+/// The only directory in `outer` that has both parts, where `outer` has neither itself.
+fn the_one_inside(outer: &Path) -> Option<PathBuf> {
+    let kinds = |directory: &Path| {
+        let found: Vec<PartKind> =
+            names_in(directory).iter().filter_map(|name| PartKind::of_folder(&directory.join(name))).collect();
+        [PartKind::LanguageModel, PartKind::Codec].map(|kind| found.contains(&kind))
+    };
+    if kinds(outer) != [false; 2] {
+        return None;
+    }
+    let mut inner = names_in(outer).into_iter().map(|name| outer.join(name)).filter(|inner| kinds(inner) == [true; 2]);
+    inner.next().filter(|_| inner.next().is_none())
 }
 
 /// The folder of `kind`; the published name where there is none, so that reading its config says so.
@@ -184,6 +199,27 @@ mod tests {
         files.iter().for_each(|file| fs::write(folder.path().join(file), "x").expect("a file"));
         let found = weights_in(folder.path(), "model.safetensors");
         (folder, found)
+    }
+
+    #[test]
+    fn a_model_in_the_only_folder_of_a_directory_is_found_and_of_several_none_is_chosen() {
+        let outer = tempfile::tempdir().expect("a folder");
+        let model = |name: &str| {
+            for (part, kind) in [("lm", "heartmula"), ("codec", "heartcodec")] {
+                let part = outer.path().join(name).join(part);
+                fs::create_dir_all(&part).expect("a folder");
+                fs::write(part.join("config.json"), format!(r#"{{"model_type": "{kind}"}}"#)).expect("a file");
+            }
+        };
+        fs::create_dir(outer.path().join("other")).expect("a folder");
+        assert_eq!(the_one_inside(outer.path()), None);
+        model("one");
+        let found = find(Checkpoint::Directory(outer.path().to_owned())).expect("parts");
+        assert_eq!((found.language_model.as_str(), found.codec.as_str()), ("lm", "codec"));
+        assert_eq!(found.checkpoint.path_of(""), outer.path().join("one/"));
+        assert_eq!(the_one_inside(&outer.path().join("one")), None, "it has the parts itself");
+        model("two");
+        assert_eq!(the_one_inside(outer.path()), None);
     }
 
     #[test]

@@ -16,6 +16,8 @@ limited() { (eval "ulimit $1" && shift && exec "$program" "$@") >"$place/.out" 2
 model names; mv names/$lm names/HeartMuLa-oss-3B-happy-new-year; mv names/$codec names/HeartCodec-oss-20260123
 sing; outcome K4 "folders as on the hub" 0
 current=$tiny/$lm; sing; outcome K4 "the folder of a part as the model" 0
+mkdir outer; cp -r "$tiny" outer/unpacked; current=$PWD/outer
+sing; outcome K4 "a directory with the model's in it" 0
 model otherv; mv otherv/$lm/model.safetensors otherv/$lm/HeartMuLa-oss-3B-bf16.safetensors
 sing; outcome K4 "weights of another name" 0
 model bin; mv bin/$lm/model.safetensors bin/$lm/pytorch_model.bin

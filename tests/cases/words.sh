@@ -31,7 +31,7 @@ for nothing in bom zwsp; do
 done
 
 # K2: words surely not meant
-for path in 'my song.txt' '~/lyrics' lyrics.json my_lyrics; do
+for path in 'my song.txt' '~/lyrics' lyrics.json my_lyrics '"lyrics.txt"' '<lyrics.txt' song.wav; do
 	sung --lyrics "$path"
 	outcome K2 "--lyrics '$path'" 2 'there is no file' "\[Verse\]"
 done
@@ -41,7 +41,8 @@ seen --lyrics '[Verse]\nla'
 outcome K2 "--lyrics '[Verse]\\nla'" 0 '"lyrics": "\[verse\]\\nla"' 'line break'
 seen --lyrics "$inputs/lyrics_parens.txt"
 outcome K2 'lyrics_parens.txt' 0 'section mark'
-for tags in 'piano;happy' 'piano，happy' 'piano,,happy,' '["piano","happy"]' "$inputs/tags_lines.txt"; do
+for tags in 'piano;happy' 'piano，happy' 'piano,,happy,' '["piano","happy"]' '[piano] [happy]' '{"tags": ["piano", "happy"]}' \
+	"$inputs/tags_lines.txt"; do
 	same_as_clean K2 "--tags '$(basename "$tags")' is piano,happy" --lyrics "$inputs/lyrics_lf.txt" --tags "$tags"
 	outcome K2 '… and that is said' 0 'the tags were read as'
 done
@@ -65,6 +66,8 @@ for name in song.mp3 song.flac; do
 	outcome K3 "-o $name" 2 'written as WAV' 'ffmpeg'
 	holds K3 '… and no such file' test ! -e "$name"
 done
+heartstream render --max-seconds 0.4 -o .
+outcome K3 '-o with a directory' 1 'name of a file in this directory'
 if command -v script >/dev/null; then
 	script -qec "$program render -q --max-seconds 0.4 -o -" /dev/null >.out 2>.err </dev/null
 	echo $? >.code
@@ -78,6 +81,10 @@ for time in 240s 4m 1m30s; do
 	seen --max-seconds "$time"
 	outcome K9 "--max-seconds $time" 0
 done
+heartstream render --temperature 1,5
+outcome K9 '--temperature 1,5' 2 'a number such as 1.5' '!float literal'
+heartstream render -q --memory-limit 8G --max-seconds 0.4 -o sized.wav
+outcome K9 '--memory-limit 8G' 0
 heartstream render --max-seconds -4m
 outcome K9 '--max-seconds -4m' 2 'a time above 0'
 

@@ -51,9 +51,9 @@ impl Checkpoint {
             Ok(_) => "it is a file, and a model is a directory".to_owned(),
             Err(error) => error.to_string(),
         };
-        let remedy =
-            "Give the directory that holds HeartMuLa-oss-3B/, HeartCodec-oss/, tokenizer.json and gen_config.json"
-                .to_owned();
+        let remedy = "Give the directory that holds HeartMuLa-oss-3B/, HeartCodec-oss/, tokenizer.json and \
+                      gen_config.json; `heartstream pull` downloads one"
+            .to_owned();
         Err(ModelError::Unreadable { path, reason, remedy })
     }
 

@@ -329,6 +329,11 @@ pub(super) fn checkpoint(model: &str) -> Result<Checkpoint, ModelError> {
     match model {
         heartstream_demo::NAME => Ok(heartstream_demo::checkpoint()),
         NOISE => Ok(Checkpoint::noise()),
+        "" => Err(ModelError::Option {
+            option: "model",
+            expected: "a directory, demo or noise".into(),
+            found: "empty".into(),
+        }),
         directory => Checkpoint::open(directory),
     }
 }
