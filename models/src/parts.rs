@@ -20,6 +20,9 @@ const LARGEST_CONFIG: u64 = 1 << 20;
 const MOST_ENTRIES: usize = 256;
 const MOST_NAMED: usize = 12;
 
+/// Where the hub's cache keeps the files of a repository, a directory for each version.
+const SNAPSHOTS: &str = "snapshots";
+
 /// What a folder is by its config.json.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PartKind {
@@ -57,8 +60,8 @@ pub(crate) struct Parts {
 
 /// Finds the parts of a checkpoint. Published names come first, the smaller language model before the larger one; other
 /// folders count by what their config.json says. Where the folder of one part is given instead of the directory around
-/// it, that directory is taken, and in it this part. Where a directory has no parts, but one that has both, as archives
-/// are unpacked, that one is taken.
+/// it, that directory is taken, and in it this part. Where a directory has no parts, but one that has both, as an unpacked
+/// archive and the hub's cache have, that one is taken.
 ///
 /// # Errors
 /// When there are several folders of a kind, and nothing says which one is meant.
@@ -73,7 +76,10 @@ pub(crate) fn find(checkpoint: Checkpoint) -> Result<Parts> {
     });
     let (directory, given) = match (given, around) {
         (Some(kind), Some((around, name))) => (around, Some((kind, name))),
-        _ => (the_one_inside(directory).unwrap_or_else(|| directory.clone()), None),
+        _ => {
+            let inside = the_one_inside(directory).or_else(|| the_one_inside(&directory.join(SNAPSHOTS)));
+            (inside.unwrap_or_else(|| directory.clone()), None)
+        }
     };
     let part = |kind, published: &[&str]| match &given {
         Some((found, name)) if *found == kind => Ok(name.clone()),
@@ -220,6 +226,12 @@ mod tests {
         assert_eq!(the_one_inside(&outer.path().join("one")), None, "it has the parts itself");
         model("two");
         assert_eq!(the_one_inside(outer.path()), None);
+        let hub = tempfile::tempdir().expect("a folder");
+        fs::rename(outer.path(), hub.path().join(SNAPSHOTS)).expect("moved");
+        assert_eq!(the_one_inside(&hub.path().join(SNAPSHOTS)), None, "two versions");
+        fs::remove_dir_all(hub.path().join(SNAPSHOTS).join("two")).expect("a folder");
+        let found = find(Checkpoint::Directory(hub.path().to_owned())).expect("parts");
+        assert_eq!(found.checkpoint.path_of(""), hub.path().join(SNAPSHOTS).join("one/"));
     }
 
     #[test]

@@ -137,9 +137,7 @@ pub enum SpeakerError {
 
 fn names(known: &[String]) -> String {
     match known {
-        [] => {
-            "there are none at all. Connect one, or write the song to a file".to_owned()
-        }
+        [] => "there are none at all. Connect one, or write the song to a file".to_owned(),
         known => format!("there are {}. Give one of these names or a part of one", known.join(", ")),
     }
 }
