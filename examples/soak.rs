@@ -15,8 +15,8 @@ use heartstream::{
 
 /// Songs where the environment says nothing: some minutes on two cores.
 const USUAL_SONGS: u64 = 300;
-/// After so many songs of a part its first measure is taken. They are read to their end, so that a part has by then taken
-/// all that its songs need at once.
+/// After so many songs of a part its first measure is taken. None of them ends early, so that a part has by then taken all
+/// that its songs need at once.
 const WARM: u64 = 10;
 /// Songs at once in the second part.
 const AT_ONCE: u64 = 8;
@@ -28,7 +28,7 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let songs = std::env::var("SONGS").ok().and_then(|songs| songs.parse().ok()).unwrap_or(USUAL_SONGS);
     let engine = Heartstream::builder(Checkpoint::noise()).build().await?;
     let since = Instant::now();
-    sing(engine.clone(), 0, Duration::ZERO).await?;
+    sing(engine.clone(), 0, Duration::ZERO, false).await?;
     let usual = since.elapsed();
     println!("{:<22} {:>6} {:>9} {:>8} {:>6}", "", "songs", "RSS", "threads", "files");
     let steady = part(&engine, "one after the other", songs, 1, usual).await?
@@ -48,8 +48,9 @@ async fn part(
     let since = Instant::now();
     let (mut first, mut sung) = (None, 0);
     while sung < songs.max(2 * WARM) {
-        let batch: Vec<_> =
-            (sung..sung + at_once).map(|seed| tokio::spawn(sing(engine.clone(), seed, usual))).collect();
+        let batch: Vec<_> = (sung..sung + at_once)
+            .map(|seed| tokio::spawn(sing(engine.clone(), seed, usual, first.is_some())))
+            .collect();
         for song in batch {
             song.await??;
         }
@@ -66,8 +67,9 @@ async fn part(
     Ok(steady)
 }
 
-/// One song, of the kind that follows from its seed; a whole one takes about `usual`.
-async fn sing(engine: Heartstream, seed: u64, usual: Duration) -> Result<(), String> {
+/// One song, of the kind that follows from its seed; a whole one takes about `usual`. Unless it may end early (`early`), it
+/// is not cancelled, and its pipe stays open.
+async fn sing(engine: Heartstream, seed: u64, usual: Duration, early: bool) -> Result<(), String> {
     let request = SongRequest {
         seed,
         max_frames: Frames(25),
@@ -77,7 +79,7 @@ async fn sing(engine: Heartstream, seed: u64, usual: Duration) -> Result<(), Str
     // Uniform below 2^32, as it follows from the seed.
     let moment = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     let failed = |error: heartstream::EngineError| error.to_string();
-    let outcome = match if seed < WARM { 0 } else { seed % 3 } {
+    let outcome = match seed % 3 {
         0 => {
             let mut song = engine.sing(request).await.map_err(failed)?;
             while song.next_block().await.is_some() {}
@@ -86,14 +88,18 @@ async fn sing(engine: Heartstream, seed: u64, usual: Duration) -> Result<(), Str
         1 => {
             let mut song = engine.sing(request).await.map_err(failed)?;
             let whole = async { while song.next_block().await.is_some() {} };
-            let ended = tokio::time::timeout(usual.mul_f64(moment as f64 / (1u64 << 32) as f64), whole).await;
-            if ended.is_err() {
+            let until = if early { usual.mul_f64(moment as f64 / (1u64 << 32) as f64) } else { Duration::MAX };
+            if tokio::time::timeout(until, whole).await.is_err() {
                 song.cancel();
             }
             song.finished().await.outcome
         }
         _ => {
-            let target = WavTarget::stream("a pipe", ClosingPipe(moment % 200_000), SampleFormat::S16);
+            let target = WavTarget::stream(
+                "a pipe",
+                ClosingPipe(if early { moment % 200_000 } else { u64::MAX }),
+                SampleFormat::S16,
+            );
             engine.sing_to(request, Sink::Wav(target)).await.map_err(failed)?.finished().await.outcome
         }
     };
