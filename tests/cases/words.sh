@@ -61,11 +61,13 @@ outcome K3 'play without a loudspeaker over an existing song.wav' 0 'written to 
 holds K3 'song.wav is as it was' grep -qx mine song.wav
 heartstream render --max-seconds 0.4 --force
 holds K3 '--force writes over it' sh -c '! grep -qx mine song.wav'
-for name in song.mp3 song.flac; do
+for name in song.mp3 song.ogg; do
 	heartstream render --max-seconds 0.4 -o "$name"
 	outcome K3 "-o $name" 2 'written as WAV' 'ffmpeg'
 	holds K3 '… and no such file' test ! -e "$name"
 done
+heartstream render --max-seconds 0.4 -o song.flac
+holds K3 '-o song.flac is FLAC' sh -c 'head -c 4 song.flac | grep -q fLaC'
 heartstream render --max-seconds 0.4 -o .
 outcome K3 '-o with a directory' 1 'name of a file in this directory'
 if command -v script >/dev/null; then
