@@ -144,7 +144,7 @@ impl Destination {
                 sinks.push(Sink::Wav(output.open(self.format)?));
             }
             if let (Some(error), Output::File { path, .. }) = (&self.without_speaker, output) {
-                note!("heartstream: {error}, so the song is written to {} instead", path.display());
+                note!("heartstream: {error}. The song is written to {} instead", path.display());
             }
         }
         Ok(sinks.into())
