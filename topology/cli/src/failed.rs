@@ -71,6 +71,9 @@ impl From<FormatError> for Failed {
 impl From<ModelError> for Failed {
     fn from(error: ModelError) -> Self {
         match &error {
+            ModelError::Device { device, .. } if !device.is_cpu() && !cfg!(feature = "cuda") => {
+                Self::Usage(with_options(&error, &["cargo build --release --features cuda"]))
+            }
             ModelError::Device { .. } | ModelError::Option { .. } | ModelError::Prompt { .. } => {
                 Self::Usage(error.to_string())
             }
