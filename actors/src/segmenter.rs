@@ -7,7 +7,7 @@ use heartstream_messages::{
     CodeFrame, CodeSegment, LatentSegment, Stage,
     units::{FrameIndex, Frames, SAMPLES_PER_FRAME, SampleIndex, Seconds, SegmentIndex},
 };
-use heartstream_models::signal::{REFERENCE_WINDOW, SegmentPlan, Window, longest_first_window};
+use heartstream_models::signal::{REFERENCE_WINDOW, SHORTEST_FIRST_WINDOW, SegmentPlan, Window, longest_first_window};
 
 use crate::{
     channel::Outlet,
@@ -50,7 +50,7 @@ impl SegmenterStage {
         let enough = match self.song.meter.rates() {
             Some(rates) => longest_first_window(deadline, rates),
             // The other stages are not measured yet; half of the time must be enough for them.
-            None if self.song.meter.seconds() > deadline / 2.0 => frames,
+            None if self.song.meter.seconds() > deadline / 2.0 => SHORTEST_FIRST_WINDOW,
             None => return,
         };
         if frames >= enough {
@@ -215,6 +215,6 @@ mod tests {
     #[test]
     fn without_a_measurement_half_of_the_deadline_is_enough() {
         let mut stage = stage(SegmentPlan::chained(372, 0).expect("in range"), Some(Seconds(0.0)));
-        assert_eq!(feed(&mut stage, 0..3).iter().map(|s| s.codes.len()).collect::<Vec<_>>(), [1 + 4, 2]);
+        assert_eq!(feed(&mut stage, 0..12).iter().map(|s| s.codes.len()).collect::<Vec<_>>(), [4 + 4, 8]);
     }
 }

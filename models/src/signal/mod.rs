@@ -11,5 +11,5 @@ pub use edges::fade_edges;
 pub use keyed_noise::{Domain, Draws, KeyedNoise, philox4x32_10};
 pub use latent_join::LatentJoin;
 pub use overlap_add::OverlapAdd;
-pub use segment_plan::{Rates, SegmentPlan, Window, longest_first_window};
+pub use segment_plan::{Rates, SHORTEST_FIRST_WINDOW, SegmentPlan, Window, longest_first_window};
 pub use windows::{REFERENCE_WINDOW, ReferenceWindows};

@@ -30,6 +30,10 @@ const GROWTH: usize = 2;
 const OVERLAP_SHARE: usize = 3;
 /// A look-ahead is at most half of a window's new frames, so that each window plays some.
 const LEAST_PLAYED: usize = 2;
+/// The shortest first window that a deadline asks for. Half of it is look-ahead and half is played; the vocoder, which
+/// holds back two latents of the published checkpoint's, has some of that to sound. With fewer frames the first sound
+/// would wait for the second window.
+pub const SHORTEST_FIRST_WINDOW: usize = 4;
 /// The longest look-ahead: the part of a window that the reference computes again.
 const LONGEST_LOOK_AHEAD: usize = 52;
 
@@ -308,11 +312,11 @@ pub struct Rates {
     pub sound: f64,
 }
 
-/// The longest first window whose sound is there within `deadline` seconds of the request; at least one frame, even
-/// when that is too late. Its look-ahead is among its frames, its lead-in is computed beside them.
+/// The longest first window whose sound is there within `deadline` seconds of the request; at least
+/// [`SHORTEST_FIRST_WINDOW`], even when that is too late. Its look-ahead is among its frames, its lead-in is computed beside them.
 pub fn longest_first_window(deadline: f64, rates: Rates) -> usize {
     let Rates { prompt, frame, flow, sound } = rates;
     let frames = (deadline - prompt - sound - EDGE as f64 * flow) / (frame + flow);
     // NaN when all rates are zero: then nothing limits the window.
-    if frames.is_nan() { usize::MAX } else { (frames as usize).max(1) }
+    if frames.is_nan() { usize::MAX } else { (frames as usize).max(SHORTEST_FIRST_WINDOW) }
 }
