@@ -64,13 +64,16 @@ fn a_song_that_cannot_be_written_is_not_begun() {
     let (place, model) = (folder(), tiny_model());
     fs::create_dir(place.path().join("folder")).expect("a folder");
     fs::write(place.path().join("file"), "mine").expect("a file");
-    for output in ["folder", "no/such/folder/song.wav", "file/song.wav", "."] {
+    let (a_name, elsewhere) = ("Give the name of a file", "Give a path in a directory that exists");
+    let outputs =
+        [("folder", a_name), (".", a_name), ("no/such/folder/song.wav", elsewhere), ("file/song.wav", elsewhere)];
+    for (output, remedy) in outputs {
         let render = ["render", "-q", "--model", text(model.path()), "-o", output];
-        refused(place.path(), model.path(), &render, 1, &[&format!("cannot write {output}"), "Give a path"]);
+        refused(place.path(), model.path(), &render, 1, &[&format!("cannot write {output}"), remedy]);
     }
-    for record in ["folder", "no/such/folder/record.json"] {
+    for (record, remedy) in [("folder", a_name), ("no/such/folder/record.json", elsewhere)] {
         let render = ["render", "-q", "--model", text(model.path()), "-o", "song.wav", "--record", record];
-        refused(place.path(), model.path(), &render, 1, &[&format!("cannot write {record}"), "Give a path"]);
+        refused(place.path(), model.path(), &render, 1, &[&format!("cannot write {record}"), remedy]);
     }
     let both = ["render", "-q", "--model", text(model.path()), "-o", "x.wav", "--record", "./x.wav"];
     refused(place.path(), model.path(), &both, 2, &["record", "x.wav", "another file"]);

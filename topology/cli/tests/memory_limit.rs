@@ -227,7 +227,7 @@ fn a_kept_song_is_decoded_within_a_limit_or_refused_before_its_file_is_made() {
 
 #[test]
 fn what_is_no_size_is_wrong_usage() {
-    for size in ["8", "8G", "-1GB", "0MB", "much"] {
+    for size in ["8", "8X", "-1GB", "0MB", "much"] {
         let output = program().args(["render", "-o", "never.wav", &format!("--memory-limit={size}")]).output();
         let output = output.expect("the program runs");
         assert_eq!(output.status.code(), Some(2), "{size}");
