@@ -17,7 +17,7 @@
 //! ```
 //!
 //! # Layout
-//! - [`Plan`]: how many workers, on which cores, with how much room in between: a checked value
+//! - [`plan::Plan`]: how many workers, on which cores, with how much room in between: a checked value
 //! - `wiring`: the plan becomes actors and channels, from the sinks back to the source
 //! - `conductor`: the kameo actor that every stage of a song is linked to
 //! - [`Song`]: the handle of a running song

@@ -1,7 +1,7 @@
 //! Memory of a song: its estimate, and ways to fit it into a limit.
 //!
 //! [`MemoryPlan`] is estimated from configs and headers alone, before anything large is loaded: `inspect` prints
-//! it, and [`fit()`] chooses by it.
+//! it, and `fit` chooses by it.
 
 mod available;
 mod estimate;
