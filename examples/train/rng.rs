@@ -2,30 +2,24 @@
 
 use candle_core::{Device, Tensor};
 
-/// A stream of random numbers (SplitMix64) that belongs to its keys.
-#[derive(Debug, Clone)]
-pub struct Rng(u64);
+use crate::corpus::SplitMix64;
 
-fn mixed(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
+/// Apart from the streams of the corpus.
+const DOMAIN: u64 = 0x51_7C_C1;
+
+/// A stream of random numbers that belongs to its keys.
+#[derive(Debug, Clone)]
+pub struct Rng(SplitMix64);
 
 impl Rng {
     /// The stream that belongs to all of `keys` in their order.
     pub fn new(keys: &[u64]) -> Self {
-        Self(keys.iter().fold(0x51_7C_C1, |state, key| mixed(state.wrapping_add(0x9E37_79B9_7F4A_7C15) ^ *key)))
-    }
-
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        mixed(self.0)
+        Self(SplitMix64::new(DOMAIN, keys))
     }
 
     /// A number in (0, 1).
     pub fn unit(&mut self) -> f64 {
-        ((self.bits() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+        ((self.0.bits() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
     }
 
     /// A whole number below `count`, which is at least 1.

@@ -34,6 +34,7 @@ pub use dataset::{Dataset, Example, Examples, Plan, Split};
 pub use error::{CorpusError, Result};
 pub use instruments::{INSTRUMENTS, Instrument};
 pub use render::{FRAME_SAMPLES, Rendered, SAMPLE_RATE, render};
+pub use rng::SplitMix64;
 pub use scores::{Collection, Kind, Mode, Piece};
 pub use song::{Song, Sounding};
 pub use variation::{Texture, Variation};

@@ -1,11 +1,9 @@
 //! Random numbers of a variation: from a seed and the names of what is chosen, the same on every machine.
 
-/// A stream of random numbers: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
+/// 64 random bits at a time: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
 /// OOPSLA 2014, <https://doi.org/10.1145/2660193.2660195>).
 #[derive(Debug, Clone)]
-pub struct Rng {
-    state: u64,
-}
+pub struct SplitMix64(u64);
 
 /// What the state grows by at each draw: the golden ratio in 64 bits, made odd.
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -16,20 +14,32 @@ fn mixed(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+impl SplitMix64 {
+    /// The stream of the domain `domain` that belongs to all of `keys` in their order.
+    pub fn new(domain: u64, keys: &[u64]) -> Self {
+        Self(keys.iter().fold(domain, |state, key| mixed(state.wrapping_add(STEP) ^ key)))
+    }
+
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(STEP);
+        mixed(self.0)
+    }
+}
+
+/// A stream of the choices of a variation.
+#[derive(Debug, Clone)]
+pub struct Rng(SplitMix64);
+
 impl Rng {
     /// The stream that belongs to all of `keys` in their order.
     pub fn new(keys: &[u64]) -> Self {
-        Self { state: keys.iter().fold(0, |state, key| mixed(state.wrapping_add(STEP) ^ key)) }
-    }
-
-    fn bits(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(STEP);
-        mixed(self.state)
+        Self(SplitMix64::new(0, keys))
     }
 
     /// A number in `[0, 1)`.
     pub fn unit(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+        (self.0.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// A number in `[low, high)`.
@@ -39,7 +49,7 @@ impl Rng {
 
     /// A whole number below `count`, which is at least 1.
     pub fn below(&mut self, count: usize) -> usize {
-        (((self.bits() >> 32) * count as u64) >> 32) as usize
+        (((self.0.bits() >> 32) * count as u64) >> 32) as usize
     }
 
     /// True with this probability.

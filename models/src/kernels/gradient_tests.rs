@@ -6,17 +6,7 @@ use super::{
     AdaLnModulation, HeadDims, KvLayer, Outcome, RmsNorm, RotaryTable, attention::full_attention, base_frequencies,
     cpu::WeightDtype, gated_sum, layer_norm, prelu, silu_up, softmax,
 };
-use crate::signal::KeyedNoise;
-
-fn noise(key: u64, shape: &[usize]) -> Tensor {
-    let mut numbers = vec![0f32; shape.iter().product()];
-    KeyedNoise::new(key).fill_latent(0, &mut numbers);
-    Tensor::from_vec(numbers, shape, &Device::Cpu).expect("a tensor")
-}
-
-fn numbers(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("numbers")
-}
+use crate::kernels::test_tensors::{noise, values};
 
 /// Runs `op` by kernel and by formula, compares the results, and compares the formula's gradient with a finite
 /// difference.
@@ -25,7 +15,7 @@ fn check(name: &str, shape: &[usize], op: impl Fn(&Tensor) -> Result<Tensor>) {
     let tracked = Var::from_tensor(&xs).expect("a variable");
     let (kernel, formula) = (op(&xs).expect(name), op(&tracked).expect(name));
     assert!(!kernel.track_op() && formula.track_op(), "{name}");
-    for (kernel, formula) in numbers(&kernel).iter().zip(numbers(&formula)) {
+    for (kernel, formula) in values(&kernel).iter().zip(values(&formula)) {
         assert!((kernel - formula).abs() < 1e-5 * (1.0 + formula.abs()), "{name}: {kernel} and {formula}");
     }
     // A loss that weighs every result differently, and how it changes along one direction.
@@ -37,9 +27,9 @@ fn check(name: &str, shape: &[usize], op: impl Fn(&Tensor) -> Result<Tensor>) {
     let along = along.to_scalar::<f32>().expect("one number");
     let moved = |step: f64| {
         let xs = (&xs + (&direction * step).expect(name)).expect(name);
-        numbers(&op(&xs).expect(name))
+        values(&op(&xs).expect(name))
             .iter()
-            .zip(numbers(&weights))
+            .zip(values(&weights))
             .map(|(y, w)| f64::from(*y) * f64::from(w))
             .sum::<f64>()
     };

@@ -17,6 +17,8 @@ mod linear;
 mod norm;
 mod operand;
 mod rotary;
+#[cfg(test)]
+mod test_tensors;
 
 pub use activation::{gated, prelu, silu_up, softmax};
 pub use attention::{FullAttention, KvLayer};

@@ -27,6 +27,13 @@ async fn kept(engine: &heartstream::Heartstream, request: SongRequest, path: &Pa
     song
 }
 
+/// The samples of a kept song, decoded again.
+async fn decoded(engine: &heartstream::Heartstream, file: SavedSong) -> Vec<f32> {
+    let decoder = engine.decoder().expect("the whole model");
+    let song = decoder.decode(file.codes, &file.request, Sink::Subscriber).await.expect("a decoding");
+    read(song).await.0
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn keeping_codes_changes_nothing_and_they_decode_to_the_same_sound() {
     let (model, out) = (tiny_model(), folder());
@@ -37,13 +44,8 @@ async fn keeping_codes_changes_nothing_and_they_decode_to_the_same_sound() {
     let file = SavedSong::read(&path).expect("a kept song");
     assert_eq!(file.codes.frames() as u64, FRAMES);
     assert_eq!((file.request.seed, file.request.lyrics.clone()), (3, request(FRAMES, 3).lyrics));
-    let decoded = engine
-        .decoder()
-        .expect("the whole model")
-        .decode(file.codes, &file.request, Sink::Subscriber)
-        .await
-        .expect("a decoding");
-    assert_same("decoded again", &read(decoded).await.0, &expected);
+    let decoded = decoded(&engine, file).await;
+    assert_same("decoded again", &decoded, &expected);
     assert_eq!(fs::read_dir(out.path()).expect("a folder").count(), 1, "nothing is left beside the file");
 }
 
@@ -133,13 +135,8 @@ async fn a_plan_cuts_a_song_again_as_it_was_cut() {
     kept(&engine, SongRequest { first_window, ..request(FRAMES, 6) }, &path).await;
     let file = SavedSong::read(&path).expect("a kept song");
     assert_eq!(file.request.first_window, first_window);
-    let decoded = engine
-        .decoder()
-        .expect("the whole model")
-        .decode(file.codes, &file.request, Sink::Subscriber)
-        .await
-        .expect("a decoding");
-    assert_same("cut as before", &read(decoded).await.0, &expected);
+    let decoded = decoded(&engine, file).await;
+    assert_same("cut as before", &decoded, &expected);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Promise: `--format` says how samples look, in a file and on standard output, and the song stays the same song.
+//! Promise: `--format` says how samples look, in a WAV, a FLAC and on standard output, and the song stays the same song.
 
 #[path = "../../../tests/support/mod.rs"]
 mod support;
@@ -49,6 +49,23 @@ fn every_format_is_the_same_song_within_its_rounding_and_plays_without_a_complai
         let worst = exact.iter().zip(&rounded).map(|(x, y)| (f64::from(*x) - y).abs()).fold(0.0, f64::max);
         let step = 1.0 / f64::from(1u32 << (bits - 1));
         assert!(worst <= steps * step, "s{bits} is off by {} steps", worst / step);
+    }
+}
+
+#[test]
+fn a_flac_holds_the_samples_of_the_wav_of_as_many_bits() {
+    let folder = folder();
+    for (format, bits) in [("s16", 16), ("s24", 24)] {
+        let [wav, flac] = ["wav", "flac"].map(|ending| folder.path().join(format!("{format}.{ending}")));
+        render(&wav, format, &[]);
+        render(&flac, format, &[]);
+        let mut reader = claxon::FlacReader::open(&flac).expect("a FLAC file");
+        assert_eq!((reader.streaminfo().channels, reader.streaminfo().bits_per_sample), (2, bits));
+        let lossless: Vec<i32> = reader.samples().map(|sample| sample.expect("a sample")).collect();
+        let mut plain = hound::WavReader::open(&wav).expect("a WAV file");
+        let plain: Vec<i32> = plain.samples::<i32>().map(|sample| sample.expect("a sample")).collect();
+        assert_eq!(lossless.len(), SAMPLES);
+        assert!(lossless == plain, "{format}: the FLAC has other samples");
     }
 }
 

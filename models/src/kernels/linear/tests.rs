@@ -3,17 +3,7 @@
 use candle_core::Var;
 
 use super::*;
-use crate::signal::KeyedNoise;
-
-fn noise(key: u64, shape: &[usize]) -> Tensor {
-    let mut numbers = vec![0f32; shape.iter().product()];
-    KeyedNoise::new(key).fill_latent(0, &mut numbers);
-    Tensor::from_vec(numbers, shape, &Device::Cpu).expect("a tensor")
-}
-
-fn numbers(tensor: &Tensor) -> Vec<f32> {
-    tensor.flatten_all().and_then(|flat| flat.to_vec1()).expect("numbers")
-}
+use crate::kernels::test_tensors::{noise, values};
 
 #[test]
 fn a_long_product_that_is_learnt_from_is_the_same_in_pieces_and_so_are_its_gradients() {
@@ -25,11 +15,11 @@ fn a_long_product_that_is_learnt_from_is_the_same_in_pieces_and_so_are_its_gradi
     let cut = in_pieces(&xs, &transposed, Some(&tracked[1]), pieces).expect("it fits");
     let whole = xs.matmul(&transposed).and_then(|ys| ys.broadcast_add(&tracked[1])).expect("it fits");
     let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4 * (1.0 + b.abs()));
-    assert!(close(&numbers(&cut), &numbers(&whole)));
+    assert!(close(&values(&cut), &values(&whole)));
     let gradients = |ys: &Tensor| (ys * &by).and_then(|ys| ys.sum_all()).and_then(|sum| sum.backward());
     let (cut, whole) = (gradients(&cut).expect("gradients"), gradients(&whole).expect("gradients"));
     for variable in &tracked {
-        let of = |found: &candle_core::backprop::GradStore| numbers(found.get(variable).expect("a gradient"));
+        let of = |found: &candle_core::backprop::GradStore| values(found.get(variable).expect("a gradient"));
         // A sum of 32768 products in another order.
         assert!(of(&cut).iter().zip(of(&whole)).all(|(a, b)| (a - b).abs() < 0.05), "{:?} {:?}", of(&cut), of(&whole));
     }
@@ -41,14 +31,14 @@ fn what_is_added_in_a_product_is_as_if_it_were_added_afterwards() {
     let (weight, bias) = (noise(1, &[21, 40]), noise(2, &[21]));
     let (xs, to) = (noise(3, &[2, 5, 40]), noise(4, &[2, 5, 21]));
     let linear = Linear::new(&weight, Some(bias.clone())).expect("a layer");
-    let found = numbers(&linear.forward_added(&xs, &to).expect("a product"));
-    let expected = numbers(&(&to + linear.forward(&xs).expect("a product")).expect("a sum"));
+    let found = values(&linear.forward_added(&xs, &to).expect("a product"));
+    let expected = values(&(&to + linear.forward(&xs).expect("a product")).expect("a sum"));
     assert!(found == expected, "bit for bit");
     // In training, the formula is used.
     let weight = Var::from_tensor(&weight).expect("a variable");
     let learning = Linear::new(&weight, Some(bias)).expect("a layer").forward_added(&xs, &to).expect("a product");
     assert!(learning.track_op());
-    for (found, expected) in numbers(&learning).iter().zip(&expected) {
+    for (found, expected) in values(&learning).iter().zip(&expected) {
         assert!((found - expected).abs() < 1e-4, "{found} for {expected}");
     }
     assert!(linear.forward_added(&xs, &xs).is_err() && linear.forward_added(&to, &to).is_err());

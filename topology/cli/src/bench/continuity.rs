@@ -3,7 +3,7 @@
 //! Each song of codes is decoded in every way from the same noise. Each result is compared with the reference's way at
 //! many steps, and with itself away from its seams.
 
-use std::{fs, path::Path, time::Instant};
+use std::{path::Path, time::Instant};
 
 use candle_core::Device;
 use heartstream::{EngineError, Heartstream};
@@ -24,7 +24,7 @@ use super::{
     modes::{self, Mode},
     plot,
     report::{Measured, Report, SongMeasures},
-    table,
+    table, write_plot,
 };
 use crate::{Failed, output::probe_file, render::checkpoint, status::Status, words};
 
@@ -68,9 +68,7 @@ pub(super) fn continuity(args: &ContinuityArgs, quiet: bool) -> Result<(), Faile
     status.end(&format!("decoded {} songs in {} ways", songs.len(), modes.len()));
     let report = Report { model: args.model.model.clone(), golden_steps: args.reference_steps, songs };
     if let Some(path) = &args.plot {
-        let drawing = plot::draw(&report).map_err(|error| Failed::Error(format!("cannot draw: {error}")))?;
-        fs::write(path, drawing)
-            .map_err(|error| Failed::Error(format!("cannot write the plot {}: {error}", path.display())))?;
+        write_plot(path, plot::draw(&report))?;
     }
     if args.json {
         out!("{:#}", report.json());

@@ -14,6 +14,8 @@ mod speed_report;
 mod stages;
 mod table;
 
+use std::{error::Error, fs, path::Path};
+
 use heartstream_models::{synth::random, weights::Checkpoint};
 
 use super::{Failed, arg_groups::ModelArgs, args::Size, render::checkpoint};
@@ -37,4 +39,11 @@ fn subject(random_size: Option<Size>, model: &ModelArgs) -> Result<(String, Chec
         Some(size) => Ok((format!("random {size:?}").to_lowercase(), random(size.into(), SEED)?)),
         None => Ok((model.model.clone(), checkpoint(&model.model)?)),
     }
+}
+
+/// Writes a drawing, or says why there is none.
+fn write_plot(path: &Path, drawing: Result<String, Box<dyn Error>>) -> Result<(), Failed> {
+    let drawing = drawing.map_err(|error| Failed::Error(format!("cannot draw: {error}")))?;
+    fs::write(path, drawing)
+        .map_err(|error| Failed::Error(format!("cannot write the plot {}: {error}", path.display())))
 }

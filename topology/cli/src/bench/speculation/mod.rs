@@ -10,7 +10,7 @@ mod plot;
 mod report;
 mod runs;
 
-use std::{fs, sync::Arc};
+use std::sync::Arc;
 
 use heartstream::{
     EngineError,
@@ -25,7 +25,7 @@ use heartstream_models::{
     weights::FakeQuant,
 };
 
-use super::args::SpeculationArgs;
+use super::{args::SpeculationArgs, write_plot};
 use crate::{Failed, status::Status, words};
 use report::Report;
 use runs::{Setting, Subject};
@@ -83,9 +83,7 @@ pub(super) fn speculation(args: &SpeculationArgs, quiet: bool) -> Result<(), Fai
     let seed = args.seed;
     let report = Report { model: name, threads, seed, frames, guidance, trained, cost, measured, rows, coarse };
     if let Some(path) = &args.plot {
-        let drawing = plot::draw(&report).map_err(|error| Failed::Error(format!("cannot draw: {error}")))?;
-        fs::write(path, drawing)
-            .map_err(|error| Failed::Error(format!("cannot write the plot {}: {error}", path.display())))?;
+        write_plot(path, plot::draw(&report))?;
     }
     if args.json {
         out!("{:#}", report.json());
