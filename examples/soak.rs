@@ -9,9 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use heartstream::{
-    Checkpoint, Heartstream, Outcome, SampleFormat, Sampling, Sink, SongRequest, WavTarget, units::Frames,
-};
+use heartstream::{Heartstream, Outcome, SampleFormat, Sampling, Sink, SongRequest, WavTarget, units::Frames};
 
 /// Songs where the environment says nothing: some minutes on two cores.
 const USUAL_SONGS: u64 = 300;
@@ -26,7 +24,7 @@ const TOLERANCE: f64 = 0.05;
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let songs = std::env::var("SONGS").ok().and_then(|songs| songs.parse().ok()).unwrap_or(USUAL_SONGS);
-    let engine = Heartstream::builder(Checkpoint::noise()).build().await?;
+    let engine = Heartstream::builder(heartstream_tools::synth::noise()).build().await?;
     let since = Instant::now();
     sing(engine.clone(), 0, Duration::ZERO, false).await?;
     let usual = since.elapsed();

@@ -14,10 +14,10 @@ use heartstream_models::{
     ModelDirectory,
     heartcodec::HeartCodecConfig,
     heartmula::{HeartMulaConfig, SpecialIds, expected_tensors},
-    synth::{SynthSize, synthesise},
     text::{PromptTokenizer, decode, normalise},
     weights::{Checkpoint, TensorStore},
 };
+use heartstream_tools::synth::{SynthSize, synthesise};
 use tempfile::TempDir;
 
 /// Tensors of more numbers are not read: a file of a megabyte has none, and a fuzzer's is smaller.

@@ -6,10 +6,8 @@
 mod support;
 
 use heartstream::{Continuity, FirstWindow, Heartstream, Outcome, SongRequest, units};
-use heartstream_models::{
-    quality::{Listening, MelAnalyser, SeamMeasure, THUMP_BANDS, listen, measure_seams, seams_of},
-    signal::SegmentPlan,
-};
+use heartstream_models::signal::SegmentPlan;
+use heartstream_tools::quality::{Listening, MelAnalyser, SeamMeasure, THUMP_BANDS, listen, measure_seams, seams_of};
 
 /// The usual first window, and another whose seams lie more than half a second away from those of the usual one.
 const FIRST: [usize; 2] = [FirstWindow::USUAL.0 as usize, 62];

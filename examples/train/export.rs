@@ -3,12 +3,8 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use candle_core::{DType, Device, Tensor};
-use heartstream_models::{
-    CODEC_PART, LM_PARTS, TOKENIZER, heartcodec, heartmula,
-    synth::{codec_json, gen_config_json, lm_json},
-    text::TAGS_FILE,
-    weights::Expected,
-};
+use heartstream_models::{CODEC_PART, LM_PARTS, TOKENIZER, heartcodec, heartmula, text::TAGS_FILE, weights::Expected};
+use heartstream_tools::synth::{codec_json, gen_config_json, lm_json};
 
 use crate::{
     corpus::tokens,

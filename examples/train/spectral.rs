@@ -1,8 +1,9 @@
 //! Spectral distance with a gradient: spectra as matrix products, at several resolutions.
 
 use candle_core::{D, Device, Result, Tensor};
+use heartstream_tools::quality::mel_bands;
 
-/// Magnitudes below this count as this: 100 dB under a full-scale sine, as in `heartstream_models::quality`.
+/// Magnitudes below this count as this: 100 dB under a full-scale sine, as in `heartstream_tools::quality`.
 pub const FLOOR: f64 = 1e-5;
 
 /// Samples that are summed first: they divide those of a latent, 1920.
@@ -17,14 +18,6 @@ pub struct Analyser {
     transforms: [Tensor; 2],
     /// \[bins, bands\]
     mel: Tensor,
-}
-
-fn mel(hertz: f64) -> f64 {
-    2595.0 * (1.0 + hertz / 700.0).log10()
-}
-
-fn hertz(mel: f64) -> f64 {
-    700.0 * (10f64.powf(mel / 2595.0) - 1.0)
 }
 
 impl Analyser {
@@ -43,16 +36,10 @@ impl Analyser {
             }
             Tensor::from_vec(numbers, (window, bins), device)
         };
-        let top = 24_000.0;
-        let corner = |index: usize| hertz(mel(top) * index as f64 / (bands + 1) as f64);
-        let width = top / (bins - 1) as f64;
         let mut weights = vec![0f32; bins * bands];
-        for band in 0..bands {
-            let (low, middle, high) = (corner(band), corner(band + 1), corner(band + 2));
-            for bin in 0..bins {
-                let frequency = bin as f64 * width;
-                let weight = ((frequency - low) / (middle - low)).min((high - frequency) / (high - middle)).max(0.0);
-                weights[bin * bands + band] = weight as f32;
+        for (place, band) in mel_bands(bands, bins, 48_000).into_iter().enumerate() {
+            for (bin, weight) in (band.first..).zip(band.weights) {
+                weights[bin * bands + place] = weight;
             }
         }
         Ok(Self {
@@ -143,8 +130,9 @@ impl SoundLoss {
 
 #[cfg(test)]
 mod tests {
+    use heartstream_tools::quality::{MelAnalyser, mel_distances};
+
     use super::*;
-    use heartstream_models::quality::{MelAnalyser, mel_distances};
 
     #[test]
     fn the_log_mel_spectrum_with_a_gradient_is_the_one_that_quality_is_measured_with() {

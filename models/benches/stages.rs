@@ -9,8 +9,8 @@ use heartstream_models::{
     heartcodec::{FlowJob, FlowOptions, LATENTS_PER_FRAME},
     heartmula::{KeyedSampler, PromptIds, SamplingOptions},
     signal::KeyedNoise,
-    synth::SynthSize,
 };
+use heartstream_tools::synth::SynthSize;
 
 /// Guidance of the language model and of flow matching, as usual.
 const CFG_SCALE: f64 = 1.5;
@@ -62,7 +62,7 @@ fn codec(criterion: &mut Criterion, directory: &ModelDirectory) -> Result<()> {
 }
 
 fn stages(criterion: &mut Criterion) {
-    let measured = ModelDirectory::random(SynthSize::Small, 1)
+    let measured = heartstream_tools::synth::random_model(SynthSize::Small, 1)
         .and_then(|directory| language_model(criterion, &directory).and_then(|()| codec(criterion, &directory)));
     if let Err(error) = measured {
         eprintln!("stages: {error}");

@@ -9,7 +9,6 @@ use crate::{
     kernels::cpu::WeightDtype,
     parts::{self, Parts},
     speculation::{DRAFTER_FILE, DrafterWeights},
-    synth::{SynthSize, random},
     text::{KnownTags, PUBLISHED_VOCABULARY, PromptTokenizer, TAGS_FILE},
     weights::{Checkpoint, FakeQuant, Storage, TensorStore, file_names, fingerprint},
 };
@@ -66,15 +65,6 @@ impl ModelDirectory {
         let known_tags = known_tags(&checkpoint, lm.text_vocab_size, &mut warnings);
         let (lm_storage, codec_storage) = (Storage::Auto, Storage::Stored);
         Ok(Self { checkpoint, lm_part, codec_part, lm, ids, codec, known_tags, warnings, lm_storage, codec_storage })
-    }
-
-    /// A model of random weights, computed from `seed` while it is loaded, without any file. It serves to measure the
-    /// cost of a model of that size where no checkpoint is at hand.
-    ///
-    /// # Errors
-    /// When its configs cannot be made.
-    pub fn random(size: SynthSize, seed: u64) -> Result<Self> {
-        Self::open(random(size, seed)?)
     }
 
     /// Sets how the weights are stored in memory when they are loaded.
@@ -288,7 +278,7 @@ mod tests {
         rename: impl Fn(&str) -> Vec<String>,
         extra: &[(&str, Vec<usize>, Dtype)],
     ) -> (tempfile::TempDir, ModelDirectory) {
-        let (folder, directory) = crate::synth::tiny();
+        let (folder, directory) = crate::test_checkpoints::tiny();
         let path = folder.path().join(WEIGHTS);
         let bytes = fs::read(&path).expect("a file");
         let file = SafeTensors::deserialize(&bytes).expect("tensors");
@@ -317,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_codec_that_was_saved_again_is_the_published_one_whatever_else_is_in_its_file() {
-        let published = sound(&crate::synth::tiny().1);
+        let published = sound(&crate::test_checkpoints::tiny().1);
         let initted = "decoder.flow_matching.vq_embed.layers.0._codebook.initted";
         for shape in [vec![], vec![1]] {
             for dtype in [Dtype::F32, Dtype::BOOL, Dtype::I64] {
@@ -350,7 +340,7 @@ mod tests {
 
     #[test]
     fn the_config_of_the_reference_of_september_has_no_unknown_field() {
-        let (folder, directory) = crate::synth::tiny();
+        let (folder, directory) = crate::test_checkpoints::tiny();
         let path = folder.path().join(CODEC_PART).join("config.json");
         let published = fs::read_to_string(&path).expect("a config");
         for encoder in ["null", "{\"dim\": 1024}"] {

@@ -226,12 +226,12 @@ impl fmt::Display for SavedSongRemedy {
 
 impl ModelError {
     /// `path` cannot be written, for this reason.
-    pub(crate) fn unwritable(path: &Path, error: &io::Error) -> Self {
+    pub fn unwritable(path: &Path, error: &io::Error) -> Self {
         Self::Unwritable { path: path.to_owned(), reason: error.to_string(), remedy: write_remedy(error).to_owned() }
     }
 
     /// `what` must be `expected`, but is `found`.
-    pub(crate) fn shape(what: &'static str, expected: impl fmt::Display, found: impl fmt::Display) -> Self {
+    pub fn shape(what: &'static str, expected: impl fmt::Display, found: impl fmt::Display) -> Self {
         Self::Shape { what, expected: expected.to_string(), found: found.to_string() }
     }
 }

@@ -11,35 +11,29 @@
 //! - [`speculation`]: prompt ids to the same codes in fewer passes over the weights
 //! - [`heartcodec`]: codes to latents to samples
 //! - [`signal`]: keyed noise, windows, overlap-add
-//! - [`golden`]: comparison with the reference's results
-//! - [`quality`]: measures of the quality that cheaper or earlier decoding costs
-//! - [`synth`]: checkpoints from a seed
 //! - [`foreign_text`]: foreign text, escaped for messages; `contained`: panics of foreign code as errors
-//! - `convert`: a checkpoint in narrower dtypes; `device`: processor or GPU
+//! - `device`: processor or GPU
 //! - [`kernels`]: the arithmetic of both models
 
 mod bounded_json;
 mod contained;
-mod convert;
 mod device;
 mod directory;
 mod error;
 pub mod foreign_text;
-pub mod golden;
 pub mod heartcodec;
 pub mod heartmula;
 pub mod kernels;
 mod parts;
-pub mod quality;
 pub mod signal;
 mod song_codes;
 pub mod speculation;
-pub mod synth;
+#[cfg(test)]
+mod test_checkpoints;
 pub mod text;
 pub mod weights;
 
 pub use contained::{contained, is_contained, panic_text};
-pub use convert::convert;
 pub use device::{DeviceName, Devices};
 #[cfg(feature = "cuda")]
 pub use device::{GpuInfo, gpu_limits};

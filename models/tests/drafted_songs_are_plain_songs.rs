@@ -10,11 +10,15 @@ use heartstream_models::{
     kernels::cpu::WeightDtype,
     signal::KeyedNoise,
     speculation::{
-        Completion, DepthWork, DistillOptions, Distillation, Draft, DraftContext, DrafterInputs, DrafterName,
-        DrafterWeights, Frame, FrameDrafter, Oracle, Speculation, Speculator,
+        Completion, DepthWork, Draft, DraftContext, DrafterInputs, DrafterName, DrafterWeights, Frame, FrameDrafter,
+        Speculation, Speculator,
     },
-    synth::{SynthSize, synthesise},
     weights::{Checkpoint, TensorStore},
+};
+use heartstream_tools::{
+    distill::{DistillOptions, Distillation},
+    oracle::Oracle,
+    synth::{SynthSize, synthesise},
 };
 
 /// Drafts codes that have nothing to do with the song: below a number, and so many to a frame.
@@ -188,7 +192,7 @@ const ALL_COUNTS: [usize; 9] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
 
 #[test]
 fn the_model_of_noise_gives_the_plain_song_too() {
-    assert_every_drafter(Checkpoint::noise(), 12, 8, &ALL_COUNTS);
+    assert_every_drafter(heartstream_tools::synth::noise(), 12, 8, &ALL_COUNTS);
 }
 
 #[test]
@@ -231,7 +235,7 @@ fn assert_many_songs(checkpoint: Checkpoint) {
 
 #[test]
 fn many_songs_of_the_model_of_noise_are_the_plain_ones_in_ever_other_settings() {
-    assert_many_songs(Checkpoint::noise());
+    assert_many_songs(heartstream_tools::synth::noise());
 }
 
 #[test]

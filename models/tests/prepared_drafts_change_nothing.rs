@@ -9,11 +9,14 @@ use heartstream_models::{
     heartmula::{HeartMula, KeyedSampler, PromptIds, SamplingOptions},
     signal::KeyedNoise,
     speculation::{
-        Bundle, Completion, DepthWork, Draft, DraftContext, Frame, FrameDrafter, Oracle, Prefetch, PrefetchCounters,
+        Bundle, Completion, DepthWork, Draft, DraftContext, Frame, FrameDrafter, Prefetch, PrefetchCounters,
         PrefetchRequest, Speculator,
     },
-    synth::{SynthSize, synthesise},
     weights::Checkpoint,
+};
+use heartstream_tools::{
+    oracle::Oracle,
+    synth::{SynthSize, synthesise},
 };
 
 const FRAMES: usize = 40;
@@ -166,7 +169,7 @@ fn whoever_prepares_drafts_the_song_is_the_plain_one_and_every_bundle_is_account
 #[test]
 fn so_it_is_with_the_models_without_files_the_golden_ones_and_one_of_other_widths_heads_and_codebooks() {
     assert_plain_whoever_prepares(&synthetic(SynthSize::Odd), FRAMES);
-    assert_plain_whoever_prepares(&load(Checkpoint::noise()), 12);
+    assert_plain_whoever_prepares(&load(heartstream_tools::synth::noise()), 12);
     assert_plain_whoever_prepares(&load(heartstream_demo::checkpoint()), 12);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     for set in ["tests/golden/windows", "tests/golden/half", "../shared/goldens/small"] {

@@ -10,14 +10,14 @@ use heartstream_models::{
     heartmula::PromptIds,
     kernels::cpu::WeightDtype,
     signal::KeyedNoise,
-    synth::SynthSize,
 };
+use heartstream_tools::synth::SynthSize;
 
 /// The estimate is at least what is taken, and at most this much more.
 const ABOVE: f64 = 1.2;
 
 fn directory() -> ModelDirectory {
-    ModelDirectory::random(SynthSize::Small, 1).expect("a model")
+    heartstream_tools::synth::random_model(SynthSize::Small, 1).expect("a model")
 }
 
 /// The most bytes that were held at once while `work` was done on one thread, for the second time: the first time a

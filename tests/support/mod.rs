@@ -16,7 +16,7 @@ use heartstream::{
     Checkpoint, Continuity, FirstWindow, Flow, Heartstream, Placement, SampleFormat, Sampling, Song, SongReport,
     SongRequest, WavTarget, plan::DeviceName, units,
 };
-use heartstream_models::synth::{SynthSize, synthesise};
+use heartstream_tools::synth::{SynthSize, synthesise};
 use tempfile::TempDir;
 
 /// A frame in samples of both channels.
@@ -109,7 +109,7 @@ async fn placed(model: &TempDir, placement: Placement) -> Heartstream {
 
 /// An engine with the model of noise, on all of the machine: its songs sound, and end when they like.
 pub async fn noise_engine() -> Heartstream {
-    Heartstream::builder(Checkpoint::noise()).build().await.expect("the model of noise")
+    Heartstream::builder(heartstream_tools::synth::noise()).build().await.expect("the model of noise")
 }
 
 /// A song that is exactly `frames` frames long when the smallest model sings it, in the reference's windows.

@@ -30,8 +30,8 @@ pub fn checkpoint() -> &'static Path {
     static CHECKPOINT: OnceLock<TempDir> = OnceLock::new();
     let folder = CHECKPOINT.get_or_init(|| {
         let folder = folder();
-        let size = heartstream_models::synth::SynthSize::Tiny;
-        heartstream_models::synth::synthesise(size, 1, folder.path(), &mut |_, _| ()).expect("a checkpoint");
+        let size = heartstream_tools::synth::SynthSize::Tiny;
+        heartstream_tools::synth::synthesise(size, 1, folder.path(), &mut |_, _| ()).expect("a checkpoint");
         split(&folder.path().join("HeartMuLa-oss-3B"));
         folder
     });

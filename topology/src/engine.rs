@@ -397,7 +397,9 @@ fn load(
             let limits = limits.or_what_is_free(plan.devices)?;
             let (fit, memory_adjustment) = memory::fit(&limits, &directory, codec, plan, &size)?;
             let lm = directory.lm_storage;
-            memory_adjustment.iter().for_each(|sentence| tracing::info!("{sentence}"));
+            if let Some(sentence) = &memory_adjustment {
+                tracing::info!("{sentence}");
+            }
             let directory = directory.stored_as(lm, fit.codec);
             if fit.one_after_the_other {
                 return Ok((lm_resources, Weights::Sequential(Sequential::new(directory)), memory_adjustment));

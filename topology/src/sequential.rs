@@ -202,7 +202,8 @@ mod tests {
     use candle_core::Device;
     use heartstream_actors::{song_context::Faults, stage_threads::StageThreads};
     use heartstream_messages::{SongRequest, units::Frames};
-    use heartstream_models::{speculation::Speculation, synth::SynthSize};
+    use heartstream_models::speculation::Speculation;
+    use heartstream_tools::synth::SynthSize;
 
     use super::*;
     use crate::{
@@ -213,7 +214,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_language_model_is_freed_before_the_codec_is_loaded() {
-        let directory = ModelDirectory::random(SynthSize::Tiny, 1).expect("a model");
+        let directory = heartstream_tools::synth::random_model(SynthSize::Tiny, 1).expect("a model");
         let plan = Plan::new(&Placement {
             flow_workers: 1,
             threads: Some(1),
@@ -267,7 +268,7 @@ mod tests {
     async fn a_codec_that_cannot_be_loaded_is_in_the_songs_report() {
         // Its files are there when the engine is made, and gone when a song needs them.
         let folder = tempfile::tempdir().expect("a folder");
-        heartstream_models::synth::synthesise(SynthSize::Tiny, 1, folder.path(), &mut |_, _| ()).expect("a model");
+        heartstream_tools::synth::synthesise(SynthSize::Tiny, 1, folder.path(), &mut |_, _| ()).expect("a model");
         let checkpoint = heartstream_models::weights::Checkpoint::open(folder.path()).expect("a directory");
         let mut request = SongRequest { max_frames: Frames(40), ..SongRequest::new("calm", "la la") };
         request.sampling.top_k = 5;

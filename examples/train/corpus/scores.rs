@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, io::Read};
 
+use heartstream_models::weights::Fnv1a;
+
 use super::error::{CorpusError, Result};
 
 /// Ticks of a quarter note.
@@ -151,10 +153,9 @@ pub fn held_out(pieces: &[Piece]) -> Vec<bool> {
 
 /// The hash of a title: FNV-1a, 64 bits, with the high half folded in.
 fn fnv1a(text: &str) -> u64 {
-    let hash = text
-        .bytes()
-        .fold(0xCBF2_9CE4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
-    hash ^ (hash >> 32)
+    let mut hash = Fnv1a::default();
+    hash.add(text.as_bytes());
+    hash.value() ^ (hash.value() >> 32)
 }
 
 /// Reads the pieces out of the file's bytes.

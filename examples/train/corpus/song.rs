@@ -118,7 +118,9 @@ pub fn play(piece: &Piece, variation: &Variation, rng: &mut Rng) -> Song {
     match variation.texture {
         Texture::Solo => {}
         Texture::Duet => {
-            piece.parts.iter().skip(1).next_back().into_iter().for_each(|part| sound(part, by, rest, 0.85))
+            if let [_, .., last] = &piece.parts[..] {
+                sound(last, by, rest, 0.85);
+            }
         }
         Texture::Full => piece.parts.iter().skip(1).for_each(|part| sound(part, by, rest, 0.85)),
         pattern => sound(&accompaniment(piece, pattern, by, start, end), 0, rest, 0.72),

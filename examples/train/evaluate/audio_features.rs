@@ -1,7 +1,7 @@
 //! Audio features of a song: its scale, its clicks, its level.
 
 use candle_core::{Device, Tensor};
-use heartstream_models::quality::{MelAnalyser, Seam, measure_seams};
+use heartstream_tools::quality::{MelAnalyser, Seam, measure_seams};
 
 use crate::{error::Result, spectral::Analyser};
 

@@ -1,10 +1,8 @@
 //! Round trip of a sound: through latents, and through codes.
 
 use candle_core::{Device, Tensor};
-use heartstream_models::{
-    ModelDirectory,
-    quality::{MelAnalyser, mel_distances},
-};
+use heartstream_models::ModelDirectory;
+use heartstream_tools::quality::{MelAnalyser, mel_distances};
 
 use super::{
     Shown,

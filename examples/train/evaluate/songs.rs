@@ -3,11 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use heartstream::{Continuity, FirstWindow, Heartstream, SongRequest, units::Frames};
-use heartstream_models::{
-    quality::{Seam, seams_of},
-    signal::SegmentPlan,
-    weights::Checkpoint,
-};
+use heartstream_models::{signal::SegmentPlan, weights::Checkpoint};
+use heartstream_tools::quality::{Seam, seams_of};
 
 use super::{
     Counts, Shown,

@@ -8,10 +8,10 @@ use heartstream::{FirstWindow, Flow, Heartstream, Sink, Sinks, SongRequest, code
 use heartstream_models::{
     ModelDirectory, SongCodes,
     heartcodec::{FlowOptions, HeartCodec},
-    quality::{MelAnalyser, mel_distances, signal_to_noise, spectral_convergence},
     signal::{KeyedNoise, SegmentPlan},
     weights::Checkpoint,
 };
+use heartstream_tools::quality::{MelAnalyser, mel_distances, signal_to_noise, spectral_convergence};
 
 use super::{
     instruments::{InstrumentClassifier, tagged},

@@ -62,7 +62,7 @@ impl Estimator {
     }
 
     /// Channels of the input: state, in-context latents, condition.
-    pub(crate) fn in_channels(&self) -> usize {
+    pub fn in_channels(&self) -> usize {
         self.in_channels
     }
 

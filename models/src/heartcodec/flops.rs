@@ -57,11 +57,11 @@ impl HeartCodecConfig {
 
 #[cfg(test)]
 mod tests {
-    use crate::synth::SynthSize;
+    use crate::heartcodec::HeartCodecConfig;
 
     #[test]
     fn the_published_codec_costs_what_was_counted() {
-        let config = SynthSize::Full.codec();
+        let config = HeartCodecConfig::published();
         // 1.487 billion with the time embeddings and their 86 million, which see one position; 83.8 million.
         assert!((1.40e9..1.41e9).contains(&(config.estimator_weights() as f64)), "{}", config.estimator_weights());
         assert!((82e6..85e6).contains(&(config.vocoder_weights() as f64)), "{}", config.vocoder_weights());

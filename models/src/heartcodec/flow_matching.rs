@@ -240,7 +240,7 @@ fn time_steps(steps: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{signal::KeyedNoise, synth::tiny};
+    use crate::{signal::KeyedNoise, test_checkpoints::tiny};
 
     const FRAMES: usize = 10;
 

@@ -56,7 +56,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::{heartmula::SamplingOptions, signal::KeyedNoise, synth::tiny};
+    use crate::{heartmula::SamplingOptions, signal::KeyedNoise, test_checkpoints::tiny};
 
     /// Codes from here on end a song; about half of all frames of the smallest model have one.
     const END: u32 = 31;

@@ -28,11 +28,11 @@ impl HeartMulaConfig {
 
 #[cfg(test)]
 mod tests {
-    use crate::synth::SynthSize;
+    use crate::heartmula::HeartMulaConfig;
 
     #[test]
     fn a_frame_of_the_published_3b_model_reads_five_and_a_quarter_billion_weights() {
-        let config = SynthSize::Full.lm();
+        let config = HeartMulaConfig::published();
         // 2.819 billion in the backbone, norms included, and 10.5 GB of bf16 in all.
         assert_eq!(config.backbone_weights() / 1_000_000, 2818);
         let bytes = 2 * (config.backbone_weights() + config.depth_weights());

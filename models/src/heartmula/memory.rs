@@ -74,26 +74,17 @@ mod tests {
     use crate::{
         heartmula::{HeartMula, KeyedSampler, PromptIds, SamplingOptions},
         signal::KeyedNoise,
-        synth::{SynthSize, tiny},
+        test_checkpoints::tiny,
     };
 
     #[test]
     fn a_song_of_four_minutes_of_the_published_model_remembers_three_quarters_of_a_gigabyte() {
-        let config = SynthSize::Full.lm();
+        let config = HeartMulaConfig::published();
         assert_eq!(config.kv_dtype(WeightDtype::Bf16), WeightDtype::F16);
         assert_eq!(config.kv_dtype(WeightDtype::F32), WeightDtype::F32);
         // 28 layers, 8 heads of 128 keys and 128 values, 2 bytes each.
         assert_eq!(config.kv_bytes(2, 3200, WeightDtype::F16), 2 * 3200 * 114_688);
         assert_eq!(config.kv_bytes(2, 3200, WeightDtype::F32), 2 * config.kv_bytes(2, 3200, WeightDtype::F16));
-    }
-
-    #[test]
-    fn a_small_model_keeps_f32_whatever_its_weights_are() {
-        for size in [SynthSize::Noise, SynthSize::Tiny, SynthSize::Small, SynthSize::Medium] {
-            for weights in [WeightDtype::F32, WeightDtype::F16, WeightDtype::Bf16] {
-                assert_eq!(size.lm().kv_dtype(weights), WeightDtype::F32);
-            }
-        }
     }
 
     #[test]

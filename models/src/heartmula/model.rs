@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 
-pub(crate) use frame::guided;
+pub use frame::guided;
 pub use verify::{SongTarget, VerifyBuffers};
 
 #[cfg(feature = "cuda")]

@@ -171,7 +171,7 @@ impl CodeSampler for KeyedSampler {
 }
 
 /// The place of the largest logit, the lower one of equals.
-pub(crate) fn argmax(logits: &[f32]) -> u32 {
+pub fn argmax(logits: &[f32]) -> u32 {
     let mut best = (f32::NEG_INFINITY, 0);
     for (token, logit) in (0u32..).zip(logits) {
         if *logit > best.0 {

@@ -116,7 +116,7 @@ impl Layer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{signal::KeyedNoise, synth::tiny};
+    use crate::{signal::KeyedNoise, test_checkpoints::tiny};
 
     const POSITIONS: usize = 12;
 

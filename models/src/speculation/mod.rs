@@ -11,14 +11,12 @@
 //! - [`FrameDrafter`], [`Chain`] and the drafters themselves
 //! - [`Prefetch`], [`SpeculationCache`]: drafts that are made while a round is verified
 //! - [`Policy`], [`DepthPolicy`]: choices by measured times
-//! - [`Distillation`]: the training of [`DrafterWeights`]
 //! - [`Speculator`]: rounds of a whole song; [`Counters`]: what came of them
 //! - [`Speculation`]: the setting
 
 mod accept;
 mod counters;
 mod depth_policy;
-mod distill;
 mod drafter;
 mod drafter_inputs;
 mod drafters;
@@ -35,12 +33,10 @@ mod target;
 pub use accept::{Verdict, accept, first_unmatched};
 pub use counters::Counters;
 pub use depth_policy::DepthPolicy;
-pub use distill::{DistillOptions, Distillation, Matches, TaughtSong};
 pub use drafter::{Chain, Chained, Draft, DraftContext, FrameDrafter};
 pub use drafter_inputs::DrafterInputs;
 pub use drafters::{
-    AdversarialDrafter, CarryOver, DRAFTER_FILE, DrafterSizes, DrafterWeights, Heads, NGram, NextState, Oracle,
-    StaleDepth,
+    CarryOver, DRAFTER_FILE, DrafterSizes, DrafterWeights, Heads, MOST_POSITIONS, NGram, NextState, StaleDepth,
 };
 pub use margin_stats::MarginStats;
 pub use policy::{Choice, Policy};

@@ -250,7 +250,9 @@ impl Speculator {
         let codes = model.next_frame(state, &mut self.sampler)?;
         // The trail of the last drafted round is of a frame that is not the last one any more.
         self.buffers.forget();
-        self.prefetching.iter_mut().for_each(Prefetching::rest);
+        if let Some(prefetching) = &mut self.prefetching {
+            prefetching.rest();
+        }
         let first = self.past.len() as u64;
         let outcome = RoundOutcome { first, frames: vec![codes], ..RoundOutcome::default() };
         let took = since.elapsed();
@@ -275,12 +277,14 @@ impl Speculator {
         let context = DraftContext { past: &self.past, drafted: &[], trail, guidance, sampler: &self.sampler };
         // One more than is verified: it is the guess for the codes of the frame behind them.
         let count = if work.pass > 0 { frames + 1 } else { frames };
-        let mut prefetching = self.prefetching.as_mut();
-        if !prefetch {
-            prefetching.iter_mut().for_each(|prefetching| prefetching.rest());
-        }
-        let mut prefetching = prefetching.filter(|_| prefetch);
-        let prepared = prefetching.as_mut().map_or(Vec::new(), |prefetching| prefetching.take());
+        let mut prefetching = match &mut self.prefetching {
+            Some(prefetching) if !prefetch => {
+                prefetching.rest();
+                None
+            }
+            prefetching => prefetching.as_mut(),
+        };
+        let prepared = prefetching.as_mut().map(|prefetching| prefetching.take()).unwrap_or_default();
         let (codebooks, vocabulary) = (target.codebooks(), target.vocabulary());
         let is_frame = |Draft { codes, .. }: &Draft| {
             codes.len() == codebooks && codes.iter().all(|code| (*code as usize) < vocabulary)
@@ -352,7 +356,9 @@ impl Speculator {
         let settled = match &mut self.mode {
             Mode::Plain => Choice::PLAIN,
             Mode::Fixed { frames, work, depth } => {
-                depth.iter_mut().for_each(|policy| policy.observe(outcome));
+                if let Some(policy) = depth {
+                    policy.observe(outcome);
+                }
                 Choice { frames: Some(*frames), work: *work, team: 0, prefetch: self.prefetching.is_some() }
             }
             Mode::Auto(Learned { policy, depth, .. }) => {

@@ -23,7 +23,7 @@ pub enum Storage {
 
 /// Whether [`Storage`] applies to a tensor: matrices of products, and embedding tables. The rest is small and decides
 /// precision.
-pub(crate) fn is_matrix(name: &str, shape: &[usize]) -> bool {
+pub fn is_matrix(name: &str, shape: &[usize]) -> bool {
     let small = name.contains("scale_shift_table") || name.ends_with("original0") || name.contains("_codebook.");
     shape.len() >= 2 && !small
 }

@@ -27,7 +27,7 @@ const WORTH_A_THREAD: usize = 1 << 18;
 
 /// The numbers of a tensor; cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct TensorData {
+pub struct TensorData {
     source: Source,
     count: usize,
     /// The dtype that they are rounded to when they are read.
@@ -81,7 +81,7 @@ impl TensorData {
     ///
     /// # Errors
     /// When they lie beyond the tensor, or their file cannot be read any more.
-    pub(crate) fn read(&self, first: usize, to: &mut [f32]) -> Result<()> {
+    pub fn read(&self, first: usize, to: &mut [f32]) -> Result<()> {
         let Some(fake_quant) = self.fake_quant else { return self.read_fine(first, to) };
         // The scale of a number depends on its block: whole blocks are read.
         let start = first / FakeQuant::BLOCK * FakeQuant::BLOCK;

@@ -262,7 +262,7 @@ impl TensorStore {
     ///
     /// # Errors
     /// When it is not there with exactly this shape.
-    pub(crate) fn numbers(&self, name: &str, shape: &[usize]) -> Result<TensorData> {
+    pub fn numbers(&self, name: &str, shape: &[usize]) -> Result<TensorData> {
         if let Some(tensor) = self.in_memory.get(name).filter(|tensor| tensor.dims() == shape) {
             let numbers = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?;
             return Ok(TensorData::in_memory(numbers.to_vec1()?));

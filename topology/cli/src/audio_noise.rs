@@ -46,7 +46,7 @@ mod quiet {
 
     use nix::unistd::dup2_stderr;
 
-    use super::super::say::OWN_LINES;
+    use super::super::output_macros::OWN_LINES;
 
     /// While it lives, standard error leads to nowhere.
     pub(super) struct Quiet {

@@ -2,7 +2,7 @@
 
 use heartstream_models::ModelDirectory;
 
-use super::{Failed, args::ConvertArgs, render::checkpoint, weights_bar::WeightsBar};
+use super::{Failed, model_args::ConvertArgs, render::checkpoint, weights_bar::WeightsBar};
 
 /// Writes the checkpoint.
 pub(super) fn convert(args: &ConvertArgs, quiet: bool) -> Result<(), Failed> {
@@ -15,7 +15,7 @@ pub(super) fn convert(args: &ConvertArgs, quiet: bool) -> Result<(), Failed> {
     let directory = ModelDirectory::open(checkpoint(&args.model.model)?)?;
     directory.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let mut bar = WeightsBar::new(quiet);
-    heartstream_models::convert(&directory, &args.out, args.codec.into(), &mut |done, all| bar.show(done, all))?;
+    heartstream_tools::convert(&directory, &args.out, args.codec.into(), &mut |done, all| bar.show(done, all))?;
     out!("{}", args.out.display());
     Ok(())
 }

@@ -11,11 +11,11 @@ use heartstream_formats::Format;
 use super::{
     Failed,
     arg_groups::OutputArgs,
-    args::{PlayArgs, RenderArgs},
     audio_noise::{Hushed, hushed},
     output::{Output, probe_file},
     output_names,
     recording::{Recording, format_of},
+    song_args::{PlayArgs, RenderArgs},
 };
 
 /// Where the song's sound goes, and what is written down about it.

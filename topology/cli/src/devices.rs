@@ -3,7 +3,7 @@
 use heartstream::speaker::DeviceDescription;
 use serde_json::{Value, json};
 
-use super::{Failed, args::DevicesArgs, audio_noise::hushed};
+use super::{Failed, audio_noise::hushed, model_args::DevicesArgs};
 
 /// Prints the output devices; what the system's sound libraries say about them only if `verbose`.
 pub(super) fn devices(args: &DevicesArgs, verbose: bool) -> Result<(), Failed> {

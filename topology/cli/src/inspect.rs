@@ -16,7 +16,7 @@ use heartstream_models::{
 };
 use serde_json::{Value, json};
 
-use super::{Failed, args::InspectArgs, render::checkpoint, words};
+use super::{Failed, model_args::InspectArgs, prompt_input, render::checkpoint};
 
 /// Prints what is known of a model.
 pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
@@ -39,7 +39,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
     let asked = args.words.tags.is_some() || args.words.lyrics.is_some();
     let prompt = match (&tokenizer, asked) {
         (Some(tokenizer), true) => {
-            let words = words::read(&args.words)?;
+            let words = prompt_input::read(&args.words)?;
             let prompt = tokenizer.prompt(&words.tags, &words.lyrics)?;
             let notes = words.notes.into_iter().chain(prompt.notes.iter().map(ToString::to_string)).collect();
             Some((prompt, notes))

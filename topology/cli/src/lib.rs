@@ -1,10 +1,11 @@
 //! The program: a file per command, and what they share.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C. A song that is played and stopped by a key is done. A reader of standard output that closes it before the
-//! song is over, such as `head`, has what it wanted: the song ends there, and that is 0.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C. A song that is played and stopped by a key is done. A
+//! reader of standard output that closes it before the song is over, such as `head`, has what it wanted: the song ends
+//! there, and that is 0.
 
 #[macro_use]
-mod say;
+mod output_macros;
 
 mod arg_groups;
 mod args;
@@ -19,16 +20,19 @@ mod failed;
 mod inspect;
 mod keys;
 mod manual;
-mod order;
+mod model_args;
 mod output;
 mod output_names;
 mod path_like;
 mod preflight;
+mod prompt_input;
 mod pull;
 mod record;
 mod recording;
 mod render;
+mod request_args;
 mod serve;
+mod song_args;
 mod song_plan;
 mod status;
 mod status_line;
@@ -36,11 +40,13 @@ mod synth;
 mod tags;
 mod values;
 mod weights_bar;
-mod words;
 
 use std::process::ExitCode;
 
+use arg_groups::{MODEL_VARIABLE, ProgressForm};
+use args::{Args, Command};
 use clap::{CommandFactory, FromArgMatches};
+pub(crate) use failed::Failed;
 use heartstream_messages::Stage;
 use heartstream_models::{
     foreign_text::{MOST_BYTES, bounded, printable},
@@ -48,10 +54,6 @@ use heartstream_models::{
     kernels::cpu::KernelSet,
 };
 use tracing_subscriber::EnvFilter;
-
-use arg_groups::{MODEL_VARIABLE, ProgressForm};
-use args::{Args, Command};
-pub(crate) use failed::Failed;
 
 /// Whether these bytes are a plan, of whichever checkpoint. For fuzzing.
 #[doc(hidden)]
@@ -63,7 +65,7 @@ pub fn reads_as_plan(bytes: &[u8]) -> bool {
 pub fn run() -> ExitCode {
     let args = parse();
     if progress_form(&args.command) == ProgressForm::Json {
-        say::as_json();
+        output_macros::as_json();
     }
     start_log(args.verbose, args.quiet);
     quiet_panics();
@@ -71,11 +73,11 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failed::Said) => ExitCode::from(1),
         Err(Failed::Error(message)) => {
-            say::failure(&message);
+            output_macros::failure(&message);
             ExitCode::from(1)
         }
         Err(Failed::Usage(message)) => {
-            say::failure(&message);
+            output_macros::failure(&message);
             ExitCode::from(2)
         }
         Err(Failed::Cancelled) => ExitCode::from(130),
@@ -165,8 +167,8 @@ fn start_log(verbose: u8, quiet: bool) {
         .unwrap_or_else(|_| EnvFilter::new(format!("{level},kameo=off,rustls_platform_verifier=off")));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(|| say::Log)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && !say::is_json())
+        .with_writer(|| output_macros::Log)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && !output_macros::is_json())
         .without_time()
         .init();
 }

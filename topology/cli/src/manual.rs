@@ -6,7 +6,8 @@ use clap::CommandFactory;
 
 use super::{
     Failed,
-    args::{Args, CompletionsArgs, ManArgs},
+    args::Args,
+    model_args::{CompletionsArgs, ManArgs},
 };
 
 const PROGRAM: &str = "heartstream";

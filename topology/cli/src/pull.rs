@@ -9,7 +9,7 @@ use std::{
 use heartstream::pull::{self, Bytes, Watcher};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Failed, args::PullArgs};
+use super::{Failed, model_args::PullArgs};
 
 /// Between two lines when standard error is no terminal.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);

@@ -48,6 +48,9 @@ impl Recording {
     /// # Errors
     /// As [`Recording::write`].
     pub fn finish(self) -> Result<(), FormatError> {
-        self.file.map_or(Ok(()), |file| file.finish().map(drop))
+        match self.file {
+            Some(file) => file.finish().map(drop),
+            None => Ok(()),
+        }
     }
 }

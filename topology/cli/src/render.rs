@@ -14,18 +14,19 @@ use heartstream::{
     plan::{Devices, Plan},
     units::Seconds,
 };
-use heartstream_models::{ModelDirectory, ModelError, synth::NOISE};
+use heartstream_models::{ModelDirectory, ModelError};
+use heartstream_tools::synth::NOISE;
 
 use super::{
     Failed,
     arg_groups::PlacementArgs,
-    args::{DecodeArgs, PlayArgs, RenderArgs},
     destination::Destination,
     keys::{Key, Keys},
-    order::{kept_request, request},
     output::Output,
     preflight, record,
     recording::Recording,
+    request_args::{kept_request, request},
+    song_args::{DecodeArgs, PlayArgs, RenderArgs},
     song_plan,
     status::{Loudness, Status},
     status_line::SongLine,
@@ -147,7 +148,9 @@ pub(super) fn decode(args: &DecodeArgs, loudness: Loudness) -> Result<(), Failed
     destination.probe(None, &read)?;
     runtime()?.block_on(async {
         let mut status = Status::new(loudness.quiet);
-        memory_adjustment.iter().for_each(|sentence| status.line(sentence));
+        if let Some(sentence) = &memory_adjustment {
+            status.line(sentence);
+        }
         let decoder = Decoder::load_as(checkpoint, codec, &placement).await?;
         let sinks = destination.open(&request, &fingerprint)?;
         let song = decoder.decode(kept.codes, &request, sinks).await?;
@@ -276,15 +279,20 @@ fn conclude(
     }
     let output = destination.output.as_ref();
     let heard = report.audio.0 > 0.0;
-    output.filter(|_| !heard && destination.made).into_iter().for_each(Output::discard);
+    if let (Some(output), false, true) = (output, heard, destination.made) {
+        output.discard();
+    }
     let file = output.filter(|_| heard);
     let seed = about.request.seed;
     status.end_song(&summary(report, file, seed, verb), || record::ending(report, file.and_then(Output::path), seed));
-    let recorded = destination.record.as_deref().map_or(Ok(()), |path| {
-        let mut record = record::record(about.model, about.request, destination.format_name(), about.plan, report);
-        record["plan"] = song_plan::plan(about.request, report, about.fingerprint);
-        record::write(path, &record)
-    });
+    let recorded = match &destination.record {
+        Some(path) => {
+            let mut record = record::record(about.model, about.request, destination.format_name(), about.plan, report);
+            record["plan"] = song_plan::plan(about.request, report, about.fingerprint);
+            record::write(path, &record)
+        }
+        None => Ok(()),
+    };
     // What became of the song matters more than what became of its record.
     outcome(report).and(recorded)
 }
@@ -328,7 +336,7 @@ fn summary(report: &SongReport, output: Option<&Output>, seed: u64, verb: &str) 
 pub(super) fn checkpoint(model: &str) -> Result<Checkpoint, ModelError> {
     match model {
         heartstream_demo::NAME => Ok(heartstream_demo::checkpoint()),
-        NOISE => Ok(Checkpoint::noise()),
+        NOISE => Ok(heartstream_tools::synth::noise()),
         "" => Err(ModelError::Option {
             option: "model",
             expected: "a directory, demo or noise".into(),

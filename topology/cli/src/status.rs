@@ -12,7 +12,7 @@ use serde_json::Value;
 use terminal_size::{Width, terminal_size_of};
 
 use super::{
-    say,
+    output_macros,
     status_line::{Announced, SongLine},
 };
 
@@ -52,7 +52,7 @@ impl Status {
     pub(super) fn new(quiet: bool) -> Self {
         let form = if quiet {
             Form::Nothing
-        } else if say::is_json() {
+        } else if output_macros::is_json() {
             Form::Json(Instant::now())
         } else if stderr().is_terminal() {
             let bar = ProgressBar::new_spinner();
@@ -94,7 +94,7 @@ impl Status {
             }
             Form::Json(last) if last.elapsed() >= BETWEEN_EVENTS => {
                 *last = Instant::now();
-                say::event("progress", song.facts(progress));
+                output_macros::event("progress", song.facts(progress));
             }
             Form::Now(_) | Form::Json(_) => (),
         }
@@ -122,7 +122,7 @@ impl Status {
     /// As [`Status::end`]; programs get `facts` instead of a sentence.
     pub(super) fn end_song(&self, sentence: &str, facts: impl FnOnce() -> Value) {
         match &self.form {
-            Form::Json(_) => say::event("end", facts()),
+            Form::Json(_) => output_macros::event("end", facts()),
             _ => self.end(sentence),
         }
     }

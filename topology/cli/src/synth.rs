@@ -1,8 +1,8 @@
 //! `synth`: a checkpoint of random weights, for trying and testing.
 
-use heartstream_models::synth::synthesise;
+use heartstream_tools::synth::synthesise;
 
-use super::{Failed, args::SynthArgs, weights_bar::WeightsBar};
+use super::{Failed, model_args::SynthArgs, weights_bar::WeightsBar};
 
 /// Writes the checkpoint.
 pub(super) fn synth(args: &SynthArgs, quiet: bool) -> Result<(), Failed> {

@@ -5,7 +5,7 @@ mod support;
 
 use std::{collections::BTreeMap, path::Path};
 
-use heartstream_models::synth::{SynthSize, synthesise};
+use heartstream_tools::synth::{SynthSize, synthesise};
 use support::{complaint, copy_tree, folder, run, text, tiny_model};
 
 fn json(arguments: &[&str]) -> serde_json::Value {

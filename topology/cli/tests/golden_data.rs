@@ -8,12 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use heartstream_models::{
-    ModelDirectory,
-    golden::{self, Row},
-    kernels::cpu::KernelSet,
-    weights::Checkpoint,
-};
+use heartstream_models::{ModelDirectory, kernels::cpu::KernelSet, weights::Checkpoint};
+use heartstream_tools::golden::{self, Row};
 use support::{complaint, copy_tree, folder, program, run, text};
 
 /// The sets of golden data, and how many tensors of each are compared.

@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 
 use heartstream::{
-    Builder, Checkpoint, Continuity, EngineError, Heartstream, Outcome, Placement, Sink, Sinks, SongRequest, Stage,
+    Builder, Continuity, EngineError, Heartstream, Outcome, Placement, Sink, Sinks, SongRequest, Stage,
     codes::SavedSong,
     memory::{MemoryPlan, MemorySize, SongSize},
     plan::Plan,
@@ -25,13 +25,14 @@ fn placement() -> Placement {
 }
 
 fn builder() -> Builder {
-    Heartstream::builder(Checkpoint::noise()).placement(placement())
+    Heartstream::builder(heartstream_tools::synth::noise()).placement(placement())
 }
 
 /// The estimate for a song like that of seed `seed` with the model of noise, its codec as it is asked
 /// for with `codec`.
 fn estimated(codec: Storage) -> MemoryPlan {
-    let directory = ModelDirectory::open(Checkpoint::noise()).expect("a model").stored_as(Storage::Auto, codec);
+    let directory =
+        ModelDirectory::open(heartstream_tools::synth::noise()).expect("a model").stored_as(Storage::Auto, codec);
     let prompt = directory.load_tokenizer().expect("a tokenizer").prompt(&request(1).tags, &request(1).lyrics);
     let size = SongSize::of(&request(1), prompt.expect("words").ids.positions() as u64).expect("a song");
     MemoryPlan::estimate(&directory, &Plan::new(&placement()).expect("a plan"), &size).expect("a forecast")

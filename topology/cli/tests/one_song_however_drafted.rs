@@ -6,7 +6,7 @@ mod support;
 use heartstream::{
     Continuity, Outcome, SongRequest, Speculation, plan::DrafterName, report::PrefetchReport, units::Frames,
 };
-use heartstream_models::synth::{SynthSize, synthesise};
+use heartstream_tools::synth::{SynthSize, synthesise};
 use support::{assert_same, complaint, engine, folder, preparing, request, run, sung, text, tiny_model};
 
 /// What a record says of drafting, wherever something was drafted and something was right.

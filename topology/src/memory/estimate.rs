@@ -268,13 +268,15 @@ fn queues(plan: &Plan, window: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use heartstream_models::{WeightDtype, synth::SynthSize, weights::Storage};
+    use heartstream_models::{WeightDtype, weights::Storage};
+    use heartstream_tools::synth::SynthSize;
 
     use super::*;
     use crate::{plan::Placement, units::Seconds};
 
     fn estimate(size: SynthSize, seconds: f64, codec: Storage) -> MemoryPlan {
-        let directory = ModelDirectory::random(size, 1).expect("a model").stored_as(Storage::Auto, codec);
+        let directory =
+            heartstream_tools::synth::random_model(size, 1).expect("a model").stored_as(Storage::Auto, codec);
         let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(2), ..Placement::default() });
         let request = SongRequest { max_frames: Seconds(seconds).frames(), ..SongRequest::new("a", "b") };
         let song = SongSize::of(&request, 200).expect("a song");
@@ -308,7 +310,7 @@ mod tests {
 
     #[test]
     fn decoding_takes_what_a_song_takes_less_the_language_model_and_the_words() {
-        let directory = ModelDirectory::random(SynthSize::Small, 1).expect("a model");
+        let directory = heartstream_tools::synth::random_model(SynthSize::Small, 1).expect("a model");
         let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(2), ..Placement::default() }).expect("a plan");
         let request = SongRequest { max_frames: Seconds(30.0).frames(), ..SongRequest::new("a", "b") };
         let song = SongSize::of(&request, 0).expect("a song");

@@ -134,7 +134,8 @@ fn first_within(limits: &MemoryLimits, ways: Vec<Fit>, asked: Storage) -> Result
 
 #[cfg(test)]
 mod tests {
-    use heartstream_models::{Devices, synth::SynthSize};
+    use heartstream_models::Devices;
+    use heartstream_tools::synth::SynthSize;
     use proptest::prelude::*;
 
     use super::*;
@@ -150,7 +151,7 @@ mod tests {
         size: SynthSize,
         asked: Storage,
     ) -> Result<(Fit, Option<String>), EngineError> {
-        let directory = ModelDirectory::random(size, 1).expect("a model");
+        let directory = heartstream_tools::synth::random_model(size, 1).expect("a model");
         let placement = Placement { flow_workers: 1, threads: Some(2), devices, ..Placement::default() };
         let song = SongSize::of(&SongRequest::new("a", "b"), 500).expect("a song");
         fit(limits, &directory, asked, &Plan::new(&placement).expect("a plan"), &song)
@@ -185,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_kept_song_is_decoded_by_a_codec_in_f16_where_that_fits_and_refused_where_nothing_does() {
-        let directory = ModelDirectory::random(SynthSize::Full, 1).expect("a model");
+        let directory = heartstream_tools::synth::random_model(SynthSize::Full, 1).expect("a model");
         let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(2), ..Placement::default() }).expect("a plan");
         let fit = |gigabytes: f64, asked| {
             MemoryPlan::codec_within(&limits(gigabytes), &directory, asked, &plan, &SongRequest::new("a", "b"))

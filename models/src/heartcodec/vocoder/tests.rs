@@ -1,7 +1,7 @@
 //! Tests of the vocoder: streamed equals whole, and the reference's rounding.
 
 use super::*;
-use crate::{signal::KeyedNoise, synth::tiny};
+use crate::{signal::KeyedNoise, test_checkpoints::tiny};
 use proptest::{prelude::*, test_runner::TestRunner};
 
 /// The vocoder of the smallest model, and latents for `frames` frames.

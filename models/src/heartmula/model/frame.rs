@@ -166,7 +166,7 @@ impl HeartMula {
 ///
 /// # Errors
 /// When the rows are no whole frames.
-pub(crate) fn guided(hidden: &Tensor, batch: usize, guidance: f64) -> Result<Tensor> {
+pub fn guided(hidden: &Tensor, batch: usize, guidance: f64) -> Result<Tensor> {
     if batch == 1 {
         return Ok(hidden.clone());
     }

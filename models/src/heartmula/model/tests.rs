@@ -1,7 +1,7 @@
 //! Tests of decoding: guidance, cached prefill, KV dtype and limits.
 
 use super::*;
-use crate::synth::tiny;
+use crate::test_checkpoints::tiny;
 
 /// Takes codes that do not depend on the logits, and keeps those.
 #[derive(Default)]

@@ -10,8 +10,6 @@ mod passes;
 mod prompt;
 mod song;
 mod target;
-#[cfg(test)]
-mod tests;
 mod verify;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -183,7 +183,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        heartmula::SamplingOptions, signal::KeyedNoise, speculation::drafters::DrafterSizes, synth::tiny,
+        heartmula::SamplingOptions, signal::KeyedNoise, speculation::drafters::DrafterSizes, test_checkpoints::tiny,
         weights::TensorStore,
     };
 

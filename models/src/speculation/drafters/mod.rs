@@ -6,7 +6,6 @@ mod lookahead;
 mod next_state;
 mod ngram;
 mod on_device;
-mod oracle;
 mod stale_depth;
 mod weights;
 
@@ -15,7 +14,5 @@ pub use heads::Heads;
 pub use next_state::NextState;
 pub use ngram::NGram;
 pub(super) use on_device::OnDevice;
-pub use oracle::{AdversarialDrafter, Oracle};
 pub use stale_depth::StaleDepth;
-pub(super) use weights::MOST_POSITIONS;
-pub use weights::{DRAFTER_FILE, DrafterSizes, DrafterWeights};
+pub use weights::{DRAFTER_FILE, DrafterSizes, DrafterWeights, MOST_POSITIONS};

@@ -25,7 +25,7 @@ pub const DRAFTER_FILE: &str = "drafter.safetensors";
 /// Frames that heads can reach.
 const MOST_HEADS: usize = 16;
 /// Frames that the layer sees at most; it is trained on as many.
-pub(in crate::speculation) const MOST_POSITIONS: usize = 256;
+pub const MOST_POSITIONS: usize = 256;
 /// Width of a layer of a drafter, at most. That of the published model would have 4928 in its middle.
 const MOST_WIDTH: usize = 1 << 16;
 /// Added to the mean square of what the layer is fed.

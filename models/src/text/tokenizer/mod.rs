@@ -195,7 +195,7 @@ fn make(path: &Path, file: TokenizerFile, notes: &mut Vec<String>) -> Result<(To
 
 #[cfg(test)]
 mod tests {
-    use crate::synth::tiny;
+    use crate::test_checkpoints::tiny;
     use proptest::{prelude::*, test_runner::TestRunner};
 
     #[test]

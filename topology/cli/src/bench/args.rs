@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-
 use heartstream_models::DeviceName;
 
 use crate::{
     arg_groups::{CodecWeightsArgs, LmWeightsArgs, ModelArgs, WordsArgs},
-    args::Size,
+    model_args::Size,
     values::{CoreList, core_list, count, device, number, time, time_or_none, whole},
 };
 

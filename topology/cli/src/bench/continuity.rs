@@ -14,8 +14,10 @@ use heartstream_messages::{
 use heartstream_models::{
     ModelDirectory,
     heartcodec::{FlowOptions, HeartCodec, LATENTS_PER_FRAME},
-    quality::{LogMel, MelAnalyser, listen, measure_seams, mel_distances, seams_of, signal_to_noise},
     signal::KeyedNoise,
+};
+use heartstream_tools::quality::{
+    LogMel, MelAnalyser, listen, measure_seams, mel_distances, seams_of, signal_to_noise,
 };
 
 use super::{
@@ -26,14 +28,14 @@ use super::{
     report::{Measured, Report, SongMeasures},
     table, write_plot,
 };
-use crate::{Failed, output::probe_file, render::checkpoint, status::Status, words};
+use crate::{Failed, output::probe_file, prompt_input, render::checkpoint, status::Status};
 
 /// Runs the bench and prints what it says.
 pub(super) fn continuity(args: &ContinuityArgs, quiet: bool) -> Result<(), Failed> {
     let directory = ModelDirectory::open(checkpoint(&args.model.model)?)?;
     directory.check_codes()?;
     let requests = requests(args)?;
-    args.plot.as_deref().map_or(Ok(()), probe_plot)?;
+    probe_plot(args.plot.as_deref())?;
     // What is out of range is refused before the song is written; where it ends is not known yet.
     requests.iter().try_for_each(|request| modes::modes(args, request).map(drop))?;
     let mut mel = MelAnalyser::new(SAMPLE_RATE);
@@ -107,7 +109,7 @@ fn request(args: &ContinuityArgs) -> Result<SongRequest, Failed> {
         let (expected, found) = ("a number from 0.08 (one frame) upwards".to_owned(), args.seconds.to_string());
         return Err(EngineError::Option { option: "seconds", expected, found }.into());
     }
-    let words = words::read(&args.words)?;
+    let words = prompt_input::read(&args.words)?;
     let mut request =
         SongRequest { max_frames: Seconds(args.seconds).frames(), ..SongRequest::new(words.tags, words.lyrics) };
     request.first_window.most = request.first_window.most.min(request.max_frames);
@@ -126,7 +128,9 @@ fn request(args: &ContinuityArgs) -> Result<SongRequest, Failed> {
     Ok(request)
 }
 
-pub(super) fn probe_plot(path: &Path) -> Result<(), Failed> {
+/// Refuses a plot that could not be written, where one is asked for.
+pub(super) fn probe_plot(path: Option<&Path>) -> Result<(), Failed> {
+    let Some(path) = path else { return Ok(()) };
     if !path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("svg")) {
         return Err(Failed::Usage(format!(
             "the plot is an SVG drawing, and {} is named otherwise. Give a name that ends in .svg",

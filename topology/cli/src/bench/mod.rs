@@ -16,10 +16,11 @@ mod table;
 
 use std::{error::Error, fs, path::Path};
 
-use heartstream_models::{synth::random, weights::Checkpoint};
-
-use super::{Failed, arg_groups::ModelArgs, args::Size, render::checkpoint};
 use args::{Bench, BenchArgs};
+use heartstream_models::weights::Checkpoint;
+use heartstream_tools::synth::random;
+
+use super::{Failed, arg_groups::ModelArgs, model_args::Size, render::checkpoint};
 
 /// Of random weights. Which they are has no influence on how long they take.
 const SEED: u64 = 1;

@@ -4,7 +4,7 @@ use heartstream_messages::{
     SongRequest,
     units::{SAMPLE_RATE, SampleIndex, Seconds},
 };
-use heartstream_models::quality::{
+use heartstream_tools::quality::{
     Heard, Listening, SPECTRUM_HOP, SPECTRUM_WINDOW, Seam, SeamMeasure, SeamReport, THUMP_BANDS, Thumps,
 };
 use serde_json::{Value, json};

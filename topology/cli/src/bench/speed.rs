@@ -16,7 +16,7 @@ use super::{
     speed_report::{Row, SpeedReport, Whole},
     stages::{PROMPT, Stages, WINDOWS},
 };
-use crate::{Failed, record::peak_memory, status::Status, words};
+use crate::{Failed, prompt_input, record::peak_memory, status::Status};
 
 /// Runs the bench and prints what it says.
 pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
@@ -123,7 +123,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
 
 /// A song from words to sound, its sound thrown away.
 async fn song(engine: &Heartstream, args: &SpeedArgs) -> Result<Whole, Failed> {
-    let words = words::sample();
+    let words = prompt_input::sample();
     let max_frames = Seconds(args.seconds).frames();
     let deadline = args.first_audio.map(Seconds);
     let usual = if deadline.is_some() { FirstWindow::LONGEST } else { FirstWindow::USUAL };

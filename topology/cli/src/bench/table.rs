@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use heartstream_messages::Continuity;
-use heartstream_models::quality::{Heard, SeamMeasure, Thumps};
+use heartstream_tools::quality::{Heard, SeamMeasure, Thumps};
 
 use super::report::{Measured, Report};
 

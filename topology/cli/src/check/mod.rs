@@ -4,13 +4,11 @@ mod report;
 mod wider;
 
 use heartstream::Checkpoint;
-use heartstream_models::{
-    ModelDirectory,
-    golden::{self, Goldens},
-};
-
-use super::{Failed, args::CheckArgs};
+use heartstream_models::ModelDirectory;
+use heartstream_tools::golden::{self, Goldens};
 use report::Report;
+
+use super::{Failed, model_args::CheckArgs};
 
 /// Prints what computes and in which dtypes, a row for each golden tensor, and what would help where something is not ok.
 pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {

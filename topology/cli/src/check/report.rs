@@ -1,15 +1,12 @@
 //! Report of a comparison, for people as it is made, or for programs once all of it is there.
 
 use candle_core::Device;
-use heartstream_models::{
-    WeightDtype,
-    golden::{Dtypes, Goldens, Half, Measure, Row},
-    kernels::cpu::KernelSet,
-};
+use heartstream_models::{WeightDtype, kernels::cpu::KernelSet};
+use heartstream_tools::golden::{Dtypes, Goldens, Half, Measure, Row};
 use serde_json::{Value, json};
 
 use super::wider::{Found, Verdict};
-use crate::{Failed, args::CheckArgs};
+use crate::{Failed, model_args::CheckArgs};
 
 /// What is known so far.
 pub(super) struct Report {

@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 use heartstream::memory::MemorySize;
-use heartstream_models::golden::{Goldens, Half, Wider};
+use heartstream_tools::golden::{Goldens, Half, Wider};
 
 use crate::Failed;
 

@@ -15,13 +15,14 @@ use heartstream_actors::compute_site::{ComputePool, ComputeSite, available_cores
 use heartstream_models::{
     ModelDirectory,
     heartmula::{HeartMula, HeartMulaConfig},
-    speculation::{DRAFTER_FILE, DistillOptions, Distillation, DrafterName, DrafterSizes, DrafterWeights, TaughtSong},
+    speculation::{DRAFTER_FILE, DrafterName, DrafterSizes, DrafterWeights},
     weights::{Checkpoint, TensorStore},
 };
+use heartstream_tools::distill::{DistillOptions, Distillation, TaughtSong};
 use sha2::{Digest, Sha256};
 
 use self::{prompts::Prompts, songs::Writer};
-use super::{Failed, args::DistillArgs, output::probe_file, render::checkpoint, status::Status, words};
+use super::{Failed, model_args::DistillArgs, output::probe_file, prompt_input, render::checkpoint, status::Status};
 
 /// Songs of so many are held out from training.
 const HELD_OUT: usize = 8;
@@ -51,7 +52,7 @@ pub(super) fn distill(args: &DistillArgs, quiet: bool) -> Result<(), Failed> {
         return Err(EngineError::Option { option: "songs", expected, found }.into());
     }
     let (train_on, write_on) = (args.device.open()?, args.lm_device.unwrap_or(args.device).open()?);
-    let given = words::read(&args.words)?;
+    let given = prompt_input::read(&args.words)?;
     let prompts = Prompts::new(given, args.prompts.as_deref(), directory.lm.text_vocab_size, args.seed)?;
     let tokenizer = directory.load_tokenizer()?;
     let prompts = (0..args.songs).map(|number| {

@@ -9,7 +9,7 @@ use heartstream_models::signal::KeyedNoise;
 
 use super::super::{
     Failed,
-    words::{self, Words},
+    prompt_input::{self, Words},
 };
 
 /// A model with fewer words than this in its vocabulary is a small one with words of its own.
@@ -104,7 +104,7 @@ impl Prompts {
 
 /// The prompts of a file: a line for each, tags, a bar, and lyrics, in which `\n` begins a new line.
 fn read(file: &Path) -> Result<Vec<Words>, Failed> {
-    let text = words::file("prompts", file)?;
+    let text = prompt_input::file("prompts", file)?;
     let lines = text.lines().map(str::trim).enumerate().filter(|(_, line)| !line.is_empty());
     let prompts = lines.map(|(number, line)| match line.split_once('|') {
         Some((tags, lyrics)) if !lyrics.trim().is_empty() => {

@@ -13,8 +13,8 @@ use heartstream_actors::compute_site::{ComputePool, ComputeSite};
 use heartstream_models::{
     heartmula::{HeartMula, KeyedSampler, PromptIds, SamplingOptions},
     signal::KeyedNoise,
-    speculation::TaughtSong,
 };
+use heartstream_tools::distill::TaughtSong;
 
 use super::super::{Failed, status::Status};
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use heartstream::{Checkpoint, FailureKind, Heartstream, Placement, Sampling, SongRequest, codes::SavedSong, units};
-use heartstream_models::{ModelDirectory, foreign_text, golden, text::PromptTokenizer};
+use heartstream_models::{ModelDirectory, foreign_text, text::PromptTokenizer};
+use heartstream_tools::golden;
 
 use crate::Target;
 

@@ -3,10 +3,8 @@
 use std::{fs, path::Path};
 
 use heartstream::Checkpoint;
-use heartstream_models::{
-    ModelDirectory,
-    synth::{SynthSize, synthesise},
-};
+use heartstream_models::ModelDirectory;
+use heartstream_tools::synth::{SynthSize, synthesise};
 use tempfile::TempDir;
 
 use crate::support::{complaint, folder, program, text};

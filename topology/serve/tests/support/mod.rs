@@ -32,7 +32,7 @@ pub struct Running {
 /// A small model of noise, loaded once for a test file.
 pub fn engine() -> Heartstream {
     static ENGINE: std::sync::OnceLock<Heartstream> = std::sync::OnceLock::new();
-    ENGINE.get_or_init(|| built(Checkpoint::noise())).clone()
+    ENGINE.get_or_init(|| built(heartstream_tools::synth::noise())).clone()
 }
 
 /// An engine with the model `checkpoint`.

@@ -24,11 +24,11 @@ use heartstream_models::{
     speculation::Frame,
     weights::FakeQuant,
 };
-
-use super::{args::SpeculationArgs, write_plot};
-use crate::{Failed, status::Status, words};
 use report::Report;
 use runs::{Setting, Subject};
+
+use super::{args::SpeculationArgs, write_plot};
+use crate::{Failed, prompt_input, status::Status};
 
 /// Runs the bench and prints what it says.
 pub(super) fn speculation(args: &SpeculationArgs, quiet: bool) -> Result<(), Failed> {
@@ -39,10 +39,10 @@ pub(super) fn speculation(args: &SpeculationArgs, quiet: bool) -> Result<(), Fai
         return Err(EngineError::Option { option: "seconds", expected, found }.into());
     }
     let coarse = args.bits.iter().filter(|bits| **bits > 0).map(|bits| coarse(*bits)).collect::<Result<Vec<_>, _>>()?;
-    args.plot.as_deref().map_or(Ok(()), super::continuity::probe_plot)?;
+    super::continuity::probe_plot(args.plot.as_deref())?;
     let (name, checkpoint) = super::subject(args.random, &args.model)?;
     let directory = ModelDirectory::open(checkpoint)?;
-    let words = words::read(&args.words)?;
+    let words = prompt_input::read(&args.words)?;
     let prompt = directory.load_tokenizer()?.prompt(&words.tags, &words.lyrics)?.ids;
     let options = SamplingOptions { temperature: 1.0, top_k: 50 };
     let sampler = KeyedSampler::new(options, KeyedNoise::new(args.seed))?;

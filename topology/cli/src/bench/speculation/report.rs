@@ -176,7 +176,7 @@ fn row_json(row: &Row, cost: &Cost) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use heartstream_models::synth::SynthSize;
+    use heartstream_tools::synth::SynthSize;
 
     use super::*;
 

@@ -10,10 +10,11 @@ use heartstream_models::{
     ModelError,
     heartmula::{HeartMula, KeyedSampler, PromptIds},
     speculation::{
-        AdversarialDrafter, Completion, Counters, DepthWork, DrafterInputs, DrafterName, DrafterWeights, Frame,
-        MOST_FRAMES, Oracle, PrefetchCounters, Speculation, Speculator,
+        Completion, Counters, DepthWork, DrafterInputs, DrafterName, DrafterWeights, Frame, MOST_FRAMES,
+        PrefetchCounters, Speculation, Speculator,
     },
 };
+use heartstream_tools::oracle::{AdversarialDrafter, Oracle};
 
 use crate::Failed;
 
