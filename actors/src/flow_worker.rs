@@ -9,7 +9,7 @@ use std::{
 use flume::{Receiver, Sender};
 use heartstream_messages::{CodeSegment, LatentSegment, Stage};
 use heartstream_models::{
-    heartcodec::{FlowJob, FlowOptions, HeartCodec, LATENTS_PER_FRAME},
+    heartcodec::{Flow, FlowJob, HeartCodec, LATENTS_PER_FRAME},
     signal::KeyedNoise,
 };
 
@@ -38,10 +38,10 @@ const CALIBRATION_FRAMES: usize = 16;
 /// Seconds above which one measurement must do.
 const LONG_CALIBRATION: f64 = 0.2;
 
-/// Makes the latents of one segment after another; a pure function of the segment, so a panic is tried once more.
+/// Makes the latents of one segment after another; a pure function of the segment, so one is retried once after a panic.
 pub struct FlowWorkerStage {
     codec: Arc<HeartCodec>,
-    options: FlowOptions,
+    options: Flow,
     noise: KeyedNoise,
     /// Latents that the next segment may need.
     handed_on: usize,
@@ -57,7 +57,7 @@ impl FlowWorkerStage {
     /// song with a deadline one worker should `calibrate`: measure its speed before the first segment comes.
     pub fn new(
         codec: Arc<HeartCodec>,
-        options: FlowOptions,
+        options: Flow,
         noise: KeyedNoise,
         handed_on: usize,
         calibrate: bool,
@@ -98,7 +98,7 @@ impl StageWork for FlowWorkerStage {
         let flow = &self.codec.flow;
         let codes = vec![0; CALIBRATION_FRAMES * flow.quantizer.codebooks()];
         let noise = vec![0.0; CALIBRATION_FRAMES * LATENTS_PER_FRAME * flow.channels()];
-        let one_step = FlowOptions { steps: 1, ..self.options };
+        let one_step = Flow { steps: 1, ..self.options };
         let job = FlowJob { codes: &codes, noise: &noise, in_context: &[], options: one_step };
         // The first time also pays for memory that was never touched; a large model has no time for a second.
         let mut seconds = f64::INFINITY;
@@ -131,7 +131,7 @@ impl StageWork for FlowWorkerStage {
         let Some(latents) = flow.solve(job, &|| self.song.stop.is_set())? else {
             return Ok(()); // the song was ended: its place is given up
         };
-        // The look-ahead is computed again by the next segment, so it does not begin with it.
+        // The next segment computes the look-ahead again, so that is not handed on.
         let played = latents.len() - segment.look_ahead.0 as usize * LATENTS_PER_FRAME * flow.channels();
         let end = latents[played.saturating_sub(self.handed_on * flow.channels())..played].to_vec();
         // The receiver is gone after the last segment; and a retried segment may have sent already.

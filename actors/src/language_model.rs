@@ -12,7 +12,7 @@ use heartstream_messages::{
 };
 use heartstream_models::{
     SongCodes,
-    heartmula::{Begun, HeartMula, KeyedSampler, PromptIds, SongState},
+    heartmula::{Begun, HeartMula, KeyedSampler, SongState},
     speculation::{Frame, Learned, Speculator},
 };
 
@@ -72,7 +72,7 @@ pub struct LanguageModelStage {
     /// Codes of frames that were written before, in a song that is resumed.
     resumed_from: Arc<SongCodes>,
     /// There until the first frame is written.
-    prompt: Option<PromptIds>,
+    prompt: Option<PromptTokens>,
     /// There while the song goes on; dropping it frees the song's memory.
     state: Option<SongState>,
     /// When the first frame was written, in seconds from the request.
@@ -116,7 +116,7 @@ impl LanguageModelStage {
     }
 
     /// Writes the first frame of a song of which nothing was written before: drawn again where it would end the song.
-    fn begin(&mut self, state: SongState, prompt: &PromptIds) -> Result<(SongState, Vec<Frame>), Failure> {
+    fn begin(&mut self, state: SongState, prompt: &PromptTokens) -> Result<(SongState, Vec<Frame>), Failure> {
         let (since, frames) = (Instant::now(), self.max_frames.0 as usize);
         let Begun { state, codes, redraws } = self.model.begin(state, prompt, frames, &self.sampler, self.audio_eos)?;
         self.song.meter.redraws.store(redraws, Ordering::Relaxed);
@@ -131,10 +131,9 @@ impl StageWork for LanguageModelStage {
     type Output = CodeFrame;
 
     fn work(&mut self, prompt: &PromptTokens, _: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
-        let prompt = PromptIds { tags: prompt.tags.clone(), lyrics: prompt.lyrics.clone() };
         let (frames, stop) = (self.max_frames.0 as usize, &self.song.stop);
-        self.state = self.model.start_unless(&prompt, self.guidance, frames, &|| stop.is_set())?;
-        self.prompt = Some(prompt).filter(|_| self.resumed_from.codes.is_empty());
+        self.state = self.model.start_unless(prompt, self.guidance, frames, &|| stop.is_set())?;
+        self.prompt = self.resumed_from.codes.is_empty().then(|| prompt.clone());
         Ok(())
     }
 

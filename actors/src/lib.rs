@@ -6,13 +6,13 @@
 //!
 //! # Layout
 //! - [`stage`]: the loop; [`failure`]: its errors as those of the song; [`channel`]: its inlets and outlets
-//! - [`compute_site`]: threads and their cores; [`stage_threads`]: the pool that lends them to songs
+//! - [`compute_site`]: threads and their cores; [`core_layout`]: what cores there are, their speed and caches;
+//!   [`stage_threads`]: the pool that lends threads to songs; [`prefetcher`]: drafts on cores of their own
 //! - [`song_context`]: shared state of a song's stages: counters, the stop flag, planted faults; [`working_time`]: the
 //!   time in which stages worked
-//! - a page per stage, in the order of the data: [`prompt_tokenizer`], [`language_model`], [`codes_source`],
-//!   [`codes_sink`], [`segmenter`],
-//!   [`flow_worker`], [`vocoder`], [`stitcher`], [`wav_sink`], [`speaker_sink`] (with its [`sample_ring`]),
-//!   [`subscriber_sink`]
+//! - a page per stage, in the order of the data: [`prompt_tokenizer`], [`language_model`] (with its
+//!   `speculation_report`), [`codes_source`], [`codes_sink`], [`segmenter`], [`flow_worker`], [`vocoder`], [`stitcher`],
+//!   [`wav_sink`], [`speaker_sink`] (with its [`sample_ring`]), [`subscriber_sink`]
 
 pub mod channel;
 pub mod codes_sink;

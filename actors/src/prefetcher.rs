@@ -205,7 +205,7 @@ mod tests {
         atomic::{AtomicBool, Ordering},
     };
 
-    use heartstream_models::{Result, heartmula::SamplingOptions, signal::KeyedNoise, speculation::LikelyOutcome};
+    use heartstream_models::{Result, heartmula::Sampling, signal::KeyedNoise, speculation::LikelyOutcome};
 
     use super::*;
 
@@ -231,7 +231,7 @@ mod tests {
     }
 
     fn ring(held: &Arc<AtomicBool>, panics: bool, max_wait: Duration) -> PrefetchRing {
-        let options = SamplingOptions { temperature: 1.0, top_k: 5 };
+        let options = Sampling { top_k: 5, ..Sampling::default() };
         let args = PrefetcherArgs {
             drafters: vec![Box::new(Places { held: Arc::clone(held), panics })],
             sampler: KeyedSampler::new(options, KeyedNoise::new(1)).expect("in range"),

@@ -29,8 +29,7 @@ impl StageWork for PromptTokenizerStage {
     type Output = PromptTokens;
 
     fn work(&mut self, request: &SongRequest, outputs: &mut VecDeque<PromptTokens>) -> Result<(), Failure> {
-        let ids = self.tokenizer.prompt(&request.tags, &request.lyrics)?.ids;
-        outputs.push_back(PromptTokens { tags: ids.tags, lyrics: ids.lyrics });
+        outputs.push_back(self.tokenizer.prompt(&request.tags, &request.lyrics)?.ids);
         self.song.meter.stage(Self::STAGE).did_one();
         Ok(())
     }

@@ -61,8 +61,8 @@ impl SegmenterStage {
     fn send(&mut self, window: Window, outputs: &mut VecDeque<CodeSegment>) {
         if window.index == 0 {
             self.deadline = None;
-            // A song that ended within its first window is cut the same by every longer one, and not by one of its
-            // length.
+            // A song that ended inside its first window has a run-out. Every longer first window gives the same cut, one of
+            // exactly its length would not: so the longest is reported.
             let complete = window.run_out == 0;
             let first = if complete { window.frames } else { REFERENCE_WINDOW };
             self.song.meter.first_window.store(first as u64, Ordering::Relaxed);
@@ -112,8 +112,8 @@ impl StageWork for SegmenterStage {
     }
 }
 
-/// Hands segments to the pool of flow workers. Before the work can begin, its place in the order is reserved at the
-/// vocoder; and each worker gets a channel for the end of its latents to the worker of the next segment.
+/// Dispatch of segments to the flow workers. It reserves the segment's place at the vocoder first, and links it to the
+/// worker of the next segment, which needs the end of its latents.
 pub struct Dispatch {
     tasks: Sender<FlowTask>,
     places: Sender<flume::Receiver<LatentSegment>>,

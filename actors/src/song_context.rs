@@ -64,7 +64,8 @@ impl Mishaps {
     }
 }
 
-/// Tells work under way to stop at its next check: a flow step, a chunk of the vocoder.
+/// Stop flag. Work under way checks it: the prefill before each layer, flow matching before each Euler step, sinks while
+/// they wait.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 

@@ -67,8 +67,7 @@ pub trait StageWork: Send + 'static {
         Ok(())
     }
 
-    /// Whether it takes no more, although there may be more input. Then its actor ends at once, and the stages before
-    /// it, whose receiver is gone, end, too.
+    /// Whether the stage has ended early. Its actor then drops its receiver, which ends the stages before it.
     fn is_done(&self) -> bool {
         false
     }

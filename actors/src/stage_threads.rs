@@ -20,7 +20,7 @@ use heartstream_messages::Stage;
 
 use crate::compute_site::{ComputePool, ComputeSite};
 
-/// A thread that no song has had for so long ends: what many songs at once needed is not held for ever.
+/// Idle timeout of a thread, so that a peak of concurrent songs does not hold threads for good.
 const LINGER: Duration = Duration::from_secs(60);
 
 /// The threads of an engine. Clones lend from the same ones.
@@ -44,8 +44,8 @@ struct Places {
     idle: Vec<StageThread>,
     /// Threads that a song has.
     lent: usize,
-    /// Threads that were ever started.
-    started: u64,
+    /// The id of the last loan.
+    last_id: u64,
 }
 
 impl Idle {
@@ -104,8 +104,8 @@ impl StageThreads {
         // The one returned last: its caches are still warm.
         let idle = places.idle.iter().rposition(fits).map(|place| places.idle.swap_remove(place));
         places.lent += 1;
-        places.started += 1;
-        let id = places.started;
+        places.last_id += 1;
+        let id = places.last_id;
         drop(places);
         let thread = match idle {
             Some(thread) => thread,
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_end_with_whoever_lends_them_idle_or_at_work() {
+    fn threads_end_with_their_engine_idle_or_at_work() {
         thread_local!(static KEPT: RefCell<Option<flume::Sender<Infallible>>> = const { RefCell::new(None) });
         let (kept, all_ended) = flume::bounded(1);
         let threads = StageThreads::default();

@@ -3,8 +3,8 @@
 use candle_core::{Device, Tensor};
 use heartstream_models::{
     ModelDirectory,
-    heartcodec::{FlowJob, FlowOptions, HeartCodec},
-    heartmula::{HeartMula, KeyedSampler, SamplingOptions},
+    heartcodec::{Flow, FlowJob, HeartCodec},
+    heartmula::{HeartMula, KeyedSampler, Sampling},
     signal::KeyedNoise,
     text::PromptTokenizer,
 };
@@ -14,7 +14,7 @@ use crate::{error::Result, feed::Song, semantic::codebook};
 /// Frames of a song at most: the codec's window.
 const LONGEST: usize = 372;
 /// Default sampling; but without guidance, which makes them more alike than songs are.
-const SAMPLING: SamplingOptions = SamplingOptions { temperature: 1.0, top_k: 50 };
+const SAMPLING: Sampling = Sampling { temperature: 1.0, top_k: 50, cfg_scale: 1.5 };
 const GUIDANCE: f64 = 1.0;
 
 /// A checkpoint that sings.
@@ -126,7 +126,7 @@ pub fn sung(codec: &HeartCodec, codes: &[u16], seed: u64) -> Result<[Vec<f32>; 2
     let latents = codes.len() / codec.flow.quantizer.codebooks() * 2;
     let mut noise = vec![0f32; latents * codec.flow.channels()];
     KeyedNoise::new(seed).fill_latent(0, &mut noise);
-    let options = FlowOptions { steps: 10, guidance: 1.25 };
+    let options = Flow { steps: 10, guidance: 1.25 };
     let job = FlowJob { codes, noise: &noise, in_context: &[], options };
     Ok(codec.vocoder.decode(&codec.flow.solve(job, &|| false)?.unwrap_or_default())?)
 }

@@ -2,7 +2,7 @@
 //! prompts that the engine writes.
 
 use candle_core::Tensor;
-use heartstream_models::{ModelDirectory, heartmula::PromptIds, text::PromptTokenizer, weights::Checkpoint};
+use heartstream_models::{ModelDirectory, heartmula::PromptTokens, text::PromptTokenizer, weights::Checkpoint};
 
 use crate::{
     codes::Coder,
@@ -29,7 +29,7 @@ const MEASURED: usize = 64;
 /// A song as this stage learns from it.
 pub struct Written {
     /// Its words.
-    pub prompt: PromptIds,
+    pub prompt: PromptTokens,
     /// Its codes, frame after frame.
     pub codes: Vec<u16>,
     /// Phrases that begin behind each frame.

@@ -2,7 +2,7 @@
 
 use candle_core::{D, DType, Device, Tensor};
 use heartstream_models::{
-    heartmula::{HeartMulaConfig, KvCache, Transformer, expected_tensors},
+    heartmula::{HeartMulaConfig, KvCache, Transformer, expected_tensors, prompt_positions},
     kernels::Linear,
     weights::{Expected, TensorStore},
 };
@@ -124,7 +124,7 @@ impl Questions {
             self.config;
         let (width, inner) = (self.config.backbone.embed_dim, self.config.decoder.embed_dim);
         let frames = |song: &Written| song.codes.len() / books;
-        let longest = batch.iter().map(|(song, _)| song.prompt.positions() + frames(song)).max().unwrap_or(0);
+        let longest = batch.iter().map(|(song, _)| prompt_positions(&song.prompt) + frames(song)).max().unwrap_or(0);
 
         // Every position is a word, the empty slot, "no words", or a frame; what is behind the end is nothing.
         let (slot, no_words) = (words as u32, words as u32 + 1);
@@ -135,7 +135,7 @@ impl Questions {
             for (place, id) in prompt.enumerate() {
                 text[row * longest + place] = if *conditional { id } else { no_words };
             }
-            let start = (row * longest + song.prompt.positions()) * books;
+            let start = (row * longest + prompt_positions(&song.prompt)) * books;
             for (place, code) in song.codes.iter().enumerate() {
                 audio[start + place] = u32::from(*code);
             }
@@ -164,7 +164,7 @@ impl Questions {
             phrases.extend(song.to_come.iter().map(|count| if *conditional { *count } else { UNKNOWN }));
             keys.extend(std::iter::repeat_n(song.key, frames(song)));
             let row = hidden.narrow(0, row, 1)?.squeeze(0)?;
-            let first = song.prompt.positions() - 1;
+            let first = prompt_positions(&song.prompt) - 1;
             tellers.push(row.narrow(0, first, frames(song))?);
             lasts.push(row.narrow(0, first + frames(song), 1)?);
             codes.extend(song.codes.iter().map(|code| u32::from(*code)));
@@ -229,7 +229,7 @@ impl Questions {
         let books = self.config.audio_num_codebooks;
         let whole = Whole::of(&batch, books);
         // Songs of a length together: what is behind the end of a shorter one is computed for nothing.
-        batch.sort_by_key(|(song, _)| song.prompt.positions() + song.codes.len() / books);
+        batch.sort_by_key(|(song, _)| prompt_positions(&song.prompt) + song.codes.len() / books);
         let store = &parameters.store();
         let learnt = |part: &Batch<'_>| -> Result<_> {
             let (loss, parts) = self.loss_of(store, part, whole)?;
@@ -266,9 +266,10 @@ fn cross_entropy(logits: &Tensor, one_hot: &Tensor, count: usize) -> Result<Tens
 
 #[cfg(test)]
 mod tests {
+    use heartstream_models::heartmula::PromptTokens;
+
     use super::*;
     use crate::{rng::Rng, sizes::Size};
-    use heartstream_models::heartmula::PromptIds;
 
     #[test]
     fn a_batch_in_parts_is_learnt_as_it_is_at_once() {
@@ -278,7 +279,7 @@ mod tests {
         let mut rng = Rng::new(&[4]);
         let mut written = |frames: usize, conditional| {
             let mut ids = |count| (0..count).map(|_| rng.below(40) as u32).collect();
-            let prompt = PromptIds { tags: ids(3), lyrics: ids(2 * frames) };
+            let prompt = PromptTokens { tags: ids(3), lyrics: ids(2 * frames) };
             let codes = (0..frames * 3).map(|_| rng.below(32) as u16).collect();
             let to_come = (0..frames as u32).map(|frame| frame % MOST_PHRASES).collect();
             (Written { prompt, codes, to_come, key: rng.below(KEYS) as u32 }, conditional)

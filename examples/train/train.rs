@@ -276,14 +276,15 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::stage::Stage;
     use heartstream_models::{
         ModelDirectory,
-        heartmula::{KeyedSampler, SamplingOptions},
+        heartmula::{KeyedSampler, Sampling},
         signal::KeyedNoise,
         weights::Checkpoint,
     };
+
+    use super::*;
+    use crate::stage::Stage;
 
     #[test]
     fn all_stages_learn_and_what_they_export_is_a_checkpoint_that_writes_a_song() {
@@ -336,7 +337,7 @@ mod tests {
         let prompt =
             directory.load_tokenizer().expect("a tokenizer").prompt("flute,calm", "[Verse]\nla la\n").expect("ids");
         let mut state = lm.start(&prompt.ids, 1.5, 4).expect("room");
-        let options = SamplingOptions { temperature: 1.0, top_k: 50 };
+        let options = Sampling::default();
         let mut sampler = KeyedSampler::new(options, KeyedNoise::new(1)).expect("options");
         let codes: Vec<u16> = (0..4)
             .flat_map(|_| lm.next_frame(&mut state, &mut sampler).expect("a frame"))

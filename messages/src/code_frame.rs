@@ -22,13 +22,13 @@ pub struct CodeSegment {
     pub first_frame: FrameIndex,
     /// Its codes, frame after frame: those of the lead-in, its own, and where it is the last, those of the run-out.
     pub codes: Vec<u16>,
-    /// So many frames of codes lie before its first frame, and are not played.
+    /// Frames of lead-in before the first frame: computed, not played.
     pub lead_in: Frames,
-    /// So many of its first frames have latents already: those of the segment before that precede its look-ahead.
+    /// Leading frames that the previous segment has decoded: their latents are the in-context latents.
     pub known: Frames,
-    /// So many of its last frames are not played: the next segment computes them again.
+    /// Look-ahead: trailing frames that are not played, because the next segment computes them again.
     pub look_ahead: Frames,
-    /// The next segment comes in over so many of its last frames.
+    /// Trailing frames that are cross-faded with the next segment.
     pub fade_out: Frames,
     /// In the last segment: where the song ends. What lies beyond is filling.
     pub song_end: Option<SampleIndex>,

@@ -13,13 +13,13 @@ pub struct LatentSegment {
     pub latents: Vec<f32>,
     /// The place of its first frame.
     pub first_frame: FrameIndex,
-    /// So many frames of latents lie before its first frame, and are not played.
+    /// Frames of lead-in before the first frame: computed, not played.
     pub lead_in: Frames,
-    /// So many of its first frames were known: the segment before has played them.
+    /// Leading frames that the previous segment has played already.
     pub known: Frames,
-    /// So many of its last frames are not played: the next segment computes them again.
+    /// Look-ahead: trailing frames that are not played, because the next segment computes them again.
     pub look_ahead: Frames,
-    /// The next segment comes in over so many of its last frames.
+    /// Trailing frames that are cross-faded with the next segment.
     pub fade_out: Frames,
     /// In the last segment: where the song ends.
     pub song_end: Option<SampleIndex>,

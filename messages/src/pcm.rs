@@ -7,7 +7,7 @@ use crate::units::{CHANNELS, SampleIndex};
 /// A part of the sound of a segment; from the vocoder to the stitcher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PcmPiece {
-    /// There in the first piece of what is joined as one.
+    /// Set in the first piece of a window.
     pub window: Option<PcmWindow>,
     /// Samples of the left channel.
     pub left: Vec<f32>,
@@ -17,12 +17,12 @@ pub struct PcmPiece {
     pub song_end: Option<SampleIndex>,
 }
 
-/// What is joined as one: a segment, or, where the vocoder runs on through the seams, the whole song.
+/// Unit of overlap-add: a segment, or, where the vocoder runs on through the seams, the whole song.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PcmWindow {
     /// Its length in samples of one channel; `u64::MAX` for a song that just goes on.
     pub samples: u64,
-    /// The next window comes in over so many of its last samples.
+    /// Trailing samples that are cross-faded with the next window.
     pub fade_out: u64,
 }
 

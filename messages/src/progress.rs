@@ -52,9 +52,9 @@ pub struct SpeakerProgress {
     pub played: Seconds,
     /// Audio that is there and not played yet.
     pub buffered: Seconds,
-    /// Seconds of work for a second of audio before the start, by which the wait was chosen.
+    /// Real-time factor from which the start delay was chosen: seconds of work for a second of audio.
     pub real_time_factor: f64,
-    /// How long playing was to wait so that it will not stop again, from when that was decided.
+    /// Start delay that avoids under-runs, from the decision on.
     pub wait: Seconds,
 }
 

@@ -43,17 +43,16 @@ pub struct SpeculationReport {
     pub time: SpeculationTimes,
     /// Bytes of weights that were read, as far as passes are counted.
     pub bytes_read_estimate: u64,
-    /// Of them, so many gigabytes in a second of the language model's time.
+    /// Effective read bandwidth: those bytes over the language model's time, GB/s.
     pub effective_gb_per_s: Option<f64>,
-    /// How nearly drafted codes that were right were others: the least and the mean distance of a code's noised score from
-    /// the next.
+    /// The smallest margin of an accepted code: its noised score minus the runner-up's.
     pub noised_gap_min: Option<f64>,
-    /// The mean of it.
+    /// The mean margin.
     pub noised_gap_mean: Option<f64>,
-    /// Codes that might have been others had their logits been rounded otherwise: within 0.00001 of the next. On a processor
-    /// logits are never rounded otherwise.
+    /// Near ties: accepted codes with a margin below 0.00001. Only another rounding of the logits could flip them, and on a
+    /// processor the rounding is fixed.
     pub tau_hits: u64,
-    /// The most frames that came at once.
+    /// The largest burst: most frames that one round wrote.
     pub burst_frames_most: u64,
 }
 
@@ -108,7 +107,7 @@ pub struct SpeculationTimes {
     pub sample: Seconds,
     /// In rounds of plain decoding, all of it.
     pub plain: Seconds,
-    /// In bringing logits from a device to the processor: none, since nothing is drafted on a graphics card.
+    /// In copying logits from a GPU. Always 0, because it is not measured; it stands here for readers of old records.
     pub host_sync: Seconds,
     /// In the codec, beside the language model: flow matching and vocoder. Known at the song's end.
     pub codec: Seconds,

@@ -12,7 +12,7 @@ pub enum Stage {
     PromptTokenizer,
     /// Ids to codes.
     LanguageModel,
-    /// A kept song's codes, in the place of the two before.
+    /// A saved song's codes, in the place of the two before.
     CodesSource,
     /// Codes to a file.
     CodesSink,

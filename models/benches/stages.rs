@@ -6,8 +6,8 @@ use candle_core::Device;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use heartstream_models::{
     ModelDirectory, Result,
-    heartcodec::{FlowJob, FlowOptions, LATENTS_PER_FRAME},
-    heartmula::{KeyedSampler, PromptIds, SamplingOptions},
+    heartcodec::{Flow, FlowJob, LATENTS_PER_FRAME},
+    heartmula::{KeyedSampler, PromptTokens, Sampling},
     signal::KeyedNoise,
 };
 use heartstream_tools::synth::SynthSize;
@@ -29,13 +29,13 @@ fn language_model(criterion: &mut Criterion, directory: &ModelDirectory) -> Resu
         bencher.iter(|| {
             // The model keeps the last prompt, so each is another.
             first = (first + 1) % 50;
-            let prompt = PromptIds { tags: vec![1, first, 2], lyrics: (0..LYRICS).map(|id| id % 60).collect() };
+            let prompt = PromptTokens { tags: vec![1, first, 2], lyrics: (0..LYRICS).map(|id| id % 60).collect() };
             model.start(&prompt, CFG_SCALE, FRAMES)
         });
     });
     group.throughput(Throughput::Elements(FRAMES as u64));
-    let prompt = PromptIds { tags: vec![1, 3, 2], lyrics: vec![1, 4, 2] };
-    let mut sampler = KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: 50 }, KeyedNoise::new(1))?;
+    let prompt = PromptTokens { tags: vec![1, 3, 2], lyrics: vec![1, 4, 2] };
+    let mut sampler = KeyedSampler::new(Sampling::default(), KeyedNoise::new(1))?;
     group.bench_function("frames", |bencher| {
         bencher.iter(|| -> Result<()> {
             let mut song = model.start(&prompt, CFG_SCALE, FRAMES)?;
@@ -53,7 +53,7 @@ fn codec(criterion: &mut Criterion, directory: &ModelDirectory) -> Result<()> {
     KeyedNoise::new(1).fill_latent(0, &mut noise);
     let mut group = criterion.benchmark_group("codec");
     group.throughput(Throughput::Elements(FRAMES as u64));
-    let options = FlowOptions { steps: 1, guidance: FLOW_GUIDANCE };
+    let options = Flow { steps: 1, guidance: FLOW_GUIDANCE };
     let job = FlowJob { codes: &codes, noise: &noise, in_context: &[], options };
     group.bench_function("flow step", |bencher| bencher.iter(|| codec.flow.solve(job, &|| false)));
     group.bench_function("vocoder", |bencher| bencher.iter(|| codec.vocoder.decode(&noise)));

@@ -7,7 +7,7 @@ use crate::{
     heartcodec::{self, FlowMatching, HeartCodec, HeartCodecConfig},
     heartmula::{self, HeartMula, HeartMulaConfig, SpecialIds},
     kernels::cpu::WeightDtype,
-    parts::{self, Parts},
+    part_discovery::{self, Parts},
     speculation::{DRAFTER_FILE, DrafterWeights},
     text::{KnownTags, PUBLISHED_VOCABULARY, PromptTokenizer, TAGS_FILE},
     weights::{Checkpoint, FakeQuant, Storage, TensorStore, file_names, fingerprint},
@@ -56,7 +56,7 @@ impl ModelDirectory {
     /// # Errors
     /// When a config is missing or describes something that cannot be.
     pub fn open(checkpoint: Checkpoint) -> Result<Self> {
-        let Parts { checkpoint, language_model: lm_part, codec: codec_part } = parts::find(checkpoint)?;
+        let Parts { checkpoint, language_model: lm_part, codec: codec_part } = part_discovery::find(checkpoint)?;
         let (lm, mut warnings) = HeartMulaConfig::read(&checkpoint, &format!("{lm_part}/config.json"))?;
         let (codec, more) = HeartCodecConfig::read(&checkpoint, &format!("{codec_part}/config.json"))?;
         warnings.extend(more);

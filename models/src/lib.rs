@@ -24,7 +24,7 @@ pub mod foreign_text;
 pub mod heartcodec;
 pub mod heartmula;
 pub mod kernels;
-mod parts;
+mod part_discovery;
 pub mod signal;
 mod song_codes;
 pub mod speculation;

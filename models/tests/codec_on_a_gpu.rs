@@ -4,7 +4,7 @@
 use candle_core::Device;
 use heartstream_models::{
     DeviceName,
-    heartcodec::{FlowJob, FlowOptions, HeartCodec, LATENTS_PER_FRAME},
+    heartcodec::{Flow, FlowJob, HeartCodec, LATENTS_PER_FRAME},
     signal::KeyedNoise,
 };
 use heartstream_tools::synth::{SynthSize, random_model};
@@ -38,7 +38,7 @@ fn on_a_gpu_a_window_is_the_processors_and_the_same_bits_each_time_it_is_solved(
             let codes: Vec<u16> = (0..frames * here.quantizer.codebooks()).map(|i| (i * 5 % 32) as u16).collect();
             let noise = noise(3, frames * LATENTS_PER_FRAME * here.channels());
             let in_context: Vec<f32> = noise.iter().take(known * here.channels()).map(|x| 0.5 - x).collect();
-            let options = FlowOptions { steps: 4, guidance };
+            let options = Flow { steps: 4, guidance };
             let job = FlowJob { codes: &codes, noise: &noise, in_context: &in_context, options };
             let [expected, first, second, third] = [here, there, there, there]
                 .map(|flow| flow.solve(job, &|| false).expect("a job that fits").expect("nothing cancels it"));

@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc};
 use candle_core::Device;
 use heartstream_models::{
     ModelDirectory, Result,
-    heartmula::{HeartMula, KeyedSampler, PromptIds, SamplingOptions},
+    heartmula::{HeartMula, KeyedSampler, PromptTokens, Sampling},
     kernels::cpu::WeightDtype,
     signal::KeyedNoise,
     speculation::{
@@ -88,11 +88,11 @@ fn drafter_inputs(model: &Arc<HeartMula>) -> DrafterInputs<'_> {
 }
 
 fn sampler(seed: u64) -> KeyedSampler {
-    KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: 50 }, KeyedNoise::new(seed)).expect("in range")
+    KeyedSampler::new(Sampling::default(), KeyedNoise::new(seed)).expect("in range")
 }
 
-fn prompt() -> PromptIds {
-    PromptIds { tags: vec![1, 40, 45, 2], lyrics: vec![1, 30, 32, 34, 2] }
+fn prompt() -> PromptTokens {
+    PromptTokens { tags: vec![1, 40, 45, 2], lyrics: vec![1, 30, 32, 34, 2] }
 }
 
 fn plain(model: &HeartMula, guidance: f64, frames: usize, seed: u64) -> Arc<[Frame]> {

@@ -7,7 +7,7 @@
 
 use heartstream_models::{
     Result,
-    heartmula::{CodeSampler, KeyedSampler, SamplingOptions},
+    heartmula::{CodeSampler, KeyedSampler, Sampling},
     signal::KeyedNoise,
     speculation::{Completion, DepthWork, Drafts, Frame, FrameTarget, Logits, run_round},
 };
@@ -80,7 +80,7 @@ impl FrameTarget for Toy {
 }
 
 fn sampler(seed: u64) -> KeyedSampler {
-    KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: TOP }, KeyedNoise::new(seed)).expect("in range")
+    KeyedSampler::new(Sampling { top_k: TOP, ..Sampling::default() }, KeyedNoise::new(seed)).expect("in range")
 }
 
 /// Probabilities of the codes that the filter lets through.

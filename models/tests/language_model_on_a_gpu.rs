@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::Device;
 use heartstream_models::{
     DeviceName, Result, WeightDtype,
-    heartmula::{CodeSampler, HeartMula, KeyedSampler, PromptIds, SamplingOptions, SongState},
+    heartmula::{CodeSampler, HeartMula, KeyedSampler, PromptTokens, Sampling, SongState},
     signal::KeyedNoise,
     speculation::{CarryOver, Completion, DepthWork, Frame, FrameDrafter, NGram, Speculator, StaleDepth},
 };
@@ -31,12 +31,12 @@ fn model(size: SynthSize, weights: WeightDtype, kept: WeightDtype, device: &Devi
 }
 
 /// A prompt that ends a few positions before a span does.
-fn prompt() -> PromptIds {
-    PromptIds { tags: (1..30).collect(), lyrics: (3..32).collect() }
+fn prompt() -> PromptTokens {
+    PromptTokens { tags: (1..30).collect(), lyrics: (3..32).collect() }
 }
 
 fn sampler(seed: u64) -> KeyedSampler {
-    KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: 20 }, KeyedNoise::new(seed)).expect("in range")
+    KeyedSampler::new(Sampling { top_k: 20, ..Sampling::default() }, KeyedNoise::new(seed)).expect("in range")
 }
 
 /// Draws on the host what a keyed sampler draws.

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, path::Path, sync::Arc, time::Duration};
 use candle_core::Device;
 use heartstream_models::{
     ModelDirectory,
-    heartmula::{HeartMula, KeyedSampler, PromptIds, SamplingOptions},
+    heartmula::{HeartMula, KeyedSampler, PromptTokens, Sampling},
     signal::KeyedNoise,
     speculation::{
         Bundle, Completion, DepthWork, Draft, DraftContext, Frame, FrameDrafter, Prefetch, PrefetchCounters,
@@ -78,11 +78,11 @@ impl Prefetch for Fake {
 }
 
 fn sampler() -> KeyedSampler {
-    KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: 50 }, KeyedNoise::new(4)).expect("in range")
+    KeyedSampler::new(Sampling::default(), KeyedNoise::new(4)).expect("in range")
 }
 
-fn prompt() -> PromptIds {
-    PromptIds { tags: vec![1, 40, 45, 2], lyrics: vec![1, 30, 32, 34, 2] }
+fn prompt() -> PromptTokens {
+    PromptTokens { tags: vec![1, 40, 45, 2], lyrics: vec![1, 30, 32, 34, 2] }
 }
 
 fn load(checkpoint: Checkpoint) -> HeartMula {

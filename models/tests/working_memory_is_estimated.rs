@@ -6,8 +6,8 @@ use allocation_counter::measure;
 use candle_core::Device;
 use heartstream_models::{
     ModelDirectory,
-    heartcodec::{FlowJob, FlowOptions, LATENTS_PER_FRAME},
-    heartmula::PromptIds,
+    heartcodec::{Flow, FlowJob, LATENTS_PER_FRAME},
+    heartmula::PromptTokens,
     kernels::cpu::WeightDtype,
     signal::KeyedNoise,
 };
@@ -44,7 +44,7 @@ fn a_window_of_flow_matching_takes_what_was_foretold_with_guidance_and_without()
         let latents = frames * LATENTS_PER_FRAME;
         let mut noise = vec![0f32; latents * flow.channels()];
         KeyedNoise::new(1).fill_latent(0, &mut noise);
-        let options = FlowOptions { steps: 1, guidance };
+        let options = Flow { steps: 1, guidance };
         let job = FlowJob { codes: &codes, noise: &noise, in_context: &noise[..256 * 100], options };
         let taken = most(|_| drop(flow.solve(job, &|| false).expect("latents")));
         let estimated = directory.codec.window_bytes(rows, latents as u64);
@@ -69,7 +69,7 @@ fn reading_a_prompt_takes_what_was_foretold() {
         let model = directory.load_lm(&Device::Cpu).expect("a model").keeping_kv_as(dtype);
         // Another prompt each time: the last one is kept.
         let ids = |count: usize, time: usize| (0..count).map(|place| ((place + time) % 50) as u32).collect();
-        let prompt = |time: usize| PromptIds { tags: ids(100, time), lyrics: ids(count - 101, time) };
+        let prompt = |time: usize| PromptTokens { tags: ids(100, time), lyrics: ids(count - 101, time) };
         let taken = most(|time| drop(model.start(&prompt(time), 1.5, 1).expect("a prompt")));
         assert_estimated(&format!("{count} in {dtype}"), directory.lm.song_bytes(2, count as u64, 1, dtype), taken);
     }

@@ -12,17 +12,17 @@ use heartstream_models::{heartcodec::MOST_AT_ONCE, signal::ReferenceWindows, spe
 
 use crate::error::EngineError;
 
-/// More room than this holds a song of any published model twice, and is a mistake.
+/// Upper limit of a capacity: an hour, which is longer than any song.
 const MOST: Seconds = Seconds(3600.0);
 
-/// Room between the stages of a song.
+/// Capacities of the queues between the stages of a song.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Capacities {
-    /// Frames between language model and segmenter. Little: they are gathered behind it.
+    /// Frames between language model and segmenter. Small: the segmenter buffers them anyway.
     pub frames: Seconds,
     /// Segments on the way through the flow workers, for each worker: one is being decoded, so this much keeps it busy.
     pub segments_per_worker: Seconds,
-    /// Pieces of sound between vocoder and stitcher. Little: samples are larger than anything before them.
+    /// Pieces of sound between vocoder and stitcher. Small: samples are larger than anything before them.
     pub sound: Seconds,
     /// Blocks between the stitcher and each sink, and again between the subscriber's sink and the subscriber.
     pub blocks: Seconds,

@@ -121,8 +121,9 @@ impl Conductor {
         for member in &self.members {
             match member.stage {
                 Stage::CodesSink | Stage::Stitcher | Stage::WavSink | Stage::SpeakerSink => (),
-                // A subscriber may have stopped reading; it needs none of the rest.
                 Stage::SubscriberSink if outcome != Outcome::Cancelled => (),
+                // Everything that computes. On cancellation the subscriber sink, too: its reader may have stopped, and its
+                // queue would never drain.
                 _ => (member.kill)(),
             }
         }

@@ -10,7 +10,7 @@ use heartstream_actors::{
 use heartstream_messages::{SongRequest, units};
 use heartstream_models::{
     DeviceName, Devices, ModelDirectory, ModelError, SavedSongRemedy,
-    heartmula::HeartMula,
+    heartmula::{HeartMula, prompt_positions},
     signal::SegmentPlan,
     speculation::{Speculation, Speculator},
     weights::{Checkpoint, Storage},
@@ -137,12 +137,12 @@ impl Builder {
         self
     }
 
-    /// The most memory that the program may take while it makes a song like `song`: of its length, and with words that
-    /// are not longer. A size alone holds for the machine and for each GPU; of a GPU no more is taken than is free. By the
-    /// estimate ([`crate::memory::MemoryPlan`]) the codec is stored in f16, unless
-    /// [`Builder::weights`] says how; or a song loads one half of the model after the other, and nothing of it sounds
-    /// before all of it is written. [`Heartstream::memory_adjustment`] says what was done. The estimate is for one song
-    /// at a time; songs that load one half after the other wait for each other.
+    /// Memory limit while a song like `song` is made: of its length, with a prompt that is no longer. A single size applies
+    /// to the machine and to each GPU; of a GPU no more is taken than is free. To fit, by the estimate
+    /// ([`crate::memory::MemoryPlan`]), the codec is stored as f16, unless [`Builder::weights`] says how; or the song is
+    /// made sequentially, the codec loaded after the language model was freed, without audio before all frames are
+    /// written. [`Heartstream::memory_adjustment`] says what was done. The estimate is for one song at a time; sequential
+    /// songs wait for each other.
     pub fn memory_limit(mut self, limits: impl Into<MemoryLimits>, song: &SongRequest) -> Self {
         self.memory_limit = Some((limits.into(), song.clone()));
         self
@@ -252,7 +252,7 @@ impl Heartstream {
         &self.lm_resources.fingerprint
     }
 
-    /// How the song of a request is cut into windows, as far as that is known before it begins.
+    /// How the song of a request is cut into windows; a deadline can still shorten the first one.
     ///
     /// # Errors
     /// When its first window or its look-ahead is out of range.
@@ -362,7 +362,7 @@ impl Heartstream {
     }
 }
 
-/// Reads everything; language model and codec must have the same codes. With a memory limit, what fits into it.
+/// Loads tokenizer, language model and codec, within the memory limit if there is one.
 fn load(
     directory: ModelDirectory,
     codec: Storage,
@@ -391,8 +391,10 @@ fn load(
         None => (directory, None),
         Some((limits, song)) => {
             // Words that cannot be sung are refused with their request.
-            let prompt =
-                lm_resources.tokenizer.prompt(&song.tags, &song.lyrics).map(|prompt| prompt.ids.positions() as u64);
+            let prompt = lm_resources
+                .tokenizer
+                .prompt(&song.tags, &song.lyrics)
+                .map(|prompt| prompt_positions(&prompt.ids) as u64);
             let size = SongSize::of(&song, prompt.unwrap_or(SongSize::USUAL_PROMPT))?;
             let limits = limits.or_what_is_free(plan.devices)?;
             let (fit, memory_adjustment) = memory::fit(&limits, &directory, codec, plan, &size)?;

@@ -3,13 +3,13 @@
 use std::{collections::HashMap, sync::Arc};
 
 use heartstream_messages::{
-    Continuity, FirstWindow, SongRequest,
+    Continuity, FirstWindow, Flow, SongRequest,
     units::{Frames, Seconds},
 };
 use heartstream_models::{
     ModelError, SongCodes,
-    heartcodec::FlowOptions,
-    heartmula::{KeyedSampler, SamplingOptions, check_guidance},
+    heartcodec::check_flow,
+    heartmula::{KeyedSampler, check_guidance, prompt_positions},
     signal::{KeyedNoise, ReferenceWindows, SegmentPlan},
     text::PromptTokenizer,
 };
@@ -31,7 +31,7 @@ pub(crate) struct Sound {
     pub segments: SegmentPlan,
     /// For the first sound; only where it applies.
     pub deadline: Option<Seconds>,
-    pub flow: FlowOptions,
+    pub flow: Flow,
     pub noise: KeyedNoise,
     /// The song has at most so many frames.
     pub longest: Frames,
@@ -42,7 +42,7 @@ pub(crate) fn sound(request: &SongRequest) -> Result<Sound, ModelError> {
     Ok(Sound {
         segments: segment_plan(request)?,
         deadline: request.first_window.deadline.filter(|_| request.continuity != Continuity::Reference),
-        flow: FlowOptions { steps: request.flow.steps, guidance: request.flow.guidance }.check()?,
+        flow: check_flow(request.flow)?,
         noise: KeyedNoise::new(request.seed),
         longest: request.max_frames,
     })
@@ -51,8 +51,7 @@ pub(crate) fn sound(request: &SongRequest) -> Result<Sound, ModelError> {
 /// Checks what does not depend on a model: the options.
 pub(crate) fn check_options(request: &SongRequest) -> Result<(KeyedSampler, Sound), ModelError> {
     let SongRequest { sampling, max_frames, .. } = request;
-    let options = SamplingOptions { temperature: sampling.temperature, top_k: sampling.top_k };
-    let sampler = KeyedSampler::new(options, KeyedNoise::new(request.seed))?;
+    let sampler = KeyedSampler::new(*sampling, KeyedNoise::new(request.seed))?;
     check_guidance(sampling.cfg_scale)?;
     if *max_frames == Frames(0) {
         let expected = "at least 0.08 (one frame)".to_owned();
@@ -61,7 +60,7 @@ pub(crate) fn check_options(request: &SongRequest) -> Result<(KeyedSampler, Soun
     Ok((sampler, sound(request)?))
 }
 
-/// How the song is cut, as far as that is known before it begins.
+/// How the song is cut into windows; a deadline can still shorten the first one.
 pub(crate) fn segment_plan(request: &SongRequest) -> Result<SegmentPlan, ModelError> {
     if request.continuity == Continuity::Reference {
         return Ok(SegmentPlan::reference(ReferenceWindows::default()));
@@ -92,7 +91,7 @@ pub(crate) fn check(
     let (sampler, _) = check_options(&request)?;
     let prompt = tokenizer.prompt(&request.tags, &request.lyrics)?;
     let mut notes: Vec<String> = prompt.notes.iter().map(ToString::to_string).collect();
-    let taken = prompt.ids.positions();
+    let taken = prompt_positions(&prompt.ids);
     if taken >= positions {
         return Err(ModelError::Prompt {
             problem: format!(

@@ -1,4 +1,4 @@
-//! Metadata of a codes file: the request that its codes were written for.
+//! Saved song: codes in a file, with the request and the checkpoint that they are of.
 
 use std::{collections::HashMap, path::Path};
 

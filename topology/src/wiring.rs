@@ -49,7 +49,7 @@ use crate::{
     sink::Sink,
 };
 
-/// The ends that stay outside of a wired song.
+/// Handles of a wired song that are not moved into actors.
 pub(crate) struct Wired {
     pub conductor: ActorRef<Conductor>,
     pub report: oneshot::Receiver<SongReport>,

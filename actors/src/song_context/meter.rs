@@ -24,7 +24,7 @@ pub struct SongMeter {
     since: Instant,
     /// Frames that the language model has written.
     pub frames: AtomicU64,
-    /// Draws of the first frame that ended the song, before one that did not.
+    /// Rejected draws of the first frame, each of which would have ended the song.
     pub redraws: AtomicU32,
     /// Whether the language model has written its last frame.
     pub all_written: AtomicBool,
@@ -47,7 +47,7 @@ pub struct SongMeter {
     first_audio: AtomicU64,
     /// What the speaker does; written by its stage, never by the audio callback.
     speaker: Mutex<Option<SpeakerProgress>>,
-    /// Seconds of music in the speaker's buffer, summed over so many samples while it played.
+    /// Buffer depth while the speaker played: the sum in seconds, and the count of observations.
     buffered: Mutex<(f64, u32)>,
     /// The report of drafting; written by the language model's stage.
     speculation: Mutex<Option<SpeculationReport>>,
@@ -142,7 +142,7 @@ impl SongMeter {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A sink begins to take audio. The first to do so ends the time to first audio.
+    /// Records the time to first audio, at the first call.
     pub fn audio_arrives(&self) {
         let now = nanoseconds(self.since.elapsed()).max(1);
         let _ = self.first_audio.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use candle_core::Device;
 use heartstream::{FirstWindow, Flow, Heartstream, Sink, Sinks, SongRequest, codes::SavedSong, units::Seconds};
 use heartstream_models::{
     ModelDirectory, SongCodes,
-    heartcodec::{FlowOptions, HeartCodec},
+    heartcodec::HeartCodec,
     signal::{KeyedNoise, SegmentPlan},
     weights::Checkpoint,
 };
@@ -123,7 +123,7 @@ fn written(setting: &Setting, checkpoint: Checkpoint, prompts: usize) -> Result<
 fn decoded(codec: &HeartCodec, codes: &SongCodes, seed: u64, steps: usize) -> Result<[Vec<f32>; 2]> {
     let (first, look_ahead) = (FirstWindow::USUAL.0 as usize, SongRequest::USUAL_LOOK_AHEAD.0 as usize);
     let plan = SegmentPlan::chained(first, look_ahead)?;
-    let options = FlowOptions { steps, guidance: Flow::default().guidance };
+    let options = Flow { steps, guidance: Flow::default().guidance };
     let latents = codec.keyed_latents(&codes.codes, &plan, options, KeyedNoise::new(seed))?;
     let sound = codec.song_sound(&latents, &plan, codes.frames())?;
     Ok([0, 1].map(|channel| sound.iter().skip(channel).step_by(2).copied().collect()))

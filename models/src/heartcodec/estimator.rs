@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 
 use super::{
     config::HeartCodecConfig,
-    steering::{StageSteering, Steering},
+    modulation::{Modulation, StageModulation},
     tensors::TIME_FEATURES,
 };
 use crate::{
@@ -34,7 +34,7 @@ pub struct Estimator {
     in_channels: usize,
     device: Device,
     /// Where what steers the blocks is computed.
-    steering: Device,
+    modulation: Device,
 }
 
 impl Estimator {
@@ -47,8 +47,8 @@ impl Estimator {
         let (first, second) = (config.inner_dim(), 2 * config.inner_dim());
         // It follows from a few numbers alone, and so the host can compute it; a GPU's memory has no room to spare.
         let on_host = device.is_cuda() && !store.are_in_memory();
-        let steering = if on_host { Device::Cpu } else { device.clone() };
-        let devices = (device, &steering);
+        let modulation = if on_host { Device::Cpu } else { device.clone() };
+        let devices = (device, &modulation);
         Ok(Self {
             enter: Projection::load(store, "proj_in", in_channels, first, device)?,
             first: Stage::load(config, store, "", (first, num_layers), devices)?,
@@ -57,7 +57,7 @@ impl Estimator {
             leave: Projection::load(store, "proj_out", second, out_channels, device)?,
             in_channels,
             device: device.clone(),
-            steering,
+            modulation,
         })
     }
 
@@ -68,8 +68,8 @@ impl Estimator {
 
     /// The same weights, with what steers the blocks brought to `device`.
     pub(super) fn on(&self, device: &Device) -> Self {
-        let steering = if self.steering.is_cpu() { Device::Cpu } else { device.clone() };
-        Self { device: device.clone(), steering, ..self.clone() }
+        let modulation = if self.modulation.is_cpu() { Device::Cpu } else { device.clone() };
+        Self { device: device.clone(), modulation, ..self.clone() }
     }
 
     /// The velocity at `time` (0 is noise, 1 is music).
@@ -103,7 +103,7 @@ impl Estimator {
     }
 
     fn together(&self, xs: &Tensor, times: &[f32]) -> Result<Tensor> {
-        self.steered(xs, &self.steering(times)?.on(&self.device)?)
+        self.modulated(xs, &self.modulation(times)?.on(&self.device)?)
     }
 
     /// What steers all blocks at these times, an entry for each. It follows from the times alone, and lies where it was
@@ -111,12 +111,12 @@ impl Estimator {
     ///
     /// # Errors
     /// When the device has no memory for it.
-    pub(super) fn steering(&self, times: &[f32]) -> Result<Steering> {
-        let features = time_features(times, &self.steering)?;
-        Ok(Steering([self.first.steering(&features)?, self.second.steering(&features)?]))
+    pub(super) fn modulation(&self, times: &[f32]) -> Result<Modulation> {
+        let features = time_features(times, &self.modulation)?;
+        Ok(Modulation([self.first.modulation(&features)?, self.second.modulation(&features)?]))
     }
 
-    /// The velocity where the blocks are steered so: each entry as it is told, or, on a GPU's tensor cores, all as one entry
+    /// The velocity where the blocks are modulated so: each entry as it is told, or, on a GPU's tensor cores, all as one entry
     /// says.
     ///
     /// # Shapes
@@ -124,7 +124,7 @@ impl Estimator {
     ///
     /// # Errors
     /// When a shape does not fit.
-    pub(super) fn steered(&self, xs: &Tensor, Steering([first, second]): &Steering) -> Result<Tensor> {
+    pub(super) fn modulated(&self, xs: &Tensor, Modulation([first, second]): &Modulation) -> Result<Tensor> {
         let inner = self.first.forward(self.enter.forward(xs, None)?, first)?;
         let outer = self.second.forward(self.connect.forward(xs, Some(&inner))?, second)?;
         self.leave.forward(&outer, None)
@@ -206,16 +206,16 @@ impl Stage {
         store: &TensorStore,
         suffix: &str,
         (width, layers): (usize, usize),
-        (device, steering): (&Device, &Device),
+        (device, modulation): (&Device, &Device),
     ) -> Result<Self> {
         let adaln = format!("flow_matching.estimator.adaln_single{suffix}");
         let linear = |name: &str, outputs, inputs| {
-            Linear::load(store, &format!("{adaln}.{name}"), [outputs, inputs], true, steering)
+            Linear::load(store, &format!("{adaln}.{name}"), [outputs, inputs], true, modulation)
         };
         let head_dim = width / config.num_attention_heads;
         let block = |layer| {
             let name = format!("flow_matching.estimator.transformer_blocks{suffix}.{layer}");
-            Block::load(store, &name, (width, head_dim), (device, steering))
+            Block::load(store, &name, (width, head_dim), (device, modulation))
         };
         Ok(Self {
             width,
@@ -226,7 +226,7 @@ impl Stage {
             out_table: store.tensor(
                 &format!("flow_matching.estimator.scale_shift_table{suffix}"),
                 &[2, width],
-                steering,
+                modulation,
             )?,
             rotary: GrowingRotary::new(base_frequencies(ROTARY_BASE, head_dim)),
         })
@@ -234,37 +234,37 @@ impl Stage {
 
     /// # Shapes
     /// - `features` \[B, 512\]
-    fn steering(&self, features: &Tensor) -> Result<StageSteering> {
+    fn modulation(&self, features: &Tensor) -> Result<StageModulation> {
         let batch = features.dim(0)?;
         let time = self.time_2.forward(&self.time_1.forward(features)?.silu()?)?;
         let modulation = self.modulation.forward(&time.silu()?)?.reshape((batch, 6, self.width))?;
         let of_block = |block: &Block| Ok(modulation.broadcast_add(&block.table)?);
         let blocks = self.blocks.iter().map(of_block).collect::<Result<_>>()?;
-        Ok(StageSteering { blocks, out: time.unsqueeze(1)?.broadcast_add(&self.out_table)? })
+        Ok(StageModulation { blocks, out: time.unsqueeze(1)?.broadcast_add(&self.out_table)? })
     }
 
     /// # Shapes
     /// - `xs` and result \[B, L, D\]
-    fn forward(&self, mut xs: Tensor, steering: &StageSteering) -> Result<Tensor> {
+    fn forward(&self, mut xs: Tensor, modulation: &StageModulation) -> Result<Tensor> {
         let rotary = self.rotary.of(xs.dim(1)?, xs.device())?;
         let mut blocks =
-            self.blocks.iter().zip(&steering.blocks).map(|(block, table)| Steered { block, table }).peekable();
+            self.blocks.iter().zip(&modulation.blocks).map(|(block, table)| Modulated { block, table }).peekable();
         let mut normed = blocks.peek().map(|first| first.enter(&xs)).transpose()?;
         while let (Some(block), Some(entered)) = (blocks.next(), normed.take()) {
             (xs, normed) = block.forward(&xs, &entered, &rotary, blocks.peek().copied())?;
         }
-        Ok(layer_norm(&xs, NORM_EPS, AdaLnModulation { table: &steering.out, shift: 0, scale: 1 })?)
+        Ok(layer_norm(&xs, NORM_EPS, AdaLnModulation { table: &modulation.out, shift: 0, scale: 1 })?)
     }
 }
 
 /// A block and what steers it, \[B, 6, D\].
 #[derive(Clone, Copy)]
-struct Steered<'a> {
+struct Modulated<'a> {
     block: &'a Block,
     table: &'a Tensor,
 }
 
-impl Steered<'_> {
+impl Modulated<'_> {
     fn attention_steer(&self) -> AdaLnModulation<'_> {
         AdaLnModulation { table: self.table, shift: 0, scale: 1 }
     }
@@ -284,7 +284,7 @@ impl Steered<'_> {
         xs: &Tensor,
         normed: &Operand,
         rotary: &RotaryTable,
-        next: Option<Steered<'_>>,
+        next: Option<Modulated<'_>>,
     ) -> Result<(Tensor, Option<Operand>)> {
         let Self { block, table } = *self;
         let found = Operand::of(block.attention.forward(normed, rotary)?, &block.output)?;
@@ -318,7 +318,7 @@ impl Block {
         store: &TensorStore,
         prefix: &str,
         (width, head_dim): (usize, usize),
-        (device, steering): (&Device, &Device),
+        (device, modulation): (&Device, &Device),
     ) -> Result<Self> {
         let hidden = HeartCodecConfig::hidden_dim(width);
         let norm = |name: &str| RmsNorm::load(store, &format!("{prefix}.{name}.weight"), width, NORM_EPS, device);
@@ -334,7 +334,7 @@ impl Block {
             feed_forward_norm: norm("mlp_norm")?,
             gate_up: ready(Linear::load_joined(store, &both, width, None, device)?, store)?,
             down: linear("mlp.down", [width, hidden])?,
-            table: store.tensor(&format!("{prefix}.scale_shift_table"), &[6, width], steering)?,
+            table: store.tensor(&format!("{prefix}.scale_shift_table"), &[6, width], modulation)?,
         })
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
+use heartstream_messages::Flow;
 
 #[cfg(feature = "cuda")]
 use super::on_gpu::GpuSolver;
@@ -18,37 +19,26 @@ pub const LATENTS_PER_FRAME: usize = 2;
 /// Noise that remains in an in-context latent at time 1 (`1e-6` in the reference's solver).
 const NOISE_FLOOR: f32 = 1e-6;
 
-/// Options of the solver.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct FlowOptions {
-    /// Euler steps, at least 1.
-    pub steps: usize,
-    /// Classifier-free guidance: above 1, the unconditional velocity is computed in the same batch and extrapolated
-    /// away from.
-    pub guidance: f32,
-}
-
-impl FlowOptions {
-    /// Accepts the options, or says which is out of range.
-    ///
-    /// # Errors
-    /// When there are no steps, or more than 1000, or the guidance is below 1 or not a number.
-    pub fn check(self) -> Result<Self> {
-        let refuse = |option, expected: &str, found: String| {
-            Err(ModelError::Option { option, expected: expected.to_owned(), found })
-        };
-        if !(1..=1000).contains(&self.steps) {
-            return refuse("flow-steps", "from 1 to 1000 (10 is usual)", self.steps.to_string());
-        }
-        if !(self.guidance.is_finite() && self.guidance >= 1.0) {
-            return refuse(
-                "flow-guidance",
-                "a number from 1.0 (no guidance) upwards; 1.25 is usual",
-                self.guidance.to_string(),
-            );
-        }
-        Ok(self)
+/// Accepts the options of the solver, or says which is out of range. Above a guidance of 1 the unconditional velocity is
+/// computed in the same batch and extrapolated away from.
+///
+/// # Errors
+/// When there are no steps, or more than 1000, or the guidance is below 1 or not a number.
+pub fn check_flow(flow: Flow) -> Result<Flow> {
+    let refuse = |option, expected: &str, found: String| {
+        Err(ModelError::Option { option, expected: expected.to_owned(), found })
+    };
+    if !(1..=1000).contains(&flow.steps) {
+        return refuse("flow-steps", "from 1 to 1000 (10 is usual)", flow.steps.to_string());
     }
+    if !(flow.guidance.is_finite() && flow.guidance >= 1.0) {
+        return refuse(
+            "flow-guidance",
+            "a number from 1.0 (no guidance) upwards; 1.25 is usual",
+            flow.guidance.to_string(),
+        );
+    }
+    Ok(flow)
 }
 
 /// One window to make latents for; a pure function's argument.
@@ -61,7 +51,7 @@ pub struct FlowJob<'a> {
     /// In-context latents at the beginning of the window: a whole number of latent frames, or none.
     pub in_context: &'a [f32],
     /// Steps and guidance.
-    pub options: FlowOptions,
+    pub options: Flow,
 }
 
 /// Quantiser, estimator and solver. Clones share the weights.
@@ -128,7 +118,7 @@ impl FlowMatching {
     /// When codes, noise and in-context latents do not fit together.
     pub fn solve(&self, job: FlowJob<'_>, cancelled: &dyn Fn() -> bool) -> Result<Option<Vec<f32>>> {
         let FlowJob { codes, noise, in_context, options } = job;
-        let FlowOptions { steps, guidance } = options.check()?;
+        let Flow { steps, guidance } = check_flow(options)?;
         let channels = self.channels;
         let length = codes.len() / self.quantizer.codebooks() * LATENTS_PER_FRAME;
         if noise.len() != length * channels || length == 0 {
@@ -260,7 +250,7 @@ mod tests {
             for known in [0, 1, 7, FRAMES * LATENTS_PER_FRAME] {
                 let mut in_context = vec![0f32; known * flow.channels()];
                 KeyedNoise::new(7).fill_latent(1, &mut in_context);
-                let options = FlowOptions { steps: 3, guidance };
+                let options = Flow { steps: 3, guidance };
                 let solve = |in_context: &[f32]| {
                     let job = FlowJob { codes: &codes, noise: &noise, in_context, options };
                     flow.solve(job, &|| false).expect("a job that fits").expect("not cancelled")
@@ -280,12 +270,8 @@ mod tests {
     #[test]
     fn a_window_that_is_cancelled_has_no_latents() {
         let (flow, codes, noise) = setting();
-        let job = |steps| FlowJob {
-            codes: &codes,
-            noise: &noise,
-            in_context: &[],
-            options: FlowOptions { steps, guidance: 1.0 },
-        };
+        let job =
+            |steps| FlowJob { codes: &codes, noise: &noise, in_context: &[], options: Flow { steps, guidance: 1.0 } };
         let asked = std::cell::Cell::new(0);
         let after_two = || asked.replace(asked.get() + 1) == 2;
         assert!(flow.solve(job(5), &after_two).expect("a job that fits").is_none());
@@ -295,7 +281,7 @@ mod tests {
     #[test]
     fn noise_or_latents_of_another_length_are_refused() {
         let (flow, codes, noise) = setting();
-        let options = FlowOptions { steps: 1, guidance: 1.0 };
+        let options = Flow { steps: 1, guidance: 1.0 };
         let refused = |codes: &[u16], noise: &[f32], in_context: &[f32]| {
             flow.solve(FlowJob { codes, noise, in_context, options }, &|| false).is_err()
         };
@@ -319,7 +305,7 @@ mod tests {
 
     #[test]
     fn options_outside_their_range_are_refused_by_name() {
-        let check = |steps, guidance| FlowOptions { steps, guidance }.check().map_err(|error| error.to_string());
+        let check = |steps, guidance| check_flow(Flow { steps, guidance }).map_err(|error| error.to_string());
         assert!(check(1, 1.0).is_ok() && check(1000, 9.5).is_ok());
         assert!(check(0, 1.25).is_err_and(|error| error.starts_with("flow-steps must be")));
         for guidance in [0.99, f32::NAN, f32::INFINITY] {

@@ -9,19 +9,21 @@ mod estimator;
 mod flops;
 mod flow_matching;
 mod memory;
+mod modulation;
 #[cfg(feature = "cuda")]
 mod on_gpu;
 mod quantizer;
 mod song;
-mod steering;
 mod tensors;
 mod vocoder;
 
 use candle_core::Device;
 
+pub use heartstream_messages::Flow;
+
 pub use config::HeartCodecConfig;
 pub use estimator::Estimator;
-pub use flow_matching::{FlowJob, FlowMatching, FlowOptions, LATENTS_PER_FRAME};
+pub use flow_matching::{FlowJob, FlowMatching, LATENTS_PER_FRAME, check_flow};
 pub use quantizer::Quantizer;
 pub use tensors::{expected_tensors, expected_tensors_of_vocoder};
 pub use vocoder::{MOST_AT_ONCE, Vocoder, VocoderState, round_to_ninths};
@@ -57,7 +59,7 @@ impl HeartCodec {
     ///
     /// # Errors
     /// When a GPU has no memory for it.
-    pub fn warm_up(&self, frames: usize, options: FlowOptions) -> Result<()> {
+    pub fn warm_up(&self, frames: usize, options: Flow) -> Result<()> {
         if self.flow.device().is_cuda() && frames > 0 {
             let codes = vec![0; frames * self.flow.quantizer.codebooks()];
             let noise = vec![0.0; frames * LATENTS_PER_FRAME * self.flow.channels()];

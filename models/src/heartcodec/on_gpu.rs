@@ -11,9 +11,10 @@ use candle_core::{
 };
 
 use super::{
+    Flow,
     estimator::Estimator,
-    flow_matching::{EulerTime, FlowOptions, euler_times},
-    steering::Steering,
+    flow_matching::{EulerTime, euler_times},
+    modulation::Modulation,
 };
 use crate::{
     error::Result,
@@ -25,7 +26,7 @@ use crate::{
 const MOST_RECORDED: usize = 256;
 /// Positions that there are angles for from the beginning: more than the longest usual window has.
 const POSITIONS: usize = 1024;
-/// Steps whose steering is on the GPU at once, 1.3 MB each at the published size.
+/// Steps whose modulation is on the GPU at once, 1.3 MB each at the published size.
 const STEERED: usize = 32;
 /// Windows that are remembered.
 const MOST_WINDOWS: usize = 8;
@@ -55,8 +56,8 @@ struct Plan {
     /// How many steps there are in all, and the first of these.
     steps: usize,
     first: usize,
-    steering: Steering,
-    /// [`Steering::numbers`], on the GPU.
+    modulation: Modulation,
+    /// [`Modulation::numbers`], on the GPU.
     tables: Tensor,
 }
 
@@ -76,7 +77,7 @@ struct Window {
     was_used: bool,
     way: EulerWay,
     /// Views of `tables`.
-    steering: Steering,
+    modulation: Modulation,
     /// What steers the step, \[1, any\].
     tables: Tensor,
     /// What the recording turns by.
@@ -118,7 +119,7 @@ impl GpuSolver {
         fixed: &Tensor,
         noise: &Tensor,
         known: Option<&Tensor>,
-        options: FlowOptions,
+        options: Flow,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Option<Vec<f32>>> {
         let (entries, latents, _) = fixed.dims3()?;
@@ -161,10 +162,10 @@ impl GpuSolver {
         Ok(Some(window.way.state()?))
     }
 
-    /// Makes the step whose numbers are `step`, steered by `table`.
+    /// Makes the step whose numbers are `step`, modulated by `table`.
     fn step(&self, window: &mut Window, step: &Tensor, table: &Tensor) -> Result<()> {
-        let Window { shape, recording, was_used, way, steering, tables, .. } = window;
-        let ask = || way.step(|input| self.estimator.steered(input, steering));
+        let Window { shape, recording, was_used, way, modulation, tables, .. } = window;
+        let ask = || way.step(|input| self.estimator.modulated(input, modulation));
         let own = self.device.as_cuda_device()?.cuda_stream();
         if *was_used && shape.latents <= MOST_RECORDED && recording.is_none() {
             *recording = Some(Recording::of(&own, ask)?);
@@ -187,9 +188,9 @@ impl GpuSolver {
             Some(plan) => Ok(kept.insert(plan)),
             None => {
                 let these: Vec<f32> = times.iter().skip(first).take(STEERED).map(|step| step.time).collect();
-                let steering = self.estimator.steering(&these)?;
-                let tables = steering.numbers()?.to_device(&self.device)?;
-                Ok(kept.insert(Plan { steps: times.len(), first, tables, steering }))
+                let modulation = self.estimator.modulation(&these)?;
+                let tables = modulation.numbers()?.to_device(&self.device)?;
+                Ok(kept.insert(Plan { steps: times.len(), first, tables, modulation }))
             }
         }
     }
@@ -203,7 +204,7 @@ impl GpuSolver {
             recording: None,
             was_used: false,
             way: EulerWay::new((latents, known), self.channels, (entries, inputs), &self.device)?,
-            steering: plan.steering.viewing(&tables)?,
+            modulation: plan.modulation.viewing(&tables)?,
             tables,
             _angles: self.estimator.turn_up_to(POSITIONS.max(latents))?,
         })

@@ -2,7 +2,7 @@
 //!
 //! The pipeline does the same with a stage for each step; this is the same path where all codes are at hand.
 
-use super::{FlowJob, FlowOptions, HeartCodec, LATENTS_PER_FRAME};
+use super::{Flow, FlowJob, HeartCodec, LATENTS_PER_FRAME};
 use crate::{
     error::{ModelError, Result},
     signal::{KeyedNoise, LatentJoin, OverlapAdd, SegmentPlan, Window, fade_edges},
@@ -22,7 +22,7 @@ impl HeartCodec {
         &self,
         codes: &[u16],
         plan: &SegmentPlan,
-        options: FlowOptions,
+        options: Flow,
         noise: &mut dyn FnMut(&Window, &mut [f32]),
     ) -> Result<Vec<(Window, Vec<f32>)>> {
         let (codebooks, channels) = (self.flow.quantizer.codebooks(), self.flow.channels());
@@ -55,7 +55,7 @@ impl HeartCodec {
         &self,
         codes: &[u16],
         plan: &SegmentPlan,
-        options: FlowOptions,
+        options: Flow,
         noise: KeyedNoise,
     ) -> Result<Vec<(Window, Vec<f32>)>> {
         self.song_latents(codes, plan, options, &mut |window, start| {

@@ -1,6 +1,6 @@
 //! Weights that a pass reads: the cost of decoding where memory bandwidth is the limit.
 
-use super::config::{HeartMulaConfig, TransformerConfig};
+use super::config::HeartMulaConfig;
 
 /// Weights that a pass reads of each part of a language model.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,15 +18,10 @@ pub struct WeightReads {
 impl WeightReads {
     /// Of a model of these sizes.
     pub fn new(config: &HeartMulaConfig) -> Self {
-        let transformer = |t: &TransformerConfig| {
-            let keys = (t.num_kv_heads * t.head_dim()) as f64;
-            let (width, hidden) = (t.embed_dim as f64, t.intermediate_dim as f64);
-            t.num_layers as f64 * (2.0 * width * width + 2.0 * width * keys + 3.0 * width * hidden)
-        };
         let (width, inner) = (config.backbone.embed_dim as f64, config.decoder.embed_dim as f64);
         Self {
-            backbone: transformer(&config.backbone) + width * config.audio_vocab_size as f64,
-            trunk: transformer(&config.decoder) + inner * width,
+            backbone: config.backbone.matrix_weights() as f64 + width * config.audio_vocab_size as f64,
+            trunk: config.decoder.matrix_weights() as f64 + inner * width,
             head: inner * config.audio_vocab_size as f64,
             heads: config.audio_num_codebooks as f64 - 1.0,
         }

@@ -5,7 +5,7 @@
 //! have the noise of the song itself: they depend on the first frame's codes and not on how often it was drawn, so
 //! resuming a song from its codes does not need the count.
 
-use super::{HeartMula, KeyedSampler, PromptIds, SongState};
+use super::{HeartMula, KeyedSampler, PromptTokens, SongState};
 use crate::error::{ModelError, Result};
 
 /// Draws of the first frame beyond the first one.
@@ -31,7 +31,7 @@ impl HeartMula {
     pub fn begin(
         &self,
         mut state: SongState,
-        prompt: &PromptIds,
+        prompt: &PromptTokens,
         frames: usize,
         sampler: &KeyedSampler,
         audio_eos: u32,
@@ -56,7 +56,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
-    use crate::{heartmula::SamplingOptions, signal::KeyedNoise, test_checkpoints::tiny};
+    use crate::{heartmula::Sampling, signal::KeyedNoise, test_checkpoints::tiny};
 
     /// Codes from here on end a song; about half of all frames of the smallest model have one.
     const END: u32 = 31;
@@ -65,8 +65,8 @@ mod tests {
     fn a_first_frame_that_ends_the_song_is_that_of_the_next_attempt_and_the_rest_is_the_songs_own() {
         let (_folder, directory) = tiny();
         let model = directory.load_lm(&Device::Cpu).expect("a model");
-        let prompt = PromptIds { tags: vec![1, 80, 2], lyrics: vec![1, 100, 2] };
-        let options = SamplingOptions { temperature: 1.0, top_k: 50 };
+        let prompt = PromptTokens { tags: vec![1, 80, 2], lyrics: vec![1, 100, 2] };
+        let options = Sampling::default();
         let mut drawn_again = 0;
         for seed in 0..24 {
             let sampler = KeyedSampler::new(options, KeyedNoise::new(seed)).expect("options in range");
@@ -93,8 +93,9 @@ mod tests {
     fn a_greedy_song_is_drawn_once() {
         let (_folder, directory) = tiny();
         let model = directory.load_lm(&Device::Cpu).expect("a model");
-        let prompt = PromptIds { tags: vec![1, 80, 2], lyrics: vec![1, 100, 2] };
-        let greedy = KeyedSampler::new(SamplingOptions { temperature: 0.0, top_k: 1 }, KeyedNoise::new(1));
+        let prompt = PromptTokens { tags: vec![1, 80, 2], lyrics: vec![1, 100, 2] };
+        let greedy =
+            KeyedSampler::new(Sampling { temperature: 0.0, top_k: 1, ..Sampling::default() }, KeyedNoise::new(1));
         let greedy = greedy.expect("options in range");
         let state = model.start(&prompt, 1.0, 2).expect("a prompt");
         let error = model.begin(state, &prompt, 2, &greedy, 0).expect_err("every code ends the song").to_string();

@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        heartmula::{HeartMula, KeyedSampler, PromptIds, SamplingOptions},
+        heartmula::{HeartMula, KeyedSampler, PromptTokens, Sampling, prompt_positions},
         signal::KeyedNoise,
         test_checkpoints::tiny,
     };
@@ -90,19 +90,19 @@ mod tests {
     #[test]
     fn a_song_that_is_as_long_as_its_positions_holds_the_keys_and_values_that_were_foretold() {
         let (_folder, directory) = tiny();
-        let prompt = PromptIds { tags: vec![1, 80, 2], lyrics: vec![1, 100, 2] };
+        let prompt = PromptTokens { tags: vec![1, 80, 2], lyrics: vec![1, 100, 2] };
         let frames = 300;
         for dtype in [WeightDtype::F32, WeightDtype::F16] {
             let model: HeartMula = directory.load_lm(&Device::Cpu).expect("a model").keeping_kv_as(dtype);
             let mut state = model.start(&prompt, 1.5, frames).expect("a prompt");
-            let options = SamplingOptions { temperature: 1.0, top_k: 50 };
+            let options = Sampling::default();
             let mut sampler = KeyedSampler::new(options, KeyedNoise::new(1)).expect("options in range");
             let first = model.next_frame(&mut state, &mut sampler).expect("a frame");
             let depth = state.kv_bytes() as u64 - model.config().kv_bytes(2, STEP as u64, dtype);
             for _ in 1..frames {
                 model.replay_frame(&mut state, &first).expect("a frame");
             }
-            let positions = (prompt.positions() + frames - 1) as u64;
+            let positions = (prompt_positions(&prompt) + frames - 1) as u64;
             assert_eq!(state.kv_bytes() as u64, depth + model.config().kv_bytes(2, positions, dtype));
         }
     }

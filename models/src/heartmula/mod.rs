@@ -18,12 +18,14 @@ mod sampler;
 mod tensors;
 mod transformer;
 
+pub use heartstream_messages::{PromptTokens, Sampling};
+
 pub use bytes_read::WeightReads;
 pub use config::{HeartMulaConfig, SpecialIds, TransformerConfig};
 pub use first_frame::{Begun, REDRAWS};
 pub use kv_cache::KvCache;
-pub use model::{HeartMula, PromptIds, SongState, SongTarget, VerifyBuffers, check_guidance, guided};
-pub use sampler::{CodeSampler, KeyedSampler, SamplingOptions, argmax};
+pub use model::{HeartMula, SongState, SongTarget, VerifyBuffers, check_guidance, guided, prompt_positions};
+pub use sampler::{CodeSampler, KeyedSampler, argmax};
 pub use tensors::expected_tensors;
 pub(crate) use tensors::transformer_tensors;
 pub use transformer::Transformer;

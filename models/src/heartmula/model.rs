@@ -15,8 +15,8 @@ pub use verify::{SongTarget, VerifyBuffers};
 #[cfg(feature = "cuda")]
 use super::on_gpu::{Drawing, GpuModel, GpuSong, GpuTarget, GpuWindow};
 use super::{
-    config::HeartMulaConfig, kv_cache::KvCache, prefix::Prefix, sampler::CodeSampler, tensors::expected_tensors,
-    transformer::Transformer,
+    PromptTokens, config::HeartMulaConfig, kv_cache::KvCache, prefix::Prefix, sampler::CodeSampler,
+    tensors::expected_tensors, transformer::Transformer,
 };
 use crate::{
     error::{ModelError, Result},
@@ -24,20 +24,9 @@ use crate::{
     weights::{RowTable, TensorStore},
 };
 
-/// The ids of a prompt, BOS and EOS included.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PromptIds {
-    /// The tags.
-    pub tags: Vec<u32>,
-    /// The lyrics.
-    pub lyrics: Vec<u32>,
-}
-
-impl PromptIds {
-    /// Positions of the prompt: tags, the slot of the reference recording, lyrics.
-    pub fn positions(&self) -> usize {
-        self.tags.len() + 1 + self.lyrics.len()
-    }
+/// Positions of a prompt: tags, the slot of the reference recording, lyrics.
+pub fn prompt_positions(prompt: &PromptTokens) -> usize {
+    prompt.tags.len() + 1 + prompt.lyrics.len()
 }
 
 /// The weights of a HeartMuLa language model; shared by all songs.
@@ -197,7 +186,7 @@ impl HeartMula {
     /// # Errors
     /// When an id is outside the vocabulary, or prompt and `frames` frames together need more positions than the
     /// model has.
-    pub fn start(&self, prompt: &PromptIds, guidance: f64, frames: usize) -> Result<SongState> {
+    pub fn start(&self, prompt: &PromptTokens, guidance: f64, frames: usize) -> Result<SongState> {
         let started = self.start_unless(prompt, guidance, frames, &|| false)?;
         started.ok_or_else(|| ModelError::shape("prefill", "an end", "an interruption"))
     }
@@ -209,7 +198,7 @@ impl HeartMula {
     /// As [`Self::start`].
     pub fn start_unless(
         &self,
-        prompt: &PromptIds,
+        prompt: &PromptTokens,
         guidance: f64,
         frames: usize,
         stopped: &dyn Fn() -> bool,
@@ -217,7 +206,7 @@ impl HeartMula {
         let guidance = check_guidance(guidance)?;
         let batch = if guidance > 1.0 { 2 } else { 1 };
         // The last frame is never fed back, so it needs no position.
-        let positions = prompt.positions() + frames.saturating_sub(1);
+        let positions = prompt_positions(prompt) + frames.saturating_sub(1);
         let memory = match &self.weights {
             Weights::Tensors(weights) => {
                 let mut song = TensorSong {
@@ -252,7 +241,7 @@ impl HeartMula {
     fn read_prompt(
         &self,
         weights: &Tensors,
-        prompt: &PromptIds,
+        prompt: &PromptTokens,
         batch: usize,
         cache: &mut KvCache,
         stopped: &dyn Fn() -> bool,
@@ -341,14 +330,14 @@ impl HeartMula {
 
     /// # Shapes
     /// - result \[1, T, D\], T the positions of the prompt; with an unconditional row T + 1, as [`Prefix`] has it
-    fn embed_prompt(&self, prompt: &PromptIds, batch: usize) -> Result<Tensor> {
-        let (count, width) = (prompt.positions() + batch - 1, self.config.backbone.embed_dim);
+    fn embed_prompt(&self, prompt: &PromptTokens, batch: usize) -> Result<Tensor> {
+        let (count, width) = (prompt_positions(prompt) + batch - 1, self.config.backbone.embed_dim);
         Ok(Tensor::from_vec(self.prompt_rows(prompt, batch)?, (1, count, width), &self.device)?)
     }
 
     /// The embeddings of a prompt's positions, and behind them, in a batch of 2, the unconditional one.
-    fn prompt_rows(&self, prompt: &PromptIds, batch: usize) -> Result<Vec<f32>> {
-        let mut rows = Vec::with_capacity((prompt.positions() + batch - 1) * self.config.backbone.embed_dim);
+    fn prompt_rows(&self, prompt: &PromptTokens, batch: usize) -> Result<Vec<f32>> {
+        let mut rows = Vec::with_capacity((prompt_positions(prompt) + batch - 1) * self.config.backbone.embed_dim);
         let text = |id: &u32| self.text_embeddings.row(*id as usize);
         for id in &prompt.tags {
             rows.extend(text(id)?);

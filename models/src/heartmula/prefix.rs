@@ -7,7 +7,7 @@
 
 use candle_core::Tensor;
 
-use super::{kv_cache::KvCache, model::PromptIds, transformer::Transformer};
+use super::{PromptTokens, kv_cache::KvCache, model::prompt_positions, transformer::Transformer};
 use crate::error::Result;
 
 /// A prefill is cached for the next song if its keys and values take at most this: 290 positions of the published
@@ -17,7 +17,7 @@ pub(super) const MOST_BYTES: usize = 64 << 20;
 /// A computed prefill.
 #[derive(Debug)]
 pub(super) struct Prefix {
-    prompt: PromptIds,
+    prompt: PromptTokens,
     /// Keys before RoPE and values of each layer, \[1, T, kv heads · head width\]; with guidance T + 1 positions,
     /// of which the last stands for the unconditional row.
     layers: Vec<(Tensor, Tensor)>,
@@ -33,12 +33,12 @@ impl Prefix {
     /// - `xs` \[1, T, D\]; with guidance \[1, T + 1, D\], the last being what every unconditional position holds
     pub(super) fn compute(
         transformer: &Transformer,
-        prompt: &PromptIds,
+        prompt: &PromptTokens,
         xs: &Tensor,
         cache: &mut KvCache,
         stopped: &dyn Fn() -> bool,
     ) -> Result<Option<Self>> {
-        let count = prompt.positions();
+        let count = prompt_positions(prompt);
         let (_, rows, _) = xs.dims3()?;
         let batch = rows - count + 1;
         cache.check_room(count)?;
@@ -69,7 +69,7 @@ impl Prefix {
     }
 
     /// Whether this is `prompt`, with all that `batch` rows need.
-    pub(super) fn serves(&self, prompt: &PromptIds, batch: usize) -> bool {
+    pub(super) fn serves(&self, prompt: &PromptTokens, batch: usize) -> bool {
         self.prompt == *prompt && self.hidden.dims()[0] >= batch
     }
 
@@ -81,7 +81,7 @@ impl Prefix {
 
     /// Fills an empty cache of `batch` rows as computing would.
     pub(super) fn restore(&self, cache: &mut KvCache, batch: usize, query_width: usize) -> Result<()> {
-        let count = self.prompt.positions();
+        let count = prompt_positions(&self.prompt);
         cache.check_room(count)?;
         for ((keys, values), index) in self.layers.iter().zip(0..) {
             // A cache appends only when it attends. The result is discarded; it costs a hundredth of a prefill.

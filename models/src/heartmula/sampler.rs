@@ -1,5 +1,7 @@
 //! Sampling of a code from logits: temperature, top-k, and noise that is keyed by its place.
 
+use heartstream_messages::Sampling;
+
 use crate::{
     error::{ModelError, Result},
     signal::KeyedNoise,
@@ -14,7 +16,7 @@ pub trait CodeSampler {
     fn sample(&mut self, frame: u64, codebook: usize, logits: &[f32]) -> Result<u32>;
 
     /// How it draws, where that is keyed sampling and nothing else, so that it can be done where the logits are.
-    fn keyed(&self) -> Option<(SamplingOptions, KeyedNoise)> {
+    fn keyed(&self) -> Option<(Sampling, KeyedNoise)> {
         None
     }
 
@@ -24,19 +26,11 @@ pub trait CodeSampler {
     }
 }
 
-/// Sampling options.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SamplingOptions {
-    /// Logits are divided by it. 0 takes the largest logit always.
-    pub temperature: f32,
-    /// Only codes with one of the `top_k` largest logits can be drawn (more where the last of them are equal).
-    pub top_k: usize,
-}
-
-/// Draws from the softmax of the filtered logits, with noise keyed by (seed, frame, codebook, code).
+/// Draws from the softmax of the filtered logits, with noise keyed by (seed, frame, codebook, code). Where the last of the
+/// `top_k` largest logits are equal, more codes than `top_k` can be drawn.
 #[derive(Debug, Clone)]
 pub struct KeyedSampler {
-    options: SamplingOptions,
+    options: Sampling,
     noise: KeyedNoise,
     /// Kept between calls so that nothing is allocated for a code: scaled logits, the largest of every so many, and
     /// those that may be among the `top_k` largest.
@@ -52,8 +46,8 @@ impl KeyedSampler {
     ///
     /// # Errors
     /// When the temperature is negative or not a number, or `top_k` is 0.
-    pub fn new(options: SamplingOptions, noise: KeyedNoise) -> Result<Self> {
-        let SamplingOptions { temperature, top_k } = options;
+    pub fn new(options: Sampling, noise: KeyedNoise) -> Result<Self> {
+        let Sampling { temperature, top_k, .. } = options;
         let refuse = |option, expected: &str, found: String| {
             Err(ModelError::Option { option, expected: expected.to_owned(), found })
         };
@@ -161,7 +155,7 @@ impl CodeSampler for KeyedSampler {
         Ok(best.1)
     }
 
-    fn keyed(&self) -> Option<(SamplingOptions, KeyedNoise)> {
+    fn keyed(&self) -> Option<(Sampling, KeyedNoise)> {
         Some((self.options, self.noise))
     }
 
@@ -186,7 +180,7 @@ mod tests {
     use super::*;
 
     fn sampler(temperature: f32, top_k: usize) -> Result<KeyedSampler> {
-        KeyedSampler::new(SamplingOptions { temperature, top_k }, KeyedNoise::new(11))
+        KeyedSampler::new(Sampling { temperature, top_k, ..Sampling::default() }, KeyedNoise::new(11))
     }
 
     #[test]

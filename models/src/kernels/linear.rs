@@ -216,7 +216,7 @@ impl Linear {
     /// Dtype of the weights.
     pub fn dtype(&self) -> WeightDtype {
         match &self.weight {
-            Weight::Packed(packed) => packed.weights.kind(),
+            Weight::Packed(packed) => packed.weights.dtype(),
             Weight::Plain(weight, _) => match weight.dtype() {
                 DType::BF16 => WeightDtype::Bf16,
                 DType::F16 => WeightDtype::F16,

@@ -17,14 +17,16 @@
 
 use std::ops::Range;
 
+use heartstream_messages::Continuity;
+
 use super::ReferenceWindows;
 use crate::error::{ModelError, Result};
 
 #[cfg(test)]
 mod tests;
 
-/// A window is at most so many times as long as the one before. What is played of a window lasts as long as the next
-/// may take, so a machine that is twice as fast as the music never runs dry.
+/// Growth factor of windows. A window's playback covers the computation of the next, so a throughput of twice real time is
+/// enough.
 const GROWTH: usize = 2;
 /// The part of a window that a parallel neighbour overlaps, until the overlap has the reference's length.
 const OVERLAP_SHARE: usize = 3;
@@ -49,13 +51,8 @@ pub struct SegmentPlan {
     continuity: Continuity,
     windows: ReferenceWindows,
     first: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Continuity {
-    Reference,
-    Chained { look_ahead: usize },
-    Parallel,
+    /// Of chained windows that are long enough; 0 in other plans.
+    look_ahead: usize,
 }
 
 /// One window of a plan. All lengths are frames.
@@ -67,17 +64,17 @@ pub struct Window {
     pub first: usize,
     /// Its length.
     pub frames: usize,
-    /// So many of its first frames have latents already: those of the window before that precede its look-ahead.
+    /// Leading frames that the previous window has decoded: their latents are the in-context latents.
     pub known: usize,
-    /// So many of its last frames are not played: the next window computes them again.
+    /// Look-ahead: trailing frames that are not played, because the next window computes them again.
     pub look_ahead: usize,
-    /// It comes in over the window before during so many frames.
+    /// Leading frames that are cross-faded with the previous window.
     pub fade_in: usize,
-    /// The next one, if there is one, comes in over so many of its last frames.
+    /// Trailing frames that are cross-faded with the next window, if there is one.
     pub fade_out: usize,
-    /// So many frames are computed before its first one, and not played; only before the song.
+    /// Frames of lead-in: computed before its first one, and not played; only before the song.
     pub lead_in: usize,
-    /// So many frames are computed behind its last one, and not played; only behind the song.
+    /// Frames of run-out: computed behind its last one, and not played; only behind the song.
     pub run_out: usize,
 }
 
@@ -106,7 +103,7 @@ impl Window {
 impl SegmentPlan {
     /// The reference's windows.
     pub fn reference(windows: ReferenceWindows) -> Self {
-        Self { continuity: Continuity::Reference, first: windows.window, windows }
+        Self { continuity: Continuity::Reference, first: windows.window, windows, look_ahead: 0 }
     }
 
     /// Chained windows, the first of them `first` frames long, with a look-ahead of `look_ahead`
@@ -119,7 +116,7 @@ impl SegmentPlan {
             let expected = format!("from 0 to {LONGEST_LOOK_AHEAD} frames");
             return Err(ModelError::Option { option: "look-ahead", expected, found: look_ahead.to_string() });
         }
-        Self::growing(Continuity::Chained { look_ahead }, first)
+        Ok(Self { look_ahead, ..Self::growing(Continuity::Chained, first)? })
     }
 
     /// Independent windows, the first of them `first` frames long.
@@ -136,14 +133,14 @@ impl SegmentPlan {
             let expected = format!("from 1 to {} frames", windows.window);
             return Err(ModelError::Option { option: "first-window", expected, found: first.to_string() });
         }
-        Ok(Self { continuity, windows, first })
+        Ok(Self { continuity, windows, first, look_ahead: 0 })
     }
 
     /// The same plan with a first window of at most `first` frames. Nothing changes in the reference's.
     pub fn cut_first(self, first: usize) -> Self {
         match self.continuity {
             Continuity::Reference => self,
-            Continuity::Chained { .. } | Continuity::Parallel => Self { first: first.clamp(1, self.first), ..self },
+            Continuity::Chained | Continuity::Parallel => Self { first: first.clamp(1, self.first), ..self },
         }
     }
 
@@ -154,10 +151,7 @@ impl SegmentPlan {
 
     /// Look-ahead of a chained plan's windows where they are long enough; 0 in other plans.
     pub fn look_ahead(&self) -> usize {
-        match self.continuity {
-            Continuity::Chained { look_ahead } => look_ahead,
-            Continuity::Reference | Continuity::Parallel => 0,
-        }
+        self.look_ahead
     }
 
     /// The longest stretch that a window shares with the next.
@@ -167,7 +161,7 @@ impl SegmentPlan {
 
     /// Whether the vocoder runs on from window to window.
     pub fn is_continuous(&self) -> bool {
-        matches!(self.continuity, Continuity::Chained { .. })
+        self.continuity == Continuity::Chained
     }
 
     /// The window after `last`, in a song that goes on for ever. It is complete when its last frame is there.
@@ -188,10 +182,10 @@ impl SegmentPlan {
                     run_out: 0,
                 }
             }
-            Continuity::Chained { .. } | Continuity::Parallel => {
+            Continuity::Chained | Continuity::Parallel => {
                 let frames = last.map_or(self.first, |last| (GROWTH * last.frames).min(self.windows.window));
                 let shared = self.shared(last);
-                let look_ahead = self.look_ahead().min((frames - shared) / LEAST_PLAYED);
+                let look_ahead = self.look_ahead.min((frames - shared) / LEAST_PLAYED);
                 Window { look_ahead, ..self.window(index, end, frames, shared) }
             }
         }
@@ -210,13 +204,11 @@ impl SegmentPlan {
                 rest
             }
             // A parallel window that ends with the song has no run-out: what it shares is computed once more, with one.
-            Continuity::Chained { .. } | Continuity::Parallel
-                if frames > end || !self.is_continuous() && frames > 0 =>
-            {
+            Continuity::Chained | Continuity::Parallel if frames > end || !self.is_continuous() && frames > 0 => {
                 let shared = self.shared(last);
                 vec![Window { run_out: EDGE, ..self.window(index, end, frames - end + shared, shared) }]
             }
-            Continuity::Chained { .. } | Continuity::Parallel => Vec::new(),
+            Continuity::Chained | Continuity::Parallel => Vec::new(),
         }
     }
 
@@ -241,7 +233,7 @@ impl SegmentPlan {
         let Self { continuity, windows, .. } = *self;
         let source = move |place| match continuity {
             Continuity::Reference => windows.source(place, frames),
-            Continuity::Chained { .. } | Continuity::Parallel => place,
+            Continuity::Chained | Continuity::Parallel => place,
         };
         let (first, last) = (window.first, window.end().saturating_sub(1));
         let lead_in = std::iter::repeat_n(first, window.lead_in);
@@ -263,7 +255,7 @@ impl SegmentPlan {
     pub fn song_samples(&self, frames: usize, samples_per_frame: usize) -> u64 {
         match self.continuity {
             Continuity::Reference => ReferenceWindows::song_samples(frames),
-            Continuity::Chained { .. } | Continuity::Parallel => (frames * samples_per_frame) as u64,
+            Continuity::Chained | Continuity::Parallel => (frames * samples_per_frame) as u64,
         }
     }
 
@@ -279,7 +271,7 @@ impl SegmentPlan {
     fn shared(&self, last: Option<&Window>) -> usize {
         let Some(last) = last else { return 0 };
         match self.continuity {
-            Continuity::Chained { .. } => (last.frames - last.look_ahead).min(self.windows.overlap()),
+            Continuity::Chained => (last.frames - last.look_ahead).min(self.windows.overlap()),
             Continuity::Reference | Continuity::Parallel => last.fade_out,
         }
     }
@@ -290,7 +282,7 @@ impl SegmentPlan {
         let plain =
             Window { index, first, frames, known: 0, look_ahead: 0, fade_in: 0, fade_out: 0, lead_in, run_out: 0 };
         match self.continuity {
-            Continuity::Chained { .. } => Window { known: shared, ..plain },
+            Continuity::Chained => Window { known: shared, ..plain },
             Continuity::Reference | Continuity::Parallel => {
                 let fade_out = (frames / OVERLAP_SHARE).clamp(1, self.windows.overlap());
                 Window { fade_in: shared, fade_out, ..plain }
@@ -312,8 +304,8 @@ pub struct Rates {
     pub sound: f64,
 }
 
-/// The longest first window whose sound is there within `deadline` seconds of the request; at least
-/// [`SHORTEST_FIRST_WINDOW`], even when that is too late. Its look-ahead is among its frames, its lead-in is computed beside them.
+/// The longest first window whose audio is ready within `deadline` seconds of the request; at least
+/// [`SHORTEST_FIRST_WINDOW`], even when that is too late. It counts the look-ahead, not the lead-in.
 pub fn longest_first_window(deadline: f64, rates: Rates) -> usize {
     let Rates { prompt, frame, flow, sound } = rates;
     let frames = (deadline - prompt - sound - EDGE as f64 * flow) / (frame + flow);

@@ -1,4 +1,4 @@
-//! Acceptance of drafted codes: those stand that the target would have drawn, up to the first that it would not.
+//! Acceptance of drafted codes: the longest prefix that the target draws itself.
 //!
 //! The target draws its own code at every place, with the noise that belongs to the place, and a draft is right where
 //! it is that code. So the codes that stand, and the one that corrects the first wrong draft, are those of the plain

@@ -128,7 +128,7 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{heartmula::SamplingOptions, signal::KeyedNoise};
+    use crate::{heartmula::Sampling, signal::KeyedNoise};
 
     /// Says so many frames of one code.
     struct Says(&'static str, u32, usize);
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_first_that_has_something_to_say_fills_and_the_next_pads() {
-        let sampler = KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: 5 }, KeyedNoise::new(1));
+        let sampler = KeyedSampler::new(Sampling { top_k: 5, ..Sampling::default() }, KeyedNoise::new(1));
         let sampler = sampler.expect("in range");
         let context = DraftContext { past: &[vec![0, 0]], drafted: &[], trail: None, guidance: 1.0, sampler: &sampler };
         let mut chain =

@@ -23,8 +23,8 @@ mod drafters;
 mod loss_budget;
 mod margin_stats;
 mod policy;
-mod prefetch;
-mod prefetching;
+mod prefetch_cache;
+mod prefetch_schedule;
 mod round;
 mod setting;
 mod speculator;
@@ -40,7 +40,7 @@ pub use drafters::{
 };
 pub use margin_stats::MarginStats;
 pub use policy::{Choice, Policy};
-pub use prefetch::{
+pub use prefetch_cache::{
     Bundle, Hit, LikelyOutcome, Prefetch, PrefetchCounters, PrefetchRequest, SpeculationCache, fan_out, likely_outcomes,
 };
 pub use round::{Completion, DepthWork, Drafts, RoundOutcome, RoundTimes, Work, run_round};

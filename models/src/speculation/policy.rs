@@ -74,7 +74,7 @@ pub struct Choice {
     pub frames: Option<usize>,
     /// What the depth decoder does.
     pub work: DepthWork,
-    /// Which of several choices of drafters is asked.
+    /// Which set of drafters is asked: an index into the exclusions.
     pub team: usize,
     /// Whether drafts for the next round are asked for while this one is verified, and taken where they are there.
     pub prefetch: bool,

@@ -47,8 +47,8 @@ impl DepthWork {
 pub struct Drafts<'a> {
     /// The place in the song of the first frame.
     pub first: u64,
-    /// Drafts of the next frames. From one on that is no frame of the model, with another count of codes or with codes
-    /// that it does not have, they are ignored.
+    /// Drafts of the next frames. The first malformed one (wrong length, or a code outside the vocabulary) and all behind
+    /// it are ignored.
     pub frames: &'a [Frame],
     /// A guess for the frame after them; only its codes behind the first are used.
     pub guess: &'a Frame,
@@ -99,7 +99,8 @@ pub struct RoundOutcome {
     pub frames: Vec<Frame>,
     /// Frames that were drafted.
     pub drafted: usize,
-    /// Drafts that were right as a whole; one frame less than were written, as a rule.
+    /// Drafts that were right as a whole: as a rule one less than `frames`, whose last is a correction, or the frame behind
+    /// all drafts.
     pub accepted: usize,
     /// The codebook of the first wrong draft.
     pub first_reject: Option<usize>,
@@ -117,7 +118,7 @@ pub struct RoundOutcome {
     pub jacobi: Work,
     /// Completion code by code.
     pub steps: Work,
-    /// What the target drew behind the written frames, where it did not draw the drafts themselves: for the frames from
+    /// Draws of the target behind the written frames, as drafts for the next round (`carry-over`): for the frames from
     /// `first + frames.len()` on.
     pub carry: Vec<Frame>,
     /// Where its time went.

@@ -12,8 +12,8 @@ use super::{
     drafter_inputs::{DrafterInputs, exclusions, untrained},
     drafters::OnDevice,
     policy::{Choice, Policy},
-    prefetch::{Prefetch, PrefetchCounters},
-    prefetching::Prefetching,
+    prefetch_cache::{Prefetch, PrefetchCounters},
+    prefetch_schedule::Prefetching,
     round::{Completion, DepthWork, Drafts, RoundOutcome, run_round},
     setting::{DrafterName, Speculation},
     target::{Frame, FrameTarget},
@@ -98,7 +98,7 @@ impl Speculator {
             Speculation::Fixed { drafters, frames } => (drafters.clone(), Some(*frames)),
         };
         let drafters = names.iter().filter_map(|name| inputs.drafter(*name).transpose()).collect::<Result<_>>()?;
-        // Only what is carried over uses the draws behind a wrong draft.
+        // Only the carry-over drafter uses the draws behind a wrong draft.
         let refresh_tail = names.contains(&DrafterName::CarryOver);
         let mode = match frames {
             Some(frames) => Mode::Fixed {
@@ -157,7 +157,7 @@ impl Speculator {
         drafters.map(|drafter| Ok(Box::new(OnDevice::new(drafter?, device.clone())) as Box<dyn FrameDrafter>)).collect()
     }
 
-    /// A writer with drafters of one's own: each round drafts `frames` frames, and does the rest as `work` says.
+    /// A writer with the caller's drafters: each round drafts `frames` frames, and does the rest as `work` says.
     pub fn drafting(
         drafters: Vec<Box<dyn FrameDrafter>>,
         frames: usize,
@@ -167,7 +167,7 @@ impl Speculator {
         Self::with(Mode::Fixed { frames, work, depth: None }, drafters, sampler)
     }
 
-    /// A writer with drafters of one's own that does what pays, as [`Speculation::Auto`] does with the usual ones.
+    /// A writer with the caller's drafters that does what pays, as [`Speculation::Auto`] does with the usual ones.
     pub fn adapting(drafters: Vec<Box<dyn FrameDrafter>>, sampler: KeyedSampler) -> Self {
         Self::with(Mode::Auto(Learned::nothing(false, 1)), drafters, sampler)
     }

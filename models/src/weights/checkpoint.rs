@@ -11,7 +11,7 @@ use std::{
 use super::seeded::SeededCheckpoint;
 use crate::{
     error::{ModelError, Result},
-    parts::beside,
+    part_discovery::beside,
 };
 
 /// One file of a checkpoint that is compiled into the program.

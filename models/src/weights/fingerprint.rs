@@ -3,9 +3,9 @@
 use super::Checkpoint;
 use crate::error::Result;
 
-/// Bytes between two samples of a large file: a checkpoint of 22 GB takes 1400 reads.
+/// Bytes between two probes of a large file: a checkpoint of 22 GB takes 1400 reads.
 const STRIDE: usize = 1 << 24;
-/// Bytes of a sample.
+/// Bytes of a probe.
 const LOOK: usize = 64;
 
 // The 64-bit FNV-1a hash (<http://www.isthe.com/chongo/tech/comp/fnv/>): its basis and its prime.

@@ -8,7 +8,7 @@ use super::Checkpoint;
 use crate::{
     error::{ModelError, Result},
     foreign_text::shown,
-    parts::weights_in,
+    part_discovery::weights_in,
     text::decode_json,
 };
 

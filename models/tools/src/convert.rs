@@ -116,7 +116,7 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
-    use heartstream_models::{heartmula::PromptIds, signal::KeyedNoise, weights::Checkpoint};
+    use heartstream_models::{heartmula::PromptTokens, signal::KeyedNoise, weights::Checkpoint};
 
     use super::*;
     use crate::synth::{SynthSize, random_model};
@@ -131,7 +131,7 @@ mod tests {
             }
         }
         let lm = directory.load_lm(&Device::Cpu).expect("a language model");
-        let prompt = PromptIds { tags: vec![1, 50, 2], lyrics: vec![1, 60, 70, 2] };
+        let prompt = PromptTokens { tags: vec![1, 50, 2], lyrics: vec![1, 60, 70, 2] };
         let mut state = lm.start(&prompt, 1.5, 3).expect("a prompt that fits");
         let mut kept = Kept(Vec::new());
         for _ in 0..3 {
@@ -141,7 +141,7 @@ mod tests {
         let mut noise = vec![0f32; 10 * codec.flow.channels()];
         KeyedNoise::new(2).fill_latent(0, &mut noise);
         let codes: Vec<u16> = (0..5 * 8).map(|place| place * 7 % 32).collect();
-        let options = heartcodec::FlowOptions { steps: 2, guidance: 1.25 };
+        let options = heartcodec::Flow { steps: 2, guidance: 1.25 };
         let job = heartcodec::FlowJob { codes: &codes, noise: &noise, in_context: &[], options };
         let latents = codec.flow.solve(job, &|| false).expect("latents").expect("not cancelled");
         (kept.0, codec.vocoder.decode(&latents).expect("sound"))

@@ -103,14 +103,14 @@ impl FrameDrafter for AdversarialDrafter {
 
 #[cfg(test)]
 mod tests {
-    use heartstream_models::heartmula::{KeyedSampler, SamplingOptions};
+    use heartstream_models::heartmula::{KeyedSampler, Sampling};
 
     use super::*;
 
     #[test]
     fn a_turncoat_is_right_until_it_is_relied_on_and_again_after_a_frame_without_it() {
         let song: Arc<[Frame]> = (0..100).map(|frame| vec![frame % 30; 8]).collect();
-        let sampler = KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: 5 }, KeyedNoise::new(1));
+        let sampler = KeyedSampler::new(Sampling { top_k: 5, ..Sampling::default() }, KeyedNoise::new(1));
         let sampler = sampler.expect("in range");
         let mut adversarial = AdversarialDrafter::new(&song).expect("a drafter");
         let mut is_right = |place: usize| {
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn an_oracle_is_right_as_often_as_it_is_asked_to_be() {
         let song: Arc<[Frame]> = (0..4000).map(|frame| vec![frame % 30; 8]).collect();
-        let sampler = KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: 5 }, KeyedNoise::new(1));
+        let sampler = KeyedSampler::new(Sampling { top_k: 5, ..Sampling::default() }, KeyedNoise::new(1));
         let sampler = sampler.expect("in range");
         let context = DraftContext { past: &[], drafted: &[], trail: None, guidance: 1.0, sampler: &sampler };
         for probability in [0.0, 0.3, 1.0] {

@@ -10,7 +10,7 @@ use heartstream::{
 };
 use heartstream_models::{
     ModelDirectory, ModelError, heartcodec,
-    heartmula::{self, TransformerConfig},
+    heartmula::{self, TransformerConfig, prompt_positions},
     text::Prompt,
     weights::{Expected, TensorStore},
 };
@@ -48,7 +48,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
     };
     let song = SongSize::of(
         &SongRequest { max_frames, ..SongRequest::new("", "") },
-        prompt.as_ref().map_or(SongSize::USUAL_PROMPT, |(prompt, _)| prompt.ids.positions() as u64),
+        prompt.as_ref().map_or(SongSize::USUAL_PROMPT, |(prompt, _)| prompt_positions(&prompt.ids) as u64),
     )?;
     let plan = Plan::new(&Placement { flow_workers: 1, ..Placement::default() })?;
     // Where files are missing there is no estimate, and they are among the problems.
@@ -138,7 +138,7 @@ fn report(
             "lyrics": prompt.lyrics,
             "tags_ids": prompt.ids.tags,
             "lyrics_ids": prompt.ids.lyrics,
-            "positions": prompt.ids.positions(),
+            "positions": prompt_positions(&prompt.ids),
             "positions_of_model": lm_config.backbone.max_seq_len,
             "notes": notes,
         });

@@ -1,6 +1,6 @@
 //! The program: a file per command, and what they share.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C. A song that is played and stopped by a key is done. A
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C; `play` that was ended by q is done. A
 //! reader of standard output that closes it before the song is over, such as `head`, has what it wanted: the song ends
 //! there, and that is 0.
 

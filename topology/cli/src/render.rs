@@ -117,7 +117,7 @@ fn sing(args: &RenderArgs, mut destination: Destination, loudness: Loudness, sto
         };
         let mut shown = SongLine { seed: request.seed, verb, keys: false, verbose: loudness.verbose };
         let recording = destination.recording.take();
-        let (report, by_key) = watch(song, recording, &mut status, &mut shown).await?;
+        let (report, by_key) = follow(song, recording, &mut status, &mut shown).await?;
         let about =
             About { model: &args.model.model, request: &request, plan: engine.plan(), fingerprint: &fingerprint };
         let concluded = conclude(&report, &about, &destination, verb, &status, &notes);
@@ -157,7 +157,7 @@ pub(super) fn decode(args: &DecodeArgs, loudness: Loudness) -> Result<(), Failed
         let verb = destination.verb();
         let mut shown = SongLine { seed: request.seed, verb, keys: false, verbose: loudness.verbose };
         let recording = destination.recording.take();
-        let (report, _) = watch(song, recording, &mut status, &mut shown).await?;
+        let (report, _) = follow(song, recording, &mut status, &mut shown).await?;
         let about =
             About { model: &args.model.model, request: &request, plan: decoder.plan(), fingerprint: &fingerprint };
         conclude(&report, &about, &destination, verb, &status, &[])
@@ -171,7 +171,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
 
 /// Shows the progress of a song until it ends, and says whether a key ended it. The first Ctrl-C ends it, the second the
 /// program. Where its blocks are to be recorded, they are; what cannot be written ends the song.
-async fn watch(
+async fn follow(
     mut song: Song,
     mut recording: Option<Recording>,
     status: &mut Status,
@@ -179,7 +179,7 @@ async fn watch(
 ) -> Result<(SongReport, bool), Failed> {
     let mut look = tokio::time::interval(BETWEEN_LOOKS);
     let mut interrupted: Option<Instant> = None;
-    let mut stop = Box::pin(end_asked_for());
+    let mut stop = Box::pin(shutdown_signal());
     let mut keys = Keys::listen();
     let mut by_key = false;
     shown.keys = keys.is_some();
@@ -197,7 +197,7 @@ async fn watch(
                     process::exit(INTERRUPTED);
                 }
                 interrupted.get_or_insert_with(Instant::now);
-                stop.set(end_asked_for());
+                stop.set(shutdown_signal());
                 song.cancel();
             }
             key = pressed(&mut keys) => match key {
@@ -243,7 +243,7 @@ async fn pressed(keys: &mut Option<Keys>) -> Key {
 }
 
 /// Ends with Ctrl-C, when the system asks the program to end, or when its terminal is gone.
-async fn end_asked_for() {
+async fn shutdown_signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

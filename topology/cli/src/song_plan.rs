@@ -1,4 +1,4 @@
-//! Plan in a record: how a song was cut, so that it is cut so again.
+//! Segmentation of a song: from the options, or from the plan in a record, by which it is cut so again.
 
 use std::{fs, path::Path};
 

@@ -34,7 +34,9 @@ fn estimated(codec: Storage) -> MemoryPlan {
     let directory =
         ModelDirectory::open(heartstream_tools::synth::noise()).expect("a model").stored_as(Storage::Auto, codec);
     let prompt = directory.load_tokenizer().expect("a tokenizer").prompt(&request(1).tags, &request(1).lyrics);
-    let size = SongSize::of(&request(1), prompt.expect("words").ids.positions() as u64).expect("a song");
+    let size =
+        SongSize::of(&request(1), heartstream_models::heartmula::prompt_positions(&prompt.expect("words").ids) as u64)
+            .expect("a song");
     MemoryPlan::estimate(&directory, &Plan::new(&placement()).expect("a plan"), &size).expect("a forecast")
 }
 

@@ -83,8 +83,7 @@ impl SongBlocks {
     }
 }
 
-/// The report of a song that has none. A conductor cannot vanish while the runtime lives; a runtime that shuts down cancels
-/// its songs.
+/// The report of a song that has none. A conductor always reports unless the runtime shuts down, which cancels its songs.
 pub(crate) fn unreported(song: &SongContext) -> SongReport {
     let progress = song.meter.progress();
     SongReport {

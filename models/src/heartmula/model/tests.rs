@@ -19,7 +19,7 @@ impl CodeSampler for Dictated {
 const FRAMES: usize = 6;
 
 fn logits(model: &HeartMula, guidance: f64) -> Vec<f32> {
-    let prompt = PromptIds { tags: vec![1, 80, 90, 2], lyrics: vec![1, 100, 110, 120, 2] };
+    let prompt = PromptTokens { tags: vec![1, 80, 90, 2], lyrics: vec![1, 100, 110, 120, 2] };
     let mut state = model.start(&prompt, guidance, FRAMES).expect("a prompt that fits");
     let mut sampler = Dictated::default();
     for _ in 0..FRAMES {
@@ -35,7 +35,7 @@ fn model() -> HeartMula {
 
 #[test]
 fn a_prefill_is_stopped_before_any_layer_and_the_next_one_is_as_if_it_had_not_been() {
-    let prompt = PromptIds { tags: vec![1, 80, 90, 2], lyrics: vec![1, 100, 110, 120, 2] };
+    let prompt = PromptTokens { tags: vec![1, 80, 90, 2], lyrics: vec![1, 100, 110, 120, 2] };
     let stopped = model();
     assert!(stopped.start_unless(&prompt, 1.5, FRAMES, &|| true).expect("no error").is_none());
     assert!(logits(&stopped, 1.5) == logits(&model(), 1.5));
@@ -74,7 +74,7 @@ fn a_prompt_that_comes_again_gives_the_same_logits_bit_for_bit() {
     let (guided, unguided) = (logits(&model, 1.5), logits(&model, 1.0));
     assert!(model.weights.tensors().expect("tensors").last_prompt.lock().expect("no panic").is_some(), "it is kept");
     assert!(logits(&model, 1.0) == unguided && logits(&model, 1.5) == guided);
-    let other = PromptIds { tags: vec![1, 2], lyrics: vec![1, 9, 2] };
+    let other = PromptTokens { tags: vec![1, 2], lyrics: vec![1, 9, 2] };
     model.start(&other, 1.5, 3).expect("a prompt that fits");
     assert!(logits(&model, 1.5) == guided);
     assert!(logits(&self::model(), 1.5) == guided, "and as a model that never read it");
@@ -83,8 +83,8 @@ fn a_prompt_that_comes_again_gives_the_same_logits_bit_for_bit() {
 #[test]
 fn one_unconditional_position_stands_for_all_of_them() {
     let model = model();
-    let prompt = PromptIds { tags: vec![1, 80, 90, 2], lyrics: (3..200).collect() };
-    let (count, width) = (prompt.positions(), model.config.backbone.embed_dim);
+    let prompt = PromptTokens { tags: vec![1, 80, 90, 2], lyrics: (3..200).collect() };
+    let (count, width) = (prompt_positions(&prompt), model.config.backbone.embed_dim);
     let cache = || KvCache::new(&model.config.backbone, 2, count + 1, &model.device).expect("a cache");
     let (mut spread, mut whole) = (cache(), cache());
     let weights = model.weights.tensors().expect("tensors");
@@ -109,13 +109,13 @@ fn one_unconditional_position_stands_for_all_of_them() {
 #[test]
 fn a_prompt_or_a_frame_beyond_the_positions_is_refused() {
     let model = model();
-    let prompt = PromptIds { tags: vec![1, 2], lyrics: vec![1, 3, 2] };
+    let prompt = PromptTokens { tags: vec![1, 2], lyrics: vec![1, 3, 2] };
     assert!(model.start(&prompt, 1.0, 4096).is_err(), "6 positions of words and 4095 of frames");
     let mut state = model.start(&prompt, 1.0, 2).expect("room for two frames");
     let mut sampler = Dictated::default();
     model.next_frame(&mut state, &mut sampler).expect("the first");
     model.next_frame(&mut state, &mut sampler).expect("the second");
     assert!(model.next_frame(&mut state, &mut sampler).is_err());
-    let strange = PromptIds { tags: vec![1, 100_000], lyrics: vec![] };
+    let strange = PromptTokens { tags: vec![1, 100_000], lyrics: vec![] };
     assert!(model.start(&strange, 1.0, 1).is_err_and(|error| error.to_string().contains("100000")));
 }

@@ -3,7 +3,7 @@
 use super::{GpuModel, GpuSong, passes::DepthPass};
 use crate::{
     error::{ModelError, Result},
-    heartmula::SamplingOptions,
+    heartmula::Sampling,
     kernels::{
         Recording,
         lm::{SongPlace, Start},
@@ -14,7 +14,7 @@ use crate::{
 /// How codes are drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::heartmula) struct Drawing {
-    pub options: SamplingOptions,
+    pub options: Sampling,
     pub noise: KeyedNoise,
     pub guidance: f64,
 }

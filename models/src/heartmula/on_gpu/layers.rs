@@ -10,7 +10,7 @@ use crate::{
     kernels::{
         RotaryTable,
         cpu::HeadDims,
-        lm::{Attention, Buffer, Finish, Input, Kept, Matrix, Parts, Queue, Scratch, Start},
+        lm::{Attention, Buffer, Epilogue, Input, Kept, Matrix, Parts, Queue, Scratch, Start},
     },
     weights::TensorStore,
 };
@@ -128,7 +128,7 @@ impl Layers {
         let normed = Input { normed: true, ..plain(&working.parts) };
         let own = (&working.parts, 0);
         for (index, layer) in self.layers.iter().enumerate() {
-            queue.product(&layer.query_key_value, normed, eps, Finish::Store(&working.joined))?;
+            queue.product(&layer.query_key_value, normed, eps, Epilogue::Store(&working.joined))?;
             let Pass { start, batch, first_batch, appended, .. } = pass;
             let of = Attention {
                 joined: &working.joined,
@@ -142,9 +142,9 @@ impl Layers {
             };
             queue.attend(kept, scratch, of)?;
             let residual =
-                |scale, (parts, first)| Finish::Residual { add: true, stream: &working.stream, scale, parts, first };
+                |scale, (parts, first)| Epilogue::Residual { add: true, stream: &working.stream, scale, parts, first };
             queue.product(&layer.output, plain(&working.attended), eps, residual(&layer.feed_forward_norm, own))?;
-            queue.product(&layer.gate_up, normed, eps, Finish::Gate(&working.gated))?;
+            queue.product(&layer.gate_up, normed, eps, Epilogue::Gate(&working.gated))?;
             let (scale, to) = match self.layers.get(index + 1) {
                 Some(next) => (&next.attention_norm, own),
                 None => (&self.norm, out.unwrap_or(own)),

@@ -8,7 +8,7 @@ mod frames;
 mod layers;
 mod passes;
 mod prompt;
-mod song;
+mod state;
 mod target;
 mod verify;
 
@@ -16,9 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Device;
 
-pub(super) use self::{frames::Drawing, song::GpuSong, target::GpuTarget, verify::GpuWindow};
+pub(super) use self::{frames::Drawing, state::GpuSong, target::GpuTarget, verify::GpuWindow};
 use self::{layers::Layers, prompt::KeptPrompt};
-use super::{HeartMulaConfig, PromptIds, SamplingOptions};
+use super::{HeartMulaConfig, PromptTokens, Sampling, prompt_positions};
 use crate::{
     error::Result,
     kernels::{
@@ -92,7 +92,7 @@ impl GpuModel {
         song.kept.reserve(&song.queue, WARMING)?;
         self.compute_prompt(&mut song, 1, &vec![0.0; 2 * width])?;
         (song.length, song.has_output) = (1, true);
-        let options = SamplingOptions { temperature: 1.0, top_k: 1 };
+        let options = Sampling { top_k: 1, ..Sampling::default() };
         let drawing = Drawing { options, noise: KeyedNoise::new(0), guidance: 1.5 };
         for frame in 0..WARMING as u64 - 1 {
             self.next_frame(&mut song, frame, drawing)?;

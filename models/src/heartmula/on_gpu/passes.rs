@@ -1,9 +1,9 @@
-//! The passes that everything is made of: of the backbone, of the depth decoder, of a head.
+//! Forward passes on a GPU: backbone, depth decoder, head.
 
 use super::{GpuModel, GpuSong, layers::Pass};
 use crate::{
     error::Result,
-    kernels::lm::{Buffer, Finish, Input, Parts, Start},
+    kernels::lm::{Buffer, Epilogue, Input, Parts, Start},
 };
 
 /// Positions of the depth decoder in some frames.
@@ -59,7 +59,7 @@ impl GpuModel {
             },
             _ => entering,
         };
-        let begin = Finish::Residual {
+        let begin = Epilogue::Residual {
             add: false,
             stream: &working.stream,
             scale: self.decoder.first_norm(),
@@ -83,8 +83,8 @@ impl GpuModel {
     ) -> Result<()> {
         let eps = if codebook == 0 { self.backbone.eps() } else { self.decoder.eps() };
         let input = Input { parts, first: row, count: frames * song.batch, normed, behind: None };
-        let finish = Finish::Guide { logits: &song.logits, first: list, batch: song.batch, guidance };
-        Ok(song.queue.product(&self.heads[codebook], input, eps, finish)?)
+        let epilogue = Epilogue::Guide { logits: &song.logits, first: list, batch: song.batch, guidance };
+        Ok(song.queue.product(&self.heads[codebook], input, eps, epilogue)?)
     }
 
     /// Brings lists of logits to the host.

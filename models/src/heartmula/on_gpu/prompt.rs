@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::{GpuModel, GpuSong, PromptIds, layers::Pass, song::PROMPT_ROWS};
+use super::{GpuModel, GpuSong, PromptTokens, layers::Pass, prompt_positions, state::PROMPT_ROWS};
 use crate::{
     error::Result,
     heartmula::prefix::MOST_BYTES,
@@ -12,7 +12,7 @@ use crate::{
 /// What a prompt became, for the next song with the same words.
 #[derive(Debug)]
 pub(super) struct KeptPrompt {
-    prompt: PromptIds,
+    prompt: PromptTokens,
     batch: usize,
     half: bool,
     page: usize,
@@ -29,10 +29,10 @@ impl GpuModel {
     pub fn read_prompt(
         &self,
         song: &mut GpuSong,
-        (prompt, half): (&PromptIds, bool),
+        (prompt, half): (&PromptTokens, bool),
         embed: impl FnOnce() -> Result<Vec<f32>>,
     ) -> Result<()> {
-        let count = prompt.positions();
+        let count = prompt_positions(prompt);
         song.kept.reserve(&song.queue, count)?;
         let last = || self.last_prompt.lock().unwrap_or_else(PoisonError::into_inner);
         let page = song.kept.page_positions();
@@ -56,10 +56,10 @@ impl GpuModel {
         Ok(())
     }
 
-    fn keep(&self, song: &GpuSong, prompt: &PromptIds, half: bool) -> Result<KeptPrompt> {
+    fn keep(&self, song: &GpuSong, prompt: &PromptTokens, half: bool) -> Result<KeptPrompt> {
         let queue = &self.queue;
         song.queue.wait()?;
-        let pages = song.kept.pages(queue, prompt.positions())?;
+        let pages = song.kept.pages(queue, prompt_positions(prompt))?;
         let mut hidden = Parts::new(queue, song.batch, self.config.backbone.embed_dim)?;
         hidden.copy(queue, 0, &song.hidden, 0, song.batch)?;
         // Another song's stream reads them, and this song's may write over what they are copied from.

@@ -8,7 +8,7 @@ use crate::error::{ModelError, Result};
 /// Logits of some codes.
 type Logits = Vec<Vec<f32>>;
 
-/// The song, and the frames that are looked at.
+/// The song, and the frames under verification.
 pub(in crate::heartmula) struct GpuTarget<'a> {
     pub model: &'a GpuModel,
     pub song: &'a mut GpuSong,

@@ -1,15 +1,15 @@
-//! Several frames looked at in one pass, and frames that are drawn on the host.
+//! Verification of drafted frames on a GPU, and sampling on the host.
 
 use candle_core::{Device, Tensor};
 
-use super::{GpuModel, GpuSong, passes::DepthPass, song::WINDOW};
+use super::{GpuModel, GpuSong, passes::DepthPass, state::WINDOW};
 use crate::{
     error::{ModelError, Result},
     heartmula::CodeSampler,
     kernels::lm::Start,
 };
 
-/// The frames that are looked at between opening and committing.
+/// The frames under verification between `open` and `commit`.
 #[derive(Debug)]
 pub(in crate::heartmula) struct GpuWindow {
     /// Positions of the backbone before the window was opened.
@@ -151,7 +151,7 @@ impl GpuModel {
     ) -> Result<Vec<Vec<f32>>> {
         window.check(frame, 1)?;
         let (first_batch, known) = match (window.finishing, window.depth) {
-            (Some((known, first_batch, positions)), _) if known == frame => (first_batch, positions),
+            (Some((finishing, first_batch, positions)), _) if finishing == frame => (first_batch, positions),
             // The last depth pass has been over this frame and knows its first codes already.
             (_, Some((first, count))) if (first..first + count).contains(&frame) => {
                 ((frame - first) * song.batch, self.heads.len())
@@ -189,7 +189,7 @@ impl GpuModel {
     /// Takes these as the next frames, all but the last of which were drafted so.
     ///
     /// # Errors
-    /// When they are more than were looked at.
+    /// When they are more than were opened.
     pub fn commit(&self, song: &mut GpuSong, window: &GpuWindow, frames: &[Vec<u32>]) -> Result<()> {
         let count = frames.len();
         if count == 0 || count > window.frames {

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use super::{Epilogue, KernelSet, Packed, Rows, WeightDtype, matmul, packed::PANEL};
 use crate::signal::KeyedNoise;
 
-const KINDS: [WeightDtype; 3] = [WeightDtype::F32, WeightDtype::F16, WeightDtype::Bf16];
+const DTYPES: [WeightDtype; 3] = [WeightDtype::F32, WeightDtype::F16, WeightDtype::Bf16];
 
 /// `number` as it is after it was stored.
-fn stored(kind: WeightDtype, number: f32) -> f32 {
-    match kind {
+fn stored(dtype: WeightDtype, number: f32) -> f32 {
+    match dtype {
         WeightDtype::F32 => number,
         WeightDtype::F16 => f16::from_f32(number).to_f32(),
         WeightDtype::Bf16 => bf16::from_f32(number).to_f32(),
@@ -57,17 +57,17 @@ proptest! {
 
     #[test]
     fn every_set_agrees_with_the_portable_one_within_rounding(
-        rows in 1usize..30, outputs in 1usize..80, inputs in 1usize..600, kind in 0usize..3, offset in 0usize..4,
+        rows in 1usize..30, outputs in 1usize..80, inputs in 1usize..600, dtype in 0usize..3, offset in 0usize..4,
         key in any::<u64>(), lowest in prop::sample::select(vec![0, 10, 60, 148]), highest in 0i32..50,
         strange in 0usize..6, strange_weights in 0usize..4,
     ) {
-        let kind = KINDS[kind];
+        let dtype = DTYPES[dtype];
         // No sum may leave f32's range, for where it does depends on its rounding: 600 times 2^51 times 2^51 is inside.
-        let highest_weight = if kind == WeightDtype::F16 { highest.min(14) } else { highest };
+        let highest_weight = if dtype == WeightDtype::F16 { highest.min(14) } else { highest };
         let x = numbers(key, rows * inputs, (-lowest, highest), strange);
         let w = numbers(!key, outputs * inputs, (-lowest, highest_weight), strange_weights);
         let bias = numbers(key ^ 1, outputs, (-lowest, highest), 0);
-        let weights = Packed::new(outputs, inputs, kind, |row, to| to.copy_from_slice(&w[row * inputs..][..inputs]));
+        let weights = Packed::new(outputs, inputs, dtype, |row, to| to.copy_from_slice(&w[row * inputs..][..inputs]));
         let expected = product(KernelSet::Portable, &x, &weights, &bias, 0);
         for set in KernelSet::here() {
             let found = product(set, &x, &weights, &bias, offset);
@@ -81,7 +81,7 @@ proptest! {
                     continue;
                 }
                 let terms = x[row * inputs..][..inputs].iter().zip(&w[output * inputs..][..inputs]);
-                let scale = terms.map(|(x, w)| f64::from(*x) * f64::from(stored(kind, *w))).map(f64::abs).sum::<f64>()
+                let scale = terms.map(|(x, w)| f64::from(*x) * f64::from(stored(dtype, *w))).map(f64::abs).sum::<f64>()
                     + f64::from(bias[output].abs());
                 // Each of so many additions and products is wrong by half a unit of what it gives, in either result;
                 // below the normal numbers the unit is fixed.
@@ -100,12 +100,12 @@ proptest! {
 /// One row widens weights in registers, twenty have them widened beforehand.
 #[test]
 fn every_number_of_16_bits_is_widened_to_what_it_is() {
-    for (kind, widened) in [
+    for (dtype, widened) in [
         (WeightDtype::F16, (|bits| f16::from_bits(bits).to_f32()) as fn(u16) -> f32),
         (WeightDtype::Bf16, |bits| bf16::from_bits(bits).to_f32()),
     ] {
         let all: Vec<f32> = (0..=u16::MAX).map(widened).collect();
-        let weights = Packed::new(all.len(), 1, kind, |row, to| to[0] = all[row]);
+        let weights = Packed::new(all.len(), 1, dtype, |row, to| to[0] = all[row]);
         let none = vec![0f32; all.len()];
         for set in KernelSet::here() {
             for rows in [1, 20] {
@@ -114,7 +114,7 @@ fn every_number_of_16_bits_is_widened_to_what_it_is() {
                     let expected = all[place % all.len()];
                     assert!(
                         *found == expected || found.is_nan() && expected.is_nan(),
-                        "{set}, {kind} {:#06x}: {found} for {expected}",
+                        "{set}, {dtype} {:#06x}: {found} for {expected}",
                         place % all.len()
                     );
                 }

@@ -10,9 +10,9 @@ use half::f16;
 
 use super::{
     KernelSet,
+    elementwise::exp_row,
     packed::{PANEL, WeightDtype},
-    rows::exp_row,
-    tile::{Tile, Tiles, number_kind, tiles},
+    tile::{Tile, Tiles, dtype_code, tiles},
 };
 
 /// Positions of a segment of keys and values, at most: the inputs that a tile adds up in one go.
@@ -173,7 +173,7 @@ fn score<N: KvNumber>(
             // SAFETY: the set runs here, as `attend` has asked. `rows` rows of queries and `count` panels of keys are
             // there, as the slices show; the panels' scores end within each row, for `width` is what the last row
             // needs, rounded up to whole panels.
-            unsafe { (tiles.compute)(number_kind(N::TYPE), rows, count, &tile) };
+            unsafe { (tiles.compute)(dtype_code(N::TYPE), rows, count, &tile) };
         }
         row += rows;
     }
@@ -212,7 +212,7 @@ fn weigh<N: KvNumber>(
             };
             // SAFETY: the set runs here, as `attend` has asked. `inputs` weights of each row lie within its `width`,
             // `inputs` positions within the room of each panel, and the panels' sums within each row's `wide` numbers.
-            unsafe { (tiles.compute)(number_kind(N::TYPE), rows, count, &tile) };
+            unsafe { (tiles.compute)(dtype_code(N::TYPE), rows, count, &tile) };
         }
         row += rows;
     }

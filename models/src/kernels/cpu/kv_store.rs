@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use super::{
     KernelSet,
     attention::{KvNumber, SEGMENT, Scratch, Segment, attend, key_numbers, value_numbers, write_position},
+    elementwise::rotate,
     packed::PANEL,
-    rows::rotate,
 };
 
 /// Multiplications that are worth another thread.

@@ -8,7 +8,7 @@ use super::{
     KernelSet,
     lhs_packing::{MOST_INPUTS, Rows, packed_numbers},
     packed::{PANEL, Packed, WeightDtype},
-    tile::{Tile, Tiles, number_kind, tiles},
+    tile::{Tile, Tiles, dtype_code, tiles},
     vector::for_each_set,
 };
 
@@ -52,7 +52,7 @@ fn first(room: &mut Vec<f32>, count: usize) -> &mut [f32] {
     &mut room[..count]
 }
 
-/// A place in the result that several threads write to, each its own columns and rows.
+/// Output pointer shared by the tasks of a product, which write disjoint ranges.
 #[derive(Clone, Copy)]
 struct Out(*mut f32);
 
@@ -172,7 +172,7 @@ impl Product<'_> {
                     add: start > 0,
                 };
                 // SAFETY: all rows were packed, block after block, and the outputs are ours.
-                unsafe { self.put(number_kind(self.weights.kind()), 0, count, first, group, tile) };
+                unsafe { self.put(dtype_code(self.weights.dtype()), 0, count, first, group, tile) };
             }
             // SAFETY: as above.
             unsafe { self.finish(0..count, first, group) };
@@ -185,10 +185,10 @@ impl Product<'_> {
     /// # Safety
     /// No other thread may touch the outputs of these rows and panels meanwhile.
     unsafe fn many(&self, rows: Range<usize>, panels: Range<usize>) {
-        let (inputs, kind) = (self.weights.inputs(), self.weights.kind());
+        let (inputs, dtype) = (self.weights.inputs(), self.weights.dtype());
         let (most, group) = self.tiles.many;
         let tiles = rows.len().div_ceil(most);
-        let widen = self.tiles.widen.filter(|_| kind != WeightDtype::F32 && tiles >= WORTH_WIDENING);
+        let widen = self.tiles.widen.filter(|_| dtype != WeightDtype::F32 && tiles >= WORTH_WIDENING);
         let mut scratch = SCRATCH.take();
         let x = first(&mut scratch.x, packed_numbers(rows.len(), inputs));
         let wide = first(&mut scratch.wide, if widen.is_some() { group * PANEL * BLOCK.min(inputs) } else { 0 });
@@ -215,13 +215,13 @@ impl Product<'_> {
                 let block = BLOCK.min(inputs - start);
                 for first in (chunk..end).step_by(group) {
                     let group = group.min(end - first);
-                    let (kind, w, w_stride) = match widen {
-                        None => (kind, self.panel(first, start), self.weights.panel_bytes()),
+                    let (dtype, w, w_stride) = match widen {
+                        None => (dtype, self.panel(first, start), self.weights.panel_bytes()),
                         Some(widen) => {
                             for panel in 0..group {
                                 let to = wide[panel * PANEL * block..].as_mut_ptr();
                                 // SAFETY: `block` inputs of the panel are there, and room for them in `wide`.
-                                unsafe { widen(number_kind(kind), self.panel(first + panel, start).cast(), to, block) };
+                                unsafe { widen(dtype_code(dtype), self.panel(first + panel, start).cast(), to, block) };
                             }
                             (WeightDtype::F32, wide.as_ptr().cast(), PANEL * block * size_of::<f32>())
                         }
@@ -240,13 +240,13 @@ impl Product<'_> {
                         };
                         if whole {
                             // SAFETY: `x` and `w` hold the block, and the outputs are ours.
-                            unsafe { self.put(number_kind(kind), rows.start + top, end - top, first, group, tile) };
+                            unsafe { self.put(dtype_code(dtype), rows.start + top, end - top, first, group, tile) };
                             continue;
                         }
                         tile.out = sums[top * stride + (first - chunk) * PANEL..end * stride].as_mut_ptr();
                         tile.out_stride = stride;
                         // SAFETY: `x` and `w` hold the block, and `sums` has the outputs of the chunk for every row.
-                        unsafe { (self.tiles.packed)(number_kind(kind), end - top, group, &tile) };
+                        unsafe { (self.tiles.packed)(dtype_code(dtype), end - top, group, &tile) };
                     }
                 }
             }
@@ -274,7 +274,7 @@ impl Product<'_> {
 
     /// Where panel `panel` begins at input `input`.
     fn panel(&self, panel: usize, input: usize) -> *const u8 {
-        let place = panel * self.weights.panel_bytes() + input * PANEL * self.weights.kind().bytes();
+        let place = panel * self.weights.panel_bytes() + input * PANEL * self.weights.dtype().bytes();
         assert!(place <= self.weights.bytes(), "a panel of a product");
         // SAFETY: the place is inside the panels, or just behind them.
         unsafe { self.weights.as_ptr().add(place) }
@@ -285,7 +285,7 @@ impl Product<'_> {
     ///
     /// # Safety
     /// As [`Tiles::compute`], but for the outputs, which must be this task's own.
-    unsafe fn put(&self, kind: u8, row: usize, rows: usize, first: usize, panels: usize, mut tile: Tile) {
+    unsafe fn put(&self, dtype: u8, row: usize, rows: usize, first: usize, panels: usize, mut tile: Tile) {
         let outputs = self.weights.outputs();
         let columns = panels * PANEL;
         let there = columns.min(outputs - first * PANEL);
@@ -294,7 +294,7 @@ impl Product<'_> {
         if there == columns {
             (tile.out, tile.out_stride) = (out, outputs);
             // SAFETY: as the caller guarantees.
-            return unsafe { (self.tiles.packed)(kind, rows, panels, &tile) };
+            return unsafe { (self.tiles.packed)(dtype, rows, panels, &tile) };
         }
         let mut buffer = [0f32; 16 * 4 * PANEL]; // as large as the largest tile
         for row in 0..if tile.add { rows } else { 0 } {
@@ -305,7 +305,7 @@ impl Product<'_> {
         }
         (tile.out, tile.out_stride) = (buffer.as_mut_ptr(), columns);
         // SAFETY: the buffer has room for the tile.
-        unsafe { (self.tiles.packed)(kind, rows, panels, &tile) };
+        unsafe { (self.tiles.packed)(dtype, rows, panels, &tile) };
         for row in 0..rows {
             for column in 0..there {
                 // SAFETY: these are outputs of this task.

@@ -9,13 +9,13 @@
 #[cfg(test)]
 mod against_portable;
 mod attention;
+mod elementwise;
 mod isa;
 mod kv_store;
 mod lhs_packing;
-mod limits;
 mod matmul;
 mod packed;
-mod rows;
+mod roofline;
 mod tile;
 #[cfg(target_arch = "x86_64")]
 mod tile_avx2;
@@ -26,10 +26,10 @@ mod tile_neon;
 mod vector;
 
 pub use attention::KvNumber;
+pub use elementwise::{Norm, PerEntry, gated_sum, norm, prelu, rotary, silu_up, softmax};
 pub use isa::{KernelSet, VARIABLE};
 pub use kv_store::{Angles, HeadDims, KvStore, STEP, full_attention};
 pub use lhs_packing::Rows;
-pub use limits::Limits;
 pub use matmul::{Epilogue, matmul};
 pub use packed::{PANEL, Packed, WeightDtype};
-pub use rows::{Norm, PerEntry, gated_sum, norm, prelu, rotary, silu_up, softmax};
+pub use roofline::Limits;

@@ -58,21 +58,21 @@ enum Numbers {
 pub struct Packed {
     outputs: usize,
     inputs: usize,
-    kind: WeightDtype,
+    dtype: WeightDtype,
     numbers: Numbers,
 }
 
 impl Packed {
     /// Packs a matrix whose row `output` (its weights to all inputs) is written by `read` into the slice given to it.
     /// Rows are read in parallel, once each.
-    pub fn new(outputs: usize, inputs: usize, kind: WeightDtype, read: impl Fn(usize, &mut [f32]) + Sync) -> Self {
+    pub fn new(outputs: usize, inputs: usize, dtype: WeightDtype, read: impl Fn(usize, &mut [f32]) + Sync) -> Self {
         let panels = outputs.div_ceil(PANEL);
         let rows = |panel: usize| {
             let mut rows = vec![0f32; PANEL.min(outputs - panel * PANEL) * inputs];
             rows.chunks_exact_mut(inputs.max(1)).enumerate().for_each(|(row, to)| read(panel * PANEL + row, to));
             rows
         };
-        let numbers = match kind {
+        let numbers = match dtype {
             WeightDtype::F32 => {
                 let mut numbers = vec![Wide([0.0; PANEL]); panels * inputs];
                 numbers.par_chunks_mut(inputs.max(1)).enumerate().for_each(|(panel, to)| {
@@ -83,7 +83,7 @@ impl Packed {
                 Numbers::Wide(numbers)
             }
             WeightDtype::F16 | WeightDtype::Bf16 => {
-                let narrow = |number: f32| match kind {
+                let narrow = |number: f32| match dtype {
                     WeightDtype::F16 => f16::from_f32(number).to_bits(),
                     _ => bf16::from_f32(number).to_bits(),
                 };
@@ -96,7 +96,7 @@ impl Packed {
                 Numbers::Narrow(numbers)
             }
         };
-        Self { outputs, inputs, kind, numbers }
+        Self { outputs, inputs, dtype, numbers }
     }
 
     /// Rows of the matrix.
@@ -110,8 +110,8 @@ impl Packed {
     }
 
     /// Its dtype.
-    pub fn kind(&self) -> WeightDtype {
-        self.kind
+    pub fn dtype(&self) -> WeightDtype {
+        self.dtype
     }
 
     /// Bytes that the panels take.
@@ -124,7 +124,7 @@ impl Packed {
     }
 
     pub(super) fn panel_bytes(&self) -> usize {
-        self.inputs * PANEL * self.kind.bytes()
+        self.inputs * PANEL * self.dtype.bytes()
     }
 
     /// The first byte of all panels: [`Packed::bytes`] bytes that live as long as `self`.
@@ -138,6 +138,6 @@ impl Packed {
 
 impl fmt::Debug for Packed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Packed [{}, {}] {}", self.outputs, self.inputs, self.kind)
+        write!(f, "Packed [{}, {}] {}", self.outputs, self.inputs, self.dtype)
     }
 }

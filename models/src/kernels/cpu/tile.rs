@@ -8,8 +8,8 @@ use super::{
     packed::{PANEL, WeightDtype},
 };
 
-/// The number types as constants that a kernel is compiled for.
-pub(super) mod kind {
+/// The dtypes as constants that a kernel is compiled for.
+pub(super) mod dtype {
     pub const F32: u8 = 0;
     pub const F16: u8 = 1;
     pub const BF16: u8 = 2;
@@ -106,34 +106,34 @@ pub(super) fn tiles(set: KernelSet) -> &'static Tiles {
     }
 }
 
-pub(super) fn number_kind(kind: WeightDtype) -> u8 {
-    match kind {
-        WeightDtype::F32 => kind::F32,
-        WeightDtype::F16 => kind::F16,
-        WeightDtype::Bf16 => kind::BF16,
+pub(super) fn dtype_code(dtype: WeightDtype) -> u8 {
+    match dtype {
+        WeightDtype::F32 => dtype::F32,
+        WeightDtype::F16 => dtype::F16,
+        WeightDtype::Bf16 => dtype::BF16,
     }
 }
 
 const PORTABLE: Tiles =
     Tiles { few: &[(4, 1)], many: (4, 1), compute: compute::<false>, packed: compute::<true>, widen: Some(widen) };
 
-/// Calls `$kernel::<kind, packed, rows, panels>($tile)` for the values that `$kind`, `$rows` and `$panels` have, out of
+/// Calls `$kernel::<dtype, packed, rows, panels>($tile)` for the values that `$dtype`, `$rows` and `$panels` have, out of
 /// those listed; every other one is a mistake of the caller.
 macro_rules! tile_of {
-    ($kernel:ident, $packed:ident, $tile:expr, $kind:expr, $rows:expr, $panels:expr, { $($p:literal: $($r:literal)*;)* }) => {
-        match ($kind, $panels, $rows) {
+    ($kernel:ident, $packed:ident, $tile:expr, $dtype:expr, $rows:expr, $panels:expr, { $($p:literal: $($r:literal)*;)* }) => {
+        match ($dtype, $panels, $rows) {
             $($(
-                ($crate::kernels::cpu::tile::kind::F32, $p, $r) => {
-                    $kernel::<{ $crate::kernels::cpu::tile::kind::F32 }, $packed, $r, $p>($tile)
+                ($crate::kernels::cpu::tile::dtype::F32, $p, $r) => {
+                    $kernel::<{ $crate::kernels::cpu::tile::dtype::F32 }, $packed, $r, $p>($tile)
                 }
-                ($crate::kernels::cpu::tile::kind::F16, $p, $r) => {
-                    $kernel::<{ $crate::kernels::cpu::tile::kind::F16 }, $packed, $r, $p>($tile)
+                ($crate::kernels::cpu::tile::dtype::F16, $p, $r) => {
+                    $kernel::<{ $crate::kernels::cpu::tile::dtype::F16 }, $packed, $r, $p>($tile)
                 }
-                ($crate::kernels::cpu::tile::kind::BF16, $p, $r) => {
-                    $kernel::<{ $crate::kernels::cpu::tile::kind::BF16 }, $packed, $r, $p>($tile)
+                ($crate::kernels::cpu::tile::dtype::BF16, $p, $r) => {
+                    $kernel::<{ $crate::kernels::cpu::tile::dtype::BF16 }, $packed, $r, $p>($tile)
                 }
             )*)*
-            (kind, panels, rows) => unreachable!("no tile of kind {kind}, {rows} rows and {panels} panels"),
+            (dtype, panels, rows) => unreachable!("no tile of dtype {dtype}, {rows} rows and {panels} panels"),
         }
     };
 }
@@ -141,21 +141,21 @@ pub(super) use tile_of;
 
 /// # Safety
 /// As [`Tiles::compute`].
-unsafe fn compute<const PACKED: bool>(kind: u8, rows: usize, panels: usize, tile: &Tile) {
+unsafe fn compute<const PACKED: bool>(dtype: u8, rows: usize, panels: usize, tile: &Tile) {
     // SAFETY: the caller guarantees the places; portable code runs everywhere.
-    unsafe { tile_of!(portable, PACKED, tile, kind, rows, panels, { 1: 1 2 3 4; }) }
+    unsafe { tile_of!(portable, PACKED, tile, dtype, rows, panels, { 1: 1 2 3 4; }) }
 }
 
 /// # Safety
 /// As [`Tiles::compute`].
-unsafe fn portable<const KIND: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile) {
+unsafe fn portable<const DTYPE: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile) {
     let mut sums = [[0f32; PANEL]; R];
     for k in 0..tile.inputs {
         // SAFETY: input k of the panel is there, and so is number k of each row.
         unsafe {
-            let weights = match KIND {
-                kind::F32 => *tile.w.cast::<[f32; PANEL]>().add(k),
-                kind::F16 => (*tile.w.cast::<[u16; PANEL]>().add(k)).map(|bits| f16::from_bits(bits).to_f32()),
+            let weights = match DTYPE {
+                dtype::F32 => *tile.w.cast::<[f32; PANEL]>().add(k),
+                dtype::F16 => (*tile.w.cast::<[u16; PANEL]>().add(k)).map(|bits| f16::from_bits(bits).to_f32()),
                 _ => (*tile.w.cast::<[u16; PANEL]>().add(k)).map(|bits| f32::from_bits(u32::from(bits) << 16)),
             };
             for (row, sums) in sums.iter_mut().enumerate() {
@@ -177,13 +177,13 @@ unsafe fn portable<const KIND: u8, const PACKED: bool, const R: usize, const P: 
 
 /// # Safety
 /// As [`Tiles::widen`].
-unsafe fn widen(kind: u8, from: *const u16, to: *mut f32, inputs: usize) {
+unsafe fn widen(dtype: u8, from: *const u16, to: *mut f32, inputs: usize) {
     for place in 0..inputs * PANEL {
         // SAFETY: the caller guarantees so many numbers at both places.
         unsafe {
             let bits = *from.add(place);
             *to.add(place) =
-                if kind == kind::F16 { f16::from_bits(bits).to_f32() } else { bf16::from_bits(bits).to_f32() };
+                if dtype == dtype::F16 { f16::from_bits(bits).to_f32() } else { bf16::from_bits(bits).to_f32() };
         }
     }
 }

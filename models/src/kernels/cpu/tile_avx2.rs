@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{
     packed::PANEL,
-    tile::{Tile, Tiles, kind, left, tile_of},
+    tile::{Tile, Tiles, dtype, left, tile_of},
 };
 
 /// Numbers of a register.
@@ -18,9 +18,9 @@ pub(super) const TILES: Tiles = Tiles {
     widen: Some(widen),
 };
 
-unsafe fn compute<const PACKED: bool>(kind: u8, rows: usize, panels: usize, tile: &Tile) {
+unsafe fn compute<const PACKED: bool>(dtype: u8, rows: usize, panels: usize, tile: &Tile) {
     // SAFETY: the caller guarantees the processor and the places.
-    unsafe { tile_of!(product, PACKED, tile, kind, rows, panels, { 1: 1 2 3 4 5 6; 2: 1 2 3; }) }
+    unsafe { tile_of!(product, PACKED, tile, dtype, rows, panels, { 1: 1 2 3 4 5 6; 2: 1 2 3; }) }
 }
 
 /// Half `half` of row `k` of a panel.
@@ -29,13 +29,13 @@ unsafe fn compute<const PACKED: bool>(kind: u8, rows: usize, panels: usize, tile
 /// The row must be there at `w`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn weights<const KIND: u8>(w: *const u8, k: usize, half: usize) -> __m256 {
+unsafe fn weights<const DTYPE: u8>(w: *const u8, k: usize, half: usize) -> __m256 {
     let place = k * PANEL + half * LANES;
     // SAFETY: as the caller guarantees.
     unsafe {
-        match KIND {
-            kind::F32 => _mm256_loadu_ps(w.cast::<f32>().add(place)),
-            kind::F16 => _mm256_cvtph_ps(_mm_loadu_si128(w.cast::<u16>().add(place).cast())),
+        match DTYPE {
+            dtype::F32 => _mm256_loadu_ps(w.cast::<f32>().add(place)),
+            dtype::F16 => _mm256_cvtph_ps(_mm_loadu_si128(w.cast::<u16>().add(place).cast())),
             _ => {
                 let bits = _mm_loadu_si128(w.cast::<u16>().add(place).cast());
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(bits)))
@@ -47,7 +47,7 @@ unsafe fn weights<const KIND: u8>(w: *const u8, k: usize, half: usize) -> __m256
 /// # Safety
 /// As [`Tiles::compute`].
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn product<const KIND: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile) {
+unsafe fn product<const DTYPE: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile) {
     let mut sums = [[[_mm256_setzero_ps(); 2]; P]; R];
     for k in 0..tile.inputs {
         // SAFETY: input k of each panel is there, and so is number k of each row.
@@ -55,7 +55,7 @@ unsafe fn product<const KIND: u8, const PACKED: bool, const R: usize, const P: u
             let mut w = [[_mm256_setzero_ps(); 2]; P];
             for (panel, w) in w.iter_mut().enumerate() {
                 let from = tile.w.add(panel * tile.w_stride);
-                *w = [weights::<KIND>(from, k, 0), weights::<KIND>(from, k, 1)];
+                *w = [weights::<DTYPE>(from, k, 0), weights::<DTYPE>(from, k, 1)];
             }
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = _mm256_set1_ps(*left::<PACKED, R>(tile, row, k));
@@ -83,21 +83,21 @@ unsafe fn product<const KIND: u8, const PACKED: bool, const R: usize, const P: u
 /// # Safety
 /// As [`Tiles::widen`].
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn widen_rows<const KIND: u8>(from: *const u16, to: *mut f32, inputs: usize) {
+unsafe fn widen_rows<const DTYPE: u8>(from: *const u16, to: *mut f32, inputs: usize) {
     for k in 0..inputs {
         for half in 0..2 {
             // SAFETY: so many panel rows are there at both places.
-            unsafe { _mm256_storeu_ps(to.add(k * PANEL + half * LANES), weights::<KIND>(from.cast(), k, half)) };
+            unsafe { _mm256_storeu_ps(to.add(k * PANEL + half * LANES), weights::<DTYPE>(from.cast(), k, half)) };
         }
     }
 }
 
-unsafe fn widen(kind: u8, from: *const u16, to: *mut f32, inputs: usize) {
+unsafe fn widen(dtype: u8, from: *const u16, to: *mut f32, inputs: usize) {
     // SAFETY: the caller guarantees the processor and the places.
     unsafe {
-        match kind {
-            kind::F16 => widen_rows::<{ kind::F16 }>(from, to, inputs),
-            _ => widen_rows::<{ kind::BF16 }>(from, to, inputs),
+        match dtype {
+            dtype::F16 => widen_rows::<{ dtype::F16 }>(from, to, inputs),
+            _ => widen_rows::<{ dtype::BF16 }>(from, to, inputs),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::{
     lhs_packing::QUAD,
     packed::PANEL,
-    tile::{Tile, Tiles, kind, left, tile_of},
+    tile::{Tile, Tiles, dtype, left, tile_of},
 };
 
 /// Prefetch distance of weights, in bytes. Of 1 to 8 KB these were the best for a large matrix in bf16: 2 to 6
@@ -27,10 +27,10 @@ pub(super) const TILES: Tiles = Tiles {
     widen: None,
 };
 
-unsafe fn compute<const PACKED: bool>(kind: u8, rows: usize, panels: usize, tile: &Tile) {
+unsafe fn compute<const PACKED: bool>(dtype: u8, rows: usize, panels: usize, tile: &Tile) {
     // SAFETY: the caller guarantees the processor and the places.
     unsafe {
-        tile_of!(product, PACKED, tile, kind, rows, panels, {
+        tile_of!(product, PACKED, tile, dtype, rows, panels, {
             1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16;
             2: 1 2 3 4 5 6 7 8 9 10 11 12;
             3: 1 2 3 4 5 6 7 8 9;
@@ -39,20 +39,20 @@ unsafe fn compute<const PACKED: bool>(kind: u8, rows: usize, panels: usize, tile
     }
 }
 
-const fn bytes(kind: u8) -> usize {
-    if kind == kind::F32 { 4 } else { 2 }
+const fn bytes(dtype: u8) -> usize {
+    if dtype == dtype::F32 { 4 } else { 2 }
 }
 
 /// # Safety
 /// Row `k` of a panel must be there at `w`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn weights<const KIND: u8>(w: *const u8, k: usize) -> __m512 {
+unsafe fn weights<const DTYPE: u8>(w: *const u8, k: usize) -> __m512 {
     // SAFETY: as the caller guarantees.
     unsafe {
-        match KIND {
-            kind::F32 => _mm512_loadu_ps(w.cast::<f32>().add(k * PANEL)),
-            kind::F16 => _mm512_cvtph_ps(_mm256_loadu_si256(w.cast::<u16>().add(k * PANEL).cast())),
+        match DTYPE {
+            dtype::F32 => _mm512_loadu_ps(w.cast::<f32>().add(k * PANEL)),
+            dtype::F16 => _mm512_cvtph_ps(_mm256_loadu_si256(w.cast::<u16>().add(k * PANEL).cast())),
             _ => {
                 let bits = _mm256_loadu_si256(w.cast::<u16>().add(k * PANEL).cast());
                 _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
@@ -61,18 +61,18 @@ unsafe fn weights<const KIND: u8>(w: *const u8, k: usize) -> __m512 {
     }
 }
 
-/// Rows `k` and `k + 1` of a panel. Two rows of bf16 are one load, and each is widened by one shuffle, which sets every
-/// number above a half of zeros.
+/// Rows `k` and `k + 1` of a panel. Two rows of bf16 are one load, and each is widened by one shuffle, which puts
+/// each number into the upper half of an f32.
 ///
 /// # Safety
 /// Both must be there at `w`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn two_weights<const KIND: u8>(w: *const u8, k: usize) -> [__m512; 2] {
+unsafe fn two_weights<const DTYPE: u8>(w: *const u8, k: usize) -> [__m512; 2] {
     // SAFETY: as the caller guarantees.
     unsafe {
-        if KIND != kind::BF16 {
-            return [weights::<KIND>(w, k), weights::<KIND>(w, k + 1)];
+        if DTYPE != dtype::BF16 {
+            return [weights::<DTYPE>(w, k), weights::<DTYPE>(w, k + 1)];
         }
         const UPPER_HALVES: __mmask32 = 0xaaaa_aaaa;
         // Word 2n + 1 of the result is word n, or word 16 + n.
@@ -86,7 +86,7 @@ unsafe fn two_weights<const KIND: u8>(w: *const u8, k: usize) -> [__m512; 2] {
 /// # Safety
 /// As [`Tiles::compute`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn product<const KIND: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile) {
+unsafe fn product<const DTYPE: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile) {
     // The sums are needed only at the end, and from a farther cache: they are prefetched now.
     for row in 0..R {
         for panel in 0..P {
@@ -105,12 +105,12 @@ unsafe fn product<const KIND: u8, const PACKED: bool, const R: usize, const P: u
                 for (panel, w) in w.iter_mut().enumerate() {
                     let from = tile.w.add(panel * tile.w_stride);
                     if PACKED {
-                        let first = from.wrapping_add(ahead(R) + k * PANEL * bytes(KIND));
-                        for line in 0..2 * PANEL * bytes(KIND) / LINE {
+                        let first = from.wrapping_add(ahead(R) + k * PANEL * bytes(DTYPE));
+                        for line in 0..2 * PANEL * bytes(DTYPE) / LINE {
                             _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(line * LINE).cast()); // touches nothing
                         }
                     }
-                    *w = two_weights::<KIND>(from, k);
+                    *w = two_weights::<DTYPE>(from, k);
                 }
                 for next in 0..2 {
                     for (row, sums) in sums.iter_mut().enumerate() {
@@ -133,7 +133,7 @@ unsafe fn product<const KIND: u8, const PACKED: bool, const R: usize, const P: u
         unsafe {
             let mut w = [_mm512_setzero_ps(); P];
             for (panel, w) in w.iter_mut().enumerate() {
-                *w = weights::<KIND>(tile.w.add(panel * tile.w_stride), k);
+                *w = weights::<DTYPE>(tile.w.add(panel * tile.w_stride), k);
             }
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = _mm512_set1_ps(*left::<PACKED, R>(tile, row, k));

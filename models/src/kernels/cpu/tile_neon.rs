@@ -4,7 +4,7 @@ use std::arch::{aarch64::*, asm};
 
 use super::{
     packed::PANEL,
-    tile::{Tile, Tiles, kind, left, tile_of},
+    tile::{Tile, Tiles, dtype, left, tile_of},
 };
 
 /// Numbers of a register.
@@ -21,9 +21,9 @@ pub(super) const TILES: Tiles = Tiles {
     widen: Some(widen),
 };
 
-unsafe fn compute<const PACKED: bool>(kind: u8, rows: usize, panels: usize, tile: &Tile) {
+unsafe fn compute<const PACKED: bool>(dtype: u8, rows: usize, panels: usize, tile: &Tile) {
     // SAFETY: the caller guarantees the processor and the places.
-    unsafe { tile_of!(product, PACKED, tile, kind, rows, panels, { 1: 1 2 3 4 5 6; 2: 1 2 3; }) }
+    unsafe { tile_of!(product, PACKED, tile, dtype, rows, panels, { 1: 1 2 3 4 5 6; 2: 1 2 3; }) }
 }
 
 /// Four f16 as f32. An instruction of ARMv8.0, but an intrinsic only in compilers newer than the oldest that we build
@@ -46,16 +46,16 @@ fn widen_f16(bits: uint16x4_t) -> float32x4_t {
 /// The row must be there at `w`.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn weights<const KIND: u8>(w: *const u8, k: usize, pair: usize) -> [float32x4_t; 2] {
+unsafe fn weights<const DTYPE: u8>(w: *const u8, k: usize, pair: usize) -> [float32x4_t; 2] {
     let place = k * PANEL + pair * 2 * LANES;
     // SAFETY: as the caller guarantees; these loads need no alignment.
     unsafe {
-        match KIND {
-            kind::F32 => {
+        match DTYPE {
+            dtype::F32 => {
                 let from = w.cast::<f32>().add(place);
                 [vld1q_f32(from), vld1q_f32(from.add(LANES))]
             }
-            kind::F16 => {
+            dtype::F16 => {
                 let bits = vld1q_u16(w.cast::<u16>().add(place));
                 [widen_f16(vget_low_u16(bits)), widen_f16(vget_high_u16(bits))]
             }
@@ -70,14 +70,14 @@ unsafe fn weights<const KIND: u8>(w: *const u8, k: usize, pair: usize) -> [float
 /// # Safety
 /// As [`Tiles::compute`].
 #[target_feature(enable = "neon")]
-unsafe fn product<const KIND: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile) {
+unsafe fn product<const DTYPE: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile) {
     let mut sums = [[[[vdupq_n_f32(0.0); 2]; PAIRS]; P]; R];
     for k in 0..tile.inputs {
         for panel in 0..P {
             // SAFETY: input k of each panel is there, and so is number k of each row.
             unsafe {
                 let from = tile.w.add(panel * tile.w_stride);
-                let w = [weights::<KIND>(from, k, 0), weights::<KIND>(from, k, 1)];
+                let w = [weights::<DTYPE>(from, k, 0), weights::<DTYPE>(from, k, 1)];
                 for (row, sums) in sums.iter_mut().enumerate() {
                     let x = *left::<PACKED, R>(tile, row, k);
                     for (sums, w) in sums[panel].iter_mut().zip(w) {
@@ -107,12 +107,12 @@ unsafe fn product<const KIND: u8, const PACKED: bool, const R: usize, const P: u
 /// # Safety
 /// As [`Tiles::widen`].
 #[target_feature(enable = "neon")]
-unsafe fn widen_rows<const KIND: u8>(from: *const u16, to: *mut f32, inputs: usize) {
+unsafe fn widen_rows<const DTYPE: u8>(from: *const u16, to: *mut f32, inputs: usize) {
     for k in 0..inputs {
         for pair in 0..PAIRS {
             // SAFETY: so many panel rows are there at both places.
             unsafe {
-                let [low, high] = weights::<KIND>(from.cast(), k, pair);
+                let [low, high] = weights::<DTYPE>(from.cast(), k, pair);
                 let to = to.add(k * PANEL + pair * 2 * LANES);
                 vst1q_f32(to, low);
                 vst1q_f32(to.add(LANES), high);
@@ -121,12 +121,12 @@ unsafe fn widen_rows<const KIND: u8>(from: *const u16, to: *mut f32, inputs: usi
     }
 }
 
-unsafe fn widen(kind: u8, from: *const u16, to: *mut f32, inputs: usize) {
+unsafe fn widen(dtype: u8, from: *const u16, to: *mut f32, inputs: usize) {
     // SAFETY: the caller guarantees the processor and the places.
     unsafe {
-        match kind {
-            kind::F16 => widen_rows::<{ kind::F16 }>(from, to, inputs),
-            _ => widen_rows::<{ kind::BF16 }>(from, to, inputs),
+        match dtype {
+            dtype::F16 => widen_rows::<{ dtype::F16 }>(from, to, inputs),
+            _ => widen_rows::<{ dtype::BF16 }>(from, to, inputs),
         }
     }
 }

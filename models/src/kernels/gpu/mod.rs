@@ -1,5 +1,4 @@
-//! CUDA kernels of this crate: where candle's operations copy the same numbers many times, as in convolutions of few
-//! channels, or would round results to the 16 bits of the weights.
+//! CUDA kernels that candle lacks or does badly: convolutions of few channels, products of f32 with 16-bit weights.
 //!
 //! The language model, where a song waits for every frame, is computed by kernels of its own altogether: `lm`. The
 //! codec's products with f32's accuracy are in [`tensor_cores`]. The other kernels are in `kernels.cu`; the build
@@ -10,52 +9,50 @@
 use candle_core::{Result, Tensor};
 
 #[cfg(feature = "cuda")]
-mod lasting;
+mod cuda_graph;
+mod dilated_conv;
+mod host_reader;
 #[cfg(feature = "cuda")]
 pub mod lazy_link;
 #[cfg(feature = "cuda")]
 pub(crate) mod lm;
+mod mixed_product;
 #[cfg(feature = "cuda")]
 mod priority;
-mod product;
-mod reader;
-#[cfg(feature = "cuda")]
-mod recording;
-mod taps;
 pub(super) mod tensor_cores;
+#[cfg(feature = "cuda")]
+mod weight_pool;
 
 #[cfg(feature = "cuda")]
 pub(crate) use self::{
+    cuda_graph::Recording,
     priority::{Priority, stream_of},
-    recording::Recording,
 };
-pub(super) use product::{Narrow, fits_narrow};
-pub(crate) use reader::{Awaited, HostReader};
-pub(super) use taps::{DilatedConv, Prelu};
+pub(super) use dilated_conv::{DilatedConv, Prelu};
+pub(crate) use host_reader::{Awaited, HostReader};
+pub(super) use mixed_product::{Narrow, fits_narrow};
 
 /// Numbers that a kernel reads at once: they must begin at a multiple of so many.
 const ALIGNED: usize = 4;
 
-/// The tensor as kernels take it: its numbers lie together, from a place on where several can be read at once.
-fn together(tensor: &Tensor) -> Result<Tensor> {
+/// The tensor as kernels take it: contiguous, from a place on where several numbers can be read at once.
+fn contiguous_aligned(tensor: &Tensor) -> Result<Tensor> {
     let tensor = tensor.contiguous()?;
     if tensor.layout().start_offset().is_multiple_of(ALIGNED) { Ok(tensor) } else { tensor.copy() }
 }
 
-/// Has what is computed on `device` not wait for events: cudarc records some for each tensor that a kernel reads or writes,
-/// which takes longer than most kernels run, and no recording can wait for them.
+/// Disables cudarc's events for each tensor. They cost more than most kernels, and a CUDA graph cannot contain them.
 #[cfg(feature = "cuda")]
 pub(crate) fn order_by_stream_alone(device: &candle_core::CudaDevice) {
-    // SAFETY: what is computed on a device is asked for in its one stream. Where a stream reads what another one made, the
-    // maker has been waited for: weights behind their loading, a kept prompt behind its keeping. And what another stream
-    // reads is let go by its maker only behind a wait for that stream, or when all that reads it has ended.
+    // SAFETY: each device has one stream. Across streams the reader synchronises with the writer: after loading weights,
+    // and after keeping a prefix. Memory is freed only after a synchronise with the reading stream, or after its last
+    // reader ended.
     unsafe { device.disable_event_tracking() };
 }
 
 /// Access to the kernels.
 #[cfg(feature = "cuda")]
 mod launch {
-    use super::ALIGNED;
     use candle_core::{
         CudaStorage, Layout, Result, WithDType, bail,
         cuda_backend::{
@@ -64,19 +61,21 @@ mod launch {
         },
     };
 
+    use super::ALIGNED;
+
     pub use candle_core::cuda_backend::cudarc::driver::LaunchConfig as Grid;
 
     /// All kernels, and the name that the device keeps them under.
     pub const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
     pub const MODULE: &str = "heartstream";
 
-    /// The numbers of a tensor that lies together.
+    /// The numbers of a contiguous tensor.
     pub fn numbers<'a, T: CudaDType + WithDType + DeviceRepr>(
         storage: &'a CudaStorage,
         layout: &Layout,
     ) -> Result<CudaView<'a, T>> {
         let Some((start, end)) = layout.contiguous_offsets() else {
-            bail!("a kernel for GPUs takes numbers that lie together, was given {layout:?}")
+            bail!("a kernel for GPUs takes contiguous numbers, was given {layout:?}")
         };
         if !start.is_multiple_of(ALIGNED) {
             bail!("a kernel for GPUs takes numbers from a place that is a multiple of {ALIGNED}, was given {layout:?}")

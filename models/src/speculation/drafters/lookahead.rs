@@ -183,7 +183,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        heartmula::SamplingOptions, signal::KeyedNoise, speculation::drafters::DrafterSizes, test_checkpoints::tiny,
+        heartmula::Sampling, signal::KeyedNoise, speculation::drafters::DrafterSizes, test_checkpoints::tiny,
         weights::TensorStore,
     };
 
@@ -217,7 +217,7 @@ mod tests {
         outputs: &Tensor,
         (written, last): (usize, usize),
     ) -> Vec<f32> {
-        let options = SamplingOptions { temperature: 1.0, top_k: 5 };
+        let options = Sampling { top_k: 5, ..Sampling::default() };
         let sampler = KeyedSampler::new(options, KeyedNoise::new(1)).expect("in range");
         let trail = outputs.narrow(1, written - last, last).expect("outputs");
         let (past, trail) = (&frames[..written], Some(&trail));

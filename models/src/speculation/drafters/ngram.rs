@@ -64,12 +64,12 @@ impl FrameDrafter for NGram {
 mod tests {
     use super::*;
     use crate::{
-        heartmula::{KeyedSampler, SamplingOptions},
+        heartmula::{KeyedSampler, Sampling},
         signal::KeyedNoise,
     };
 
     fn drafted(ngram: &mut NGram, past: &[u32], count: usize) -> Vec<u32> {
-        let sampler = KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: 5 }, KeyedNoise::new(1));
+        let sampler = KeyedSampler::new(Sampling { top_k: 5, ..Sampling::default() }, KeyedNoise::new(1));
         let sampler = sampler.expect("in range");
         let past: Vec<Frame> = past.iter().map(|code| vec![*code, code + 1]).collect();
         let context = DraftContext { past: &past, drafted: &[], trail: None, guidance: 1.0, sampler: &sampler };

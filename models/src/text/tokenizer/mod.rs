@@ -22,13 +22,13 @@ use crate::{
     contained,
     error::{ModelError, Result},
     foreign_text::shown,
-    heartmula::{PromptIds, SpecialIds},
+    heartmula::{PromptTokens, SpecialIds},
     weights::{Checkpoint, Json, foreign_file},
 };
 
 /// Bytes of a text that is encoded at once: several times what the positions of a model hold.
 const LONGEST_TEXT: usize = 1 << 16;
-/// Words that every tokenizer can write.
+/// Words that every tokenizer can encode, for a trial.
 const TRIAL: (&str, &str) = ("piano,calm", "[Verse]\nThe sun creeps in across the floor, 2 × là\n");
 
 /// A checkpoint's tokenizer with the ids that begin and end the parts of a prompt.
@@ -51,7 +51,7 @@ pub struct Prompt {
     /// What was changed on the way, and what is probably not meant.
     pub notes: Vec<WordsNote>,
     /// The ids.
-    pub ids: PromptIds,
+    pub ids: PromptTokens,
 }
 
 impl PromptTokenizer {
@@ -79,7 +79,7 @@ impl PromptTokenizer {
             None => damaged(format!("it is no tokenizer ({})", shown(&error.to_string()))),
         })?;
         let mut notes = Vec::new();
-        // Making the library's parts is within its edge, too.
+        // Constructing the parts can panic, too.
         let made = contained(|| make(path, file, &mut notes));
         let (tokenizer, template) =
             made.map_err(|panic| damaged(format!("the library of tokenizers panicked on it ({panic})")))??;
@@ -118,7 +118,7 @@ impl PromptTokenizer {
     pub fn prompt(&self, tags: &str, lyrics: &str) -> Result<Prompt> {
         let mut words = normalise(tags, lyrics)?;
         words.notes.extend(self.known_tags.as_ref().and_then(|known| known.note(&words.tags)));
-        let ids = PromptIds { tags: self.encode(&words.tags)?, lyrics: self.encode(&words.lyrics)? };
+        let ids = PromptTokens { tags: self.encode(&words.tags)?, lyrics: self.encode(&words.lyrics)? };
         Ok(Prompt { tags: words.tags, lyrics: words.lyrics, notes: words.notes, ids })
     }
 
@@ -195,8 +195,9 @@ fn make(path: &Path, file: TokenizerFile, notes: &mut Vec<String>) -> Result<(To
 
 #[cfg(test)]
 mod tests {
-    use crate::test_checkpoints::tiny;
     use proptest::{prelude::*, test_runner::TestRunner};
+
+    use crate::{heartmula::prompt_positions, test_checkpoints::tiny};
 
     #[test]
     fn any_text_becomes_ids_that_the_model_knows_between_begin_and_end() {
@@ -214,7 +215,7 @@ mod tests {
                 prop_assert_eq!((part[0], part[part.len() - 1]), (ids.text_bos, ids.text_eos));
                 prop_assert!(part[1..part.len() - 1].iter().all(|id| (3..259).contains(id)));
             }
-            prop_assert_eq!(prompt.ids.positions(), prompt.tags.len() + prompt.lyrics.len() + 5);
+            prop_assert_eq!(prompt_positions(&prompt.ids), prompt.tags.len() + prompt.lyrics.len() + 5);
             Ok(())
         };
         TestRunner::new(config).run(&(TEXT, TEXT), check).expect("every text");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use heartstream_models::{
     Result,
-    heartmula::{CodeSampler, HeartMula, KeyedSampler, PromptIds, SongTarget, VerifyBuffers},
+    heartmula::{CodeSampler, HeartMula, KeyedSampler, PromptTokens, SongTarget, VerifyBuffers},
     speculation::{DraftContext, DrafterName, DrafterWeights, Frame, FrameDrafter, Heads, NextState},
 };
 
@@ -30,7 +30,7 @@ impl TaughtSong {
     /// When prompt and frames need more positions than the model has.
     pub fn write(
         model: &HeartMula,
-        prompt: &PromptIds,
+        prompt: &PromptTokens,
         guidance: f64,
         frames: usize,
         audio_eos: u32,

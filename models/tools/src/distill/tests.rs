@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use candle_core::{Device, Tensor};
 use heartstream_models::{
-    heartmula::{HeartMula, KeyedSampler, PromptIds, SamplingOptions, expected_tensors},
+    heartmula::{HeartMula, KeyedSampler, PromptTokens, Sampling, expected_tensors},
     speculation::DrafterName,
     weights::{Checkpoint, EmbeddedFile},
 };
@@ -16,8 +16,8 @@ const OPTIONS: DistillOptions =
     DistillOptions { heads: 2, pieces: 4, frames: 32, whole_frames: 64, steps: 60, learning_rate: 1e-2, seed: 1 };
 
 fn song(model: &HeartMula, frames: usize, seed: u64) -> TaughtSong {
-    let prompt = PromptIds { tags: vec![1, 80, 90, 2], lyrics: vec![1, 100, 110, 120, 2] };
-    let options = SamplingOptions { temperature: 1.0, top_k: 50 };
+    let prompt = PromptTokens { tags: vec![1, 80, 90, 2], lyrics: vec![1, 100, 110, 120, 2] };
+    let options = Sampling::default();
     let sampler = KeyedSampler::new(options, KeyedNoise::new(seed)).expect("in range");
     TaughtSong::write(model, &prompt, 1.5, frames, u32::MAX, sampler).expect("a song")
 }

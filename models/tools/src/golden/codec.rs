@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use heartstream_models::{
     ModelError, Result,
-    heartcodec::{FlowOptions, HeartCodec, LATENTS_PER_FRAME, round_to_ninths},
+    heartcodec::{Flow, HeartCodec, LATENTS_PER_FRAME, check_flow, round_to_ninths},
     signal::{ReferenceWindows, SegmentPlan, Window},
     weights::TensorStore,
 };
@@ -200,11 +200,11 @@ fn codes(codec: &HeartCodec, goldens: &TensorStore, name: &str) -> Result<Vec<u1
 }
 
 /// What a run's name says: `stepsN` with guidance 1.25, `stepsN_noguide` without; every other run has 6 steps with.
-fn options(run: &str) -> Result<FlowOptions> {
+fn options(run: &str) -> Result<Flow> {
     let digits: String = run.strip_prefix("steps").unwrap_or("6").chars().take_while(char::is_ascii_digit).collect();
     let steps =
         digits.parse().map_err(|_| ModelError::shape("name of a run of the codec", "steps and their count", run))?;
-    FlowOptions { steps, guidance: if run.ends_with("_noguide") { 1.0 } else { 1.25 } }.check()
+    check_flow(Flow { steps, guidance: if run.ends_with("_noguide") { 1.0 } else { 1.25 } })
 }
 
 fn host(tensor: &Tensor) -> Result<Vec<f32>> {

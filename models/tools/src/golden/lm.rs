@@ -2,7 +2,7 @@
 
 use heartstream_models::{
     ModelError, Result,
-    heartmula::{CodeSampler, HeartMula, PromptIds, argmax},
+    heartmula::{CodeSampler, HeartMula, PromptTokens, argmax},
     weights::TensorStore,
 };
 
@@ -12,7 +12,7 @@ const TOLERANCE: f64 = 1e-4;
 
 /// Compares every run `lm.NAME.greedy_codes`: `plain` is without guidance, `cfgXY` with guidance X.Y.
 pub(super) fn check(model: &HeartMula, goldens: &TensorStore, report: &mut dyn FnMut(Row)) -> Result<()> {
-    let prompt = PromptIds { tags: ids(goldens, "tags_ids")?, lyrics: ids(goldens, "lyrics_ids")? };
+    let prompt = PromptTokens { tags: ids(goldens, "tags_ids")?, lyrics: ids(goldens, "lyrics_ids")? };
     let runs: Vec<String> = goldens
         .names()
         .filter_map(|name| Some(name.strip_prefix("lm.")?.strip_suffix(".greedy_codes")?.to_owned()))
@@ -48,7 +48,7 @@ pub(super) fn check(model: &HeartMula, goldens: &TensorStore, report: &mut dyn F
 /// When the prompt or the frames do not fit the model.
 pub(super) fn run_greedily(
     model: &HeartMula,
-    prompt: &PromptIds,
+    prompt: &PromptTokens,
     guidance: f64,
     frames: usize,
 ) -> Result<(Vec<u32>, Vec<f32>)> {

@@ -7,8 +7,8 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use heartstream_models::{
     ModelDirectory, ModelError, Result, WeightDtype,
-    heartcodec::{FlowOptions, HeartCodec, LATENTS_PER_FRAME},
-    heartmula::PromptIds,
+    heartcodec::{Flow, HeartCodec, LATENTS_PER_FRAME},
+    heartmula::PromptTokens,
     signal::{KeyedNoise, ReferenceWindows, SegmentPlan},
 };
 use safetensors::{Dtype, tensor::TensorView};
@@ -25,7 +25,7 @@ const WINDOW: usize = 93;
 const SONG: usize = WINDOW + 1;
 /// The run of the codec. Its name says how many steps it has; its guidance follows from that.
 const RUN: &str = "steps4";
-const OPTIONS: FlowOptions = FlowOptions { steps: 4, guidance: 1.25 };
+const OPTIONS: Flow = Flow { steps: 4, guidance: 1.25 };
 /// Latent frames that the estimator and the vocoder are given on their own.
 const ALONE: usize = 12;
 /// Where the numbers that go in come from.
@@ -51,7 +51,7 @@ fn record_lm(directory: &ModelDirectory, tensors: &mut Tensors) -> Result<()> {
     let ids = |count: usize, start: u32| -> Vec<u32> {
         (0..count as u32).map(|place| (start + 7919 * place) % vocabulary).collect()
     };
-    let prompt = PromptIds { tags: ids(PROMPT[0], 1), lyrics: ids(PROMPT[1], 2) };
+    let prompt = PromptTokens { tags: ids(PROMPT[0], 1), lyrics: ids(PROMPT[1], 2) };
     tensors.add_integers("tags_ids", &[PROMPT[0]], &prompt.tags);
     tensors.add_integers("lyrics_ids", &[PROMPT[1]], &prompt.lyrics);
     let (codebooks, codes) = (directory.lm.audio_num_codebooks, directory.lm.audio_vocab_size);

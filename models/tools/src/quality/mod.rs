@@ -11,17 +11,17 @@
 //!
 //! [`seams_of`] says where a plan joins its windows.
 
+mod artefacts;
 mod band;
 mod convergence;
-mod listening;
 mod mel;
 mod ratio;
 mod seam;
 mod seam_places;
 mod spectrum;
 
+pub use artefacts::{Heard, Listening, THUMP_BANDS, Thumps, listen};
 pub use convergence::spectral_convergence;
-pub use listening::{Heard, Listening, THUMP_BANDS, Thumps, listen};
 pub use mel::{LogMel, MEL_BANDS, MelAnalyser, MelBand, mel_bands, mel_distances};
 pub use ratio::signal_to_noise;
 pub use seam::{SeamMeasure, SeamReport, measure_seams};

@@ -5,7 +5,7 @@ use heartstream::Heartstream;
 use heartstream_messages::SongRequest;
 use heartstream_models::{
     ModelDirectory,
-    heartmula::{Begun, KeyedSampler, SamplingOptions},
+    heartmula::{Begun, KeyedSampler, prompt_positions},
     signal::KeyedNoise,
 };
 
@@ -15,12 +15,11 @@ use crate::Failed;
 pub(super) fn written(directory: &ModelDirectory, request: SongRequest) -> Result<Vec<u16>, Failed> {
     Heartstream::check_options(&request)?;
     let SongRequest { sampling, max_frames, seed, .. } = request;
-    let options = SamplingOptions { temperature: sampling.temperature, top_k: sampling.top_k };
-    let mut sampler = KeyedSampler::new(options, KeyedNoise::new(seed))?;
+    let mut sampler = KeyedSampler::new(sampling, KeyedNoise::new(seed))?;
     let prompt = directory.load_tokenizer()?.prompt(&request.tags, &request.lyrics)?.ids;
     let model = directory.load_lm(&Device::Cpu)?;
     // The last frame is never read again, so it takes no position.
-    let room = (directory.lm.backbone.max_seq_len + 1).saturating_sub(prompt.positions());
+    let room = (directory.lm.backbone.max_seq_len + 1).saturating_sub(prompt_positions(&prompt));
     let frames = room.min(max_frames.0 as usize);
     let state = model.start(&prompt, sampling.cfg_scale, frames)?;
     let end = directory.ids.audio_eos;

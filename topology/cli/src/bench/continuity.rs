@@ -13,7 +13,7 @@ use heartstream_messages::{
 };
 use heartstream_models::{
     ModelDirectory,
-    heartcodec::{FlowOptions, HeartCodec, LATENTS_PER_FRAME},
+    heartcodec::{HeartCodec, LATENTS_PER_FRAME},
     signal::KeyedNoise,
 };
 use heartstream_tools::quality::{
@@ -159,7 +159,7 @@ struct Decoded {
 impl Decoder<'_> {
     fn decode(&self, mode: &Mode) -> Result<Decoded, Failed> {
         let noise = KeyedNoise::new(self.request.seed);
-        let options = FlowOptions { steps: mode.steps, guidance: self.request.flow.guidance };
+        let options = Flow { steps: mode.steps, guidance: self.request.flow.guidance };
         let began = Instant::now();
         let latents = self.codec.keyed_latents(self.codes, &mode.plan, options, noise)?;
         let flow = Seconds(began.elapsed().as_secs_f64());

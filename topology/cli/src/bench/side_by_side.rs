@@ -12,7 +12,7 @@ use heartstream_actors::{
     core_layout::CoreLayout,
 };
 use heartstream_models::{
-    heartcodec::{FlowJob, FlowOptions, HeartCodec, LATENTS_PER_FRAME},
+    heartcodec::{Flow, FlowJob, HeartCodec, LATENTS_PER_FRAME},
     signal::KeyedNoise,
 };
 
@@ -57,7 +57,7 @@ fn steps(codec: &HeartCodec, guidance: f32, cores: &[usize]) -> Result<Duration,
     let codes = vec![0u16; FRAMES * codec.flow.quantizer.codebooks()];
     let mut noise = vec![0f32; FRAMES * LATENTS_PER_FRAME * codec.flow.channels()];
     KeyedNoise::new(1).fill_latent(0, &mut noise);
-    let job = FlowJob { codes: &codes, noise: &noise, in_context: &[], options: FlowOptions { steps: 1, guidance } };
+    let job = FlowJob { codes: &codes, noise: &noise, in_context: &[], options: Flow { steps: 1, guidance } };
     let start = Barrier::new(cores.len());
     let work = |core: usize| {
         let site = ComputeSite { threads: 1, cores: vec![core] };

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use heartstream::units::{Frames, Seconds};
 use heartstream_models::{
-    heartcodec::{FlowJob, FlowOptions, HeartCodec, HeartCodecConfig, LATENTS_PER_FRAME},
-    heartmula::{HeartMula, KeyedSampler, PromptIds, SamplingOptions, SongState, SongTarget, VerifyBuffers},
+    heartcodec::{Flow, FlowJob, HeartCodec, HeartCodecConfig, LATENTS_PER_FRAME},
+    heartmula::{HeartMula, KeyedSampler, PromptTokens, Sampling, SongState, SongTarget, VerifyBuffers},
     signal::KeyedNoise,
     speculation::MOST_FRAMES,
 };
@@ -63,10 +63,10 @@ impl<'a> Stages<'a> {
     }
 
     /// Prompt number `number`. The model keeps what it has read of the last one, so each must be another.
-    fn prompt(&self, number: usize) -> PromptIds {
+    fn prompt(&self, number: usize) -> PromptTokens {
         // Any words do; few ids are there in every model.
         let ids = |count: usize| (0..count).map(|place| ((place + number) % 50) as u32).collect();
-        PromptIds { tags: ids(PROMPT / 4), lyrics: ids(PROMPT - 1 - PROMPT / 4) }
+        PromptTokens { tags: ids(PROMPT / 4), lyrics: ids(PROMPT - 1 - PROMPT / 4) }
     }
 
     fn prefill(&self) -> Result<Vec<Row>, Failed> {
@@ -92,7 +92,7 @@ impl<'a> Stages<'a> {
         }
         let config = self.lm.config();
         let mut song = self.lm.start(&self.prompt(0), GUIDANCE, 2 * FRAMES * self.repeats)?;
-        let mut sampler = KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: 50 }, KeyedNoise::new(1))?;
+        let mut sampler = KeyedSampler::new(Sampling::default(), KeyedNoise::new(1))?;
         let codes = self.lm.next_frame(&mut song, &mut sampler)?;
         // Replayed frames take the backbone alone, so what a frame takes more is the heads and the depth decoder.
         let (mut whole, mut backbone) = (f64::INFINITY, f64::INFINITY);
@@ -126,7 +126,7 @@ impl<'a> Stages<'a> {
     fn frames_on_gpu(&self) -> Result<Vec<Row>, Failed> {
         let config = self.lm.config();
         let mut song = self.lm.start(&self.prompt(0), GUIDANCE, FRAMES_ON_GPU * (self.repeats + 1))?;
-        let mut sampler = KeyedSampler::new(SamplingOptions { temperature: 1.0, top_k: 50 }, KeyedNoise::new(1))?;
+        let mut sampler = KeyedSampler::new(Sampling::default(), KeyedNoise::new(1))?;
         for _ in 0..FRAMES {
             self.lm.next_frame(&mut song, &mut sampler)?;
         }
@@ -168,7 +168,7 @@ impl<'a> Stages<'a> {
             KeyedNoise::new(1).fill_latent(0, &mut noise);
             // A short window is soon done, so it is done more often.
             let steps = (WINDOWS[3] / frames).clamp(1, 4);
-            let options = FlowOptions { steps, guidance: FLOW_GUIDANCE };
+            let options = Flow { steps, guidance: FLOW_GUIDANCE };
             let time = self.best(|| {
                 let began = Instant::now();
                 self.codec.flow.solve(FlowJob { codes: &codes, noise: &noise, in_context: &[], options }, &|| false)?;

@@ -11,7 +11,7 @@ use std::{
 use heartstream::EngineError;
 use heartstream_actors::compute_site::{ComputePool, ComputeSite};
 use heartstream_models::{
-    heartmula::{HeartMula, KeyedSampler, PromptIds, SamplingOptions},
+    heartmula::{HeartMula, KeyedSampler, PromptTokens, Sampling},
     signal::KeyedNoise,
 };
 use heartstream_tools::distill::TaughtSong;
@@ -22,7 +22,7 @@ use super::super::{Failed, status::Status};
 pub(super) struct Writer {
     pub model: Arc<HeartMula>,
     /// A prompt for each song.
-    pub prompts: Vec<PromptIds>,
+    pub prompts: Vec<PromptTokens>,
     /// Codes from this one on end a song.
     pub audio_eos: u32,
     /// Frames of a song at most.
@@ -81,8 +81,8 @@ impl Writer {
         }
     }
 
-    fn song(&self, number: usize, prompt: &PromptIds) -> Result<TaughtSong, Failed> {
-        let options = SamplingOptions { temperature: 1.0, top_k: 50 };
+    fn song(&self, number: usize, prompt: &PromptTokens) -> Result<TaughtSong, Failed> {
+        let options = Sampling::default();
         let sampler = KeyedSampler::new(options, KeyedNoise::new(self.seed << 20 | number as u64))?;
         Ok(TaughtSong::write(&self.model, prompt, self.guidance, self.frames, self.audio_eos, sampler)?)
     }

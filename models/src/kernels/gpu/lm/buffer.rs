@@ -11,7 +11,7 @@ use candle_core::{
 };
 
 use super::{CHUNK, Queue, TILE};
-use crate::kernels::gpu::lasting;
+use crate::kernels::gpu::weight_pool;
 
 /// Numbers of one type. They are written and read in the queue they were made in, one request after the other.
 pub(crate) struct Buffer<T> {
@@ -42,7 +42,7 @@ impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
     /// When the GPU has no memory for them.
     pub fn lasting(queue: &Queue, count: usize) -> Result<Self> {
         // SAFETY: zeros are written next.
-        let mut numbers = unsafe { lasting::room::<T>(queue.cuda(), count)? };
+        let mut numbers = unsafe { weight_pool::room::<T>(queue.cuda(), count)? };
         queue.cuda().memset_zeros(&mut numbers).w()?;
         let address = numbers.device_ptr(queue.cuda()).0;
         Ok(Self { numbers, address })

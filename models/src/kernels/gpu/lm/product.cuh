@@ -25,7 +25,7 @@ struct ProductArgs {
     float guidance;
 };
 
-enum Finish {
+enum Epilogue {
     STORE,      // out = result
     ADD,        // out += result; its parts and squares for the next norm
     BEGIN,      // out = result; its parts and squares for the next norm
@@ -51,7 +51,7 @@ __device__ __forceinline__ uint4 load_weight(const uint4* place) {
 }
 
 // `U` chunks of a slice are loaded while those before them are multiplied.
-template <int NT, int MT, int U, Finish FINISH>
+template <int NT, int MT, int U, Epilogue EPILOGUE>
 __device__ __forceinline__ void product(const ProductArgs& p) {
     constexpr int ROWS = 4 * NT;
     __shared__ float found[SLICES][MT * TILE][ROWS + 1];
@@ -162,7 +162,7 @@ __device__ __forceinline__ void product(const ProductArgs& p) {
         for (int s = 1; s < SLICES; s++) sum += found[s][output][r];
         return sum * scales[r];
     };
-    if (FINISH == GATE) {
+    if (EPILOGUE == GATE) {
         for (int i = threadIdx.x; i < MT * 8 * ROWS; i += 256) {
             const int within = i % 8, m = i / 8 % MT, r = i / (8 * MT), row = row0 + r;
             const int channel = (tile + m) * 8 + within;
@@ -170,7 +170,7 @@ __device__ __forceinline__ void product(const ProductArgs& p) {
             const float gate = result(m * TILE + within, r), up = result(m * TILE + 8 + within, r);
             write_parts(p.out_parts, row, p.parts_stride, channel, gate / (1.0f + expf(-gate)) * up);
         }
-    } else if (FINISH == GUIDE) {
+    } else if (EPILOGUE == GUIDE) {
         for (int i = threadIdx.x; i < MT * TILE * (ROWS / p.batch); i += 256) {
             const int within = i % (MT * TILE), r = i / (MT * TILE) * p.batch, row = row0 + r;
             const int output = tile * TILE + within;
@@ -190,9 +190,9 @@ __device__ __forceinline__ void product(const ProductArgs& p) {
             const bool inside = row < p.rows && output < p.outputs;
             float value = inside ? result(within, r) : 0.0f;
             float* out = p.out + (long long)row * p.out_stride + output;
-            if (FINISH == ADD && inside) value += *out;
+            if (EPILOGUE == ADD && inside) value += *out;
             if (inside) *out = value;
-            if (FINISH == STORE) continue;
+            if (EPILOGUE == STORE) continue;
             if (inside) write_parts(p.out_parts, row, p.parts_stride, output, value * p.out_scale[output]);
             const float square = sum_of_sixteen(value * value);
             if (within % TILE == 0 && inside) p.out_squares[(long long)row * tiles + output / TILE] = square;
@@ -200,19 +200,19 @@ __device__ __forceinline__ void product(const ProductArgs& p) {
     }
 }
 
-#define PRODUCT(NAME, FINISH, NT, MT, U)                                                                     \
+#define PRODUCT(NAME, EPILOGUE, NT, MT, U)                                                                     \
     extern "C" __global__ void __launch_bounds__(256, 2) product_##NAME##_##NT##_##MT(const ProductArgs p) { \
-        product<NT, MT, U, FINISH>(p);                                                                       \
+        product<NT, MT, U, EPILOGUE>(p);                                                                       \
     }
-#define PRODUCTS(NAME, FINISH)     \
-    PRODUCT(NAME, FINISH, 1, 1, 4) \
-    PRODUCT(NAME, FINISH, 1, 2, 2) \
-    PRODUCT(NAME, FINISH, 2, 1, 4) \
-    PRODUCT(NAME, FINISH, 2, 2, 2) \
-    PRODUCT(NAME, FINISH, 4, 1, 2) \
-    PRODUCT(NAME, FINISH, 4, 2, 2) \
-    PRODUCT(NAME, FINISH, 8, 1, 2) \
-    PRODUCT(NAME, FINISH, 8, 2, 1)
+#define PRODUCTS(NAME, EPILOGUE)     \
+    PRODUCT(NAME, EPILOGUE, 1, 1, 4) \
+    PRODUCT(NAME, EPILOGUE, 1, 2, 2) \
+    PRODUCT(NAME, EPILOGUE, 2, 1, 4) \
+    PRODUCT(NAME, EPILOGUE, 2, 2, 2) \
+    PRODUCT(NAME, EPILOGUE, 4, 1, 2) \
+    PRODUCT(NAME, EPILOGUE, 4, 2, 2) \
+    PRODUCT(NAME, EPILOGUE, 8, 1, 2) \
+    PRODUCT(NAME, EPILOGUE, 8, 2, 1)
 PRODUCTS(store, STORE)
 PRODUCTS(add, ADD)
 PRODUCTS(begin, BEGIN)

@@ -118,7 +118,7 @@ pub(crate) struct Input<'a> {
 
 /// What becomes of the results.
 #[derive(Clone, Copy)]
-pub(crate) enum Finish<'a> {
+pub(crate) enum Epilogue<'a> {
     /// They are kept.
     Store(&'a Buffer<f32>),
     /// They are added to (`add`) or begin the residual stream; its rows, multiplied with `scale`, are what comes next.
@@ -160,7 +160,7 @@ impl Queue {
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn product(&self, weight: &Matrix, input: Input<'_>, eps: f64, finish: Finish<'_>) -> Result<()> {
+    pub fn product(&self, weight: &Matrix, input: Input<'_>, eps: f64, epilogue: Epilogue<'_>) -> Result<()> {
         let Input { parts, first, count, normed, behind } = input;
         let rows = count + behind.map_or(0, |behind| behind.1);
         let fits = |parts: &Parts| parts.width() == weight.inputs;
@@ -194,16 +194,16 @@ impl Queue {
         };
         let outputs = weight.outputs();
         let of_width =
-            |parts: &Parts| match parts.width() == outputs && weight.gates == matches!(finish, Finish::Gate(_)) {
+            |parts: &Parts| match parts.width() == outputs && weight.gates == matches!(epilogue, Epilogue::Gate(_)) {
                 true => Ok(parts.stride() as i32),
                 false => bail!("{outputs} results do not fit rows of {} channels", parts.width()),
             };
-        let name = match finish {
-            Finish::Store(out) => {
+        let name = match epilogue {
+            Epilogue::Store(out) => {
                 arguments.out = out.address_of(0, rows * outputs)?;
                 "store"
             }
-            Finish::Residual { add, stream, scale, parts, first } => {
+            Epilogue::Residual { add, stream, scale, parts, first } => {
                 arguments.out = stream.address_of(0, rows * outputs)?;
                 arguments.out_scale = scale.address_of(0, outputs)?;
                 arguments.out_parts = parts.rows(first, rows)?;
@@ -211,12 +211,12 @@ impl Queue {
                 arguments.parts_stride = of_width(parts)?;
                 if add { "add" } else { "begin" }
             }
-            Finish::Gate(parts) => {
+            Epilogue::Gate(parts) => {
                 arguments.out_parts = parts.rows(0, rows)?;
                 arguments.parts_stride = of_width(parts)?;
                 "gate"
             }
-            Finish::Guide { logits, first, batch, guidance } => {
+            Epilogue::Guide { logits, first, batch, guidance } => {
                 if !(1..=2).contains(&batch) || !rows.is_multiple_of(batch) {
                     bail!("{rows} rows are no frames of {batch} rows")
                 }

@@ -51,9 +51,9 @@ impl Queue {
         let module = context.load_module(Ptx::from_binary(IMAGE.to_vec())).w()?;
         let mut names: Vec<String> =
             ["pack", "embed_frames", "embed_codes", "draw", "attention_f16", "attention_f32"].map(str::to_owned).into();
-        for finish in ["store", "add", "begin", "gate", "guide"] {
+        for epilogue in ["store", "add", "begin", "gate", "guide"] {
             for rows in [1, 2, 4, 8] {
-                names.extend([1, 2].map(|tiles| format!("product_{finish}_{rows}_{tiles}")));
+                names.extend([1, 2].map(|tiles| format!("product_{epilogue}_{rows}_{tiles}")));
             }
         }
         let kernels = names

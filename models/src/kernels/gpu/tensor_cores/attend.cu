@@ -70,7 +70,7 @@ struct Stage {
     }
 };
 
-// A block has as many queries of one head of one entry as its warps have together, each TALL times 16. `split` is what
+// A block has as many queries of one head of one entry as its warps have contiguous_aligned, each TALL times 16. `split` is what
 // attention_split makes; `scale` held log2(e), so that weights are powers of two. out is [entries][positions][heads][D].
 template <int D, int KEYS, int TALL, int WARPS>
 __device__ void attention(const bits16* split, float* out, int positions, int heads) {

@@ -6,25 +6,27 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::{
     Parts,
-    run::{
+    launch::{
         Argument::{Float, Int, Long, Tensor as Numbers},
         Launch, Module, unwritten,
     },
 };
-use crate::kernels::gpu::together;
+use crate::kernels::gpu::contiguous_aligned;
 
 #[cfg(feature = "cuda")]
 const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/attend.fatbin"));
 #[cfg(not(feature = "cuda"))]
 const IMAGE: &[u8] = &[];
 const MODULE: Module = Module { name: "attend", image: IMAGE };
-/// Queries that a block has, and its threads.
+/// Queries of a thread block.
 const QUERIES: usize = 64;
+/// Threads of a block.
 const THREADS: usize = 128;
+/// Threads of a block that splits.
 const SPLIT_THREADS: usize = 256;
-/// Halves of queries, keys and values.
+/// High and low halves of queries, keys and values.
 const MATRICES: usize = 6;
-/// Numbers between rows of shared memory.
+/// Padding of rows in shared memory, against bank conflicts.
 const MARGIN: usize = 8;
 
 /// The kernel for heads of such a width, and the keys that it has in shared memory at once.
@@ -67,10 +69,10 @@ pub fn attend(joined: &Parts, head_dim: usize, cos: &Tensor, sin: &Tensor) -> Re
         bail!("an attention of {:?} with angles {:?}", joined.numbers.shape(), cos.shape())
     }
     let device = joined.numbers.device();
-    let (cos, sin) = (together(cos)?, together(sin)?);
+    let (cos, sin) = (contiguous_aligned(cos)?, contiguous_aligned(sin)?);
     let rows = batch * positions;
     let split = unwritten(&[MATRICES, rows, width], DType::BF16, device)?;
-    // Weights are powers of two, so scores are in units of log2(e).
+    // The softmax uses exp2, so scores are scaled by log2(e).
     let scale = (LOG2_E / (head_dim as f64).sqrt()) as f32;
     let arguments = [
         Numbers(&joined.numbers),

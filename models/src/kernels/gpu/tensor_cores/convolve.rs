@@ -2,11 +2,11 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::run::{
+use super::launch::{
     Argument::{Float, Int, Long, Signed, Tensor as Numbers},
     Launch, Module, unwritten, unwritten_weight,
 };
-use crate::kernels::gpu::together;
+use crate::kernels::gpu::contiguous_aligned;
 
 #[cfg(feature = "cuda")]
 const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/convolve.fatbin"));
@@ -156,7 +156,7 @@ impl HalvedSignal {
     /// # Errors
     /// When the device has no memory for it.
     pub fn repeated(&self, times: usize) -> Result<Self> {
-        let halves = together(&self.halves()?)?;
+        let halves = contiguous_aligned(&self.halves()?)?;
         let (parts, length, batch, channels) = halves.dims4()?;
         let width = batch * channels;
         if !width.is_multiple_of(AT_ONCE) {
@@ -178,7 +178,7 @@ impl HalvedSignal {
 /// When there are fewer, or the device has no memory for them.
 pub fn last_of(old: &Tensor, xs: &Tensor, kept: usize) -> Result<Tensor> {
     let ((_, olds, batch, channels), (_, length, ..)) = (old.dims4()?, xs.dims4()?);
-    let (old, xs, inputs) = (together(old)?, together(xs)?, batch * channels);
+    let (old, xs, inputs) = (contiguous_aligned(old)?, contiguous_aligned(xs)?, batch * channels);
     if kept > olds + length || !inputs.is_multiple_of(AT_ONCE) || xs.dims()[2..] != [batch, channels] {
         bail!("the last {kept} of {:?} and {:?}", old.shape(), xs.shape())
     }
@@ -194,7 +194,7 @@ fn copies(name: &'static str, threads: usize) -> Launch {
 
 /// Numbers as halves, \[2, …\].
 fn split(xs: &Tensor) -> Result<Tensor> {
-    let (xs, count) = (together(xs)?, xs.elem_count());
+    let (xs, count) = (contiguous_aligned(xs)?, xs.elem_count());
     if !count.is_multiple_of(2) {
         bail!("a signal {:?} is split two numbers at a time", xs.shape())
     }
@@ -222,7 +222,7 @@ impl TapWeight {
         if !weight.device().is_cuda() || !plain || !inputs.is_multiple_of(AT_ONCE) || bias.dims() != [outputs] {
             return Ok(None);
         }
-        let weight = together(weight)?;
+        let weight = contiguous_aligned(weight)?;
         let depth = width.next_multiple_of(DEEP);
         let halves = unwritten_weight(&[depth / DEEP, 2, outputs, DEEP], DType::BF16, weight.device())?;
         let blocks = (outputs * depth).div_ceil(SPLIT_THREADS).min(1 << 12);
@@ -230,7 +230,7 @@ impl TapWeight {
             .run(weight.device(), &[Numbers(&weight), Numbers(&halves), Int(outputs), Int(width), Int(depth)])?;
         // Other streams read what this one wrote.
         weight.device().synchronize()?;
-        Ok(Some(Self { halves, bias: together(bias)?, inputs, taps }))
+        Ok(Some(Self { halves, bias: contiguous_aligned(bias)?, inputs, taps }))
     }
 
     /// How many outputs there are.
@@ -267,8 +267,9 @@ impl TapWeight {
         if epilogue.add.is_some_and(|add| add.dims() != shape) {
             bail!("a convolution makes {shape:?}, to which {:?} was to be added", epilogue.add.map(Tensor::dims))
         }
-        let (xs, add, device) = (together(xs)?, epilogue.add.map(together).transpose()?, xs.device());
-        let old = if olds == 0 { xs.clone() } else { together(old)? };
+        let (xs, add, device) =
+            (contiguous_aligned(xs)?, epilogue.add.map(contiguous_aligned).transpose()?, xs.device());
+        let old = if olds == 0 { xs.clone() } else { contiguous_aligned(old)? };
         let numbers = if epilogue.numbers { Some(unwritten(&shape, DType::F32, device)?) } else { None };
         let doubled = [&[2], &shape[..]].concat();
         let halves = if epilogue.halves { Some(unwritten(&doubled, DType::BF16, device)?) } else { None };

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result, Tensor, bail};
 
-use super::run::{
+use super::launch::{
     Argument::{Int, Tensor as Numbers},
     Launch, Module,
 };

@@ -10,10 +10,10 @@ mod attend;
 mod convolve;
 #[cfg(feature = "cuda")]
 mod euler;
-#[cfg(all(test, feature = "cuda"))]
-mod on_a_gpu;
+mod launch;
 mod rows;
-mod run;
+#[cfg(all(test, feature = "cuda"))]
+mod tests;
 mod weight;
 
 pub use attend::{attend, attends};

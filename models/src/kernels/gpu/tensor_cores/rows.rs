@@ -5,12 +5,12 @@ use candle_core::{D, DType, Device, Result, Tensor, bail};
 
 use super::{
     SHARED,
-    run::{
+    launch::{
         Argument::{Float, Int, Long, Tensor as Numbers},
         Launch, Module, unwritten,
     },
 };
-use crate::kernels::gpu::together;
+use crate::kernels::gpu::contiguous_aligned;
 
 #[cfg(feature = "cuda")]
 const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/rows.fatbin"));
@@ -98,7 +98,7 @@ impl SplitRows {
     /// # Errors
     /// When they are too long, or do not lie on a GPU.
     pub fn of(xs: &Tensor, arrangement: Arrangement) -> Result<Self> {
-        let xs = together(xs)?;
+        let xs = contiguous_aligned(xs)?;
         let Some((width, outer)) = xs.dims().split_last() else { bail!("a number alone is no row") };
         let split = Self::unwritten(outer, *width, arrangement, xs.device())?;
         let [stride, apart] = split.strides()?;
@@ -117,7 +117,7 @@ impl SplitRows {
     /// When they are too many, or the shapes do not fit.
     pub fn windows(xs: &Tensor, beside: Option<&Tensor>, taps: usize, arrangement: Arrangement) -> Result<Self> {
         let (batch, positions, first) = xs.dims3()?;
-        let (xs, beside) = (together(xs)?, beside.map(together).transpose()?);
+        let (xs, beside) = (contiguous_aligned(xs)?, beside.map(contiguous_aligned).transpose()?);
         let second = beside.as_ref().map_or(Ok(0), |beside| beside.dim(D::Minus1))?;
         if beside.as_ref().is_some_and(|beside| beside.dims()[..2] != [batch, positions])
             || !first.is_multiple_of(AT_ONCE)
@@ -223,7 +223,7 @@ fn steered(xs: &[usize], rows: TableRows<'_>) -> Result<[usize; 4]> {
 /// When the shapes do not fit.
 pub fn norm(xs: &Tensor, weight: &Tensor, eps: f32, by: TableRows<'_>, arrangement: Arrangement) -> Result<SplitRows> {
     let [rows, positions, width, table_rows] = steered(xs.dims(), by)?;
-    let (xs, weight, table) = (together(xs)?, together(weight)?, together(by.table)?);
+    let (xs, weight, table) = (contiguous_aligned(xs)?, contiguous_aligned(weight)?, contiguous_aligned(by.table)?);
     if weight.dims() != [width] {
         bail!("a norm of {:?} channels was given {width}", weight.shape())
     }
@@ -260,7 +260,7 @@ pub fn layer_norm(xs: &Tensor, eps: f32, by: TableRows<'_>) -> Result<Tensor> {
     if !fits(width) {
         bail!("rows of {width} numbers are too long for a norm")
     }
-    let (xs, table) = (together(xs)?, together(by.table)?);
+    let (xs, table) = (contiguous_aligned(xs)?, contiguous_aligned(by.table)?);
     let out = unwritten(xs.dims(), DType::F32, xs.device())?;
     let arguments = [
         Numbers(&xs),
@@ -289,7 +289,7 @@ pub fn gated_sum(xs: &Tensor, ys: &Parts, table: &Tensor, gate: usize) -> Result
     if ys.rows() != rows || ys.width()? != width || !fits(width) {
         bail!("a gated sum of {:?} and {:?}", xs.shape(), ys.numbers.shape())
     }
-    let (xs, table) = (together(xs)?, together(table)?);
+    let (xs, table) = (contiguous_aligned(xs)?, contiguous_aligned(table)?);
     let out = unwritten(xs.dims(), DType::F32, xs.device())?;
     let arguments = [
         Numbers(&xs),
@@ -328,7 +328,12 @@ pub fn gated_norm(
     if gates.dims() != by.table.dims() || gate >= table_rows {
         bail!("gates {:?} beside a table {:?}", gates.shape(), by.table.shape())
     }
-    let (xs, weight, gates, table) = (together(xs)?, together(weight)?, together(gates)?, together(by.table)?);
+    let (xs, weight, gates, table) = (
+        contiguous_aligned(xs)?,
+        contiguous_aligned(weight)?,
+        contiguous_aligned(gates)?,
+        contiguous_aligned(by.table)?,
+    );
     let out = unwritten(xs.dims(), DType::F32, xs.device())?;
     let split = SplitRows::unwritten(&xs.dims()[..2], width, arrangement, xs.device())?;
     let [stride, apart] = split.strides()?;
@@ -388,7 +393,7 @@ pub fn silu_up(joined: &Parts, arrangement: Arrangement) -> Result<SplitRows> {
 
 /// A weight in f32, times `scale`, as high and low halves in f16.
 pub(super) fn split_weight(weight: &Tensor, scale: f32) -> Result<[Tensor; 2]> {
-    let weight = together(weight)?;
+    let weight = contiguous_aligned(weight)?;
     let halves = || unwritten(weight.dims(), DType::F16, weight.device());
     let (high, low) = (halves()?, halves()?);
     let count = weight.elem_count();

@@ -3,8 +3,8 @@
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::{
+    launch::{settled, unwritten_weight},
     rows::{Arrangement, Parts, SplitRows, fits, split_weight},
-    run::{settled, unwritten_weight},
 };
 
 /// Numbers of 16 bits that lie within 16 bytes, which cuBLAS wants rows to be a multiple of.
@@ -95,7 +95,7 @@ impl HalvedWeight {
 
     #[cfg(feature = "cuda")]
     fn product(&self, rows: &SplitRows, outputs: usize, inputs: usize) -> Result<Parts> {
-        use super::run::unwritten;
+        use super::launch::unwritten;
 
         let count = rows.rows();
         let parts = if self.is_single() { 2 } else { 1 };
@@ -175,6 +175,8 @@ fn gemm(
     unscale: f32,
     beta: f32,
 ) -> Result<()> {
+    use std::ffi::{c_int, c_void};
+
     use candle_core::{
         Storage,
         cuda_backend::{
@@ -182,7 +184,6 @@ fn gemm(
             cudarc::cublas::{result, sys},
         },
     };
-    use std::ffi::{c_int, c_void};
 
     let device = rows.device().as_cuda_device()?;
     let (stream, blas) = (device.cuda_stream(), device.cublas_handle());
@@ -194,9 +195,9 @@ fn gemm(
     let mut places = Vec::new();
     for ((storage, layout), (_, start)) in held.iter().zip(tensors) {
         let (Storage::Cuda(storage), Some((first, _))) = (&**storage, layout.contiguous_offsets()) else {
-            bail!("a product on a GPU takes numbers that lie together, was given {layout:?}")
+            bail!("a product on a GPU takes numbers that lie contiguous_aligned, was given {layout:?}")
         };
-        places.push(super::run::place(storage, first + start, &stream)?);
+        places.push(super::launch::place(storage, first + start, &stream)?);
     }
     let [(rows, _), (weight, _), (out, _)] = &places[..] else { bail!("a product has three tensors") };
     let int = |number: usize| c_int::try_from(number);

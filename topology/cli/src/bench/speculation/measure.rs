@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use heartstream_models::{
     ModelError,
-    heartmula::{CodeSampler, HeartMula, KeyedSampler, PromptIds, SongTarget, VerifyBuffers},
+    heartmula::{CodeSampler, HeartMula, KeyedSampler, PromptTokens, SongTarget, VerifyBuffers},
     speculation::{Frame, MOST_FRAMES},
 };
 
@@ -144,7 +144,7 @@ fn window_frame(
 /// How often `model` draws the codes of `song`, codebook by codebook, under the codes before each.
 pub(super) fn matches(
     model: &HeartMula,
-    prompt: &PromptIds,
+    prompt: &PromptTokens,
     guidance: f64,
     mut sampler: KeyedSampler,
     song: &[Frame],

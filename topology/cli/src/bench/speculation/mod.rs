@@ -19,7 +19,7 @@ use heartstream::{
 use heartstream_actors::compute_site::{ComputePool, ComputeSite, available_cores};
 use heartstream_models::{
     ModelDirectory,
-    heartmula::{KeyedSampler, SamplingOptions},
+    heartmula::{KeyedSampler, Sampling},
     signal::KeyedNoise,
     speculation::Frame,
     weights::FakeQuant,
@@ -44,7 +44,7 @@ pub(super) fn speculation(args: &SpeculationArgs, quiet: bool) -> Result<(), Fai
     let directory = ModelDirectory::open(checkpoint)?;
     let words = prompt_input::read(&args.words)?;
     let prompt = directory.load_tokenizer()?.prompt(&words.tags, &words.lyrics)?.ids;
-    let options = SamplingOptions { temperature: 1.0, top_k: 50 };
+    let options = Sampling::default();
     let sampler = KeyedSampler::new(options, KeyedNoise::new(args.seed))?;
     let status = Status::new(quiet);
     status.say(&format!("loading the model {name}"));

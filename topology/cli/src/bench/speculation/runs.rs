@@ -8,7 +8,7 @@ use std::{
 use heartstream_actors::prefetcher::{PrefetchRing, PrefetcherArgs};
 use heartstream_models::{
     ModelError,
-    heartmula::{HeartMula, KeyedSampler, PromptIds},
+    heartmula::{HeartMula, KeyedSampler, PromptTokens},
     speculation::{
         Completion, Counters, DepthWork, DrafterInputs, DrafterName, DrafterWeights, Frame, MOST_FRAMES,
         PrefetchCounters, Speculation, Speculator,
@@ -24,7 +24,7 @@ pub(super) struct Subject {
     pub drafter: Option<Arc<DrafterWeights>>,
     /// The same of both that prepares drafts, where that is on a device of its own.
     pub drafting: Option<(Arc<HeartMula>, Option<Arc<DrafterWeights>>)>,
-    pub prompt: PromptIds,
+    pub prompt: PromptTokens,
     pub guidance: f64,
     pub frames: usize,
     pub sampler: KeyedSampler,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{
     drafter::{Draft, DraftContext},
     policy::Ewma,
-    prefetch::{Prefetch, PrefetchCounters, PrefetchRequest, SpeculationCache, likely_outcomes},
+    prefetch_cache::{Prefetch, PrefetchCounters, PrefetchRequest, SpeculationCache, likely_outcomes},
     round::RoundOutcome,
     target::Frame,
 };

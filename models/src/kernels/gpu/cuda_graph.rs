@@ -1,4 +1,4 @@
-//! Kernels that a GPU remembers and runs at one request: a CUDA graph.
+//! CUDA graphs: capture and replay.
 
 use std::{fmt, sync::Arc};
 
@@ -78,7 +78,7 @@ fn copy_in(stream: &CudaStream, from: &Tensor, to: &Tensor) -> candle_core::Resu
     let places = (from_layout.contiguous_offsets(), to_layout.contiguous_offsets());
     let (Storage::Cuda(from), Storage::Cuda(to), (Some((first, end)), Some((place, last)))) = (&*from, &*to, places)
     else {
-        bail!("numbers that are copied on a GPU lie together there")
+        bail!("numbers that are copied on a GPU are contiguous there")
     };
     if end - first != last - place {
         bail!("{} numbers do not fit into the place of {}", end - first, last - place)

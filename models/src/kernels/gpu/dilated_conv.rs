@@ -1,12 +1,12 @@
-//! Convolutions of few channels over rows, and the activation behind them, with gradients.
+//! Dilated convolutions of few channels, and the activation behind them, with gradients.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 #[cfg(feature = "cuda")]
 use candle_core::{CudaStorage, backend::BackendStorage};
 
+use super::contiguous_aligned;
 #[cfg(feature = "cuda")]
 use super::launch::{self, Grid, launched, numbers as numbers_there};
-use super::together;
 
 /// Most channels of either side: with more, a matrix product over rows side by side is as fast.
 const MOST_CHANNELS: usize = 48;
@@ -57,7 +57,7 @@ impl DilatedConv {
     /// # Errors
     /// When shapes do not fit each other or the kernels.
     pub fn apply(self, xs: &Tensor, weight: &Tensor) -> Result<Tensor> {
-        together(xs)?.apply_op2(&together(weight)?, self)
+        contiguous_aligned(xs)?.apply_op2(&contiguous_aligned(weight)?, self)
     }
 
     fn sizes(self, xs: &Layout, weight: &Layout) -> Result<Sizes> {
@@ -87,7 +87,7 @@ impl DilatedConv {
 }
 
 fn numbers<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let Some((start, end)) = layout.contiguous_offsets() else { bail!("numbers that lie together") };
+    let Some((start, end)) = layout.contiguous_offsets() else { bail!("contiguous numbers are needed") };
     Ok(&storage.as_slice::<f32>()?[start..end])
 }
 
@@ -143,7 +143,7 @@ impl CustomOp2 for DilatedConv {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (inputs, outputs) = (xs.dim(1)?, weight.dim(0)?);
-        let gradient = together(gradient)?;
+        let gradient = contiguous_aligned(gradient)?;
         // An input is read by later rows, through the same taps.
         let of_xs = if xs.track_op() {
             let turned = weight.detach().reshape((outputs, self.taps, inputs))?.permute((2, 1, 0))?;
@@ -247,7 +247,7 @@ impl Prelu {
     /// # Errors
     /// When the device fails.
     pub fn apply(self, xs: &Tensor) -> Result<Tensor> {
-        together(xs)?.apply_op1(self)
+        contiguous_aligned(xs)?.apply_op1(self)
     }
 }
 
@@ -277,7 +277,7 @@ impl CustomOp1 for Prelu {
     }
 
     fn bwd(&self, xs: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(xs.detach().apply_op2_no_bwd(&together(gradient)?, &PreluGradient(self.0))?))
+        Ok(Some(xs.detach().apply_op2_no_bwd(&contiguous_aligned(gradient)?, &PreluGradient(self.0))?))
     }
 }
 

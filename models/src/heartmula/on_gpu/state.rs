@@ -1,4 +1,4 @@
-//! What a GPU remembers of a song.
+//! State of a song on a GPU: KV cache, last frame, buffers.
 
 use super::{
     GpuModel,
@@ -16,7 +16,7 @@ use crate::{
 
 /// Positions of a prompt that are read in one pass: as many rows as a block multiplies at once.
 pub(super) const PROMPT_ROWS: usize = 32;
-/// Frames that are looked at together at most: the drafts, the frame behind them, and a first one that is there.
+/// Frames that are verified together at most: the drafts, the frame behind them, and a first one that is there.
 pub(super) const WINDOW: usize = MOST_FRAMES + 2;
 
 /// The state of a song on a GPU, in a stream of its own.
@@ -32,7 +32,7 @@ pub(in crate::heartmula) struct GpuSong {
     /// Keys and values of the depth decoder: those of every frame of a window.
     pub(super) depth: Kept,
     pub(super) scratch: Scratch,
-    /// What the backbone made for the frames of a window, and for the next frame where nothing is looked at.
+    /// What the backbone made for the frames of a window, and for the next frame where nothing is verified.
     pub(super) hidden: Parts,
     /// Embeddings of codes, for the depth decoder.
     pub(super) entering: Parts,

@@ -1,4 +1,4 @@
-//! Results that come to the host while a GPU works on what it was asked for next.
+//! Asynchronous copies to the host, while a GPU works on what it was asked for next.
 
 use candle_core::{Device, Result, Tensor};
 
@@ -80,7 +80,7 @@ impl Awaited {
             stream.wait(made).w()?;
             let (storage, layout) = self.numbers.storage_and_layout();
             let (Storage::Cuda(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else {
-                bail!("results on a GPU lie together there")
+                bail!("results on a GPU are contiguous there")
             };
             let numbers = stream.clone_dtoh(&storage.as_cuda_slice::<f32>()?.slice(start..end)).w()?;
             stream.synchronize().w()?;

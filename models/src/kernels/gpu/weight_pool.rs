@@ -1,4 +1,4 @@
-//! Memory of a GPU for what stays as long as a model: weights.
+//! GPU memory pool for weights, against fragmentation.
 //!
 //! What is made and let go between two weights would leave gaps between them, which hold memory that nothing else can use; so
 //! weights have a pool of their own.

@@ -1,4 +1,4 @@
-//! Rows in 32 bits times weights held in 16, without rounding the rows.
+//! Mixed-precision product: f32 rows times 16-bit weights, without rounding the rows.
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 #[cfg(feature = "cuda")]
@@ -6,7 +6,7 @@ use candle_core::{CudaStorage, backend::BackendStorage};
 
 #[cfg(feature = "cuda")]
 use super::launch::{self, Grid, launched, numbers};
-use super::{ALIGNED, together};
+use super::{ALIGNED, contiguous_aligned};
 
 /// The product of rows with a narrow weight. Sums are 32 bits wide, and a row's result does not depend on the rows beside
 /// it.
@@ -43,7 +43,7 @@ impl Narrow {
     /// # Errors
     /// When they do not fit each other.
     pub fn apply(self, rows: &Tensor, transposed: &Tensor) -> Result<Tensor> {
-        together(rows)?.apply_op2_no_bwd(&transposed.t()?, &self)
+        contiguous_aligned(rows)?.apply_op2_no_bwd(&transposed.t()?, &self)
     }
 }
 

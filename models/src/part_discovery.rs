@@ -1,4 +1,4 @@
-//! The parts of a model directory, found by what their config.json says where they do not have the published names.
+//! Discovery of the parts of a model directory: by their published names, else by what their config.json says.
 
 use std::{
     fs,

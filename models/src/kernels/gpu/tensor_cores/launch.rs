@@ -20,16 +20,17 @@ impl Module {
         device: &candle_core::CudaDevice,
         name: &'static str,
     ) -> Result<candle_core::cuda_backend::cudarc::driver::CudaFunction> {
+        use std::{
+            collections::{HashMap, hash_map::Entry},
+            sync::{Arc, LazyLock, Mutex, PoisonError},
+        };
+
         use candle_core::cuda_backend::{
             WrapErr,
             cudarc::{
                 driver::{CudaFunction, CudaModule},
                 nvrtc::Ptx,
             },
-        };
-        use std::{
-            collections::{HashMap, hash_map::Entry},
-            sync::{Arc, LazyLock, Mutex, PoisonError},
         };
         /// By the number of the GPU and the module's name.
         type Loaded = HashMap<(usize, &'static str), (Arc<CudaModule>, HashMap<&'static str, CudaFunction>)>;
@@ -115,7 +116,7 @@ impl Launch {
         let mut places = Vec::with_capacity(tensors.len());
         for (storage, layout) in &tensors {
             let (Storage::Cuda(storage), Some((start, _))) = (&**storage, layout.contiguous_offsets()) else {
-                bail!("a kernel for GPUs takes numbers that lie together on a GPU, was given {layout:?}")
+                bail!("a kernel for GPUs takes contiguous numbers on a GPU, was given {layout:?}")
             };
             places.push(place(storage, start, &stream)?);
         }
@@ -186,13 +187,13 @@ pub(super) fn unwritten(shape: &[usize], kind: candle_core::DType, device: &Devi
 #[cfg(feature = "cuda")]
 pub(super) fn unwritten_weight(shape: &[usize], kind: candle_core::DType, device: &Device) -> Result<Tensor> {
     // SAFETY: as above.
-    unsafe { crate::kernels::gpu::lasting::tensor(shape, kind, device) }
+    unsafe { crate::kernels::gpu::weight_pool::tensor(shape, kind, device) }
 }
 
 /// A weight where it stays as long as the model.
 #[cfg(feature = "cuda")]
 pub(super) fn settled(weight: &Tensor) -> Result<Tensor> {
-    crate::kernels::gpu::lasting::settled(weight)
+    crate::kernels::gpu::weight_pool::settled(weight)
 }
 
 /// In a program without CUDA it stays where it is.

@@ -1,29 +1,29 @@
-//! Steering of the estimator's blocks: tables that follow from the time of a step.
+//! AdaLN modulation of the estimator: tables of shift, scale and gate for each Euler step.
 
 use candle_core::{Device, Tensor};
 
 use crate::error::{ModelError, Result};
 
-/// What steers the blocks of both stages.
+/// Modulation of both stages.
 #[derive(Debug, Clone)]
-pub(super) struct Steering(pub(super) [StageSteering; 2]);
+pub(super) struct Modulation(pub(super) [StageModulation; 2]);
 
-/// What steers the blocks of a stage.
+/// Modulation of a stage.
 #[derive(Debug, Clone)]
-pub(super) struct StageSteering {
+pub(super) struct StageModulation {
     /// Shift, scale and gate of attention, then of feed-forward, \[B, 6, D\] for each block.
     pub(super) blocks: Vec<Tensor>,
     /// Shift and scale behind the last block, \[B, 2, D\].
     pub(super) out: Tensor,
 }
 
-impl Steering {
+impl Modulation {
     /// The same on `device`.
     pub(super) fn on(self, device: &Device) -> Result<Self> {
         let there = |tensor: &Tensor| tensor.to_device(device);
-        let stage = |StageSteering { blocks, out }: &StageSteering| {
+        let stage = |StageModulation { blocks, out }: &StageModulation| {
             let blocks = blocks.iter().map(there).collect::<candle_core::Result<_>>()?;
-            Ok::<_, ModelError>(StageSteering { blocks, out: there(out)? })
+            Ok::<_, ModelError>(StageModulation { blocks, out: there(out)? })
         };
         Ok(Self([stage(&self.0[0])?, stage(&self.0[1])?]))
     }
@@ -46,10 +46,10 @@ impl Steering {
         Ok(Tensor::cat(&rows, 1)?.contiguous()?)
     }
 
-    /// The same tables as views of `numbers`, one entry: what is written there steers.
+    /// The same tables as views of `numbers`, one entry: writing there changes the modulation.
     ///
     /// # Shapes
-    /// - `numbers` \[1, any\], as many as [`Steering::numbers`] has of an entry
+    /// - `numbers` \[1, any\], as many as [`Modulation::numbers`] has of an entry
     ///
     /// # Errors
     /// When they are fewer.
@@ -62,9 +62,9 @@ impl Steering {
             place += rows * width;
             Ok::<_, ModelError>(view)
         };
-        let mut stage = |stage: &StageSteering| {
+        let mut stage = |stage: &StageModulation| {
             let blocks = stage.blocks.iter().map(&mut view).collect::<Result<_>>()?;
-            Ok::<_, ModelError>(StageSteering { blocks, out: view(&stage.out)? })
+            Ok::<_, ModelError>(StageModulation { blocks, out: view(&stage.out)? })
         };
         Ok(Self([stage(&self.0[0])?, stage(&self.0[1])?]))
     }

@@ -1,9 +1,9 @@
-//! What enters the transformers: embeddings of codes, and rows of words.
+//! Embedding lookup of codes, and rows of words.
 
 use candle_core::{DType, Result, Storage, Tensor, bail, cuda_backend::cudarc::driver::DevicePtr};
 
 use super::{Buffer, Parts, Queue};
-use crate::kernels::gpu::lasting;
+use crate::kernels::gpu::weight_pool;
 
 /// The embeddings of codes, \[codebooks · vocabulary, width\] in bf16 or f32.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl Table {
     /// # Errors
     /// When it lies elsewhere, or its shape is another.
     pub fn new(queue: &Queue, numbers: Tensor, vocabulary: usize) -> Result<Self> {
-        let numbers = lasting::settled(&numbers)?;
+        let numbers = weight_pool::settled(&numbers)?;
         let (rows, width) = numbers.dims2()?;
         if !rows.is_multiple_of(vocabulary) || numbers.layout().start_offset() > 0 {
             bail!("a table of {rows} rows has no codebooks of {vocabulary} codes")
