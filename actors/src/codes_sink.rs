@@ -13,7 +13,7 @@ use heartstream_models::SongCodes;
 
 use crate::{
     song_context::SongContext,
-    stage::{Failure, StageWork},
+    stage::{Event, Failure, Next, StageWork},
 };
 
 /// Between two writings of the file: a kill loses at most what was written in this time.
@@ -59,17 +59,18 @@ impl StageWork for CodesSinkStage {
     type Input = CodeFrame;
     type Output = Infallible;
 
-    fn work(&mut self, frame: &CodeFrame, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
-        self.kept.codes.extend(&frame.codes);
-        if self.written.elapsed() >= BETWEEN_WRITINGS {
-            self.write();
+    fn step(&mut self, event: Event<CodeFrame>, _: &mut VecDeque<Infallible>) -> Result<Next, Failure> {
+        match event {
+            Event::Input(frame) => {
+                self.kept.codes.extend(&frame.codes);
+                if self.written.elapsed() >= BETWEEN_WRITINGS {
+                    self.write();
+                }
+                self.song.meter.stage(Self::STAGE).did_one();
+            }
+            Event::End => self.write(),
+            Event::Begin | Event::Continue => (),
         }
-        self.song.meter.stage(Self::STAGE).did_one();
-        Ok(())
-    }
-
-    fn finish(&mut self, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
-        self.write();
-        Ok(())
+        Ok(Next::Input)
     }
 }

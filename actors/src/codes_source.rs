@@ -10,7 +10,7 @@ use heartstream_models::SongCodes;
 
 use crate::{
     song_context::SongContext,
-    stage::{Failure, StageWork},
+    stage::{Event, Failure, Next, StageWork},
 };
 
 /// Sends the frames of a saved song.
@@ -32,17 +32,11 @@ impl StageWork for CodesSourceStage {
     type Input = Arc<SongCodes>;
     type Output = CodeFrame;
 
-    fn work(&mut self, kept: &Arc<SongCodes>, _: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
-        self.kept = Some(Arc::clone(kept));
-        Ok(())
-    }
-
-    fn has_more(&self) -> bool {
-        self.kept.as_ref().is_some_and(|kept| self.next < kept.frames())
-    }
-
-    fn continue_work(&mut self, outputs: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
-        let Some(kept) = &self.kept else { return Ok(()) };
+    fn step(&mut self, event: Event<Arc<SongCodes>>, outputs: &mut VecDeque<CodeFrame>) -> Result<Next, Failure> {
+        if let Event::Input(kept) = event {
+            self.kept = Some(kept);
+        }
+        let Some(kept) = self.kept.as_ref().filter(|kept| self.next < kept.frames()) else { return Ok(Next::Input) };
         let codes = kept.codes[self.next * kept.codebooks..][..kept.codebooks].to_vec();
         let meter = &self.song.meter;
         if self.next == 0 {
@@ -53,10 +47,11 @@ impl StageWork for CodesSourceStage {
         // A song that was written in this run already has all its frames.
         meter.frames.fetch_max(self.next as u64, Ordering::Relaxed);
         meter.publish();
-        if self.next == kept.frames() {
-            meter.all_written.store(true, Ordering::Release);
-        }
         meter.stage(Self::STAGE).did_one();
-        Ok(())
+        if self.next < kept.frames() {
+            return Ok(Next::Continue);
+        }
+        meter.all_written.store(true, Ordering::Release);
+        Ok(Next::Input)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -16,7 +17,7 @@ use heartstream_models::{
 use crate::{
     channel::{Inlet, Outlet},
     song_context::SongContext,
-    stage::{Failure, StageWork},
+    stage::{Event, Failure, Next, StageWork, panic_message},
 };
 
 /// A segment to be decoded, and where its result and the end of its latents go.
@@ -85,16 +86,25 @@ pub struct Placed {
 
 impl StageWork for FlowWorkerStage {
     const STAGE: Stage = Stage::FlowWorker;
-    const RETRIES: u32 = 1;
     type Input = FlowTask;
     type Output = Placed;
 
-    fn has_more(&self) -> bool {
-        self.calibrate
+    fn step(&mut self, event: Event<FlowTask>, outputs: &mut VecDeque<Placed>) -> Result<Next, Failure> {
+        match event {
+            Event::Begin if self.calibrate => self.measure()?,
+            Event::Input(task) => {
+                self.taken += 1;
+                self.wait_if_held();
+                outputs.extend(self.solve_with_retry(&task)?);
+            }
+            _ => (),
+        }
+        Ok(Next::Input)
     }
+}
 
-    fn continue_work(&mut self, _: &mut VecDeque<Placed>) -> Result<(), Failure> {
-        self.calibrate = false;
+impl FlowWorkerStage {
+    fn measure(&self) -> Result<(), Failure> {
         let flow = &self.codec.flow;
         let codes = vec![0; CALIBRATION_FRAMES * flow.quantizer.codebooks()];
         let noise = vec![0.0; CALIBRATION_FRAMES * LATENTS_PER_FRAME * flow.channels()];
@@ -114,9 +124,20 @@ impl StageWork for FlowWorkerStage {
         Ok(())
     }
 
-    fn work(&mut self, task: &FlowTask, outputs: &mut VecDeque<Placed>) -> Result<(), Failure> {
-        self.taken += 1;
-        self.wait_if_held();
+    /// Makes the latents of a segment, and once more after a panic: they are a pure function of it.
+    fn solve_with_retry(&self, task: &FlowTask) -> Result<Option<Placed>, Failure> {
+        let attempt = || {
+            self.song.faults.strike(Self::STAGE, self.taken);
+            self.solve(task)
+        };
+        catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
+            tracing::warn!(stage = %Self::STAGE, "panicked and does its work again: {}", panic_message(&*panic));
+            attempt()
+        })
+    }
+
+    /// `None` when the song was ended.
+    fn solve(&self, task: &FlowTask) -> Result<Option<Placed>, Failure> {
         let FlowTask { segment, known, hand_on, place, .. } = task;
         let flow = &self.codec.flow;
         let shared = segment.known.0 as usize * LATENTS_PER_FRAME * flow.channels();
@@ -129,7 +150,7 @@ impl StageWork for FlowWorkerStage {
         self.noise.fill_latents(first, flow.channels(), &mut noise);
         let job = FlowJob { codes: &segment.codes, noise: &noise, in_context, options: self.options };
         let Some(latents) = flow.solve(job, &|| self.song.stop.is_set())? else {
-            return Ok(()); // the song was ended: its place is given up
+            return Ok(None); // the song was ended: its place is given up
         };
         // The next segment computes the look-ahead again, so that is not handed on.
         let played = latents.len() - segment.look_ahead.0 as usize * LATENTS_PER_FRAME * flow.channels();
@@ -141,8 +162,7 @@ impl StageWork for FlowWorkerStage {
         self.song.meter.stage(Self::STAGE).did_one();
         let CodeSegment { index, first_frame, lead_in, known, look_ahead, fade_out, song_end, .. } = *segment;
         let latents = LatentSegment { index, first_frame, latents, lead_in, known, look_ahead, fade_out, song_end };
-        outputs.push_back(Placed { latents, place: place.clone() });
-        Ok(())
+        Ok(Some(Placed { latents, place: place.clone() }))
     }
 }
 

@@ -19,7 +19,7 @@ use heartstream_models::{
 use crate::{
     song_context::SongContext,
     speculation_report::{speculation_report, trace},
-    stage::{Failure, StageWork},
+    stage::{Event, Failure, Next, StageWork},
 };
 
 /// Settings that decide the codes of a song, beside model and prompt.
@@ -130,22 +130,29 @@ impl StageWork for LanguageModelStage {
     type Input = PromptTokens;
     type Output = CodeFrame;
 
-    fn work(&mut self, prompt: &PromptTokens, _: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
-        let (frames, stop) = (self.max_frames.0 as usize, &self.song.stop);
-        self.state = self.model.start_unless(prompt, self.guidance, frames, &|| stop.is_set())?;
-        self.prompt = self.resumed_from.codes.is_empty().then(|| prompt.clone());
-        Ok(())
+    fn step(&mut self, event: Event<PromptTokens>, outputs: &mut VecDeque<CodeFrame>) -> Result<Next, Failure> {
+        match event {
+            Event::Begin => (),
+            Event::Input(prompt) => {
+                let (frames, stop) = (self.max_frames.0 as usize, &self.song.stop);
+                self.state = self.model.start_unless(&prompt, self.guidance, frames, &|| stop.is_set())?;
+                self.prompt = Some(prompt).filter(|_| self.resumed_from.codes.is_empty());
+            }
+            Event::Continue if self.song.pause.holds_model() && !self.song.stop.is_set() => return Ok(Next::Wait),
+            Event::Continue => self.write(outputs)?,
+            Event::End => self.state = None,
+        }
+        Ok(if self.has_more() { Next::Continue } else { Next::Input })
     }
+}
 
+impl LanguageModelStage {
     fn has_more(&self) -> bool {
         self.state.as_ref().is_some_and(|state| state.frames() < self.max_frames.0)
     }
 
-    fn is_waiting(&self) -> bool {
-        self.song.pause.holds_model() && !self.song.stop.is_set()
-    }
-
-    fn continue_work(&mut self, outputs: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
+    /// Writes the next frames, as many as come at once.
+    fn write(&mut self, outputs: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
         let Some(mut state) = self.state.take() else { return Ok(()) };
         let first = state.frames();
         let frames = match self.prompt.take() {
@@ -187,11 +194,6 @@ impl StageWork for LanguageModelStage {
             }
             self.song.meter.all_written.store(true, Ordering::Release);
         }
-        Ok(())
-    }
-
-    fn finish(&mut self, _: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
-        self.state = None;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Actors of the pipeline: one page per stage, and the one loop that runs them all.
 //!
-//! A stage is a value with a method that works on one input ([`StageWork`]); it can be tested without a runtime. The
+//! A stage is a value with a method that works on one event ([`StageWork`]); it can be tested without a runtime. The
 //! kameo actor around it ([`StageActor`]) receives, works and sends, on a thread of its own, and answers its mailbox
 //! between two units of work. Data flows through bounded flume channels. A stage does not know its neighbours.
 //!
@@ -37,4 +37,4 @@ pub mod vocoder;
 pub mod wav_sink;
 pub mod working_time;
 
-pub use stage::{Failure, StageActor, StageArgs, StageWork};
+pub use stage::{Event, Failure, Next, StageActor, StageArgs, StageWork};

@@ -7,7 +7,7 @@ use heartstream_models::text::PromptTokenizer;
 
 use crate::{
     song_context::SongContext,
-    stage::{Failure, StageWork},
+    stage::{Event, Failure, Next, StageWork},
 };
 
 /// Turns a request into a prompt.
@@ -28,9 +28,11 @@ impl StageWork for PromptTokenizerStage {
     type Input = SongRequest;
     type Output = PromptTokens;
 
-    fn work(&mut self, request: &SongRequest, outputs: &mut VecDeque<PromptTokens>) -> Result<(), Failure> {
-        outputs.push_back(self.tokenizer.prompt(&request.tags, &request.lyrics)?.ids);
-        self.song.meter.stage(Self::STAGE).did_one();
-        Ok(())
+    fn step(&mut self, event: Event<SongRequest>, outputs: &mut VecDeque<PromptTokens>) -> Result<Next, Failure> {
+        if let Event::Input(request) = event {
+            outputs.push_back(self.tokenizer.prompt(&request.tags, &request.lyrics)?.ids);
+            self.song.meter.stage(Self::STAGE).did_one();
+        }
+        Ok(Next::Input)
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     channel::Outlet,
     flow_worker::FlowTask,
     song_context::SongContext,
-    stage::{Failure, StageWork},
+    stage::{Event, Failure, Next, StageWork},
 };
 
 /// Cuts a song into windows. A window goes out as soon as its last frame is there.
@@ -87,18 +87,27 @@ impl StageWork for SegmenterStage {
     type Input = CodeFrame;
     type Output = CodeSegment;
 
-    fn work(&mut self, frame: &CodeFrame, outputs: &mut VecDeque<CodeSegment>) -> Result<(), Failure> {
-        self.codes.extend(&frame.codes);
-        self.keep_deadline();
-        let next = self.plan.next(self.last.as_ref());
-        if self.frames() == next.end() {
-            self.send(next, outputs);
+    fn step(&mut self, event: Event<CodeFrame>, outputs: &mut VecDeque<CodeSegment>) -> Result<Next, Failure> {
+        match event {
+            Event::Input(frame) => {
+                self.codes.extend(&frame.codes);
+                self.keep_deadline();
+                let next = self.plan.next(self.last.as_ref());
+                if self.frames() == next.end() {
+                    self.send(next, outputs);
+                }
+                self.song.meter.stage(Self::STAGE).did_one();
+            }
+            Event::End => self.finish(outputs),
+            Event::Begin | Event::Continue => (),
         }
-        self.song.meter.stage(Self::STAGE).did_one();
-        Ok(())
+        Ok(Next::Input)
     }
+}
 
-    fn finish(&mut self, outputs: &mut VecDeque<CodeSegment>) -> Result<(), Failure> {
+impl SegmenterStage {
+    /// Sends the windows that are still missing, and says where the song ends.
+    fn finish(&mut self, outputs: &mut VecDeque<CodeSegment>) {
         for window in self.plan.rest(self.last.as_ref(), self.frames()) {
             self.send(window, outputs);
         }
@@ -108,7 +117,6 @@ impl StageWork for SegmenterStage {
         if let Some(last) = outputs.back_mut() {
             last.song_end = Some(SampleIndex(end));
         }
-        Ok(())
     }
 }
 
@@ -159,7 +167,7 @@ mod tests {
         let mut out = VecDeque::new();
         for index in frames {
             let frame = CodeFrame { index: FrameIndex(index as u64), codes: vec![index as u16] };
-            stage.work(&frame, &mut out).expect("a frame");
+            stage.step(Event::Input(frame), &mut out).expect("a frame");
         }
         out
     }
@@ -167,7 +175,7 @@ mod tests {
     fn segments(plan: SegmentPlan, frames: usize) -> Vec<CodeSegment> {
         let mut stage = stage(plan, None);
         let mut out = feed(&mut stage, 0..frames);
-        stage.finish(&mut out).expect("the end");
+        stage.step(Event::End, &mut out).expect("the end");
         out.into()
     }
 

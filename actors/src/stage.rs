@@ -27,58 +27,48 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Poll interval of a stage that waits.
 const REST: Duration = Duration::from_millis(10);
 
+/// What a stage is given to work on.
+#[derive(Debug)]
+pub enum Event<I> {
+    /// The song begins.
+    Begin,
+    /// An input.
+    Input(I),
+    /// What the stage asked for by [`Next::Continue`], [`Next::Wait`] or [`Next::InputWithin`].
+    Continue,
+    /// There is no more input.
+    End,
+}
+
+/// What a stage asks for next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Its next input.
+    Input,
+    /// Its next input; where none comes within this time, to continue.
+    InputWithin(Duration),
+    /// To continue at once, before its next input: there is more to make.
+    Continue,
+    /// To continue soon, as while paused.
+    Wait,
+    /// Nothing: it has ended early. Its actor then drops its receiver, which ends the stages before it.
+    Nothing,
+}
+
 /// The work of a stage, without the loop around it.
 pub trait StageWork: Send + 'static {
     /// Which stage it is.
     const STAGE: Stage;
-    /// How often an input is worked on again after a panic. Only for work that is a pure function of its input.
-    const RETRIES: u32 = 0;
     /// What it takes.
     type Input: Send + Sync + 'static;
     /// What it makes.
     type Output: Send + 'static;
 
-    /// Works on one input and appends what it makes.
+    /// Works on one event, appends what it makes, and says what it asks for next.
     ///
     /// # Errors
     /// Ends the song.
-    fn work(&mut self, input: &Self::Input, outputs: &mut VecDeque<Self::Output>) -> Result<(), Failure>;
-
-    /// Whether there is more to make before the next input is taken.
-    fn has_more(&self) -> bool {
-        false
-    }
-
-    /// Whether it waits although it has more to make, as while paused: it is asked again soon.
-    fn is_waiting(&self) -> bool {
-        false
-    }
-
-    /// How long it may wait for its next input before [`StageWork::continue_work`] is called in between; `None` for ever.
-    fn input_timeout(&self) -> Option<Duration> {
-        None
-    }
-
-    /// Makes the next piece of what [`StageWork::has_more`] promised, or does what cannot wait for an input.
-    ///
-    /// # Errors
-    /// Ends the song.
-    fn continue_work(&mut self, _outputs: &mut VecDeque<Self::Output>) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    /// Whether the stage has ended early. Its actor then drops its receiver, which ends the stages before it.
-    fn is_done(&self) -> bool {
-        false
-    }
-
-    /// Makes what is left when there is no more input.
-    ///
-    /// # Errors
-    /// Ends the song.
-    fn finish(&mut self, _outputs: &mut VecDeque<Self::Output>) -> Result<(), Failure> {
-        Ok(())
-    }
+    fn step(&mut self, event: Event<Self::Input>, outputs: &mut VecDeque<Self::Output>) -> Result<Next, Failure>;
 }
 
 /// Arguments of a stage's actor.
@@ -105,16 +95,11 @@ pub struct StageActor<W: StageWork, I, O> {
     /// Dropped as soon as the work is over, before linked actors are notified.
     ends: Option<(I, O)>,
     outputs: VecDeque<W::Output>,
+    /// What the work asked for; `None` before it has begun.
+    asked: Option<Next>,
     pool: ComputePool,
     song: SongContext,
     taken: u64,
-}
-
-/// A piece of a stage's work.
-enum Task<'a, I> {
-    Input(&'a I),
-    Continue,
-    Finish,
 }
 
 impl<W, I, O> Actor for StageActor<W, I, O>
@@ -132,7 +117,7 @@ where
 
     async fn on_start(args: Self::Args, _: ActorRef<Self>) -> Result<Self, StageError> {
         let StageArgs { work, inlet, outlet, pool, song } = args;
-        Ok(Self { work, ends: Some((inlet, outlet)), outputs: VecDeque::new(), pool, song, taken: 0 })
+        Ok(Self { work, ends: Some((inlet, outlet)), outputs: VecDeque::new(), asked: None, pool, song, taken: 0 })
     }
 
     async fn next(
@@ -144,45 +129,43 @@ where
             if !self.give_all().await {
                 return Ok(None); // the receivers are gone: not a failure of this stage
             }
-            if self.work.has_more() {
-                if let Ok(signal) = mailbox.try_recv() {
-                    return Ok(Some(signal));
-                }
-                if self.work.is_waiting() {
-                    sleep(REST); // the thread is the stage's own
-                    self.song.meter.stage(W::STAGE).waited(REST);
-                } else {
-                    self.perform(Task::Continue)?;
-                }
-                tokio::task::yield_now().await; // a point at which the actor can be killed
-                continue;
-            }
-            let Some((inlet, _)) = &mut self.ends else { return Ok(None) };
-            let since = Instant::now();
-            let input = tokio::select! {
-                biased;
-                signal = mailbox.recv() => return Ok(signal),
-                input = inlet.take() => Some(input),
-                () = elapsed(self.work.input_timeout()) => None,
-            };
-            self.song.meter.stage(W::STAGE).waited(since.elapsed());
-            match input {
-                None => self.perform(Task::Continue)?,
-                Some(Some(input)) => {
-                    self.perform(Task::Input(&input))?;
-                    if self.work.is_done() {
-                        self.ends = None;
-                        return Ok(None);
-                    }
-                }
-                Some(None) => {
-                    self.perform(Task::Finish)?;
-                    self.give_all().await;
+            let event = match self.asked {
+                None => Event::Begin,
+                Some(Next::Nothing) => {
                     self.ends = None;
                     return Ok(None);
                 }
+                Some(asked @ (Next::Continue | Next::Wait)) => {
+                    if let Ok(signal) = mailbox.try_recv() {
+                        return Ok(Some(signal));
+                    }
+                    if asked == Next::Wait {
+                        sleep(REST); // the thread is the stage's own
+                        self.song.meter.stage(W::STAGE).waited(REST);
+                    }
+                    Event::Continue
+                }
+                Some(asked @ (Next::Input | Next::InputWithin(_))) => {
+                    let Some((inlet, _)) = &mut self.ends else { return Ok(None) };
+                    let since = Instant::now();
+                    let event = tokio::select! {
+                        biased;
+                        signal = mailbox.recv() => return Ok(signal),
+                        input = inlet.take() => input.map_or(Event::End, Event::Input),
+                        () = elapsed(asked) => Event::Continue,
+                    };
+                    self.song.meter.stage(W::STAGE).waited(since.elapsed());
+                    event
+                }
+            };
+            let is_end = matches!(event, Event::End);
+            self.asked = Some(self.perform(event)?);
+            if is_end {
+                self.give_all().await;
+                self.ends = None;
+                return Ok(None);
             }
-            tokio::task::yield_now().await;
+            tokio::task::yield_now().await; // a point at which the actor can be killed
         }
     }
 }
@@ -207,42 +190,31 @@ where
         true
     }
 
-    /// Does a piece of work on the stage's cores; a panic becomes an error, after the retries that the stage allows.
+    /// Does a piece of work on the stage's cores; a panic becomes an error.
     ///
     /// On an error the stop flag is set while this stage still holds its ends of the channels: later stages see their
     /// input end soon after, and must not take that for the end of the song.
-    fn perform(&mut self, task: Task<'_, W::Input>) -> Result<(), StageError> {
+    fn perform(&mut self, event: Event<W::Input>) -> Result<Next, StageError> {
         let since = Instant::now();
         // Sinks wait for the listener, so their time does not count as work.
         let gives = matches!(W::STAGE, Stage::SpeakerSink | Stage::SubscriberSink);
         let _at_work = (!gives).then(|| self.song.meter.working.begin());
-        if let Task::Input(_) = task {
+        if let Event::Input(_) = event {
             self.taken += 1;
         }
-        let mut tries = 0;
-        let result = loop {
-            let (work, outputs, song, item) = (&mut self.work, &mut self.outputs, &self.song, self.taken);
-            let once = AssertUnwindSafe(|| {
-                let _in_song = song.span.enter(); // here, for the work is done on threads of the pool
-                song.faults.strike(W::STAGE, item);
-                match task {
-                    Task::Input(input) => work.work(input, outputs),
-                    Task::Continue => work.continue_work(outputs),
-                    Task::Finish => work.finish(outputs),
-                }
-            });
-            match catch_unwind(AssertUnwindSafe(|| self.pool.run(once))) {
-                Ok(result) => break result.map_err(|failure| failed(W::STAGE, failure)),
-                Err(panic) if tries < W::RETRIES => {
-                    tries += 1;
-                    self.outputs.clear();
-                    let _in_song = self.song.span.enter();
-                    tracing::warn!(stage = %W::STAGE, "panicked and does its work again: {}", panic_message(&*panic));
-                }
-                Err(panic) => {
-                    let (stage, kind, message) = (W::STAGE, FailureKind::Panic, panic_message(&*panic));
-                    break Err(StageError { stage, kind, message, source: None });
-                }
+        let (work, outputs, song, item) = (&mut self.work, &mut self.outputs, &self.song, self.taken);
+        let once = AssertUnwindSafe(|| {
+            let _in_song = song.span.enter(); // here, for the work is done on threads of the pool
+            if W::STAGE != Stage::FlowWorker {
+                song.faults.strike(W::STAGE, item); // the flow worker's strike in its attempts
+            }
+            work.step(event, outputs)
+        });
+        let result = match catch_unwind(AssertUnwindSafe(|| self.pool.run(once))) {
+            Ok(result) => result.map_err(|failure| failed(W::STAGE, failure)),
+            Err(panic) => {
+                let (stage, kind, message) = (W::STAGE, FailureKind::Panic, panic_message(&*panic));
+                Err(StageError { stage, kind, message, source: None })
             }
         };
         self.song.meter.stage(W::STAGE).worked(since.elapsed());
@@ -253,15 +225,15 @@ where
     }
 }
 
-/// Ends after `timeout`; never without one.
-async fn elapsed(timeout: Option<Duration>) {
-    match timeout {
-        Some(timeout) => tokio::time::sleep(timeout).await,
-        None => std::future::pending().await,
+/// Ends when a stage has waited for an input as long as it asked to; else never.
+async fn elapsed(asked: Next) {
+    match asked {
+        Next::InputWithin(timeout) => tokio::time::sleep(timeout).await,
+        _ => std::future::pending().await,
     }
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("without a message").to_owned()
 }

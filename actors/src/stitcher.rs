@@ -13,7 +13,7 @@ use heartstream_models::signal::{OverlapAdd, fade_edges};
 
 use crate::{
     song_context::SongContext,
-    stage::{Failure, StageWork},
+    stage::{Event, Failure, Next, StageWork},
 };
 
 /// Samples of each channel in a block: 240 ms, three frames.
@@ -59,7 +59,18 @@ impl StageWork for StitcherStage {
     type Input = PcmPiece;
     type Output = Arc<PcmBlock>;
 
-    fn work(&mut self, piece: &PcmPiece, outputs: &mut VecDeque<Arc<PcmBlock>>) -> Result<(), Failure> {
+    fn step(&mut self, event: Event<PcmPiece>, outputs: &mut VecDeque<Arc<PcmBlock>>) -> Result<Next, Failure> {
+        match event {
+            Event::Input(piece) => self.add(&piece, outputs)?,
+            Event::End => self.finish(outputs),
+            Event::Begin | Event::Continue => (),
+        }
+        Ok(Next::Input)
+    }
+}
+
+impl StitcherStage {
+    fn add(&mut self, piece: &PcmPiece, outputs: &mut VecDeque<Arc<PcmBlock>>) -> Result<(), Failure> {
         let Some(join) = &mut self.join else { return Ok(()) };
         self.end = piece.song_end.unwrap_or(self.end);
         if let Some(window) = piece.window {
@@ -71,16 +82,15 @@ impl StageWork for StitcherStage {
         Ok(())
     }
 
-    fn finish(&mut self, outputs: &mut VecDeque<Arc<PcmBlock>>) -> Result<(), Failure> {
+    fn finish(&mut self, outputs: &mut VecDeque<Arc<PcmBlock>>) {
         let rest = self.join.take().map(OverlapAdd::finish).unwrap_or_default();
         if self.song.stop.is_set() {
             // In the whole song the next segment would have been faded in here: what was kept back is not part of it.
-            return Ok(());
+            return;
         }
         // The last segment may have been complete before the end of the song was known.
         self.end = self.end.min(SampleIndex(self.song.meter.song_end.load(Ordering::Acquire)));
         self.give(&rest, outputs);
-        Ok(())
     }
 }
 
@@ -104,10 +114,10 @@ mod tests {
                     right: vec![-0.5; 20_000],
                     song_end: (index == 2).then_some(SampleIndex(110_000)),
                 };
-                stage.work(&piece, &mut blocks).expect("a piece");
+                stage.step(Event::Input(piece), &mut blocks).expect("a piece");
             }
         }
-        stage.finish(&mut blocks).expect("the end");
+        stage.step(Event::End, &mut blocks).expect("the end");
         let mut place = SampleIndex(0);
         for block in &blocks {
             assert_eq!(block.start, place);
@@ -125,9 +135,9 @@ mod tests {
         let samples = vec![0.5; 38_400];
         let window = Some(PcmWindow { samples: 38_400, fade_out: 100 });
         let piece = PcmPiece { window, left: samples.clone(), right: samples, song_end: None };
-        stage.work(&piece, &mut blocks).expect("a piece");
+        stage.step(Event::Input(piece), &mut blocks).expect("a piece");
         context.meter.song_end.store(38_399, Ordering::Release);
-        stage.finish(&mut blocks).expect("the end");
+        stage.step(Event::End, &mut blocks).expect("the end");
         blocks.iter().map(|block| block.samples.len() as u64 / 2).sum()
     }
 

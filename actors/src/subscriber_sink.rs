@@ -6,7 +6,7 @@ use heartstream_messages::{PcmBlock, Stage};
 
 use crate::{
     song_context::SongContext,
-    stage::{Failure, StageWork},
+    stage::{Event, Failure, Next, StageWork},
 };
 
 /// Hands blocks to the subscriber.
@@ -27,11 +27,14 @@ impl StageWork for SubscriberSinkStage {
     type Input = Arc<PcmBlock>;
     type Output = Arc<PcmBlock>;
 
-    fn work(&mut self, block: &Arc<PcmBlock>, outputs: &mut VecDeque<Arc<PcmBlock>>) -> Result<(), Failure> {
-        self.song.meter.audio_arrives();
-        outputs.push_back(Arc::clone(block));
-        self.song.meter.delivered(self.sink, block.end());
-        self.song.meter.stage(Self::STAGE).did_one();
-        Ok(())
+    fn step(&mut self, event: Event<Arc<PcmBlock>>, outputs: &mut VecDeque<Arc<PcmBlock>>) -> Result<Next, Failure> {
+        if let Event::Input(block) = event {
+            self.song.meter.audio_arrives();
+            let end = block.end();
+            outputs.push_back(block);
+            self.song.meter.delivered(self.sink, end);
+            self.song.meter.stage(Self::STAGE).did_one();
+        }
+        Ok(Next::Input)
     }
 }

@@ -14,7 +14,7 @@ use heartstream_models::{
 
 use crate::{
     song_context::SongContext,
-    stage::{Failure, StageWork},
+    stage::{Event, Failure, Next, StageWork},
 };
 
 /// Latents of a piece: 0.64 s of music.
@@ -136,7 +136,6 @@ impl VocoderStage {
     }
 
     fn measure(&mut self) -> Result<(), Failure> {
-        self.calibrate = false;
         let vocoder = &self.codec.vocoder;
         let since = Instant::now();
         let lead_in = self.plan.next(None).lead_in * LATENTS_PER_FRAME as usize;
@@ -152,23 +151,19 @@ impl StageWork for VocoderStage {
     type Input = LatentSegment;
     type Output = PcmPiece;
 
-    fn work(&mut self, segment: &LatentSegment, _: &mut VecDeque<PcmPiece>) -> Result<(), Failure> {
-        let pending = self.pending(segment.clone());
-        self.pending = Some(pending);
-        Ok(())
-    }
-
-    fn has_more(&self) -> bool {
-        self.calibrate || self.pending.is_some()
-    }
-
-    fn continue_work(&mut self, outputs: &mut VecDeque<PcmPiece>) -> Result<(), Failure> {
-        if self.calibrate {
-            return self.measure();
+    fn step(&mut self, event: Event<LatentSegment>, outputs: &mut VecDeque<PcmPiece>) -> Result<Next, Failure> {
+        match event {
+            Event::Begin if self.calibrate => self.measure()?,
+            Event::Begin => (),
+            Event::Input(segment) => self.pending = Some(self.pending(segment)),
+            Event::Continue => self.next_pieces(outputs)?,
+            Event::End => self.finish(outputs)?,
         }
-        self.next_pieces(outputs)
+        Ok(if self.pending.is_some() { Next::Continue } else { Next::Input })
     }
+}
 
+impl VocoderStage {
     fn finish(&mut self, outputs: &mut VecDeque<PcmPiece>) -> Result<(), Failure> {
         // Of a song that was ended early, what comes next is unknown: the last frames are dropped.
         if let Some(state) = self.state.take().filter(|_| !self.song.stop.is_set()) {

@@ -8,7 +8,7 @@ use std::{
 
 use candle_core::Device;
 use heartstream_actors::{
-    StageWork,
+    Event, Next, StageWork,
     language_model::{LanguageModelStage, LearnedBefore, WriterSettings},
     song_context::{Faults, SongContext},
 };
@@ -65,7 +65,7 @@ fn a_language_model_whose_song_is_cancelled_in_its_prefill_writes_no_frame() {
     let mut stage = LanguageModelStage::new(model(), settings, song.clone());
     song.stop.set();
     let mut frames = VecDeque::new();
-    stage.work(&prompt(), &mut frames).expect("a cancel is no failure");
-    assert!(!stage.has_more() && frames.is_empty());
+    let next = stage.step(Event::Input(prompt()), &mut frames).expect("a cancel is no failure");
+    assert_eq!((next, frames.len()), (Next::Input, 0));
     assert_eq!(song.meter.progress().frames_written, Frames(0));
 }

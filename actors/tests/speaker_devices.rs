@@ -12,7 +12,7 @@ use std::{
 };
 
 use heartstream_actors::{
-    StageWork,
+    Event, StageWork,
     song_context::{Faults, SongContext},
     speaker_sink::{OnDeviceLoss, Speaker, SpeakerSinkStage},
 };
@@ -49,8 +49,9 @@ fn context() -> SongContext {
 fn perform(stage: &mut SpeakerSinkStage, song: &[f32]) -> Result<(), String> {
     let mut none = VecDeque::new();
     blocks(song)
-        .try_for_each(|block| stage.work(&block, &mut none))
-        .and_then(|()| stage.finish(&mut none))
+        .map(Event::Input)
+        .chain([Event::End])
+        .try_for_each(|event| stage.step(event, &mut none).map(drop))
         .map_err(|error| error.to_string())
 }
 
@@ -112,7 +113,7 @@ fn while_a_device_is_lost_the_song_is_held_back_and_the_progress_says_so() {
     let sink = std::thread::spawn(move || {
         let mut none = VecDeque::new();
         for block in blocks(&song) {
-            stage.work(&block, &mut none).expect("held back, not failed");
+            stage.step(Event::Input(block), &mut none).expect("held back, not failed");
             counted.fetch_add(1, Ordering::Release);
         }
     });
@@ -241,14 +242,14 @@ fn a_gapless_start_keeps_what_it_waits_for_and_says_so() {
     }
     for (index, samples) in song.chunks(BLOCK / 5).enumerate() {
         let block = PcmBlock { start: SampleIndex((index * BLOCK / 10) as u64), samples: samples.to_vec() };
-        stage.work(&Arc::new(block), &mut none).expect("kept");
+        stage.step(Event::Input(Arc::new(block)), &mut none).expect("kept");
     }
     let speaker = context.meter.progress().speaker.expect("audio came");
     assert_eq!((speaker.state, device.times_opened()), (SpeakerState::Waits, 0));
     assert!(speaker.real_time_factor > 1.0 && speaker.wait.0 > 60.0, "{speaker:?}");
     assert!((speaker.buffered.0 - 0.24).abs() < 1e-9, "{speaker:?}");
     let (heard, playing) = listener(&device, &[]);
-    stage.finish(&mut none).expect("the end of the song ends the wait");
+    stage.step(Event::End, &mut none).expect("the end of the song ends the wait");
     playing.stop();
     assert!(*heard.lock().expect("one listener") == song);
     assert_eq!(context.meter.progress().speaker.map(|speaker| speaker.state), Some(SpeakerState::Plays));

@@ -19,7 +19,7 @@ use std::{
 };
 
 use heartstream_actors::{
-    StageWork,
+    Event, StageWork,
     song_context::{Faults, SongContext},
     stitcher::BLOCK_SAMPLES,
     wav_sink::{SampleFormat, WavSinkStage, WavTarget},
@@ -58,9 +58,10 @@ fn feed_a_sink_until_killed() {
     let target = WavTarget::file(Path::new(&path), format).expect("the file");
     let mut sink = WavSinkStage::new(target, KeyedNoise::new(SEED), 0, SongContext::new(1, Faults::default()));
     for number in 0..BLOCKS {
-        let block = Arc::new(block(number));
-        sink.work(&block, &mut VecDeque::new()).expect("room on the disk");
-        println!("\nwritten {}", block.end().0);
+        let block = block(number);
+        let end = block.end();
+        sink.step(Event::Input(Arc::new(block)), &mut VecDeque::new()).expect("room on the disk");
+        println!("\nwritten {}", end.0);
     }
     // The parent holds the other end; when it goes away, so does this.
     let _ = io::stdin().read(&mut [0]);

@@ -38,7 +38,7 @@ pub use start_policy::StartPolicy;
 
 use crate::{
     song_context::SongContext,
-    stage::{Failure, StageWork},
+    stage::{Event, Failure, Next, StageWork},
 };
 use player::Player;
 use start_policy::StartGate;
@@ -183,7 +183,20 @@ impl StageWork for SpeakerSinkStage {
     type Input = Arc<PcmBlock>;
     type Output = Infallible;
 
-    fn work(&mut self, block: &Arc<PcmBlock>, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
+    fn step(&mut self, event: Event<Arc<PcmBlock>>, _: &mut VecDeque<Infallible>) -> Result<Next, Failure> {
+        match event {
+            Event::Begin => (),
+            Event::Input(block) => self.play(&block)?,
+            Event::Continue if self.is_stopped() => self.player.close(),
+            Event::Continue => self.pump()?,
+            Event::End => self.finish()?,
+        }
+        Ok(if self.has_begun { Next::InputWithin(BETWEEN_LOOKS) } else { Next::Input })
+    }
+}
+
+impl SpeakerSinkStage {
+    fn play(&mut self, block: &PcmBlock) -> Result<(), Failure> {
         self.song.meter.audio_arrives();
         self.has_begun = true;
         self.player.push(&block.samples);
@@ -197,23 +210,11 @@ impl StageWork for SpeakerSinkStage {
             self.pump()?;
         }
         self.song.meter.delivered(self.sink, block.end());
-        self.song.meter.stage(Self::STAGE).did_one();
+        self.song.meter.stage(Stage::SpeakerSink).did_one();
         Ok(())
     }
 
-    fn input_timeout(&self) -> Option<Duration> {
-        self.has_begun.then_some(BETWEEN_LOOKS)
-    }
-
-    fn continue_work(&mut self, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
-        if self.is_stopped() {
-            self.player.close();
-            return Ok(());
-        }
-        self.pump()
-    }
-
-    fn finish(&mut self, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
+    fn finish(&mut self) -> Result<(), Failure> {
         self.player.complete();
         self.gate.complete(self.song.meter.elapsed());
         while self.has_begun && !self.player.is_done() && !self.is_stopped() {

@@ -26,7 +26,7 @@ use heartstream_models::signal::KeyedNoise;
 
 use crate::{
     song_context::SongContext,
-    stage::{Failure, StageWork},
+    stage::{Event, Failure, Next, StageWork},
 };
 pub use error::WavError;
 pub use sample_format::SampleFormat;
@@ -159,7 +159,18 @@ impl StageWork for WavSinkStage {
     type Input = Arc<PcmBlock>;
     type Output = Infallible;
 
-    fn work(&mut self, block: &Arc<PcmBlock>, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
+    fn step(&mut self, event: Event<Arc<PcmBlock>>, _: &mut VecDeque<Infallible>) -> Result<Next, Failure> {
+        match event {
+            Event::Input(block) => self.write(&block)?,
+            Event::End => self.finish()?,
+            Event::Begin | Event::Continue => (),
+        }
+        Ok(if self.reader_left { Next::Nothing } else { Next::Input })
+    }
+}
+
+impl WavSinkStage {
+    fn write(&mut self, block: &PcmBlock) -> Result<(), Failure> {
         self.song.meter.audio_arrives();
         self.encoded.clear();
         self.target.format.encode(block, &self.noise, &mut self.encoded);
@@ -180,17 +191,13 @@ impl StageWork for WavSinkStage {
         };
         self.song.meter.delivered(self.sink, self.written);
         match result {
-            Ok(()) => self.song.meter.stage(Self::STAGE).did_one(),
+            Ok(()) => self.song.meter.stage(Stage::WavSink).did_one(),
             Err(error) => self.failed(error)?,
         }
         Ok(())
     }
 
-    fn is_done(&self) -> bool {
-        self.reader_left
-    }
-
-    fn finish(&mut self, _: &mut VecDeque<Infallible>) -> Result<(), Failure> {
+    fn finish(&mut self) -> Result<(), Failure> {
         let ended = match &mut self.target.writer {
             // A song without a sample leaves the previous content.
             Writer::Kept(_) => Ok(()),
@@ -240,27 +247,27 @@ mod tests {
         (WavSinkStage::new(target, KeyedNoise::new(1), 0, song.clone()), taken, song)
     }
 
-    fn block(number: u64) -> Arc<PcmBlock> {
-        Arc::new(PcmBlock { start: SampleIndex(number * 1000), samples: vec![0.25; 2000] })
+    fn given(sink: &mut WavSinkStage, number: u64) -> Result<Next, Failure> {
+        let block = PcmBlock { start: SampleIndex(number * 1000), samples: vec![0.25; 2000] };
+        sink.step(Event::Input(Arc::new(block)), &mut VecDeque::new())
     }
 
     #[test]
     fn a_reader_that_leaves_ends_the_song_and_is_no_failure() {
         let (mut sink, _, song) = sink(5_000, ErrorKind::BrokenPipe);
-        sink.work(&block(0), &mut VecDeque::new()).unwrap();
-        assert!(!sink.is_done());
-        sink.work(&block(1), &mut VecDeque::new()).unwrap();
-        assert!(sink.is_done() && song.stop.is_set());
+        assert_eq!(given(&mut sink, 0).unwrap(), Next::Input);
+        assert_eq!(given(&mut sink, 1).unwrap(), Next::Nothing);
+        assert!(song.stop.is_set());
         assert_eq!(song.meter.progress().delivered, SampleIndex(1000), "what was sent off whole");
     }
 
     #[test]
     fn a_stream_that_fails_otherwise_is_a_failure_that_says_where_and_how_far() {
         let (mut sink, _, song) = sink(5_000, ErrorKind::StorageFull);
-        sink.work(&block(0), &mut VecDeque::new()).unwrap();
-        let failure = sink.work(&block(1), &mut VecDeque::new()).unwrap_err().to_string();
+        given(&mut sink, 0).unwrap();
+        let failure = given(&mut sink, 1).unwrap_err().to_string();
         assert!(failure.starts_with("writing to standard output failed after 0.02 s of the song: "), "{failure}");
-        assert!(!sink.is_done() && !song.stop.is_set());
+        assert!(!sink.reader_left && !song.stop.is_set());
     }
 
     #[test]
@@ -273,19 +280,19 @@ mod tests {
         };
         fs::write(&path, "another song").unwrap();
         // A song that ends before its first sample, and one that is dropped there.
-        sink(&path).finish(&mut VecDeque::new()).unwrap();
+        sink(&path).finish().unwrap();
         drop(sink(&path));
         assert_eq!(fs::read(&path).unwrap(), b"another song");
         let mut begun = sink(&path);
-        begun.work(&block(0), &mut VecDeque::new()).unwrap();
-        begun.finish(&mut VecDeque::new()).unwrap();
+        given(&mut begun, 0).unwrap();
+        begun.finish().unwrap();
         let written = fs::read(&path).unwrap();
         // And a file that was not there is a WAV at once: a reader can follow it from its beginning.
         let fresh = folder.path().join("y.wav");
         let mut followed = sink(&fresh);
         assert_eq!(hound::WavReader::open(&fresh).unwrap().len(), 0);
-        followed.work(&block(0), &mut VecDeque::new()).unwrap();
-        followed.finish(&mut VecDeque::new()).unwrap();
+        given(&mut followed, 0).unwrap();
+        followed.finish().unwrap();
         assert!(fs::read(&fresh).unwrap() == written, "nothing of what was there is left");
     }
 
@@ -293,14 +300,14 @@ mod tests {
     fn a_stream_has_one_header_even_when_it_has_no_sample() {
         let header = header::of_stream(SampleFormat::S16);
         let (mut empty, taken, _) = sink(usize::MAX, ErrorKind::Other);
-        empty.finish(&mut VecDeque::new()).unwrap();
+        empty.finish().unwrap();
         assert_eq!(*taken.lock().unwrap(), header);
 
         let (mut full, taken, _) = sink(usize::MAX, ErrorKind::Other);
         for number in 0..3 {
-            full.work(&block(number), &mut VecDeque::new()).unwrap();
+            given(&mut full, number).unwrap();
         }
-        full.finish(&mut VecDeque::new()).unwrap();
+        full.finish().unwrap();
         assert_eq!(taken.lock().unwrap().len(), header.len() + 3 * 4_000);
     }
 }
