@@ -39,7 +39,8 @@ const CALIBRATION_FRAMES: usize = 16;
 /// Seconds above which one measurement must do.
 const LONG_CALIBRATION: f64 = 0.2;
 
-/// Makes the latents of one segment after another; a pure function of the segment, so one is retried once after a panic.
+/// Makes the latents of one segment after another; a pure function of the segment, so one is retried once after a
+/// panic.
 pub struct FlowWorkerStage {
     codec: Arc<HeartCodec>,
     options: Flow,

@@ -61,8 +61,8 @@ impl SegmenterStage {
     fn send(&mut self, window: Window, outputs: &mut VecDeque<CodeSegment>) {
         if window.index == 0 {
             self.deadline = None;
-            // A song that ended inside its first window has a run-out. Every longer first window gives the same cut, one of
-            // exactly its length would not: so the longest is reported.
+            // A song that ended inside its first window has a run-out. Every longer first window gives the same cut,
+            // one of exactly its length would not: so the longest is reported.
             let complete = window.run_out == 0;
             let first = if complete { window.frames } else { REFERENCE_WINDOW };
             self.song.meter.first_window.store(first as u64, Ordering::Relaxed);

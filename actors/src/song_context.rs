@@ -64,8 +64,8 @@ impl Mishaps {
     }
 }
 
-/// Stop flag. Work under way checks it: the prefill before each layer, flow matching before each Euler step, sinks while
-/// they wait.
+/// Stop flag. Work under way checks it: the prefill before each layer, flow matching before each Euler step, sinks
+/// while they wait.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 

@@ -35,8 +35,8 @@ pub struct SongRequest {
     pub continuity: Continuity,
     /// How long the first window is.
     pub first_window: FirstWindow,
-    /// Look-ahead: trailing frames of a chained window that are not played. The next window computes them again, with codes
-    /// behind them.
+    /// Look-ahead: trailing frames of a chained window that are not played. The next window computes them again, with
+    /// codes behind them.
     #[serde(default = "usual_look_ahead")]
     pub look_ahead: Frames,
 }

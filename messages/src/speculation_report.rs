@@ -49,8 +49,8 @@ pub struct SpeculationReport {
     pub noised_gap_min: Option<f64>,
     /// The mean margin.
     pub noised_gap_mean: Option<f64>,
-    /// Near ties: accepted codes with a margin below 0.00001. Only another rounding of the logits could flip them, and on a
-    /// processor the rounding is fixed.
+    /// Near ties: accepted codes with a margin below 0.00001. Only another rounding of the logits could flip them, and
+    /// on a processor the rounding is fixed.
     pub tau_hits: u64,
     /// The largest burst: most frames that one round wrote.
     pub burst_frames_most: u64,

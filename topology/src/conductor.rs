@@ -122,8 +122,8 @@ impl Conductor {
             match member.stage {
                 Stage::CodesSink | Stage::Stitcher | Stage::WavSink | Stage::SpeakerSink => (),
                 Stage::SubscriberSink if outcome != Outcome::Cancelled => (),
-                // Everything that computes. On cancellation the subscriber sink, too: its reader may have stopped, and its
-                // queue would never drain.
+                // Everything that computes. On cancellation the subscriber sink, too: its reader may have stopped, and
+                // its queue would never drain.
                 _ => (member.kill)(),
             }
         }

@@ -137,12 +137,12 @@ impl Builder {
         self
     }
 
-    /// Memory limit while a song like `song` is made: of its length, with a prompt that is no longer. A single size applies
-    /// to the machine and to each GPU; of a GPU no more is taken than is free. To fit, by the estimate
-    /// ([`crate::memory::MemoryPlan`]), the codec is stored as f16, unless [`Builder::weights`] says how; or the song is
-    /// made sequentially, the codec loaded after the language model was freed, without audio before all frames are
-    /// written. [`Heartstream::memory_adjustment`] says what was done. The estimate is for one song at a time; sequential
-    /// songs wait for each other.
+    /// Memory limit while a song like `song` is made: of its length, with a prompt that is no longer. A single size
+    /// applies to the machine and to each GPU; of a GPU no more is taken than is free. To fit, by the estimate
+    /// ([`crate::memory::MemoryPlan`]), the codec is stored as f16, unless [`Builder::weights`] says how; or the song
+    /// is made sequentially, the codec loaded after the language model was freed, without audio before all frames are
+    /// written. [`Heartstream::memory_adjustment`] says what was done. The estimate is for one song at a time;
+    /// sequential songs wait for each other.
     pub fn memory_limit(mut self, limits: impl Into<MemoryLimits>, song: &SongRequest) -> Self {
         self.memory_limit = Some((limits.into(), song.clone()));
         self

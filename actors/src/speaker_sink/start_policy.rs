@@ -7,8 +7,8 @@
 //!
 //! w ≥ (d₁ + … + d_k) / r − b − (d₁ + … + d_(k−1)),
 //!
-//! so the wait is the largest of these. Above real time the first delivery decides, and its playback covers the next one:
-//! the wait is 0.
+//! so the wait is the largest of these. Above real time the first delivery decides, and its playback covers the next
+//! one: the wait is 0.
 
 use std::time::Duration;
 
@@ -91,8 +91,8 @@ impl StartGate {
         Self { policy, ends: Vec::new(), each: each.0.max(1e-3), delivery: None, first: None, decision: None }
     }
 
-    /// A gate for audio of which each delivery ends where `ends` says, in rising order from the start of the song; beyond
-    /// the last the same interval repeats.
+    /// A gate for audio of which each delivery ends where `ends` says, in rising order from the start of the song;
+    /// beyond the last the same interval repeats.
     pub fn with_deliveries(policy: StartPolicy, ends: &[Seconds]) -> Self {
         let ends: Vec<f64> = ends.iter().map(|end| end.0).collect();
         let before_last = ends.len().checked_sub(2).map_or(0.0, |place| ends[place]);

@@ -116,8 +116,8 @@ impl Estimator {
         Ok(Modulation([self.first.modulation(&features)?, self.second.modulation(&features)?]))
     }
 
-    /// The velocity where the blocks are modulated so: each entry as it is told, or, on a GPU's tensor cores, all as one entry
-    /// says.
+    /// The velocity where the blocks are modulated so: each entry as it is told, or, on a GPU's tensor cores, all as
+    /// one entry says.
     ///
     /// # Shapes
     /// - `xs` and result as [`Estimator::forward`] has them

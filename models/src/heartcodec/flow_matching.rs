@@ -19,8 +19,8 @@ pub const LATENTS_PER_FRAME: usize = 2;
 /// Noise that remains in an in-context latent at time 1 (`1e-6` in the reference's solver).
 const NOISE_FLOOR: f32 = 1e-6;
 
-/// Accepts the options of the solver, or says which is out of range. Above a guidance of 1 the unconditional velocity is
-/// computed in the same batch and extrapolated away from.
+/// Accepts the options of the solver, or says which is out of range. Above a guidance of 1 the unconditional velocity
+/// is computed in the same batch and extrapolated away from.
 ///
 /// # Errors
 /// When there are no steps, or more than 1000, or the guidance is below 1 or not a number.

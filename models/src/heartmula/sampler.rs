@@ -26,8 +26,8 @@ pub trait CodeSampler {
     }
 }
 
-/// Draws from the softmax of the filtered logits, with noise keyed by (seed, frame, codebook, code). Where the last of the
-/// `top_k` largest logits are equal, more codes than `top_k` can be drawn.
+/// Draws from the softmax of the filtered logits, with noise keyed by (seed, frame, codebook, code). Where the last of
+/// the `top_k` largest logits are equal, more codes than `top_k` can be drawn.
 #[derive(Debug, Clone)]
 pub struct KeyedSampler {
     options: Sampling,

@@ -25,8 +25,8 @@ use crate::error::{ModelError, Result};
 #[cfg(test)]
 mod tests;
 
-/// Growth factor of windows. A window's playback covers the computation of the next, so a throughput of twice real time is
-/// enough.
+/// Growth factor of windows. A window's playback covers the computation of the next, so a throughput of twice real time
+/// is enough.
 const GROWTH: usize = 2;
 /// The part of a window that a parallel neighbour overlaps, until the overlap has the reference's length.
 const OVERLAP_SHARE: usize = 3;

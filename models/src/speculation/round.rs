@@ -47,8 +47,8 @@ impl DepthWork {
 pub struct Drafts<'a> {
     /// The place in the song of the first frame.
     pub first: u64,
-    /// Drafts of the next frames. The first malformed one (wrong length, or a code outside the vocabulary) and all behind
-    /// it are ignored.
+    /// Drafts of the next frames. The first malformed one (wrong length, or a code outside the vocabulary) and all
+    /// behind it are ignored.
     pub frames: &'a [Frame],
     /// A guess for the frame after them; only its codes behind the first are used.
     pub guess: &'a Frame,
@@ -99,8 +99,8 @@ pub struct RoundOutcome {
     pub frames: Vec<Frame>,
     /// Frames that were drafted.
     pub drafted: usize,
-    /// Drafts that were right as a whole: as a rule one less than `frames`, whose last is a correction, or the frame behind
-    /// all drafts.
+    /// Drafts that were right as a whole: as a rule one less than `frames`, whose last is a correction, or the frame
+    /// behind all drafts.
     pub accepted: usize,
     /// The codebook of the first wrong draft.
     pub first_reject: Option<usize>,

@@ -1,5 +1,5 @@
-//! Commands of the program, as clap reads them. Their options are in [`super::song_args`] and [`super::model_args`], what
-//! several commands share in [`super::arg_groups`].
+//! Commands of the program, as clap reads them. Their options are in [`super::song_args`] and [`super::model_args`],
+//! what several commands share in [`super::arg_groups`].
 
 use clap::{ArgAction, Parser, Subcommand};
 

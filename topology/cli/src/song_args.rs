@@ -64,10 +64,10 @@ pub(crate) struct RenderArgs {
     pub codec_weights: CodecWeightsArgs,
     #[command(flatten)]
     pub placement: PlacementArgs,
-    /// The most memory that may be taken of the machine and of each GPU, such as 8GB, 11.5GiB or 900MB, or of one of them
-    /// (cuda:0=8GB); of a GPU it is at most what is free. Where it is too little, the codec is stored in f16, unless
-    /// --codec-weights says how; then the language model writes the whole song and is let go before the codec is loaded,
-    /// so that nothing sounds before
+    /// The most memory that may be taken of the machine and of each GPU, such as 8GB, 11.5GiB or 900MB, or of one of
+    /// them (cuda:0=8GB); of a GPU it is at most what is free. Where it is too little, the codec is stored in f16,
+    /// unless --codec-weights says how; then the language model writes the whole song and is let go before the codec is
+    /// loaded, so that nothing sounds before
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = heading::MACHINE)]
     pub memory_limit: Option<MemoryLimits>,
 }
@@ -87,8 +87,8 @@ pub(crate) struct DecodeArgs {
     pub codec_weights: CodecWeightsArgs,
     #[command(flatten)]
     pub placement: PlacementArgs,
-    /// The most memory that may be taken of the machine and of each GPU, such as 8GB, 11.5GiB or 900MB, or of one of them
-    /// (cuda:0=8GB): where it is too little, the codec is stored in f16, unless --codec-weights says how
+    /// The most memory that may be taken of the machine and of each GPU, such as 8GB, 11.5GiB or 900MB, or of one of
+    /// them (cuda:0=8GB): where it is too little, the codec is stored in f16, unless --codec-weights says how
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = heading::MACHINE)]
     pub memory_limit: Option<MemoryLimits>,
 }

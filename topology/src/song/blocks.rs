@@ -83,7 +83,8 @@ impl SongBlocks {
     }
 }
 
-/// The report of a song that has none. A conductor always reports unless the runtime shuts down, which cancels its songs.
+/// The report of a song that has none. A conductor always reports unless the runtime shuts down, which cancels its
+/// songs.
 pub(crate) fn unreported(song: &SongContext) -> SongReport {
     let progress = song.meter.progress();
     SongReport {

@@ -46,7 +46,8 @@ impl CurrentConductor {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(conductor);
     }
 
-    /// Cancels the current conductor. A sequential song that is between two has none; its second half checks the stop flag.
+    /// Cancels the current conductor. A sequential song that is between two has none; its second half checks the stop
+    /// flag.
     pub fn cancel(&self) {
         let conductor = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(Err(error)) = conductor.map(|conductor| conductor.tell(Cancel).try_send()) {

@@ -117,8 +117,8 @@ pub(super) fn dtype_code(dtype: WeightDtype) -> u8 {
 const PORTABLE: Tiles =
     Tiles { few: &[(4, 1)], many: (4, 1), compute: compute::<false>, packed: compute::<true>, widen: Some(widen) };
 
-/// Calls `$kernel::<dtype, packed, rows, panels>($tile)` for the values that `$dtype`, `$rows` and `$panels` have, out of
-/// those listed; every other one is a mistake of the caller.
+/// Calls `$kernel::<dtype, packed, rows, panels>($tile)` for the values that `$dtype`, `$rows` and `$panels` have, out
+/// of those listed; every other one is a mistake of the caller.
 macro_rules! tile_of {
     ($kernel:ident, $packed:ident, $tile:expr, $dtype:expr, $rows:expr, $panels:expr, { $($p:literal: $($r:literal)*;)* }) => {
         match ($dtype, $panels, $rows) {

@@ -44,9 +44,9 @@ fn contiguous_aligned(tensor: &Tensor) -> Result<Tensor> {
 /// Disables cudarc's events for each tensor. They cost more than most kernels, and a CUDA graph cannot contain them.
 #[cfg(feature = "cuda")]
 pub(crate) fn order_by_stream_alone(device: &candle_core::CudaDevice) {
-    // SAFETY: each device has one stream. Across streams the reader synchronises with the writer: after loading weights,
-    // and after keeping a prefix. Memory is freed only after a synchronise with the reading stream, or after its last
-    // reader ended.
+    // SAFETY: each device has one stream. Across streams the reader synchronises with the writer: after loading
+    // weights, and after keeping a prefix. Memory is freed only after a synchronise with the reading stream, or after
+    // its last reader ended.
     unsafe { device.disable_event_tracking() };
 }
 
