@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use core_affinity::CoreId;
 
+use crate::awake::kept_awake;
+
 /// Threads of a stage and the cores they are bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ComputeSite {
@@ -11,6 +13,14 @@ pub struct ComputeSite {
     pub threads: usize,
     /// Thread i is bound to the i-th of these cores, in turn; with none, the operating system chooses.
     pub cores: Vec<usize>,
+}
+
+impl ComputeSite {
+    /// Whether some core may run threads of both; always so where the operating system chooses.
+    pub fn shares_cores_with(&self, other: &Self) -> bool {
+        let anywhere = self.cores.is_empty() || other.cores.is_empty();
+        anywhere || self.cores.iter().any(|core| other.cores.contains(core))
+    }
 }
 
 /// The cores that this process may use, by the operating system's numbers; empty where it is not known.
@@ -27,6 +37,8 @@ pub fn available_cores() -> Vec<usize> {
 pub struct ComputePool {
     /// `None` for a stage that does not compute.
     threads: Option<Arc<rayon::ThreadPool>>,
+    /// Whether they are bound to cores.
+    bound: bool,
 }
 
 impl ComputePool {
@@ -39,7 +51,8 @@ impl ComputePool {
         site: Option<&ComputeSite>,
         name: &'static str,
     ) -> Result<Self, rayon::ThreadPoolBuildError> {
-        let Some(site) = site else { return Ok(Self { threads: None }) };
+        let Some(site) = site else { return Ok(Self { threads: None, bound: false }) };
+        let bound = !site.cores.is_empty();
         let cores = site.cores.clone();
         let bind = move |thread: usize| {
             if let Some(id) = cores.get(thread % cores.len().max(1)) {
@@ -52,12 +65,19 @@ impl ComputePool {
         let builder = rayon::ThreadPoolBuilder::new().num_threads(site.threads.max(1)).use_current_thread();
         let threads = builder.start_handler(bind.clone()).thread_name(move |_| name.to_owned()).build()?;
         bind(0); // the handler runs for those that were started, not for this one
-        Ok(Self { threads: Some(Arc::new(threads)) })
+        Ok(Self { threads: Some(Arc::new(threads)), bound })
     }
 
     /// Runs `work` here, with the other threads to help; a panic in it goes on.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.run_unless(&|| false, work)
+    }
+
+    /// As [`ComputePool::run`]; where the threads have cores of their own, they are awake until the work ends, but for when
+    /// `rests` says that other stages compute on these cores.
+    pub fn run_unless<R: Send>(&self, rests: &(dyn Fn() -> bool + Sync), work: impl FnOnce() -> R + Send) -> R {
         match &self.threads {
+            Some(threads) if self.bound => threads.install(|| kept_awake(rests, work)),
             Some(threads) => threads.install(work),
             None => work(),
         }

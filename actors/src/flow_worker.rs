@@ -11,7 +11,7 @@ use flume::{Receiver, Sender};
 use heartstream_messages::{CodeSegment, LatentSegment, Stage};
 use heartstream_models::{
     heartcodec::{Flow, FlowJob, HeartCodec, LATENTS_PER_FRAME},
-    signal::KeyedNoise,
+    signal::{KeyedNoise, SHORTEST_FIRST_WINDOW},
 };
 
 use crate::{
@@ -34,10 +34,9 @@ pub struct FlowTask {
     pub place: Sender<LatentSegment>,
 }
 
-/// Frames of the window that the speed is measured on: few, so that it takes little of the time to first audio.
-const CALIBRATION_FRAMES: usize = 16;
-/// Seconds above which one measurement must do.
-const LONG_CALIBRATION: f64 = 0.2;
+/// Frames of the window that the speed is measured on: as many as the shortest window of a deadline, and its lead-in. A
+/// frame of a longer window takes no more time.
+const CALIBRATION_FRAMES: usize = 2 * SHORTEST_FIRST_WINDOW;
 
 /// Makes the latents of one segment after another; a pure function of the segment, so one is retried once after a
 /// panic.
@@ -70,6 +69,12 @@ impl FlowWorkerStage {
 }
 
 impl FlowWorkerStage {
+    /// Waits while a later stage computes on the same cores; true when the song was ended.
+    fn gives_way_or_stops(&self) -> bool {
+        self.song.engine.turns.give_way(Stage::FlowWorker, &self.song.stop);
+        self.song.stop.is_set()
+    }
+
     /// Waits where a test has planted a delay, for other workers to be faster.
     fn wait_if_held(&self) {
         let Some(segments) = self.song.faults.hold(self.taken) else { return };
@@ -109,19 +114,18 @@ impl FlowWorkerStage {
         let flow = &self.codec.flow;
         let codes = vec![0; CALIBRATION_FRAMES * flow.quantizer.codebooks()];
         let noise = vec![0.0; CALIBRATION_FRAMES * LATENTS_PER_FRAME * flow.channels()];
-        let one_step = Flow { steps: 1, ..self.options };
-        let job = FlowJob { codes: &codes, noise: &noise, in_context: &[], options: one_step };
-        // The first time also pays for memory that was never touched; a large model has no time for a second.
-        let mut seconds = f64::INFINITY;
-        for _ in 0..2 {
-            let since = Instant::now();
-            flow.solve(job, &|| false)?;
-            seconds = seconds.min(since.elapsed().as_secs_f64());
-            if seconds > LONG_CALIBRATION {
-                break;
-            }
-        }
-        self.song.meter.flow_measured(seconds * self.options.steps as f64 / CALIBRATION_FRAMES as f64);
+        let options = Flow { steps: 1, ..self.options };
+        let one_step = |frames: usize| {
+            let codes = &codes[..frames * flow.quantizer.codebooks()];
+            let noise = &noise[..frames * LATENTS_PER_FRAME * flow.channels()];
+            flow.solve(FlowJob { codes, noise, in_context: &[], options }, &|| self.gives_way_or_stops())
+        };
+        // The first step pays for memory that was never touched. One frame touches all of the weights.
+        one_step(1)?;
+        let since = Instant::now();
+        one_step(CALIBRATION_FRAMES)?;
+        let seconds = since.elapsed().as_secs_f64();
+        self.song.engine.rates.flow_measured(seconds * self.options.steps as f64 / CALIBRATION_FRAMES as f64);
         Ok(())
     }
 
@@ -150,7 +154,7 @@ impl FlowWorkerStage {
         let first = segment.first_frame.first_latent().0.wrapping_sub(lead_in);
         self.noise.fill_latents(first, flow.channels(), &mut noise);
         let job = FlowJob { codes: &segment.codes, noise: &noise, in_context, options: self.options };
-        let Some(latents) = flow.solve(job, &|| self.song.stop.is_set())? else {
+        let Some(latents) = flow.solve(job, &|| self.gives_way_or_stops())? else {
             return Ok(None); // the song was ended: its place is given up
         };
         // The next segment computes the look-ahead again, so that is not handed on.
@@ -158,6 +162,7 @@ impl FlowWorkerStage {
         let end = latents[played.saturating_sub(self.handed_on * flow.channels())..played].to_vec();
         // The receiver is gone after the last segment; and a retried segment may have sent already.
         let _ = hand_on.try_send(end);
+        self.song.meter.latents_are_there();
         self.song.meter.segments.fetch_add(1, Ordering::Relaxed);
         self.song.meter.publish();
         self.song.meter.stage(Self::STAGE).did_one();

@@ -134,8 +134,11 @@ impl StageWork for LanguageModelStage {
         match event {
             Event::Begin => (),
             Event::Input(prompt) => {
-                let (frames, stop) = (self.max_frames.0 as usize, &self.song.stop);
-                self.state = self.model.start_unless(&prompt, self.guidance, frames, &|| stop.is_set())?;
+                let (frames, stop, turns) = (self.max_frames.0 as usize, &self.song.stop, &self.song.engine.turns);
+                self.state = self.model.start_unless(&prompt, self.guidance, frames, &|| {
+                    turns.give_way(Self::STAGE, stop);
+                    stop.is_set()
+                })?;
                 self.prompt = Some(prompt).filter(|_| self.resumed_from.codes.is_empty());
             }
             Event::Continue if self.song.pause.holds_model() && !self.song.stop.is_set() => return Ok(Next::Wait),
@@ -153,6 +156,7 @@ impl LanguageModelStage {
 
     /// Writes the next frames, as many as come at once.
     fn write(&mut self, outputs: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
+        self.song.engine.turns.give_way(Self::STAGE, &self.song.stop);
         let Some(mut state) = self.state.take() else { return Ok(()) };
         let first = state.frames();
         let frames = match self.prompt.take() {
@@ -174,6 +178,7 @@ impl LanguageModelStage {
         }
         let meter = &self.song.meter;
         if let Some(CodeFrame { index, .. }) = outputs.back() {
+            meter.first_frame_is_there();
             let first = *self.first_frame.get_or_insert(meter.seconds());
             if index.0 > 0 {
                 meter.frames_took(first, (meter.seconds() - first) / index.0 as f64);

@@ -7,18 +7,21 @@
 //! # Layout
 //! - [`stage`]: the loop; [`failure`]: its errors as those of the song; [`channel`]: its inlets and outlets
 //! - [`compute_site`]: threads and their cores; [`core_layout`]: what cores there are, their speed and caches;
-//!   [`stage_threads`]: the pool that lends threads to songs; [`prefetcher`]: drafts on cores of their own
+//!   [`stage_threads`]: the pool that lends threads to songs; [`core_turns`]: which stage goes first on shared cores;
+//!   [`awake`]: helping threads that do not sleep; [`prefetcher`]: drafts on cores of their own
 //! - [`song_context`]: shared state of a song's stages: counters, the stop flag, planted faults; [`working_time`]: the
 //!   time in which stages worked
 //! - a page per stage, in the order of the data: [`prompt_tokenizer`], [`language_model`] (with its
 //!   `speculation_report`), [`codes_source`], [`codes_sink`], [`segmenter`], [`flow_worker`], [`vocoder`], [`stitcher`],
 //!   [`wav_sink`], [`speaker_sink`] (with its [`sample_ring`]), [`subscriber_sink`]
 
+pub mod awake;
 pub mod channel;
 pub mod codes_sink;
 pub mod codes_source;
 pub mod compute_site;
 pub mod core_layout;
+pub mod core_turns;
 pub mod failure;
 pub mod flow_worker;
 pub mod language_model;

@@ -47,13 +47,14 @@ impl SegmenterStage {
     fn keep_deadline(&mut self) {
         let Some(deadline) = self.deadline else { return };
         let frames = self.frames();
-        let enough = match self.song.meter.rates() {
+        let enough = match self.song.rates() {
             Some(rates) => longest_first_window(deadline, rates),
             // The other stages are not measured yet; half of the time must be enough for them.
             None if self.song.meter.seconds() > deadline / 2.0 => SHORTEST_FIRST_WINDOW,
             None => return,
         };
         if frames >= enough {
+            tracing::debug!(frames, deadline, rates = ?self.song.rates(), "first window cut for the deadline");
             self.plan = self.plan.cut_first(frames);
         }
     }
@@ -61,6 +62,7 @@ impl SegmenterStage {
     fn send(&mut self, window: Window, outputs: &mut VecDeque<CodeSegment>) {
         if window.index == 0 {
             self.deadline = None;
+            self.song.meter.first_window_is_there();
             // A song that ended inside its first window has a run-out. Every longer first window gives the same cut,
             // one of exactly its length would not: so the longest is reported.
             let complete = window.run_out == 0;
@@ -213,8 +215,8 @@ mod tests {
         let mut stage = stage(SegmentPlan::chained(372, 0).expect("in range"), Some(Seconds(3600.0)));
         // As if a frame took a minute and flow matching another: within an hour there is time for 28 and the lead-in of
         // 4.
-        stage.song.meter.flow_measured(60.0);
-        stage.song.meter.sound_measured(0.0);
+        stage.song.engine.rates.flow_measured(60.0);
+        stage.song.engine.rates.sound_measured(0.0);
         stage.song.meter.frames_took(0.0, 60.0);
         let first = feed(&mut stage, 0..60);
         assert_eq!(first.iter().map(|s| s.codes.len()).collect::<Vec<_>>(), [28 + 4, 56]);

@@ -5,9 +5,13 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+use heartstream_models::signal::Rates;
+
+mod engine_context;
 mod faults;
 mod meter;
 
+pub use engine_context::{CodecRates, EngineContext};
 pub use faults::{Fault, Faults, Hold};
 pub use meter::{SongMeter, StageMeter};
 
@@ -27,6 +31,8 @@ pub struct SongContext {
     pub faults: Faults,
     /// Errors that do not end the song.
     pub mishaps: Mishaps,
+    /// State that it shares with the engine's other songs.
+    pub engine: EngineContext,
     /// Tells the songs of this process apart.
     pub id: u64,
     /// What is logged of the song is logged in it.
@@ -34,13 +40,24 @@ pub struct SongContext {
 }
 
 impl SongContext {
-    /// A song that begins now, with `sinks` sinks.
+    /// A song of an engine of its own that begins now, with `sinks` sinks.
     pub fn new(sinks: usize, faults: Faults) -> Self {
+        Self::of(EngineContext::default(), sinks, faults)
+    }
+
+    /// A song of `engine` that begins now, with `sinks` sinks.
+    pub fn of(engine: EngineContext, sinks: usize, faults: Faults) -> Self {
         let pause = Pause::default();
         let meter = Arc::new(SongMeter::new(sinks, pause.clone()));
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let span = tracing::info_span!("song", id, seed = tracing::field::Empty);
-        Self { meter, stop: StopFlag::default(), pause, faults, mishaps: Mishaps::default(), id, span }
+        Self { meter, stop: StopFlag::default(), pause, faults, mishaps: Mishaps::default(), engine, id, span }
+    }
+
+    /// Measured rates of the stages; `None` before all have been measured.
+    pub fn rates(&self) -> Option<Rates> {
+        let ((prompt, frame), rates) = (self.meter.frame_rate()?, &self.engine.rates);
+        Some(Rates { prompt, frame, flow: rates.flow()?, sound: rates.sound()? })
     }
 }
 
@@ -64,7 +81,7 @@ impl Mishaps {
     }
 }
 
-/// Stop flag. Work under way checks it: the prefill before each layer, flow matching before each Euler step, sinks
+/// Stop flag. Work under way checks it: the prefill before each layer, flow matching before each block, sinks
 /// while they wait.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag(Arc<AtomicBool>);

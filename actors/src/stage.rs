@@ -198,6 +198,7 @@ where
         let since = Instant::now();
         // Sinks wait for the listener, so their time does not count as work.
         let gives = matches!(W::STAGE, Stage::SpeakerSink | Stage::SubscriberSink);
+        let _turn = self.song.engine.turns.take(W::STAGE);
         let _at_work = (!gives).then(|| self.song.meter.working.begin());
         if let Event::Input(_) = event {
             self.taken += 1;
@@ -210,7 +211,9 @@ where
             }
             work.step(event, outputs)
         });
-        let result = match catch_unwind(AssertUnwindSafe(|| self.pool.run(once))) {
+        let turns = &self.song.engine.turns;
+        let rests = || turns.is_behind(W::STAGE);
+        let result = match catch_unwind(AssertUnwindSafe(|| self.pool.run_unless(&rests, once))) {
             Ok(result) => result.map_err(|failure| failed(W::STAGE, failure)),
             Err(panic) => {
                 let (stage, kind, message) = (W::STAGE, FailureKind::Panic, panic_message(&*panic));

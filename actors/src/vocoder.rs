@@ -109,6 +109,12 @@ impl VocoderStage {
         let [mut left, mut right] =
             vocoder.push(state, &pending.segment.latents[pending.fed * channels..end * channels])?;
         pending.fed = end;
+        if end == pending.heard {
+            // The next latents come a window later.
+            let [last_left, last_right] = vocoder.flush(state)?;
+            left.extend(last_left);
+            right.extend(last_right);
+        }
         let silent = pending.silent.min(left.len());
         pending.silent -= silent;
         let mut window = pending.window.take();
@@ -141,7 +147,7 @@ impl VocoderStage {
         let lead_in = self.plan.next(None).lead_in * LATENTS_PER_FRAME as usize;
         let silence = vec![0.0; vocoder.latents_to_feed(lead_in + LATENTS_OF_A_PIECE) * self.codec.flow.channels()];
         vocoder.push(&mut vocoder.start()?, &silence)?;
-        self.song.meter.sound_measured(since.elapsed().as_secs_f64());
+        self.song.engine.rates.sound_measured(since.elapsed().as_secs_f64());
         Ok(())
     }
 }

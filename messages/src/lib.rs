@@ -20,7 +20,7 @@ pub use latent_segment::LatentSegment;
 pub use pcm::{PcmBlock, PcmPiece, PcmWindow};
 pub use progress::{Progress, SpeakerProgress, SpeakerState};
 pub use prompt_tokens::PromptTokens;
-pub use song_report::{Outcome, SongReport, StageReport};
+pub use song_report::{Milestones, Outcome, SongReport, StageReport};
 pub use song_request::{Continuity, FirstWindow, Flow, Sampling, SongRequest};
 pub use speculation_report::{DrafterReport, PrefetchReport, SpeculationReport, SpeculationTimes};
 pub use stage::Stage;

@@ -39,6 +39,8 @@ pub struct SongReport {
     pub working: Seconds,
     /// Latency: from the request to the first sample handed to a sink.
     pub first_audio: Option<Seconds>,
+    /// What that latency is made of.
+    pub milestones: Milestones,
     /// Length of the first window, once it was known: with it the song can be cut the same way again. A song that ended
     /// within its first window has the longest one.
     pub first_window: Option<Frames>,
@@ -54,6 +56,17 @@ pub struct SongReport {
     pub stages: Vec<StageReport>,
     /// What drafting came to; `None` for a song that was written plainly or decoded only.
     pub speculation: Option<SpeculationReport>,
+}
+
+/// Milestones on the way to the first sound, in time since the request. `None` where the song never came so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Milestones {
+    /// The prompt was read and the first frame drawn.
+    pub first_frame: Option<Seconds>,
+    /// The last frame of the first window was there.
+    pub first_window: Option<Seconds>,
+    /// Flow matching had decoded the first window.
+    pub first_latents: Option<Seconds>,
 }
 
 impl SongReport {
@@ -94,6 +107,7 @@ mod tests {
             wall: Seconds(12.0),
             working: Seconds(3.0),
             first_audio: None,
+            milestones: Milestones::default(),
             first_window: None,
             underrun_samples: 0,
             xruns: 0,

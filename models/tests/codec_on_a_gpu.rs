@@ -1,6 +1,8 @@
 //! Tests of the codec on a GPU beside a processor. For a machine with an NVIDIA GPU: `make test-gpu`.
 #![cfg(feature = "cuda")]
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use candle_core::Device;
 use heartstream_models::{
     DeviceName,
@@ -44,8 +46,8 @@ fn on_a_gpu_a_window_is_the_processors_and_the_same_bits_each_time_it_is_solved(
                 .map(|flow| flow.solve(job, &|| false).expect("a job that fits").expect("nothing cancels it"));
             assert_close(&format!("{size:?}, {frames} frames"), &first, &expected, 2e-4);
             assert!(first == second && second == third, "{size:?}, {frames} frames: solved again, then recorded");
-            let asked = std::cell::Cell::new(0);
-            let cancelled = || asked.replace(asked.get() + 1) == 2;
+            let asked = AtomicU32::new(0);
+            let cancelled = || asked.fetch_add(1, Ordering::Relaxed) == 2;
             assert!(there.solve(job, &cancelled).expect("a job that fits").is_none());
         }
     }

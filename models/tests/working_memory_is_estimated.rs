@@ -36,7 +36,7 @@ fn assert_estimated(what: &str, estimated: u64, taken: f64) {
 }
 
 #[test]
-fn a_window_of_flow_matching_takes_what_was_foretold_with_guidance_and_without() {
+fn a_window_of_flow_matching_takes_what_was_estimated_with_guidance_and_without() {
     let directory = directory();
     let flow = directory.load_codec(&Device::Cpu).expect("a codec").flow;
     for (frames, guidance, rows) in [(372, 1.25, 2), (93, 1.25, 2), (372, 1.0, 1)] {
@@ -53,7 +53,7 @@ fn a_window_of_flow_matching_takes_what_was_foretold_with_guidance_and_without()
 }
 
 #[test]
-fn the_vocoder_takes_what_was_foretold() {
+fn the_vocoder_takes_what_was_estimated() {
     let directory = directory();
     let vocoder = directory.load_codec(&Device::Cpu).expect("a codec").vocoder;
     let mut latents = vec![0f32; 8 * 256];
@@ -63,7 +63,7 @@ fn the_vocoder_takes_what_was_foretold() {
 }
 
 #[test]
-fn reading_a_prompt_takes_what_was_foretold() {
+fn reading_a_prompt_takes_what_was_estimated() {
     let directory = directory();
     for (dtype, count) in [(WeightDtype::F32, 500), (WeightDtype::F16, 500), (WeightDtype::F16, 200)] {
         let model = directory.load_lm(&Device::Cpu).expect("a model").keeping_kv_as(dtype);

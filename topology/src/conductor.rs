@@ -153,6 +153,7 @@ impl Conductor {
             wall: progress.elapsed,
             working: progress.working,
             first_audio: progress.first_audio,
+            milestones: self.song.meter.milestones(),
             first_window: Some(self.song.meter.first_window.load(Ordering::Relaxed))
                 .filter(|frames| *frames > 0)
                 .map(Frames),

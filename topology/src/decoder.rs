@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use heartstream_actors::{
-    song_context::{Faults, SongContext},
+    song_context::{EngineContext, Faults, SongContext},
     stage_threads::StageThreads,
 };
 use heartstream_messages::SongRequest;
@@ -32,12 +32,19 @@ pub struct Decoder {
     pub(crate) plan: Plan,
     /// Threads of the songs; started when they are needed, kept for the next song.
     pub(crate) threads: StageThreads,
+    /// State that its songs share.
+    pub(crate) context: EngineContext,
 }
 
 impl Decoder {
     /// Reads the codec onto the devices of `plan`. They are opened here, once: a stage's stream then belongs to the
     /// engine, like its threads, and a new song waits for neither.
-    pub(crate) fn read(directory: &ModelDirectory, plan: Plan, threads: StageThreads) -> Result<Self, EngineError> {
+    pub(crate) fn read(
+        directory: &ModelDirectory,
+        plan: Plan,
+        threads: StageThreads,
+        context: EngineContext,
+    ) -> Result<Self, EngineError> {
         let Devices { flow, vocoder, .. } = plan.devices;
         let codec = Arc::new(directory.load_codec_on(&flow.open()?, &vocoder.open()?)?);
         // A device has the weights once, however many workers it has; each worker has a stream of its own.
@@ -61,7 +68,7 @@ impl Decoder {
         for codec in &workers {
             codec.warm_up(sound.segments.next(None).computed(), sound.flow)?;
         }
-        Ok(Self { codec, workers, plan, threads })
+        Ok(Self { codec, workers, plan, threads, context })
     }
 
     /// Loads the codec of a checkpoint, and leaves its language model where it is.
@@ -81,7 +88,8 @@ impl Decoder {
         let load = move || {
             let directory = ModelDirectory::open(checkpoint)?.stored_as(Storage::Auto, storage);
             directory.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            Self::read(&directory, plan, StageThreads::default())
+            let context = EngineContext { turns: plan.turns(), ..EngineContext::default() };
+            Self::read(&directory, plan, StageThreads::default(), context)
         };
         blocking(load).await
     }
@@ -108,7 +116,7 @@ impl Decoder {
     ) -> Result<Song, EngineError> {
         let sinks = sinks.into().checked()?;
         check_runtime()?;
-        let context = SongContext::new(sinks.audio.len(), Faults::default());
+        let context = SongContext::of(self.context.clone(), sinks.audio.len(), Faults::default());
         context.span.record("seed", request.seed);
         let sound = request::sound(request)?;
         let wired = wire_decoding(self, codes, sound, sinks.audio, context.clone()).await?;

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use heartstream_actors::{
     language_model::LearnedBefore,
-    song_context::{Faults, SongContext},
+    song_context::{EngineContext, Faults, SongContext},
     stage_threads::StageThreads,
 };
 use heartstream_messages::{SongRequest, units};
@@ -50,6 +50,8 @@ pub struct Heartstream {
     pub(crate) plan: Plan,
     /// Threads of the songs; started when they are needed, kept for the next song.
     pub(crate) threads: StageThreads,
+    /// State that its songs share.
+    pub(crate) context: EngineContext,
     pub(crate) speculation: Speculation,
     faults: Faults,
     /// What was changed to stay within the memory limit, in a sentence.
@@ -160,13 +162,15 @@ impl Builder {
         let load = move || {
             let directory = ModelDirectory::open(checkpoint)?.stored_as(lm_storage, codec_storage);
             let threads = StageThreads::default();
+            let context = EngineContext { turns: plan.turns(), ..EngineContext::default() };
             let (lm_resources, weights, memory_adjustment) =
-                load(directory, codec_storage, &plan, &threads, memory_limit)?;
+                load(directory, codec_storage, &plan, (&threads, &context), memory_limit)?;
             Ok(Heartstream {
                 lm_resources,
                 weights,
                 plan,
                 threads,
+                context,
                 speculation: Speculation::Off,
                 faults: Faults::default(),
                 memory_adjustment,
@@ -337,7 +341,7 @@ impl Heartstream {
     async fn start(&self, checked: CheckedRequest, sinks: Sinks) -> Result<Song, EngineError> {
         let sinks = sinks.checked()?;
         check_runtime()?;
-        let context = SongContext::new(sinks.audio.len(), self.faults.clone());
+        let context = SongContext::of(self.context.clone(), sinks.audio.len(), self.faults.clone());
         context.span.record("seed", checked.request.seed);
         match &self.weights {
             Weights::Loaded { lm, decoder } => {
@@ -367,7 +371,7 @@ fn load(
     directory: ModelDirectory,
     codec: Storage,
     plan: &Plan,
-    threads: &StageThreads,
+    (threads, context): (&StageThreads, &EngineContext),
     limits: Option<(MemoryLimits, SongRequest)>,
 ) -> Result<(LmResources, Weights, Option<String>), EngineError> {
     // First: nothing need be read if a device does not open.
@@ -410,6 +414,6 @@ fn load(
         }
     };
     let lm = Arc::new(directory.load_lm(&device)?);
-    let decoder = Decoder::read(&directory, plan.clone(), threads.clone())?;
+    let decoder = Decoder::read(&directory, plan.clone(), threads.clone(), context.clone())?;
     Ok((lm_resources, Weights::Loaded { lm, decoder }, memory_adjustment))
 }

@@ -76,7 +76,8 @@ pub mod faults {
 /// What a [`SongReport`] and a [`Progress`] are made of.
 pub mod report {
     pub use heartstream_messages::{
-        DrafterReport, PrefetchReport, SpeakerProgress, SpeakerState, SpeculationReport, SpeculationTimes, StageReport,
+        DrafterReport, Milestones, PrefetchReport, SpeakerProgress, SpeakerState, SpeculationReport, SpeculationTimes,
+        StageReport,
     };
 }
 

@@ -1,7 +1,8 @@
 //! Plan of a machine for the stages: workers, threads, cores, devices and capacities, as one checked value.
 
 pub use heartstream_actors::compute_site::ComputeSite;
-use heartstream_actors::{compute_site::available_cores, core_layout::CoreLayout};
+use heartstream_actors::{compute_site::available_cores, core_layout::CoreLayout, core_turns::CoreTurns};
+use heartstream_messages::Stage;
 use heartstream_models::signal::ReferenceWindows;
 pub use heartstream_models::{DeviceName, Devices, WeightDtype, speculation::DrafterName, weights::Storage};
 
@@ -165,6 +166,21 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Turns of the stages that compute on the same cores of a processor.
+    pub(crate) fn turns(&self) -> CoreTurns {
+        let Devices { lm, vocoder, .. } = self.devices;
+        let flow = self.flow.iter().zip(&self.flow_devices).map(|(site, device)| (Stage::FlowWorker, site, *device));
+        let others = [(Stage::LanguageModel, &self.lm, lm), (Stage::Vocoder, &self.vocoder, vocoder)];
+        let stages: Vec<_> = flow.chain(others).filter(|(.., device)| device.is_cpu()).collect();
+        let shared = stages.iter().enumerate().flat_map(|(index, (first, one, _))| {
+            let with = stages[index + 1..].iter().filter(|(_, other, _)| one.shares_cores_with(other));
+            with.map(|(second, ..)| vec![*first, *second]).collect::<Vec<_>>()
+        });
+        CoreTurns::of(&shared.collect::<Vec<_>>())
+    }
+}
+
 /// The share of one worker: neighbouring cores, at least one.
 fn share(whole: &ComputeSite, worker: usize, workers: usize, threads: Option<usize>) -> ComputeSite {
     if whole.cores.is_empty() {
@@ -196,6 +212,20 @@ mod tests {
         for site in [&plan.lm, &plan.flow[0], &plan.vocoder] {
             assert_eq!(*site, ComputeSite { threads: 2, cores: Vec::new() });
         }
+    }
+
+    #[test]
+    fn stages_take_turns_on_the_cores_that_they_share_and_on_no_others() {
+        let gives_way = |plan: &Plan, stage, to| plan.turns().orders(stage, to);
+        let (lm, flow, vocoder) = (Stage::LanguageModel, Stage::FlowWorker, Stage::Vocoder);
+        let placement = Placement { flow_workers: 2, ..Placement::default() };
+        let (small, large) = (plan(&placement, &[0, 1]), plan(&placement, &(0..16).collect::<Vec<_>>()));
+        assert!(gives_way(&small, lm, flow) && gives_way(&small, lm, vocoder) && gives_way(&small, flow, vocoder));
+        assert!(!gives_way(&small, vocoder, flow) && !gives_way(&small, flow, flow));
+        assert!(gives_way(&large, flow, vocoder) && !gives_way(&large, lm, flow) && !gives_way(&large, lm, vocoder));
+        let gpu = Devices { flow: DeviceName::Cuda(0), vocoder: DeviceName::Cuda(0), ..Devices::default() };
+        let apart = plan(&Placement { devices: gpu, ..Placement::default() }, &[0, 1]);
+        assert!(!gives_way(&apart, lm, flow) && !gives_way(&apart, flow, vocoder));
     }
 
     #[test]

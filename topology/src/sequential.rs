@@ -53,7 +53,7 @@ impl Sequential {
         sinks: Sinks,
         song: SongContext,
     ) -> Result<Song, EngineError> {
-        let Heartstream { lm_resources, plan, threads, speculation, .. } = engine;
+        let Heartstream { lm_resources, plan, threads, context, speculation, .. } = engine;
         let turn = Arc::clone(&self.turn).acquire_owned().await;
         let turn = turn.map_err(|error| EngineError::Interrupted(error.to_string()))?;
         let (directory, device) = (Arc::clone(&self.directory), plan.devices.lm);
@@ -70,7 +70,8 @@ impl Sequential {
         let (report, reported) = oneshot::channel();
         let (returned, all_threads_returned) = bounded(1);
         let (directory, plan, threads) = (Arc::clone(&self.directory), plan.clone(), threads.clone());
-        let load = move || Decoder::read(&directory, plan, threads);
+        let context = context.clone();
+        let load = move || Decoder::read(&directory, plan, threads, context);
         let blocks = Some(blocks).filter(|_| subscriber);
         let ends = SongEnds { conductor: conductor.clone(), report: reported, all_threads_returned, blocks };
         let second = SecondHalf { sound, audio, blocks: give, conductor, song: song.clone() };
@@ -200,7 +201,10 @@ fn joined(written: &SongReport, sung: SongReport) -> SongReport {
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
-    use heartstream_actors::{song_context::Faults, stage_threads::StageThreads};
+    use heartstream_actors::{
+        song_context::{EngineContext, Faults},
+        stage_threads::StageThreads,
+    };
     use heartstream_messages::{SongRequest, units::Frames};
     use heartstream_models::speculation::Speculation;
     use heartstream_tools::synth::SynthSize;
@@ -249,7 +253,7 @@ mod tests {
         let (seen, holders) = bounded(1);
         let load = move || {
             let _ = seen.send(held.strong_count());
-            Decoder::read(&directory, plan, threads)
+            Decoder::read(&directory, plan, threads, EngineContext::default())
         };
         let (report, reported) = oneshot::channel();
         let (returned, _ended) = bounded(1);

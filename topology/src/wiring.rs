@@ -290,15 +290,17 @@ fn add_sound(pieces: &mut Pieces, decoder: &Decoder, sound: Sound, sinks: Vec<Si
 
     let segment_places = capacities.segment_places(*windows, flow_sites.len());
     let (places, places_out) = bounded(segment_places);
-    // Only a deadline needs the stages' rates.
-    let calibrate = deadline.is_some();
-    let stage = VocoderStage::new(Arc::clone(codec), segments, calibrate, song.clone());
+    // Only a deadline needs the stages' rates, and the engine's first song measures them for all.
+    let rates = &song.engine.rates;
+    let measure_sound = deadline.is_some() && rates.sound().is_none();
+    let stage = VocoderStage::new(Arc::clone(codec), segments, measure_sound, song.clone());
     pieces.add_at(Some(vocoder), stage, InOrder::new(places_out), pcm, song);
 
     let (tasks, tasks_out) = bounded(segment_places);
+    let measure_flow = deadline.is_some() && rates.flow().is_none();
     for (worker, (site, codec)) in flow_sites.iter().zip(workers).enumerate() {
         let (codec, handed_on) = (Arc::clone(codec), segments.longest_overlap());
-        let stage = FlowWorkerStage::new(codec, flow, noise, handed_on, calibrate && worker == 0, song.clone());
+        let stage = FlowWorkerStage::new(codec, flow, noise, handed_on, measure_flow && worker == 0, song.clone());
         pieces.add_at(Some(site), stage, FlowInlet::new(tasks_out.clone()), ToPlaces, song);
     }
     drop(tasks_out); // only workers hold it, so that the channel closes with the last of them

@@ -9,10 +9,9 @@ use std::{
 };
 
 use heartstream_messages::{
-    Progress, SpeakerProgress, SpeakerState, SpeculationReport, Stage, StageReport,
+    Milestones, Progress, SpeakerProgress, SpeakerState, SpeculationReport, Stage, StageReport,
     units::{Frames, SampleIndex, Seconds},
 };
-use heartstream_models::signal::Rates;
 use tokio::sync::watch;
 
 use super::Pause;
@@ -36,7 +35,9 @@ pub struct SongMeter {
     pub song_end: AtomicU64,
     /// Frames of the first window, 0 before it was cut.
     pub first_window: AtomicU64,
-    measured: Mutex<Measured>,
+    /// Seconds to the first frame, and for each frame after it.
+    frame_rate: Mutex<Option<(f64, f64)>>,
+    milestones: Mutex<Milestones>,
     /// Whether the reader of a stream closed it before the song was over.
     pub reader_left: AtomicBool,
     /// How often a speaker's own buffer ran dry.
@@ -59,17 +60,6 @@ pub struct SongMeter {
     watched: watch::Sender<Progress>,
 }
 
-/// Measured times of the stages, in seconds.
-#[derive(Debug, Clone, Copy, Default)]
-struct Measured {
-    /// To the first frame, and for each frame after it.
-    frames: Option<(f64, f64)>,
-    /// For a frame of a window, through all steps of flow matching.
-    flow: Option<f64>,
-    /// From the first latents to the first samples.
-    sound: Option<f64>,
-}
-
 /// The counters of one stage, all its workers together.
 #[derive(Debug, Default)]
 pub struct StageMeter {
@@ -89,7 +79,8 @@ impl SongMeter {
             underruns: AtomicU64::new(0),
             song_end: AtomicU64::new(0),
             first_window: AtomicU64::new(0),
-            measured: Mutex::default(),
+            frame_rate: Mutex::default(),
+            milestones: Mutex::default(),
             reader_left: AtomicBool::new(false),
             xruns: AtomicU64::new(0),
             delivered: (0..sinks).map(|_| AtomicU64::new(0)).collect(),
@@ -117,29 +108,38 @@ impl SongMeter {
 
     /// The first frame came after `first` seconds, and each one since took `each`.
     pub fn frames_took(&self, first: f64, each: f64) {
-        self.measured().frames = Some((first, each));
+        *self.frame_rate.lock().unwrap_or_else(PoisonError::into_inner) = Some((first, each));
     }
 
-    /// Flow matching, all its steps, takes `seconds` for a frame of a window.
-    pub fn flow_measured(&self, seconds: f64) {
-        self.measured().flow = Some(seconds);
+    /// Seconds to the first frame, and for each frame after it; `None` before a second frame was written.
+    pub fn frame_rate(&self) -> Option<(f64, f64)> {
+        *self.frame_rate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The vocoder takes `seconds` to its first samples.
-    pub fn sound_measured(&self, seconds: f64) {
-        self.measured().sound = Some(seconds);
+    /// The first frame is drawn.
+    pub fn first_frame_is_there(&self) {
+        self.reach(|milestones| &mut milestones.first_frame);
     }
 
-    /// Measured rates of the stages; `None` before all have been measured.
-    pub fn rates(&self) -> Option<Rates> {
-        let Measured { frames: Some((prompt, frame)), flow: Some(flow), sound: Some(sound) } = *self.measured() else {
-            return None;
-        };
-        Some(Rates { prompt, frame, flow, sound })
+    /// The first window is cut.
+    pub fn first_window_is_there(&self) {
+        self.reach(|milestones| &mut milestones.first_window);
     }
 
-    fn measured(&self) -> MutexGuard<'_, Measured> {
-        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Latents of a window are there.
+    pub fn latents_are_there(&self) {
+        self.reach(|milestones| &mut milestones.first_latents);
+    }
+
+    /// Sets a milestone, the first time that it is reached.
+    fn reach(&self, milestone: impl Fn(&mut Milestones) -> &mut Option<Seconds>) {
+        let mut milestones = self.milestones.lock().unwrap_or_else(PoisonError::into_inner);
+        milestone(&mut milestones).get_or_insert(Seconds(self.seconds()));
+    }
+
+    /// The milestones so far.
+    pub fn milestones(&self) -> Milestones {
+        *self.milestones.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records the time to first audio, at the first call.

@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 
 use super::{
     config::HeartCodecConfig,
+    flow_matching::StopCheck,
     modulation::{Modulation, StageModulation},
     tensors::TIME_FEATURES,
 };
@@ -82,6 +83,15 @@ impl Estimator {
     /// # Errors
     /// When a shape does not fit.
     pub fn forward(&self, xs: &Tensor, times: &[f32]) -> Result<Tensor> {
+        let velocity = self.forward_unless(xs, times, &|| false)?;
+        velocity.ok_or_else(|| ModelError::shape("velocity", "one that nothing cancels", "none"))
+    }
+
+    /// As [`Estimator::forward`]; `None` when `stopped` said so before one of the blocks.
+    ///
+    /// # Errors
+    /// When a shape does not fit.
+    pub fn forward_unless(&self, xs: &Tensor, times: &[f32], stopped: StopCheck<'_>) -> Result<Option<Tensor>> {
         let (batch, length, channels) = xs.dims3()?;
         if batch == 0 || length == 0 || channels != self.in_channels || times.len() != batch {
             let expected = format!("[B, L, {}] and B times", self.in_channels);
@@ -92,18 +102,21 @@ impl Estimator {
             ));
         }
         if batch < 2 || !xs.device().is_cpu() || xs.track_op() || rayon::current_num_threads() < 2 {
-            return self.together(xs, times);
+            return self.together(xs, times, stopped);
         }
         // Entries are independent. With threads of its own for each, no entry waits for the other at the end of every
         // product. An entry that is done early helps with the rest of the other.
         let half = batch / 2;
-        let part = |from, count| self.forward(&xs.narrow(0, from, count)?, &times[from..from + count]);
+        let part = |from, count| self.forward_unless(&xs.narrow(0, from, count)?, &times[from..from + count], stopped);
         let (first, second) = rayon::join(|| part(0, half), || part(half, batch - half));
-        Ok(Tensor::cat(&[first?, second?], 0)?)
+        match (first?, second?) {
+            (Some(first), Some(second)) => Ok(Some(Tensor::cat(&[first, second], 0)?)),
+            _ => Ok(None),
+        }
     }
 
-    fn together(&self, xs: &Tensor, times: &[f32]) -> Result<Tensor> {
-        self.modulated(xs, &self.modulation(times)?.on(&self.device)?)
+    fn together(&self, xs: &Tensor, times: &[f32], stopped: StopCheck<'_>) -> Result<Option<Tensor>> {
+        self.modulated_unless(xs, &self.modulation(times)?.on(&self.device)?, stopped)
     }
 
     /// What steers all blocks at these times, an entry for each. It follows from the times alone, and lies where it was
@@ -124,10 +137,23 @@ impl Estimator {
     ///
     /// # Errors
     /// When a shape does not fit.
-    pub(super) fn modulated(&self, xs: &Tensor, Modulation([first, second]): &Modulation) -> Result<Tensor> {
-        let inner = self.first.forward(self.enter.forward(xs, None)?, first)?;
-        let outer = self.second.forward(self.connect.forward(xs, Some(&inner))?, second)?;
-        self.leave.forward(&outer, None)
+    #[cfg(feature = "cuda")]
+    pub(super) fn modulated(&self, xs: &Tensor, modulation: &Modulation) -> Result<Tensor> {
+        let velocity = self.modulated_unless(xs, modulation, &|| false)?;
+        velocity.ok_or_else(|| ModelError::shape("velocity", "one that nothing cancels", "none"))
+    }
+
+    /// As `modulated`; `None` when `stopped` said so before one of the blocks.
+    fn modulated_unless(
+        &self,
+        xs: &Tensor,
+        Modulation([first, second]): &Modulation,
+        stopped: StopCheck<'_>,
+    ) -> Result<Option<Tensor>> {
+        let Some(inner) = self.first.forward(self.enter.forward(xs, None)?, first, stopped)? else { return Ok(None) };
+        let xs = self.connect.forward(xs, Some(&inner))?;
+        let Some(outer) = self.second.forward(xs, second, stopped)? else { return Ok(None) };
+        Ok(Some(self.leave.forward(&outer, None)?))
     }
 
     /// Whether all products with many rows are made on a GPU's tensor cores.
@@ -245,15 +271,18 @@ impl Stage {
 
     /// # Shapes
     /// - `xs` and result \[B, L, D\]
-    fn forward(&self, mut xs: Tensor, modulation: &StageModulation) -> Result<Tensor> {
+    fn forward(&self, mut xs: Tensor, modulation: &StageModulation, stopped: StopCheck<'_>) -> Result<Option<Tensor>> {
         let rotary = self.rotary.of(xs.dim(1)?, xs.device())?;
         let mut blocks =
             self.blocks.iter().zip(&modulation.blocks).map(|(block, table)| Modulated { block, table }).peekable();
         let mut normed = blocks.peek().map(|first| first.enter(&xs)).transpose()?;
         while let (Some(block), Some(entered)) = (blocks.next(), normed.take()) {
+            if stopped() {
+                return Ok(None);
+            }
             (xs, normed) = block.forward(&xs, &entered, &rotary, blocks.peek().copied())?;
         }
-        Ok(layer_norm(&xs, NORM_EPS, AdaLnModulation { table: &modulation.out, shift: 0, scale: 1 })?)
+        Ok(Some(layer_norm(&xs, NORM_EPS, AdaLnModulation { table: &modulation.out, shift: 0, scale: 1 })?))
     }
 }
 

@@ -19,6 +19,10 @@ pub const LATENTS_PER_FRAME: usize = 2;
 /// Noise that remains in an in-context latent at time 1 (`1e-6` in the reference's solver).
 const NOISE_FLOOR: f32 = 1e-6;
 
+/// Whether to stop. It is asked before each block of a step on a processor, on any thread that computes, and before
+/// each step on a GPU. It may also wait before it answers, to let others compute.
+pub type StopCheck<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// Accepts the options of the solver, or says which is out of range. Above a guidance of 1 the unconditional velocity
 /// is computed in the same batch and extrapolated away from.
 ///
@@ -111,12 +115,12 @@ impl FlowMatching {
         self.channels
     }
 
-    /// Makes the latents of a window, latent frame after latent frame; `None` when `cancelled` said so between two
-    /// steps.
+    /// Makes the latents of a window, latent frame after latent frame; `None` when `cancelled` said so under
+    /// way.
     ///
     /// # Errors
     /// When codes, noise and in-context latents do not fit together.
-    pub fn solve(&self, job: FlowJob<'_>, cancelled: &dyn Fn() -> bool) -> Result<Option<Vec<f32>>> {
+    pub fn solve(&self, job: FlowJob<'_>, cancelled: StopCheck<'_>) -> Result<Option<Vec<f32>>> {
         let FlowJob { codes, noise, in_context, options } = job;
         let Flow { steps, guidance } = check_flow(options)?;
         let channels = self.channels;
@@ -147,13 +151,10 @@ impl FlowMatching {
         }
         let mut state = noise.clone();
         for EulerTime { left, time, length } in euler_times(steps) {
-            if cancelled() {
-                return Ok(None);
-            }
             if let Some(known) = &known {
                 state = led(&state, &noise, known, (left, time))?;
             }
-            let velocity = self.velocity(&state, &fixed, time, guidance)?;
+            let Some(velocity) = self.velocity(&state, &fixed, (time, guidance), cancelled)? else { return Ok(None) };
             state = (state + (velocity * f64::from(length))?)?;
         }
         Ok(Some(finished(state.flatten_all()?.to_vec1::<f32>()?)))
@@ -182,16 +183,23 @@ impl FlowMatching {
 
     /// # Shapes
     /// - `state` and result \[1, L, channels\], `fixed` of [`FlowMatching::fixed_inputs`]
-    fn velocity(&self, state: &Tensor, fixed: &Tensor, time: f32, guidance: f32) -> Result<Tensor> {
+    fn velocity(
+        &self,
+        state: &Tensor,
+        fixed: &Tensor,
+        (time, guidance): (f32, f32),
+        cancelled: StopCheck<'_>,
+    ) -> Result<Option<Tensor>> {
         let (batch, length, _) = fixed.dims3()?;
         let state = state.broadcast_as((batch, length, self.channels))?;
         let input = Tensor::cat(&[&state.contiguous()?, fixed], 2)?.contiguous()?;
-        let velocity = self.estimator.forward(&input, &vec![time; batch])?;
+        let velocity = self.estimator.forward_unless(&input, &vec![time; batch], cancelled)?;
+        let Some(velocity) = velocity else { return Ok(None) };
         if batch == 1 {
-            return Ok(velocity);
+            return Ok(Some(velocity));
         }
         let (unconditional, conditional) = (velocity.narrow(0, 0, 1)?, velocity.narrow(0, 1, 1)?);
-        Ok((&unconditional + ((conditional - &unconditional)? * f64::from(guidance))?)?)
+        Ok(Some((&unconditional + ((conditional - &unconditional)? * f64::from(guidance))?)?))
     }
 }
 
@@ -229,6 +237,8 @@ fn time_steps(steps: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::{signal::KeyedNoise, test_checkpoints::tiny};
 
@@ -272,10 +282,18 @@ mod tests {
         let (flow, codes, noise) = setting();
         let job =
             |steps| FlowJob { codes: &codes, noise: &noise, in_context: &[], options: Flow { steps, guidance: 1.0 } };
-        let asked = std::cell::Cell::new(0);
-        let after_two = || asked.replace(asked.get() + 1) == 2;
-        assert!(flow.solve(job(5), &after_two).expect("a job that fits").is_none());
-        assert_eq!(asked.get(), 3, "asked before each step, and not after the answer");
+        let asked = AtomicUsize::new(0);
+        let in_a_step = || {
+            flow.solve(job(1), &|| asked.fetch_add(1, Ordering::Relaxed) == usize::MAX).expect("a job that fits");
+            asked.swap(0, Ordering::Relaxed)
+        };
+        let blocks = in_a_step();
+        assert!(blocks > 1, "asked before each block");
+        for before in 0..2 * blocks {
+            let stopped = || asked.fetch_add(1, Ordering::Relaxed) == before;
+            assert!(flow.solve(job(5), &stopped).expect("a job that fits").is_none());
+            assert_eq!(asked.swap(0, Ordering::Relaxed), before + 1, "not asked after the answer");
+        }
     }
 
     #[test]

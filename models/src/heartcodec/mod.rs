@@ -23,7 +23,7 @@ pub use heartstream_messages::Flow;
 
 pub use config::HeartCodecConfig;
 pub use estimator::Estimator;
-pub use flow_matching::{FlowJob, FlowMatching, LATENTS_PER_FRAME, check_flow};
+pub use flow_matching::{FlowJob, FlowMatching, LATENTS_PER_FRAME, StopCheck, check_flow};
 pub use quantizer::Quantizer;
 pub use tensors::{expected_tensors, expected_tensors_of_vocoder};
 pub use vocoder::{MOST_AT_ONCE, Vocoder, VocoderState, round_to_ninths};

@@ -13,7 +13,7 @@ use candle_core::{
 use super::{
     Flow,
     estimator::Estimator,
-    flow_matching::{EulerTime, euler_times},
+    flow_matching::{EulerTime, StopCheck, euler_times},
     modulation::Modulation,
 };
 use crate::{
@@ -120,7 +120,7 @@ impl GpuSolver {
         noise: &Tensor,
         known: Option<&Tensor>,
         options: Flow,
-        cancelled: &dyn Fn() -> bool,
+        cancelled: StopCheck<'_>,
     ) -> Result<Option<Vec<f32>>> {
         let (entries, latents, _) = fixed.dims3()?;
         let shape = WindowShape { entries, latents, known: known.map_or(Ok(0), |known| known.dim(1))? };

@@ -16,8 +16,8 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// Latent frames that are decoded at once. Fixed, so that the samples do not depend on how the latents were fed;
-/// 8 frames are 0.32 s, and the widest layer of the published size then works on 60 MB.
+/// Latent frames that are decoded at once. Fixed, so that the samples do not depend on how the latents were fed, where
+/// they depend on how many are decoded at once; 8 frames are 0.32 s, and the widest layer of the published size then works on 60 MB.
 pub(super) const CHUNK: usize = 8;
 /// The most latent frames that are decoded at once where a sample does not depend on how many are: fewer do not fill a
 /// GPU.
@@ -37,6 +37,8 @@ pub struct Vocoder {
     last: CausalConv,
     /// Latent frames that are decoded at once, at most.
     at_once: usize,
+    /// Whether a sample does not depend on how many are computed with it.
+    row_stable: bool,
     device: Device,
     reader: HostReader,
 }
@@ -93,6 +95,7 @@ impl Vocoder {
             repeat,
             last: CausalConv::new(&last, last_bias, 1)?,
             at_once: CHUNK,
+            row_stable: false,
             device: device.clone(),
             reader: HostReader::of(device)?,
         };
@@ -101,6 +104,7 @@ impl Vocoder {
             vocoder = vocoder.on_tensor_cores()?;
             vocoder.at_once = if vocoder.is_row_stable() { MOST_AT_ONCE } else { CHUNK };
         }
+        vocoder.row_stable = vocoder.is_row_stable();
         Ok(vocoder)
     }
 
@@ -196,6 +200,15 @@ impl Vocoder {
         }
         state.waiting.extend(latents.iter().copied().map(round_to_ninths));
         self.decode_chunks(state, CHUNK)
+    }
+
+    /// The samples of latents that wait for a chunk to be full, left and right: for a listener who would hear a pause
+    /// otherwise. None where samples depend on how many are computed at once.
+    ///
+    /// # Errors
+    /// As [`Vocoder::push`].
+    pub fn flush(&self, state: &mut VocoderState) -> Result<[Vec<f32>; 2]> {
+        if self.row_stable { self.decode_chunks(state, 1) } else { Ok([Vec::new(), Vec::new()]) }
     }
 
     /// Ends the stream and returns the samples of the frames that were waiting for look-ahead.

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_song_that_is_as_long_as_its_positions_holds_the_keys_and_values_that_were_foretold() {
+    fn a_song_that_is_as_long_as_its_positions_holds_the_keys_and_values_that_were_estimated() {
         let (_folder, directory) = tiny();
         let prompt = PromptTokens { tags: vec![1, 80, 2], lyrics: vec![1, 100, 2] };
         let frames = 300;

@@ -38,6 +38,7 @@ pub(super) fn record(
         "wall_s": report.wall.0,
         "working_s": report.working.0,
         "first_audio_s": report.first_audio.map(|first| first.0),
+        "milestones_s": report.milestones,
         "rtf": report.real_time_factor(),
         "peak_rss_bytes": peak_memory(),
         "underrun_samples": report.underrun_samples,

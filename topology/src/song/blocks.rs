@@ -95,6 +95,7 @@ pub(crate) fn unreported(song: &SongContext) -> SongReport {
         wall: progress.elapsed,
         working: progress.working,
         first_audio: progress.first_audio,
+        milestones: song.meter.milestones(),
         first_window: None,
         underrun_samples: progress.underrun_samples,
         xruns: progress.xruns,

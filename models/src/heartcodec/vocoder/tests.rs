@@ -19,10 +19,10 @@ fn latents_fed_in_any_pieces_give_the_samples_of_the_whole_bit_for_bit() {
     const MOST: usize = 45;
     let (vocoder, latents) = setting(MOST);
     let width = 2 * vocoder.latent_dim;
-    let pieces = proptest::collection::vec(0usize..12, 1..12);
+    let pieces = proptest::collection::vec((0usize..12, any::<bool>()), 1..12);
     let config = ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() };
-    let split = |pieces: Vec<usize>| {
-        let frames = pieces.iter().sum::<usize>().min(MOST);
+    let split = |pieces: Vec<(usize, bool)>| {
+        let frames = pieces.iter().map(|(frames, _)| frames).sum::<usize>().min(MOST);
         let whole = vocoder.decode(&latents[..frames * width]).expect("whole frames");
         let mut state = vocoder.start().expect("silence");
         let mut samples = [Vec::new(), Vec::new()];
@@ -31,9 +31,12 @@ fn latents_fed_in_any_pieces_give_the_samples_of_the_whole_bit_for_bit() {
             samples[0].extend(left);
             samples[1].extend(right);
         };
-        for piece in pieces {
+        for (piece, flush) in pieces {
             let end = (place + piece).min(frames);
             take(vocoder.push(&mut state, &latents[place * width..end * width]).expect("whole frames"));
+            if flush {
+                take(vocoder.flush(&mut state).expect("samples"));
+            }
             place = end;
         }
         take(vocoder.finish(state).expect("an end"));
@@ -42,6 +45,19 @@ fn latents_fed_in_any_pieces_give_the_samples_of_the_whole_bit_for_bit() {
         Ok(())
     };
     TestRunner::new(config).run(&pieces, split).expect("every split");
+}
+
+#[test]
+fn what_can_be_decoded_by_now_waits_for_no_chunk_when_it_is_flushed() {
+    let (vocoder, latents) = setting(12);
+    let (width, samples) = (2 * vocoder.latent_dim, vocoder.samples_per_latent());
+    let mut state = vocoder.start().expect("silence");
+    let fed = 8 + vocoder.margin + 1;
+    let [left, _] = vocoder.push(&mut state, &latents[..fed * width]).expect("whole frames");
+    assert_eq!(left.len(), 8 * samples, "a chunk");
+    let [left, right] = vocoder.flush(&mut state).expect("samples");
+    assert_eq!((left.len(), right.len()), (samples, samples), "all but the look-ahead");
+    assert!(vocoder.flush(&mut state).expect("samples")[0].is_empty());
 }
 
 #[test]

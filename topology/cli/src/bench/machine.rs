@@ -1,5 +1,6 @@
 //! The machine that a bench measures on: its threads, its limits, its name.
 
+use heartstream_actors::awake::kept_awake;
 use heartstream_models::{
     DeviceName,
     kernels::cpu::{KernelSet, Limits},
@@ -68,7 +69,7 @@ impl Machine {
 
     /// Runs `work` on its threads.
     pub(super) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.pool.install(work)
+        self.pool.install(|| kept_awake(&|| false, work))
     }
 
     pub(super) fn threads(&self) -> usize {

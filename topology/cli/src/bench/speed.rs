@@ -43,11 +43,12 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     let storages = (args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
     let directory = ModelDirectory::open(checkpoint.clone())?.stored_as(storages.0, storages.1);
     let builder = Heartstream::builder(checkpoint).placement(placement).weights(storages.0, storages.1);
-    let engine = runtime.block_on(builder.build())?;
+    // Before the model is there: what is read for it counts to no peak.
     if args.device.is_cpu() {
         status.say("measuring what the machine can do");
         machine.measure()?;
     }
+    let engine = runtime.block_on(builder.build())?;
     let mut rows = Vec::new();
     let (Some(lm), Some(decoder)) = (engine.language_model(), engine.decoder()) else {
         return Err(Failed::Error("only a model that is in memory as a whole can be measured".to_owned()));
@@ -88,6 +89,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     };
     // Behind the song on a GPU, whose memory this takes too.
     let gpu_memory = machine.gpu_memory_taken()?;
+    let peak_memory = peak_memory();
     status.say("measuring what the machine can do");
     machine.measure()?;
     status.end("measured");
@@ -108,7 +110,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         worker_gain: workers.map(|workers| workers.gain()),
         whole,
         kv_bytes,
-        peak_memory: peak_memory(),
+        peak_memory,
         gpu_memory,
         estimated: estimated.streaming_on(DeviceName::Cpu),
         gpu_estimated: estimated.devices.gpus().first().map(|gpu| estimated.streaming_on(*gpu)),
@@ -140,6 +142,7 @@ async fn song(engine: &Heartstream, args: &SpeedArgs) -> Result<Whole, Failed> {
         audio: report.audio,
         wall: report.wall,
         first_audio: report.first_audio.unwrap_or(report.wall),
+        milestones: report.milestones,
         first_window: report.first_window.unwrap_or(report.frames),
         deadline,
     })

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use heartstream::{
     memory::MemorySize,
+    report::Milestones,
     units::{Frames, Seconds},
 };
 use heartstream_models::kernels::cpu::Limits;
@@ -37,6 +38,8 @@ pub(super) struct Whole {
     pub audio: Seconds,
     pub wall: Seconds,
     pub first_audio: Seconds,
+    /// What that is made of.
+    pub milestones: Milestones,
     /// Frames of the first window.
     pub first_window: Frames,
     /// When the first sound was to be there, if it was said.
@@ -109,14 +112,18 @@ impl SpeedReport {
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
             "two_workers_gain": self.worker_gain,
             "first_audio_s": self.whole.map(|whole| whole.first_audio.0),
+            "first_audio_parts_s": self.whole.map(|whole| {
+                parts(whole.milestones, whole.first_audio).into_iter().map(|(name, time)| (name.to_owned(), json!(time)))
+                    .collect::<serde_json::Map<_, _>>()
+            }),
             "first_audio_asked_for_s": self.whole.and_then(|whole| whole.deadline).map(|deadline| deadline.0),
             "first_window": self.whole.map(|whole| whole.first_window.0),
             "rtf": self.whole.map(|whole| whole.wall.0 / whole.audio.0),
             "kv_bytes": self.kv_bytes,
             "peak_rss_bytes": self.peak_memory,
             "gpu_memory_bytes": self.gpu_memory,
-            "foretold_bytes": self.estimated,
-            "gpu_foretold_bytes": self.gpu_estimated,
+            "estimated_bytes": self.estimated,
+            "gpu_estimated_bytes": self.gpu_estimated,
         })
     }
 
@@ -147,7 +154,7 @@ impl SpeedReport {
                 writeln!(text, "\ntwo flow workers on two cores make {gain:.2} times the segments of one on one core");
         }
         if let Some(whole) = self.whole {
-            let Whole { audio, wall, first_audio, first_window, deadline } = whole;
+            let Whole { audio, wall, first_audio, milestones, first_window, deadline } = whole;
             let asked = deadline.map(|deadline| format!("asked for within {deadline}, ")).unwrap_or_default();
             let _ = writeln!(
                 text,
@@ -155,6 +162,9 @@ impl SpeedReport {
                 first_window.0,
                 wall.0 / audio.0
             );
+            for (part, time) in parts(milestones, first_audio) {
+                let _ = writeln!(text, "  {part:<26}{:>8.1} ms", time * 1e3);
+            }
         }
         if let Some(bytes) = self.kv_bytes {
             let _ = writeln!(text, "keys and values of the long song {}", MemorySize(bytes));
@@ -176,6 +186,19 @@ const LEGEND: &str = "
 of limit   share of the bytes or of the operations that the machine can do in that time, measured in this run
 RTF        time per time of music; a flow step is one of those that --flow-steps counts
 ";
+
+/// What the latency of the first sound is made of, in seconds.
+fn parts(milestones: Milestones, first_audio: Seconds) -> Vec<(&'static str, f64)> {
+    let Milestones { first_frame, first_window, first_latents } = milestones;
+    let times = [first_frame, first_window, first_latents, Some(first_audio)];
+    let names = ["prompt and first frame", "frames of the first window", "flow matching", "vocoder"];
+    let mut before = 0.0;
+    let part = |(name, time): (&'static str, Option<Seconds>)| {
+        let time = time?.0;
+        Some((name, time - std::mem::replace(&mut before, time)))
+    };
+    names.into_iter().zip(times).filter_map(part).collect()
+}
 
 /// A count with the prefix that suits it.
 fn scaled(count: u64, unit: &str) -> String {

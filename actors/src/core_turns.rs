@@ -1,0 +1,158 @@
+//! Turns on shared cores: of the stages that compute on the same cores, the later one in the pipeline goes first.
+//!
+//! Two stages that compute at once on the same cores slow each other far below half: each has a thread on every core,
+//! and each of its products waits for the thread that the operating system runs last. So a stage gives way at its next
+//! checkpoint (a block of flow matching, a layer of the prefill, a frame) while a later stage is at work. The later
+//! stage's work is what the listener waits for.
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use heartstream_messages::Stage;
+
+use crate::song_context::StopFlag;
+
+/// How often a stage that waits looks whether its song was ended.
+const REST: Duration = Duration::from_millis(10);
+
+/// The turns of an engine's stages. Clones share them. By default every stage has cores of its own, and none gives way.
+#[derive(Debug, Clone, Default)]
+pub struct CoreTurns(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Pairs of stages that share cores: the first gives way to the second.
+    order: Vec<(Stage, Stage)>,
+    /// How many actors of each stage, of all songs, are at work.
+    at_work: [AtomicUsize; Stage::ALL.len()],
+    /// Held while a turn ends, so that no stage misses it between looking and waiting.
+    ends: Mutex<()>,
+    ended: Condvar,
+}
+
+/// A stage at work; the end of its life is the end of its turn.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    turns: &'a Inner,
+    stage: Stage,
+}
+
+impl CoreTurns {
+    /// Turns of stages of which `sharing` compute on the same cores. One group of the stages for each set of cores.
+    pub fn of(sharing: &[Vec<Stage>]) -> Self {
+        let pairs = |group: &Vec<Stage>| {
+            let mut group = group.clone();
+            group.sort_unstable();
+            let later = |from: usize| group[from + 1..].to_vec();
+            let pairs: Vec<_> = group
+                .iter()
+                .enumerate()
+                .flat_map(|(from, first)| later(from).into_iter().map(|then| (*first, then)))
+                .collect();
+            pairs
+        };
+        let order = sharing.iter().flat_map(pairs).filter(|(first, then)| first != then).collect();
+        Self(Arc::new(Inner { order, ..Inner::default() }))
+    }
+
+    /// Whether `first` gives way to `then`.
+    pub fn orders(&self, first: Stage, then: Stage) -> bool {
+        self.0.order.contains(&(first, then))
+    }
+
+    /// Says that `stage` is at work, until what is returned is dropped.
+    pub fn take(&self, stage: Stage) -> Turn<'_> {
+        self.0.at_work[stage as usize].fetch_add(1, Ordering::AcqRel);
+        Turn { turns: &self.0, stage }
+    }
+
+    /// Whether a stage that `stage` gives way to is at work.
+    pub fn is_behind(&self, stage: Stage) -> bool {
+        let at_work = |then: &Stage| self.0.at_work[*then as usize].load(Ordering::Acquire) > 0;
+        self.0.order.iter().any(|(first, then)| *first == stage && at_work(then))
+    }
+
+    /// Waits while a stage that `stage` gives way to is at work; not after the song was ended.
+    pub fn give_way(&self, stage: Stage, stop: &StopFlag) {
+        if !self.is_behind(stage) {
+            return;
+        }
+        let mut ends = self.0.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.is_behind(stage) && !stop.is_set() {
+            // The end of a song wakes no waiter, so it looks again.
+            ends = self.0.ended.wait_timeout(ends, REST).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let _end = self.turns.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        self.turns.at_work[self.stage as usize].fetch_sub(1, Ordering::AcqRel);
+        self.turns.ended.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn on_shared_cores_the_earlier_stage_gives_way_and_no_other() {
+        let turns = CoreTurns::of(&[vec![Stage::Vocoder, Stage::LanguageModel, Stage::FlowWorker]]);
+        let vocoder = turns.take(Stage::Vocoder);
+        assert!(turns.is_behind(Stage::FlowWorker) && turns.is_behind(Stage::LanguageModel));
+        assert!(!turns.is_behind(Stage::Vocoder));
+        drop(vocoder);
+        let flow = turns.take(Stage::FlowWorker);
+        assert!(turns.is_behind(Stage::LanguageModel) && !turns.is_behind(Stage::FlowWorker));
+        drop(flow);
+        assert!(!turns.is_behind(Stage::LanguageModel));
+    }
+
+    #[test]
+    fn stages_with_cores_of_their_own_wait_for_none() {
+        let turns = CoreTurns::of(&[vec![Stage::LanguageModel], vec![Stage::FlowWorker, Stage::Vocoder]]);
+        let _at_work = [turns.take(Stage::Vocoder), turns.take(Stage::FlowWorker)];
+        turns.give_way(Stage::LanguageModel, &StopFlag::default());
+        assert!(turns.is_behind(Stage::FlowWorker));
+        let none = CoreTurns::default();
+        let _at_work = none.take(Stage::Vocoder);
+        none.give_way(Stage::FlowWorker, &StopFlag::default());
+    }
+
+    #[test]
+    fn a_stage_that_waits_goes_on_when_the_later_one_is_done() {
+        let turns = CoreTurns::of(&[vec![Stage::FlowWorker, Stage::Vocoder]]);
+        let (tell, told) = flume::bounded(1);
+        thread::scope(|scope| {
+            let vocoder = turns.take(Stage::Vocoder);
+            scope.spawn(|| {
+                turns.give_way(Stage::FlowWorker, &StopFlag::default());
+                let _ = tell.send(());
+            });
+            thread::yield_now();
+            assert!(told.is_empty(), "it waits");
+            drop(vocoder);
+            assert_eq!(told.recv(), Ok(()));
+        });
+    }
+
+    #[test]
+    fn a_song_that_is_ended_waits_for_no_turn() {
+        let turns = CoreTurns::of(&[vec![Stage::FlowWorker, Stage::Vocoder]]);
+        let _at_work = turns.take(Stage::Vocoder);
+        let stop = StopFlag::default();
+        thread::scope(|scope| {
+            scope.spawn(|| turns.give_way(Stage::FlowWorker, &stop));
+            stop.set();
+        });
+    }
+}
