@@ -1,6 +1,7 @@
 //! Autoregressive decoding of a song, frame by frame: prefill, backbone, depth decoder, guidance.
 
 mod frame;
+mod prompt;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{Device, Tensor};
 
 pub use frame::guided;
+pub use prompt::prompt_positions;
 pub use verify::{SongTarget, VerifyBuffers};
 
 #[cfg(feature = "cuda")]
@@ -23,11 +25,6 @@ use crate::{
     kernels::{Linear, cpu::WeightDtype},
     weights::{RowTable, TensorStore},
 };
-
-/// Positions of a prompt: tags, the slot of the reference recording, lyrics.
-pub fn prompt_positions(prompt: &PromptTokens) -> usize {
-    prompt.tags.len() + 1 + prompt.lyrics.len()
-}
 
 /// The weights of a HeartMuLa language model; shared by all songs.
 #[derive(Debug)]
@@ -326,30 +323,6 @@ impl HeartMula {
         }
         state.frame += 1;
         Ok(())
-    }
-
-    /// # Shapes
-    /// - result \[1, T, D\], T the positions of the prompt; with an unconditional row T + 1, as [`Prefix`] has it
-    fn embed_prompt(&self, prompt: &PromptTokens, batch: usize) -> Result<Tensor> {
-        let (count, width) = (prompt_positions(prompt) + batch - 1, self.config.backbone.embed_dim);
-        Ok(Tensor::from_vec(self.prompt_rows(prompt, batch)?, (1, count, width), &self.device)?)
-    }
-
-    /// The embeddings of a prompt's positions, and behind them, in a batch of 2, the unconditional one.
-    fn prompt_rows(&self, prompt: &PromptTokens, batch: usize) -> Result<Vec<f32>> {
-        let mut rows = Vec::with_capacity((prompt_positions(prompt) + batch - 1) * self.config.backbone.embed_dim);
-        let text = |id: &u32| self.text_embeddings.row(*id as usize);
-        for id in &prompt.tags {
-            rows.extend(text(id)?);
-        }
-        rows.extend(&self.no_reference);
-        for id in &prompt.lyrics {
-            rows.extend(text(id)?);
-        }
-        if batch == 2 {
-            rows.extend(&self.unconditional);
-        }
-        Ok(rows)
     }
 }
 
