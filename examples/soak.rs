@@ -6,15 +6,20 @@
 use std::{
     fs, io,
     process::ExitCode,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use heartstream::{Heartstream, Outcome, SampleFormat, Sampling, Sink, SongRequest, WavTarget, units::Frames};
+use heartstream::{
+    Heartstream, Outcome, SampleFormat, Sampling, Sink, Song, SongRequest, WavTarget, units::Frames,
+};
+use tokio::sync::Barrier;
 
 /// Songs where the environment says nothing: some minutes on two cores.
 const USUAL_SONGS: u64 = 300;
-/// After so many songs of a part its first measure is taken. None of them ends early, so that a part has by then taken all
-/// that its songs need at once.
+/// After so many songs of a part its first measure is taken. None of them ends early, and those of a batch wait until all of
+/// it have begun. So a part has by then taken all that its songs need at once: an engine keeps the threads of so many songs,
+/// and starts no more for the songs that come after them.
 const WARM: u64 = 10;
 /// Songs at once in the second part.
 const AT_ONCE: u64 = 8;
@@ -26,7 +31,7 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let songs = std::env::var("SONGS").ok().and_then(|songs| songs.parse().ok()).unwrap_or(USUAL_SONGS);
     let engine = Heartstream::builder(heartstream_tools::synth::noise()).build().await?;
     let since = Instant::now();
-    sing(engine.clone(), 0, Duration::ZERO, false).await?;
+    sing(engine.clone(), 0, Until::All(Arc::new(Barrier::new(1)))).await?;
     let usual = since.elapsed();
     println!("{:<22} {:>6} {:>9} {:>8} {:>6}", "", "songs", "RSS", "threads", "files");
     let steady = part(&engine, "one after the other", songs, 1, usual).await?
@@ -46,9 +51,10 @@ async fn part(
     let since = Instant::now();
     let (mut first, mut sung) = (None, 0);
     while sung < songs.max(2 * WARM) {
-        let batch: Vec<_> = (sung..sung + at_once)
-            .map(|seed| tokio::spawn(sing(engine.clone(), seed, usual, first.is_some())))
-            .collect();
+        let begun = Arc::new(Barrier::new(at_once as usize));
+        let until = |_| if first.is_some() { Until::Random(usual) } else { Until::All(Arc::clone(&begun)) };
+        let batch: Vec<_> =
+            (sung..sung + at_once).map(|seed| tokio::spawn(sing(engine.clone(), seed, until(seed)))).collect();
         for song in batch {
             song.await??;
         }
@@ -65,9 +71,26 @@ async fn part(
     Ok(steady)
 }
 
-/// One song, of the kind that follows from its seed; a whole one takes about `usual`. Unless it may end early (`early`), it
-/// is not cancelled, and its pipe stays open.
-async fn sing(engine: Heartstream, seed: u64, usual: Duration, early: bool) -> Result<(), String> {
+/// When a song ends.
+enum Until {
+    /// By itself, after all of its batch have begun: it is paused until then.
+    All(Arc<Barrier>),
+    /// A third of the songs at a random moment of about this time, which a whole one takes; a third when its pipe closes.
+    Random(Duration),
+}
+
+impl Until {
+    async fn begun(&self, song: &Song) {
+        if let Self::All(begun) = self {
+            song.pause();
+            begun.wait().await;
+            song.resume();
+        }
+    }
+}
+
+/// One song, of the kind that follows from its seed.
+async fn sing(engine: Heartstream, seed: u64, until: Until) -> Result<(), String> {
     let request = SongRequest {
         seed,
         max_frames: Frames(25),
@@ -80,25 +103,29 @@ async fn sing(engine: Heartstream, seed: u64, usual: Duration, early: bool) -> R
     let outcome = match seed % 3 {
         0 => {
             let mut song = engine.sing(request).await.map_err(failed)?;
+            until.begun(&song).await;
             while song.next_block().await.is_some() {}
             song.finished().await.outcome
         }
         1 => {
             let mut song = engine.sing(request).await.map_err(failed)?;
+            until.begun(&song).await;
             let whole = async { while song.next_block().await.is_some() {} };
-            let until = if early { usual.mul_f64(moment as f64 / (1u64 << 32) as f64) } else { Duration::MAX };
-            if tokio::time::timeout(until, whole).await.is_err() {
+            let end = match until {
+                Until::Random(usual) => usual.mul_f64(moment as f64 / (1u64 << 32) as f64),
+                Until::All(_) => Duration::MAX,
+            };
+            if tokio::time::timeout(end, whole).await.is_err() {
                 song.cancel();
             }
             song.finished().await.outcome
         }
         _ => {
-            let target = WavTarget::stream(
-                "a pipe",
-                ClosingPipe(if early { moment % 200_000 } else { u64::MAX }),
-                SampleFormat::S16,
-            );
-            engine.sing_to(request, Sink::Wav(target)).await.map_err(failed)?.finished().await.outcome
+            let bytes = if let Until::Random(_) = until { moment % 200_000 } else { u64::MAX };
+            let target = WavTarget::stream("a pipe", ClosingPipe(bytes), SampleFormat::S16);
+            let song = engine.sing_to(request, Sink::Wav(target)).await.map_err(failed)?;
+            until.begun(&song).await;
+            song.finished().await.outcome
         }
     };
     match outcome {

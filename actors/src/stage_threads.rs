@@ -3,6 +3,9 @@
 //! A thread costs memory after its end: the allocator keeps a heap for each, and heaps of ended threads add up over
 //! songs. So a thread is started when none of its kind is idle, and outlives the song. It ends with the engine, or when
 //! no song has had it for a minute.
+//!
+//! The threads of a song go back together, at its end. So how many an engine has is what its songs at once need, however
+//! they overlap.
 
 use std::{
     convert::Infallible,
@@ -13,7 +16,7 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use heartstream_messages::Stage;
@@ -41,7 +44,8 @@ struct Idle {
 
 #[derive(Default)]
 struct Places {
-    idle: Vec<StageThread>,
+    /// Each with the moment since which it is idle.
+    idle: Vec<(StageThread, Instant)>,
     /// Threads that a song has.
     lent: usize,
     /// The id of the last loan.
@@ -53,16 +57,17 @@ impl Idle {
         self.places.lock().unwrap_or_else(PoisonError::into_inner) // a list that is pushed to and taken from is never half done
     }
 
-    fn take_back(&self, thread: StageThread) {
-        let mut places = self.places();
-        places.lent -= 1;
-        places.idle.push(thread);
+    fn take_back(&self, threads: Vec<StageThread>) {
+        let (mut places, now) = (self.places(), Instant::now());
+        places.lent -= threads.len();
+        places.idle.extend(threads.into_iter().map(|thread| (thread, now)));
     }
 
-    /// Lets the thread `id` go if it is idle; a song that has just been lent it keeps it.
+    /// Lets the thread `id` go if it has been idle for long enough; a song that has just been lent it keeps it.
     fn let_go(&self, id: u64) -> bool {
         let mut places = self.places();
-        let place = places.idle.iter().position(|thread| thread.id == id);
+        let over = |(thread, since): &(StageThread, Instant)| thread.id == id && since.elapsed() >= self.linger;
+        let place = places.idle.iter().position(over);
         let thread = place.map(|place| places.idle.swap_remove(place));
         drop(places);
         thread.is_some()
@@ -77,14 +82,20 @@ struct StageThread {
     jobs: Sender<Job>,
 }
 
+/// What a stage does on its thread, with the threads of its site.
+pub type StageRun = Box<dyn FnOnce(ComputePool) + Send>;
+
 /// What a thread does for a song.
 struct Job {
-    work: Box<dyn FnOnce(ComputePool) + Send>,
-    /// The thread itself, to be returned.
-    thread: StageThread,
-    idle: Weak<Idle>,
-    /// Dropped when the thread is idle again.
-    returned: flume::Sender<Infallible>,
+    work: StageRun,
+    lease: Arc<Lease>,
+}
+
+/// The threads of a song that works on them.
+struct Lease {
+    lent: LentThreads,
+    /// Dropped after the threads are idle again.
+    _returned: flume::Sender<Infallible>,
 }
 
 impl StageThreads {
@@ -93,25 +104,35 @@ impl StageThreads {
         Self(Arc::new(Idle { places: Mutex::default(), linger }))
     }
 
-    /// Lends a thread that is named after `stage`, with threads of its own at `site` if it has one: an idle one, or
-    /// else a new one.
+    /// Lends a song its threads: for each of `needs` one that is named after the stage, with threads of its own at the
+    /// site if it has one. Each is an idle one, or else a new one.
     ///
     /// # Errors
-    /// When the operating system gives no more threads.
-    pub fn lend(&self, stage: Stage, site: Option<&ComputeSite>) -> io::Result<LentThread> {
+    /// When the operating system gives no more threads; then none is lent.
+    pub fn lend<'a>(
+        &self,
+        needs: impl IntoIterator<Item = (Stage, Option<&'a ComputeSite>)>,
+    ) -> io::Result<LentThreads> {
+        let mut lent = LentThreads { threads: Vec::new(), idle: Arc::downgrade(&self.0) };
+        for (stage, site) in needs {
+            lent.threads.push(self.lend_one(stage, site)?);
+        }
+        Ok(lent)
+    }
+
+    fn lend_one(&self, stage: Stage, site: Option<&ComputeSite>) -> io::Result<StageThread> {
         let mut places = self.0.places();
-        let fits = |idle: &StageThread| idle.stage == stage && idle.site.as_ref() == site;
+        let fits = |(idle, _): &(StageThread, Instant)| idle.stage == stage && idle.site.as_ref() == site;
         // The one returned last: its caches are still warm.
-        let idle = places.idle.iter().rposition(fits).map(|place| places.idle.swap_remove(place));
+        let idle = places.idle.iter().rposition(fits).map(|place| places.idle.swap_remove(place).0);
         places.lent += 1;
         places.last_id += 1;
         let id = places.last_id;
         drop(places);
-        let thread = match idle {
-            Some(thread) => thread,
-            None => start(id, stage, site, &self.0).inspect_err(|_| self.0.places().lent -= 1)?,
-        };
-        Ok(LentThread { thread: Some(thread), idle: Arc::downgrade(&self.0) })
+        match idle {
+            Some(thread) => Ok(thread),
+            None => start(id, stage, site, &self.0).inspect_err(|_| self.0.places().lent -= 1),
+        }
     }
 
     /// Threads that songs have.
@@ -120,29 +141,30 @@ impl StageThreads {
     }
 }
 
-/// A thread for one song. Given back when its work is done, or when it is dropped without any.
-pub struct LentThread {
-    /// There until it works.
-    thread: Option<StageThread>,
+/// Threads for one song. Given back when the work of all is done, or when this is dropped without any.
+pub struct LentThreads {
+    threads: Vec<StageThread>,
     idle: Weak<Idle>,
 }
 
-impl LentThread {
-    /// Has the thread do `work`, which is given the threads of its site. When all of it is gone and the thread can be
-    /// lent again, `returned` is dropped.
-    pub fn run(mut self, work: impl FnOnce(ComputePool) + Send + 'static, returned: flume::Sender<Infallible>) {
-        let Some(thread) = self.thread.take() else { return };
-        let jobs = thread.jobs.clone();
-        let job = Job { work: Box::new(work), thread, idle: Weak::clone(&self.idle), returned };
-        // It receives as long as a sender exists, and the job holds one.
-        let _ = jobs.send(job);
+impl LentThreads {
+    /// Has each thread do its work, in the order of the needs. When all of that is gone and the threads can be lent
+    /// again, the channel closes.
+    pub fn run(self, works: impl IntoIterator<Item = StageRun>) -> flume::Receiver<Infallible> {
+        let (returned, all_returned) = flume::bounded(1);
+        let lease = Arc::new(Lease { lent: self, _returned: returned });
+        for (thread, work) in lease.lent.threads.iter().zip(works) {
+            // It receives as long as a sender exists, and the lease holds one.
+            let _ = thread.jobs.send(Job { work, lease: Arc::clone(&lease) });
+        }
+        all_returned
     }
 }
 
-impl Drop for LentThread {
+impl Drop for LentThreads {
     fn drop(&mut self) {
-        if let (Some(thread), Some(idle)) = (self.thread.take(), self.idle.upgrade()) {
-            idle.take_back(thread);
+        if let Some(idle) = self.idle.upgrade() {
+            idle.take_back(std::mem::take(&mut self.threads));
         }
     }
 }
@@ -156,7 +178,8 @@ fn start(id: u64, stage: Stage, site: Option<&ComputeSite>, idle: &Arc<Idle>) ->
         match ComputePool::around_this_thread(own_site.as_ref(), stage.name()) {
             Ok(pool) => {
                 let _ = tell.send(Ok(())); // it is waited for
-                worker_loop(&given, &pool, linger, &|| idle.upgrade().is_some_and(|idle| idle.let_go(id)));
+                let let_go = || idle.upgrade().is_some_and(|idle| idle.let_go(id));
+                worker_loop(stage, &given, &pool, linger, &let_go);
             }
             Err(error) => drop(tell.send(Err(io::Error::other(error)))),
         }
@@ -167,21 +190,18 @@ fn start(id: u64, stage: Stage, site: Option<&ComputeSite>, idle: &Arc<Idle>) ->
 }
 
 /// Does one job after the other, until the senders are gone, or none came for `linger` and `let_go` agrees to an end.
-fn worker_loop(jobs: &Receiver<Job>, pool: &ComputePool, linger: Duration, let_go: &dyn Fn() -> bool) {
+fn worker_loop(stage: Stage, jobs: &Receiver<Job>, pool: &ComputePool, linger: Duration, let_go: &dyn Fn() -> bool) {
     loop {
-        let Job { work, thread, idle, returned } = match jobs.recv_timeout(linger) {
+        let Job { work, lease } = match jobs.recv_timeout(linger) {
             Ok(job) => job,
             Err(RecvTimeoutError::Timeout) if !let_go() => continue,
             Err(_) => return,
         };
         // A stage catches panics of its work; a panic around it must not cost the engine a thread either.
         if catch_unwind(AssertUnwindSafe(|| work(pool.clone()))).is_err() {
-            tracing::warn!(stage = %thread.stage, "panicked outside of its work");
+            tracing::warn!(%stage, "panicked outside of its work");
         }
-        if let Some(idle) = idle.upgrade() {
-            idle.take_back(thread);
-        }
-        drop(returned);
+        drop(lease);
     }
 }
 
@@ -191,15 +211,18 @@ mod tests {
 
     use super::*;
 
-    /// Has `thread` do `work` and waits until it is back.
-    fn run(thread: LentThread, work: impl FnOnce(ComputePool) + Send + 'static) {
-        let (returned, all_returned) = flume::bounded(1);
-        thread.run(work, returned);
-        assert!(all_returned.recv().is_err(), "nothing is sent, only dropped");
+    /// One thread of the vocoder.
+    fn lend(threads: &StageThreads, site: Option<ComputeSite>) -> LentThreads {
+        threads.lend([(Stage::Vocoder, site.as_ref())]).expect("a thread")
+    }
+
+    /// Has the thread do `work` and waits until it is back.
+    fn run(thread: LentThreads, work: impl FnOnce(ComputePool) + Send + 'static) {
+        assert!(thread.run([Box::new(work) as StageRun]).recv().is_err(), "nothing is sent, only dropped");
     }
 
     /// The thread of the system that `thread` is, and those that compute for it.
-    fn identity(thread: LentThread) -> (ThreadId, Vec<ThreadId>) {
+    fn identity(thread: LentThreads) -> (ThreadId, Vec<ThreadId>) {
         let (tell, told) = channel();
         run(thread, move |pool| {
             let own = thread::current();
@@ -221,10 +244,10 @@ mod tests {
     #[test]
     fn a_thread_that_came_back_is_lent_again_with_its_pool() {
         let threads = StageThreads::default();
-        let first = identity(threads.lend(Stage::Vocoder, site(2).as_ref()).expect("a thread"));
+        let first = identity(lend(&threads, site(2)));
         assert_eq!(first.1.len(), 2);
         for _ in 0..5 {
-            let again = identity(threads.lend(Stage::Vocoder, site(2).as_ref()).expect("a thread"));
+            let again = identity(lend(&threads, site(2)));
             assert_eq!(again, first);
         }
         assert_eq!(threads.lent(), 0);
@@ -233,16 +256,10 @@ mod tests {
     #[test]
     fn a_thread_is_only_lent_for_its_own_stage_and_site_and_to_one_song_at_a_time() {
         let threads = StageThreads::default();
-        let lend = |stage, site: Option<ComputeSite>| threads.lend(stage, site.as_ref()).expect("a thread");
-        let all = [
-            lend(Stage::Vocoder, site(2)),
-            lend(Stage::Vocoder, site(2)),
-            lend(Stage::Vocoder, site(1)),
-            lend(Stage::Vocoder, None),
-        ];
+        let all = [site(2), site(2), site(1), None].map(|site| lend(&threads, site));
         assert_eq!(threads.lent(), 4);
         let mut ids: Vec<ThreadId> = all.into_iter().map(|thread| identity(thread).0).collect();
-        drop(lend(Stage::Stitcher, None));
+        drop(threads.lend([(Stage::Stitcher, None)]).expect("a thread"));
         assert_eq!(threads.0.places().idle.len(), 5, "none of the vocoder's was taken for the stitcher");
         ids.sort_by_key(|id| format!("{id:?}"));
         ids.dedup();
@@ -250,22 +267,44 @@ mod tests {
     }
 
     #[test]
+    fn the_threads_of_a_song_go_back_together_however_early_one_of_them_is_done() {
+        let threads = StageThreads::default();
+        let song = |work: StageRun| {
+            let needs = [(Stage::PromptTokenizer, None), (Stage::Vocoder, None)];
+            let early: StageRun = Box::new(|_| ());
+            threads.lend(needs).expect("threads").run([early, work])
+        };
+        let all_of_one = song(Box::new(|_| ()));
+        assert!(all_of_one.recv().is_err());
+        assert_eq!((threads.lent(), threads.0.places().idle.len()), (0, 2));
+        // The first thread of the second song is done at once; the third song needs one of its own all the same.
+        let (finish, finished) = flume::bounded::<Infallible>(1);
+        let wait = move || Box::new(move |_| drop(finished.recv())) as StageRun;
+        let (second, third) = (song(wait.clone()()), song(wait()));
+        assert_eq!((threads.lent(), threads.0.places().idle.len()), (4, 0));
+        assert!(second.is_empty() && !second.is_disconnected());
+        drop(finish);
+        assert!(second.recv().is_err() && third.recv().is_err());
+        assert_eq!((threads.lent(), threads.0.places().idle.len()), (0, 4));
+    }
+
+    #[test]
     fn a_thread_that_no_song_wants_ends_after_a_while() {
         thread_local!(static KEPT: RefCell<Option<flume::Sender<Infallible>>> = const { RefCell::new(None) });
         let (kept, ended) = flume::bounded(1);
         let threads = StageThreads::lingering(Duration::from_millis(1));
-        run(threads.lend(Stage::Vocoder, site(2).as_ref()).expect("a thread"), move |_| KEPT.set(Some(kept)));
+        run(lend(&threads, site(2)), move |_| KEPT.set(Some(kept)));
         assert!(ended.recv().is_err(), "what the thread keeps for itself goes with it");
         assert_eq!(threads.0.places().idle.len(), 0);
         assert_eq!(threads.lent(), 0);
         // The next song has a new one.
-        run(threads.lend(Stage::Vocoder, None).expect("a thread"), |_| ());
+        run(lend(&threads, None), |_| ());
     }
 
     #[test]
     fn a_panic_costs_no_thread_and_one_that_was_not_needed_goes_back() {
         let threads = StageThreads::default();
-        let lend = || threads.lend(Stage::Vocoder, site(1).as_ref()).expect("a thread");
+        let lend = || lend(&threads, site(1));
         let first = identity(lend());
         run(lend(), |_| panic!("on purpose"));
         run(lend(), |pool| pool.run(|| panic!("on purpose, where it computes")));
@@ -279,19 +318,15 @@ mod tests {
         thread_local!(static KEPT: RefCell<Option<flume::Sender<Infallible>>> = const { RefCell::new(None) });
         let (kept, all_ended) = flume::bounded(1);
         let threads = StageThreads::default();
-        let lend = || threads.lend(Stage::Vocoder, None).expect("a thread");
-        let [idle, working] = [lend(), lend()];
+        let [idle, working] = [(); 2].map(|()| lend(&threads, None));
         let keep = kept.clone();
         run(idle, move |_| KEPT.set(Some(keep)));
         let (finish, finished) = flume::bounded::<Infallible>(1);
-        let (returned, _all_back) = flume::bounded(1);
-        working.run(
-            move |_| {
-                KEPT.set(Some(kept));
-                assert!(finished.recv().is_err(), "the test lets it end");
-            },
-            returned,
-        );
+        let work = move |_| {
+            KEPT.set(Some(kept));
+            assert!(finished.recv().is_err(), "the test lets it end");
+        };
+        let _all_back = working.run([Box::new(work) as StageRun]);
         drop(threads);
         drop(finish);
         assert!(all_ended.recv().is_err(), "what each thread keeps for itself goes with it");

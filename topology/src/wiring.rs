@@ -11,7 +11,7 @@ use heartstream_actors::{
     channel::{InOrder, Inlet, Nowhere, Outlet, ToAll},
     codes_sink::CodesSinkStage,
     codes_source::CodesSourceStage,
-    compute_site::{ComputePool, ComputeSite},
+    compute_site::ComputeSite,
     flow_worker::{FlowInlet, FlowWorkerStage, ToPlaces},
     language_model::{LanguageModelStage, WriterSettings},
     prefetcher::{PrefetchRing, PrefetcherArgs},
@@ -19,7 +19,7 @@ use heartstream_actors::{
     segmenter::{Dispatch, SegmenterStage},
     song_context::SongContext,
     speaker_sink::SpeakerSinkStage,
-    stage_threads::{LentThread, StageThreads},
+    stage_threads::{StageRun, StageThreads},
     stitcher::StitcherStage,
     subscriber_sink::SubscriberSinkStage,
     vocoder::VocoderStage,
@@ -62,16 +62,15 @@ pub(crate) struct Wired {
 /// Links an actor to the conductor.
 type Link = Box<dyn FnOnce(ActorRef<Conductor>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
-/// What runs an actor to its end.
-type ActorRun = Box<dyn FnOnce(ComputePool) + Send>;
-
 /// Actors that are prepared and do not run yet.
 #[derive(Default)]
 struct Pieces {
     members: Vec<Member>,
     links: Vec<Link>,
-    /// For each the thread that it needs, and its run.
-    runs: Vec<(Stage, Option<ComputeSite>, ActorRun)>,
+    /// For each the thread that it needs.
+    needs: Vec<(Stage, Option<ComputeSite>)>,
+    /// For each what runs it to its end.
+    runs: Vec<StageRun>,
 }
 
 impl Pieces {
@@ -99,11 +98,12 @@ impl Pieces {
         self.links.push(Box::new(move |conductor| Box::pin(async move { conductor.link(&linked).await })));
         let (runtime, song) = (Handle::current(), song.clone());
         // As kameo's own `spawn_in_thread`, but on a thread that outlives the actor.
-        let run = move |pool| {
+        let run: StageRun = Box::new(move |pool| {
             // The finished actor is returned with all that it holds; it is dropped here.
             drop(runtime.block_on(prepared.run(StageArgs { work, inlet, outlet, pool, song })));
-        };
-        self.runs.push((W::STAGE, site.cloned(), Box::new(run)));
+        });
+        self.needs.push((W::STAGE, site.cloned()));
+        self.runs.push(run);
     }
 
     /// Starts all actors, after the conductor is linked to each.
@@ -117,21 +117,14 @@ impl Pieces {
         ending: Ending,
         blocks: Option<Receiver<Arc<PcmBlock>>>,
     ) -> Result<Wired, EngineError> {
-        let mut ready: Vec<(LentThread, ActorRun)> = Vec::with_capacity(self.runs.len());
-        for (stage, site, run) in self.runs {
-            let lent = threads.lend(stage, site.as_ref());
-            ready.push((lent.map_err(|error| EngineError::Threads(error.to_string()))?, run));
-        }
+        let lent = threads.lend(self.needs.iter().map(|(stage, site)| (*stage, site.as_ref())));
+        let lent = lent.map_err(|error| EngineError::Threads(error.to_string()))?;
         let (report, reported) = oneshot::channel();
         let conductor = Conductor::spawn(ConductorArgs { members: self.members, song, ending, report });
         for link in self.links {
             link(conductor.clone()).await;
         }
-        let (returned, all_threads_returned) = bounded(1);
-        for (thread, run) in ready {
-            thread.run(run, returned.clone());
-        }
-        Ok(Wired { conductor, report: reported, all_threads_returned, blocks })
+        Ok(Wired { conductor, report: reported, all_threads_returned: lent.run(self.runs), blocks })
     }
 }
 
