@@ -17,9 +17,9 @@ use tokio::sync::Barrier;
 
 /// Songs where the environment says nothing: some minutes on two cores.
 const USUAL_SONGS: u64 = 300;
-/// After so many songs of a part its first measure is taken. None of them ends early, and those of a batch wait until all of
-/// it have begun. So a part has by then taken all that its songs need at once: an engine keeps the threads of so many songs,
-/// and starts no more for the songs that come after them.
+/// After so many songs, one after the other or so many times eight, the first measure of a part is taken. None of them ends
+/// early, and those of a batch wait until all of it have begun. So a part has by then taken all that its songs need at once:
+/// an engine keeps the threads of so many songs, and starts no more for the songs that come after them.
 const WARM: u64 = 10;
 /// Songs at once in the second part.
 const AT_ONCE: u64 = 8;
@@ -50,7 +50,7 @@ async fn part(
 ) -> Result<bool, Box<dyn std::error::Error>> {
     let since = Instant::now();
     let (mut first, mut sung) = (None, 0);
-    while sung < songs.max(2 * WARM) {
+    while sung < songs.max(2 * WARM * at_once) {
         let begun = Arc::new(Barrier::new(at_once as usize));
         let until = |_| if first.is_some() { Until::Random(usual) } else { Until::All(Arc::clone(&begun)) };
         let batch: Vec<_> =
@@ -59,7 +59,7 @@ async fn part(
             song.await??;
         }
         sung += at_once;
-        if first.is_none() && sung >= WARM {
+        if first.is_none() && sung >= WARM * at_once {
             first = Some(Held::now()?);
             print(name, sung, first.as_ref());
         }

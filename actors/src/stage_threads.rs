@@ -279,7 +279,7 @@ mod tests {
         assert_eq!((threads.lent(), threads.0.places().idle.len()), (0, 2));
         // The first thread of the second song is done at once; the third song needs one of its own all the same.
         let (finish, finished) = flume::bounded::<Infallible>(1);
-        let wait = move || Box::new(move |_| drop(finished.recv())) as StageRun;
+        let wait = move || Box::new(move |_| assert!(finished.recv().is_err())) as StageRun;
         let (second, third) = (song(wait.clone()()), song(wait()));
         assert_eq!((threads.lent(), threads.0.places().idle.len()), (4, 0));
         assert!(second.is_empty() && !second.is_disconnected());
