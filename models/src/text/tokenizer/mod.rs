@@ -11,7 +11,7 @@ mod regex_limits;
 
 use std::path::Path;
 
-use tokenizers::Tokenizer;
+use tokenizers::{ModelWrapper, Tokenizer};
 
 use self::{
     file::{MOST_BYTES, TokenizerFile},
@@ -174,6 +174,10 @@ fn make(path: &Path, file: TokenizerFile, notes: &mut Vec<String>) -> Result<(To
     }
     if let Some(pre_tokenizer) = json.object("pre_tokenizer")? {
         tokenizer.with_pre_tokenizer(Some(parts.pre_tokenizer(pre_tokenizer, 0)?));
+    }
+    // Without a token for what it does not know, BPE drops that.
+    if matches!(tokenizer.get_model(), ModelWrapper::BPE(bpe) if bpe.get_unk_token().is_none() && !bpe.byte_fallback) {
+        parts.check_bytes(&json, |token| tokenizer.token_to_id(token).is_some())?;
     }
     let template = json.object("post_processor")?.map_or(Ok(Template::default()), |json| parts::template(json, 0))?;
     let added = parts::added_tokens(&mut json)?;

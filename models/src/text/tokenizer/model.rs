@@ -29,7 +29,7 @@ pub(super) fn model(
     let usual = if matches!(vocabulary, Some(Vocabulary::Scores(_))) { "Unigram" } else { "BPE" };
     let kind = json.text("type", usual)?;
     match (kind.as_str(), vocabulary) {
-        ("BPE", Some(Vocabulary::Ids(vocabulary))) => bpe(json, vocabulary, merges.unwrap_or_default(), notes),
+        ("BPE", Some(Vocabulary::Ids(vocabulary))) => bpe(json, vocabulary, merges, notes),
         ("Unigram", Some(Vocabulary::Scores(scores))) => unigram(json, scores),
         ("WordLevel", Some(Vocabulary::Ids(vocabulary))) => {
             let unknown = unknown(&mut json, &vocabulary)?.unwrap_or_default();
@@ -45,9 +45,10 @@ pub(super) fn model(
 fn bpe(
     mut json: Json,
     vocabulary: Vocab,
-    merges: Vec<(String, String)>,
+    merges: Option<Vec<(String, String)>>,
     notes: &mut Vec<String>,
 ) -> Result<ModelWrapper> {
+    let merges = merges.ok_or_else(|| json.wrong("merges", "a list of pairs of tokens", "missing"))?;
     for (place, (left, right)) in merges.iter().enumerate() {
         // The library writes joined tokens into a buffer for the longest token of the vocabulary.
         let joined = format!("{left}{right}");

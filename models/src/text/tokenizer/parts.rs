@@ -43,11 +43,35 @@ const MOST_ADDED: usize = 1 << 12;
 /// What makes parts, and counts how much they lengthen a text.
 pub(super) struct Parts {
     growth: usize,
+    /// Whether one of them writes each byte of a text as a letter.
+    byte_level: bool,
 }
+
+/// The letters that a space and a line break are written as, byte by byte.
+const SPACE_AND_BREAK: [&str; 2] = ["Ġ", "Ċ"];
 
 impl Parts {
     pub(super) fn new() -> Self {
-        Self { growth: 1 }
+        Self { growth: 1, byte_level: false }
+    }
+
+    /// Checks that a vocabulary of bytes goes with parts that write bytes, both or neither: where one is missing, letters are
+    /// unknown. `known` says whether a token is in the vocabulary.
+    ///
+    /// # Errors
+    /// When one is there without the other.
+    pub(super) fn check_bytes(&self, json: &Json, known: impl Fn(&str) -> bool) -> Result<()> {
+        match (self.byte_level, SPACE_AND_BREAK.into_iter().find(|letter| known(letter) != self.byte_level)) {
+            (false, Some(found)) => {
+                let expected = "one with ByteLevel, for the tokens of `model.vocab` are written byte by byte";
+                Err(json.wrong("pre_tokenizer", expected, format!("one without it (a token is {found:?})")))
+            }
+            (true, Some(missing)) => {
+                let expected = format!("one with {missing:?}, for ByteLevel writes a space or a line break so");
+                Err(json.wrong("model.vocab", expected, "one without it"))
+            }
+            (_, None) => Ok(()),
+        }
     }
 
     fn grows(&mut self, by: usize, json: &Json, name: &str) -> Result<()> {
@@ -81,6 +105,7 @@ impl Parts {
             "Strip" => Strip::new(json.flag("strip_left", true)?, json.flag("strip_right", true)?).into(),
             "ByteLevel" => {
                 self.grows(2, &json, "type")?;
+                self.byte_level = true;
                 normalizers::ByteLevel::new().into()
             }
             "Prepend" => Prepend::new(bounded(&mut json, "prepend", 1..=LONGEST_INSERT)?).into(),
@@ -123,6 +148,7 @@ impl Parts {
             }
             "ByteLevel" => {
                 self.grows(2, &json, "type")?;
+                self.byte_level = true;
                 let (space, trim) = (json.flag("add_prefix_space", true)?, json.flag("trim_offsets", true)?);
                 ByteLevel::new(space, trim, json.flag("use_regex", true)?).into()
             }
