@@ -241,7 +241,7 @@ impl ModelError {
 pub fn write_remedy(error: &io::Error) -> &'static str {
     use io::ErrorKind::{
         AlreadyExists, FileTooLarge, IsADirectory, NotADirectory, NotFound, PermissionDenied, QuotaExceeded,
-        ReadOnlyFilesystem, StorageFull,
+        ReadOnlyFilesystem, ResourceBusy, StorageFull,
     };
     match error.kind() {
         StorageFull | QuotaExceeded => "Free some space there, or give a path on another disk",
@@ -250,6 +250,7 @@ pub fn write_remedy(error: &io::Error) -> &'static str {
         NotFound | NotADirectory => "Give a path in a directory that exists",
         IsADirectory => "Give the name of a file in this directory",
         AlreadyExists => "Give a path where nothing is yet",
+        ResourceBusy => "Give another path, or wait until that is done",
         _ => "Give a path in a directory that exists and may be written to",
     }
 }

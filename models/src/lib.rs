@@ -11,7 +11,8 @@
 //! - [`speculation`]: prompt ids to the same codes in fewer passes over the weights
 //! - [`heartcodec`]: codes to latents to samples
 //! - [`signal`]: keyed noise, windows, overlap-add
-//! - [`foreign_text`]: foreign text, escaped for messages; `contained`: panics of foreign code as errors
+//! - [`foreign_text`]: foreign text, escaped for messages; `contained`: panics of foreign code as errors;
+//!   `library_pools`: pools of foreign code; `output_lock`: one song in a file
 //! - `device`: processor or GPU
 //! - [`kernels`]: the arithmetic of both models
 
@@ -24,6 +25,8 @@ pub mod foreign_text;
 pub mod heartcodec;
 pub mod heartmula;
 pub mod kernels;
+mod library_pools;
+mod output_lock;
 mod part_discovery;
 pub mod signal;
 mod song_codes;
@@ -40,4 +43,6 @@ pub use device::{GpuInfo, gpu_limits};
 pub use directory::{CODEC_PART, LM_PARTS, ModelDirectory, TOKENIZER};
 pub use error::{Found, ModelError, Result, SavedSongRemedy, TensorProblem, TensorProblems, write_remedy};
 pub use kernels::cpu::WeightDtype;
+pub use library_pools::start_library_pools;
+pub use output_lock::lock_output;
 pub use song_codes::SongCodes;

@@ -1,6 +1,8 @@
 //! What the tests share: the program, a small model, songs, and a place for files.
 #![allow(dead_code)] // each test file uses its part of this
 
+#[cfg(unix)]
+pub mod limits;
 pub mod null_sink;
 pub mod refusal;
 pub mod sox;

@@ -23,6 +23,7 @@ use std::{
 use futures_core::Stream;
 use heartstream_actors::wav_sink::SampleFormat;
 use heartstream_messages::{PcmBlock, SongReport, SongRequest};
+use heartstream_models::contained;
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -32,8 +33,9 @@ use crate::{
     song::{self, SongBlocks, SongControl},
 };
 
-/// Threads of the runtime: it only carries messages; stages have threads of their own.
-const WORKERS: usize = 2;
+/// Threads of the runtime: it only carries messages; stages have threads of their own. Where the system has a thread for the
+/// first of several alone, tokio does not come back from building them.
+const WORKERS: usize = 1;
 
 /// An engine with a runtime of its own. Cheap to clone.
 #[derive(Clone)]
@@ -48,8 +50,10 @@ impl Engine {
     /// # Errors
     /// As [`Builder::build`]; and when the system has no threads for a runtime.
     pub fn build(builder: Builder) -> Result<Self, EngineError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
-        let runtime = runtime.map_err(|error| EngineError::Threads(error.to_string()))?;
+        // It panics where the system has no thread for a worker.
+        let build = || tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+        let runtime = contained(build).and_then(|runtime| runtime.map_err(|error| error.to_string()));
+        let runtime = runtime.map_err(EngineError::Threads)?;
         Ok(Self { engine: runtime.block_on(builder.build())?, runtime: Arc::new(runtime) })
     }
 

@@ -1,6 +1,6 @@
 //! Decoder: the codec and a plan, codes to sound without a language model. Every engine has one.
 
-use std::sync::Arc;
+use std::{sync::Arc, thread};
 
 use heartstream_actors::{
     song_context::{EngineContext, Faults, SongContext},
@@ -8,11 +8,15 @@ use heartstream_actors::{
 };
 use heartstream_messages::SongRequest;
 use heartstream_models::{
-    DeviceName, Devices, ModelDirectory, SongCodes,
+    DeviceName, Devices, ModelDirectory, SongCodes, contained,
     heartcodec::HeartCodec,
+    start_library_pools,
     weights::{Checkpoint, Storage},
 };
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::oneshot,
+};
 
 use crate::{
     error::EngineError,
@@ -124,11 +128,20 @@ impl Decoder {
     }
 }
 
-/// Loads on a thread for blocking work.
+/// Loads on a thread of its own. One of the runtime's would do, but the runtime panics where the system has no thread for it.
 pub(crate) async fn blocking<T: Send + 'static>(
     load: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {
-    tokio::task::spawn_blocking(load).await.map_err(|error| EngineError::Interrupted(error.to_string()))?
+    let (give, loaded) = oneshot::channel();
+    let work = move || {
+        let loaded = start_library_pools()
+            .map_err(EngineError::Threads)
+            .and_then(|()| contained(load).unwrap_or_else(|panic| Err(EngineError::Interrupted(panic))));
+        let _ = give.send(loaded); // the receiver may be gone
+    };
+    let started = thread::Builder::new().name("loader".to_owned()).spawn(work);
+    started.map_err(|error| EngineError::Threads(error.to_string()))?;
+    loaded.await.map_err(|gone| EngineError::Interrupted(gone.to_string()))?
 }
 
 /// Stages are threads that talk through tokio's runtime, so it must have a thread of its own.

@@ -150,7 +150,7 @@ impl Builder {
         self
     }
 
-    /// Loads the model on a thread for blocking work.
+    /// Loads the model on a thread of its own.
     ///
     /// # Errors
     /// When the model cannot be loaded, the placement or a device does not fit the machine, a drafter is asked for that

@@ -65,7 +65,7 @@ pub enum EngineError {
         /// The least that it would need.
         needs: MemorySize,
     },
-    /// Loading was interrupted by the end of the program.
-    #[error("loading the model was interrupted: {0}")]
+    /// Loading ended in a panic.
+    #[error("loading the model broke off: {0}. This is a defect of the engine; report it with these words")]
     Interrupted(String),
 }

@@ -22,7 +22,7 @@ use std::{
 };
 
 use heartstream_messages::{PcmBlock, Stage, units::SampleIndex};
-use heartstream_models::signal::KeyedNoise;
+use heartstream_models::{lock_output, signal::KeyedNoise};
 
 use crate::{
     song_context::SongContext,
@@ -53,11 +53,14 @@ impl WavTarget {
     /// `/dev/stdout`, is written to as a stream.
     ///
     /// # Errors
-    /// When the file cannot be made.
+    /// When the file cannot be made, or another song is being written to it.
     pub fn file(path: &Path, format: SampleFormat) -> Result<Self, WavError> {
         let failed = |error: io::Error| WavError::Create { path: path.to_owned(), source: error };
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
+        if found.is_file() {
+            lock_output(&file).map_err(failed)?;
+        }
         let writer = if !found.is_file() {
             Writer::Stream(WavStream::new(stream_to(file), format))
         } else if found.len() > 0 {

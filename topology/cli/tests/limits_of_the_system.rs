@@ -7,32 +7,25 @@ mod support;
 
 use std::{
     fs,
-    os::unix::process::CommandExt,
     process::{Command, Output},
 };
 
-use support::{complaint, folder, program, run, text, tiny_model};
+use support::{
+    complaint, folder,
+    limits::{limited, limited_as_nobody},
+    program, run, text, tiny_model,
+};
 
-/// The user `nobody` of Linux systems: one that has no processes, so that a limit of processes counts these alone.
-const NOBODY: u32 = 65_534;
-
-/// Renders a short song under a limit of the shell; what it said, and whether a song is there.
-fn limited(limit: &str, as_nobody: bool) -> (Output, bool) {
+/// Renders a short song in `shell`; what it said, and whether a song is there.
+fn rendered(mut shell: Command) -> (Output, bool) {
     let (model, place) = (tiny_model(), folder());
     let song = place.path().join("song.wav");
-    let program = program();
-    let mut shell = Command::new("sh");
-    if as_nobody {
-        // Its files must be readable, and the song's folder its own.
-        for path in [model.path(), place.path()] {
-            let open = Command::new("chmod").args(["-R", "a+rwX"]).arg(path).status().expect("chmod");
-            assert!(open.success());
-        }
-        shell = Command::new("bash");
-        shell.uid(NOBODY);
+    // The user that renders may read the one and write into the other.
+    for path in [model.path(), place.path()] {
+        let open = Command::new("chmod").args(["-R", "a+rwX"]).arg(path).status().expect("chmod");
+        assert!(open.success());
     }
-    shell.args(["-c", &format!("ulimit {limit}; exec \"$@\""), "sh"]).arg(program.get_program());
-    shell.args([
+    shell.arg(program().get_program()).args([
         "render",
         "-q",
         "--model",
@@ -51,7 +44,7 @@ fn limited(limit: &str, as_nobody: bool) -> (Output, bool) {
 #[test]
 fn too_few_open_files_are_an_error_that_names_their_limit() {
     for files in [6, 8, 12] {
-        let (output, song) = limited(&format!("-n {files}"), false);
+        let (output, song) = rendered(limited(&format!("-n {files}")));
         let said = complaint(&output);
         assert_eq!(output.status.code(), Some(1), "{files}: {said}");
         assert!(said.contains("ulimit -n") && !said.contains("panicked"), "{files}: {said}");
@@ -61,13 +54,9 @@ fn too_few_open_files_are_an_error_that_names_their_limit() {
 
 #[test]
 fn too_few_threads_are_an_error_that_names_their_limit() {
-    let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
-    let reachable = is_root && fs::metadata(program().get_program()).is_ok();
-    if !reachable {
-        return; // the limit counts all processes of this user, and which those are is not known here
-    }
     for threads in [2, 4, 8] {
-        let (output, song) = limited(&format!("-u {threads}"), true);
+        let Some(shell) = limited_as_nobody(&format!("-u {threads}")) else { return };
+        let (output, song) = rendered(shell);
         let said = complaint(&output);
         if said.contains("ermission denied") {
             return; // the program is where this user may not read
@@ -90,6 +79,24 @@ fn a_variable_that_asks_for_too_many_threads_is_refused_by_its_name() {
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(variable) && said.contains("must be from 0 to"), "{said}");
         assert!(!said.contains('\u{1b}'), "{said:?}");
+    }
+}
+
+#[test]
+fn whatever_is_written_beyond_a_limit_of_files_has_the_remedy_that_fits() {
+    let place = folder();
+    for arguments in [&["synth", "--size", "tiny", "--out", "model"][..], &["man", "--out", "pages"]] {
+        let mut shell = limited("-f 0");
+        let output = shell.arg(program().get_program()).args(arguments).current_dir(place.path()).output();
+        let output = output.expect("a shell");
+        let said = complaint(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("ulimit -f"), "{arguments:?}: {said}");
+    }
+    if fs::metadata("/dev/full").is_ok() {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a full disk");
+        let output = program().args(["completions", "bash"]).stdout(full).output().expect("the program runs");
+        assert!(complaint(&output).contains("Free some space"), "{}", complaint(&output));
     }
 }
 

@@ -93,3 +93,28 @@ fn a_wav_is_not_written_to_a_terminal_by_whatever_name() {
         assert!(complaint(&output).contains("terminal") && complaint(&output).contains("Give -o"), "{name}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn two_songs_are_not_written_into_one_file() {
+    let folder = folder();
+    let long = ["--max-seconds", "200", "--top-k", "5", "--flow-steps", "1"];
+    for name in ["song.wav", "song.flac"] {
+        let song = folder.path().join(name);
+        let mut first =
+            program().args(["render", "-q", "-o", text(&song)]).args(long).spawn().expect("the program runs");
+        let since = std::time::Instant::now();
+        while fs::metadata(&song).map_or(0, |file| file.len()) < 1000 {
+            assert!(since.elapsed() < support::PATIENCE, "nothing of the song is written");
+            std::thread::yield_now();
+        }
+        let second = program().args(["render", "-o", text(&song)]).args(long).output().expect("the program runs");
+        first.kill().expect("it runs");
+        first.wait().expect("it ends");
+        let said = complaint(&second);
+        assert_eq!(second.status.code(), Some(1), "{name}: {said}");
+        assert!(said.contains("another song is being written to it. Give another path"), "{name}: {said}");
+        // Its end frees the file, however it ended.
+        done(folder.path(), &["render", "-o", name]);
+    }
+}

@@ -7,6 +7,7 @@ use std::{
 };
 
 use heartstream_messages::{PcmBlock, units::SAMPLE_RATE};
+use heartstream_models::lock_output;
 
 use crate::{Encoder, Format, FormatError, Metadata};
 
@@ -30,10 +31,14 @@ impl AudioFile {
     /// Begins the file `path`; one that is there is written over.
     ///
     /// # Errors
-    /// When it cannot be made, or the program was built without the format.
+    /// When it cannot be made, another song is being written to it, or the program was built without the format.
     pub fn create(path: &Path, format: Format, metadata: &Metadata, seed: u64) -> Result<Self, FormatError> {
         let encoder = format.encoder(metadata, seed)?;
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        if file.metadata()?.is_file() {
+            lock_output(&file)?;
+            file.set_len(0)?;
+        }
         file.write_all(&encoder.head_of_file()?.map_or_else(|| encoder.head(), Ok)?)?;
         let bytes = file.stream_position()?;
         Ok(Self { file, encoder, bytes, since_head: 0, encoded: Vec::new() })

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use heartstream_models::write_remedy;
+
 /// Why a song cannot be written in a format.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -28,6 +30,6 @@ pub enum FormatError {
         reason: String,
     },
     /// The file cannot be written.
-    #[error("the song cannot be written: {0}. Make room, or write elsewhere")]
+    #[error("the song cannot be written: {0}. {remedy}", remedy = write_remedy(.0))]
     Io(#[from] io::Error),
 }

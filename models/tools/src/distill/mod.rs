@@ -181,11 +181,7 @@ impl Distillation {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, path: &Path, notes: BTreeMap<String, String>, to_go_on: bool) -> Result<()> {
-        let unwritable = |reason: String| ModelError::Unwritable {
-            path: path.to_owned(),
-            reason,
-            remedy: "Give a path in a directory that exists and may be written to".to_owned(),
-        };
+        let unwritable = |error: std::io::Error| ModelError::unwritable(path, &error);
         let numbers = if to_go_on { DType::F32 } else { DType::F16 };
         let stored = |(name, tensor): (&str, &Tensor)| {
             Ok((name.to_owned(), tensor.detach().to_device(&Device::Cpu)?.to_dtype(numbers)?))
@@ -198,11 +194,11 @@ impl Distillation {
         notes.insert("heads".to_owned(), sizes.reach.to_string());
         notes.insert("hidden".to_owned(), sizes.hidden.to_string());
         let bytes = safetensors::serialize(tensors, Some(notes.into_iter().collect()))
-            .map_err(|error| unwritable(error.to_string()))?;
+            .map_err(|error| unwritable(std::io::Error::other(error)))?;
         let beside = path.with_extension(format!("{}.part", std::process::id()));
         std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path)).map_err(|error| {
             let _ = std::fs::remove_file(&beside); // what is there of it is of no use
-            unwritable(error.to_string())
+            unwritable(error)
         })
     }
 }

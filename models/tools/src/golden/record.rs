@@ -2,7 +2,7 @@
 //!
 //! They say nothing about the reference. Names and layout are those of the reference's golden data.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use candle_core::{Device, Tensor};
 use heartstream_models::{
@@ -13,7 +13,7 @@ use heartstream_models::{
 };
 use safetensors::{Dtype, tensor::TensorView};
 
-use super::{FILE, lm::run_greedily};
+use super::lm::run_greedily;
 
 /// Frames that the language model writes, with guidance and without.
 const FRAMES: usize = 24;
@@ -135,16 +135,15 @@ impl Tensors {
     }
 
     fn write(&self, file: &Path) -> Result<()> {
-        let unwritable = |reason: String| ModelError::Unwritable {
-            path: file.to_owned(),
-            reason,
-            remedy: format!("Give a path such as MODEL/{FILE} in a directory that exists and may be written to"),
-        };
+        let unwritable = |error: io::Error| ModelError::unwritable(file, &error);
         let views = self.0.iter().map(|(name, dtype, shape, bytes)| {
-            Ok((name, TensorView::new(*dtype, shape.clone(), bytes).map_err(|error| unwritable(error.to_string()))?))
+            Ok((
+                name,
+                TensorView::new(*dtype, shape.clone(), bytes).map_err(|error| unwritable(io::Error::other(error)))?,
+            ))
         });
         let bytes = safetensors::serialize(views.collect::<Result<Vec<_>>>()?, None)
-            .map_err(|error| unwritable(error.to_string()))?;
-        std::fs::write(file, bytes).map_err(|error| unwritable(error.to_string()))
+            .map_err(|error| unwritable(io::Error::other(error)))?;
+        std::fs::write(file, bytes).map_err(unwritable)
     }
 }

@@ -86,11 +86,7 @@ fn serialised(tensors: &Tensors) -> Result<Vec<u8>> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let unwritable = |error: io::Error| ModelError::Unwritable {
-        path: path.to_owned(),
-        reason: error.to_string(),
-        remedy: "Give a directory that can be made and written to".to_owned(),
-    };
+    let unwritable = |error: io::Error| ModelError::unwritable(path, &error);
     fs::create_dir_all(path.parent().unwrap_or(path)).map_err(unwritable)?;
     fs::write(path, bytes).map_err(unwritable)
 }
