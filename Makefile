@@ -71,6 +71,9 @@ define install
 if [ "$$(uname -s)" = Linux ] && ! $(1) >/dev/null 2>&1; then \
 	echo "setting up: installing $(2)"; \
 	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	if [ -n "$$sudo" ] && ! command -v sudo >/dev/null; then \
+		echo "there is no sudo: install these packages as root, then run make again"; exit 1; \
+	fi; \
 	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(2) >/dev/null; \
 fi
 endef

@@ -10,9 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use heartstream::{
-    Heartstream, Outcome, SampleFormat, Sampling, Sink, Song, SongRequest, WavTarget, units::Frames,
-};
+use heartstream::{Heartstream, Outcome, SampleFormat, Sampling, Sink, Song, SongRequest, WavTarget, units::Frames};
 use tokio::sync::Barrier;
 
 /// Songs where the environment says nothing: some minutes on two cores.

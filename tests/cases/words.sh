@@ -90,6 +90,25 @@ outcome K9 '--memory-limit 8G' 0
 heartstream render --max-seconds -4m
 outcome K9 '--max-seconds -4m' 2 'a time above 0'
 
+# options near right ones
+heartstream render --duration 30
+outcome options '--duration' 2 "'--max-seconds'"
+heartstream render --speaker default
+outcome options 'an option of another command' 2 'an option of .play.'
+heartstream play song.wav
+outcome options 'a file without an option' 2 'words are given with --lyrics'
+heartstream serve --listen nowhere
+outcome options '--listen nowhere' 2 'localhost:7878'
+heartstream serve --max-songs -1
+outcome options '--max-songs -1' 2 'a whole number from 1 up'
+
+# two programs on one file
+"$program" render -q --max-seconds 200 --top-k 5 -o shared.wav & first=$!
+for _ in $(seq 100); do [ ! -s shared.wav ] || break; sleep 0.1; done
+heartstream render --max-seconds 0.4 -o shared.wav
+outcome outputs 'a file that another song is written to' 1 'another song is being written to it'
+kill $first; wait $first
+
 # others
 HEARTSTREAM_MODEL='' heartstream tags
 outcome others 'HEARTSTREAM_MODEL= (empty)' 0 'tags of the model demo'

@@ -6,6 +6,7 @@
 use heartstream::{EngineError, pull::PullError, speaker::SpeakerError};
 use heartstream_formats::FormatError;
 use heartstream_models::{ModelError, SavedSongRemedy};
+use heartstream_serve::ServeError;
 
 /// Why a command ended without having done what it was asked for.
 #[derive(Debug)]
@@ -54,6 +55,17 @@ impl From<SpeakerError> for Failed {
             SpeakerError::NoRate { .. } => Self::Usage(with_options(&error, &["--device-rate"])),
             SpeakerError::Open(_) => Self::Error(with_options(&error, &["--speaker"])),
             SpeakerError::Resample(_) => Self::Error(with_options(&error, &["--device-rate"])),
+            error => Self::Error(error.to_string()),
+        }
+    }
+}
+
+impl From<ServeError> for Failed {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::Engine(error) => error.into(),
+            ServeError::Option { .. } => Self::Usage(error.to_string()),
+            ServeError::Unprotected(_) => Self::Usage(with_options(&error, &["--token-file"])),
             error => Self::Error(error.to_string()),
         }
     }

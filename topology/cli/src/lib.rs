@@ -38,6 +38,7 @@ mod status;
 mod status_line;
 mod synth;
 mod tags;
+mod usage;
 mod values;
 mod weights_bar;
 
@@ -48,11 +49,7 @@ use args::{Args, Command};
 use clap::{CommandFactory, FromArgMatches};
 pub(crate) use failed::Failed;
 use heartstream_messages::Stage;
-use heartstream_models::{
-    foreign_text::{MOST_BYTES, bounded, printable},
-    is_contained,
-    kernels::cpu::KernelSet,
-};
+use heartstream_models::{is_contained, kernels::cpu::KernelSet};
 use tracing_subscriber::EnvFilter;
 
 /// Whether these bytes are a plan, of whichever checkpoint. For fuzzing.
@@ -84,21 +81,6 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Says what is wrong with the options, or what they ask to be told, and ends. Options with control characters in them are
-/// repeated without clap's colours, which are control characters too.
-fn refuse_usage(error: &clap::Error) -> ! {
-    let strange = |argument: std::ffi::OsString| {
-        let argument = argument.to_string_lossy();
-        printable(&argument) != argument
-    };
-    let long = std::env::args_os().map(|argument| argument.len()).sum::<usize>() > MOST_BYTES;
-    if error.use_stderr() && (long || std::env::args_os().any(strange)) {
-        note!("{}", bounded(error.to_string().trim_end()));
-        std::process::exit(2);
-    }
-    error.exit()
-}
-
 /// The arguments of the process. A wrong option ends it here, with exit code 2. A variable that is set to nothing is as
 /// one that is not set, as shells have it.
 fn parse() -> Args {
@@ -106,8 +88,8 @@ fn parse() -> Args {
     if std::env::var_os(MODEL_VARIABLE).is_some_and(|model| model.is_empty()) {
         command = without_variable(command);
     }
-    let matches = command.try_get_matches().unwrap_or_else(|error| refuse_usage(&error));
-    Args::from_arg_matches(&matches).unwrap_or_else(|error| refuse_usage(&error))
+    let matches = command.try_get_matches().unwrap_or_else(|error| usage::refuse(error));
+    Args::from_arg_matches(&matches).unwrap_or_else(|error| usage::refuse(error))
 }
 
 /// The command and all below it, with a model that no variable names.

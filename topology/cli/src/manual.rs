@@ -25,8 +25,9 @@ pub(super) fn man(args: &ManArgs) -> Result<(), Failed> {
     let written = fs::create_dir_all(&args.out).and_then(|()| clap_mangen::generate_to(Args::command(), &args.out));
     written.map_err(|error| {
         Failed::Error(format!(
-            "cannot write manual pages into {}: {error}. Give a directory that may be written to",
-            args.out.display()
+            "cannot write manual pages into {}: {error}. {}",
+            args.out.display(),
+            heartstream_models::write_remedy(&error)
         ))
     })
 }

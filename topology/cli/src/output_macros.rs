@@ -48,7 +48,10 @@ pub(super) fn to_output(line: Arguments<'_>) {
         Ok(()) => (),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => process::exit(0),
         Err(error) => {
-            to_error(format_args!("heartstream: standard output cannot be written to: {error}"));
+            to_error(format_args!(
+                "heartstream: standard output cannot be written to: {error}. {}",
+                heartstream_models::write_remedy(&error)
+            ));
             process::exit(1)
         }
     }

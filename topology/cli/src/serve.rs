@@ -3,9 +3,9 @@
 use std::{fs, net::SocketAddr, path::PathBuf};
 
 use heartstream::Heartstream;
-use heartstream_serve::{ServeError, ServeOptions, Server, known_tags};
+use heartstream_serve::{ServeOptions, Server, known_tags};
 
-use crate::{Failed, arg_groups::ModelArgs, render::checkpoint};
+use crate::{Failed, arg_groups::ModelArgs, render::checkpoint, values};
 
 /// The gain of the built-in demo model, in decibels: what brings its songs to -16 LUFS, as its card says
 /// (`docs/demo-model.md`).
@@ -16,7 +16,7 @@ const MOST_TOKEN_BYTES: u64 = 4096;
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ServeArgs {
     /// Where to listen; beyond this machine a token is demanded
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7878")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7878", value_parser = values::address)]
     listen: SocketAddr,
     /// A name that the server is reached by, besides the address, such as that of a reverse proxy; may be given again
     #[arg(long = "host", value_name = "NAME")]
@@ -24,16 +24,16 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     model: ModelArgs,
     /// Songs that are written at once
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::count, allow_hyphen_values = true)]
     max_songs: usize,
     /// Songs that wait
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = values::count, allow_hyphen_values = true)]
     queue: usize,
     /// Songs of one client that wait or are written
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = values::count, allow_hyphen_values = true)]
     songs_per_client: usize,
-    /// The longest song, in seconds
-    #[arg(long, value_name = "S", default_value_t = 240.0)]
+    /// The longest song
+    #[arg(long, value_name = "TIME", default_value = "240s", value_parser = values::time, allow_hyphen_values = true)]
     max_seconds: f64,
     /// File with the secret that clients have to know
     #[arg(long, value_name = "FILE")]
@@ -76,12 +76,6 @@ async fn stopped() {
     tokio::select! {
         _ = interrupt => (),
         () = terminate => (),
-    }
-}
-
-impl From<ServeError> for Failed {
-    fn from(error: ServeError) -> Self {
-        Self::Error(error.to_string())
     }
 }
 

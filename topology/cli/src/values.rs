@@ -1,6 +1,10 @@
 //! Values of options as people write them: times with units, whole numbers, rates, cores.
 
-use std::{ops::RangeInclusive, str::FromStr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
+    str::FromStr,
+};
 
 use heartstream_models::DeviceName;
 
@@ -15,6 +19,16 @@ const UNITS: [(&[&str], f64); 4] = [
 /// Reads what computes. Some programs call a loudspeaker a device; here that is another option.
 pub(crate) fn device(text: &str) -> Result<DeviceName, String> {
     text.parse().map_err(|error| format!("{error}; `play` names a loudspeaker with --speaker"))
+}
+
+/// Reads where a server listens: an address with a port, `localhost` with a port, or a port of this machine alone.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.trim();
+    let port = text.strip_prefix("localhost").unwrap_or(text);
+    let port = port.strip_prefix(':').unwrap_or(port).parse().ok();
+    let address = text.parse().ok().or(port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
+    address
+        .ok_or_else(|| "expected an address with a port such as 127.0.0.1:7878 or localhost:7878, or a port".to_owned())
 }
 
 /// Reads a time above 0: `240`, `240s`, `4m`, `1m30s`, `1.5 min`, `800ms`, `3:45`.
@@ -178,6 +192,17 @@ mod tests {
         }
         assert!(whole(1..=64_usize)("65").is_err_and(|said| said.contains("from 1 to 64")));
         assert!(count("-3").is_err_and(|said| said.contains("from 1 up")));
+    }
+
+    #[test]
+    fn a_server_listens_on_this_machine_unless_an_address_says_otherwise() {
+        for text in ["7878", ":7878", "localhost:7878", "127.0.0.1:7878"] {
+            assert_eq!(address(text), Ok(SocketAddr::from(([127, 0, 0, 1], 7878))), "{text}");
+        }
+        assert_eq!(address("[::1]:80").map(|address| address.port()), Ok(80));
+        for wrong in ["", ":", "localhost", "127.0.0.1", "127.0.0.1:99999", "host:80", "-1"] {
+            assert!(address(wrong).is_err_and(|said| said.contains("localhost:7878")), "{wrong}");
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub enum ServeError {
     #[error("the token must have 16 to 512 letters, digits or signs without spaces, but {0}")]
     Token(String),
     /// The library cannot be used.
-    #[error("the library {} cannot be used: {reason}. Give a directory that may be written to", path.display())]
+    #[error("the library {} cannot be used: {reason}. Give another directory that may be written to, on a disk with room", path.display())]
     Library {
         /// Its directory.
         path: PathBuf,

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use rusqlite::{Connection, OptionalExtension, Row as SqlRow, named_params, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row as SqlRow, named_params, params};
 
 use crate::{live_song::State, song_id::SongId};
 
@@ -96,7 +96,10 @@ pub(super) struct Index(Connection);
 impl Index {
     /// Opens the index in `path`; what goes wrong, in words.
     pub fn open(path: &Path) -> Result<Self, String> {
-        let opened = Self::opened(path).map_err(|error| error.to_string())?;
+        let opened = Self::opened(path).map_err(|error| match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another server has it".to_owned(),
+            _ => error.to_string(),
+        })?;
         opened.ok_or_else(|| "a later version of this program made its index".to_owned())
     }
 
@@ -294,7 +297,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("index.sqlite");
         let first = Index::open(&path).unwrap();
-        assert!(Index::open(&path).unwrap_err().contains("locked"));
+        assert!(Index::open(&path).unwrap_err().contains("another server"));
         first.0.pragma_update(None, "user_version", 99).unwrap();
         drop(first);
         assert!(Index::open(&path).unwrap_err().contains("later version"));
