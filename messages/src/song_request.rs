@@ -78,6 +78,8 @@ impl FirstWindow {
     /// Long enough for the model to sound like itself, short enough for a first sound within a second on a machine
     /// that is a few times faster than real time; `heartstream bench continuity` measures what it costs.
     pub const USUAL: Frames = Frames(48);
+    /// For the soonest sound: half a second is played of it. On a GPU, engines prepare for this length and the usual one.
+    pub const SHORT: Frames = Frames(12);
     /// As long as windows are: a song that is no longer is decoded in one piece.
     pub const LONGEST: Frames = Frames(372);
     /// When the first sound of a song that is listened to shall be there.

@@ -6,7 +6,7 @@ use heartstream_actors::{
     song_context::{EngineContext, Faults, SongContext},
     stage_threads::StageThreads,
 };
-use heartstream_messages::SongRequest;
+use heartstream_messages::{FirstWindow, SongRequest};
 use heartstream_models::{
     DeviceName, Devices, ModelDirectory, SongCodes, contained,
     heartcodec::HeartCodec,
@@ -67,10 +67,13 @@ impl Decoder {
         };
         let workers = plan.flow_devices.iter().enumerate().map(&mut worker);
         let workers = workers.collect::<Result<Vec<Arc<HeartCodec>>, EngineError>>()?;
-        let usual = SongRequest::new("", "");
-        let sound = request::sound(&usual)?;
-        for codec in &workers {
-            codec.warm_up(sound.segments.next(None).computed(), sound.flow)?;
+        // The short one first, so that the usual one is the last that was used.
+        for most in [FirstWindow::SHORT, FirstWindow::USUAL] {
+            let first_window = FirstWindow { most, deadline: None };
+            let sound = request::sound(&SongRequest { first_window, ..SongRequest::new("", "") })?;
+            for codec in &workers {
+                codec.warm_up(sound.segments.next(None).computed(), sound.flow)?;
+            }
         }
         Ok(Self { codec, workers, plan, threads, context })
     }

@@ -49,6 +49,13 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         machine.measure()?;
     }
     let engine = runtime.block_on(builder.build())?;
+    // Before the stages are measured, which leave other windows and steps in a GPU's caches than loading does.
+    let whole = if args.seconds == 0.0 {
+        None
+    } else {
+        status.say("making a song");
+        Some(runtime.block_on(song(&engine, args))?)
+    };
     let mut rows = Vec::new();
     let (Some(lm), Some(decoder)) = (engine.language_model(), engine.decoder()) else {
         return Err(Failed::Error("only a model that is in memory as a whole can be measured".to_owned()));
@@ -81,12 +88,6 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         let place = rows.iter().rposition(|row| row.stage.starts_with("flow")).map_or(rows.len(), |last| last + 1);
         rows.splice(place..place, stages.worker_rows(workers));
     }
-    let whole = if args.seconds == 0.0 {
-        None
-    } else {
-        status.say("making a song");
-        Some(runtime.block_on(song(&engine, args))?)
-    };
     // Behind the song on a GPU, whose memory this takes too.
     let gpu_memory = machine.gpu_memory_taken()?;
     let peak_memory = peak_memory();
