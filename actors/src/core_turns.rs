@@ -71,6 +71,13 @@ impl CoreTurns {
         Turn { turns: &self.0, stage }
     }
 
+    /// Waits without being at work: `stage`, which has a turn, waits for what other stages have yet to do.
+    pub fn wait_outside(&self, stage: Stage, wait: impl FnOnce()) {
+        self.0.leave(stage);
+        wait();
+        self.0.at_work[stage as usize].fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Whether a stage that `stage` gives way to is at work.
     pub fn is_behind(&self, stage: Stage) -> bool {
         let at_work = |then: &Stage| self.0.at_work[*then as usize].load(Ordering::Acquire) > 0;
@@ -90,11 +97,17 @@ impl CoreTurns {
     }
 }
 
+impl Inner {
+    fn leave(&self, stage: Stage) {
+        let _end = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        self.at_work[stage as usize].fetch_sub(1, Ordering::AcqRel);
+        self.ended.notify_all();
+    }
+}
+
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let _end = self.turns.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        self.turns.at_work[self.stage as usize].fetch_sub(1, Ordering::AcqRel);
-        self.turns.ended.notify_all();
+        self.turns.leave(self.stage);
     }
 }
 
@@ -143,6 +156,16 @@ mod tests {
             drop(vocoder);
             assert_eq!(told.recv(), Ok(()));
         });
+    }
+
+    #[test]
+    fn a_stage_that_waits_for_an_earlier_one_does_not_hold_it_up() {
+        let turns = CoreTurns::of(&[vec![Stage::LanguageModel, Stage::FlowWorker]]);
+        let flow = turns.take(Stage::FlowWorker);
+        turns.wait_outside(Stage::FlowWorker, || turns.give_way(Stage::LanguageModel, &StopFlag::default()));
+        assert!(turns.is_behind(Stage::LanguageModel), "it is at work again");
+        drop(flow);
+        assert!(!turns.is_behind(Stage::LanguageModel));
     }
 
     #[test]

@@ -78,9 +78,11 @@ impl FlowWorkerStage {
     /// Waits where a test has planted a delay, for other workers to be faster.
     fn wait_if_held(&self) {
         let Some(segments) = self.song.faults.hold(self.taken) else { return };
-        while self.song.meter.segments.load(Ordering::Relaxed) < segments && !self.song.stop.is_set() {
-            std::thread::yield_now();
-        }
+        self.song.engine.turns.wait_outside(Stage::FlowWorker, || {
+            while self.song.meter.segments.load(Ordering::Relaxed) < segments && !self.song.stop.is_set() {
+                std::thread::yield_now();
+            }
+        });
     }
 }
 
