@@ -2,8 +2,8 @@
 //!
 //! A layer is a row of short parallel regions (a product reads 40 MB of weights in 0.2 ms on a server). Between two of
 //! them the helping threads find nothing to do and fall asleep. Waking one takes 50 µs and more, on a virtual machine
-//! above all: as long as its share of the work. So while a stage computes on cores of its own, each helper looks for work
-//! without sleeping.
+//! above all: as long as its share of the work. So while a stage computes on cores of its own, each helper looks for
+//! work without sleeping.
 
 use std::{
     hint::spin_loop,
@@ -19,8 +19,8 @@ const REST: Duration = Duration::from_micros(200);
 /// Pauses of the processor (0.05 µs each) between two looks at the queues of the others.
 const PAUSES: usize = 4;
 
-/// Does `work` on this thread of a rayon pool, with the pool's other threads awake until it ends. They leave their cores to
-/// others while `rests` says that the stage gives way.
+/// Does `work` on this thread of a rayon pool, with the pool's other threads awake until it ends. They leave their cores
+/// to others while `rests` says that the stage gives way.
 pub fn kept_awake<R: Send>(rests: &(dyn Fn() -> bool + Sync), work: impl FnOnce() -> R + Send) -> R {
     let over = AtomicBool::new(false);
     let here = rayon::current_thread_index();

@@ -73,8 +73,8 @@ impl ComputePool {
         self.run_unless(&|| false, work)
     }
 
-    /// As [`ComputePool::run`]; where the threads have cores of their own, they are awake until the work ends, but for when
-    /// `rests` says that other stages compute on these cores.
+    /// As [`ComputePool::run`]; where the threads have cores of their own, they are awake until the work ends, but for
+    /// when `rests` says that other stages compute on these cores.
     pub fn run_unless<R: Send>(&self, rests: &(dyn Fn() -> bool + Sync), work: impl FnOnce() -> R + Send) -> R {
         match &self.threads {
             Some(threads) if self.bound => threads.install(|| kept_awake(rests, work)),

@@ -20,7 +20,9 @@ use crate::song_context::StopFlag;
 /// How often a stage that waits looks whether its song was ended.
 const REST: Duration = Duration::from_millis(10);
 
-/// The turns of an engine's stages. Clones share them. By default every stage has cores of its own, and none gives way.
+/// The turns of a song's stages. Clones share them. By default every stage has cores of its own, and none gives way.
+///
+/// Songs of one engine do not give way to each other: the first sound of one would wait for all windows of the others.
 #[derive(Debug, Clone, Default)]
 pub struct CoreTurns(Arc<Inner>);
 
@@ -28,7 +30,7 @@ pub struct CoreTurns(Arc<Inner>);
 struct Inner {
     /// Pairs of stages that share cores: the first gives way to the second.
     order: Vec<(Stage, Stage)>,
-    /// How many actors of each stage, of all songs, are at work.
+    /// How many actors of each stage are at work.
     at_work: [AtomicUsize; Stage::ALL.len()],
     /// Held while a turn ends, so that no stage misses it between looking and waiting.
     ends: Mutex<()>,
@@ -58,6 +60,11 @@ impl CoreTurns {
         };
         let order = sharing.iter().flat_map(pairs).filter(|(first, then)| first != then).collect();
         Self(Arc::new(Inner { order, ..Inner::default() }))
+    }
+
+    /// The turns of a new song, in the same order.
+    pub fn of_a_song(&self) -> Self {
+        Self(Arc::new(Inner { order: self.0.order.clone(), ..Inner::default() }))
     }
 
     /// Whether `first` gives way to `then`.
@@ -166,6 +173,15 @@ mod tests {
         assert!(turns.is_behind(Stage::LanguageModel), "it is at work again");
         drop(flow);
         assert!(!turns.is_behind(Stage::LanguageModel));
+    }
+
+    #[test]
+    fn songs_do_not_give_way_to_each_other() {
+        let engine = CoreTurns::of(&[vec![Stage::LanguageModel, Stage::FlowWorker]]);
+        let [first, second] = [engine.of_a_song(), engine.of_a_song()];
+        let _at_work = first.take(Stage::FlowWorker);
+        assert!(first.is_behind(Stage::LanguageModel) && !second.is_behind(Stage::LanguageModel));
+        second.give_way(Stage::LanguageModel, &StopFlag::default());
     }
 
     #[test]

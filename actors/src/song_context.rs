@@ -47,6 +47,7 @@ impl SongContext {
 
     /// A song of `engine` that begins now, with `sinks` sinks.
     pub fn of(engine: EngineContext, sinks: usize, faults: Faults) -> Self {
+        let engine = EngineContext { turns: engine.turns.of_a_song(), ..engine };
         let pause = Pause::default();
         let meter = Arc::new(SongMeter::new(sinks, pause.clone()));
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use crate::core_turns::CoreTurns;
 /// State that the songs of one engine share. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct EngineContext {
-    /// Who computes first on shared cores.
+    /// Which stage computes first on shared cores, from which each song has turns of its own.
     pub turns: CoreTurns,
     /// Measured rates of the codec.
     pub rates: CodecRates,
