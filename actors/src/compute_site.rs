@@ -70,16 +70,16 @@ impl ComputePool {
 
     /// Runs `work` here, with the other threads to help; a panic in it goes on.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.run_unless(&|| false, work)
+        self.run_awake(None, work)
     }
 
-    /// As [`ComputePool::run`]; where the threads have cores of their own, they are awake until the work ends, but for
-    /// when `rests` says that other stages compute on these cores.
-    pub fn run_unless<R: Send>(&self, rests: &(dyn Fn() -> bool + Sync), work: impl FnOnce() -> R + Send) -> R {
-        match &self.threads {
-            Some(threads) if self.bound => threads.install(|| kept_awake(rests, work)),
-            Some(threads) => threads.install(work),
-            None => work(),
+    /// As [`ComputePool::run`]. Where the threads have cores of their own and `rests` is given, they are awake until the
+    /// work ends, but for when `rests` says that other stages compute on these cores.
+    pub fn run_awake<R: Send>(&self, rests: Option<&(dyn Fn() -> bool + Sync)>, work: impl FnOnce() -> R + Send) -> R {
+        match (&self.threads, rests.filter(|_| self.bound)) {
+            (Some(threads), Some(rests)) => threads.install(|| kept_awake(rests, work)),
+            (Some(threads), None) => threads.install(work),
+            (None, _) => work(),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     channel::{Inlet, Outlet},
     compute_site::ComputePool,
     failure::failed,
-    song_context::SongContext,
+    song_context::{EngineContext, SongContext},
 };
 
 /// Why a stage cannot go on; the sentence in it reaches the user.
@@ -211,9 +211,10 @@ where
             }
             work.step(event, outputs)
         });
-        let turns = &self.song.engine.turns;
+        let EngineContext { turns, on_gpus, .. } = &self.song.engine;
         let rests = || turns.is_behind(W::STAGE);
-        let result = match catch_unwind(AssertUnwindSafe(|| self.pool.run_unless(&rests, once))) {
+        let awake = (!on_gpus.contains(&W::STAGE)).then_some(&rests as &(dyn Fn() -> bool + Sync));
+        let result = match catch_unwind(AssertUnwindSafe(|| self.pool.run_awake(awake, once))) {
             Ok(result) => result.map_err(|failure| failed(W::STAGE, failure)),
             Err(panic) => {
                 let (stage, kind, message) = (W::STAGE, FailureKind::Panic, panic_message(&*panic));

@@ -95,7 +95,7 @@ impl Decoder {
         let load = move || {
             let directory = ModelDirectory::open(checkpoint)?.stored_as(Storage::Auto, storage);
             directory.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            let context = EngineContext { turns: plan.turns(), ..EngineContext::default() };
+            let context = plan.context();
             Self::read(&directory, plan, StageThreads::default(), context)
         };
         blocking(load).await

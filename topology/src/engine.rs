@@ -162,7 +162,7 @@ impl Builder {
         let load = move || {
             let directory = ModelDirectory::open(checkpoint)?.stored_as(lm_storage, codec_storage);
             let threads = StageThreads::default();
-            let context = EngineContext { turns: plan.turns(), ..EngineContext::default() };
+            let context = plan.context();
             let (lm_resources, weights, memory_adjustment) =
                 load(directory, codec_storage, &plan, (&threads, &context), memory_limit)?;
             Ok(Heartstream {

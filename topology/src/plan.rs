@@ -1,7 +1,9 @@
 //! Plan of a machine for the stages: workers, threads, cores, devices and capacities, as one checked value.
 
 pub use heartstream_actors::compute_site::ComputeSite;
-use heartstream_actors::{compute_site::available_cores, core_layout::CoreLayout, core_turns::CoreTurns};
+use heartstream_actors::{
+    compute_site::available_cores, core_layout::CoreLayout, core_turns::CoreTurns, song_context::EngineContext,
+};
 use heartstream_messages::Stage;
 use heartstream_models::signal::ReferenceWindows;
 pub use heartstream_models::{DeviceName, Devices, WeightDtype, speculation::DrafterName, weights::Storage};
@@ -167,8 +169,17 @@ impl Plan {
 }
 
 impl Plan {
+    /// What the songs of an engine with this plan share.
+    pub(crate) fn context(&self) -> EngineContext {
+        let Devices { lm, vocoder, .. } = self.devices;
+        let flow = self.flow_devices.iter().map(|device| (Stage::FlowWorker, *device));
+        let stages = flow.chain([(Stage::LanguageModel, lm), (Stage::Vocoder, vocoder)]);
+        let on_gpus = stages.filter(|(_, device)| !device.is_cpu()).map(|(stage, _)| stage).collect();
+        EngineContext { turns: self.turns(), on_gpus, ..EngineContext::default() }
+    }
+
     /// Turns of the stages that compute on the same cores of a processor.
-    pub(crate) fn turns(&self) -> CoreTurns {
+    fn turns(&self) -> CoreTurns {
         let Devices { lm, vocoder, .. } = self.devices;
         let flow = self.flow.iter().zip(&self.flow_devices).map(|(site, device)| (Stage::FlowWorker, site, *device));
         let others = [(Stage::LanguageModel, &self.lm, lm), (Stage::Vocoder, &self.vocoder, vocoder)];
@@ -226,6 +237,8 @@ mod tests {
         let gpu = Devices { flow: DeviceName::Cuda(0), vocoder: DeviceName::Cuda(0), ..Devices::default() };
         let apart = plan(&Placement { devices: gpu, ..Placement::default() }, &[0, 1]);
         assert!(!gives_way(&apart, lm, flow) && !gives_way(&apart, flow, vocoder));
+        assert_eq!(apart.context().on_gpus[..], [flow, vocoder]);
+        assert!(large.context().on_gpus.is_empty());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use heartstream_messages::Stage;
+
 use crate::core_turns::CoreTurns;
 
 /// State that the songs of one engine share. Clones share it.
@@ -11,6 +13,8 @@ pub struct EngineContext {
     pub turns: CoreTurns,
     /// Measured rates of the codec.
     pub rates: CodecRates,
+    /// Stages that compute on a GPU: their threads wait for it most of the time, and need not be kept awake.
+    pub on_gpus: Arc<[Stage]>,
 }
 
 /// Measured rates of the codec: the first song with a deadline measures them, later ones know them.
