@@ -45,20 +45,10 @@ pub struct Turn<'a> {
 }
 
 impl CoreTurns {
-    /// Turns of stages of which `sharing` compute on the same cores. One group of the stages for each set of cores.
-    pub fn of(sharing: &[Vec<Stage>]) -> Self {
-        let pairs = |group: &Vec<Stage>| {
-            let mut group = group.clone();
-            group.sort_unstable();
-            let later = |from: usize| group[from + 1..].to_vec();
-            let pairs: Vec<_> = group
-                .iter()
-                .enumerate()
-                .flat_map(|(from, first)| later(from).into_iter().map(|then| (*first, then)))
-                .collect();
-            pairs
-        };
-        let order = sharing.iter().flat_map(pairs).filter(|(first, then)| first != then).collect();
+    /// Turns of stages that share cores in pairs: of each pair the earlier one in the pipeline gives way.
+    pub fn of(sharing: impl IntoIterator<Item = (Stage, Stage)>) -> Self {
+        let ordered = |(one, other): (Stage, Stage)| (one.min(other), one.max(other));
+        let order = sharing.into_iter().map(ordered).filter(|(first, then)| first != then).collect();
         Self(Arc::new(Inner { order, ..Inner::default() }))
     }
 
@@ -126,7 +116,11 @@ mod tests {
 
     #[test]
     fn on_shared_cores_the_earlier_stage_gives_way_and_no_other() {
-        let turns = CoreTurns::of(&[vec![Stage::Vocoder, Stage::LanguageModel, Stage::FlowWorker]]);
+        let turns = CoreTurns::of([
+            (Stage::Vocoder, Stage::LanguageModel),
+            (Stage::Vocoder, Stage::FlowWorker),
+            (Stage::LanguageModel, Stage::FlowWorker),
+        ]);
         let vocoder = turns.take(Stage::Vocoder);
         assert!(turns.is_behind(Stage::FlowWorker) && turns.is_behind(Stage::LanguageModel));
         assert!(!turns.is_behind(Stage::Vocoder));
@@ -139,7 +133,7 @@ mod tests {
 
     #[test]
     fn stages_with_cores_of_their_own_wait_for_none() {
-        let turns = CoreTurns::of(&[vec![Stage::LanguageModel], vec![Stage::FlowWorker, Stage::Vocoder]]);
+        let turns = CoreTurns::of([(Stage::FlowWorker, Stage::Vocoder)]);
         let _at_work = [turns.take(Stage::Vocoder), turns.take(Stage::FlowWorker)];
         turns.give_way(Stage::LanguageModel, &StopFlag::default());
         assert!(turns.is_behind(Stage::FlowWorker));
@@ -150,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_stage_that_waits_goes_on_when_the_later_one_is_done() {
-        let turns = CoreTurns::of(&[vec![Stage::FlowWorker, Stage::Vocoder]]);
+        let turns = CoreTurns::of([(Stage::FlowWorker, Stage::Vocoder)]);
         let (tell, told) = flume::bounded(1);
         thread::scope(|scope| {
             let vocoder = turns.take(Stage::Vocoder);
@@ -167,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_stage_that_waits_for_an_earlier_one_does_not_hold_it_up() {
-        let turns = CoreTurns::of(&[vec![Stage::LanguageModel, Stage::FlowWorker]]);
+        let turns = CoreTurns::of([(Stage::LanguageModel, Stage::FlowWorker)]);
         let flow = turns.take(Stage::FlowWorker);
         turns.wait_outside(Stage::FlowWorker, || turns.give_way(Stage::LanguageModel, &StopFlag::default()));
         assert!(turns.is_behind(Stage::LanguageModel), "it is at work again");
@@ -177,7 +171,7 @@ mod tests {
 
     #[test]
     fn songs_do_not_give_way_to_each_other() {
-        let engine = CoreTurns::of(&[vec![Stage::LanguageModel, Stage::FlowWorker]]);
+        let engine = CoreTurns::of([(Stage::LanguageModel, Stage::FlowWorker)]);
         let [first, second] = [engine.of_a_song(), engine.of_a_song()];
         let _at_work = first.take(Stage::FlowWorker);
         assert!(first.is_behind(Stage::LanguageModel) && !second.is_behind(Stage::LanguageModel));
@@ -186,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_song_that_is_ended_waits_for_no_turn() {
-        let turns = CoreTurns::of(&[vec![Stage::FlowWorker, Stage::Vocoder]]);
+        let turns = CoreTurns::of([(Stage::FlowWorker, Stage::Vocoder)]);
         let _at_work = turns.take(Stage::Vocoder);
         let stop = StopFlag::default();
         thread::scope(|scope| {

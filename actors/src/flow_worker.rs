@@ -123,11 +123,14 @@ impl FlowWorkerStage {
             flow.solve(FlowJob { codes, noise, in_context: &[], options }, &|| self.gives_way_or_stops())
         };
         // The first step pays for memory that was never touched. One frame touches all of the weights.
-        one_step(1)?;
+        let touched = one_step(1)?;
         let since = Instant::now();
-        one_step(CALIBRATION_FRAMES)?;
-        let seconds = since.elapsed().as_secs_f64();
-        self.song.engine.rates.flow_measured(seconds * self.options.steps as f64 / CALIBRATION_FRAMES as f64);
+        let measured = one_step(CALIBRATION_FRAMES)?;
+        // A song that was ended meanwhile has measured nothing.
+        if touched.and(measured).is_some() {
+            let seconds = since.elapsed().as_secs_f64();
+            self.song.engine.rates.flow_step_measured(self.options, seconds / CALIBRATION_FRAMES as f64);
+        }
         Ok(())
     }
 

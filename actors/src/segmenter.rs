@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::atomic::Ordering};
 
 use flume::Sender;
 use heartstream_messages::{
-    CodeFrame, CodeSegment, LatentSegment, Stage,
+    CodeFrame, CodeSegment, Flow, LatentSegment, Stage,
     units::{FrameIndex, Frames, SAMPLES_PER_FRAME, SampleIndex, Seconds, SegmentIndex},
 };
 use heartstream_models::signal::{REFERENCE_WINDOW, SHORTEST_FIRST_WINDOW, SegmentPlan, Window, longest_first_window};
@@ -16,11 +16,20 @@ use crate::{
     stage::{Event, Failure, Next, StageWork},
 };
 
+/// When the first sound of a song shall come, and how the windows before it are decoded.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    /// Time since the request.
+    pub within: Seconds,
+    /// Options of flow matching, on which its rate depends.
+    pub flow: Flow,
+}
+
 /// Cuts a song into windows. A window goes out as soon as its last frame is there.
 pub struct SegmenterStage {
     plan: SegmentPlan,
-    /// Seconds from the request within which the first sound shall come; `None` once the first window is cut.
-    deadline: Option<f64>,
+    /// `None` once the first window is cut.
+    deadline: Option<Deadline>,
     codebooks: usize,
     samples_per_frame: usize,
     /// All codes of the song (16 bytes for each 80 ms): its beginning fills the reference's last window.
@@ -33,8 +42,7 @@ pub struct SegmenterStage {
 impl SegmenterStage {
     /// A stage for a song of frames with `codebooks` codes. With a `deadline` the first window of the plan is cut short
     /// where that is needed for the first sound to come in time.
-    pub fn new(plan: SegmentPlan, deadline: Option<Seconds>, codebooks: usize, song: SongContext) -> Self {
-        let deadline = deadline.map(|seconds| seconds.0);
+    pub fn new(plan: SegmentPlan, deadline: Option<Deadline>, codebooks: usize, song: SongContext) -> Self {
         let samples_per_frame = SAMPLES_PER_FRAME as usize;
         Self { plan, deadline, codebooks, samples_per_frame, codes: Vec::new(), last: None, song }
     }
@@ -45,16 +53,16 @@ impl SegmenterStage {
 
     /// Cuts the first window here if one more frame would be too late for the deadline.
     fn keep_deadline(&mut self) {
-        let Some(deadline) = self.deadline else { return };
-        let frames = self.frames();
-        let enough = match self.song.rates() {
+        let Some(Deadline { within: Seconds(deadline), flow }) = self.deadline else { return };
+        let (frames, rates) = (self.frames(), self.song.rates(flow));
+        let enough = match rates {
             Some(rates) => longest_first_window(deadline, rates),
             // The other stages are not measured yet; half of the time must be enough for them.
             None if self.song.meter.seconds() > deadline / 2.0 => SHORTEST_FIRST_WINDOW,
             None => return,
         };
         if frames >= enough {
-            tracing::debug!(frames, deadline, rates = ?self.song.rates(), "first window cut for the deadline");
+            tracing::debug!(frames, deadline, ?rates, "first window cut for the deadline");
             self.plan = self.plan.cut_first(frames);
         }
     }
@@ -157,7 +165,10 @@ mod tests {
     use crate::song_context::Faults;
     use heartstream_models::signal::ReferenceWindows;
 
+    const FLOW: Flow = Flow { steps: 10, guidance: 1.25 };
+
     fn stage(plan: SegmentPlan, deadline: Option<Seconds>) -> SegmenterStage {
+        let deadline = deadline.map(|within| Deadline { within, flow: FLOW });
         SegmenterStage::new(plan, deadline, 1, SongContext::new(0, Faults::default()))
     }
 
@@ -215,7 +226,7 @@ mod tests {
         let mut stage = stage(SegmentPlan::chained(372, 0).expect("in range"), Some(Seconds(3600.0)));
         // As if a frame took a minute and flow matching another: within an hour there is time for 28 and the lead-in of
         // 4.
-        stage.song.engine.rates.flow_measured(60.0);
+        stage.song.engine.rates.flow_step_measured(FLOW, 6.0);
         stage.song.engine.rates.sound_measured(0.0);
         stage.song.meter.frames_took(0.0, 60.0);
         let first = feed(&mut stage, 0..60);

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+use heartstream_messages::Flow;
 use heartstream_models::signal::Rates;
 
 mod engine_context;
@@ -55,10 +56,10 @@ impl SongContext {
         Self { meter, stop: StopFlag::default(), pause, faults, mishaps: Mishaps::default(), engine, id, span }
     }
 
-    /// Measured rates of the stages; `None` before all have been measured.
-    pub fn rates(&self) -> Option<Rates> {
+    /// Measured rates of the stages, flow matching's with the options `flow`; `None` before all have been measured.
+    pub fn rates(&self, flow: Flow) -> Option<Rates> {
         let ((prompt, frame), rates) = (self.meter.frame_rate()?, &self.engine.rates);
-        Some(Rates { prompt, frame, flow: rates.flow()?, sound: rates.sound()? })
+        Some(Rates { prompt, frame, flow: rates.flow(flow)?, sound: rates.sound()? })
     }
 }
 

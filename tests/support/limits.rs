@@ -3,7 +3,7 @@
 use std::{os::unix::process::CommandExt, process::Command};
 
 /// A user of Linux systems that has no processes, so that a limit of processes counts those of the command alone.
-const NOBODY: u32 = 65_534;
+const UNPRIVILEGED_UID: u32 = 65_534;
 
 /// Runs the program and the arguments that are added to it under `limit`, as `ulimit` has it.
 pub fn limited(limit: &str) -> Command {
@@ -15,7 +15,7 @@ pub fn limited(limit: &str) -> Command {
 pub fn limited_as_nobody(limit: &str) -> Option<Command> {
     let id = Command::new("id").arg("-u").output().ok()?;
     let mut shell = Command::new("bash");
-    shell.uid(NOBODY);
+    shell.uid(UNPRIVILEGED_UID);
     (id.stdout == b"0\n").then(|| under(shell, limit))
 }
 

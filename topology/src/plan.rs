@@ -186,9 +186,9 @@ impl Plan {
         let stages: Vec<_> = flow.chain(others).filter(|(.., device)| device.is_cpu()).collect();
         let shared = stages.iter().enumerate().flat_map(|(index, (first, one, _))| {
             let with = stages[index + 1..].iter().filter(|(_, other, _)| one.shares_cores_with(other));
-            with.map(|(second, ..)| vec![*first, *second]).collect::<Vec<_>>()
+            with.map(|(second, ..)| (*first, *second)).collect::<Vec<_>>()
         });
-        CoreTurns::of(&shared.collect::<Vec<_>>())
+        CoreTurns::of(shared)
     }
 }
 

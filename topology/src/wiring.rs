@@ -16,7 +16,7 @@ use heartstream_actors::{
     language_model::{LanguageModelStage, WriterSettings},
     prefetcher::{PrefetchRing, PrefetcherArgs},
     prompt_tokenizer::PromptTokenizerStage,
-    segmenter::{Dispatch, SegmenterStage},
+    segmenter::{Deadline, Dispatch, SegmenterStage},
     song_context::SongContext,
     speaker_sink::SpeakerSinkStage,
     stage_threads::{StageRun, StageThreads},
@@ -290,7 +290,7 @@ fn add_sound(pieces: &mut Pieces, decoder: &Decoder, sound: Sound, sinks: Vec<Si
     pieces.add_at(Some(vocoder), stage, InOrder::new(places_out), pcm, song);
 
     let (tasks, tasks_out) = bounded(segment_places);
-    let measure_flow = deadline.is_some() && rates.flow().is_none();
+    let measure_flow = deadline.is_some() && rates.flow(flow).is_none();
     for (worker, (site, codec)) in flow_sites.iter().zip(workers).enumerate() {
         let (codec, handed_on) = (Arc::clone(codec), segments.longest_overlap());
         let stage = FlowWorkerStage::new(codec, flow, noise, handed_on, measure_flow && worker == 0, song.clone());
@@ -300,6 +300,7 @@ fn add_sound(pieces: &mut Pieces, decoder: &Decoder, sound: Sound, sinks: Vec<Si
 
     let (frames, frames_out) = bounded(capacities.frame_places());
     let codebooks = codec.flow.quantizer.codebooks();
+    let deadline = deadline.map(|within| Deadline { within, flow });
     let stage = SegmenterStage::new(segments, deadline, codebooks, song.clone());
     pieces.add(stage, frames_out, Dispatch::new(tasks, places), song);
     SoundEnds { frames, blocks: subscriber }
