@@ -141,4 +141,17 @@ impl SongRequest {
             look_ahead: Self::USUAL_LOOK_AHEAD,
         }
     }
+
+    /// Takes of this request: the same words with this seed, the next one, and so on.
+    ///
+    /// ```
+    /// use heartstream_messages::SongRequest;
+    ///
+    /// let request = SongRequest { seed: 7, ..SongRequest::new("piano", "[Verse]\nThe sun creeps in") };
+    /// let seeds: Vec<u64> = request.takes(3).map(|take| take.seed).collect();
+    /// assert_eq!(seeds, [7, 8, 9]);
+    /// ```
+    pub fn takes(&self, count: u64) -> impl Iterator<Item = Self> + '_ {
+        (0..count).map(|take| Self { seed: self.seed.wrapping_add(take), ..self.clone() })
+    }
 }

@@ -2,7 +2,7 @@
 
 use heartstream_models::ModelDirectory;
 
-use super::{Failed, model_args::ConvertArgs, render::checkpoint, weights_bar::WeightsBar};
+use super::{Failed, asked::checkpoint, model_args::ConvertArgs, weights_bar::WeightsBar};
 
 /// Writes the checkpoint.
 pub(super) fn convert(args: &ConvertArgs, quiet: bool) -> Result<(), Failed> {

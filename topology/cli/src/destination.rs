@@ -57,6 +57,11 @@ impl Destination {
         }
     }
 
+    /// The same, but with the file of `args` in the place of its own.
+    pub fn in_file(self, args: &OutputArgs) -> Self {
+        Self { output: Some(file(args)), ..self }
+    }
+
     fn new(args: &OutputArgs, output: Option<Output>, speaker: Option<Speaker>) -> Self {
         let format = args.format.into();
         Self {

@@ -16,7 +16,7 @@ use heartstream_models::{
 };
 use serde_json::{Value, json};
 
-use super::{Failed, model_args::InspectArgs, prompt_input, render::checkpoint};
+use super::{Failed, asked::checkpoint, model_args::InspectArgs, prompt_input};
 
 /// Prints what is known of a model.
 pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {

@@ -1,52 +1,49 @@
 //! `render`, `play` and `decode`: a song from the command line to a file or a loudspeaker.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use heartstream::{
-    Checkpoint, Decoder, Heartstream, Outcome, PcmBlock, Placement, Song, SongReport, SongRequest,
-    codes::SavedSong,
-    memory::MemoryPlan,
-    plan::{Devices, Plan},
-    units::Seconds,
-};
-use heartstream_models::{ModelDirectory, ModelError};
-use heartstream_tools::synth::NOISE;
+use heartstream::{Decoder, Heartstream, PcmBlock, Song, SongReport, codes::SavedSong, memory::MemoryPlan, plan::Plan};
+use heartstream_models::ModelDirectory;
 
 use super::{
     Failed,
-    arg_groups::PlacementArgs,
+    asked::{Asked, checkpoint, placement},
+    conclusion::{About, conclude},
     destination::Destination,
     keys::{Key, Keys},
-    output::Output,
-    preflight, record,
     recording::Recording,
-    request_args::{kept_request, request},
+    request_args::kept_request,
     song_args::{DecodeArgs, PlayArgs, RenderArgs},
-    song_plan,
     status::{Loudness, Status},
     status_line::SongLine,
-    values::CoreList,
+    takes,
 };
 
 /// Interval of the progress display.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 /// Ctrl-C within so much of the first is the same one: `timeout` and shells send it to a program and to its group.
-const ONE_KEY: Duration = Duration::from_millis(300);
+pub(super) const ONE_KEY: Duration = Duration::from_millis(300);
 /// The exit code of a second Ctrl-C, which does not wait for anything.
-const INTERRUPTED: i32 = 130;
+pub(super) const INTERRUPTED: i32 = 130;
 
-/// Writes a song to a file or to standard output.
+/// Writes a song to a file or to standard output, or several takes to files.
 pub(super) fn render(args: &RenderArgs, loudness: Loudness) -> Result<(), Failed> {
+    if let Some(count) = args.takes {
+        return takes::render(args, count, loudness);
+    }
     sing(args, Destination::file(&args.output), loudness, Stopping::IsEarly)
 }
 
 /// Plays a song; without a loudspeaker it is written to a file.
 pub(super) fn play(args: &PlayArgs, loudness: Loudness) -> Result<(), Failed> {
+    if let Some(count) = args.render.takes {
+        return takes::play(args, count, loudness);
+    }
     sing(&args.render, Destination::speaker(args, loudness.verbose)?, loudness, Stopping::IsAnEnd)
 }
 
@@ -61,66 +58,30 @@ enum Stopping {
 
 /// Makes a song, a new one or one that is resumed.
 fn sing(args: &RenderArgs, mut destination: Destination, loudness: Loudness, stopping: Stopping) -> Result<(), Failed> {
-    let checkpoint = checkpoint(&args.model.model)?;
-    let directory = ModelDirectory::open(checkpoint.clone())?
-        .stored_as(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
-    let fingerprint = directory.fingerprint()?;
-    let kept = match &args.resume {
-        None => None,
-        Some(path) => {
-            let mut kept = SavedSong::read(path)?;
-            kept.check_checkpoint(path, &fingerprint)?;
-            if let Some(seconds) = args.max_seconds {
-                kept.request.max_frames = Seconds(seconds).frames();
-            }
-            Some((kept, path.as_path()))
-        }
-    };
-    let (request, mut notes) = match &kept {
-        None => request(args, &fingerprint, destination.speaker.is_some())?,
-        Some((kept, _)) => (kept.request.clone(), Vec::new()),
-    };
-    // A large model loads for a minute: what can be refused before is.
-    Heartstream::check_options(&request)?;
-    let placement = placement(&args.placement);
-    preflight::enough_memory(&directory, &Plan::new(&placement)?, &request)?;
-    let on_gpu = !placement.devices.gpus().is_empty();
-    let words = [&args.words.tags, &args.words.lyrics].into_iter().flatten().map(Path::new);
-    let files = [&args.resume, &args.sound.plan].into_iter().flatten().map(PathBuf::as_path);
-    destination.probe(args.save_codes.as_deref(), &words.chain(files).collect::<Vec<_>>())?;
+    let mut asked = Asked::new(args, destination.speaker.is_some())?;
+    destination.probe(args.save_codes.as_deref(), &asked.read_files())?;
     runtime()?.block_on(async {
         let mut status = Status::new(loudness.quiet);
-        status.say(&format!("loading the model {}", args.model.model));
-        let mut builder = Heartstream::builder(checkpoint)
-            .weights(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into())
-            .placement(placement)
-            .speculation(args.speculate.clone());
-        // What is free on a GPU is a limit, whether one is given or not.
-        if args.memory_limit.is_some() || on_gpu {
-            builder = builder.memory_limit(args.memory_limit.clone().unwrap_or_default(), &request);
-        }
-        let engine = builder.build().await?;
-        if let Some(sentence) = engine.memory_adjustment() {
-            status.line(sentence);
-        }
-        // What only the model can refuse is refused before the file is made.
-        notes.extend(engine.check(&request)?);
-        notes.iter().for_each(|note| status.line(&format!("note: {note}")));
-        let verb = destination.verb();
-        let mut sinks = destination.open(&request, &fingerprint)?;
+        let engine = asked.engine(&mut status).await?;
+        let mut sinks = destination.open(&asked.request, &asked.fingerprint)?;
         if let Some(path) = &args.save_codes {
             sinks = sinks.and_codes(path);
         }
-        let song = match kept {
+        let song = match asked.kept.take() {
             Some((kept, path)) => engine.resume(kept, path, sinks).await?,
-            None => engine.sing_to(request.clone(), sinks).await?,
+            None => engine.sing_to(asked.request.clone(), sinks).await?,
         };
-        let mut shown = SongLine { seed: request.seed, verb, keys: false, verbose: loudness.verbose };
+        let mut shown =
+            SongLine { seed: asked.request.seed, verb: destination.verb(), keys: false, verbose: loudness.verbose };
         let recording = destination.recording.take();
         let (report, by_key) = follow(song, recording, &mut status, &mut shown).await?;
-        let about =
-            About { model: &args.model.model, request: &request, plan: engine.plan(), fingerprint: &fingerprint };
-        let concluded = conclude(&report, &about, &destination, verb, &status, &notes);
+        let about = About {
+            model: &args.model.model,
+            request: &asked.request,
+            plan: engine.plan(),
+            fingerprint: &asked.fingerprint,
+        };
+        let concluded = conclude(&report, &about, &destination, &status, &asked.notes);
         match concluded {
             Err(Failed::Cancelled) if by_key && stopping == Stopping::IsAnEnd => Ok(()),
             concluded => concluded,
@@ -154,17 +115,17 @@ pub(super) fn decode(args: &DecodeArgs, loudness: Loudness) -> Result<(), Failed
         let decoder = Decoder::load_as(checkpoint, codec, &placement).await?;
         let sinks = destination.open(&request, &fingerprint)?;
         let song = decoder.decode(kept.codes, &request, sinks).await?;
-        let verb = destination.verb();
-        let mut shown = SongLine { seed: request.seed, verb, keys: false, verbose: loudness.verbose };
+        let mut shown =
+            SongLine { seed: request.seed, verb: destination.verb(), keys: false, verbose: loudness.verbose };
         let recording = destination.recording.take();
         let (report, _) = follow(song, recording, &mut status, &mut shown).await?;
         let about =
             About { model: &args.model.model, request: &request, plan: decoder.plan(), fingerprint: &fingerprint };
-        conclude(&report, &about, &destination, verb, &status, &[])
+        conclude(&report, &about, &destination, &status, &[])
     })
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.map_err(|error| Failed::Error(format!("the system starts no more threads: {error}")))
 }
@@ -235,7 +196,7 @@ async fn next(song: &mut Song, is_read: bool) -> Next {
 }
 
 /// The next key, where there are keys.
-async fn pressed(keys: &mut Option<Keys>) -> Key {
+pub(super) async fn pressed(keys: &mut Option<Keys>) -> Key {
     match keys {
         Some(keys) => keys.next().await,
         None => std::future::pending().await,
@@ -243,7 +204,7 @@ async fn pressed(keys: &mut Option<Keys>) -> Key {
 }
 
 /// Ends with Ctrl-C, when the system asks the program to end, or when its terminal is gone.
-async fn shutdown_signal() {
+pub(super) async fn shutdown_signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -256,111 +217,4 @@ async fn shutdown_signal() {
         }
     }
     let _ = tokio::signal::ctrl_c().await;
-}
-
-/// What a record says beside the report.
-struct About<'a> {
-    model: &'a str,
-    request: &'a SongRequest,
-    plan: &'a Plan,
-    fingerprint: &'a str,
-}
-
-fn conclude(
-    report: &SongReport,
-    about: &About<'_>,
-    destination: &Destination,
-    verb: &str,
-    status: &Status,
-    said: &[String],
-) -> Result<(), Failed> {
-    for note in report.notes.iter().filter(|note| !said.contains(note)) {
-        status.line(&format!("note: {note}"));
-    }
-    let output = destination.output.as_ref();
-    let heard = report.audio.0 > 0.0;
-    if let (Some(output), false, true) = (output, heard, destination.made) {
-        output.discard();
-    }
-    let file = output.filter(|_| heard);
-    let seed = about.request.seed;
-    status.end_song(&summary(report, file, seed, verb), || record::ending(report, file.and_then(Output::path), seed));
-    let recorded = match &destination.record {
-        Some(path) => {
-            let mut record = record::record(about.model, about.request, destination.format_name(), about.plan, report);
-            record["plan"] = song_plan::plan(about.request, report, about.fingerprint);
-            record::write(path, &record)
-        }
-        None => Ok(()),
-    };
-    // What became of the song matters more than what became of its record.
-    outcome(report).and(recorded)
-}
-
-/// What the program's end says of a song's.
-fn outcome(report: &SongReport) -> Result<(), Failed> {
-    match &report.outcome {
-        // A reader that leaves, such as `head`, has all it wanted.
-        Outcome::Finished | Outcome::ReaderLeft => Ok(()),
-        Outcome::Cancelled => Err(Failed::Cancelled),
-        Outcome::Failed(error) => Err(Failed::Error(error.to_string())),
-    }
-}
-
-/// The last line: what came of it.
-fn summary(report: &SongReport, output: Option<&Output>, seed: u64, verb: &str) -> String {
-    let mut sentence = format!("{} {verb} in {}", report.audio, report.wall);
-    if let Some(factor) = report.real_time_factor() {
-        sentence += &format!(" (real-time factor {factor:.2})");
-    }
-    if let Some(first) = report.first_audio {
-        sentence += &format!(", first audio after {first}");
-    }
-    if report.underrun_samples > 0 {
-        let silence = Seconds(report.underrun_samples as f64 / f64::from(heartstream::units::SAMPLE_RATE));
-        sentence += &format!(", {silence} of silence for want of music");
-    }
-    if report.xruns > 0 {
-        sentence += &format!(", the device's buffer ran dry {} times", report.xruns);
-    }
-    if let Some(path) = output.and_then(Output::path) {
-        sentence += &format!(", {}", path.display());
-    }
-    if report.outcome == Outcome::ReaderLeft {
-        sentence += ", until the reader wanted no more";
-    }
-    format!("{sentence}, seed {seed}")
-}
-
-/// The model directory, or a model that needs no files.
-pub(super) fn checkpoint(model: &str) -> Result<Checkpoint, ModelError> {
-    match model {
-        heartstream_demo::NAME => Ok(heartstream_demo::checkpoint()),
-        NOISE => Ok(heartstream_tools::synth::noise()),
-        "" => Err(ModelError::Option {
-            option: "model",
-            expected: "a directory, demo or noise".into(),
-            found: "empty".into(),
-        }),
-        directory => Checkpoint::open(directory),
-    }
-}
-
-fn placement(args: &PlacementArgs) -> Placement {
-    let cores = |list: &Option<CoreList>| list.as_ref().map(|list| list.0.clone());
-    Placement {
-        lm_cores: cores(&args.lm_cores),
-        flow_cores: cores(&args.flow_cores),
-        vocoder_cores: cores(&args.vocoder_cores),
-        draft_cores: cores(&args.draft_cores),
-        draft_device: args.draft_device,
-        threads: args.threads,
-        flow_workers: args.flow_workers,
-        devices: Devices {
-            lm: args.lm_device.unwrap_or(args.device),
-            flow: args.flow_device.first().copied().unwrap_or(args.device),
-            vocoder: args.vocoder_device.unwrap_or(args.device),
-        },
-        more_flow_devices: args.flow_device.iter().skip(1).copied().collect(),
-    }
 }

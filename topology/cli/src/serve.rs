@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr, path::PathBuf};
 use heartstream::Heartstream;
 use heartstream_serve::{ServeOptions, Server, known_tags};
 
-use crate::{Failed, arg_groups::ModelArgs, render::checkpoint, values};
+use crate::{Failed, arg_groups::ModelArgs, asked::checkpoint, values};
 
 /// The gain of the built-in demo model, in decibels: what brings its songs to -16 LUFS, as its card says
 /// (`docs/demo-model.md`).

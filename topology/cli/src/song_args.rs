@@ -24,6 +24,11 @@ pub(crate) struct RenderArgs {
     #[arg(long, value_name = "N", value_parser = whole(0..=u64::MAX), allow_hyphen_values = true,
         help_heading = heading::WORDS)]
     pub seed: Option<u64>,
+    /// Make so many songs of the same words, with the seeds N, N+1, …; -o then needs {n} in its name, which is the number
+    /// of the take [default for -o: take-{n}.wav]; `play` plays the first, and writes the others
+    #[arg(long, value_name = "COUNT", value_parser = whole(1..=1000_u64), allow_hyphen_values = true,
+        conflicts_with = "resume", help_heading = heading::WORDS)]
+    pub takes: Option<u64>,
     /// Longest song, such as 240, 4m or 1m30s; the model may end it before [default: 240, or what a song that is
     /// resumed was asked for with]
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true,

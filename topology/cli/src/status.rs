@@ -39,6 +39,8 @@ pub(super) struct Status {
     form: Form,
     /// What was last said of the song.
     announced: Announced,
+    /// Whether more songs come after the present one.
+    more: bool,
 }
 
 enum Form {
@@ -64,7 +66,7 @@ impl Status {
         } else {
             Form::Now(Instant::now())
         };
-        Self { form, announced: Announced::default() }
+        Self { form, announced: Announced::default(), more: false }
     }
 
     /// Shows a sentence about what is being done before the song begins.
@@ -119,11 +121,25 @@ impl Status {
         }
     }
 
-    /// As [`Status::end`]; programs get `facts` instead of a sentence.
+    /// As [`Status::end`]; programs get `facts` instead of a sentence. Where more songs come, the line stays.
     pub(super) fn end_song(&self, sentence: &str, facts: impl FnOnce() -> Value) {
         match &self.form {
             Form::Json(_) => output_macros::event("end", facts()),
+            _ if self.more => self.line(sentence),
             _ => self.end(sentence),
         }
+    }
+
+    /// Takes the line away and leaves what came of several songs; programs get `facts`.
+    pub(super) fn end_songs(&self, table: &str, facts: impl FnOnce() -> Value) {
+        match &self.form {
+            Form::Json(_) => output_macros::event("takes", facts()),
+            _ => self.end(table),
+        }
+    }
+
+    /// Shows one song of several, from its beginning.
+    pub(super) fn next_song(&mut self) {
+        (self.announced, self.more) = (Announced::default(), true);
     }
 }

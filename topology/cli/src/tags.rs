@@ -3,7 +3,7 @@
 use heartstream_models::{ModelDirectory, text::KnownTags};
 use serde_json::json;
 
-use super::{Failed, model_args::TagsArgs, render::checkpoint};
+use super::{Failed, asked::checkpoint, model_args::TagsArgs};
 
 /// Columns that a line of tags takes at most.
 const COLUMNS: usize = 78;

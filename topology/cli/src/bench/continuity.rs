@@ -28,7 +28,7 @@ use super::{
     report::{Measured, Report, SongMeasures},
     table, write_plot,
 };
-use crate::{Failed, output::probe_file, prompt_input, render::checkpoint, status::Status};
+use crate::{Failed, asked::checkpoint, output::probe_file, prompt_input, status::Status};
 
 /// Runs the bench and prints what it says.
 pub(super) fn continuity(args: &ContinuityArgs, quiet: bool) -> Result<(), Failed> {

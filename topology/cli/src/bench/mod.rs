@@ -20,7 +20,7 @@ use args::{Bench, BenchArgs};
 use heartstream_models::weights::Checkpoint;
 use heartstream_tools::synth::random;
 
-use super::{Failed, arg_groups::ModelArgs, model_args::Size, render::checkpoint};
+use super::{Failed, arg_groups::ModelArgs, asked::checkpoint, model_args::Size};
 
 /// Of random weights. Which they are has no influence on how long they take.
 const SEED: u64 = 1;

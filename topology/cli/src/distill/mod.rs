@@ -22,7 +22,7 @@ use heartstream_tools::distill::{DistillOptions, Distillation, TaughtSong};
 use sha2::{Digest, Sha256};
 
 use self::{prompts::Prompts, songs::Writer};
-use super::{Failed, model_args::DistillArgs, output::probe_file, prompt_input, render::checkpoint, status::Status};
+use super::{Failed, asked::checkpoint, model_args::DistillArgs, output::probe_file, prompt_input, status::Status};
 
 /// Songs of so many are held out from training.
 const HELD_OUT: usize = 8;
