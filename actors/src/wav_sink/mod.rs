@@ -37,6 +37,8 @@ use wav_stream::{StreamTo, WavStream};
 pub struct WavTarget {
     path: PathBuf,
     format: SampleFormat,
+    /// Chunks before the samples of a file.
+    chunks: Vec<u8>,
     writer: Writer,
 }
 
@@ -55,6 +57,15 @@ impl WavTarget {
     /// # Errors
     /// When the file cannot be made, or another song is being written to it.
     pub fn file(path: &Path, format: SampleFormat) -> Result<Self, WavError> {
+        Self::file_with_chunks(path, format, Vec::new())
+    }
+
+    /// As [`WavTarget::file`], with `chunks` before the samples, such as a `LIST` of type `INFO`: whole chunks of an even
+    /// length. A pipe or a device gets none.
+    ///
+    /// # Errors
+    /// As [`WavTarget::file`].
+    pub fn file_with_chunks(path: &Path, format: SampleFormat, chunks: Vec<u8>) -> Result<Self, WavError> {
         let failed = |error: io::Error| WavError::Create { path: path.to_owned(), source: error };
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
@@ -66,38 +77,38 @@ impl WavTarget {
         } else if found.len() > 0 {
             Writer::Kept(file)
         } else {
-            begun(file, path, format).map_err(failed)?
+            begun(file, path, format, &chunks).map_err(failed)?
         };
-        Ok(Self { path: path.to_owned(), format, writer })
+        Ok(Self { path: path.to_owned(), format, chunks, writer })
     }
 
     /// Writes to standard output, the header with the first block.
     pub fn standard_output(format: SampleFormat) -> Self {
         let writer = Writer::Stream(WavStream::new(standard_output(), format));
-        Self { path: "-".into(), format, writer }
+        Self { path: "-".into(), format, chunks: Vec::new(), writer }
     }
 
     /// Writes to anything that takes bytes, the header with the first block; `name` is what messages call it. A write
     /// that fails with [`ErrorKind::BrokenPipe`] means that the reader has left, which ends the song.
     pub fn stream(name: &str, to: impl io::Write + Send + 'static, format: SampleFormat) -> Self {
         let writer = Writer::Stream(WavStream::new(StreamTo::Writer(Box::new(to)), format));
-        Self { path: name.into(), format, writer }
+        Self { path: name.into(), format, chunks: Vec::new(), writer }
     }
 
     /// Truncates the previous content: the first sample is there.
     fn begin(&mut self) -> io::Result<()> {
         if let Writer::Kept(file) = &self.writer {
             file.set_len(0)?;
-            self.writer = begun(file.try_clone()?, &self.path, self.format)?;
+            self.writer = begun(file.try_clone()?, &self.path, self.format, &self.chunks)?;
         }
         Ok(())
     }
 }
 
 /// A WAV without a sample in the empty `file`.
-fn begun(file: File, path: &Path, format: SampleFormat) -> io::Result<Writer> {
+fn begun(file: File, path: &Path, format: SampleFormat, chunks: &[u8]) -> io::Result<Writer> {
     // A disk without room for a header: what is there does not play.
-    let begun = WavFile::begin(file, format).inspect_err(|_| drop(fs::remove_file(path)));
+    let begun = WavFile::begin(file, format, chunks.to_vec()).inspect_err(|_| drop(fs::remove_file(path)));
     Ok(Writer::File(begun?))
 }
 
@@ -246,7 +257,7 @@ mod tests {
         let pipe = Pipe { taken: Arc::clone(&taken), room, then };
         let (path, format) = ("-".into(), SampleFormat::S16);
         let writer = Writer::Stream(WavStream::new(StreamTo::Writer(Box::new(pipe)), format));
-        let target = WavTarget { path, format, writer };
+        let target = WavTarget { path, format, chunks: Vec::new(), writer };
         (WavSinkStage::new(target, KeyedNoise::new(1), 0, song.clone()), taken, song)
     }
 

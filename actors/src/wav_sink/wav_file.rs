@@ -22,6 +22,8 @@ const SAMPLES_OF_A_PIECE: u64 = SAMPLE_RATE as u64 / 4;
 pub(super) struct WavFile<W: Write + Seek> {
     file: W,
     format: SampleFormat,
+    /// Chunks before the samples.
+    chunks: Vec<u8>,
     /// Bytes of samples in the file, whole sample frames. The file's position is behind them.
     data_bytes: u64,
     /// Of them, those that the header claims.
@@ -32,8 +34,9 @@ pub(super) struct WavFile<W: Write + Seek> {
 
 impl<W: Write + Seek> WavFile<W> {
     /// Begins a song in the empty `file`.
-    pub(super) fn begin(file: W, format: SampleFormat) -> io::Result<Self> {
-        let mut begun = Self { file, format, data_bytes: 0, claimed_bytes: 0, largest_riff: header::LARGEST_RIFF };
+    pub(super) fn begin(file: W, format: SampleFormat, chunks: Vec<u8>) -> io::Result<Self> {
+        let mut begun =
+            Self { file, format, chunks, data_bytes: 0, claimed_bytes: 0, largest_riff: header::LARGEST_RIFF };
         begun.correct_header()?;
         Ok(begun)
     }
@@ -61,8 +64,9 @@ impl<W: Write + Seek> WavFile<W> {
 
     /// Claims all that was written.
     pub(super) fn correct_header(&mut self) -> io::Result<()> {
-        // One write of less than a hundred bytes, so that a kill falls before or after it and never into it.
-        let header = header::of_file(self.format, &[], self.data_bytes, self.largest_riff);
+        // One write that changes less than a hundred bytes, so that a kill falls before or after it and hardly into it; what
+        // it would fall between are two lengths, of which readers take the second.
+        let header = header::of_file(self.format, &self.chunks, self.data_bytes, self.largest_riff);
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(&header)?;
         self.file.seek(SeekFrom::Start(header.len() as u64 + self.data_bytes))?;
@@ -190,7 +194,7 @@ mod tests {
         ) {
             let song = encoded(format, &music(frames));
             let disk = Disk::new(usize::MAX);
-            let mut file = WavFile::begin(disk.clone(), format).unwrap();
+            let mut file = WavFile::begin(disk.clone(), format, b"LIST\x04\0\0\0INFO".to_vec()).unwrap();
             let frame = format.bytes_per_sample_frame() as usize;
             for piece in song.chunks((frames / pieces).max(1) * frame) {
                 file.write(piece).unwrap();
@@ -207,7 +211,7 @@ mod tests {
         ) {
             let song = encoded(format, &music(100_000));
             let disk = Disk::new(room);
-            let mut file = WavFile::begin(disk.clone(), format).unwrap();
+            let mut file = WavFile::begin(disk.clone(), format, Vec::new()).unwrap();
             let error = song.chunks(10_007 * format.bytes_per_sample_frame() as usize).try_for_each(|piece| file.write(piece));
             prop_assert_eq!(error.unwrap_err().kind(), ErrorKind::StorageFull);
             let fits = (room as u64 - header::file_header_bytes(format)) / format.bytes_per_sample_frame();
@@ -222,7 +226,7 @@ mod tests {
             let song = encoded(format, &music(150_000));
             let moments = Rc::new(RefCell::new(Vec::new()));
             let disk = Disk { moments: Some(Rc::clone(&moments)), ..Disk::new(usize::MAX) };
-            let mut file = WavFile::begin(disk, format).unwrap();
+            let mut file = WavFile::begin(disk, format, Vec::new()).unwrap();
             let frame = format.bytes_per_sample_frame() as usize;
             // Blocks as the stitcher makes them, and then all that is left at once.
             let (blocks, rest) = song.split_at(4 * 11_520 * frame);
@@ -242,7 +246,7 @@ mod tests {
     fn a_file_that_is_dropped_in_the_middle_claims_all_it_has() {
         let song = encoded(SampleFormat::S16, &music(1_000));
         let disk = Disk::new(usize::MAX);
-        let mut file = WavFile::begin(disk.clone(), SampleFormat::S16).unwrap();
+        let mut file = WavFile::begin(disk.clone(), SampleFormat::S16, Vec::new()).unwrap();
         file.write(&song).unwrap();
         assert!(heard(&disk.content()).is_empty());
         drop(file);
@@ -254,7 +258,7 @@ mod tests {
         for format in SampleFormat::ALL {
             let song = encoded(format, &music(50_000));
             let disk = Disk::new(usize::MAX);
-            let mut file = WavFile::begin(disk.clone(), format).unwrap();
+            let mut file = WavFile::begin(disk.clone(), format, Vec::new()).unwrap();
             file.largest_riff = 100_000;
             file.write(&song).unwrap();
             file.correct_header().unwrap();
@@ -274,7 +278,7 @@ mod tests {
             let path = folder.path().join(format.name());
             let frame = format.bytes_per_sample_frame();
             let begun = (u64::from(u32::MAX) - 100_000) / frame * frame;
-            let mut file = WavFile::begin(fs::File::create(&path).unwrap(), format).unwrap();
+            let mut file = WavFile::begin(fs::File::create(&path).unwrap(), format, Vec::new()).unwrap();
             file.file.set_len(header::file_header_bytes(format) + begun).unwrap();
             file.data_bytes = begun;
             file.correct_header().unwrap();

@@ -8,6 +8,9 @@ use heartstream_models::weights::{Checkpoint, EmbeddedFile};
 /// The name of the model, on command lines and in messages.
 pub const NAME: &str = "demo";
 
+/// The gain in decibels that brings its median song to -16 LUFS, as its card says (`docs/demo-model.md`).
+pub const GAIN: f64 = 3.8;
+
 macro_rules! file {
     ($path:literal) => {
         EmbeddedFile { path: $path, bytes: include_bytes!(concat!("../", $path)) }

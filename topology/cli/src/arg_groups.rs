@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use heartstream::SampleFormat;
 use heartstream_messages::Continuity;
 use heartstream_models::{DeviceName, WeightDtype, weights::Storage};
 
-use super::values::{CoreList, core_list, count, device, number, time, whole};
+use super::{
+    song_format::FormatName,
+    values::{CoreList, core_list, count, device, number, time, whole},
+};
 
 /// The headings that help lists options under.
 pub(crate) mod heading {
@@ -125,17 +127,21 @@ impl From<KvType> for Option<WeightDtype> {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = heading::OUTPUT)]
 pub(crate) struct OutputArgs {
-    /// The file, a WAV or, by its name, a FLAC (song.flac); - writes a WAV to standard output [default: song.wav, or the next free of song-2.wav, song-3.wav, …; for play,
-    /// nothing]
+    /// The file, whose name says its format: song.wav, song.flac, song.opus, song.mp3; - writes to standard output [default:
+    /// song.wav, or the next free of song-2.wav, song-3.wav, …; for play, nothing]
     #[arg(long, short, value_name = "FILE|-")]
     pub output: Option<PathBuf>,
     /// Without -o, write over song.wav
     #[arg(long)]
     pub force: bool,
-    /// Samples in the WAV: 32-bit floats as they are made, or integers of 24 bits, or of 16 with dither; a FLAC has 16 bits
-    /// unless 24 are asked for
-    #[arg(long, value_enum, default_value_t = Format::F32)]
-    pub format: Format,
+    /// Samples in a WAV: f32 as they are made, s24 or, with dither, s16; in a FLAC s16 or s24. Or the format of a file
+    /// whose name does not say it [default: what the name says; f32 in a WAV, s16 in a FLAC]
+    #[arg(long, value_enum)]
+    pub format: Option<FormatName>,
+    /// The level of the file: -16 (LUFS), by the gain that the model's card names, which follows the song slowly, and a
+    /// limiter; or off
+    #[arg(long, value_name = "-16|off", default_value = "off", allow_hyphen_values = true, value_parser = ["-16", "off"])]
+    pub loudness: String,
     /// Write what was done and how long it took, as JSON; - writes to standard output
     #[arg(long, value_name = "FILE|-")]
     pub record: Option<PathBuf>,
@@ -216,24 +222,6 @@ pub(crate) enum ProgressForm {
     Line,
     /// One JSON object a line
     Json,
-}
-
-/// The help of the option says what each is.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Format {
-    F32,
-    S24,
-    S16,
-}
-
-impl From<Format> for SampleFormat {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::F32 => Self::F32,
-            Format::S24 => Self::S24,
-            Format::S16 => Self::S16,
-        }
-    }
 }
 
 /// How a song is cut into windows.

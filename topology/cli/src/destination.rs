@@ -3,19 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use heartstream::{
-    SampleFormat, Sink, Sinks, SongRequest,
+    Sink, Sinks, SongRequest,
     speaker::{CpalDevice, Speaker, SpeakerError},
 };
-use heartstream_formats::Format;
+use heartstream_formats::{Format, Metadata, info_chunk};
 
 use super::{
     Failed,
     arg_groups::OutputArgs,
     audio_noise::{Hushed, hushed},
+    level,
     output::{Output, probe_file},
     output_names,
-    recording::{Recording, format_of},
+    recording::{Recording, RecordingArgs},
     song_args::{PlayArgs, RenderArgs},
+    song_format::song_format,
 };
 
 /// Where the song's sound goes, and what is written down about it.
@@ -23,56 +25,64 @@ pub(super) struct Destination {
     pub output: Option<Output>,
     /// Whether the file was made for this song: what was there before is not removed again.
     pub made: bool,
-    /// Samples of the file.
-    pub format: SampleFormat,
+    /// Format of the file.
+    format: Format,
+    /// Gain of the file in decibels.
+    gain: Option<f64>,
     pub speaker: Option<Speaker>,
     pub record: Option<PathBuf>,
-    /// What the song's blocks are written to, where its file is no WAV.
+    /// What the song's blocks are written to, where the engine does not write its file.
     pub recording: Option<Recording>,
     /// Why there is no loudspeaker, until it is said.
     without_speaker: Option<SpeakerError>,
 }
 
 impl Destination {
-    /// The file that was asked for, or the usual one.
-    pub fn file(args: &OutputArgs) -> Self {
-        Self::new(args, Some(file(args)), None)
+    /// The file that was asked for, or the usual one, of a song by `model`.
+    pub fn file(args: &OutputArgs, model: &str) -> Result<Self, Failed> {
+        Self::new(args, model, true, None)
     }
 
     /// A loudspeaker, and a file where one was asked for or where there is no loudspeaker. What the system's sound
     /// libraries print meanwhile is not shown, unless `verbose`.
     pub fn speaker(play: &PlayArgs, verbose: bool) -> Result<Self, Failed> {
-        let PlayArgs { render: RenderArgs { output: args, .. }, speaker, device_rate, start, on_device_loss } = play;
+        let PlayArgs { render, speaker, device_rate, start, on_device_loss } = play;
+        let RenderArgs { output: args, model, .. } = render;
         match hushed(verbose, || CpalDevice::find(speaker.as_deref(), *device_rate)) {
             Ok(device) => {
                 let speaker = Speaker::on(Hushed::new(device, verbose));
                 let speaker = speaker.start((*start).into()).on_device_loss((*on_device_loss).into());
-                Ok(Self::new(args, args.output.is_some().then(|| file(args)), Some(speaker)))
+                Self::new(args, &model.model, args.output.is_some(), Some(speaker))
             }
             // A device or a rate that was named is wanted, and no file.
             Err(
                 error @ (SpeakerError::Unknown { .. } | SpeakerError::Ambiguous { .. } | SpeakerError::NoRate { .. }),
             ) => Err(error.into()),
-            Err(error) => Ok(Self { without_speaker: Some(error), ..Self::file(args) }),
+            Err(error) => Ok(Self { without_speaker: Some(error), ..Self::file(args, &model.model)? }),
         }
     }
 
     /// The same, but with the file of `args` in the place of its own.
-    pub fn in_file(self, args: &OutputArgs) -> Self {
-        Self { output: Some(file(args)), ..self }
+    pub fn in_file(self, args: &OutputArgs, model: &str) -> Result<Self, Failed> {
+        Ok(Self { without_speaker: self.without_speaker, ..Self::file(args, model)? })
     }
 
-    fn new(args: &OutputArgs, output: Option<Output>, speaker: Option<Speaker>) -> Self {
-        let format = args.format.into();
-        Self {
+    fn new(args: &OutputArgs, model: &str, to_file: bool, speaker: Option<Speaker>) -> Result<Self, Failed> {
+        let format = song_format(args.format, args.output.as_deref())?;
+        let output = to_file.then(|| match &args.output {
+            Some(path) => Output::new(path),
+            None => Output::usual(format, args.force),
+        });
+        Ok(Self {
             output,
             made: false,
             format,
+            gain: level::gain(model, &args.loudness)?,
             speaker,
             record: args.record.clone(),
             recording: None,
             without_speaker: None,
-        }
+        })
     }
 
     /// Makes sure that everything can be written, before a large model is loaded, and that nothing that is read is
@@ -123,11 +133,12 @@ impl Destination {
         }
     }
 
-    /// The name of the file's format; `None` without a file.
+    /// The name of the file's format, or that of its samples where it is a WAV; `None` without a file.
     pub fn format_name(&self) -> Option<&'static str> {
-        let output = self.output.as_ref()?;
-        let other = output.path().and_then(|path| format_of(path, self.format));
-        Some(other.map_or(self.format.name(), Format::name))
+        self.output.as_ref().map(|_| match self.format {
+            Format::Wav(samples) => samples.name(),
+            format => format.name(),
+        })
     }
 
     /// What is done with the song, as a participle.
@@ -135,18 +146,21 @@ impl Destination {
         if self.speaker.is_some() { "played" } else { "written" }
     }
 
-    /// Opens the sinks for the song that `request` asks for, by the model of this fingerprint. Says where the song goes if
-    /// that is not where it was to go.
+    /// Opens the sinks for the song that `request` asks for, by the model of this fingerprint; within a runtime. Says where
+    /// the song goes if that is not where it was to go.
     pub fn open(&mut self, request: &SongRequest, fingerprint: &str) -> Result<Sinks, Failed> {
         let mut sinks: Vec<Sink> = self.speaker.take().map(Sink::Speaker).into_iter().collect();
         if let Some(output) = &mut self.output {
             self.made = output.is_new();
-            let other = output.path().and_then(|path| Some((path, format_of(path, self.format)?)));
-            if let Some((path, format)) = other {
-                self.recording = Some(Recording::new(path.to_owned(), format, request, fingerprint));
-                sinks.push(Sink::Subscriber);
-            } else {
-                sinks.push(Sink::Wav(output.open(self.format)?));
+            let metadata = Metadata::new(&request.tags, &request.lyrics, request.seed, fingerprint);
+            match (self.format, self.gain) {
+                (Format::Wav(samples), None) => sinks.push(Sink::Wav(output.open(samples, info_chunk(&metadata))?)),
+                (format, gain) => {
+                    let path = output.reserve()?.map(Path::to_owned);
+                    let args = RecordingArgs { path, format, metadata, seed: request.seed, gain };
+                    self.recording = Some(Recording::begin(args));
+                    sinks.push(Sink::Subscriber);
+                }
             }
             if let (Some(error), Output::File { path, .. }) = (&self.without_speaker, output) {
                 note!("heartstream: {error}. The song is written to {} instead", path.display());
@@ -159,11 +173,4 @@ impl Destination {
 /// Whether this stands for standard output.
 fn is_dash(path: &Path) -> bool {
     path == Path::new("-")
-}
-
-fn file(args: &OutputArgs) -> Output {
-    match &args.output {
-        Some(path) => Output::new(path),
-        None => Output::usual(args.force),
-    }
 }

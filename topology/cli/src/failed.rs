@@ -74,7 +74,10 @@ impl From<ServeError> for Failed {
 impl From<FormatError> for Failed {
     fn from(error: FormatError) -> Self {
         match error {
-            FormatError::NotBuilt { .. } => Self::Usage(error.to_string()),
+            FormatError::NotBuilt { feature, .. } => {
+                let build = format!("cargo build --release --package heartstream-cli --features {feature}");
+                Self::Usage(with_options(&error, &[&build]))
+            }
             error => Self::Error(error.to_string()),
         }
     }

@@ -8,10 +8,11 @@ use std::{
 };
 
 use heartstream::{SampleFormat, WavTarget};
+use heartstream_formats::Format;
 
 use super::{Failed, output_names};
 
-/// Where a WAV goes.
+/// Where a song goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Output {
     File {
@@ -31,11 +32,13 @@ impl Output {
         Self::File { path: path.to_owned(), unasked: false }
     }
 
-    /// Where a song goes when nothing is said: song.wav, or, unless that may be written over, the next free name.
-    pub(super) fn usual(overwrite: bool) -> Self {
+    /// Where a song of a format goes when nothing is said: song.wav, or, unless that may be written over, the next free
+    /// name.
+    pub(super) fn usual(format: Format, overwrite: bool) -> Self {
+        let usual = Path::new(output_names::USUAL).with_extension(format.suffix());
         match overwrite {
-            true => Self::new(output_names::USUAL.as_ref()),
-            false => Self::File { path: output_names::next_free(), unasked: true },
+            true => Self::new(&usual),
+            false => Self::File { path: output_names::next_free(format.suffix()), unasked: true },
         }
     }
 
@@ -52,16 +55,29 @@ impl Output {
         }
     }
 
-    /// Opens it for the song. A name that the program chose is another one now if another program took it meanwhile.
-    pub(super) fn open(&mut self, format: SampleFormat) -> Result<WavTarget, Failed> {
-        let (path, unasked) = match self {
-            Self::StandardOutput => return Ok(WavTarget::standard_output(format)),
-            Self::File { path, unasked } => (path, *unasked),
-        };
-        if unasked {
-            reserve(path)?;
+    /// Opens it for a song as a WAV; `chunks` stand before its samples where it is a file.
+    pub(super) fn open(&mut self, format: SampleFormat, chunks: Vec<u8>) -> Result<WavTarget, Failed> {
+        match self.reserve()? {
+            None => Ok(WavTarget::standard_output(format)),
+            Some(path) => {
+                Ok(WavTarget::file_with_chunks(path, format, chunks).map_err(heartstream::EngineError::from)?)
+            }
         }
-        Ok(WavTarget::file(&*path, format).map_err(heartstream::EngineError::from)?)
+    }
+
+    /// The file, if it is one, to be written. A name that the program chose is another one now if another program took it
+    /// meanwhile.
+    pub(super) fn reserve(&mut self) -> Result<Option<&Path>, Failed> {
+        match self {
+            Self::StandardOutput => Ok(None),
+            Self::File { path, unasked } => {
+                if *unasked {
+                    reserve(path)?;
+                    *unasked = false;
+                }
+                Ok(Some(path))
+            }
+        }
     }
 
     /// The file, if it is one.
@@ -106,7 +122,10 @@ fn reserve(path: &mut PathBuf) -> Result<(), Failed> {
     loop {
         match OpenOptions::new().write(true).create_new(true).open(&*path) {
             Ok(_) => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => *path = output_names::next_free(),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let suffix = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+                *path = output_names::next_free(&suffix);
+            }
             Err(error) => return Err(unwritable(path, &error)),
         }
     }
@@ -166,7 +185,7 @@ fn is_terminal(path: &Path) -> bool {
 }
 
 fn shown_on_a_terminal() -> Failed {
-    let problem = "a WAV on a terminal is a screen full of signs";
+    let problem = "a song on a terminal is a screen full of signs";
     Failed::Usage(format!("{problem}. Give -o the name of a file, or write to a pipe: heartstream render -o - | …"))
 }
 

@@ -66,18 +66,18 @@ const OTHERS: [&str; 47] = [
 /// How many of these are audio or video.
 const AUDIO: usize = 33;
 
-/// `song.wav`, or the first of `song-2.wav`, `song-3.wav`, … that is not there.
-pub(super) fn next_free() -> PathBuf {
+/// `song.wav`, or the first of `song-2.wav`, `song-3.wav`, … that is not there; or with another suffix.
+pub(super) fn next_free(suffix: &str) -> PathBuf {
     let is_free = |name: &PathBuf| fs::symlink_metadata(name).is_err();
-    let numbered = (2..u32::MAX).map(|number| PathBuf::from(format!("song-{number}.wav")));
-    std::iter::once(PathBuf::from(USUAL)).chain(numbered).find(is_free).unwrap_or_else(|| PathBuf::from(USUAL))
+    let usual = Path::new(USUAL).with_extension(suffix);
+    let numbered = (2..u32::MAX).map(|number| PathBuf::from(format!("song-{number}.{suffix}")));
+    std::iter::once(usual.clone()).chain(numbered).find(is_free).unwrap_or(usual)
 }
 
 /// Refuses a song in a file whose name says that it is something else than what this program writes.
 pub(super) fn must_be_a_format(path: &Path) -> Result<(), Failed> {
     let suffix = suffix(path);
-    let is_written = Format::of_path(path).is_some_and(|format| format.check().is_ok());
-    if is_written || !OTHERS.contains(&suffix.as_str()) {
+    if Format::of_path(path).is_some() || !OTHERS.contains(&suffix.as_str()) {
         return Ok(());
     }
     let wav = path.with_extension(WAV[0]);
@@ -86,7 +86,10 @@ pub(super) fn must_be_a_format(path: &Path) -> Result<(), Failed> {
         let convert = format!("heartstream render -o - | ffmpeg -i - {}", path.display());
         remedy = format!("{remedy} and convert it afterwards, or at once: {convert}");
     }
-    Err(Failed::Usage(format!("songs are written as WAV or FLAC, and {} says .{suffix}. {remedy}", path.display())))
+    Err(Failed::Usage(format!(
+        "songs are written as WAV, FLAC, Opus or MP3, and {} says .{suffix}. {remedy}",
+        path.display()
+    )))
 }
 
 /// Refuses what is no sound in a file whose name says that it is.
@@ -120,13 +123,23 @@ mod tests {
 
     #[test]
     fn a_song_is_refused_a_name_that_says_another_format_and_told_what_to_do() {
-        for name in ["song.mp3", "song.OGG", "a/b.opus", "song.w64", "song.m4a", "song.mid"] {
+        for name in ["song.OGG", "song.w64", "a/b.m4a", "song.mid"] {
             let said = said(must_be_a_format(name.as_ref()));
             assert!(said.contains("written as WAV") && said.contains("ffmpeg") && said.contains(".wav"), "{said}");
         }
         assert!(!said(must_be_a_format("lyrics.txt".as_ref())).contains("ffmpeg"));
-        for name in ["song.wav", "song.WAV", "song.FLAC", "song", "song.part", "song.v2", "/dev/null", "song.wave", ""]
-        {
+        for name in [
+            "song.wav",
+            "song.WAV",
+            "song.FLAC",
+            "song.opus",
+            "song",
+            "song.part",
+            "song.v2",
+            "/dev/null",
+            "song.wave",
+            "",
+        ] {
             assert!(must_be_a_format(name.as_ref()).is_ok(), "{name}");
         }
     }

@@ -3,11 +3,10 @@
 use std::{
     path::Path,
     process,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use heartstream::{Decoder, Heartstream, PcmBlock, Song, SongReport, codes::SavedSong, memory::MemoryPlan, plan::Plan};
+use heartstream::{Decoder, Heartstream, Outcome, Song, SongReport, codes::SavedSong, memory::MemoryPlan, plan::Plan};
 use heartstream_models::ModelDirectory;
 
 use super::{
@@ -36,7 +35,7 @@ pub(super) fn render(args: &RenderArgs, loudness: Loudness) -> Result<(), Failed
     if let Some(count) = args.takes {
         return takes::render(args, count, loudness);
     }
-    sing(args, Destination::file(&args.output), loudness, Stopping::IsEarly)
+    sing(args, Destination::file(&args.output, &args.model.model)?, loudness, Stopping::IsEarly)
 }
 
 /// Plays a song; without a loudspeaker it is written to a file.
@@ -91,7 +90,7 @@ fn sing(args: &RenderArgs, mut destination: Destination, loudness: Loudness, sto
 
 /// Decodes a kept song.
 pub(super) fn decode(args: &DecodeArgs, loudness: Loudness) -> Result<(), Failed> {
-    let mut destination = Destination::file(&args.output);
+    let mut destination = Destination::file(&args.output, &args.model.model)?;
     let checkpoint = checkpoint(&args.model.model)?;
     let directory = ModelDirectory::open(checkpoint.clone())?;
     let fingerprint = directory.fingerprint()?;
@@ -169,30 +168,31 @@ async fn follow(
                 Key::Pause if song.is_paused() => song.resume(),
                 Key::Pause => song.pause(),
             },
-            next = next(&mut song, recording.is_some()) => match (next, &mut recording) {
-                (Next::Ended(report), _) => return Ok((*report, by_key)),
-                (Next::Block(block), Some(recording)) => recording.write(&block)?,
-                (Next::Block(_), None) => (),
-                (Next::AllRead, _) => recording.take().map_or(Ok(()), Recording::finish)?,
-            },
+            ended = ended(&mut song, &mut recording) => return Ok((ended?, by_key)),
             _ = look.tick() => status.show(&progress, shown),
         }
     }
 }
 
-/// What a song comes to next.
-enum Next {
-    Block(Arc<PcmBlock>),
-    AllRead,
-    Ended(Box<SongReport>),
-}
-
-/// The next block of a song whose blocks are read, or its end.
-async fn next(song: &mut Song, is_read: bool) -> Next {
-    if !is_read {
-        return Next::Ended(Box::new(song.wait().await));
+/// The end of a song, all of whose blocks are recorded if they are to be. May be dropped while it waits.
+async fn ended(song: &mut Song, recording: &mut Option<Recording>) -> Result<SongReport, Failed> {
+    if let Some(recording) = recording {
+        while let Some(room) = recording.room().await {
+            match song.next_block().await {
+                Some(block) => room.send(block),
+                None => break,
+            }
+        }
+        recording.written().await?;
+        if recording.reader_left {
+            song.cancel();
+        }
     }
-    song.next_block().await.map_or(Next::AllRead, Next::Block)
+    let mut report = song.wait().await;
+    if recording.as_ref().is_some_and(|recording| recording.reader_left) {
+        report.outcome = Outcome::ReaderLeft;
+    }
+    Ok(report)
 }
 
 /// The next key, where there are keys.

@@ -5,11 +5,8 @@ use std::{fs, net::SocketAddr, path::PathBuf};
 use heartstream::Heartstream;
 use heartstream_serve::{ServeOptions, Server, known_tags};
 
-use crate::{Failed, arg_groups::ModelArgs, asked::checkpoint, values};
+use crate::{Failed, arg_groups::ModelArgs, asked::checkpoint, level, values};
 
-/// The gain of the built-in demo model, in decibels: what brings its songs to -16 LUFS, as its card says
-/// (`docs/demo-model.md`).
-const DEMO_GAIN: f64 = 3.2;
 /// A token file is one line.
 const MOST_TOKEN_BYTES: u64 = 4096;
 
@@ -41,7 +38,8 @@ pub(crate) struct ServeArgs {
     /// Where songs are kept
     #[arg(long, value_name = "DIR", default_value = "songs")]
     library: PathBuf,
-    /// The level that songs are brought to by a fixed gain and a limiter: -16, where the model's card names a gain, or off
+    /// The level of songs: -16 (LUFS), by the gain that the model's card names, which follows the song slowly, and a limiter;
+    /// or off
     #[arg(long, value_name = "-16|off", default_value = "-16", allow_hyphen_values = true, value_parser = ["-16", "off"])]
     loudness: String,
 }
@@ -91,7 +89,7 @@ impl ServeArgs {
                 .file_name()
                 .map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned()),
         };
-        options.gain = (self.model.model == "demo" && self.loudness != "off").then_some(DEMO_GAIN);
+        options.gain = level::card_gain(&self.model.model).filter(|_| self.loudness != "off");
         options.limits.songs = self.max_songs;
         options.limits.queue = self.queue;
         options.limits.songs_per_client = self.songs_per_client;

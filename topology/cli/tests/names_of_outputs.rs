@@ -46,9 +46,16 @@ fn a_name_that_says_another_format_is_refused_with_what_to_do() {
         let render = [&["render", "-q", "--model", text(model.path())], more].concat();
         refused(place.path(), model.path(), &render, 2, says);
     };
-    for name in ["song.mp3", "song.opus", "Song.OGG", "song.w64"] {
+    for name in ["song.m4a", "Song.OGG", "song.w64"] {
         refuse(&["-o", name], &["written as WAV", name, "ffmpeg"]);
     }
+    if cfg!(not(feature = "mp3")) {
+        refuse(
+            &["-o", "song.mp3"],
+            &["without mp3", "LGPL", "--package heartstream-cli --features mp3", "opus, flac or wav"],
+        );
+    }
+    refuse(&["-o", "song.flac", "--format", "opus"], &["two formats", "-o song.opus"]);
     refuse(&["-o", "lyrics.txt"], &["written as WAV", "lyrics.wav"]);
     refuse(&["-o", "x.wav", "--record", "y.wav"], &["--record writes JSON", "y.json"]);
     refuse(&["-o", "x.wav", "--save-codes", "y.mp3"], &["--save-codes", "y.codes"]);

@@ -128,7 +128,7 @@ fn a_reader_that_wants_no_more_ends_the_song_quietly() {
 
 #[test]
 fn a_format_that_does_not_exist_is_wrong_usage() {
-    let output = run(&["render", "--format", "mp3"]);
+    let output = run(&["render", "--format", "ogg"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(complaint(&output).contains("f32, s24, s16"), "{}", complaint(&output));
 }

@@ -11,7 +11,7 @@ pub enum FormatError {
     /// The program was built without the format.
     #[error(
         "this program was built without {format}, whose library has a licence of its own ({licence}). Build it with \
-         the feature {feature}, or choose wav or flac"
+         the feature {feature}, or choose opus, flac or wav"
     )]
     NotBuilt {
         /// The format.

@@ -16,7 +16,7 @@ use heartstream_messages::{
 };
 use heartstream_models::signal::KeyedNoise;
 
-use crate::{Encoder, FormatError, Metadata};
+use crate::{Encoder, FormatError, Metadata, vorbis_comments::vorbis_comments};
 
 /// Samples of one channel in a frame: what the streamable subset of RFC 9639 (section 7) allows at 48 kHz, and a delay
 /// of 85 ms.
@@ -49,7 +49,7 @@ impl FlacEncoder {
         Ok(Self {
             format,
             dither: KeyedNoise::new(seed),
-            comments: comments(metadata),
+            comments: vorbis_comments(metadata),
             config,
             stream: StreamInfo::new(SAMPLE_RATE as usize, CHANNELS, bits).map_err(failed)?,
             frame: FrameBuf::with_size(CHANNELS, FRAME).map_err(failed)?,
@@ -118,17 +118,6 @@ impl Encoder for FlacEncoder {
 fn block_of(kind: u8, content: &[u8]) -> Vec<u8> {
     let [_, length @ ..] = (content.len() as u32).to_be_bytes();
     [&[kind], &length[..], content].concat()
-}
-
-/// Vorbis comments: the program, a count, and `NAME=value`, each behind its length ("Ogg Vorbis I format specification:
-/// comment field and header specification"). Shorter than 24 bits say, because metadata is.
-fn comments(metadata: &Metadata) -> Vec<u8> {
-    let text = |text: &str| [&(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
-    let entries = metadata.comments();
-    let mut bytes = text(&metadata.software);
-    bytes.extend((entries.len() as u32).to_le_bytes());
-    bytes.extend(entries.iter().flat_map(|(name, value)| text(&format!("{name}={value}"))));
-    bytes
 }
 
 fn failed(error: impl std::fmt::Display) -> FormatError {

@@ -1,8 +1,8 @@
-//! Fixed gain with a look-ahead limiter.
+//! Gain with a look-ahead limiter.
 //!
-//! The gain is one number for the whole song, so quiet stays quiet. The limiter only acts where the gain would clip:
-//! the gain of a sample is the least that any peak within the look-ahead asks for, averaged over the look-ahead. It
-//! depends on the samples alone, never on how the song is cut into blocks.
+//! The gain is one number for the whole song, or follows its loudness so slowly that quiet stays quiet. The limiter only
+//! acts where the gain would clip: the gain of a sample is the least that any peak within the look-ahead asks for, averaged
+//! over the look-ahead. All of it depends on the samples alone, never on how the song is cut into blocks.
 
 use std::collections::VecDeque;
 
@@ -11,6 +11,13 @@ use heartstream_messages::{
     units::{CHANNELS, SampleIndex},
 };
 
+use crate::{
+    FormatError,
+    level_follower::{LevelFollower, factor},
+};
+
+/// Loudness that songs are brought to, in LUFS: what large music services play at is from -16 to -14.
+pub const TARGET: f64 = -16.0;
 /// Samples of one channel that the limiter looks ahead: 5 ms, in which a gain can change without being heard as a step.
 const LOOK_AHEAD: usize = 240;
 /// No sample is larger: 1 dB below full scale, so that what a lossy format or a converter adds between two samples does
@@ -19,7 +26,7 @@ const CEILING: f32 = 0.891;
 
 /// Sets the level of one song.
 pub struct Leveller {
-    gain: f32,
+    gain: Gain,
     /// Samples that wait until all within their look-ahead is known.
     waiting: VecDeque<[f32; CHANNELS]>,
     /// What each of the last samples allows, as (place, gain), only those that are less than all behind them.
@@ -32,10 +39,27 @@ pub struct Leveller {
     given: u64,
 }
 
+enum Gain {
+    Fixed(f32),
+    Following(Box<LevelFollower>),
+}
+
 impl Leveller {
-    /// A gain of `decibels` for a song.
-    pub fn new(decibels: f64) -> Self {
-        let gain = 10f64.powf(decibels / 20.0) as f32;
+    /// A fixed gain of `decibels` for a song.
+    pub fn fixed(decibels: f64) -> Self {
+        Self::with(Gain::Fixed(factor(decibels)))
+    }
+
+    /// A gain that begins with that of the model's card, in decibels, and goes to what brings the song to `target` LUFS, by
+    /// half a decibel a second at most.
+    ///
+    /// # Errors
+    /// When the meter takes no song of 48 kHz stereo, which it does.
+    pub fn following(card_gain: f64, target: f64) -> Result<Self, FormatError> {
+        Ok(Self::with(Gain::Following(Box::new(LevelFollower::new(card_gain, target)?))))
+    }
+
+    fn with(gain: Gain) -> Self {
         Self {
             gain,
             waiting: VecDeque::new(),
@@ -69,7 +93,11 @@ impl Leveller {
     }
 
     fn take(&mut self, frame: [f32; CHANNELS], samples: &mut Vec<f32>) {
-        let louder = frame.map(|sample| sample * self.gain);
+        let gain = match &mut self.gain {
+            Gain::Fixed(gain) => *gain,
+            Gain::Following(follower) => follower.gain(frame),
+        };
+        let louder = frame.map(|sample| sample * gain);
         let peak = louder.iter().fold(0f32, |peak, sample| peak.max(sample.abs()));
         self.waiting.push_back(louder);
         self.look(if peak > CEILING { CEILING / peak } else { 1.0 });

@@ -11,17 +11,22 @@ mod encoder;
 mod error;
 mod flac;
 mod format;
+mod level_follower;
 mod leveller;
 mod loudness;
 mod metadata;
 #[cfg(feature = "mp3")]
 mod mp3;
+mod ogg;
+mod opus;
+mod vorbis_comments;
 mod wav;
 
 pub use audio_file::AudioFile;
 pub use encoder::Encoder;
 pub use error::FormatError;
 pub use format::{Format, UnknownFormat};
-pub use leveller::Leveller;
+pub use leveller::{Leveller, TARGET};
 pub use loudness::{Loudness, LoudnessMeter};
 pub use metadata::Metadata;
+pub use wav::info_chunk;

@@ -42,7 +42,7 @@ impl Encoder for WavEncoder {
 
 /// `LIST` of type `INFO`: a chunk for each entry, text that ends with a zero. "Multimedia Programming Interface and Data
 /// Specifications 1.0" (IBM and Microsoft, 1991), chapter 2. Nothing where there is nothing to say.
-fn info_chunk(metadata: &Metadata) -> Vec<u8> {
+pub fn info_chunk(metadata: &Metadata) -> Vec<u8> {
     let entries = [
         (b"INAM", metadata.title.clone()),
         (b"IGNR", metadata.tags.clone()),

@@ -1,12 +1,15 @@
-//! The leveller: a fixed gain, and no sample above the ceiling.
+//! The leveller: a gain, fixed or slow, and no sample above the ceiling.
 
 use std::f32::consts::TAU;
 
-use heartstream_formats::Leveller;
+use heartstream_formats::{Leveller, LoudnessMeter};
 use heartstream_messages::{PcmBlock, units::SampleIndex};
 
 fn levelled(decibels: f64, samples: &[f32], piece: usize) -> Vec<f32> {
-    let mut leveller = Leveller::new(decibels);
+    by(Leveller::fixed(decibels), samples, piece)
+}
+
+fn by(mut leveller: Leveller, samples: &[f32], piece: usize) -> Vec<f32> {
     let mut out = Vec::new();
     for (number, piece_samples) in samples.chunks(2 * piece).enumerate() {
         let block = PcmBlock { start: SampleIndex((number * piece) as u64), samples: piece_samples.to_vec() };
@@ -51,5 +54,24 @@ fn the_result_does_not_depend_on_how_the_song_is_cut() {
     let whole = levelled(3.0, &song, 10_000);
     for piece in [1, 7, 240, 241, 999] {
         assert!(levelled(3.0, &song, piece) == whole, "pieces of {piece}");
+    }
+}
+
+#[test]
+fn songs_of_any_level_come_to_the_target_slowly_and_however_they_are_cut() {
+    let following = || Leveller::following(4.0, -16.0).unwrap();
+    for amplitude in [0.075, 0.1, 0.16] {
+        let song = tone(amplitude, 20 * 48_000);
+        let out = by(following(), &song, 11_520);
+        let mut meter = LoudnessMeter::new().unwrap();
+        meter.measure(&PcmBlock { start: SampleIndex(0), samples: out.clone() }).unwrap();
+        let loudness = meter.loudness().integrated.unwrap();
+        assert!((-18.0..=-14.0).contains(&loudness), "{amplitude}: {loudness} LUFS");
+        let gain = |place: usize| 20.0 * (out[place] / song[place]).log10();
+        let places: Vec<usize> = (0..20).map(|second| 2 * (second * 48_000 + 4711)).collect();
+        let fastest = places.windows(2).map(|two| (gain(two[1]) - gain(two[0])).abs()).fold(0.0, f32::max);
+        assert!(fastest < 0.55, "{amplitude}: {fastest} dB in a second");
+        assert!((gain(200) - 4.0).abs() < 0.01, "it begins with the card's gain");
+        assert!(by(following(), &song, 7001) == out, "{amplitude}: other pieces");
     }
 }

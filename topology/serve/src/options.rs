@@ -22,7 +22,8 @@ pub struct ServeOptions {
     pub model_name: String,
     /// Tags that the model is known to take, to choose from ([`known_tags`]).
     pub tags: Option<KnownTags>,
-    /// Gain in decibels that every song is given, with a limiter behind it; `None` leaves the samples as they are.
+    /// Gain of the model's card in decibels, with which songs begin that are brought to -16 LUFS; `None` leaves the samples as
+    /// they are.
     pub gain: Option<f64>,
     /// How much is taken on.
     pub limits: Limits,

@@ -48,8 +48,8 @@ pub(crate) struct Order {
     /// Frames of the first window, of 80 ms each: fewer sound sooner, more sound better.
     #[schema(minimum = 1, maximum = 372)]
     pub first_window: Option<u64>,
-    /// `wav`, `wav-s24`, `wav-f32`, `flac`, `flac-24` or `mp3`.
-    #[schema(example = "wav", pattern = "^(wav|wav-s24|wav-f32|flac|flac-24|mp3)$")]
+    /// `wav`, `wav-s24`, `wav-f32`, `flac`, `flac-24`, `opus` or `mp3`.
+    #[schema(example = "wav", pattern = "^(wav|wav-s24|wav-f32|flac|flac-24|opus|mp3)$")]
     pub format: Option<String>,
     /// Whether the song ends when its last listener leaves.
     #[serde(default)]

@@ -23,6 +23,7 @@ use super::{
     output::Output,
     render::{BETWEEN_LOOKS, INTERRUPTED, ONE_KEY, pressed, runtime, shutdown_signal},
     song_args::{PlayArgs, RenderArgs},
+    song_format::song_format,
     status::{Loudness, Status},
     status_line::SongLine,
 };
@@ -57,15 +58,16 @@ fn takes(
     count: u64,
     played: &dyn Fn(&RenderArgs) -> Result<Option<Destination>, Failed>,
 ) -> Result<VecDeque<Take>, Failed> {
-    let usual = names::usual(count, args.output.force);
+    let suffix = song_format(args.output.format, args.output.output.as_deref())?.suffix();
+    let usual = names::usual(count, suffix, args.output.force);
     let one = |(number, request): (u64, SongRequest)| {
         let mut own = names::of_take(args, number, request.seed)?;
         let played = if number == 1 { played(&own)? } else { None };
         own.output.output.get_or_insert_with(|| names::numbered(&usual, number));
         let destination = match played {
             Some(played) if played.speaker.is_some() => played,
-            Some(alone) => alone.in_file(&own.output),
-            None => Destination::file(&own.output),
+            Some(alone) => alone.in_file(&own.output, &own.model.model)?,
+            None => Destination::file(&own.output, &own.model.model)?,
         };
         Ok(Take { number, args: own, request, destination })
     };

@@ -9,17 +9,18 @@ use crate::{Failed, song_args::RenderArgs};
 
 /// Stands for the number of a take.
 const NUMBER: &str = "{n}";
-/// Where takes go when nothing is said.
-const USUAL: &str = "take-{n}.wav";
+/// Where takes go when nothing is said, without the ending.
+const USUAL: &str = "take-{n}";
 
 /// The name of all takes when nothing is said: `take-{n}.wav`, or, unless that may be written over, the first of
-/// `take-2-{n}.wav`, `take-3-{n}.wav`, … of which no take is there.
-pub(super) fn usual(count: u64, overwrite: bool) -> String {
+/// `take-2-{n}.wav`, `take-3-{n}.wav`, … of which no take is there; or with another suffix.
+pub(super) fn usual(count: u64, suffix: &str, overwrite: bool) -> String {
     let is_free = |name: &String| (1..=count).all(|number| fs::symlink_metadata(numbered(name, number)).is_err());
-    let series = (2..u32::MAX).map(|series| format!("take-{series}-{NUMBER}.wav"));
-    let names = std::iter::once(USUAL.to_owned()).chain(series);
+    let first = format!("{USUAL}.{suffix}");
+    let series = (2..u32::MAX).map(|series| format!("take-{series}-{NUMBER}.{suffix}"));
+    let names = std::iter::once(first.clone()).chain(series);
     let mut names = names.filter(|name| overwrite || is_free(name));
-    names.next().unwrap_or_else(|| USUAL.to_owned())
+    names.next().unwrap_or(first)
 }
 
 /// The options of take `number`, of which the seed is `seed`.
@@ -54,7 +55,7 @@ fn named(option: &str, path: Option<&Path>, number: u64) -> Result<Option<PathBu
 
 /// The name with a number before its ending.
 fn example(path: &Path) -> String {
-    let usual = || USUAL.to_owned();
+    let usual = || format!("{USUAL}.wav");
     let Some(stem) = path.file_stem().filter(|_| path != Path::new("-")) else { return usual() };
     let mut name = stem.to_os_string();
     name.push(format!("-{NUMBER}"));

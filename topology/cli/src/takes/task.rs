@@ -83,12 +83,23 @@ impl Taking {
     }
 
     async fn read(&mut self) -> Result<(), FormatError> {
-        while let Some(block) = self.blocks.next_block().await {
+        loop {
+            let room = match &self.recording {
+                None => None,
+                Some(recording) => match recording.room().await {
+                    None => break, // it cannot be written, and says why
+                    room => room,
+                },
+            };
+            let Some(block) = self.blocks.next_block().await else { break };
             self.meter.measure(&block)?;
-            if let Some(recording) = &mut self.recording {
-                recording.write(&block)?;
+            if let Some(room) = room {
+                room.send(block);
             }
         }
-        self.recording.take().map_or(Ok(()), Recording::finish)
+        match &mut self.recording {
+            None => Ok(()),
+            Some(recording) => recording.written().await,
+        }
     }
 }

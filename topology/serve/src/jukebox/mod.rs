@@ -34,7 +34,7 @@ pub(crate) struct Jukebox {
     pub library: Library,
     pub metrics: Metrics,
     pub limits: Limits,
-    /// Gain of every song, in decibels.
+    /// Gain of the model's card in decibels, where songs are levelled.
     pub gain: Option<f64>,
     line: Mutex<Line>,
     /// A song has ended.

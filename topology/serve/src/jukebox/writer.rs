@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use heartstream::PcmBlock;
-use heartstream_formats::{AudioFile, Leveller, Loudness, LoudnessMeter};
+use heartstream_formats::{AudioFile, Leveller, Loudness, LoudnessMeter, TARGET};
 use tokio::sync::mpsc;
 
 use crate::{error::ApiError, live_song::LiveSong, metrics::Metrics, recording::Grown};
@@ -32,7 +32,8 @@ impl Writer {
     /// Begins the file.
     pub fn begin(song: &Arc<LiveSong>, gain: Option<f64>, metrics: Metrics) -> Result<Self, ApiError> {
         let file = AudioFile::create(&song.files.audio(song.format), song.format, &song.metadata, song.request.seed)?;
-        let (leveller, meter) = (gain.map(Leveller::new), LoudnessMeter::new()?);
+        let leveller = gain.map(|gain| Leveller::following(gain, TARGET)).transpose()?;
+        let meter = LoudnessMeter::new()?;
         Ok(Self { song: Arc::clone(song), file, leveller, meter, metrics, seconds: 0.0, first: None })
     }
 

@@ -2,6 +2,11 @@
 
 const SECTIONS = ["Intro", "Verse", "Prechorus", "Chorus", "Bridge", "Interlude", "Outro"];
 
+const FORMATS = {
+  wav: "WAV, 16 bit", "wav-s24": "WAV, 24 bit", "wav-f32": "WAV, float", flac: "FLAC, 16 bit", "flac-24": "FLAC, 24 bit",
+  opus: "Opus, 128 kbit/s", mp3: "MP3, 192 kbit/s",
+};
+
 function button(text, press) {
   const made = document.createElement("button");
   made.type = "button";
@@ -105,6 +110,7 @@ $("more").onclick = () => history(true);
 $("sections").append(...SECTIONS.map((name) => button(name, () => insertSection(name))));
 (async () => {
   const { data } = await ask("GET", "/v1/models");
+  $("format").append(...data[0].formats.map((name) => new Option(FORMATS[name] ?? name, name)));
   $("model").textContent = `model ${data[0].id} (${data[0].fingerprint})`;
   await Promise.all([fillTags(), history(false)]);
 })().catch((error) => say(error.message, true));

@@ -8,6 +8,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use heartstream_formats::Format;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -65,6 +66,8 @@ pub(crate) struct Model {
     owned_by: &'static str,
     /// A short name for the contents of its files.
     fingerprint: String,
+    /// Formats that its songs can be ordered in.
+    formats: Vec<&'static str>,
 }
 
 /// The model that sings
@@ -76,6 +79,7 @@ pub(crate) async fn models(With(app): With<Arc<App>>) -> Json<Models> {
         created: 0,
         owned_by: "heartstream",
         fingerprint: app.jukebox.engine.fingerprint().to_owned(),
+        formats: Format::ALL.into_iter().filter(|format| format.check().is_ok()).map(Format::name).collect(),
     };
     Json(Models { object: "list", data: vec![model] })
 }

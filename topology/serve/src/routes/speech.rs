@@ -25,7 +25,7 @@ pub(crate) struct Speech {
     /// What it should sound like.
     #[schema(example = "piano,calm")]
     instructions: Option<String>,
-    /// `wav`, `flac` or `mp3`; here `wav` where nothing is said.
+    /// `wav`, `flac`, `opus` or `mp3`; here `wav` where nothing is said.
     response_format: Option<String>,
     /// Tags where there are no instructions.
     voice: Option<String>,
