@@ -13,6 +13,7 @@ use crate::{
 #[derive(Debug)]
 pub struct KvCache {
     layers: Vec<KvLayer>,
+    batch: usize,
     rotary: RotaryTable,
     length: usize,
     capacity: usize,
@@ -49,6 +50,7 @@ impl KvCache {
         Ok(Self {
             layers: (0..config.num_layers).map(|_| KvLayer::new(sizes, batch, capacity, dtype, device)).collect(),
             rotary: RotaryTable::new(&scaled_frequencies(config), capacity, device)?,
+            batch,
             length: 0,
             capacity,
         })
@@ -57,6 +59,11 @@ impl KvCache {
     /// Forgets all positions from `length` on.
     pub fn truncate(&mut self, length: usize) {
         self.length = self.length.min(length);
+    }
+
+    /// Rows of the batch.
+    pub fn batch(&self) -> usize {
+        self.batch
     }
 
     /// Cached positions.

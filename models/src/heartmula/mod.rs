@@ -24,7 +24,9 @@ pub use bytes_read::WeightReads;
 pub use config::{HeartMulaConfig, SpecialIds, TransformerConfig};
 pub use first_frame::{Begun, REDRAWS};
 pub use kv_cache::KvCache;
-pub use model::{HeartMula, SongState, SongTarget, VerifyBuffers, check_guidance, guided, prompt_positions};
+pub use model::{
+    HeartMula, SongInPass, SongState, SongTarget, VerifyBuffers, check_guidance, guided, prompt_positions,
+};
 pub use sampler::{CodeSampler, KeyedSampler, argmax};
 pub use tensors::expected_tensors;
 pub(crate) use tensors::transformer_tensors;

@@ -1,6 +1,7 @@
 //! Autoregressive decoding of a song, frame by frame: prefill, backbone, depth decoder, guidance.
 
 mod frame;
+mod next_frames;
 mod prompt;
 #[cfg(test)]
 mod tests;
@@ -11,14 +12,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{Device, Tensor};
 
 pub use frame::guided;
+pub use next_frames::SongInPass;
 pub use prompt::prompt_positions;
 pub use verify::{SongTarget, VerifyBuffers};
 
 #[cfg(feature = "cuda")]
 use super::on_gpu::{Drawing, GpuModel, GpuSong, GpuTarget, GpuWindow};
 use super::{
-    PromptTokens, config::HeartMulaConfig, kv_cache::KvCache, prefix::Prefix, sampler::CodeSampler,
-    tensors::expected_tensors, transformer::Transformer,
+    PromptTokens, config::HeartMulaConfig, kv_cache::KvCache, prefix::Prefix, tensors::expected_tensors,
+    transformer::Transformer,
 };
 use crate::{
     error::{ModelError, Result},
@@ -257,39 +259,6 @@ impl HeartMula {
         let hidden = prefix.hidden(batch)?;
         *last() = prefix.is_worth_keeping().then(|| Arc::new(prefix));
         Ok(Some(hidden))
-    }
-
-    /// Writes the next frame: one code for each codebook. The caller decides whether it ends the song
-    /// ([`super::SpecialIds::audio_eos`]).
-    ///
-    /// # Errors
-    /// When there is no room for another frame, or a logit is not a number.
-    pub fn next_frame(&self, state: &mut SongState, sampler: &mut dyn CodeSampler) -> Result<Vec<u32>> {
-        let SongState { memory, guidance, frame } = state;
-        let (batch, guidance) = (if *guidance > 1.0 { 2 } else { 1 }, *guidance);
-        let codes = match (&self.weights, memory) {
-            (Weights::Tensors(weights), SongKv::Tensors(song)) => {
-                if let Some(last) = song.last.take() {
-                    let embedding = self.embed_frame(&last, batch)?;
-                    song.hidden = Some(weights.backbone.forward(&embedding, &mut song.backbone)?.squeeze(1)?);
-                }
-                let hidden = song.hidden.take();
-                let hidden =
-                    hidden.ok_or_else(|| ModelError::shape("song", "one that can go on", "one that failed"))?;
-                let codes = self.complete_frame(&mut song.decoder, &hidden, guidance, *frame, sampler)?;
-                song.last = Some(codes.clone());
-                codes
-            }
-            #[cfg(feature = "cuda")]
-            (Weights::Gpu(model), SongKv::Gpu(song)) => match sampler.keyed() {
-                Some((options, noise)) => model.next_frame(song, *frame, Drawing { options, noise, guidance })?,
-                None => model.sampled_frame(song, *frame, guidance, sampler)?,
-            },
-            #[cfg(feature = "cuda")]
-            _ => return Err(elsewhere()),
-        };
-        *frame += 1;
-        Ok(codes)
     }
 
     /// Appends a frame that was written before: the song continues as if it had been written now, bit for bit, without

@@ -1,10 +1,11 @@
 //! Llama-style transformer, the same code for backbone and depth decoder.
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 use super::{config::TransformerConfig, kv_cache::KvCache};
 use crate::{
-    error::Result,
+    error::{ModelError, Result},
     kernels::{Linear, RmsNorm, silu_up},
     weights::TensorStore,
 };
@@ -63,16 +64,58 @@ impl Transformer {
     /// # Errors
     /// When the cache has no room for T more positions.
     pub fn forward(&self, xs: &Tensor, cache: &mut KvCache) -> Result<Tensor> {
-        let (_, count, _) = xs.dims3()?;
-        cache.check_room(count)?;
+        self.forward_songs(xs, &mut [cache])
+    }
+
+    /// As [`Transformer::forward`], for several songs in one pass over the weights: the rows of `xs` are those of the
+    /// first cache, then those of the second, and so on. Each row is what it would be alone.
+    ///
+    /// # Shapes
+    /// - `xs` and result \[B, T, D\], B the rows of all caches together
+    ///
+    /// # Errors
+    /// When a cache has no room for T more positions, or the rows are not those of the caches; then no cache has
+    /// changed.
+    pub fn forward_songs(&self, xs: &Tensor, caches: &mut [&mut KvCache]) -> Result<Tensor> {
+        let (rows, count, _) = xs.dims3()?;
+        caches.iter().try_for_each(|cache| cache.check_room(count))?;
+        let expected: usize = caches.iter().map(|cache| cache.batch()).sum();
+        if rows != expected {
+            return Err(ModelError::shape("rows of a pass", expected, rows));
+        }
         let mut xs = xs.clone();
         for (layer, index) in self.layers.iter().zip(0..) {
-            let [query, key, value] = layer.projected(&xs)?;
-            xs = layer.after_attention(&xs, &cache.attend(index, &query, &key, &value)?)?;
+            let found = attend(index, &layer.projected(&xs)?, caches)?;
+            xs = layer.after_attention(&xs, &found)?;
         }
-        cache.advance(count);
-        Ok(self.norm.forward(&xs)?)
+        let ys = self.norm.forward(&xs)?;
+        caches.iter_mut().for_each(|cache| cache.advance(count));
+        Ok(ys)
     }
+}
+
+/// Attention in layer `layer` of each cache's rows to its own positions.
+///
+/// # Shapes
+/// - `projected` queries, keys and values \[B, T, heads · head width\], B the rows of all caches together; result as
+///   the queries
+fn attend(layer: usize, projected: &[Tensor; 3], caches: &mut [&mut KvCache]) -> Result<Tensor> {
+    if let [cache] = caches {
+        let [query, key, value] = projected;
+        return cache.attend(layer, query, key, value);
+    }
+    let mut first = 0;
+    let mut songs = Vec::with_capacity(caches.len());
+    for cache in caches {
+        let rows = cache.batch();
+        let own = |part: usize| projected[part].narrow(0, first, rows);
+        songs.push((own(0)?, own(1)?, own(2)?, &mut **cache));
+        first += rows;
+    }
+    // Songs are independent of each other, so each thread takes whole ones before it helps with the heads of another.
+    let found: Result<Vec<Tensor>> =
+        songs.into_par_iter().with_max_len(1).map(|(q, k, v, cache)| cache.attend(layer, &q, &k, &v)).collect();
+    Ok(Tensor::cat(&found?, 0)?)
 }
 
 impl Layer {

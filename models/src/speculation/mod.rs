@@ -12,6 +12,7 @@
 //! - [`Prefetch`], [`SpeculationCache`]: drafts that are made while a round is verified
 //! - [`Policy`], [`DepthPolicy`]: choices by measured times
 //! - [`Speculator`]: rounds of a whole song; [`Counters`]: what came of them
+//! - [`write_side_by_side`]: several songs in one pass, which use the rows that drafts would
 //! - [`Speculation`]: the setting
 
 mod accept;
@@ -27,6 +28,7 @@ mod prefetch_cache;
 mod prefetch_schedule;
 mod round;
 mod setting;
+mod side_by_side;
 mod speculator;
 mod target;
 
@@ -45,5 +47,6 @@ pub use prefetch_cache::{
 };
 pub use round::{Completion, DepthWork, Drafts, RoundOutcome, RoundTimes, Work, run_round};
 pub use setting::{DrafterName, MOST_FRAMES, Speculation};
+pub use side_by_side::{SpeculatedSong, write_side_by_side};
 pub use speculator::{Learned, Speculator};
 pub use target::{Frame, FrameTarget, Logits};

@@ -244,6 +244,23 @@ impl Speculator {
         frames
     }
 
+    /// What draws the codes of the song.
+    pub(super) fn sampler(&mut self) -> &mut KeyedSampler {
+        &mut self.sampler
+    }
+
+    /// Takes note of a frame that was written in one pass with other songs. Its time says nothing of a pass for this
+    /// song alone, so nothing is learned from it.
+    pub(super) fn wrote_beside_others(&mut self, frame: &Frame, took: Duration) {
+        if !matches!(self.mode, Mode::Plain) {
+            self.buffers.forget();
+            if let Some(prefetching) = &mut self.prefetching {
+                prefetching.rest();
+            }
+            self.began(frame, took);
+        }
+    }
+
     /// Writes a frame where drafting does not pay for now, at no cost beyond that of plain decoding.
     fn plain_frame(&mut self, model: &HeartMula, state: &mut SongState) -> Result<Vec<Frame>> {
         let since = Instant::now();

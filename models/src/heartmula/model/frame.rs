@@ -10,21 +10,24 @@ use crate::{
     heartmula::{kv_cache::KvCache, sampler::CodeSampler},
 };
 
+/// A frame of a pass through the depth decoder.
+pub(super) struct FrameInPass<'a> {
+    /// What [`HeartMula::depth_cache`] gave for the rows of the frame.
+    pub decoder: &'a mut KvCache,
+    pub guidance: f64,
+    /// Its number in its song.
+    pub number: u64,
+    pub sampler: &'a mut dyn CodeSampler,
+}
+
 impl HeartMula {
     /// The codes of a frame, one after the other.
     ///
     /// # Shapes
     /// - `hidden` \[B, D\]
-    pub(super) fn complete_frame(
-        &self,
-        decoder: &mut KvCache,
-        hidden: &Tensor,
-        guidance: f64,
-        frame: u64,
-        sampler: &mut dyn CodeSampler,
-    ) -> Result<Vec<u32>> {
-        let first = sampler.sample(frame, 0, &self.first_logits(hidden, guidance)?)?;
-        self.codes_behind(decoder, hidden, guidance, (frame, first), sampler)
+    fn complete_frame(&self, hidden: &Tensor, frame: FrameInPass<'_>) -> Result<Vec<u32>> {
+        let first = frame.sampler.sample(frame.number, 0, &self.first_logits(hidden, frame.guidance)?)?;
+        self.complete_behind(hidden, first, frame)
     }
 
     /// The codes of a frame whose code 0 is known: of number `frame` of the song it is `first`. `decoder` is what
@@ -43,24 +46,87 @@ impl HeartMula {
         (frame, first): (u64, u32),
         sampler: &mut dyn CodeSampler,
     ) -> Result<Vec<u32>> {
+        self.complete_behind(hidden, first, FrameInPass { decoder, guidance, number: frame, sampler })
+    }
+
+    fn complete_behind(&self, hidden: &Tensor, first: u32, frame: FrameInPass<'_>) -> Result<Vec<u32>> {
         #[cfg(feature = "cuda")]
         if let Weights::Gpu(model) = &self.weights {
-            return model.codes_behind(hidden, guidance, (frame, first), sampler);
+            let FrameInPass { guidance, number, sampler, .. } = frame;
+            return model.codes_behind(hidden, guidance, (number, first), sampler);
         }
+        self.codes_of(hidden, vec![Ok(vec![first])], &mut [frame])?.swap_remove(0)
+    }
+
+    /// The codes of the next frames of several songs, in one pass over the weights of heads and depth decoder for each
+    /// code.
+    ///
+    /// # Shapes
+    /// - `hidden` \[B, D\]: the rows of all frames, in their order
+    ///
+    /// # Errors
+    /// The outer one when nothing could be computed; the inner ones when a logit of that song is not a number.
+    pub(super) fn complete_frames(
+        &self,
+        hidden: &Tensor,
+        frames: &mut [FrameInPass<'_>],
+    ) -> Result<Vec<Result<Vec<u32>>>> {
+        let logits = self.logits_of_frames(0, hidden, frames)?;
+        let first = frames.iter_mut().zip(&logits).map(|(frame, logits)| {
+            let code = frame.sampler.sample(frame.number, 0, logits)?;
+            Ok(vec![code])
+        });
+        let first = first.collect();
+        self.codes_of(hidden, first, frames)
+    }
+
+    /// Completes frames whose codes 0 are in `codes`. A frame that has failed goes on with code 0, for its rows are in
+    /// the pass, and stays failed.
+    fn codes_of(
+        &self,
+        hidden: &Tensor,
+        mut codes: Vec<Result<Vec<u32>>>,
+        frames: &mut [FrameInPass<'_>],
+    ) -> Result<Vec<Result<Vec<u32>>>> {
         let weights = self.weights.tensors()?;
-        let mut codes = Vec::with_capacity(weights.heads.len());
-        codes.push(first);
+        frames.iter_mut().for_each(|frame| frame.decoder.truncate(0));
         // The decoder reads the backbone's output, then code after code, and gives logits after each.
-        decoder.truncate(0);
         let mut input = hidden.unsqueeze(1)?;
         for codebook in 1..weights.heads.len() {
-            let code = self.embed_code(codebook - 1, codes[codebook - 1], hidden.dim(0)?)?;
+            let before = codes.iter().zip(&*frames).map(|(codes, frame)| {
+                let code = codes.as_ref().map_or(0, |codes| codes[codebook - 1]);
+                self.embed_code(codebook - 1, code, frame.decoder.batch())
+            });
+            let code = joined(before.collect::<Result<Vec<_>>>()?)?;
             input = if codebook == 1 { Tensor::cat(&[&input, &code], 1)? } else { code };
-            let inner = weights.decoder.forward(&weights.projection.forward(&input)?, decoder)?;
+            let mut caches: Vec<&mut KvCache> = frames.iter_mut().map(|frame| &mut *frame.decoder).collect();
+            let inner = weights.decoder.forward_songs(&weights.projection.forward(&input)?, &mut caches)?;
             let last = inner.narrow(1, inner.dim(1)? - 1, 1)?.squeeze(1)?;
-            codes.push(sampler.sample(frame, codebook, &self.logits(codebook, &last, guidance)?)?);
+            let logits = self.logits_of_frames(codebook, &last, frames)?;
+            for ((codes, frame), logits) in codes.iter_mut().zip(frames.iter_mut()).zip(&logits) {
+                let Ok(known) = codes else { continue };
+                match frame.sampler.sample(frame.number, codebook, logits) {
+                    Ok(code) => known.push(code),
+                    Err(error) => *codes = Err(error),
+                }
+            }
         }
         Ok(codes)
+    }
+
+    /// Guided logits of one codebook for each frame.
+    ///
+    /// # Shapes
+    /// - `hidden` \[B, D\]: the rows of all frames, in their order
+    fn logits_of_frames(&self, codebook: usize, hidden: &Tensor, frames: &[FrameInPass<'_>]) -> Result<Vec<Vec<f32>>> {
+        let mut rows = 0;
+        let guided = frames.iter().map(|frame| {
+            let batch = frame.decoder.batch();
+            rows += batch;
+            guided(&hidden.narrow(0, rows - batch, batch)?, batch, frame.guidance)
+        });
+        let guided = joined(guided.collect::<Result<Vec<_>>>()?)?;
+        Ok(self.weights.tensors()?.heads[codebook].forward(&guided)?.to_vec2()?)
     }
 
     /// A KV cache of the depth decoder for a frame of `batch` rows; it serves one frame after the other.
@@ -100,7 +166,8 @@ impl HeartMula {
         frame: u64,
         sampler: &mut dyn CodeSampler,
     ) -> Result<Vec<u32>> {
-        self.complete_frame(&mut self.depth_cache(hidden.dim(0)?)?, hidden, guidance, frame, sampler)
+        let mut decoder = self.depth_cache(hidden.dim(0)?)?;
+        self.complete_frame(hidden, FrameInPass { decoder: &mut decoder, guidance, number: frame, sampler })
     }
 
     /// The backbone's input for a frame.
@@ -156,6 +223,11 @@ impl HeartMula {
     fn audio_row(&self, codebook: usize, code: u32) -> usize {
         codebook * self.config.audio_vocab_size + code as usize
     }
+}
+
+/// Rows of several songs below each other.
+pub(super) fn joined(mut rows: Vec<Tensor>) -> Result<Tensor> {
+    Ok(if rows.len() == 1 { rows.swap_remove(0) } else { Tensor::cat(&rows, 0)? })
 }
 
 /// Classifier-free guidance: conditional rows extrapolated away from the unconditional ones; with one row a frame,

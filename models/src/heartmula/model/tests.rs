@@ -1,6 +1,7 @@
 //! Tests of decoding: guidance, cached prefill, KV dtype and limits.
 
 use super::*;
+use crate::heartmula::CodeSampler;
 use crate::test_checkpoints::tiny;
 
 /// Takes codes that do not depend on the logits, and keeps those.

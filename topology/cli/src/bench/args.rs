@@ -65,6 +65,40 @@ pub(crate) enum Bench {
     Continuity(ContinuityArgs),
     /// Write one song with every way of drafting its frames, and say what each earns
     Speculation(SpeculationArgs),
+    /// Write several songs in one pass over the weights, and say what each count of them earns
+    Songs(SongsArgs),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SongsArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Measure a model of this size with weights from a seed, which needs no files, in place of --model's
+    #[arg(long, value_enum, value_name = "SIZE")]
+    pub random: Option<Size>,
+    #[command(flatten)]
+    pub words: WordsArgs,
+    /// Songs that are written at once, with commas between
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4,8,16")]
+    pub counts: Vec<usize>,
+    /// Length of each song
+    #[arg(long, value_name = "TIME", default_value = "4", value_parser = time, allow_hyphen_values = true)]
+    pub seconds: f64,
+    /// How far the words lead the songs: 1 not at all
+    #[arg(long, value_name = "C", default_value_t = 1.5, value_parser = number::<f64>, allow_hyphen_values = true)]
+    pub cfg_scale: f64,
+    /// Runs of every count, of which the fastest counts
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = count, allow_hyphen_values = true)]
+    pub repeats: usize,
+    /// Threads [default: the cores of this machine]
+    #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
+    pub threads: Option<usize>,
+    /// What computes the language model
+    #[arg(long, value_name = "cpu|cuda:N", default_value_t = DeviceName::Cpu, value_parser = device)]
+    pub device: DeviceName,
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, clap::Args)]

@@ -8,6 +8,7 @@ mod modes;
 mod plot;
 mod report;
 mod side_by_side;
+mod songs;
 mod speculation;
 mod speed;
 mod speed_report;
@@ -31,6 +32,7 @@ pub(super) fn bench(args: &BenchArgs, quiet: bool) -> Result<(), Failed> {
         None => speed::speed(&args.speed, quiet),
         Some(Bench::Continuity(args)) => continuity::continuity(args, quiet),
         Some(Bench::Speculation(args)) => speculation::speculation(args, quiet),
+        Some(Bench::Songs(args)) => songs::songs(args, quiet),
     }
 }
 
