@@ -4,11 +4,10 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     path::PathBuf,
-    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
-use heartstream_messages::{CodeFrame, Stage};
+use heartstream_messages::{CodeFrame, Stage, units::Frames};
 use heartstream_models::SongCodes;
 
 use crate::{
@@ -43,8 +42,7 @@ impl CodesSinkStage {
         if self.kept.codes.len() < self.already.max(1) {
             return;
         }
-        let first = self.song.meter.first_window.load(Ordering::Relaxed);
-        if first > 0 {
+        if let Some(Frames(first)) = self.song.facts.first_window() {
             self.kept.notes.insert(FIRST_WINDOW.to_owned(), first.to_string());
         }
         self.written = Instant::now();

@@ -5,11 +5,14 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use heartstream_messages::{CodeFrame, Stage, units::FrameIndex};
+use heartstream_messages::{
+    CodeFrame, Stage,
+    units::{FrameIndex, Frames, Seconds},
+};
 use heartstream_models::SongCodes;
 
 use crate::{
-    song_context::SongContext,
+    song_context::{FrameRate, SongContext},
     stage::{Event, Failure, Next, StageWork},
 };
 
@@ -40,7 +43,7 @@ impl StageWork for CodesSourceStage {
         let codes = kept.codes[self.next * kept.codebooks..][..kept.codebooks].to_vec();
         let meter = &self.song.meter;
         if self.next == 0 {
-            meter.frames_took(meter.seconds(), 0.0);
+            self.song.facts.frames_take(FrameRate { first: Seconds(meter.seconds()), each: Seconds(0.0) });
         }
         outputs.push_back(CodeFrame { index: FrameIndex(self.next as u64), codes });
         self.next += 1;
@@ -51,6 +54,7 @@ impl StageWork for CodesSourceStage {
         if self.next < kept.frames() {
             return Ok(Next::Continue);
         }
+        self.song.facts.length_is(Frames(self.next as u64));
         meter.all_written.store(true, Ordering::Release);
         Ok(Next::Input)
     }

@@ -8,7 +8,7 @@ use std::{
 
 use heartstream_messages::{
     CodeFrame, PromptTokens, Stage,
-    units::{FrameIndex, Frames},
+    units::{FrameIndex, Frames, Seconds},
 };
 use heartstream_models::{
     SongCodes,
@@ -17,7 +17,7 @@ use heartstream_models::{
 };
 
 use crate::{
-    song_context::SongContext,
+    song_context::{FrameRate, SongContext},
     speculation_report::{speculation_report, trace},
     stage::{Event, Failure, Next, StageWork},
 };
@@ -181,7 +181,8 @@ impl LanguageModelStage {
             meter.first_frame_is_there();
             let first = *self.first_frame.get_or_insert(meter.seconds());
             if index.0 > 0 {
-                meter.frames_took(first, (meter.seconds() - first) / index.0 as f64);
+                let each = Seconds((meter.seconds() - first) / index.0 as f64);
+                self.song.facts.frames_take(FrameRate { first: Seconds(first), each });
             }
             meter.frames.store(index.0 + 1, Ordering::Relaxed);
         }
@@ -197,7 +198,8 @@ impl LanguageModelStage {
             if let Some(learned) = self.speculator.learned() {
                 self.learned.set(learned);
             }
-            self.song.meter.all_written.store(true, Ordering::Release);
+            self.song.facts.length_is(Frames(meter.frames.load(Ordering::Relaxed)));
+            meter.all_written.store(true, Ordering::Release);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Segmenter: gathers codes into the windows of the plan, and cuts the first one for the latency of the first sound.
 
-use std::{collections::VecDeque, sync::atomic::Ordering};
+use std::collections::VecDeque;
 
 use flume::Sender;
 use heartstream_messages::{
@@ -75,7 +75,7 @@ impl SegmenterStage {
             // one of exactly its length would not: so the longest is reported.
             let complete = window.run_out == 0;
             let first = if complete { window.frames } else { REFERENCE_WINDOW };
-            self.song.meter.first_window.store(first as u64, Ordering::Relaxed);
+            self.song.facts.first_window_is(Frames(first as u64));
         }
         let frame = |source: usize| &self.codes[source * self.codebooks..][..self.codebooks];
         outputs.push_back(CodeSegment {
@@ -121,11 +121,11 @@ impl SegmenterStage {
         for window in self.plan.rest(self.last.as_ref(), self.frames()) {
             self.send(window, outputs);
         }
-        let end = self.plan.song_samples(self.frames(), self.samples_per_frame);
+        let end = SampleIndex(self.plan.song_samples(self.frames(), self.samples_per_frame));
         // The last segment may have gone out before the end of the song was known.
-        self.song.meter.song_end.store(end, Ordering::Release);
+        self.song.facts.song_ends_at(end);
         if let Some(last) = outputs.back_mut() {
-            last.song_end = Some(SampleIndex(end));
+            last.song_end = Some(end);
         }
     }
 }
@@ -162,7 +162,7 @@ impl Outlet for Dispatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::song_context::Faults;
+    use crate::song_context::{Faults, FrameRate};
     use heartstream_models::signal::ReferenceWindows;
 
     const FLOW: Flow = Flow { steps: 10, guidance: 1.25 };
@@ -228,7 +228,7 @@ mod tests {
         // 4.
         stage.song.engine.rates.flow_step_measured(FLOW, 6.0);
         stage.song.engine.rates.sound_measured(0.0);
-        stage.song.meter.frames_took(0.0, 60.0);
+        stage.song.facts.frames_take(FrameRate { first: Seconds(0.0), each: Seconds(60.0) });
         let first = feed(&mut stage, 0..60);
         assert_eq!(first.iter().map(|s| s.codes.len()).collect::<Vec<_>>(), [28 + 4, 56]);
     }

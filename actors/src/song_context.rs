@@ -9,10 +9,12 @@ use heartstream_messages::Flow;
 use heartstream_models::signal::Rates;
 
 mod engine_context;
+mod facts;
 mod faults;
 mod meter;
 
 pub use engine_context::{CodecRates, EngineContext};
+pub use facts::{FrameRate, SongFacts};
 pub use faults::{Fault, Faults, Hold};
 pub use meter::{SongMeter, StageMeter};
 
@@ -24,6 +26,8 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 pub struct SongContext {
     /// Its counters.
     pub meter: Arc<SongMeter>,
+    /// What one stage finds out and another one decides by.
+    pub facts: Arc<SongFacts>,
     /// Set when the song is to stop.
     pub stop: StopFlag,
     /// Set while the song is paused.
@@ -53,13 +57,14 @@ impl SongContext {
         let meter = Arc::new(SongMeter::new(sinks, pause.clone()));
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let span = tracing::info_span!("song", id, seed = tracing::field::Empty);
-        Self { meter, stop: StopFlag::default(), pause, faults, mishaps: Mishaps::default(), engine, id, span }
+        let facts = Arc::default();
+        Self { meter, facts, stop: StopFlag::default(), pause, faults, mishaps: Mishaps::default(), engine, id, span }
     }
 
     /// Measured rates of the stages, flow matching's with the options `flow`; `None` before all have been measured.
     pub fn rates(&self, flow: Flow) -> Option<Rates> {
-        let ((prompt, frame), rates) = (self.meter.frame_rate()?, &self.engine.rates);
-        Some(Rates { prompt, frame, flow: rates.flow(flow)?, sound: rates.sound()? })
+        let (FrameRate { first, each }, rates) = (self.facts.frame_rate()?, &self.engine.rates);
+        Some(Rates { prompt: first.0, frame: each.0, flow: rates.flow(flow)?, sound: rates.sound()? })
     }
 }
 

@@ -1,9 +1,6 @@
 //! Stitcher: pieces of segments to one song: cross-fades, cuts the filling off, and sends blocks.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use heartstream_messages::{
     PcmBlock, PcmPiece, Stage,
@@ -89,7 +86,7 @@ impl StitcherStage {
             return;
         }
         // The last segment may have been complete before the end of the song was known.
-        self.end = self.end.min(SampleIndex(self.song.meter.song_end.load(Ordering::Acquire)));
+        self.end = self.song.facts.song_end().unwrap_or(self.next).min(self.end);
         self.give(&rest, outputs);
     }
 }
@@ -103,7 +100,7 @@ mod tests {
     #[test]
     fn blocks_follow_each_other_without_a_gap_and_end_with_the_song() {
         let context = SongContext::new(0, Faults::default());
-        context.meter.song_end.store(110_000, Ordering::Release);
+        context.facts.song_ends_at(SampleIndex(110_000));
         let mut stage = StitcherStage::new(0, context);
         let mut blocks = VecDeque::new();
         for index in 0..3 {
@@ -136,7 +133,7 @@ mod tests {
         let window = Some(PcmWindow { samples: 38_400, fade_out: 100 });
         let piece = PcmPiece { window, left: samples.clone(), right: samples, song_end: None };
         stage.step(Event::Input(piece), &mut blocks).expect("a piece");
-        context.meter.song_end.store(38_399, Ordering::Release);
+        context.facts.song_ends_at(SampleIndex(38_399));
         stage.step(Event::End, &mut blocks).expect("the end");
         blocks.iter().map(|block| block.samples.len() as u64 / 2).sum()
     }

@@ -7,7 +7,7 @@
 use std::{ops::ControlFlow, sync::atomic::Ordering};
 
 use heartstream_actors::song_context::SongContext;
-use heartstream_messages::{FailureKind, Outcome, SongReport, Stage, StageError, units::Frames};
+use heartstream_messages::{FailureKind, Outcome, SongReport, Stage, StageError};
 use heartstream_models::heartmula::REDRAWS;
 use kameo::{
     actor::{Actor, ActorId, ActorRef, WeakActorRef},
@@ -154,9 +154,7 @@ impl Conductor {
             working: progress.working,
             first_audio: progress.first_audio,
             milestones: self.song.meter.milestones(),
-            first_window: Some(self.song.meter.first_window.load(Ordering::Relaxed))
-                .filter(|frames| *frames > 0)
-                .map(Frames),
+            first_window: self.song.facts.first_window(),
             underrun_samples: progress.underrun_samples,
             xruns: progress.xruns,
             buffer_depth: self.song.meter.buffer_depth(),

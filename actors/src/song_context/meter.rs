@@ -31,12 +31,6 @@ pub struct SongMeter {
     pub segments: AtomicU64,
     /// Samples of silence that a speaker had to play.
     pub underruns: AtomicU64,
-    /// Where the song ends, in samples of one channel; 0 before that is known.
-    pub song_end: AtomicU64,
-    /// Frames of the first window, 0 before it was cut.
-    pub first_window: AtomicU64,
-    /// Seconds to the first frame, and for each frame after it.
-    frame_rate: Mutex<Option<(f64, f64)>>,
     milestones: Mutex<Milestones>,
     /// Whether the reader of a stream closed it before the song was over.
     pub reader_left: AtomicBool,
@@ -77,9 +71,6 @@ impl SongMeter {
             all_written: AtomicBool::new(false),
             segments: AtomicU64::new(0),
             underruns: AtomicU64::new(0),
-            song_end: AtomicU64::new(0),
-            first_window: AtomicU64::new(0),
-            frame_rate: Mutex::default(),
             milestones: Mutex::default(),
             reader_left: AtomicBool::new(false),
             xruns: AtomicU64::new(0),
@@ -104,16 +95,6 @@ impl SongMeter {
     /// Seconds since the request.
     pub fn seconds(&self) -> f64 {
         self.elapsed().as_secs_f64()
-    }
-
-    /// The first frame came after `first` seconds, and each one since took `each`.
-    pub fn frames_took(&self, first: f64, each: f64) {
-        *self.frame_rate.lock().unwrap_or_else(PoisonError::into_inner) = Some((first, each));
-    }
-
-    /// Seconds to the first frame, and for each frame after it; `None` before a second frame was written.
-    pub fn frame_rate(&self) -> Option<(f64, f64)> {
-        *self.frame_rate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The first frame is drawn.

@@ -139,9 +139,7 @@ impl SpeakerSinkStage {
 
     /// The most audio that the song can have, as far as is known by now.
     fn longest(&self) -> Seconds {
-        let meter = &self.song.meter;
-        let written = meter.all_written.load(Ordering::Acquire);
-        if written { Frames(meter.frames.load(Ordering::Relaxed)).seconds() } else { self.longest.seconds() }
+        self.song.facts.length().unwrap_or(self.longest).seconds()
     }
 
     /// Serves the device and publishes the progress.

@@ -1,0 +1,69 @@
+//! Facts of a song: what one stage finds out and another one decides by.
+
+use std::sync::OnceLock;
+
+use heartstream_messages::units::{Frames, SampleIndex, Seconds};
+use tokio::sync::watch;
+
+/// Facts of a song that do not travel with its frames. One stage finds each of them, and any stage may ask for it.
+#[derive(Debug, Default)]
+pub struct SongFacts {
+    first_window: OnceLock<Frames>,
+    length: OnceLock<Frames>,
+    song_end: OnceLock<SampleIndex>,
+    frame_rate: watch::Sender<Option<FrameRate>>,
+}
+
+/// Time that the frames of a song take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FrameRate {
+    /// From the request to the first frame: the prefill.
+    pub first: Seconds,
+    /// For each frame behind it.
+    pub each: Seconds,
+}
+
+impl SongFacts {
+    /// The segmenter has cut a first window of so many frames.
+    pub fn first_window_is(&self, frames: Frames) {
+        // A song has one first window.
+        let _ = self.first_window.set(frames);
+    }
+
+    /// Frames of the first window; `None` before it was cut.
+    pub fn first_window(&self) -> Option<Frames> {
+        self.first_window.get().copied()
+    }
+
+    /// The last frame is written: the song has so many.
+    pub fn length_is(&self, frames: Frames) {
+        // A song has one length.
+        let _ = self.length.set(frames);
+    }
+
+    /// Frames of the song; `None` before the last one was written.
+    pub fn length(&self) -> Option<Frames> {
+        self.length.get().copied()
+    }
+
+    /// The segmenter has seen the last frame: the song has so many samples of each channel.
+    pub fn song_ends_at(&self, end: SampleIndex) {
+        // A song has one end.
+        let _ = self.song_end.set(end);
+    }
+
+    /// Where the song ends; `None` before its last frame was written.
+    pub fn song_end(&self) -> Option<SampleIndex> {
+        self.song_end.get().copied()
+    }
+
+    /// The language model has measured its frames, again.
+    pub fn frames_take(&self, rate: FrameRate) {
+        self.frame_rate.send_replace(Some(rate));
+    }
+
+    /// Time that frames take; `None` before the second one was written.
+    pub fn frame_rate(&self) -> Option<FrameRate> {
+        *self.frame_rate.borrow()
+    }
+}
