@@ -16,6 +16,10 @@ use crate::{error::Result, weights::Json};
 /// The largest score of a token: the sum over a text stays far within f64.
 const LARGEST_SCORE: f64 = 1e9;
 
+/// Encoded words that the library keeps: none. The words of a song are few, a server sees ever new ones, and BPE's cache
+/// belongs to the thread, so it would outlast the tokenizer.
+const KEPT_WORDS: usize = 0;
+
 /// Makes the model of `json` (its fields but for the vocabulary and the merges); `notes` are told what was changed.
 ///
 /// # Errors
@@ -67,6 +71,7 @@ fn bpe(
         notes.push("`model.dropout` is switched off: with it a song would not follow from its seed".to_owned());
     }
     let mut model = BPE::builder()
+        .cache_capacity(KEPT_WORDS)
         .fuse_unk(json.flag("fuse_unk", false)?)
         .byte_fallback(json.flag("byte_fallback", false)?)
         .ignore_merges(json.flag("ignore_merges", false)?);
@@ -86,8 +91,10 @@ fn unigram(mut json: Json, scores: Vec<(String, f64)>) -> Result<ModelWrapper> {
         return Err(json.wrong("vocab", "a list with tokens", "empty"));
     }
     let unknown = if json.has("unk_id") { Some(json.whole("unk_id", 0, 0..=scores.len() - 1)?) } else { None };
-    let model = Unigram::from(scores, unknown, json.flag("byte_fallback", false)?);
-    Ok(model.map_err(|error| json.wrong("vocab", "a vocabulary", error))?.into())
+    let mut model = Unigram::from(scores, unknown, json.flag("byte_fallback", false)?)
+        .map_err(|error| json.wrong("vocab", "a vocabulary", error))?;
+    model.resize_cache(KEPT_WORDS);
+    Ok(model.into())
 }
 
 /// The token that stands for what is in no vocabulary, where there is one.
