@@ -10,7 +10,7 @@ use crate::{
     part_discovery::{self, Parts},
     speculation::{DRAFTER_FILE, DrafterWeights},
     text::{KnownTags, PUBLISHED_VOCABULARY, PromptTokenizer, TAGS_FILE},
-    weights::{Checkpoint, FakeQuant, Storage, TensorStore, file_names, fingerprint},
+    weights::{Checkpoint, FakeQuant, FlowPrecision, Storage, TensorStore, file_names, fingerprint},
 };
 
 /// The folders that a language model can be in, in the order they are looked for.
@@ -48,6 +48,8 @@ pub struct ModelDirectory {
     pub lm_storage: Storage,
     /// How the weights of the codec are stored in memory.
     pub codec_storage: Storage,
+    /// Accuracy of flow matching's products on a GPU.
+    pub flow_precision: FlowPrecision,
 }
 
 impl ModelDirectory {
@@ -64,7 +66,19 @@ impl ModelDirectory {
         warnings.extend(more);
         let known_tags = known_tags(&checkpoint, lm.text_vocab_size, &mut warnings);
         let (lm_storage, codec_storage) = (Storage::Auto, Storage::Stored);
-        Ok(Self { checkpoint, lm_part, codec_part, lm, ids, codec, known_tags, warnings, lm_storage, codec_storage })
+        Ok(Self {
+            checkpoint,
+            lm_part,
+            codec_part,
+            lm,
+            ids,
+            codec,
+            known_tags,
+            warnings,
+            lm_storage,
+            codec_storage,
+            flow_precision: FlowPrecision::F32,
+        })
     }
 
     /// Sets how the weights are stored in memory when they are loaded.
@@ -73,6 +87,12 @@ impl ModelDirectory {
         // A codec is never narrowed unasked: what is gained is less, and what is lost can be heard.
         let codec = if codec == Storage::Auto { Storage::Stored } else { codec };
         Self { lm_storage: lm, codec_storage: codec, ..self }
+    }
+
+    /// Sets the accuracy of flow matching's products on a GPU.
+    #[must_use]
+    pub fn with_flow_precision(self, flow_precision: FlowPrecision) -> Self {
+        Self { flow_precision, ..self }
     }
 
     /// A short name for the contents of all its files, the same wherever they lie.
@@ -204,7 +224,7 @@ impl ModelDirectory {
     }
 
     /// Reads the codec, flow matching onto one device and the vocoder onto another. On a GPU, too, products have
-    /// f32's accuracy, and what is stored as f32 keeps it.
+    /// f32's accuracy, and what is stored as f32 keeps it, unless [`FlowPrecision::F16`] is wanted.
     ///
     /// # Errors
     /// As [`Self::load_codec`].
@@ -228,7 +248,7 @@ impl ModelDirectory {
     /// # Errors
     /// As [`Self::codec_store`].
     pub fn codec_store_on(&self, flow: &Device) -> Result<TensorStore> {
-        let store = self.codec_store()?;
+        let store = self.codec_store()?.with_flow_precision(self.flow_precision);
         let wide = !flow.is_cpu() && self.codec_storage == Storage::Stored;
         Ok(if wide { store.stored_as(Storage::As(WeightDtype::F32)) } else { store })
     }

@@ -50,6 +50,7 @@ impl Decoder {
         context: EngineContext,
     ) -> Result<Self, EngineError> {
         let Devices { flow, vocoder, .. } = plan.devices;
+        let directory = &directory.clone().with_flow_precision(plan.flow_precision);
         let codec = Arc::new(directory.load_codec_on(&flow.open()?, &vocoder.open()?)?);
         // A device has the weights once, however many workers it has; each worker has a stream of its own.
         let mut there = vec![(flow, Arc::clone(&codec))];

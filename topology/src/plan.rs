@@ -6,7 +6,11 @@ use heartstream_actors::{
 };
 use heartstream_messages::Stage;
 use heartstream_models::signal::ReferenceWindows;
-pub use heartstream_models::{DeviceName, Devices, WeightDtype, speculation::DrafterName, weights::Storage};
+pub use heartstream_models::{
+    DeviceName, Devices, WeightDtype,
+    speculation::DrafterName,
+    weights::{FlowPrecision, Storage},
+};
 
 pub use crate::capacity::Capacities;
 use crate::error::EngineError;
@@ -40,6 +44,8 @@ pub struct Placement {
     /// Further devices of flow workers, which take turns: the first worker has that of `devices`. Each device has the weights
     /// of flow matching in its own memory.
     pub more_flow_devices: Vec<DeviceName>,
+    /// Accuracy of flow matching's products on GPUs.
+    pub flow_precision: FlowPrecision,
 }
 
 /// All of the machine, its processor, and one flow worker.
@@ -55,6 +61,7 @@ impl Default for Placement {
             flow_workers: 1,
             devices: Devices::default(),
             more_flow_devices: Vec::new(),
+            flow_precision: FlowPrecision::F32,
         }
     }
 }
@@ -83,6 +90,8 @@ pub struct Plan {
     pub devices: Devices,
     /// What each flow worker computes on; one entry for each.
     pub flow_devices: Vec<DeviceName>,
+    /// Accuracy of flow matching's products on GPUs.
+    pub flow_precision: FlowPrecision,
     /// Room between the stages.
     pub capacities: Capacities,
     /// How songs are cut.
@@ -110,6 +119,7 @@ impl Plan {
             flow_workers,
             devices,
             more_flow_devices,
+            flow_precision,
         } = placement;
         if !(1..=64).contains(flow_workers) {
             return refuse("flow-workers", "from 1 to 64".to_owned(), flow_workers.to_string());
@@ -130,6 +140,11 @@ impl Plan {
             if let Some(core) = strange {
                 return refuse(option, format!("among the cores of this machine, {machine:?}"), core.to_string());
             }
+        }
+        let on_processor = std::iter::once(&devices.flow).chain(more_flow_devices).any(|device| device.is_cpu());
+        if *flow_precision == FlowPrecision::F16 && on_processor {
+            let expected = "f32 where flow matching is on a processor, whose products are f32 always".to_owned();
+            return refuse("flow-precision", expected, "f16".to_owned());
         }
         let draft =
             || DraftSite { cores: draft_cores.clone().unwrap_or_default(), device: draft_device.unwrap_or(devices.lm) };
@@ -156,6 +171,7 @@ impl Plan {
             flow: (0..*flow_workers).map(|worker| share(&flow, worker, *flow_workers, *threads)).collect(),
             draft: (draft_cores.is_some() || draft_device.is_some()).then(draft),
             devices: *devices,
+            flow_precision: *flow_precision,
             flow_devices: std::iter::once(&devices.flow)
                 .chain(more_flow_devices)
                 .cycle()
@@ -250,6 +266,22 @@ mod tests {
         flow.sort_unstable();
         assert_eq!(flow, (8..16).collect::<Vec<_>>());
         assert_eq!(plan.vocoder.cores, (8..16).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn products_of_one_pass_are_refused_where_a_processor_makes_them() {
+        let placement = |flow| Placement {
+            devices: Devices { flow, ..Devices::default() },
+            flow_precision: FlowPrecision::F16,
+            ..Placement::default()
+        };
+        let plan = |placement: &Placement| Plan::for_machine(placement, &[0], &CoreLayout::even(&[0]));
+        assert!(plan(&placement(DeviceName::Cuda(0))).is_ok());
+        let also_here = Placement { more_flow_devices: vec![DeviceName::Cpu], ..placement(DeviceName::Cuda(0)) };
+        for refused in [&placement(DeviceName::Cpu), &also_here] {
+            let error = plan(refused).expect_err("a refusal").to_string();
+            assert!(error.contains("flow-precision") && error.contains("f32"), "{error}");
+        }
     }
 
     #[test]

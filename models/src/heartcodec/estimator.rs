@@ -177,7 +177,7 @@ impl Estimator {
 /// A product in the form that is fastest for many rows on this device. Tensors in memory may be trained, so they stay
 /// as they are.
 fn ready(product: Linear, store: &TensorStore) -> Result<Linear> {
-    if store.are_in_memory() { Ok(product) } else { Ok(product.on_tensor_cores()?) }
+    if store.are_in_memory() { Ok(product) } else { Ok(product.on_tensor_cores(store.flow_precision())?) }
 }
 
 /// A centred convolution of width 3, scaled, and a linear layer: `ProjectLayer` of the reference.

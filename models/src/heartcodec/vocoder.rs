@@ -21,7 +21,7 @@ mod tests;
 pub(super) const CHUNK: usize = 8;
 /// The most latent frames that are decoded at once where a sample does not depend on how many are: fewer do not fill a
 /// GPU.
-pub const MOST_AT_ONCE: usize = 64;
+pub const MOST_AT_ONCE: usize = 128;
 
 /// The weights of the vocoder. Two audio channels are two entries of a batch. Clones share the weights.
 #[derive(Debug, Clone)]

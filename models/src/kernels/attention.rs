@@ -59,7 +59,8 @@ impl FullAttention {
         if device.is_cuda() && tensor_cores::attends(head_dim) {
             let weights = names.map(|name| format!("{name}.weight"));
             let weights = [&weights[0], &weights[1], &weights[2]].map(|name| (name.as_str(), width));
-            let joined = Linear::load_joined(store, &weights, width, None, device)?.on_tensor_cores()?;
+            let joined =
+                Linear::load_joined(store, &weights, width, None, device)?.on_tensor_cores(store.flow_precision())?;
             if joined.arrangement().is_some() {
                 return Ok(Self { products: Products::Joined(joined), head_dim });
             }

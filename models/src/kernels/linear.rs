@@ -13,7 +13,7 @@ use super::{
         tensor_cores::{Arrangement, HalvedWeight, SplitRows},
     },
 };
-use crate::weights::TensorStore;
+use crate::weights::{FlowPrecision, TensorStore};
 
 #[cfg(test)]
 mod tests;
@@ -159,20 +159,20 @@ impl Linear {
         Ok(Self { weight, ..self })
     }
 
-    /// The same weights, on a GPU as its tensor cores take them with f32's accuracy, where they can be made so. For
-    /// products with many rows: a row's result depends on the rows beside it.
+    /// The same weights, on a GPU as its tensor cores take them, where they can be made so. For products with many rows: a
+    /// row's result depends on the rows beside it.
     ///
     /// # Errors
     /// When the device has no memory for them.
-    pub fn on_tensor_cores(self) -> Result<Self> {
+    pub fn on_tensor_cores(self, precision: FlowPrecision) -> Result<Self> {
         let Weight::Plain(weight, bias) = &self.weight else { return Ok(self) };
-        match HalvedWeight::of(&weight.t()?)? {
+        match HalvedWeight::of(&weight.t()?, precision)? {
             Some(halved) => Ok(Self { weight: Weight::Halved(halved, bias.clone()), outputs: self.outputs }),
             None => Ok(self),
         }
     }
 
-    /// Whether a GPU's tensor cores make the products, with f32's accuracy.
+    /// Whether a GPU's tensor cores make the products.
     pub fn is_on_tensor_cores(&self) -> bool {
         self.arrangement().is_some()
     }

@@ -23,6 +23,6 @@ pub use json::Json;
 pub use row_table::RowTable;
 pub use seeded::{SeededCheckpoint, SeededNumbers};
 pub(crate) use shard_index::file_names;
-pub use storage::{FakeQuant, Storage, WORTH_NARROWING, is_matrix};
+pub use storage::{FakeQuant, FlowPrecision, Storage, WORTH_NARROWING, is_matrix};
 pub use tensor_data::TensorData;
 pub use tensor_store::TensorStore;

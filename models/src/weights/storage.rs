@@ -21,6 +21,16 @@ pub enum Storage {
     As(WeightDtype),
 }
 
+/// Accuracy of flow matching's products on a GPU's tensor cores. On a processor they are f32 always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum FlowPrecision {
+    /// That of f32: inputs, and weights of more than 11 bits, as the sum of two f16 numbers each.
+    #[default]
+    F32,
+    /// One pass: inputs and weights rounded to one f16 number of 11 bits each, sums in f32. Half as many operations.
+    F16,
+}
+
 /// Whether [`Storage`] applies to a tensor: matrices of products, and embedding tables. The rest is small and decides
 /// precision.
 pub fn is_matrix(name: &str, shape: &[usize]) -> bool {

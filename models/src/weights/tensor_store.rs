@@ -10,7 +10,8 @@ use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors};
 
 use super::{
-    Checkpoint, Expected, FakeQuant, FileBytes, RowTable, SeededNumbers, Storage, TensorData, WORTH_NARROWING,
+    Checkpoint, Expected, FakeQuant, FileBytes, FlowPrecision, RowTable, SeededNumbers, Storage, TensorData,
+    WORTH_NARROWING,
     foreign_files::{self, Kind},
     is_matrix,
     shard_index::file_names,
@@ -34,6 +35,7 @@ pub struct TensorStore {
     matrices: Option<WeightDtype>,
     /// The fake quantisation of the matrices of products.
     fake_quant: Option<FakeQuant>,
+    flow_precision: FlowPrecision,
 }
 
 /// Where a tensor's numbers are.
@@ -100,6 +102,7 @@ impl TensorStore {
             in_memory: BTreeMap::new(),
             matrices: None,
             fake_quant: None,
+            flow_precision: FlowPrecision::F32,
         }
     }
 
@@ -158,6 +161,17 @@ impl TensorStore {
                 if bytes > WORTH_NARROWING { self.with_matrices_as(WeightDtype::Bf16) } else { self }
             }
         }
+    }
+
+    /// Sets the accuracy of flow matching's products on a GPU.
+    #[must_use]
+    pub fn with_flow_precision(self, flow_precision: FlowPrecision) -> Self {
+        Self { flow_precision, ..self }
+    }
+
+    /// The accuracy of flow matching's products on a GPU.
+    pub fn flow_precision(&self) -> FlowPrecision {
+        self.flow_precision
     }
 
     /// How the weight matrix `name` is to be stored when a model is loaded.

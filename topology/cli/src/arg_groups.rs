@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use heartstream_messages::Continuity;
-use heartstream_models::{DeviceName, WeightDtype, weights::Storage};
+use heartstream_models::{
+    DeviceName, WeightDtype,
+    weights::{FlowPrecision, Storage},
+};
 
 use super::{
     song_format::FormatName,
@@ -81,6 +84,31 @@ impl From<LmWeights> for Storage {
             LmWeights::F32 => Self::As(WeightDtype::F32),
             LmWeights::Bf16 => Self::As(WeightDtype::Bf16),
             LmWeights::F16 => Self::As(WeightDtype::F16),
+        }
+    }
+}
+
+/// Accuracy of flow matching's products on a GPU.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = heading::MACHINE)]
+pub(crate) struct FlowPrecisionArgs {
+    /// Accuracy of flow matching's products on a GPU; f16: one pass of tensor cores, faster, and another song
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = Precision::F32)]
+    pub flow_precision: Precision,
+}
+
+/// The help of the option says what each is.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Precision {
+    F32,
+    F16,
+}
+
+impl From<Precision> for FlowPrecision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::F16 => Self::F16,
         }
     }
 }
@@ -213,6 +241,8 @@ pub(crate) struct PlacementArgs {
     /// What computes the vocoder [default: --device]
     #[arg(long, value_name = "cpu|cuda:N", value_parser = device)]
     pub vocoder_device: Option<DeviceName>,
+    #[command(flatten)]
+    pub flow_precision: FlowPrecisionArgs,
 }
 
 /// How progress is shown.

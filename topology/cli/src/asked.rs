@@ -128,5 +128,6 @@ pub(super) fn placement(args: &PlacementArgs) -> Placement {
             vocoder: args.vocoder_device.unwrap_or(args.device),
         },
         more_flow_devices: args.flow_device.iter().skip(1).copied().collect(),
+        flow_precision: args.flow_precision.flow_precision.into(),
     }
 }

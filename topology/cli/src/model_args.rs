@@ -9,7 +9,7 @@ use heartstream_models::{DeviceName, WeightDtype};
 use heartstream_tools::synth::{NOISE_SEED, SynthSize};
 
 use super::{
-    arg_groups::{CodecWeightsArgs, KvType, LmWeightsArgs, ModelArgs, WordsArgs},
+    arg_groups::{CodecWeightsArgs, FlowPrecisionArgs, KvType, LmWeightsArgs, ModelArgs, WordsArgs},
     values::{count, device, number, time, whole},
 };
 
@@ -122,6 +122,8 @@ pub(crate) struct CheckArgs {
     /// What computes: the processor, or an NVIDIA GPU by its number, which may be ten times as far off
     #[arg(long, value_name = "cpu|cuda:N", default_value_t = DeviceName::Cpu, value_parser = device)]
     pub device: DeviceName,
+    #[command(flatten)]
+    pub flow_precision: FlowPrecisionArgs,
     /// Compare nothing, but write what the processor computes with f32 keys and values as golden data: for comparing
     /// devices, kernels and dtypes with one another, not with the reference
     #[arg(long, value_name = "FILE", conflicts_with_all = ["kv", "device", "json"])]

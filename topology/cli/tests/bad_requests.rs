@@ -35,13 +35,14 @@ fn words_that_cannot_be_sung_are_refused() {
 #[test]
 fn options_out_of_range_are_refused_by_name() {
     let (place, model) = (folder(), tiny_model());
-    let cases: [(&str, &[&str]); 13] = [
+    let cases: [(&str, &[&str]); 14] = [
         ("temperature", &["NaN", "-1", "inf", "-inf", "warm"]),
         ("top-k", &["0", "-3", "1.5"]),
         ("cfg-scale", &["0.5", "NaN", "inf", "-2"]),
         ("flow-steps", &["0", "1001", "-1", "99999999999999999999"]),
         ("flow-guidance", &["0", "NaN", "inf"]),
         ("flow-workers", &["0", "65", "many"]),
+        ("flow-precision", &["f16", "bf16", "half"]),
         ("threads", &["0", "100000"]),
         ("max-seconds", &["0", "-1", "NaN", "inf", "0.01", "long"]),
         ("lm-cores", &["4000", "a", "3-1", ""]),

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use heartstream_models::DeviceName;
 
 use crate::{
-    arg_groups::{CodecWeightsArgs, LmWeightsArgs, ModelArgs, WordsArgs},
+    arg_groups::{CodecWeightsArgs, FlowPrecisionArgs, LmWeightsArgs, ModelArgs, WordsArgs},
     model_args::Size,
     values::{CoreList, core_list, count, device, number, time, time_or_none, whole},
 };
@@ -35,6 +35,8 @@ pub(crate) struct SpeedArgs {
     /// Measure each stage on this device, beside what the device can do
     #[arg(long, value_name = "cpu|cuda:N", default_value_t = DeviceName::Cpu, value_parser = device)]
     pub device: DeviceName,
+    #[command(flatten)]
+    pub flow_precision: FlowPrecisionArgs,
     /// Measure each stage with so many threads [default: one for each core]
     #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
     pub threads: Option<usize>,

@@ -37,7 +37,9 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     let status = Status::new(quiet);
     status.say("loading the model");
     let devices = Devices::all(args.device);
-    let placement = Placement { flow_workers: 1, threads: args.threads, devices, ..Placement::default() };
+    let flow_precision = args.flow_precision.flow_precision.into();
+    let placement =
+        Placement { flow_workers: 1, threads: args.threads, devices, flow_precision, ..Placement::default() };
     let mut machine = Machine::open(args.device, args.threads)?;
     let (model, checkpoint) = super::subject(args.random, &args.model)?;
     let storages = (args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
@@ -56,6 +58,8 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         status.say("making a song");
         Some(runtime.block_on(song(&engine, args))?)
     };
+    // Pools keep what the song took at its peak; the stages below take other windows beside it.
+    let after_song = machine.gpu_memory_taken()?;
     let mut rows = Vec::new();
     let (Some(lm), Some(decoder)) = (engine.language_model(), engine.decoder()) else {
         return Err(Failed::Error("only a model that is in memory as a whole can be measured".to_owned()));
@@ -88,8 +92,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         let place = rows.iter().rposition(|row| row.stage.starts_with("flow")).map_or(rows.len(), |last| last + 1);
         rows.splice(place..place, stages.worker_rows(workers));
     }
-    // Behind the song on a GPU, whose memory this takes too.
-    let gpu_memory = machine.gpu_memory_taken()?;
+    // Behind the stages on a GPU, whose memory this takes too.
     let peak_memory = peak_memory();
     status.say("measuring what the machine can do");
     machine.measure()?;
@@ -112,7 +115,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         whole,
         kv_bytes,
         peak_memory,
-        gpu_memory,
+        gpu_memory: after_song.filter(|_| args.seconds > 0.0),
         estimated: estimated.streaming_on(DeviceName::Cpu),
         gpu_estimated: estimated.devices.gpus().first().map(|gpu| estimated.streaming_on(*gpu)),
     };

@@ -60,7 +60,7 @@ pub(super) struct SpeedReport {
     /// Keys and values of the long song that was there while sound was made.
     pub kv_bytes: Option<u64>,
     pub peak_memory: Option<u64>,
-    /// Bytes of GPU memory that the model, its songs and CUDA's pools hold at the end.
+    /// Bytes of GPU memory that the model, the song and CUDA's pools hold behind the song; `None` without a song.
     pub gpu_memory: Option<u64>,
     /// Estimated peak memory of the pipeline in the machine's memory, with a song of this length.
     pub estimated: u64,

@@ -3,7 +3,10 @@
 mod report;
 mod wider;
 
-use heartstream::Checkpoint;
+use heartstream::{
+    Checkpoint, Placement,
+    plan::{Devices, Plan},
+};
 use heartstream_models::ModelDirectory;
 use heartstream_tools::golden::{self, Goldens};
 use report::Report;
@@ -13,7 +16,11 @@ use super::{Failed, model_args::CheckArgs};
 /// Prints what computes and in which dtypes, a row for each golden tensor, and what would help where something is not ok.
 pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
     let directory = ModelDirectory::open(Checkpoint::open(&args.directory)?)?
-        .stored_as(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
+        .stored_as(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into())
+        .with_flow_precision(args.flow_precision.flow_precision.into());
+    // As for a song: what a device cannot do is refused.
+    let flow_precision = directory.flow_precision;
+    Plan::new(&Placement { devices: Devices::all(args.device), flow_precision, ..Placement::default() })?;
     if let Some(file) = &args.write_goldens {
         golden::record(&directory, file)?;
         out!("{}: what this engine computes", file.display());

@@ -11,7 +11,7 @@ use crate::{
         UpConv, base_frequencies, gated, gated_sum, layer_norm,
     },
     signal::KeyedNoise,
-    weights::TensorStore,
+    weights::{FlowPrecision, TensorStore},
 };
 
 /// The error that products of halves may have, relative to the largest result: measured 1e-6 to 1e-5.
@@ -45,7 +45,27 @@ fn assert_close(name: &str, found: &Tensor, expected: &Tensor) {
 }
 
 fn linear(weight: &Tensor) -> Linear {
-    Linear::new(weight, None).and_then(Linear::on_tensor_cores).expect("a layer")
+    of_precision(weight, FlowPrecision::F32)
+}
+
+fn of_precision(weight: &Tensor, precision: FlowPrecision) -> Linear {
+    Linear::new(weight, None).and_then(|linear| linear.on_tensor_cores(precision)).expect("a layer")
+}
+
+#[test]
+fn on_a_gpu_products_of_one_pass_are_those_of_f16_numbers() {
+    let (xs, weight) = (noise(1, &[75, 96]), noise(2, &[64, 96]));
+    let narrow = |tensor: &Tensor| {
+        let half = tensor.to_dtype(candle_core::DType::F16).and_then(|half| half.to_dtype(candle_core::DType::F32));
+        half.expect("numbers of 11 digits")
+    };
+    let one_pass = of_precision(&there(&weight), FlowPrecision::F16).forward(&there(&xs)).expect("a product");
+    let rounded = narrow(&xs).matmul(&narrow(&weight).t().expect("a matrix")).expect("a product");
+    assert_close("a product of one pass", &one_pass, &rounded);
+    let exact = numbers(&xs.matmul(&weight.t().expect("a matrix")).expect("a product"));
+    let largest = exact.iter().fold(0f32, |most, x| most.max(x.abs()));
+    let error = numbers(&one_pass).iter().zip(&exact).fold(0f32, |most, (x, y)| most.max((x - y).abs()));
+    assert!(error > CLOSE * largest && error < 2e-3 * largest, "{error} of {largest}");
 }
 
 #[test]
@@ -56,7 +76,9 @@ fn on_a_gpu_products_and_what_lies_between_them_are_the_processors() {
     let (up, down) = (noise(3, &[2 * hidden, width]), noise(4, &[width, hidden]));
     let narrow = down.to_dtype(candle_core::DType::F16).and_then(|x| x.to_dtype(candle_core::DType::F32));
     let narrow = narrow.expect("numbers of 11 digits");
-    let halved = |weight: &Tensor| HalvedWeight::of(&there(weight)).expect("memory").expect("it fits").arrangement();
+    let halved = |weight: &Tensor| {
+        HalvedWeight::of(&there(weight), FlowPrecision::F32).expect("memory").expect("it fits").arrangement()
+    };
     assert_eq!([halved(&up), halved(&narrow)], [Arrangement::SideBySide, Arrangement::Stacked]);
     let run = |place: &dyn Fn(&Tensor) -> Tensor| {
         let (xs, table) = (place(&xs), place(&table));

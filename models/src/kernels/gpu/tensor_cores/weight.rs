@@ -6,6 +6,7 @@ use super::{
     launch::{settled, unwritten_weight},
     rows::{Arrangement, Parts, SplitRows, fits, split_weight},
 };
+use crate::weights::FlowPrecision;
 
 /// Numbers of 16 bits that lie within 16 bytes, which cuBLAS wants rows to be a multiple of.
 const ROW_MULTIPLE: usize = 8;
@@ -15,7 +16,7 @@ const OUTPUT_MULTIPLE: usize = 4;
 const LARGEST_EXPONENT: i32 = 14;
 
 /// A weight \[out, in\] as f16 halves, times a power of two: one half where all numbers of the weight have 11 digits, as
-/// those of f16 and bf16 have; else two.
+/// those of f16 and bf16 have, or where one pass is wanted; else two.
 #[derive(Debug, Clone)]
 pub struct HalvedWeight {
     /// \[out, in\], or the low half of each row before its high one, \[out, 2, in\].
@@ -24,6 +25,9 @@ pub struct HalvedWeight {
     #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "products are made with CUDA only"))]
     unscale: f32,
     arrangement: Arrangement,
+    /// [`FlowPrecision::F16`]: of the rows, too, only the high halves are multiplied.
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "products are made with CUDA only"))]
+    one_pass: bool,
 }
 
 impl HalvedWeight {
@@ -34,7 +38,7 @@ impl HalvedWeight {
     ///
     /// # Errors
     /// When the device has no memory for it.
-    pub fn of(weight: &Tensor) -> Result<Option<Self>> {
+    pub fn of(weight: &Tensor, precision: FlowPrecision) -> Result<Option<Self>> {
         let (outputs, inputs) = weight.dims2()?;
         let multiples = inputs.is_multiple_of(ROW_MULTIPLE) && outputs.is_multiple_of(OUTPUT_MULTIPLE);
         if !weight.device().is_cuda() || weight.track_op() || !multiples || !fits(inputs) {
@@ -47,7 +51,8 @@ impl HalvedWeight {
         }
         let scale = scale_for(largest);
         let [high, low] = split_weight(&weight, scale)?;
-        let (halves, arrangement) = if is_zero(&low)? {
+        let one_pass = precision == FlowPrecision::F16;
+        let (halves, arrangement) = if one_pass || is_zero(&low)? {
             (settled(&high)?, Arrangement::Stacked)
         } else {
             let both = unwritten_weight(&[outputs, 2, inputs], DType::F16, weight.device())?;
@@ -57,7 +62,7 @@ impl HalvedWeight {
         };
         // Other streams read what this one wrote.
         weight.device().synchronize()?;
-        Ok(Some(Self { halves, unscale: 1.0 / scale, arrangement }))
+        Ok(Some(Self { halves, unscale: 1.0 / scale, arrangement, one_pass }))
     }
 
     /// How rows must be split for it.
@@ -98,14 +103,14 @@ impl HalvedWeight {
         use super::launch::unwritten;
 
         let count = rows.rows();
-        let parts = if self.is_single() { 2 } else { 1 };
+        let parts = if self.is_single() && !self.one_pass { 2 } else { 1 };
         let numbers = unwritten(&[parts, count, outputs], DType::F32, rows.halves.device())?;
         let size = |rows, width| Size { rows, outputs, width };
         match self.arrangement {
-            // Both halves of the rows are rows of one product.
+            // Both halves of the rows are rows of one product; the high ones come first.
             Arrangement::Stacked => {
                 let (a, w) = ((&rows.halves, 0, inputs), (&self.halves, 0, inputs));
-                gemm(a, w, &numbers, size(2 * count, inputs), self.unscale, 0.0)?;
+                gemm(a, w, &numbers, size(parts * count, inputs), self.unscale, 0.0)?;
             }
             // high · low + low · high, and then high · high is added.
             Arrangement::SideBySide => {
