@@ -13,7 +13,7 @@
 //!   time in which stages worked
 //! - a page per stage, in the order of the data: [`prompt_tokenizer`], [`language_model`] (with its
 //!   `speculation_report`), [`codes_source`], [`codes_sink`], [`segmenter`], [`flow_worker`], [`vocoder`], [`stitcher`],
-//!   [`wav_sink`], [`speaker_sink`] (with its [`sample_ring`]), [`subscriber_sink`]
+//!   [`wav_sink`], [`speaker_sink`] (with its [`sample_ring`]), [`subscriber_sink`] (with its [`reader_queue`])
 
 pub mod awake;
 pub mod channel;
@@ -27,6 +27,7 @@ pub mod flow_worker;
 pub mod language_model;
 pub mod prefetcher;
 pub mod prompt_tokenizer;
+pub mod reader_queue;
 pub mod sample_ring;
 pub mod segmenter;
 pub mod song_context;

@@ -20,8 +20,8 @@ use tokio::sync::oneshot;
 pub(crate) struct Member {
     pub id: ActorId,
     pub stage: Stage,
-    /// Ends the actor at its next await.
-    pub kill: Box<dyn Fn() + Send + Sync>,
+    /// Has the actor end soon: at its next await, or, for what hands over what was made, without waiting for a reader.
+    pub end: Box<dyn Fn() + Send + Sync>,
 }
 
 /// How to report when the last stage has ended.
@@ -121,10 +121,8 @@ impl Conductor {
         for member in &self.members {
             match member.stage {
                 Stage::CodesSink | Stage::Stitcher | Stage::WavSink | Stage::SpeakerSink => (),
-                Stage::SubscriberSink if outcome != Outcome::Cancelled => (),
-                // Everything that computes. On cancellation the subscriber sink, too: its reader may have stopped, and
-                // its queue would never drain.
-                _ => (member.kill)(),
+                // Everything that computes, and the subscriber sink, whose reader may have stopped.
+                _ => (member.end)(),
             }
         }
         self.ended_early = Some(outcome);

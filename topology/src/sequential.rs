@@ -9,10 +9,14 @@ use std::{
 };
 
 use flume::{Receiver, Sender, bounded};
-use heartstream_actors::{failure, song_context::SongContext};
+use heartstream_actors::{failure, reader_queue::Placed, song_context::SongContext};
 use heartstream_messages::{CodeFrame, Outcome, PcmBlock, SongReport, Stage, StageReport};
 use heartstream_models::{ModelDirectory, SongCodes, heartmula::HeartMula};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{
+    OwnedSemaphorePermit, Semaphore,
+    mpsc::{UnboundedSender, unbounded_channel},
+    oneshot,
+};
 
 use crate::{
     decoder::{Decoder, blocking},
@@ -66,7 +70,7 @@ impl Sequential {
         let conductor = CurrentConductor::default();
         conductor.set(wired.conductor.clone());
         let subscriber = audio.iter().any(|sink| matches!(sink, Sink::Subscriber));
-        let (give, blocks) = bounded(1);
+        let (give, blocks) = unbounded_channel();
         let (report, reported) = oneshot::channel();
         let (returned, all_threads_returned) = bounded(1);
         let (directory, plan, threads) = (Arc::clone(&self.directory), plan.clone(), threads.clone());
@@ -95,8 +99,8 @@ struct FirstHalf {
 struct SecondHalf {
     sound: Sound,
     audio: Vec<Sink>,
-    /// Blocks to the subscriber.
-    blocks: Sender<Arc<PcmBlock>>,
+    /// Blocks to the subscriber; as many as there are places for.
+    blocks: UnboundedSender<Placed<Arc<PcmBlock>>>,
     conductor: CurrentConductor,
     song: SongContext,
 }
@@ -173,9 +177,9 @@ impl SecondHalf {
         if song.stop.is_set() {
             conductor.cancel(); // it was cancelled between the two conductors
         }
-        if let Some(sung) = wired.blocks {
-            while let Ok(block) = sung.recv_async().await {
-                if blocks.send_async(block).await.is_err() {
+        if let Some(mut sung) = wired.blocks {
+            while let Some(block) = sung.recv().await {
+                if blocks.send(block).is_err() {
                     break;
                 }
             }
@@ -247,7 +251,7 @@ mod tests {
         let (wired, frames) = wire_writing(writing, &threads, song.clone()).await.expect("a song");
         let first =
             FirstHalf { wired, frames, lm, codebooks: lm_resources.sizes.audio_num_codebooks, song: song.clone() };
-        let (blocks, heard) = bounded(1);
+        let (blocks, mut heard) = unbounded_channel();
         let second =
             SecondHalf { sound, audio: vec![Sink::Subscriber], blocks, conductor: CurrentConductor::default(), song };
         let (seen, holders) = bounded(1);
@@ -260,8 +264,8 @@ mod tests {
         let turn = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("open");
         tokio::spawn(both(first, second, load, report, (turn, returned)));
         let mut samples = 0;
-        while let Ok(block) = heard.recv_async().await {
-            samples += block.samples.len();
+        while let Some(block) = heard.recv().await {
+            samples += block.take().samples.len();
         }
         assert_eq!(holders.recv(), Ok(0), "holders of the language model when the codec was loaded");
         assert_eq!(reported.await.expect("a report").outcome, Outcome::Finished);

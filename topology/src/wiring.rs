@@ -16,6 +16,7 @@ use heartstream_actors::{
     language_model::{LanguageModelStage, WriterSettings},
     prefetcher::{PrefetchRing, PrefetcherArgs},
     prompt_tokenizer::PromptTokenizerStage,
+    reader_queue::{Placed, reader_queue},
     segmenter::{Deadline, Dispatch, SegmenterStage},
     song_context::SongContext,
     speaker_sink::SpeakerSinkStage,
@@ -36,7 +37,10 @@ use heartstream_models::{
     speculation::{Speculation, Speculator},
 };
 use kameo::actor::{ActorRef, Spawn};
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc::UnboundedReceiver, oneshot},
+};
 
 use crate::{
     conductor::{Conductor, ConductorArgs, Ending, Member},
@@ -49,6 +53,9 @@ use crate::{
     sink::Sink,
 };
 
+/// The reader's end of a song's blocks.
+pub(crate) type Blocks = UnboundedReceiver<Placed<Arc<PcmBlock>>>;
+
 /// Handles of a wired song that are not moved into actors.
 pub(crate) struct Wired {
     pub conductor: ActorRef<Conductor>,
@@ -56,7 +63,7 @@ pub(crate) struct Wired {
     /// Closed when the engine has all threads of the song again, and the stages' resources are freed.
     pub all_threads_returned: Receiver<Infallible>,
     /// There when one of the sinks is the subscriber.
-    pub blocks: Option<Receiver<Arc<PcmBlock>>>,
+    pub blocks: Option<Blocks>,
 }
 
 /// Links an actor to the conductor.
@@ -94,7 +101,7 @@ impl Pieces {
         let prepared = StageActor::<W, I, O>::prepare();
         let actor = prepared.actor_ref().clone();
         let (linked, killed) = (actor.clone(), actor.clone());
-        self.members.push(Member { id: actor.id(), stage: W::STAGE, kill: Box::new(move || killed.kill()) });
+        self.members.push(Member { id: actor.id(), stage: W::STAGE, end: Box::new(move || killed.kill()) });
         self.links.push(Box::new(move |conductor| Box::pin(async move { conductor.link(&linked).await })));
         let (runtime, song) = (Handle::current(), song.clone());
         // As kameo's own `spawn_in_thread`, but on a thread that outlives the actor.
@@ -115,7 +122,7 @@ impl Pieces {
         threads: &StageThreads,
         song: SongContext,
         ending: Ending,
-        blocks: Option<Receiver<Arc<PcmBlock>>>,
+        blocks: Option<Blocks>,
     ) -> Result<Wired, EngineError> {
         let lent = threads.lend(self.needs.iter().map(|(stage, site)| (*stage, site.as_ref())));
         let lent = lent.map_err(|error| EngineError::Threads(error.to_string()))?;
@@ -245,7 +252,7 @@ pub(crate) async fn wire_decoding(
 /// The outer ends of the half of a song that makes sound.
 struct SoundEnds {
     frames: Sender<CodeFrame>,
-    blocks: Option<Receiver<Arc<PcmBlock>>>,
+    blocks: Option<Blocks>,
 }
 
 /// Adds the stages from the segmenter to the sinks.
@@ -271,9 +278,17 @@ fn add_sound(pieces: &mut Pieces, decoder: &Decoder, sound: Sound, sinks: Vec<Si
                 pieces.add(stage, take, Nowhere, song);
             }
             Sink::Subscriber => {
-                let (hand_out, blocks) = bounded(capacities.block_places());
+                let (hand_out, places, blocks) = reader_queue(capacities.block_places());
                 subscriber = Some(blocks);
                 pieces.add(SubscriberSinkStage::new(index, song.clone()), take, hand_out, song);
+                // What was made before the song was cancelled is its reader's.
+                if let Some(member) = pieces.members.last_mut() {
+                    let kill = std::mem::replace(&mut member.end, Box::new(|| ()));
+                    member.end = Box::new(move || {
+                        let _actor = &kill; // which ends with its last reference
+                        places.open();
+                    });
+                }
             }
         }
     }

@@ -69,6 +69,28 @@ async fn a_song_that_nobody_reads_can_be_cancelled() {
     assert_eq!(song.finished().await.outcome, Outcome::Cancelled);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_gets_all_that_was_decoded_before_its_song_was_cancelled() {
+    let (model, out) = (tiny_model(), folder());
+    let engine = engine(&model, 1, 1).await;
+    let path = out.path().join("x.wav");
+    let sinks = vec![Sink::Wav(wav(&path)), Sink::Subscriber];
+    let mut song = engine.sing_to(request(3500, 1), sinks).await.expect("a song");
+    let first = song.next_block().await.expect("a block");
+    // The reader stops, and its queue fills until nothing of the song moves.
+    until("the song is held back", || song.snapshot().delivered > first.end()).await;
+    song.cancel();
+    until("a song ends though its reader has stopped", || engine.lent_threads() == 0).await;
+    let mut read = first.samples.clone();
+    while let Some(block) = song.next_block().await {
+        read.extend(&block.samples);
+    }
+    assert_eq!(song.finished().await.outcome, Outcome::Cancelled);
+    let file = samples(&path);
+    assert!(read == file, "the file has {} samples, and {} were read", file.len(), read.len());
+    assert!(read.len() > first.samples.len());
+}
+
 /// A song to the program's file, ended by a signal while it is written.
 #[cfg(unix)]
 #[test]

@@ -8,14 +8,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use flume::{Receiver, r#async::RecvStream};
+use flume::Receiver;
 use futures_core::Stream;
-use heartstream_actors::song_context::SongContext;
+use heartstream_actors::{reader_queue::Placed, song_context::SongContext};
 use heartstream_messages::{Outcome, PcmBlock, SongReport};
 use heartstream_models::signal::KeyedNoise;
 use tokio::sync::oneshot;
 
 use super::{SongControl, SongEnds};
+use crate::wiring::Blocks;
 
 /// The blocks of a song, as a [`Stream`]. A slow reader holds the whole song back; dropping them cancels it, unless its
 /// end was waited for.
@@ -26,7 +27,7 @@ pub struct SongBlocks {
     reported: Option<Result<SongReport, oneshot::error::RecvError>>,
     /// Ends when the song has given back all its threads.
     all_threads_returned: Receiver<Infallible>,
-    blocks: Option<RecvStream<'static, Arc<PcmBlock>>>,
+    blocks: Option<Blocks>,
     /// The noise of the song, which dither is made of.
     noise: KeyedNoise,
     /// Set once the end was waited for.
@@ -36,7 +37,7 @@ pub struct SongBlocks {
 impl SongBlocks {
     pub(super) fn new(ends: SongEnds, context: SongContext, noise: KeyedNoise) -> Self {
         let SongEnds { conductor, report, all_threads_returned, blocks } = ends;
-        let (control, blocks) = (SongControl::new(conductor, context), blocks.map(Receiver::into_stream));
+        let control = SongControl::new(conductor, context);
         Self { control, report, reported: None, all_threads_returned, blocks, noise, over: false }
     }
 
@@ -62,10 +63,11 @@ impl SongBlocks {
 
     /// As [`SongBlocks::finished`], and keeps the handle. Waiting is cancellation-safe.
     pub async fn wait(&mut self) -> SongReport {
-        if let Some(mut blocks) = self.blocks.take() {
+        if let Some(blocks) = &mut self.blocks {
             // Reading on to the end is what keeps the sink, and so the song, going.
-            while std::future::poll_fn(|context| Pin::new(&mut blocks).poll_next(context)).await.is_some() {}
+            while blocks.recv().await.is_some() {}
         }
+        self.blocks = None;
         std::future::poll_fn(|context| self.poll_report(context).map(drop)).await;
         if let Some(Ok(_)) = self.reported {
             let _ = self.all_threads_returned.recv_async().await; // nothing is ever sent; the signal is the drop of the last sender
@@ -111,7 +113,7 @@ impl Stream for SongBlocks {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Arc<PcmBlock>>> {
         match &mut self.blocks {
-            Some(blocks) => Pin::new(blocks).poll_next(context),
+            Some(blocks) => blocks.poll_recv(context).map(|block| block.map(Placed::take)),
             None => Poll::Ready(None),
         }
     }

@@ -27,7 +27,7 @@ pub(crate) use control::CurrentConductor;
 pub use control::{SongControl, SongId};
 pub use wav::WavBytes;
 
-use crate::wiring::Wired;
+use crate::wiring::{Blocks, Wired};
 
 /// A song that is being made. Dropping it cancels the song, unless its end was waited for.
 ///
@@ -43,7 +43,7 @@ pub(crate) struct SongEnds {
     pub report: oneshot::Receiver<SongReport>,
     /// Ends when the song has given back all its threads.
     pub all_threads_returned: Receiver<std::convert::Infallible>,
-    pub blocks: Option<Receiver<Arc<PcmBlock>>>,
+    pub blocks: Option<Blocks>,
 }
 
 impl Song {
