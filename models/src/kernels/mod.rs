@@ -28,7 +28,9 @@ pub use cpu::HeadDims;
 pub(crate) use gpu::tensor_cores::{EulerStep, EulerWay};
 pub(crate) use gpu::{Awaited, HostReader};
 #[cfg(feature = "cuda")]
-pub(crate) use gpu::{Priority, Recording, lazy_link::missing_libraries, lm, order_by_stream_alone, stream_of};
+pub(crate) use gpu::{
+    Priority, Recording, Uploads, lazy_link::missing_libraries, lm, order_by_stream_alone, stream_of,
+};
 pub use linear::Linear;
 pub use norm::{AdaLnModulation, RmsNorm, gated_sum, layer_norm};
 pub use operand::{Operand, Outcome};

@@ -8,6 +8,7 @@ mod expected;
 mod fingerprint;
 mod foreign_files;
 mod json;
+mod on_device;
 mod row_table;
 mod seeded;
 mod shard_index;

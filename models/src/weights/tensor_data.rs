@@ -198,9 +198,32 @@ impl TensorData {
             return Err(ModelError::shape("numbers of a tensor", format!("at most {}", self.count), range.end));
         }
         let mut numbers = vec![0f32; range.len()];
-        let pieces = numbers.par_chunks_mut(WORTH_A_THREAD).enumerate();
-        pieces.try_for_each(|(piece, to)| self.read(range.start + piece * WORTH_A_THREAD, to))?;
+        self.read_in_parallel(range.start, &mut numbers)?;
         Ok(numbers)
+    }
+
+    /// As [`TensorData::read`], many numbers on several threads.
+    ///
+    /// # Errors
+    /// As [`TensorData::read`].
+    pub(super) fn read_in_parallel(&self, first: usize, to: &mut [f32]) -> Result<()> {
+        let pieces = to.par_chunks_mut(WORTH_A_THREAD).enumerate();
+        pieces.try_for_each(|(piece, to)| self.read(first + piece * WORTH_A_THREAD, to))
+    }
+
+    /// As [`TensorData::read_in_parallel`], rounded to bf16.
+    ///
+    /// # Errors
+    /// As [`TensorData::read`].
+    #[cfg(feature = "cuda")]
+    pub(super) fn read_as_bf16(&self, first: usize, to: &mut [bf16]) -> Result<()> {
+        to.par_chunks_mut(PIECE).enumerate().try_for_each(|(piece, to)| {
+            let mut numbers = [0f32; PIECE];
+            let numbers = &mut numbers[..to.len()];
+            self.read(first + piece * PIECE, numbers)?;
+            to.iter_mut().zip(numbers).for_each(|(to, number)| *to = bf16::from_f32(*number));
+            Ok(())
+        })
     }
 }
 

@@ -31,11 +31,14 @@ pub struct TensorStore {
     first: PathBuf,
     files: Vec<(PathBuf, FileBytes)>,
     tensors: BTreeMap<String, Place>,
-    in_memory: BTreeMap<String, Tensor>,
+    pub(super) in_memory: BTreeMap<String, Tensor>,
     matrices: Option<WeightDtype>,
     /// The fake quantisation of the matrices of products.
     fake_quant: Option<FakeQuant>,
     flow_precision: FlowPrecision,
+    /// Buffers on the way to a GPU; there once a large tensor was read onto one.
+    #[cfg(feature = "cuda")]
+    pub(super) uploads: std::sync::Mutex<Option<crate::kernels::Uploads>>,
 }
 
 /// Where a tensor's numbers are.
@@ -103,6 +106,8 @@ impl TensorStore {
             matrices: None,
             fake_quant: None,
             flow_precision: FlowPrecision::F32,
+            #[cfg(feature = "cuda")]
+            uploads: std::sync::Mutex::default(),
         }
     }
 
@@ -245,31 +250,6 @@ impl TensorStore {
     /// be.
     pub fn check_numbers(&self, expected: &[Expected]) -> Result<()> {
         expected.par_iter().try_for_each(|Expected { name, shape }| self.numbers(name, shape)?.check())
-    }
-
-    /// Reads a float tensor as f32 onto `device`.
-    ///
-    /// # Errors
-    /// When it is not there with exactly this shape.
-    pub fn tensor(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
-        if let Some(tensor) = self.in_memory.get(name).filter(|tensor| tensor.dims() == shape) {
-            return Ok(tensor.to_device(device)?.to_dtype(DType::F32)?);
-        }
-        Ok(Tensor::from_vec(self.numbers(name, shape)?.read_all()?, shape, device)?)
-    }
-
-    /// Reads a weight matrix onto `device`, in its storage dtype. Only bf16 stays narrow there: a product then rounds
-    /// its inputs to bf16, too, as in the training of the language models. f16 is widened to f32, so that inputs are
-    /// not rounded to its 11 bits.
-    ///
-    /// # Errors
-    /// When it is not there with exactly this shape.
-    pub fn matrix(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
-        let tensor = self.tensor(name, shape, device)?;
-        Ok(match self.matrix_type(name) {
-            WeightDtype::F32 | WeightDtype::F16 => tensor,
-            WeightDtype::Bf16 => tensor.to_dtype(DType::BF16)?,
-        })
     }
 
     /// The data of a float tensor, not read yet; a matrix is rounded to its dtype.

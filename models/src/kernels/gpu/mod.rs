@@ -21,12 +21,15 @@ mod mixed_product;
 mod priority;
 pub(super) mod tensor_cores;
 #[cfg(feature = "cuda")]
+mod upload;
+#[cfg(feature = "cuda")]
 mod weight_pool;
 
 #[cfg(feature = "cuda")]
 pub(crate) use self::{
     cuda_graph::Recording,
     priority::{Priority, stream_of},
+    upload::Uploads,
 };
 pub(super) use dilated_conv::{DilatedConv, Prelu};
 pub(crate) use host_reader::{Awaited, HostReader};
