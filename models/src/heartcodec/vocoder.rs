@@ -243,20 +243,18 @@ impl Vocoder {
         let mut samples = [Vec::new(), Vec::new()];
         let (mut done, width) = (0, 2 * self.latent_dim);
         let mut decoded: Option<Awaited> = None;
+        let frames = state.waiting.len() / width;
+        // All of it at once: a GPU is waited for before memory that is not locked is copied to it.
+        let waiting = Tensor::from_slice(&state.waiting, (frames, 2, self.latent_dim), &self.device)?;
         loop {
-            let frames = state.waiting.len() / width - done;
-            let ready = frames.saturating_sub(2 * self.margin).min(self.at_once);
+            let ready = (frames - done).saturating_sub(2 * self.margin).min(self.at_once);
             if ready < least.max(1) {
                 break;
             }
             // The first convolution runs ahead: its history are the frames before and the look-ahead.
-            let (seen, new) =
-                state.waiting[done * width..(done + ready + 2 * self.margin) * width].split_at(2 * self.margin * width);
-            let tensor = |numbers: &[f32]| {
-                Tensor::from_slice(numbers, (numbers.len() / width, 2, self.latent_dim), &self.device)
-            };
-            let seen = ConvHistory::of(tensor(seen)?);
-            let next = self.reader.expect(&self.forward(seen, &tensor(new)?, &mut state.histories)?)?;
+            let seen = ConvHistory::of(waiting.narrow(0, done, 2 * self.margin)?);
+            let new = waiting.narrow(0, done + 2 * self.margin, ready)?;
+            let next = self.reader.expect(&self.forward(seen, &new, &mut state.histories)?)?;
             // A GPU works on these frames while the host takes the samples of those before.
             if let Some(decoded) = decoded.replace(next) {
                 take(decoded, &mut samples)?;
