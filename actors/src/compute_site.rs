@@ -52,15 +52,7 @@ impl ComputePool {
         name: &'static str,
     ) -> Result<Self, rayon::ThreadPoolBuildError> {
         let Some(site) = site else { return Ok(Self { threads: None, bound: false }) };
-        let bound = !site.cores.is_empty();
-        let cores = site.cores.clone();
-        let bind = move |thread: usize| {
-            if let Some(id) = cores.get(thread % cores.len().max(1)) {
-                // A core that is missing (or was removed) is no reason to fail.
-                let bound = core_affinity::set_for_current(CoreId { id: *id });
-                tracing::debug!(stage = name, thread, core = id, bound, "compute thread starts");
-            }
-        };
+        let (bound, bind) = (!site.cores.is_empty(), binding(site, name));
         // First, so that helpers without cores of their own do not inherit that of this one.
         let builder = rayon::ThreadPoolBuilder::new().num_threads(site.threads.max(1)).use_current_thread();
         let threads = builder.start_handler(bind.clone()).thread_name(move |_| name.to_owned()).build()?;
@@ -82,6 +74,30 @@ impl ComputePool {
             (None, _) => work(),
         }
     }
+}
+
+/// What binds thread number i of a site to its core, on that thread.
+fn binding(site: &ComputeSite, name: &'static str) -> impl Fn(usize) + Clone + Send + Sync + 'static {
+    let cores = site.cores.clone();
+    move |thread| {
+        if let Some(id) = cores.get(thread % cores.len().max(1)) {
+            // A core that is missing (or was removed) is no reason to fail.
+            let bound = core_affinity::set_for_current(CoreId { id: *id });
+            tracing::debug!(stage = name, thread, core = id, bound, "compute thread starts");
+        }
+    }
+}
+
+/// Starts all threads of `site`, none of which is the calling one.
+///
+/// # Errors
+/// When the operating system gives no more threads.
+pub(crate) fn start_pool(
+    site: &ComputeSite,
+    name: &'static str,
+) -> Result<rayon::ThreadPool, rayon::ThreadPoolBuildError> {
+    let builder = rayon::ThreadPoolBuilder::new().num_threads(site.threads.max(1));
+    builder.start_handler(binding(site, name)).thread_name(move |_| name.to_owned()).build()
 }
 
 #[cfg(test)]

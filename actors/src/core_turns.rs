@@ -26,12 +26,16 @@ const REST: Duration = Duration::from_millis(10);
 #[derive(Debug, Clone, Default)]
 pub struct CoreTurns(Arc<Inner>);
 
+type Counts = [AtomicUsize; Stage::ALL.len()];
+
 #[derive(Debug, Default)]
 struct Inner {
     /// Pairs of stages that share cores: the first gives way to the second.
     order: Vec<(Stage, Stage)>,
     /// How many actors of each stage are at work.
-    at_work: [AtomicUsize; Stage::ALL.len()],
+    at_work: Counts,
+    /// The same for all songs of the engine.
+    of_all_songs: Arc<Counts>,
     /// Held while a turn ends, so that no stage misses it between looking and waiting.
     ends: Mutex<()>,
     ended: Condvar,
@@ -54,7 +58,8 @@ impl CoreTurns {
 
     /// The turns of a new song, in the same order.
     pub fn of_a_song(&self) -> Self {
-        Self(Arc::new(Inner { order: self.0.order.clone(), ..Inner::default() }))
+        let (order, of_all_songs) = (self.0.order.clone(), Arc::clone(&self.0.of_all_songs));
+        Self(Arc::new(Inner { order, of_all_songs, ..Inner::default() }))
     }
 
     /// Whether `first` gives way to `then`.
@@ -64,7 +69,7 @@ impl CoreTurns {
 
     /// Says that `stage` is at work, until what is returned is dropped.
     pub fn take(&self, stage: Stage) -> Turn<'_> {
-        self.0.at_work[stage as usize].fetch_add(1, Ordering::AcqRel);
+        self.0.begin(stage);
         Turn { turns: &self.0, stage }
     }
 
@@ -72,33 +77,58 @@ impl CoreTurns {
     pub fn wait_outside(&self, stage: Stage, wait: impl FnOnce()) {
         self.0.leave(stage);
         wait();
-        self.0.at_work[stage as usize].fetch_add(1, Ordering::AcqRel);
+        self.0.begin(stage);
+    }
+
+    /// Whether one of `stages` is at work in a song of the engine.
+    pub fn are_at_work_in_any_song(&self, stages: &[Stage]) -> bool {
+        stages.iter().any(|stage| self.0.of_all_songs[*stage as usize].load(Ordering::Acquire) > 0)
     }
 
     /// Whether a stage that `stage` gives way to is at work.
     pub fn is_behind(&self, stage: Stage) -> bool {
-        let at_work = |then: &Stage| self.0.at_work[*then as usize].load(Ordering::Acquire) > 0;
-        self.0.order.iter().any(|(first, then)| *first == stage && at_work(then))
+        self.0.order.iter().any(|(first, then)| *first == stage && self.0.is_at_work(*then))
     }
 
     /// Waits while a stage that `stage` gives way to is at work; not after the song was ended.
     pub fn give_way(&self, stage: Stage, stop: &StopFlag) {
-        if !self.is_behind(stage) {
-            return;
-        }
-        let mut ends = self.0.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.is_behind(stage) && !stop.is_set() {
-            // The end of a song wakes no waiter, so it looks again.
-            ends = self.0.ended.wait_timeout(ends, REST).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        self.0.wait_while(|| self.is_behind(stage), stop);
+    }
+
+    /// Waits while one of `stages` is at work in this song; not after the song was ended.
+    pub fn give_way_to(&self, stages: &[Stage], stop: &StopFlag) {
+        self.0.wait_while(|| stages.iter().any(|stage| self.0.is_at_work(*stage)), stop);
     }
 }
 
 impl Inner {
+    fn is_at_work(&self, stage: Stage) -> bool {
+        self.at_work[stage as usize].load(Ordering::Acquire) > 0
+    }
+
+    fn begin(&self, stage: Stage) {
+        for counts in [&self.at_work, &*self.of_all_songs] {
+            counts[stage as usize].fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
     fn leave(&self, stage: Stage) {
         let _end = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        self.at_work[stage as usize].fetch_sub(1, Ordering::AcqRel);
+        for counts in [&self.at_work, &*self.of_all_songs] {
+            counts[stage as usize].fetch_sub(1, Ordering::AcqRel);
+        }
         self.ended.notify_all();
+    }
+
+    fn wait_while(&self, behind: impl Fn() -> bool, stop: &StopFlag) {
+        if !behind() {
+            return;
+        }
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        while behind() && !stop.is_set() {
+            // The end of a song wakes no waiter, so it looks again.
+            ends = self.ended.wait_timeout(ends, REST).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 }
 
@@ -170,12 +200,17 @@ mod tests {
     }
 
     #[test]
-    fn songs_do_not_give_way_to_each_other() {
+    fn songs_do_not_give_way_to_each_other_and_know_of_each_other() {
         let engine = CoreTurns::of([(Stage::LanguageModel, Stage::FlowWorker)]);
         let [first, second] = [engine.of_a_song(), engine.of_a_song()];
-        let _at_work = first.take(Stage::FlowWorker);
+        let at_work = first.take(Stage::FlowWorker);
         assert!(first.is_behind(Stage::LanguageModel) && !second.is_behind(Stage::LanguageModel));
         second.give_way(Stage::LanguageModel, &StopFlag::default());
+        second.give_way_to(&[Stage::FlowWorker], &StopFlag::default());
+        assert!(second.are_at_work_in_any_song(&[Stage::Vocoder, Stage::FlowWorker]));
+        assert!(!second.are_at_work_in_any_song(&[Stage::Vocoder]));
+        drop(at_work);
+        assert!(!second.are_at_work_in_any_song(&[Stage::FlowWorker]));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use heartstream_models::{
 };
 
 use crate::{
+    prompt_cores::CODEC,
     song_context::{FrameRate, SongContext},
     speculation_report::{speculation_report, trace},
     stage::{Event, Failure, Next, StageWork},
@@ -134,11 +135,19 @@ impl StageWork for LanguageModelStage {
         match event {
             Event::Begin => (),
             Event::Input(prompt) => {
-                let (frames, stop, turns) = (self.max_frames.0 as usize, &self.song.stop, &self.song.engine.turns);
-                self.state = self.model.start_unless(&prompt, self.guidance, frames, &|| {
-                    turns.give_way(Self::STAGE, stop);
-                    stop.is_set()
-                })?;
+                let (model, guidance, frames) = (&self.model, self.guidance, self.max_frames.0 as usize);
+                let (stop, turns) = (&self.song.stop, &self.song.engine.turns);
+                let read = |on_all_cores: bool| {
+                    let awaits = || match on_all_cores {
+                        true => turns.give_way_to(&CODEC, stop),
+                        false => turns.give_way(Self::STAGE, stop),
+                    };
+                    model.start_unless(&prompt, guidance, frames, &|| {
+                        awaits();
+                        stop.is_set()
+                    })
+                };
+                self.state = self.song.engine.prompt_cores.run(turns, read)?;
                 self.prompt = Some(prompt).filter(|_| self.resumed_from.codes.is_empty());
             }
             Event::Continue if self.song.pause.holds_model() && !self.song.stop.is_set() => return Ok(Next::Wait),

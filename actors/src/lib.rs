@@ -7,7 +7,7 @@
 //! # Layout
 //! - [`stage`]: the loop; [`failure`]: its errors as those of the song; [`channel`]: its inlets and outlets
 //! - [`compute_site`]: threads and their cores; [`core_layout`]: what cores there are, their speed and caches;
-//!   [`stage_threads`]: the pool that lends threads to songs; [`core_turns`]: which stage goes first on shared cores;
+//!   [`stage_threads`]: the pool that lends threads to songs; [`core_turns`]: which stage goes first on shared cores; [`prompt_cores`]: all cores for the prompt;
 //!   [`awake`]: helping threads that do not sleep; [`prefetcher`]: drafts on cores of their own
 //! - [`song_context`]: shared state of a song's stages: counters, the stop flag, planted faults; [`working_time`]: the
 //!   time in which stages worked
@@ -26,6 +26,7 @@ pub mod failure;
 pub mod flow_worker;
 pub mod language_model;
 pub mod prefetcher;
+pub mod prompt_cores;
 pub mod prompt_tokenizer;
 pub mod reader_queue;
 pub mod sample_ring;

@@ -2,7 +2,8 @@
 
 pub use heartstream_actors::compute_site::ComputeSite;
 use heartstream_actors::{
-    compute_site::available_cores, core_layout::CoreLayout, core_turns::CoreTurns, song_context::EngineContext,
+    compute_site::available_cores, core_layout::CoreLayout, core_turns::CoreTurns, prompt_cores::PromptCores,
+    song_context::EngineContext,
 };
 use heartstream_messages::Stage;
 use heartstream_models::signal::ReferenceWindows;
@@ -86,6 +87,8 @@ pub struct Plan {
     pub flow: Vec<ComputeSite>,
     /// Where the vocoder computes.
     pub vocoder: ComputeSite,
+    /// Where a prompt is read while no codec computes: all cores, where the language model has a part of them.
+    pub prompt: Option<ComputeSite>,
     /// Devices of the parts of the model.
     pub devices: Devices,
     /// What each flow worker computes on; one entry for each.
@@ -162,7 +165,11 @@ impl Plan {
             Some(cores) => site(cores),
             None => default(&second),
         };
+        // Cores that were given to a stage by name are no other's.
+        let as_it_likes = lm_cores.is_none() && flow_cores.is_none() && vocoder_cores.is_none() && threads.is_none();
+        let prompt = divided && as_it_likes && devices.lm.is_cpu();
         Ok(Self {
+            prompt: prompt.then(|| site(&layout.cores())),
             lm: lm_cores.as_deref().map_or_else(|| default(&first), site),
             vocoder: match vocoder_cores {
                 Some(cores) => site(cores),
@@ -191,7 +198,8 @@ impl Plan {
         let flow = self.flow_devices.iter().map(|device| (Stage::FlowWorker, *device));
         let stages = flow.chain([(Stage::LanguageModel, lm), (Stage::Vocoder, vocoder)]);
         let on_gpus = stages.filter(|(_, device)| !device.is_cpu()).map(|(stage, _)| stage).collect();
-        EngineContext { turns: self.turns(), on_gpus, ..EngineContext::default() }
+        let prompt_cores = self.prompt.clone().map(PromptCores::of).unwrap_or_default();
+        EngineContext { turns: self.turns(), prompt_cores, on_gpus, ..EngineContext::default() }
     }
 
     /// Turns of the stages that compute on the same cores of a processor.
@@ -239,6 +247,7 @@ mod tests {
         for site in [&plan.lm, &plan.flow[0], &plan.vocoder] {
             assert_eq!(*site, ComputeSite { threads: 2, cores: Vec::new() });
         }
+        assert_eq!(plan.prompt, None, "the language model has all cores");
     }
 
     #[test]
@@ -262,6 +271,7 @@ mod tests {
         let machine: Vec<usize> = (0..16).collect();
         let plan = plan(&Placement { flow_workers: 3, ..Placement::default() }, &machine);
         assert_eq!(plan.lm.cores, (0..8).collect::<Vec<_>>());
+        assert_eq!(plan.prompt, Some(ComputeSite { threads: 16, cores: machine }));
         let mut flow: Vec<usize> = plan.flow.iter().flat_map(|site| site.cores.clone()).collect();
         flow.sort_unstable();
         assert_eq!(flow, (8..16).collect::<Vec<_>>());

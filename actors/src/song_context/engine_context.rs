@@ -4,13 +4,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heartstream_messages::{Flow, Stage};
 
-use crate::core_turns::CoreTurns;
+use crate::{core_turns::CoreTurns, prompt_cores::PromptCores};
 
 /// State that the songs of one engine share. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct EngineContext {
     /// Which stage computes first on shared cores, from which each song has turns of its own.
     pub turns: CoreTurns,
+    /// Where prompts are read.
+    pub prompt_cores: PromptCores,
     /// Measured rates of the codec.
     pub rates: CodecRates,
     /// Stages that compute on a GPU: their threads wait for it most of the time, and need not be kept awake.
