@@ -37,9 +37,10 @@ pub(crate) struct SpeedArgs {
     pub device: DeviceName,
     #[command(flatten)]
     pub flow_precision: FlowPrecisionArgs,
-    /// Measure each stage with so many threads [default: one for each core]
-    #[arg(long, value_name = "N", value_parser = count, allow_hyphen_values = true)]
-    pub threads: Option<usize>,
+    /// Measure each stage with so many threads; several numbers with commas between show how each stage scales, and the
+    /// song then has the machine's usual plan [default: one for each core]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = count, allow_hyphen_values = true)]
+    pub threads: Vec<usize>,
     /// Measure each stage so often, and take the best
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = count, allow_hyphen_values = true)]
     pub repeats: usize,

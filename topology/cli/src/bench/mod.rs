@@ -7,6 +7,7 @@ mod machine;
 mod modes;
 mod plot;
 mod report;
+mod scaling;
 mod side_by_side;
 mod songs;
 mod speculation;

@@ -13,6 +13,7 @@ use heartstream_models::{DeviceName, Devices, ModelDirectory};
 use super::{
     args::SpeedArgs,
     machine::Machine,
+    scaling::Fewer,
     speed_report::{Row, SpeedReport, Whole},
     stages::{PROMPT, Stages, WINDOWS},
 };
@@ -37,10 +38,14 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     let status = Status::new(quiet);
     status.say("loading the model");
     let devices = Devices::all(args.device);
+    let (fewer, last) = match &args.threads[..] {
+        [fewer @ .., last] => (fewer, Some(*last)),
+        [] => (&[][..], None),
+    };
+    let threads = last.filter(|_| fewer.is_empty());
     let flow_precision = args.flow_precision.flow_precision.into();
-    let placement =
-        Placement { flow_workers: 1, threads: args.threads, devices, flow_precision, ..Placement::default() };
-    let mut machine = Machine::open(args.device, args.threads)?;
+    let placement = Placement { flow_workers: 1, threads, devices, flow_precision, ..Placement::default() };
+    let mut machine = Machine::open(args.device, last)?;
     let (model, checkpoint) = super::subject(args.random, &args.model)?;
     let storages = (args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
     let directory = ModelDirectory::open(checkpoint.clone())?.stored_as(storages.0, storages.1);
@@ -65,6 +70,8 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         return Err(Failed::Error("only a model that is in memory as a whole can be measured".to_owned()));
     };
     let stages = Stages::new(lm, decoder.codec(), &directory.codec, args.repeats);
+    let fewer = fewer.iter().map(|threads| with_fewer(*threads, args.device, &stages, &status));
+    let fewer = fewer.collect::<Result<Vec<_>, _>>()?;
     for (name, measure) in Stages::WRITING {
         status.say(&format!("measuring {name}"));
         rows.extend(machine.run(|| measure(&stages))?);
@@ -110,7 +117,9 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         model,
         machine: machine.name(),
         limits: machine.limits(),
+        threads: machine.threads(),
         rows: rows.into_iter().filter(|row: &Row| row.time.0 > 0.0).collect(),
+        fewer,
         worker_gain: workers.map(|workers| workers.gain()),
         whole,
         kv_bytes,
@@ -125,6 +134,19 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         print!("{}", report.table());
     }
     Ok(())
+}
+
+/// The stages with another number of threads, beside what the machine can do with so many.
+fn with_fewer(threads: usize, device: DeviceName, stages: &Stages<'_>, status: &Status) -> Result<Fewer, Failed> {
+    let mut machine = Machine::open(device, Some(threads))?;
+    let mut rows = Vec::new();
+    machine.measure()?;
+    for (name, measure) in Stages::WRITING.into_iter().chain(Stages::SOUND) {
+        status.say(&format!("measuring {name} with {threads} threads"));
+        rows.extend(machine.run(|| measure(stages))?);
+    }
+    machine.measure()?;
+    Ok(Fewer { threads, limits: machine.limits(), rows })
 }
 
 /// A song from words to sound, its sound thrown away.

@@ -10,6 +10,8 @@ use heartstream::{
 use heartstream_models::kernels::cpu::Limits;
 use serde_json::{Value, json};
 
+use super::scaling::{self, Fewer};
+
 /// What a stage has to do, and so which limit it runs into.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Work {
@@ -53,7 +55,11 @@ pub(super) struct SpeedReport {
     /// What it was measured on.
     pub machine: String,
     pub limits: Limits,
+    /// Threads that the rows were measured with.
+    pub threads: usize,
     pub rows: Vec<Row>,
+    /// The same stages with other numbers of threads.
+    pub fewer: Vec<Fewer>,
     /// How many times the segments of one flow worker on one core two make on two.
     pub worker_gain: Option<f64>,
     pub whole: Option<Whole>,
@@ -75,7 +81,8 @@ impl Row {
         work as f64 / self.time.0 / 1e9
     }
 
-    fn share(&self, limits: &Limits) -> f64 {
+    /// The part of what the machine can do in that time.
+    pub(super) fn share(&self, limits: &Limits) -> f64 {
         let limit = match self.work {
             Work::Bytes(_) => limits.read_bytes,
             Work::Flop(_) => limits.flop,
@@ -91,25 +98,13 @@ impl Row {
 impl SpeedReport {
     /// For programs.
     pub(super) fn json(&self) -> Value {
-        let row = |row: &Row| {
-            let (bytes, flop) = match row.work {
-                Work::Bytes(bytes) => (Some(bytes), None),
-                Work::Flop(flop) => (None, Some(flop)),
-            };
-            json!({
-                "stage": row.stage.trim(),
-                "time_s": row.time.0,
-                "bytes": bytes,
-                "flop": flop,
-                "share_of_limit": row.share(&self.limits),
-                "rtf": row.real_time_factor(),
-            })
-        };
         json!({
             "model": self.model,
             "machine": self.machine,
-            "limits": { "read_gb_s": self.limits.read_bytes / 1e9, "fma_gflop_s": self.limits.flop / 1e9 },
-            "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
+            "limits": limits_json(&self.limits),
+            "threads": self.threads,
+            "rows": rows_json(&self.rows, &self.limits),
+            "other_threads": self.fewer.iter().map(Fewer::json).collect::<Vec<_>>(),
             "two_workers_gain": self.worker_gain,
             "first_audio_s": self.whole.map(|whole| whole.first_audio.0),
             "first_audio_parts_s": self.whole.map(|whole| {
@@ -149,6 +144,7 @@ impl SpeedReport {
                 100.0 * row.share(&self.limits),
             );
         }
+        text += &scaling::table(&self.fewer, (self.threads, &self.rows, &self.limits));
         if let Some(gain) = self.worker_gain {
             let _ =
                 writeln!(text, "\ntwo flow workers on two cores make {gain:.2} times the segments of one on one core");
@@ -179,6 +175,30 @@ impl SpeedReport {
         }
         text + LEGEND
     }
+}
+
+/// Limits for programs.
+pub(super) fn limits_json(limits: &Limits) -> Value {
+    json!({ "read_gb_s": limits.read_bytes / 1e9, "fma_gflop_s": limits.flop / 1e9 })
+}
+
+/// Rows for programs.
+pub(super) fn rows_json(rows: &[Row], limits: &Limits) -> Vec<Value> {
+    let row = |row: &Row| {
+        let (bytes, flop) = match row.work {
+            Work::Bytes(bytes) => (Some(bytes), None),
+            Work::Flop(flop) => (None, Some(flop)),
+        };
+        json!({
+            "stage": row.stage.trim(),
+            "time_s": row.time.0,
+            "bytes": bytes,
+            "flop": flop,
+            "share_of_limit": row.share(limits),
+            "rtf": row.real_time_factor(),
+        })
+    };
+    rows.iter().map(row).collect()
 }
 
 /// What the columns mean.
