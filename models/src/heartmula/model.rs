@@ -311,9 +311,9 @@ impl Weights {
         }
         Ok(Self::Tensors(Box::new(Tensors {
             backbone: Transformer::load(&config.backbone, store, "backbone", device)?,
-            projection: Linear::load(store, "projection", [inner, width], false, device)?,
+            projection: Linear::load(store, "projection", [inner, width], false, device)?.without_tiles(),
             decoder: Transformer::load(&config.decoder, store, "decoder", device)?,
-            heads,
+            heads: heads.into_iter().map(Linear::without_tiles).collect(),
             last_prompt: Mutex::new(None),
         })))
     }

@@ -48,6 +48,7 @@ impl Prefix {
             if stopped() {
                 return Ok(None);
             }
+            let layer = layer.for_prompts();
             let [query, key, value] = layer.projected(&xs)?;
             let ys = cache.attend(
                 index,

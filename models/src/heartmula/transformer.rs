@@ -17,7 +17,7 @@ pub struct Transformer {
     norm: RmsNorm,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Layer {
     attention_norm: RmsNorm,
     /// The outputs of the queries, then those of the keys, then those of the values: one product, as each costs a wait
@@ -123,11 +123,13 @@ impl Layer {
         let (width, hidden) = (config.embed_dim, config.intermediate_dim);
         let keys = config.num_kv_heads * config.head_dim();
         let norm = |name: &str| RmsNorm::load(store, &format!("{prefix}.{name}.scale"), width, config.norm_eps, device);
-        let linear = |name: &str, shape| Linear::load(store, &format!("{prefix}.{name}"), shape, false, device);
+        let linear = |name: &str, shape| {
+            Linear::load(store, &format!("{prefix}.{name}"), shape, false, device).map(Linear::without_tiles)
+        };
         let joined = |parts: &[(&str, usize)]| {
             let names: Vec<_> = parts.iter().map(|(name, _)| format!("{prefix}.{name}.weight")).collect();
             let parts: Vec<_> = names.iter().zip(parts).map(|(name, part)| (name.as_str(), part.1)).collect();
-            Linear::load_joined(store, &parts, width, None, device)
+            Linear::load_joined(store, &parts, width, None, device).map(Linear::without_tiles)
         };
         Ok(Self {
             attention_norm: norm("sa_norm")?,
@@ -138,6 +140,18 @@ impl Layer {
             gate_up: joined(&[("mlp.w1", hidden), ("mlp.w3", hidden)])?,
             down: linear("mlp.w2", [width, hidden])?,
         })
+    }
+
+    /// The same layer for the positions of a prompt, which are many: they may be multiplied in tiles. Frames are not,
+    /// however many are verified at once, so that they are what they are alone.
+    pub(super) fn for_prompts(&self) -> Self {
+        Self {
+            query_key_value: self.query_key_value.with_tiles(),
+            output: self.output.with_tiles(),
+            gate_up: self.gate_up.with_tiles(),
+            down: self.down.with_tiles(),
+            ..self.clone()
+        }
     }
 
     /// Queries, keys and values of `xs` \[B, T, D\], before RoPE.

@@ -26,6 +26,8 @@ mod tests;
 pub struct Linear {
     weight: Weight,
     outputs: usize,
+    /// What multiplies on a processor.
+    kernels: KernelSet,
 }
 
 #[derive(Debug, Clone)]
@@ -51,7 +53,7 @@ impl Linear {
     pub fn new(weight: &Tensor, bias: Option<Tensor>) -> Result<Self> {
         let (outputs, inputs) = weight.dims2()?;
         if !weight.device().is_cpu() || weight.track_op() {
-            return Ok(Self { weight: Weight::Plain(weight.t()?, bias), outputs });
+            return Ok(Self::of(Weight::Plain(weight.t()?, bias), outputs));
         }
         let numbers = weight.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
         let read = |row: usize, to: &mut [f32]| to.copy_from_slice(&numbers[row * inputs..][..inputs]);
@@ -61,7 +63,24 @@ impl Linear {
     fn packed(weights: Packed, bias: Option<Tensor>) -> Result<Self> {
         let bias = bias.map(|bias| bias.to_vec1()).transpose()?;
         let outputs = weights.outputs();
-        Ok(Self { weight: Weight::Packed(Arc::new(PackedLinear { weights, bias })), outputs })
+        Ok(Self::of(Weight::Packed(Arc::new(PackedLinear { weights, bias })), outputs))
+    }
+
+    fn of(weight: Weight, outputs: usize) -> Self {
+        Self { weight, outputs, kernels: KernelSet::chosen() }
+    }
+
+    /// The same weights, on a processor multiplied without tiles where the kernel set has some: for products whose few
+    /// rows wait for the weights to be read, which tiles take longer for.
+    #[must_use]
+    pub fn without_tiles(self) -> Self {
+        Self { kernels: KernelSet::chosen().of_vectors(), ..self }
+    }
+
+    /// The same weights, multiplied in tiles where the kernel set has some.
+    #[must_use]
+    pub fn with_tiles(&self) -> Self {
+        Self { kernels: KernelSet::chosen(), ..self.clone() }
     }
 
     /// Reads `name.weight` \[outputs, inputs\], and `name.bias` when `bias` is set.
@@ -95,7 +114,7 @@ impl Linear {
             let parts = weights.iter().map(|(name, outputs)| store.matrix(name, &[*outputs, inputs], device));
             let parts = parts.collect::<crate::Result<Vec<_>>>()?;
             let weight = if parts.len() == 1 { parts[0].clone() } else { Tensor::cat(&parts, 0)? };
-            return Ok(Self { outputs: weight.dim(0)?, weight: Weight::Plain(weight.t()?, bias) });
+            return Ok(Self::of(Weight::Plain(weight.t()?, bias), weight.dim(0)?));
         }
         let tables = weights.iter().map(|(name, outputs)| store.row_table(name, *outputs, inputs));
         let tables = tables.collect::<crate::Result<Vec<_>>>()?;
@@ -134,7 +153,7 @@ impl Linear {
             // A 16-bit weight is stored by rows, for the kernel that reads it.
             let narrow = weight.dtype() != DType::F32;
             let weight = if narrow { weight.t()?.contiguous()?.t()? } else { weight };
-            return Ok(Self { weight: Weight::Plain(weight, None), outputs });
+            return Ok(Self::of(Weight::Plain(weight, None), outputs));
         }
         // Reading column by column would touch every page of the file for each column.
         let size = inputs * outputs;
@@ -167,7 +186,7 @@ impl Linear {
     pub fn on_tensor_cores(self, precision: FlowPrecision) -> Result<Self> {
         let Weight::Plain(weight, bias) = &self.weight else { return Ok(self) };
         match HalvedWeight::of(&weight.t()?, precision)? {
-            Some(halved) => Ok(Self { weight: Weight::Halved(halved, bias.clone()), outputs: self.outputs }),
+            Some(halved) => Ok(Self { weight: Weight::Halved(halved, bias.clone()), ..self }),
             None => Ok(self),
         }
     }
@@ -247,7 +266,9 @@ impl Linear {
     /// When the last dimension of `xs` is not `in`.
     pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         let (weight, bias) = match &self.weight {
-            Weight::Packed(packed) => return xs.contiguous()?.apply_op1_no_bwd(packed.as_ref()),
+            Weight::Packed(packed) => {
+                return xs.contiguous()?.apply_op1_no_bwd(&PackedProduct { packed, kernels: self.kernels });
+            }
             Weight::Plain(weight, bias) => (weight, bias),
             Weight::Halved(weight, bias) => {
                 return weight.multiply(&SplitRows::of(xs, weight.arrangement())?)?.finish(bias.as_ref());
@@ -286,7 +307,7 @@ impl Linear {
             if shape != *to.shape() {
                 bail!("a linear layer makes {shape:?}, to be added to {:?}", to.shape())
             }
-            if let Some(ys) = fused([xs, to], shape, |[xs, to], out| packed.product(xs, Some(to), out))? {
+            if let Some(ys) = fused([xs, to], shape, |[xs, to], out| packed.product(self.kernels, xs, Some(to), out))? {
                 return Ok(ys);
             }
         }
@@ -305,9 +326,9 @@ impl PackedLinear {
         Ok(Shape::from(shape))
     }
 
-    fn product(&self, rows: &[f32], add: Option<&[f32]>, out: &mut [f32]) {
+    fn product(&self, kernels: KernelSet, rows: &[f32], add: Option<&[f32]>, out: &mut [f32]) {
         let finish = Epilogue { bias: self.bias.as_deref(), add, ..Epilogue::default() };
-        matmul(KernelSet::chosen(), Rows::new(rows, self.weights.inputs()), &self.weights, finish, out);
+        matmul(kernels, Rows::new(rows, self.weights.inputs()), &self.weights, finish, out);
     }
 }
 
@@ -350,16 +371,22 @@ fn pieces_of(count: usize) -> Option<usize> {
     (2..=MOST_PIECES).rev().find(|pieces| count >= LONG && count.is_multiple_of(*pieces))
 }
 
-impl CustomOp1 for PackedLinear {
+/// A packed layer as an operation of candle's.
+struct PackedProduct<'a> {
+    packed: &'a PackedLinear,
+    kernels: KernelSet,
+}
+
+impl CustomOp1 for PackedProduct<'_> {
     fn name(&self) -> &'static str {
         "packed linear layer"
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let shape = self.result_shape(layout.dims())?;
+        let shape = self.packed.result_shape(layout.dims())?;
         let Some((start, end)) = layout.contiguous_offsets() else { bail!("a linear layer takes contiguous rows") };
         let mut ys = vec![0f32; shape.elem_count()];
-        self.product(&storage.as_slice::<f32>()?[start..end], None, &mut ys);
+        self.packed.product(self.kernels, &storage.as_slice::<f32>()?[start..end], None, &mut ys);
         Ok((CpuStorage::F32(ys), shape))
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::OnceLock};
 
 use crate::error::{ModelError, Result};
 
-/// The environment variable that forces a set: `portable`, `avx2`, `avx512` or `neon`.
+/// The environment variable that forces a set: `portable`, `avx2`, `avx512`, `amx`, `amx-software` or `neon`.
 pub const VARIABLE: &str = "HEARTSTREAM_KERNELS";
 
 /// A family of kernels for one kind of processor.
@@ -16,18 +16,22 @@ pub enum KernelSet {
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ and VL.
     Avx512,
+    /// x86-64 with AVX-512, and products in tiles of bf16 by AMX: Xeons since 2023.
+    Amx,
+    /// What [`KernelSet::Amx`] computes, on every processor: for its tests, and for its songs elsewhere. Slow.
+    AmxInSoftware,
     /// ARM64; every such processor has it.
     Neon,
 }
 
 impl KernelSet {
     /// All sets, the best last on each kind of processor.
-    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Neon];
+    pub const ALL: [Self; 6] = [Self::AmxInSoftware, Self::Portable, Self::Avx2, Self::Avx512, Self::Amx, Self::Neon];
 
     /// Whether this processor can run the set.
     pub fn runs_here(self) -> bool {
         match self {
-            Self::Portable => true,
+            Self::Portable | Self::AmxInSoftware => true,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => {
                 is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
@@ -40,6 +44,8 @@ impl KernelSet {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Self::Avx512.runs_here() && super::amx::is_permitted(),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             #[allow(unreachable_patterns)]
@@ -50,6 +56,32 @@ impl KernelSet {
     /// The sets that this processor can run.
     pub fn here() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(|set| set.runs_here())
+    }
+
+    /// The set whose vector instructions do what no tile does.
+    pub fn of_vectors(self) -> Self {
+        match self {
+            Self::Amx => Self::Avx512,
+            // All of these round alike.
+            Self::AmxInSoftware => {
+                [Self::Avx2, Self::Neon].into_iter().find(|set| set.runs_here()).unwrap_or(Self::Portable)
+            }
+            set => set,
+        }
+    }
+
+    /// Whether products are made in tiles of bf16: what is below the normal numbers counts as zero there, and infinity
+    /// times anything may be no number.
+    #[cfg(test)]
+    pub(super) fn is_of_tiles(self) -> bool {
+        matches!(self, Self::Amx | Self::AmxInSoftware)
+    }
+
+    /// How much of a term a product of the set may leave out: rows and weights beyond their sixteen digits, 2^-17 each,
+    /// and low parts times low parts, 2^-16.
+    #[cfg(test)]
+    pub(crate) fn left_out(self) -> f64 {
+        if self.is_of_tiles() { 2f64.powi(-15) } else { 0.0 }
     }
 
     /// The kernel set of all products: the one that [`VARIABLE`] names, else the best that runs here. Looked up once; a
@@ -102,6 +134,8 @@ impl fmt::Display for KernelSet {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Amx => "amx",
+            Self::AmxInSoftware => "amx-software",
             Self::Neon => "neon",
         })
     }

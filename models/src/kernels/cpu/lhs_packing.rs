@@ -61,7 +61,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Numbers `inputs` of row `row`, copied together to `room` if they do not lie together.
-    fn line<'b>(&'b self, row: usize, inputs: Range<usize>, room: &'b mut [f32]) -> &'b [f32] {
+    pub(super) fn line<'b>(&'b self, row: usize, inputs: Range<usize>, room: &'b mut [f32]) -> &'b [f32] {
         let place = |input: usize| row * self.stride + self.runs[input / self.width] + input % self.width;
         if inputs.start / self.width == (inputs.end - 1) / self.width {
             return &self.numbers[place(inputs.start)..][..inputs.len()];

@@ -6,10 +6,11 @@ use rayon::prelude::*;
 
 use super::{
     KernelSet,
+    amx::{self, Unit},
     lhs_packing::{MOST_INPUTS, Rows, packed_numbers},
     packed::{PANEL, Packed, WeightDtype},
+    results::{Epilogue, Results},
     tile::{Tile, Tiles, dtype_code, tiles},
-    vector::for_each_set,
 };
 
 /// Inputs of a block. Of 128 to 768 this was the best in f32 and f16 (1488 x 1536 x 4096, one core with AVX-512): a
@@ -25,7 +26,12 @@ const WORTH_WIDENING: usize = 4;
 /// Panels whose sums stay in the second cache from block to block of inputs: 1024 outputs of [`ROWS`] rows are 384 KB.
 const CHUNK: usize = 64;
 /// Multiplications that are worth waking another thread for: some ten microseconds of work.
-const WORTH_A_THREAD: usize = 400_000;
+pub(super) const WORTH_A_THREAD: usize = 400_000;
+/// Panels from which on a task packs its rows itself, in a cache of its own. To pack a number takes as long as to
+/// multiply it with one panel's outputs, and with fewer panels the tasks have their rows packed once, for all of them:
+/// on 16 cores (2026-11-30) 186 rows with f16 weights, 4096 x 1536, took 2.20 ms so and 3.05 otherwise; 744 rows with
+/// 1536 x 8192, where a task has 43 panels, 15.4 and 13.5.
+const WORTH_PACKING: usize = 16;
 /// Tasks for each thread, where there is work for so many: a thread that is preempted then delays the others less.
 const TASKS: usize = 6;
 /// Tasks for each thread where rows are few: such a product is short, and long sequential reads are what counts.
@@ -34,6 +40,11 @@ const FEW_TASKS: usize = 2;
 thread_local! {
     /// Packing buffers of a thread, reused from product to product: repeated allocation fragments the heap.
     static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch { x: Vec::new(), wide: Vec::new(), sums: Vec::new() }) };
+}
+
+thread_local! {
+    /// Rows that a thread has packed for all tasks of its product.
+    static SHARED: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
 /// Room of one task.
@@ -50,26 +61,6 @@ fn first(room: &mut Vec<f32>, count: usize) -> &mut [f32] {
         room.resize(count, 0.0);
     }
     &mut room[..count]
-}
-
-/// Output pointer shared by the tasks of a product, which write disjoint ranges.
-#[derive(Clone, Copy)]
-struct Out(*mut f32);
-
-// SAFETY: only tasks of one product hold it, and their rows and columns are disjoint.
-unsafe impl Send for Out {}
-// SAFETY: as above.
-unsafe impl Sync for Out {}
-
-/// Operations fused behind a product, in this order.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Epilogue<'a> {
-    /// A bias for each output is added.
-    pub bias: Option<&'a [f32]>,
-    /// Where they are not positive, they are multiplied by this: a parametric ReLU.
-    pub slope: Option<f32>,
-    /// So many numbers as there are results are added.
-    pub add: Option<&'a [f32]>,
 }
 
 /// `rows · weightsᵀ`, finished, with the kernels of `set`, on the threads of the pool that it is called in.
@@ -90,7 +81,11 @@ pub fn matmul(set: KernelSet, rows: Rows<'_>, weights: &Packed, finish: Epilogue
     if rows.count == 0 || outputs == 0 {
         return;
     }
-    let product = Product { set, tiles: tiles(set), rows, weights, finish, out: Out(out.as_mut_ptr()) };
+    let results = Results::new(set, outputs, finish, out);
+    if let Some(unit) = Unit::of(set) {
+        return amx::Product { unit, set, rows, weights, results: &results }.compute();
+    }
+    let product = Product { tiles: tiles(set), rows, weights, results };
     let few = rows.count <= product.tiles.few_rows();
     let (tile_rows, group) = product.tiles.shape(rows.count);
     let groups = weights.panels().div_ceil(group);
@@ -107,11 +102,22 @@ pub fn matmul(set: KernelSet, rows: Rows<'_>, weights: &Packed, finish: Epilogue
         tasks => (0..tasks).into_par_iter().with_max_len(1).for_each(run),
     };
     if !few {
-        return turn(blocks * columns, &|task| {
+        let place = |row: usize| packed_numbers(row, weights.inputs());
+        let shares = columns > 1 && weights.panels() < columns * WORTH_PACKING;
+        let mut room = SHARED.take();
+        let packed = first(&mut room, if shares { place(rows.count) } else { 0 });
+        if shares {
+            product.pack_together((0..blocks).map(|block| row(block)..row(block + 1)), packed);
+        }
+        let packed = shares.then_some(&*packed);
+        turn(blocks * columns, &|task| {
             let (block, column) = (task / columns, task % columns);
+            let (rows, panels) = (row(block)..row(block + 1), panel(column)..panel(column + 1));
+            let packed = packed.map(|packed| &packed[place(rows.start)..place(rows.end)]);
             // SAFETY: the tasks' rows times panels are disjoint and inside the result, whose size was compared above.
-            unsafe { product.many(row(block)..row(block + 1), panel(column)..panel(column + 1)) }
+            unsafe { product.many(rows, panels, packed) }
         });
+        return SHARED.set(room);
     }
     let mut scratch = SCRATCH.take();
     let packed = first(&mut scratch.x, packed_numbers(rows.count, weights.inputs()));
@@ -142,12 +148,10 @@ fn split(rows: usize, groups: usize, threads: usize, wanted: usize) -> (usize, u
 }
 
 struct Product<'a> {
-    set: KernelSet,
     tiles: &'static Tiles,
     rows: Rows<'a>,
     weights: &'a Packed,
-    finish: Epilogue<'a>,
-    out: Out,
+    results: Results<'a>,
 }
 
 impl Product<'_> {
@@ -175,40 +179,64 @@ impl Product<'_> {
                 unsafe { self.put(dtype_code(self.weights.dtype()), 0, count, first, group, tile) };
             }
             // SAFETY: as above.
-            unsafe { self.finish(0..count, first, group) };
+            unsafe { self.results.finish(0..count, first, group) };
         }
     }
 
-    /// A range of rows with a range of panels. Rows are packed once, and weights widened block by block where that
-    /// pays, for each is used many times.
+    /// The pieces of packed rows `rows`, in the order in which they lie: block after block of inputs, tile after tile.
+    fn pieces(&self, rows: Range<usize>) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let (inputs, tiles) = (self.weights.inputs(), rows.len().div_ceil(self.tiles.many.0));
+        // Tiles of about the same height: one of two rows would read as many weights as one of twelve.
+        let row = move |tile: usize| rows.start + tile * rows.len() / tiles;
+        (0..inputs).step_by(BLOCK).flat_map(move |start| {
+            let (row, taken) = (row.clone(), start..inputs.min(start + BLOCK));
+            (0..tiles).map(move |tile| (row(tile)..row(tile + 1), taken.clone()))
+        })
+    }
+
+    /// Packs blocks of rows, which follow each other, on all threads, for all tasks.
+    fn pack_together(&self, blocks: impl Iterator<Item = Range<usize>>, mut to: &mut [f32]) {
+        let cut = |(rows, inputs): (Range<usize>, Range<usize>)| {
+            let (piece, rest) = std::mem::take(&mut to).split_at_mut(packed_numbers(rows.len(), inputs.len()));
+            to = rest;
+            (rows, inputs, piece)
+        };
+        let pieces: Vec<_> = blocks.flat_map(|rows| self.pieces(rows)).map(cut).collect();
+        pieces.into_par_iter().for_each(|(rows, inputs, to)| self.rows.pack(rows, inputs, to));
+    }
+
+    /// A range of rows with a range of panels. Rows are packed once, if they are not `packed` already, and weights
+    /// widened block by block where that pays, for each is used many times.
     ///
     /// # Safety
     /// No other thread may touch the outputs of these rows and panels meanwhile.
-    unsafe fn many(&self, rows: Range<usize>, panels: Range<usize>) {
+    unsafe fn many(&self, rows: Range<usize>, panels: Range<usize>, packed: Option<&[f32]>) {
         let (inputs, dtype) = (self.weights.inputs(), self.weights.dtype());
         let (most, group) = self.tiles.many;
         let tiles = rows.len().div_ceil(most);
         let widen = self.tiles.widen.filter(|_| dtype != WeightDtype::F32 && tiles >= WORTH_WIDENING);
         let mut scratch = SCRATCH.take();
-        let x = first(&mut scratch.x, packed_numbers(rows.len(), inputs));
+        let own = first(&mut scratch.x, if packed.is_some() { 0 } else { packed_numbers(rows.len(), inputs) });
         let wide = first(&mut scratch.wide, if widen.is_some() { group * PANEL * BLOCK.min(inputs) } else { 0 });
         // Rows of results can be so far apart that they evict each other from every cache. So partial sums are kept
         // elsewhere, with a stride that is no power of two.
         let whole = inputs <= BLOCK;
         let stride = (CHUNK + 1) * PANEL;
         let sums = first(&mut scratch.sums, if whole { 0 } else { rows.len() * stride });
-        // Tiles of about the same height: one of two rows would read as many weights as one of twelve.
+        // As the pieces are.
         let row = |tile: usize| tile * rows.len() / tiles;
         let place = |row: usize, start: usize| {
             packed_numbers(rows.len(), start) + packed_numbers(row, BLOCK.min(inputs - start))
         };
-        for start in (0..inputs).step_by(BLOCK) {
-            for tile in 0..tiles {
-                let (top, end) = (row(tile), row(tile + 1));
-                let to = &mut x[place(top, start)..place(end, start)];
-                self.rows.pack(rows.start + top..rows.start + end, start..inputs.min(start + BLOCK), to);
+        let x = packed.unwrap_or_else(|| {
+            let mut rest = &mut *own;
+            for (rows, inputs) in self.pieces(rows.clone()) {
+                let (to, others) = rest.split_at_mut(packed_numbers(rows.len(), inputs.len()));
+                self.rows.pack(rows, inputs, to);
+                rest = others;
             }
-        }
+            own
+        });
         for chunk in panels.clone().step_by(CHUNK) {
             let end = panels.end.min(chunk + CHUNK);
             for start in (0..inputs).step_by(BLOCK) {
@@ -252,24 +280,12 @@ impl Product<'_> {
             }
             for (row, sums) in rows.clone().zip(sums.chunks_exact(stride)) {
                 // SAFETY: these are outputs of this task.
-                unsafe { self.outputs(row, chunk..end) }.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum);
+                unsafe { self.results.row(row, chunk..end) }.iter_mut().zip(sums).for_each(|(out, sum)| *out = *sum);
             }
             // SAFETY: as above.
-            unsafe { self.finish(rows.clone(), chunk, end - chunk) };
+            unsafe { self.results.finish(rows.clone(), chunk, end - chunk) };
         }
         SCRATCH.set(scratch);
-    }
-
-    /// The outputs of a row in a range of panels.
-    ///
-    /// # Safety
-    /// They must be this task's own, and no other reference to them may be there.
-    #[allow(clippy::mut_from_ref)]
-    unsafe fn outputs(&self, row: usize, panels: Range<usize>) -> &mut [f32] {
-        let outputs = self.weights.outputs();
-        let columns = panels.start * PANEL..outputs.min(panels.end * PANEL);
-        // SAFETY: row and columns are in the result, and belong to this task alone.
-        unsafe { std::slice::from_raw_parts_mut(self.out.0.add(row * outputs + columns.start), columns.len()) }
     }
 
     /// Where panel `panel` begins at input `input`.
@@ -290,7 +306,7 @@ impl Product<'_> {
         let columns = panels * PANEL;
         let there = columns.min(outputs - first * PANEL);
         // SAFETY: row and column are in the result.
-        let out = unsafe { self.out.0.add(row * outputs + first * PANEL) };
+        let out = unsafe { self.results.place(row, first) };
         if there == columns {
             (tile.out, tile.out_stride) = (out, outputs);
             // SAFETY: as the caller guarantees.
@@ -311,38 +327,6 @@ impl Product<'_> {
                 // SAFETY: these are outputs of this task.
                 unsafe { *out.add(row * outputs + column) = buffer[row * columns + column] };
             }
-        }
-    }
-
-    /// # Safety
-    /// The outputs of these rows and panels must be this task's own.
-    unsafe fn finish(&self, rows: Range<usize>, first: usize, panels: usize) {
-        let Epilogue { bias, slope, add } = self.finish;
-        if bias.is_none() && slope.is_none() && add.is_none() {
-            return;
-        }
-        let outputs = self.weights.outputs();
-        let columns = first * PANEL..outputs.min((first + panels) * PANEL);
-        for row in rows {
-            let places = row * outputs + columns.start..row * outputs + columns.end;
-            // SAFETY: as the caller guarantees, and the references to the last row's are gone.
-            let out = unsafe { self.outputs(row, first..first + panels) };
-            let bias = bias.map(|bias| &bias[columns.clone()]);
-            finish_row(self.set, out, bias, slope, add.map(|add| &add[places]));
-        }
-    }
-}
-
-for_each_set! {
-    fn finish_row<FMA>(out: &mut [f32], bias: Option<&[f32]>, slope: Option<f32>, add: Option<&[f32]>) {
-        if let Some(bias) = bias {
-            out.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
-        }
-        if let Some(slope) = slope {
-            out.iter_mut().for_each(|out| *out = if *out > 0.0 { *out } else { slope * *out });
-        }
-        if let Some(add) = add {
-            out.iter_mut().zip(add).for_each(|(out, add)| *out += add);
         }
     }
 }

@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 mod against_portable;
+mod amx;
 mod attention;
 mod elementwise;
 mod isa;
@@ -15,6 +16,7 @@ mod kv_store;
 mod lhs_packing;
 mod matmul;
 mod packed;
+mod results;
 mod roofline;
 mod tile;
 #[cfg(target_arch = "x86_64")]
@@ -30,6 +32,7 @@ pub use elementwise::{Norm, PerEntry, gated_sum, norm, prelu, rotary, silu_up, s
 pub use isa::{KernelSet, VARIABLE};
 pub use kv_store::{Angles, HeadDims, KvStore, STEP, full_attention};
 pub use lhs_packing::Rows;
-pub use matmul::{Epilogue, matmul};
+pub use matmul::matmul;
 pub use packed::{PANEL, Packed, WeightDtype};
+pub use results::Epilogue;
 pub use roofline::Limits;

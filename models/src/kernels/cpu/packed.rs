@@ -1,6 +1,6 @@
 //! Packed weights: panels in the order in which a product reads them.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -42,11 +42,21 @@ impl fmt::Display for WeightDtype {
 /// A row of a panel: one input's weights to [`PANEL`] outputs. The alignment keeps each in one cache line.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Wide([f32; PANEL]);
+pub(super) struct Wide(pub [f32; PANEL]);
 
 #[derive(Clone, Copy)]
 #[repr(C, align(32))]
-struct Narrow([u16; PANEL]);
+pub(super) struct Narrow(pub [u16; PANEL]);
+
+/// Rows of a panel.
+#[derive(Clone, Copy)]
+pub(super) enum PanelRows<'a> {
+    Wide(&'a [Wide]),
+    /// In f16.
+    Half(&'a [Narrow]),
+    /// In bf16.
+    Brain(&'a [Narrow]),
+}
 
 enum Numbers {
     Wide(Vec<Wide>),
@@ -117,6 +127,16 @@ impl Packed {
     /// Bytes that the panels take.
     pub fn bytes(&self) -> usize {
         self.panels() * self.panel_bytes()
+    }
+
+    /// The weights of a panel to `inputs`, an input a row.
+    pub(super) fn panel_rows(&self, panel: usize, inputs: Range<usize>) -> PanelRows<'_> {
+        let place = panel * self.inputs + inputs.start..panel * self.inputs + inputs.end;
+        match (&self.numbers, self.dtype) {
+            (Numbers::Wide(numbers), _) => PanelRows::Wide(&numbers[place]),
+            (Numbers::Narrow(numbers), WeightDtype::F16) => PanelRows::Half(&numbers[place]),
+            (Numbers::Narrow(numbers), _) => PanelRows::Brain(&numbers[place]),
+        }
     }
 
     pub(super) fn panels(&self) -> usize {

@@ -10,6 +10,8 @@ use std::{
 
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+use super::amx;
 use super::{KernelSet, vector::for_each_set};
 
 /// Bytes that are read at least to measure how fast reading is: far more than the cache of an ordinary machine, and
@@ -39,7 +41,8 @@ const TRIES: usize = 4;
 pub struct Limits {
     /// Bytes of memory read in a second.
     pub read_bytes: f64,
-    /// Floating-point operations in a second, two for each f32 multiply-add, with the kernel set's own instructions.
+    /// Floating-point operations in a second, two for each f32 multiply-add, with the kernel set's own instructions. With
+    /// tiles it is half of their operations: no product takes fewer than two, and one of f16 or f32 weights takes three.
     pub flop: f64,
 }
 
@@ -134,11 +137,27 @@ fn prefetch(line: *const Line) {
 }
 
 fn flop(set: KernelSet) -> f64 {
+    match set {
+        #[cfg(target_arch = "x86_64")]
+        KernelSet::Amx if set.runs_here() => flop_of_tiles(),
+        set => flop_of_chains(set),
+    }
+}
+
+/// Half of what tiles of bf16 do: no product takes fewer than two of them.
+#[cfg(target_arch = "x86_64")]
+fn flop_of_tiles() -> f64 {
     let threads = rayon::current_num_threads();
+    let time = best(|| drop(rayon::broadcast(|_| amx::multiply_zeros(ROUNDS / 10))));
+    (ROUNDS / 10 * amx::ROUND * threads) as f64 / time / 2.0
+}
+
+fn flop_of_chains(set: KernelSet) -> f64 {
+    let (threads, set) = (rayon::current_num_threads(), set.of_vectors());
     let lanes = match set {
         KernelSet::Avx512 => 16,
         KernelSet::Avx2 => 8,
-        KernelSet::Neon | KernelSet::Portable => 4,
+        _ => 4,
     };
     let time = best(|| {
         (0..threads).into_par_iter().with_max_len(1).for_each(|_| {

@@ -95,7 +95,7 @@ pub(super) unsafe fn left<const PACKED: bool, const R: usize>(tile: &Tile, row: 
 
 /// The kernels of `set`, which must run here.
 pub(super) fn tiles(set: KernelSet) -> &'static Tiles {
-    match set {
+    match set.of_vectors() {
         #[cfg(target_arch = "x86_64")]
         KernelSet::Avx2 => &super::tile_avx2::TILES,
         #[cfg(target_arch = "x86_64")]

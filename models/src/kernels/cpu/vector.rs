@@ -40,7 +40,7 @@ macro_rules! for_each_set {
             }
 
             assert!(set.runs_here(), "the kernels {set} do not run here");
-            match set {
+            match set.of_vectors() {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the processor has these instructions, as the line above makes sure.
                 $crate::kernels::cpu::KernelSet::Avx2 => unsafe { avx2($($argument),*) },

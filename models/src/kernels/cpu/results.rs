@@ -1,0 +1,90 @@
+//! Results of a product: where its tasks write them, and what is done to them at last.
+
+use std::{marker::PhantomData, ops::Range};
+
+use super::{KernelSet, packed::PANEL, vector::for_each_set};
+
+/// Operations fused behind a product, in this order.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// A bias for each output is added.
+    pub bias: Option<&'a [f32]>,
+    /// Where they are not positive, they are multiplied by this: a parametric ReLU.
+    pub slope: Option<f32>,
+    /// So many numbers as there are results are added.
+    pub add: Option<&'a [f32]>,
+}
+
+/// The results \[rows, outputs\] of a product, shared by its tasks, which write disjoint ranges.
+pub(super) struct Results<'a> {
+    set: KernelSet,
+    outputs: usize,
+    finish: Epilogue<'a>,
+    out: *mut f32,
+    numbers: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: only tasks of one product share it, and their rows and columns are disjoint.
+unsafe impl Send for Results<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Results<'_> {}
+
+impl<'a> Results<'a> {
+    /// Results in `out`, finished with the kernels of `set`.
+    pub fn new(set: KernelSet, outputs: usize, finish: Epilogue<'a>, out: &'a mut [f32]) -> Self {
+        Self { set, outputs, finish, out: out.as_mut_ptr(), numbers: PhantomData }
+    }
+
+    /// Where the results of a row begin in a panel.
+    ///
+    /// # Safety
+    /// Row and panel must be there.
+    pub unsafe fn place(&self, row: usize, panel: usize) -> *mut f32 {
+        // SAFETY: as the caller guarantees.
+        unsafe { self.out.add(row * self.outputs + panel * PANEL) }
+    }
+
+    /// The results of a row in a range of panels.
+    ///
+    /// # Safety
+    /// They must be there and the calling task's own, and no other reference to them may be there.
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn row(&self, row: usize, panels: Range<usize>) -> &mut [f32] {
+        let columns = panels.start * PANEL..self.outputs.min(panels.end * PANEL);
+        // SAFETY: as the caller guarantees.
+        unsafe { std::slice::from_raw_parts_mut(self.out.add(row * self.outputs + columns.start), columns.len()) }
+    }
+
+    /// Finishes the results of `rows` in `panels` panels from `first` on.
+    ///
+    /// # Safety
+    /// As [`Results::row`], for each of the rows.
+    pub unsafe fn finish(&self, rows: Range<usize>, first: usize, panels: usize) {
+        let Epilogue { bias, slope, add } = self.finish;
+        if bias.is_none() && slope.is_none() && add.is_none() {
+            return;
+        }
+        let columns = first * PANEL..self.outputs.min((first + panels) * PANEL);
+        for row in rows {
+            let places = row * self.outputs + columns.start..row * self.outputs + columns.end;
+            // SAFETY: as the caller guarantees, and the references to the last row's are gone.
+            let out = unsafe { self.row(row, first..first + panels) };
+            let bias = bias.map(|bias| &bias[columns.clone()]);
+            finish_row(self.set, out, bias, slope, add.map(|add| &add[places]));
+        }
+    }
+}
+
+for_each_set! {
+    fn finish_row<FMA>(out: &mut [f32], bias: Option<&[f32]>, slope: Option<f32>, add: Option<&[f32]>) {
+        if let Some(bias) = bias {
+            out.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
+        }
+        if let Some(slope) = slope {
+            out.iter_mut().for_each(|out| *out = if *out > 0.0 { *out } else { slope * *out });
+        }
+        if let Some(add) = add {
+            out.iter_mut().zip(add).for_each(|(out, add)| *out += add);
+        }
+    }
+}
