@@ -10,6 +10,11 @@ pub trait Inlet: Send + 'static {
     /// One input.
     type Item: Send;
 
+    /// Whether nothing is done for the stage while it waits here.
+    fn waits_idle(&self) -> bool {
+        true
+    }
+
     /// The next input; `None` when there will be no more. May be dropped while it waits without losing an input.
     fn take(&mut self) -> impl Future<Output = Option<Self::Item>> + Send;
 }

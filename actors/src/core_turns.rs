@@ -95,6 +95,15 @@ impl CoreTurns {
         self.0.wait_while(|| self.is_behind(stage), stop);
     }
 
+    /// Waits as [`CoreTurns::give_way`], until one of the stages that are waited for has ended its turn, and for `most`
+    /// at most.
+    pub fn give_way_within(&self, stage: Stage, stop: &StopFlag, most: Duration) {
+        let ends = self.0.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_behind(stage) && !stop.is_set() {
+            drop(self.0.ended.wait_timeout(ends, most)); // a poisoned lock guards nothing
+        }
+    }
+
     /// Waits while one of `stages` is at work in this song; not after the song was ended.
     pub fn give_way_to(&self, stages: &[Stage], stop: &StopFlag) {
         self.0.wait_while(|| stages.iter().any(|stage| self.0.is_at_work(*stage)), stop);

@@ -1,215 +1,130 @@
-//! Language model stage: prompt ids to codes, frame after frame until the model or the limit ends the song.
+//! Language model stage: a song's place in the lockstep of its engine, from its prompt to the end of its frames.
+//!
+//! The frames of all songs of an engine are written in one pass ([`crate::lockstep`]), and go from there to the song's
+//! next stages. This stage brings the prompt, waits for the end, and makes a failure there one of its song.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
-    time::Instant,
-};
+use std::{collections::VecDeque, convert::Infallible, panic::resume_unwind};
 
-use heartstream_messages::{
-    CodeFrame, PromptTokens, Stage,
-    units::{FrameIndex, Frames, Seconds},
-};
-use heartstream_models::{
-    SongCodes,
-    heartmula::{Begun, HeartMula, KeyedSampler, SongState},
-    speculation::{Frame, Learned, Speculator},
-};
+use flume::{Receiver, Sender, bounded};
+use heartstream_messages::{CodeFrame, PromptTokens, Stage};
 
 use crate::{
-    prompt_cores::CODEC,
-    song_context::{FrameRate, SongContext},
-    speculation_report::{speculation_report, trace},
+    channel::{Inlet, ToAll},
+    lockstep::{Joining, LockstepHandle, WritingEnd},
+    song_context::SongContext,
+    song_writer::{SongWriter, WriterSettings},
     stage::{Event, Failure, Next, StageWork},
 };
 
-/// Settings that decide the codes of a song, beside model and prompt.
-pub struct WriterSettings {
-    /// Drafts, verifies and draws codes.
-    pub speculator: Speculator,
-    /// Draws the first frame, which is not drafted.
-    pub sampler: KeyedSampler,
-    /// Measurements of drafting, shared between songs.
-    pub learned: LearnedBefore,
-    /// Codes from here on end the song.
-    pub audio_eos: u32,
-    /// Guidance scale; 1 is none.
-    pub guidance: f64,
-    /// The song ends here at the latest.
-    pub max_frames: Frames,
-    /// Frames that were written before, in a song that is resumed.
-    pub resumed_from: Arc<SongCodes>,
+/// What the stage waits for, one after the other.
+#[derive(Debug)]
+pub enum LmInput {
+    /// The prompt.
+    Prompt(PromptTokens),
+    /// The end of the frames.
+    End(WritingEnd),
 }
 
-/// Measurements of drafting on this machine, for later songs.
-#[derive(Debug, Clone, Default)]
-pub struct LearnedBefore(Arc<Mutex<Option<Learned>>>);
+/// Where the stage's inputs come from: the tokenizer first, and then the lockstep.
+pub struct LmInlet {
+    prompts: Option<Receiver<PromptTokens>>,
+    ends: Receiver<WritingEnd>,
+}
 
-impl LearnedBefore {
-    /// The measurements so far.
-    pub fn get(&self) -> Option<Learned> {
-        self.known().clone()
+impl Inlet for LmInlet {
+    type Item = LmInput;
+
+    /// Frames are written while the end is waited for.
+    fn waits_idle(&self) -> bool {
+        self.prompts.is_some()
     }
 
-    fn set(&self, learned: Learned) {
-        *self.known() = Some(learned);
-    }
-
-    fn known(&self) -> MutexGuard<'_, Option<Learned>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn take(&mut self) -> Option<LmInput> {
+        let Some(prompts) = &self.prompts else { return self.ends.recv_async().await.ok().map(LmInput::End) };
+        let prompt = prompts.recv_async().await.ok()?;
+        self.prompts = None;
+        Some(LmInput::Prompt(prompt))
     }
 }
 
-/// Writes the frames of one song.
+/// A song's place in the lockstep.
 pub struct LanguageModelStage {
-    model: Arc<HeartMula>,
-    speculator: Speculator,
-    sampler: KeyedSampler,
-    learned: LearnedBefore,
-    /// Codes from here on end the song.
-    audio_eos: u32,
-    guidance: f64,
-    max_frames: Frames,
-    /// Codes of frames that were written before, in a song that is resumed.
-    resumed_from: Arc<SongCodes>,
-    /// There until the first frame is written.
-    prompt: Option<PromptTokens>,
-    /// There while the song goes on; dropping it frees the song's memory.
-    state: Option<SongState>,
-    /// When the first frame was written, in seconds from the request.
-    first_frame: Option<f64>,
+    /// There until the song joins.
+    joining: Option<(WriterSettings, ToAll<CodeFrame>, Sender<WritingEnd>)>,
+    /// There once the song has joined.
+    place: Option<Place>,
+    lockstep: Option<LockstepHandle>,
     song: SongContext,
 }
 
+/// What the stage holds of a song that has joined.
+struct Place {
+    /// Whether the end of its frames is known.
+    over: bool,
+    /// Closed when the lockstep has let go of the song.
+    gone: Receiver<Infallible>,
+}
+
 impl LanguageModelStage {
-    /// A stage around the shared weights.
-    pub fn new(model: Arc<HeartMula>, settings: WriterSettings, song: SongContext) -> Self {
-        let WriterSettings { speculator, sampler, learned, audio_eos, guidance, max_frames, resumed_from } = settings;
-        Self {
-            model,
-            speculator,
-            sampler,
-            learned,
-            audio_eos,
-            guidance,
-            max_frames,
-            resumed_from,
-            prompt: None,
-            state: None,
-            first_frame: None,
-            song,
-        }
+    /// A stage whose song joins `lockstep`, with the inlet that it needs; its frames go to `takers`.
+    pub fn new(
+        lockstep: LockstepHandle,
+        settings: WriterSettings,
+        takers: ToAll<CodeFrame>,
+        prompts: Receiver<PromptTokens>,
+        song: SongContext,
+    ) -> (Self, LmInlet) {
+        let (end, ends) = bounded(1);
+        let stage = Self { joining: Some((settings, takers, end)), place: None, lockstep: Some(lockstep), song };
+        (stage, LmInlet { prompts: Some(prompts), ends })
     }
 
-    /// The codes of frame `index`, if it was written before, or of it and as many after it as came at once.
-    fn frames(&mut self, state: &mut SongState, index: FrameIndex) -> Result<Vec<Frame>, Failure> {
-        let before = &self.resumed_from;
-        let start = index.0 as usize * before.codebooks;
-        match before.codes.get(start..start + before.codebooks).filter(|codes| !codes.is_empty()) {
-            Some(codes) => {
-                let codes: Vec<u32> = codes.iter().map(|code| u32::from(*code)).collect();
-                self.model.replay_frame(state, &codes)?;
-                self.speculator.replayed(&codes);
-                Ok(vec![codes])
-            }
-            None => Ok(self.speculator.next_frames(&self.model, state)?),
-        }
-    }
-
-    /// Writes the first frame of a song of which nothing was written before: drawn again where it would end the song.
-    fn begin(&mut self, state: SongState, prompt: &PromptTokens) -> Result<(SongState, Vec<Frame>), Failure> {
-        let (since, frames) = (Instant::now(), self.max_frames.0 as usize);
-        let Begun { state, codes, redraws } = self.model.begin(state, prompt, frames, &self.sampler, self.audio_eos)?;
-        self.song.meter.redraws.store(redraws, Ordering::Relaxed);
-        self.speculator.began(&codes, since.elapsed());
-        Ok((state, vec![codes]))
+    fn join(&mut self, prompt: PromptTokens) -> Result<Next, Failure> {
+        let (Some((settings, takers, end)), Some(lockstep)) = (self.joining.take(), &self.lockstep) else {
+            return Ok(Next::Nothing); // there is one prompt only
+        };
+        let (alive, gone) = bounded(1);
+        let song = self.song.clone();
+        lockstep.join(Joining { writer: SongWriter::new(settings, song.clone()), prompt, takers, song, end, alive })?;
+        self.place = Some(Place { over: false, gone });
+        Ok(Next::Input)
     }
 }
 
 impl StageWork for LanguageModelStage {
     const STAGE: Stage = Stage::LanguageModel;
-    type Input = PromptTokens;
-    type Output = CodeFrame;
+    type Input = LmInput;
+    type Output = Infallible;
 
-    fn step(&mut self, event: Event<PromptTokens>, outputs: &mut VecDeque<CodeFrame>) -> Result<Next, Failure> {
-        match event {
-            Event::Begin => (),
-            Event::Input(prompt) => {
-                let (model, guidance, frames) = (&self.model, self.guidance, self.max_frames.0 as usize);
-                let (stop, turns) = (&self.song.stop, &self.song.engine.turns);
-                let read = |on_all_cores: bool| {
-                    let awaits = || match on_all_cores {
-                        true => turns.give_way_to(&CODEC, stop),
-                        false => turns.give_way(Self::STAGE, stop),
-                    };
-                    model.start_unless(&prompt, guidance, frames, &|| {
-                        awaits();
-                        stop.is_set()
-                    })
-                };
-                self.state = self.song.engine.prompt_cores.run(turns, read)?;
-                self.prompt = Some(prompt).filter(|_| self.resumed_from.codes.is_empty());
-            }
-            Event::Continue if self.song.pause.holds_model() && !self.song.stop.is_set() => return Ok(Next::Wait),
-            Event::Continue => self.write(outputs)?,
-            Event::End => self.state = None,
+    fn step(&mut self, event: Event<LmInput>, _: &mut VecDeque<Infallible>) -> Result<Next, Failure> {
+        if let (Event::Input(LmInput::End(_)), Some(place)) = (&event, &mut self.place) {
+            place.over = true;
         }
-        Ok(if self.has_more() { Next::Continue } else { Next::Input })
+        match event {
+            Event::Input(LmInput::Prompt(prompt)) => self.join(prompt),
+            Event::Input(LmInput::End(WritingEnd::Over)) => Ok(Next::Nothing),
+            Event::Input(LmInput::End(WritingEnd::Failed(failure))) => Err(failure),
+            Event::Input(LmInput::End(WritingEnd::Panicked(message))) => resume_unwind(Box::new(message)),
+            // The lockstep ends when no song is left; where it ended before, it panicked outside of a song's work.
+            Event::End if self.place.is_some() && !self.song.stop.is_set() => {
+                Err("the actor that writes the frames of all songs has ended".into())
+            }
+            Event::Begin | Event::Continue | Event::End => Ok(Next::Input),
+        }
     }
 }
 
-impl LanguageModelStage {
-    fn has_more(&self) -> bool {
-        self.state.as_ref().is_some_and(|state| state.frames() < self.max_frames.0)
-    }
-
-    /// Writes the next frames, as many as come at once.
-    fn write(&mut self, outputs: &mut VecDeque<CodeFrame>) -> Result<(), Failure> {
-        self.song.engine.turns.give_way(Self::STAGE, &self.song.stop);
-        let Some(mut state) = self.state.take() else { return Ok(()) };
-        let first = state.frames();
-        let frames = match self.prompt.take() {
-            None => self.frames(&mut state, FrameIndex(first))?,
-            Some(prompt) => {
-                let (begun, frames) = self.begin(state, &prompt)?;
-                state = begun;
-                frames
+impl Drop for LanguageModelStage {
+    /// Waits until nothing is left of the song in the lockstep, and, after the last song, nothing of the lockstep.
+    fn drop(&mut self) {
+        self.joining = None;
+        let Some(lockstep) = self.lockstep.take() else { return };
+        if let Some(Place { over, gone }) = self.place.take() {
+            if !over {
+                lockstep.leave(&self.song);
             }
-        };
-        // A frame with such a code says that the song is over, and is not part of it; nor is what came behind it.
-        let end = frames.iter().position(|codes| codes.iter().any(|code| *code >= self.audio_eos));
-        // A song that is over keeps no state.
-        self.state = end.is_none().then_some(state);
-        for (index, codes) in (first..).map(FrameIndex).zip(frames).take(end.unwrap_or(usize::MAX)) {
-            // Every code is below the vocabulary size, which the config limits to 16 bits.
-            outputs.push_back(CodeFrame { index, codes: codes.into_iter().map(|code| code as u16).collect() });
-            self.song.meter.stage(Self::STAGE).did_one();
+            let _ = gone.recv(); // nothing is ever sent: the signal is the drop of the sender
         }
-        let meter = &self.song.meter;
-        if let Some(CodeFrame { index, .. }) = outputs.back() {
-            meter.first_frame_is_there();
-            let first = *self.first_frame.get_or_insert(meter.seconds());
-            if index.0 > 0 {
-                let each = Seconds((meter.seconds() - first) / index.0 as f64);
-                self.song.facts.frames_take(FrameRate { first: Seconds(first), each });
-            }
-            meter.frames.store(index.0 + 1, Ordering::Relaxed);
-        }
-        if let Some(counters) = self.speculator.counters() {
-            let report = speculation_report(counters, self.speculator.prefetch_counters(), &self.model);
-            if !self.has_more() {
-                trace(&report);
-            }
-            meter.speculated(report);
-        }
-        meter.publish();
-        if !self.has_more() {
-            if let Some(learned) = self.speculator.learned() {
-                self.learned.set(learned);
-            }
-            self.song.facts.length_is(Frames(meter.frames.load(Ordering::Relaxed)));
-            meter.all_written.store(true, Ordering::Release);
-        }
-        Ok(())
+        lockstep.end();
     }
 }

@@ -11,9 +11,10 @@
 //!   [`awake`]: helping threads that do not sleep; [`prefetcher`]: drafts on cores of their own
 //! - [`song_context`]: shared state of a song's stages: counters, the stop flag, planted faults; [`working_time`]: the
 //!   time in which stages worked
-//! - a page per stage, in the order of the data: [`prompt_tokenizer`], [`language_model`] (with its
-//!   `speculation_report`), [`codes_source`], [`codes_sink`], [`segmenter`], [`flow_worker`], [`vocoder`], [`stitcher`],
-//!   [`wav_sink`], [`speaker_sink`] (with its [`sample_ring`]), [`subscriber_sink`] (with its [`reader_queue`])
+//! - a page per stage, in the order of the data: [`prompt_tokenizer`], [`language_model`] (with the [`song_writer`] of
+//!   each song, the [`lockstep`] of all songs, and the `speculation_report`), [`codes_source`], [`codes_sink`],
+//!   [`segmenter`], [`flow_worker`], [`vocoder`], [`stitcher`], [`wav_sink`], [`speaker_sink`] (with its
+//!   [`sample_ring`]), [`subscriber_sink`] (with its [`reader_queue`])
 
 pub mod awake;
 pub mod channel;
@@ -25,6 +26,7 @@ pub mod core_turns;
 pub mod failure;
 pub mod flow_worker;
 pub mod language_model;
+pub mod lockstep;
 pub mod prefetcher;
 pub mod prompt_cores;
 pub mod prompt_tokenizer;
@@ -32,6 +34,7 @@ pub mod reader_queue;
 pub mod sample_ring;
 pub mod segmenter;
 pub mod song_context;
+pub mod song_writer;
 pub mod speaker_sink;
 mod speculation_report;
 pub mod stage;

@@ -147,14 +147,16 @@ where
                 }
                 Some(asked @ (Next::Input | Next::InputWithin(_))) => {
                     let Some((inlet, _)) = &mut self.ends else { return Ok(None) };
-                    let since = Instant::now();
+                    let (since, idle) = (Instant::now(), inlet.waits_idle());
                     let event = tokio::select! {
                         biased;
                         signal = mailbox.recv() => return Ok(signal),
                         input = inlet.take() => input.map_or(Event::End, Event::Input),
                         () = elapsed(asked) => Event::Continue,
                     };
-                    self.song.meter.stage(W::STAGE).waited(since.elapsed());
+                    if idle {
+                        self.song.meter.stage(W::STAGE).waited(since.elapsed());
+                    }
                     event
                 }
             };

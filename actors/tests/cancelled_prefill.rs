@@ -8,9 +8,8 @@ use std::{
 
 use candle_core::Device;
 use heartstream_actors::{
-    Event, Next, StageWork,
-    language_model::{LanguageModelStage, LearnedBefore, WriterSettings},
     song_context::{Faults, SongContext},
+    song_writer::{LearnedBefore, SongWriter, WriterSettings},
 };
 use heartstream_messages::{PromptTokens, Sampling, units::Frames};
 use heartstream_models::{
@@ -62,10 +61,11 @@ fn a_language_model_whose_song_is_cancelled_in_its_prefill_writes_no_frame() {
         resumed_from: Arc::new(SongCodes { codebooks: 8, codes: Vec::new(), notes: HashMap::new() }),
     };
     let song = SongContext::new(0, Faults::default());
-    let mut stage = LanguageModelStage::new(model(), settings, song.clone());
+    let (model, mut writer) = (model(), SongWriter::new(settings, song.clone()));
     song.stop.set();
+    writer.read(&model, prompt(), &|| song.stop.is_set()).expect("a cancel is no failure");
     let mut frames = VecDeque::new();
-    let next = stage.step(Event::Input(prompt()), &mut frames).expect("a cancel is no failure");
-    assert_eq!((next, frames.len()), (Next::Input, 0));
+    assert!(!writer.has_more() && writer.in_pass().is_none());
+    assert!(!writer.write_alone(&model, &mut frames).expect("a cancel is no failure") && frames.is_empty());
     assert_eq!(song.meter.progress().frames_written, Frames(0));
 }

@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use heartstream_actors::{
-    language_model::LearnedBefore,
     song_context::{EngineContext, Faults, SongContext},
+    song_writer::LearnedBefore,
     stage_threads::StageThreads,
 };
 use heartstream_messages::{SongRequest, units};
@@ -21,6 +21,7 @@ use crate::{
     decoder::{Decoder, blocking, check_runtime},
     error::EngineError,
     lm_resources::{Drafting, LmResources},
+    lockstep::SharedLockstep,
     memory::{self, MemoryLimits, SongSize},
     plan::{Placement, Plan},
     request::{self, CheckedRequest},
@@ -36,7 +37,7 @@ use crate::{
 #[allow(clippy::large_enum_variant)] // an engine has one of it, and most engines the large one
 enum Weights {
     /// In memory, for all songs.
-    Loaded { lm: Arc<HeartMula>, decoder: Decoder },
+    Loaded { lm: Arc<HeartMula>, decoder: Decoder, lockstep: SharedLockstep },
     /// On disk; a song loads one half after the other.
     Sequential(Sequential),
 }
@@ -344,13 +345,14 @@ impl Heartstream {
         let context = SongContext::of(self.context.clone(), sinks.audio.len(), self.faults.clone());
         context.span.record("seed", checked.request.seed);
         match &self.weights {
-            Weights::Loaded { lm, decoder } => {
+            Weights::Loaded { lm, decoder, lockstep } => {
                 let noise = checked.sound.noise;
                 let writing = Writing {
                     lm_resources: &self.lm_resources,
                     lm,
                     plan: &decoder.plan,
                     checked,
+                    lockstep: lockstep.join(lm, &decoder.plan.lm, &self.threads, &self.context)?,
                     speculation: &self.speculation,
                     codes: sinks.codes,
                 };
@@ -415,5 +417,5 @@ fn load(
     };
     let lm = Arc::new(directory.load_lm(&device)?);
     let decoder = Decoder::read(&directory, plan.clone(), threads.clone(), context.clone())?;
-    Ok((lm_resources, Weights::Loaded { lm, decoder }, memory_adjustment))
+    Ok((lm_resources, Weights::Loaded { lm, decoder, lockstep: SharedLockstep::default() }, memory_adjustment))
 }

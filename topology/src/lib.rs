@@ -34,6 +34,7 @@ mod decoder;
 mod engine;
 mod error;
 mod lm_resources;
+mod lockstep;
 pub mod memory;
 pub mod plan;
 #[cfg(feature = "pull")]

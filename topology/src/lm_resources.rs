@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use heartstream_actors::language_model::LearnedBefore;
+use heartstream_actors::song_writer::LearnedBefore;
 use heartstream_models::{
     ModelDirectory,
     heartmula::{HeartMula, HeartMulaConfig},

@@ -22,6 +22,7 @@ use crate::{
     decoder::{Decoder, blocking},
     engine::Heartstream,
     error::EngineError,
+    lockstep::SharedLockstep,
     request::{CheckedRequest, Sound},
     sink::{Sink, Sinks},
     song::{CurrentConductor, Song, SongEnds, unreported},
@@ -65,7 +66,8 @@ impl Sequential {
         checked.request.first_window.deadline = None;
         let sound = Sound { deadline: None, ..checked.sound };
         let Sinks { audio, codes } = sinks;
-        let writing = Writing { lm_resources, lm: &lm, plan, checked, speculation, codes };
+        let lockstep = SharedLockstep::default().join(&lm, &plan.lm, threads, context)?;
+        let writing = Writing { lm_resources, lm: &lm, plan, checked, lockstep, speculation, codes };
         let (wired, frames) = wire_writing(writing, threads, song.clone()).await?;
         let conductor = CurrentConductor::default();
         conductor.set(wired.conductor.clone());
@@ -247,7 +249,9 @@ mod tests {
         let song = SongContext::new(1, Faults::default());
         let sound = checked.sound;
         let (lm_resources, speculation) = (&lm_resources, &Speculation::Auto);
-        let writing = Writing { lm_resources, lm: &lm, plan: &plan, checked, speculation, codes: Vec::new() };
+        let lockstep =
+            SharedLockstep::default().join(&lm, &plan.lm, &threads, &EngineContext::default()).expect("a thread");
+        let writing = Writing { lm_resources, lm: &lm, plan: &plan, checked, lockstep, speculation, codes: Vec::new() };
         let (wired, frames) = wire_writing(writing, &threads, song.clone()).await.expect("a song");
         let first =
             FirstHalf { wired, frames, lm, codebooks: lm_resources.sizes.audio_num_codebooks, song: song.clone() };

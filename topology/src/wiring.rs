@@ -13,12 +13,14 @@ use heartstream_actors::{
     codes_source::CodesSourceStage,
     compute_site::ComputeSite,
     flow_worker::{FlowInlet, FlowWorkerStage, ToPlaces},
-    language_model::{LanguageModelStage, WriterSettings},
+    language_model::LanguageModelStage,
+    lockstep::LockstepHandle,
     prefetcher::{PrefetchRing, PrefetcherArgs},
     prompt_tokenizer::PromptTokenizerStage,
     reader_queue::{Placed, reader_queue},
     segmenter::{Deadline, Dispatch, SegmenterStage},
     song_context::SongContext,
+    song_writer::WriterSettings,
     speaker_sink::SpeakerSinkStage,
     stage_threads::{StageRun, StageThreads},
     stitcher::StitcherStage,
@@ -141,6 +143,8 @@ pub(crate) struct Writing<'a> {
     pub lm: &'a Arc<HeartMula>,
     pub plan: &'a Plan,
     pub checked: CheckedRequest,
+    /// Writes the frames of all songs with these weights.
+    pub lockstep: LockstepHandle,
     pub speculation: &'a Speculation,
     /// Files that save the codes.
     pub codes: Vec<PathBuf>,
@@ -182,7 +186,7 @@ fn add_writing(
     frames: Sender<CodeFrame>,
     song: &SongContext,
 ) -> Result<Vec<String>, EngineError> {
-    let Writing { lm_resources, lm, plan, checked, speculation, codes } = writing;
+    let Writing { lm_resources, lm, plan, checked, lockstep, speculation, codes } = writing;
     let CheckedRequest { request, sampler, resumed_from, notes, .. } = checked;
     let speculator = speculator(lm_resources, lm, plan.draft.as_ref(), speculation, sampler.clone())?;
     let mut takers = vec![frames];
@@ -204,8 +208,8 @@ fn add_writing(
         max_frames: request.max_frames,
         resumed_from,
     };
-    let writer = LanguageModelStage::new(Arc::clone(lm), settings, song.clone());
-    pieces.add_at(Some(&plan.lm), writer, prompts_out, ToAll(takers), song);
+    let (writer, inlet) = LanguageModelStage::new(lockstep, settings, ToAll(takers), prompts_out, song.clone());
+    pieces.add(writer, inlet, Nowhere, song);
 
     let (requests, requests_out) = bounded(1);
     let reader = PromptTokenizerStage::new(Arc::clone(&lm_resources.tokenizer), song.clone());

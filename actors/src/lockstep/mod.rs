@@ -1,0 +1,301 @@
+//! Lockstep of an engine's songs: the kameo actor that writes the next frame of all of them in one pass over the weights.
+//!
+//! - `handle`: how songs join, leave and learn of their end
+//! - `member`: one song
+//!
+//! Songs join and leave between two passes. A song takes part in a pass when it is not paused, when its takers have
+//! taken its last frame (backpressure of bounded channels), and when none of its later stages is at work on the same
+//! cores; else it sits out, and holds up no other. While one song reads its prompt, the others write a frame between two
+//! layers. A failure or a panic in a song's own work is that song's; after one in the pass itself each song is tried
+//! alone, so that it is again the one that fails.
+
+mod handle;
+mod member;
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    future::poll_fn,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, Waker},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use flume::{Receiver, bounded};
+use heartstream_messages::Stage;
+use heartstream_models::{
+    heartmula::HeartMula,
+    speculation::{Frame, SpeculatedSong, write_side_by_side},
+};
+use kameo::{
+    actor::{Actor, ActorRef, WeakActorRef},
+    mailbox::{MailboxReceiver, Signal},
+};
+
+use crate::{compute_site::ComputePool, core_turns::CoreTurns, song_context::EngineContext, stage::Failure};
+use handle::{Command, JOINING};
+pub use handle::{Joining, LockstepHandle, WeakLockstep, WritingEnd};
+use member::{Ended, Member, Work, caught};
+
+/// Poll interval while no song can go on and nothing tells when one can.
+const REST: Duration = Duration::from_millis(10);
+
+/// The songs of an engine that are being written.
+pub struct Lockstep {
+    model: Arc<HeartMula>,
+    engine: EngineContext,
+    commands: Receiver<Command>,
+    /// Songs whose prompt is not read yet.
+    joining: VecDeque<Member>,
+    members: Vec<Member>,
+    pool: ComputePool,
+}
+
+/// Arguments of the actor.
+pub struct LockstepArgs {
+    /// The weights.
+    pub model: Arc<HeartMula>,
+    /// State that its songs share.
+    pub engine: EngineContext,
+    /// The threads it computes on.
+    pub pool: ComputePool,
+    /// What its songs tell it.
+    pub inbox: LockstepInbox,
+}
+
+/// What the songs of a lockstep tell it.
+pub struct LockstepInbox(Receiver<Command>);
+
+/// The ends of a new lockstep: a song's hold on `actor`, which is over when `ended` is closed, and the actor's inbox.
+pub fn lockstep(actor: ActorRef<Lockstep>, ended: Receiver<Infallible>) -> (LockstepHandle, LockstepInbox) {
+    let (commands, inbox) = bounded(JOINING);
+    (LockstepHandle { actor, commands, ended }, LockstepInbox(inbox))
+}
+
+impl Actor for Lockstep {
+    type Args = LockstepArgs;
+    type Error = Infallible;
+
+    fn name() -> &'static str {
+        "lockstep"
+    }
+
+    async fn on_start(args: LockstepArgs, _: ActorRef<Self>) -> Result<Self, Infallible> {
+        let LockstepArgs { model, engine, pool, inbox: LockstepInbox(commands) } = args;
+        Ok(Self { model, engine, commands, joining: VecDeque::new(), members: Vec::new(), pool })
+    }
+
+    async fn next(
+        &mut self,
+        _: WeakActorRef<Self>,
+        mailbox: &mut MailboxReceiver<Self>,
+    ) -> Result<Option<Signal<Self>>, Infallible> {
+        loop {
+            if let Ok(signal) = mailbox.try_recv() {
+                return Ok(Some(signal));
+            }
+            let written = self.turn();
+            if !written && self.songs() == 0 {
+                let command = tokio::select! {
+                    biased;
+                    signal = mailbox.recv() => return Ok(signal),
+                    command = self.commands.recv_async() => command,
+                };
+                match command {
+                    Ok(command) => self.hear(command),
+                    Err(_) => return Ok(None), // no song holds it any more
+                }
+            } else if !written {
+                let since = Instant::now();
+                if let Some(signal) = self.wait(mailbox).await {
+                    return Ok(Some(signal));
+                }
+                self.members.iter().for_each(|member| member.waited(since.elapsed()));
+            }
+            tokio::task::yield_now().await; // a point at which the actor can be killed
+        }
+    }
+}
+
+impl Lockstep {
+    fn songs(&self) -> usize {
+        self.joining.len() + self.members.len()
+    }
+
+    fn hear(&mut self, command: Command) {
+        if let Command::Join(joining) = command {
+            self.joining.push_back(Member::new(*joining));
+        }
+    }
+
+    /// Lets in a song, or writes the next frame of those that can go on; says whether there was something to do.
+    fn turn(&mut self) -> bool {
+        self.look();
+        if let Some(member) = self.joining.pop_front() {
+            self.let_in(member);
+            return true;
+        }
+        self.pass_on_pool()
+    }
+
+    /// Hears what songs have said, and lets go of those that are over.
+    fn look(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.hear(command);
+        }
+        let mut context = Context::from_waker(Waker::noop());
+        for member in &mut self.members {
+            let _ = member.poll_taken(&mut context); // else it sits out
+        }
+        let over = self.members.extract_if(.., |member| member.is_over());
+        over.for_each(|member| member.finish(WritingEnd::Over));
+        let (left, joining) = self.joining.drain(..).partition::<Vec<_>, _>(|member| member.song.stop.is_set());
+        self.joining.extend(joining);
+        left.into_iter().for_each(|member| member.finish(WritingEnd::Over));
+    }
+
+    /// Reads the prompt of a song, while the others go on.
+    fn let_in(&mut self, mut member: Member) {
+        let (model, pool) = (Arc::clone(&self.model), self.pool.clone());
+        let turns = member.song.engine.turns.clone();
+        let begun = self.awake(&pool, vec![turns], |lockstep| {
+            let alone = lockstep.songs() == 0;
+            let others = Mutex::new(lockstep);
+            let between = || {
+                let mut others = others.lock().unwrap_or_else(PoisonError::into_inner); // no other thread has it
+                others.look();
+                others.pass();
+            };
+            member.begin(&model, !alone, &between)
+        });
+        match begun {
+            Ok(()) => self.members.push(member),
+            Err(ended) => member.finish(ended.into()),
+        }
+    }
+
+    /// Writes the next frame of those that can go on, on the threads of the lockstep.
+    fn pass_on_pool(&mut self) -> bool {
+        if !self.members.iter().any(Member::is_ready) {
+            return false;
+        }
+        let pool = self.pool.clone();
+        let ready = self.members.iter().filter(|member| member.is_ready());
+        let turns = ready.map(|member| member.song.engine.turns.clone()).collect();
+        self.awake(&pool, turns, Self::pass);
+        true
+    }
+
+    /// Does `work` on the threads, which do not sleep meanwhile unless a later stage of the songs of `turns` is at work
+    /// on their cores.
+    fn awake<R: Send>(
+        &mut self,
+        pool: &ComputePool,
+        turns: Vec<CoreTurns>,
+        work: impl FnOnce(&mut Self) -> R + Send,
+    ) -> R {
+        let rests = move || turns.iter().any(|turns| turns.is_behind(Stage::LanguageModel));
+        let on_gpu = self.engine.on_gpus.contains(&Stage::LanguageModel);
+        let awake = (!on_gpu).then_some(&rests as &(dyn Fn() -> bool + Sync));
+        pool.run_awake(awake, || work(self))
+    }
+
+    /// Writes the next frame of those that can go on.
+    fn pass(&mut self) {
+        let mut ready: Vec<Member> = self.members.extract_if(.., |member| member.is_ready()).collect();
+        if ready.is_empty() {
+            return;
+        }
+        let since = Instant::now();
+        let songs: Vec<_> = ready.iter().map(|member| member.song.clone()).collect();
+        let _at_work: Vec<_> = songs.iter().map(|song| song.meter.working.begin()).collect();
+        let (mut alone, mut together) = (Vec::new(), Vec::new());
+        for mut member in ready.drain(..) {
+            let wrote = member.strike().and_then(|()| member.write_alone(&self.model));
+            match wrote {
+                Ok(true) => alone.push(member),
+                Ok(false) => together.push(member),
+                Err(ended) => member.finish(ended.into()),
+            }
+        }
+        let written = write(&self.model, &mut together);
+        for (mut member, written) in together.into_iter().zip(written) {
+            match written {
+                Ok(frames) => {
+                    member.wrote(&self.model, frames);
+                    alone.push(member);
+                }
+                Err(ended) => member.finish(ended.into()),
+            }
+        }
+        alone.iter().for_each(|member| member.worked(since.elapsed()));
+        self.members.append(&mut alone);
+    }
+
+    /// Waits until a song may be able to go on; `Some` when the mailbox has a signal.
+    async fn wait(&mut self, mailbox: &mut MailboxReceiver<Self>) -> Option<Signal<Self>> {
+        // What waits for a later stage of its own is told by that stage, what is paused by nothing, and all others wait
+        // for their takers, or can go on by now.
+        let sits_out = |member: &&Member| !member.waits_for_takers();
+        if let Some(member) = self.members.iter().filter(sits_out).find(|member| member.gives_way()) {
+            let song = member.song.clone();
+            song.engine.turns.give_way_within(Stage::LanguageModel, &song.stop, REST);
+            return None;
+        }
+        if let Some(member) = self.members.iter().find(sits_out) {
+            if member.is_paused() {
+                sleep(REST); // the thread is the actor's own
+            }
+            return None;
+        }
+        let Self { commands, members, .. } = self;
+        let command = tokio::select! {
+            biased;
+            signal = mailbox.recv() => return signal,
+            command = commands.recv_async() => command.ok(),
+            () = any_taken(members) => None,
+        };
+        if let Some(command) = command {
+            self.hear(command);
+        }
+        None
+    }
+}
+
+/// Ends when the takers of a song have taken its frames.
+async fn any_taken(members: &mut [Member]) {
+    poll_fn(|context| {
+        let waiting = members.iter_mut().filter(|member| member.waits_for_takers());
+        let taken = waiting.fold(false, |taken, member| taken | member.poll_taken(context).is_ready());
+        if taken { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// The next frames of the songs, in one pass. Where that panics or cannot be computed, each is tried alone: the songs are
+/// then as they were before.
+fn write(model: &HeartMula, members: &mut [Member]) -> Vec<Work<Vec<Frame>>> {
+    let mut songs: Vec<SpeculatedSong<'_>> = members.iter_mut().filter_map(Member::in_pass).collect();
+    if songs.is_empty() {
+        return Vec::new();
+    }
+    let one_by_one = |songs: &mut [SpeculatedSong<'_>]| {
+        songs.chunks_mut(1).map(|song| caught(|| one(write_side_by_side(model, song)?))).collect()
+    };
+    if songs.len() == 1 {
+        return one_by_one(&mut songs);
+    }
+    match caught(|| Ok(write_side_by_side(model, &mut songs)?)) {
+        Ok(written) => written.into_iter().map(|frames| frames.map_err(|error| Ended::Failed(error.into()))).collect(),
+        Err(_) => {
+            tracing::warn!(songs = songs.len(), "a pass failed, and each of its songs is tried alone");
+            one_by_one(&mut songs)
+        }
+    }
+}
+
+/// The frames of the only song of a pass.
+fn one(mut written: Vec<heartstream_models::Result<Vec<Frame>>>) -> Result<Vec<Frame>, Failure> {
+    Ok(written.pop().unwrap_or_else(|| Ok(Vec::new()))?)
+}
