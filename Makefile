@@ -8,7 +8,7 @@ TEST_NEEDS := sox pulseaudio pulseaudio-utils libasound2-plugins chromium chromi
 # Where `make install` puts things: program, manual pages and completions below it.
 PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 
-.PHONY: play serve soak install test test-arm64 test-gpu test-memory setup setup-tests
+.PHONY: play serve soak install test test-arm64 test-gpu test-memory test-serve-load test-serve-kill setup setup-tests
 
 ## Play a song of the built-in demo model (or write song.wav where there is no loudspeaker).
 play: setup
@@ -58,6 +58,15 @@ test-memory: setup
 	runner=CARGO_TARGET_$$(rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)_RUNNER; \
 	env "$$runner=valgrind --quiet --error-exitcode=1 --undef-value-errors=no" PROPTEST_CASES=8 \
 		cargo test --workspace --lib -- kernels::cpu
+
+## Serve the demo model to two hundred clients for five minutes: some slow, some that leave, some that send anything.
+test-serve-load: setup
+	HEARTSTREAM_LOAD_MODEL=demo HEARTSTREAM_LOAD_CLIENTS=200 HEARTSTREAM_LOAD_SECONDS=300 \
+		cargo test --release --workspace --test serve_under_load -- --nocapture --test-threads 1
+
+## Kill the server at fifty moments, and see that nothing finished is lost and the rest goes on to what it would have been.
+test-serve-kill: setup
+	HEARTSTREAM_KILLS=50 cargo test --release --workspace --test serve_survives_kill -- --nocapture
 
 setup:
 	@$(call install,{ command -v cc && pkg-config --exists alsa; },$(BUILD_NEEDS))

@@ -283,6 +283,14 @@ impl Heartstream {
         self.checked(request.clone()).map(|checked| checked.notes)
     }
 
+    /// Positions of the language model, a token each, that tags and lyrics take.
+    ///
+    /// # Errors
+    /// As [`Heartstream::check`].
+    pub fn prompt_positions(&self, request: &SongRequest) -> Result<usize, EngineError> {
+        self.checked(request.clone()).map(|checked| checked.prompt_positions)
+    }
+
     fn checked(&self, request: SongRequest) -> Result<CheckedRequest, EngineError> {
         let positions = self.lm_resources.sizes.backbone.max_seq_len;
         Ok(request::check(request, &self.lm_resources.tokenizer, positions)?)

@@ -23,6 +23,8 @@ pub(crate) struct CheckedRequest {
     pub resumed_from: Arc<SongCodes>,
     /// What was changed to fit the model, in sentences.
     pub notes: Vec<String>,
+    /// Positions of the model that the prompt takes.
+    pub prompt_positions: usize,
 }
 
 /// How codes become sound.
@@ -112,5 +114,5 @@ pub(crate) fn check(
     // Only now is it known how long the song can be.
     let sound = sound(&request)?;
     let resumed_from = Arc::new(SongCodes { codebooks: 0, codes: Vec::new(), notes: HashMap::new() });
-    Ok(CheckedRequest { request, sampler, sound, resumed_from, notes })
+    Ok(CheckedRequest { request, sampler, sound, resumed_from, notes, prompt_positions: taken })
 }

@@ -2,48 +2,21 @@
 //! Three kills; `HEARTSTREAM_KILLS` asks for more.
 #![cfg(unix)]
 
-#[path = "../../serve/tests/support/mod.rs"]
-mod support;
+mod served;
 
-use std::{
-    collections::HashMap,
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Child, Command, Stdio},
-    thread,
-    time::Duration,
-};
+use std::{collections::HashMap, path::Path, thread, time::Duration};
 
 use serde_json::{Value, json};
-use support::Client;
+use served::{Program, support::Client};
 
 /// Seeds of the songs, each of which is written once without being killed.
 const SEEDS: [u64; 3] = [1, 2, 3];
 const SECONDS: f64 = 12.0;
 
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill(); // SIGKILL; it may have ended
-        let _ = self.0.wait();
-    }
-}
-
 /// The program with the library `folder`, once it listens.
 fn start(folder: &Path) -> (Program, Client) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_heartstream"))
-        .args(["serve", "--model", "noise", "--listen", "127.0.0.1:0", "--max-songs", "2"])
-        .args(["--queue", "1000", "--songs-per-client", "1000", "--library"])
-        .arg(folder)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program");
-    let mut said = String::new();
-    BufReader::new(child.stdout.take().expect("its output")).read_line(&mut said).expect("a line");
-    let address = said.split("http://").nth(1).and_then(|rest| rest.split(' ').next()).expect("an address");
-    let client = Client { address: address.parse().expect("an address") };
-    (Program(child), client)
+    let limits = ["--max-songs", "2", "--queue", "1000", "--songs-per-client", "1000"];
+    Program::serve(folder, &[&["--model", "noise"], &limits[..]].concat())
 }
 
 fn order(client: &Client, seed: u64) -> Value {

@@ -25,7 +25,7 @@ impl Metadata {
     pub fn new(tags: &str, lyrics: &str, seed: u64, model: &str) -> Self {
         Self {
             title: title(lyrics, tags),
-            tags: shortened(tags).to_owned(),
+            tags: shortened(tags.trim()).to_owned(),
             lyrics: shortened(lyrics).to_owned(),
             seed,
             model: model.to_owned(),

@@ -41,6 +41,7 @@ mod routes;
 mod server;
 mod song_id;
 mod views;
+mod whole_number;
 
 pub use error::ServeError;
 pub use options::{Limits, ServeOptions, known_tags};

@@ -8,7 +8,7 @@ use heartstream_formats::Format;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{error::ApiError, options::Limits};
+use crate::{error::ApiError, options::Limits, whole_number::whole_number};
 
 /// A song to be made. Only words are needed.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, ToSchema)]
@@ -22,31 +22,35 @@ pub(crate) struct Order {
     #[schema(example = "[Verse]\nThe window clears", min_length = 1, pattern = "\\S")]
     pub lyrics: String,
     /// The same order with the same seed is the same song. Another one each time where it is left out.
-    #[schema(maximum = 9007199254740991_i64)]
+    #[serde(default, deserialize_with = "whole_number")]
     pub seed: Option<u64>,
     /// Songs of these words, with seeds that follow each other.
     #[schema(minimum = 1, maximum = 4)]
+    #[serde(default, deserialize_with = "whole_number")]
     pub takes: Option<usize>,
     /// The longest song, in seconds; the model may end it before.
     #[schema(example = 30.0, minimum = 0.08, maximum = 240.0)]
     pub seconds: Option<f64>,
     /// How adventurous: 0 takes the likeliest code always.
-    #[schema(minimum = 0.0)]
+    #[schema(minimum = 0.0, maximum = 1000.0)]
     pub temperature: Option<f32>,
     /// Draw only from so many of the likeliest codes.
     #[schema(minimum = 1)]
+    #[serde(default, deserialize_with = "whole_number")]
     pub top_k: Option<usize>,
     /// How far the words lead the song: 1 not at all.
-    #[schema(minimum = 1.0)]
+    #[schema(minimum = 1.0, maximum = 1000.0)]
     pub cfg_scale: Option<f64>,
     /// Steps of flow matching.
     #[schema(minimum = 1, maximum = 100)]
+    #[serde(default, deserialize_with = "whole_number")]
     pub flow_steps: Option<usize>,
     /// How far the codes lead the sound: 1 not at all.
-    #[schema(minimum = 1.0)]
+    #[schema(minimum = 1.0, maximum = 1000.0)]
     pub flow_guidance: Option<f32>,
     /// Frames of the first window, of 80 ms each: fewer sound sooner, more sound better.
     #[schema(minimum = 1, maximum = 372)]
+    #[serde(default, deserialize_with = "whole_number")]
     pub first_window: Option<u64>,
     /// `wav`, `wav-s24`, `wav-f32`, `flac`, `flac-24`, `opus` or `mp3`.
     #[schema(example = "wav", pattern = "^(wav|wav-s24|wav-f32|flac|flac-24|opus|mp3)$")]
@@ -55,6 +59,9 @@ pub(crate) struct Order {
     #[serde(default)]
     pub while_listened: bool,
 }
+
+/// The largest temperature and guidance: a hundred times what is usual, and far from what `f32` holds.
+const MOST: f64 = 1000.0;
 
 /// The songs that an order means.
 #[derive(Debug, Clone)]
@@ -78,6 +85,16 @@ impl Order {
         }
         if let Some(steps) = self.flow_steps.filter(|steps| *steps > limits.flow_steps) {
             return refused("flow_steps", format!("at most {}, but is {steps}", limits.flow_steps));
+        }
+        let strengths = [
+            ("temperature", self.temperature.map(f64::from)),
+            ("cfg_scale", self.cfg_scale),
+            ("flow_guidance", self.flow_guidance.map(f64::from)),
+        ];
+        if let Some((what, found)) =
+            strengths.iter().find_map(|(what, found)| Some((what, found.filter(|found| *found > MOST)?)))
+        {
+            return refused(what, format!("at most {MOST}, but is {found}"));
         }
         let format = self.format.as_deref().unwrap_or("wav");
         let format: Format = format.parse().map_err(|error| ApiError::Refused(format!("{error}")))?;
@@ -144,6 +161,8 @@ mod tests {
             (r#"{"lyrics":"la","seconds":1e300}"#, "seconds"),
             (r#"{"lyrics":"la","format":"ogg"}"#, "format"),
             (r#"{"lyrics":"la","flow_steps":101}"#, "flow_steps"),
+            (r#"{"lyrics":"la","temperature":1e300}"#, "temperature"),
+            (r#"{"lyrics":"la","cfg_scale":1001}"#, "cfg_scale"),
         ] {
             let refused = checked(order).unwrap_err().to_string();
             assert!(refused.contains(name), "{order}: {refused}");

@@ -78,8 +78,8 @@ function changed() {
   clearTimeout(pause);
   pause = setTimeout(async () => {
     try {
-      const { max_seconds, notes } = await ask("POST", "/v1/check", asked());
-      say([`The model can sing this, for at most ${max_seconds.toFixed(0)} s.`, ...notes].join(" "), false);
+      const { tokens, max_seconds, notes } = await ask("POST", "/v1/check", asked());
+      say([`${tokens} tokens; at most ${max_seconds.toFixed(0)} s of song.`, ...notes].join(" "), false);
     } catch (error) {
       say(error.message, true);
     }
@@ -92,6 +92,7 @@ $("order").onsubmit = async (event) => {
   try {
     const { songs } = await ask("POST", "/v1/songs", asked());
     songs.toReversed().forEach((song) => cardOf(song, true));
+    showCount(total + songs.length);
     cards.get(songs[0].id).play();
     say("", false);
   } catch (error) {
@@ -113,4 +114,5 @@ $("sections").append(...SECTIONS.map((name) => button(name, () => insertSection(
   $("format").append(...data[0].formats.map((name) => new Option(FORMATS[name] ?? name, name)));
   $("model").textContent = `model ${data[0].id} (${data[0].fingerprint})`;
   await Promise.all([fillTags(), history(false)]);
+  changed();
 })().catch((error) => say(error.message, true));

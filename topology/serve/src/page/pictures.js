@@ -11,6 +11,7 @@ class Picture {
     this.column = 0;
     this.held = new Float32Array(this.perColumn);
     this.fill = 0;
+    this.context.clearRect(0, 0, canvas.width, canvas.height);
     canvas.hidden = false;
   }
 

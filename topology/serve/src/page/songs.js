@@ -3,9 +3,12 @@
 const cards = new Map();
 const OVER = ["finished", "cancelled", "failed", "interrupted"];
 const WORDS = {
-  queued: "Waits", writing: "Is written", paused: "Paused", finished: "Finished",
+  queued: "Queued", writing: "Writing", paused: "Paused", finished: "Finished",
   cancelled: "Cancelled", failed: "Failed", interrupted: "Interrupted",
 };
+
+// Seconds of a song whose picture is drawn from all its samples at once.
+const LONGEST_PICTURE = 300;
 
 class Card {
   constructor(song) {
@@ -18,7 +21,10 @@ class Card {
     this.part(".cancel").onclick = () => this.act("DELETE", "");
     this.part(".repeat").onclick = () => fillOrder(this.song);
     this.part(".remove").onclick = async () => {
-      if (await this.act("DELETE", "")) this.gone();
+      if (await this.act("DELETE", "")) {
+        this.gone();
+        showCount(total - 1);
+      }
     };
     this.show();
     if (!OVER.includes(song.state)) this.follow();
@@ -46,11 +52,23 @@ class Card {
   }
 
   draw() {
+    if (OVER.includes(this.song.state)) return this.drawWhole();
     if (this.reading || this.song.format !== "wav") return;
     this.reading = new AbortController();
     this.picture = new Picture(this.part("canvas"), this.song.max_seconds);
     const take = (samples) => this.picture.take(samples);
     readSamples(this.song.id, this.reading.signal, take).catch(() => {});
+  }
+
+  // A picture as wide as the song is long; of formats other than WAV there is none before.
+  async drawWhole() {
+    if (this.whole || !(this.song.seconds > 0 && this.song.seconds <= LONGEST_PICTURE)) return;
+    this.whole = true;
+    const samples = await decoded(this.song.id).catch(() => null);
+    if (!samples) return;
+    this.picture = new Picture(this.part("canvas"), samples.length / 48000);
+    this.picture.take(samples);
+    this.picture.label(this.song.title, this.song.seconds);
   }
 
   follow() {
@@ -69,6 +87,7 @@ class Card {
         update(event);
         Object.assign(this.song, await ask("GET", `/v1/songs/${this.song.id}`));
         this.show();
+        if (this.reading || !this.audio.paused) this.drawWhole();
       });
     }
   }
@@ -94,7 +113,10 @@ class Card {
     this.audio.hidden = !sounds;
     this.audio.setAttribute("aria-label", `Play ${song.title}`);
     if (sounds) setSource(this.audio, song);
-    this.audio.onplay = () => this.draw();
+    this.audio.onplay = () => {
+      for (const other of cards.values()) if (other !== this) other.audio.pause();
+      this.draw();
+    };
     const download = this.part(".download");
     download.hidden = !over || !sounds;
     download.href = `/v1/songs/${song.id}/audio?download=true`;
@@ -120,6 +142,13 @@ function cardOf(song, first) {
   return card;
 }
 
+// Songs that the search finds.
+let total = 0;
+function showCount(count) {
+  total = count;
+  $("count").textContent = count === 1 ? "1 song" : `${count} songs`;
+}
+
 let shown = 0;
 async function history(more) {
   const query = new URLSearchParams({ q: $("search").value, limit: "24", offset: String(more ? shown : 0) });
@@ -130,6 +159,6 @@ async function history(more) {
   }
   songs.forEach((song) => cardOf(song, false));
   shown += songs.length;
-  $("count").textContent = count === 1 ? "1 song" : `${count} songs`;
+  showCount(count);
   $("more").hidden = shown >= count;
 }

@@ -16,6 +16,8 @@ use crate::{
 /// What the model would see of an order.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Seen {
+    /// Tokens of tags and words.
+    tokens: usize,
     /// The longest that the song can be, in seconds.
     max_seconds: f64,
     /// What the model will see otherwise than it was written, and tags that it does not know, in sentences.
@@ -33,6 +35,7 @@ pub(crate) async fn check(With(app): With<Arc<App>>, Body(order): Body<Order>) -
     let request = request.ok_or_else(|| ApiError::Internal("an order without songs".to_owned()))?;
     let engine = app.jukebox.engine.clone();
     let max_seconds = request.max_frames.seconds().0;
-    let notes = tokio::task::spawn_blocking(move || engine.check(&request)).await??;
-    Ok(Json(Seen { max_seconds, notes }))
+    let seen = move || Ok::<_, ApiError>((engine.prompt_positions(&request)?, engine.check(&request)?));
+    let (tokens, notes) = tokio::task::spawn_blocking(seen).await??;
+    Ok(Json(Seen { tokens, max_seconds, notes }))
 }

@@ -21,6 +21,8 @@ use crate::{
 const USUAL: u32 = 50;
 /// The most songs in a page.
 const MOST: u32 = 200;
+/// The most songs that can be left out: what the document's integers of 32 bits hold.
+const MOST_BEFORE: u32 = i32::MAX as u32;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -35,7 +37,7 @@ pub(crate) struct Question {
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
     /// Songs to leave out before.
-    #[param(minimum = 0)]
+    #[param(minimum = 0, maximum = 2147483647)]
     offset: Option<u32>,
 }
 
@@ -53,7 +55,11 @@ pub(crate) async fn list(
     if !(1..=MOST).contains(&limit) {
         return Err(ApiError::Refused(format!("limit must be from 1 to {MOST}, but is {limit}")));
     }
-    let search = Search { text: q.chars().take(200).collect(), state, limit, offset: offset.unwrap_or(0) };
+    let offset = offset.unwrap_or(0);
+    if offset > MOST_BEFORE {
+        return Err(ApiError::Refused(format!("offset must be at most {MOST_BEFORE}, but is {offset}")));
+    }
+    let search = Search { text: q.chars().take(200).collect(), state, limit, offset };
     let (rows, count) = app.jukebox.library.search(search).await?;
     let songs = rows.into_iter().map(|row| {
         let live = app.jukebox.live(row.id).map(|song| song.status.borrow().clone());

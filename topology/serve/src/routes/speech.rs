@@ -14,24 +14,28 @@ use crate::{
     client::Client,
     error::{ApiError, ErrorBody},
     order::Order,
+    whole_number::whole_number,
 };
 
 /// A song in the shape of OpenAI's `audio.speech.create`. Fields that mean nothing for a song are passed over.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct Speech {
     /// What is sung.
-    #[schema(example = "[Verse]\nThe window clears")]
+    #[schema(example = "[Verse]\nThe window clears", min_length = 1, pattern = "\\S")]
     input: String,
     /// What it should sound like.
     #[schema(example = "piano,calm")]
     instructions: Option<String>,
     /// `wav`, `flac`, `opus` or `mp3`; here `wav` where nothing is said.
+    #[schema(pattern = "^(wav|wav-s24|wav-f32|flac|flac-24|opus|mp3)$")]
     response_format: Option<String>,
     /// Tags where there are no instructions.
     voice: Option<String>,
     /// The seed.
+    #[serde(default, deserialize_with = "whole_number")]
     seed: Option<u64>,
     /// The longest song, in seconds.
+    #[schema(minimum = 0.08, maximum = 240.0)]
     seconds: Option<f64>,
 }
 

@@ -109,8 +109,13 @@ impl Client {
     }
 
     pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_text(path, &body.to_string())
+    }
+
+    /// Posts what need not be JSON.
+    pub fn post_text(&self, path: &str, body: &str) -> Answer {
         let request = client().post(self.url(path)).header("Content-Type", "application/json");
-        Answer::of(request.send(body.to_string()).expect("an answer"))
+        Answer::of(request.send(body).expect("an answer"))
     }
 
     pub fn get(&self, path: &str) -> Answer {

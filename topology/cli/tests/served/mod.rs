@@ -1,0 +1,65 @@
+//! The program as a server of its own process, with what the system says of it.
+#![allow(dead_code)] // each test file uses its part of this
+
+#[path = "../../../serve/tests/support/mod.rs"]
+pub mod support;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use support::Client;
+
+/// The program; it is killed when this is dropped.
+pub struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill(); // SIGKILL; it may have ended
+        let _ = self.0.wait();
+    }
+}
+
+impl Program {
+    /// Serves the library `folder`; returns once it listens.
+    pub fn serve(folder: &Path, arguments: &[&str]) -> (Self, Client) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_heartstream"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--library"])
+            .arg(folder)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program");
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().expect("its output")).read_line(&mut said).expect("a line");
+        let address = said.split("http://").nth(1).and_then(|rest| rest.split(' ').next()).expect("an address");
+        let client = Client { address: address.parse().expect("an address") };
+        (Self(child), client)
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.0.try_wait().expect("its state").is_none()
+    }
+
+    /// Its resident memory, in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes") << 10
+    }
+
+    /// The time that its threads have computed, in seconds.
+    #[cfg(target_os = "linux")]
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).expect("its times");
+        // Behind the name, which may hold anything: utime and stime are the 12th and 13th (proc_pid_stat(5)).
+        let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+        let ticks: f64 = fields[11..13].iter().map(|ticks| ticks.parse::<f64>().expect("ticks")).sum();
+        ticks / 100.0 // USER_HZ, which is 100 on every system that is promised
+    }
+}
