@@ -10,6 +10,7 @@ function setSource(audio, song) {
     audio.addEventListener("ended", () => setSource(audio, song), { once: true });
     return;
   }
+  audio.preload = over ? "metadata" : "none";
   audio.src = source;
 }
 
