@@ -27,6 +27,9 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 /// What the memory may grow by after the first quarter of the time: what 200 connections hold of requests and answers.
 const ROOM: u64 = 48 << 20;
 
+/// What a client of a kind does; the number is the client's own.
+type Behaviour = fn(&Crowd, u64);
+
 fn number(name: &str, usual: u64) -> u64 {
     env::var(name).map_or(usual, |text| text.parse().expect("a number"))
 }
@@ -64,7 +67,7 @@ fn clients_of_every_kind_at_once_neither_end_the_server_nor_fill_its_memory_nor_
     // Of two hundred: 50 read slowly, 50 leave, 20 never end a head, 20 send anything, 60 listen.
     let part = |share: u64| (count * share).div_ceil(200);
     let mut threads = Vec::new();
-    let kinds: [(u64, fn(&Crowd, u64)); 5] = [
+    let kinds: [(u64, Behaviour); 5] = [
         (part(50), Crowd::reads_slowly),
         (part(50), Crowd::leaves),
         (part(20), Crowd::never_ends_a_head),
