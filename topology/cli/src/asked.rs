@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use heartstream::{
     Checkpoint, Heartstream, Placement, SongRequest,
     codes::SavedSong,
+    memory::{MemoryPlan, MemorySize, SongSize},
     plan::{Devices, Plan},
     units::Seconds,
 };
@@ -29,6 +30,8 @@ pub(super) struct Asked<'a> {
     pub notes: Vec<String>,
     /// The song that is resumed, and its file.
     pub kept: Option<(SavedSong, &'a Path)>,
+    /// How many such songs fit into the memory that is free; one where that is limited or a GPU's.
+    pub fit_at_once: u64,
 }
 
 impl<'a> Asked<'a> {
@@ -58,8 +61,17 @@ impl<'a> Asked<'a> {
         };
         Heartstream::check_options(&request)?;
         let placement = placement(&args.placement);
-        preflight::enough_memory(&directory, &Plan::new(&placement)?, &request)?;
-        Ok(Self { args, checkpoint, placement, fingerprint, request, notes, kept })
+        let plan = Plan::new(&placement)?;
+        preflight::enough_memory(&directory, &plan, &request)?;
+        let is_limited = args.memory_limit.is_some() || !placement.devices.gpus().is_empty();
+        let fit_at_once = match MemorySize::available().filter(|_| !is_limited) {
+            Some(free) => {
+                let size = SongSize::of(&request, SongSize::USUAL_PROMPT)?;
+                MemoryPlan::estimate(&directory, &plan, &size)?.songs_within(free)
+            }
+            None => 1,
+        };
+        Ok(Self { args, checkpoint, placement, fingerprint, request, notes, kept, fit_at_once })
     }
 
     /// Files that are read for it, which no output may overwrite.

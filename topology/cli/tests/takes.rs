@@ -77,3 +77,18 @@ fn a_program_that_reads_events_gets_the_table_as_one() {
     assert!(table[0]["outcome"] == "finished" && table[0]["lufs"].is_number(), "{said}");
     assert!(folder.path().join("2.flac").exists());
 }
+
+#[test]
+fn takes_that_are_made_at_once_or_within_a_memory_limit_are_the_same() {
+    let folder = folder();
+    let place = folder.path();
+    let (code, said) = run_in(place, &["render", "--seed", "3", "--takes", "5", "-o", "a{n}.wav"]);
+    assert_eq!(code, Some(0), "{said}");
+    let limited = ["render", "--seed", "3", "--takes", "5", "-o", "b{n}.wav", "--memory-limit", "4GB"];
+    let (code, said) = run_in(place, &limited);
+    assert_eq!(code, Some(0), "{said}");
+    for number in 1..=5 {
+        let file = |name: &str| fs::read(place.join(format!("{name}{number}.wav"))).expect("a take");
+        assert!(file("a") == file("b"), "take {number}");
+    }
+}

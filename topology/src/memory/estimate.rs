@@ -13,6 +13,7 @@ use heartstream_models::{
     weights::{Checkpoint, Expected, TensorStore},
 };
 
+use super::MemorySize;
 use crate::{plan::Plan, request};
 
 /// The embeddings of codes.
@@ -183,6 +184,18 @@ impl MemoryPlan {
         self.places().map(|device| self.streaming_on(device)).sum()
     }
 
+    /// What each song takes that is made beside another one: keys and values, what its stages compute with, its queues.
+    /// It shares the weights.
+    pub fn another_song(&self) -> u64 {
+        self.song + self.flow + self.vocoder + self.queues
+    }
+
+    /// Songs that can be made at once within `memory`; at least one.
+    pub fn songs_within(&self, memory: MemorySize) -> u64 {
+        let beside = memory.0.saturating_sub(self.streaming());
+        1 + beside / self.another_song().max(1)
+    }
+
     /// The most that all hold at once where the language model writes the whole song, and is let go before the codec comes.
     pub fn one_after_the_other(&self) -> u64 {
         self.places().map(|device| self.one_after_the_other_on(device)).sum()
@@ -297,6 +310,15 @@ mod tests {
         assert_eq!(MemoryPlan { song: long.song, ..short }, long);
         let kept = SynthSize::Full.lm().kv_bytes(2, 1, WeightDtype::F16) / 16;
         assert!((long.song - short.song).abs_diff(2250 * kept) <= 16 * kept);
+    }
+
+    #[test]
+    fn songs_share_the_weights_and_nothing_else_of_what_they_take() {
+        let plan = estimate(SynthSize::Full, 60.0, Storage::Auto);
+        let of = |songs: u64| MemorySize(plan.streaming() + (songs - 1) * plan.another_song());
+        assert_eq!([1, 2, 8].map(|songs| plan.songs_within(of(songs))), [1, 2, 8]);
+        assert_eq!([plan.songs_within(MemorySize(0)), plan.songs_within(MemorySize(of(3).0 - 1))], [1, 2]);
+        assert!(plan.another_song() < plan.streaming() / 4, "{plan:#?}");
     }
 
     #[test]

@@ -30,8 +30,9 @@ use super::{
 use table::Row;
 use task::{Take, Taken};
 
-/// Takes that are made at once: songs that do not share a pass over the weights slow each other.
-const AT_ONCE: usize = 1;
+/// Takes that are made at once where there is memory for them. They share each pass over the weights of the language
+/// model; from four on two cores are bound by arithmetic (`docs/songs.md`), and the first take would only come later.
+const AT_ONCE: u64 = 4;
 
 /// Writes takes to files.
 pub(super) fn render(args: &RenderArgs, count: u64, loudness: Loudness) -> Result<(), Failed> {
@@ -93,7 +94,7 @@ fn make(mut asked: Asked<'_>, takes: VecDeque<Take>, loudness: Loudness, played:
     })
 }
 
-/// Makes the takes, [`AT_ONCE`] at a time, and says what came of each and whether a key ended them.
+/// Makes the takes, at most [`AT_ONCE`] at a time, and says what came of each and whether a key ended them.
 async fn all(
     engine: &Heartstream,
     asked: &Asked<'_>,
@@ -106,8 +107,9 @@ async fn all(
     let mut stop: Pin<Box<dyn Future<Output = ()>>> = Box::pin(shutdown_signal());
     let (mut interrupted, mut by_key): (Option<Instant>, bool) = (None, false);
     let mut keys = Keys::listen();
+    let at_once = asked.fit_at_once.min(AT_ONCE) as usize;
     while !waiting.is_empty() || !running.is_empty() {
-        while running.len() < AT_ONCE
+        while running.len() < at_once
             && let Some(take) = waiting.pop_front()
         {
             match task::start(engine, &asked.fingerprint, take).await {
@@ -136,7 +138,7 @@ async fn all(
                     waiting.clear();
                     controls.values().for_each(SongControl::cancel);
                 }
-                // What is heard is paused; where nothing is, all of them.
+                // All of them, the one that is heard among them.
                 Key::Pause => {
                     let paused = controls.values().any(SongControl::is_paused);
                     controls.values().for_each(if paused { SongControl::resume } else { SongControl::pause });
