@@ -19,7 +19,8 @@ struct Planted {
 pub struct Fault {
     /// The stage that panics.
     pub stage: Stage,
-    /// While it works on its input number `item`, counted from 1.
+    /// While it works on its input number `item`, counted from 1. The language model's first is its prompt, those after
+    /// it are its frames.
     pub item: u64,
     /// So many times.
     pub times: u32,
