@@ -78,7 +78,7 @@ impl Crowd {
         found["songs"][0]["id"].as_str().map(str::to_owned)
     }
 
-    /// Hears a song while it is written, and compares it with its file and with what `render` wrote.
+    /// Listens to a song while it is written, and compares it with its file and with what `render` wrote.
     pub fn listens(&self, own: u64) {
         let mut numbers = Numbers(own);
         while self.goes_on() {
