@@ -139,7 +139,7 @@ impl Lockstep {
         self.pass_on_pool()
     }
 
-    /// Hears what songs have said, and lets go of those that are over.
+    /// Receives the commands of songs, and drops those songs that are over.
     fn look(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             self.hear(command);
