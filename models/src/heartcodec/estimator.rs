@@ -11,8 +11,8 @@ use super::{
 use crate::{
     error::{ModelError, Result},
     kernels::{
-        AdaLnModulation, FullAttention, GrowingRotary, Linear, Operand, RmsNorm, RotaryTable, base_frequencies,
-        cpu::KernelSet, gated, gated_sum, layer_norm, taps_as_product,
+        AdaLnModulation, FullAttention, GrowingRotary, Linear, Operand, RmsNorm, RotaryTable, base_frequencies, gated,
+        gated_sum, layer_norm, taps_as_product,
     },
     weights::TensorStore,
 };
@@ -101,10 +101,7 @@ impl Estimator {
                 format!("{:?} and {}", xs.dims(), times.len()),
             ));
         }
-        // Tiles take weights from memory and arrange them for all rows that come together: fewer rows would cost the same.
-        let shares_weights = KernelSet::chosen().has_tiles();
-        let as_one = batch < 2 || shares_weights || rayon::current_num_threads() < 2;
-        if as_one || !xs.device().is_cpu() || xs.track_op() {
+        if batch < 2 || !xs.device().is_cpu() || xs.track_op() || rayon::current_num_threads() < 2 {
             return self.together(xs, times, stopped);
         }
         // Entries are independent. With threads of its own for each, no entry waits for the other at the end of every

@@ -75,7 +75,7 @@ proptest! {
                 let (row, output) = (place / outputs, place % outputs);
                 if !expected.is_finite() {
                     prop_assert!(
-                        found == expected || found.is_nan() && (expected.is_nan() || set.has_tiles()),
+                        found == expected || found.is_nan() && (expected.is_nan() || set.is_of_tiles()),
                         "{} at {}, {}: {} for {}", set, row, output, found, expected
                     );
                     continue;
@@ -83,7 +83,7 @@ proptest! {
                 let terms = x[row * inputs..][..inputs].iter().zip(&w[output * inputs..][..inputs]);
                 // Of a part below the normal numbers nothing is left in a tile, nor of such a product or sum.
                 let flushed = terms.clone().map(|(x, w)| 4.0 * (f64::from(x.abs()) + f64::from(w.abs()) + 2.0)).sum::<f64>();
-                let flushed = if set.has_tiles() { flushed * f64::from(f32::MIN_POSITIVE) } else { 0.0 };
+                let flushed = if set.is_of_tiles() { flushed * f64::from(f32::MIN_POSITIVE) } else { 0.0 };
                 let scale = terms.map(|(x, w)| f64::from(*x) * f64::from(stored(dtype, *w))).map(f64::abs).sum::<f64>()
                     + f64::from(bias[output].abs());
                 // Each of so many additions and products is wrong by half a unit of what it gives, in either result;
@@ -117,7 +117,7 @@ fn every_number_of_16_bits_is_widened_to_what_it_is() {
                 for (place, found) in found.iter().enumerate() {
                     let expected = all[place % all.len()];
                     let in_tiles =
-                        set.has_tiles().then_some(if expected.is_normal() { expected } else { expected * 0.0 });
+                        set.is_of_tiles().then_some(if expected.is_normal() { expected } else { expected * 0.0 });
                     assert!(
                         *found == in_tiles.unwrap_or(expected) || found.is_nan() && !expected.is_finite(),
                         "{set}, {dtype} {:#06x}: {found} for {expected}",

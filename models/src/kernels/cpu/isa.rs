@@ -72,7 +72,8 @@ impl KernelSet {
 
     /// Whether products are made in tiles of bf16: what is below the normal numbers counts as zero there, and infinity
     /// times anything may be no number.
-    pub fn has_tiles(self) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_of_tiles(self) -> bool {
         matches!(self, Self::Amx | Self::AmxInSoftware)
     }
 
@@ -80,7 +81,7 @@ impl KernelSet {
     /// and low parts times low parts, 2^-16.
     #[cfg(test)]
     pub(crate) fn left_out(self) -> f64 {
-        if self.has_tiles() { 2f64.powi(-15) } else { 0.0 }
+        if self.is_of_tiles() { 2f64.powi(-15) } else { 0.0 }
     }
 
     /// The kernel set of all products: the one that [`VARIABLE`] names, else the best that runs here. Looked up once; a

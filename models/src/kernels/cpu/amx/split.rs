@@ -13,10 +13,8 @@ const MOST_TILES: usize = 24;
 /// Row tiles from which on a task splits its rows by itself and takes all outputs: weights are then arranged once for
 /// so many rows at least.
 const OWN_TILES: usize = 6;
-/// Tasks for each thread, where there is work for so many. With one for each, a product waits for the thread that others
-/// take the core of: 744 rows with f16 weights, 8192 x 3072, took 43 ms so and 23 with two (16 threads of a Xeon,
-/// 2026-11-30); eight panels a task cost no more than sixteen.
-const TASKS: usize = 4;
+/// Tasks for each thread, where there is work for so many.
+const TASKS: usize = 2;
 
 /// Blocks of row tiles times columns of panels, a task each.
 pub(super) struct Split {
@@ -41,7 +39,6 @@ impl Split {
         let (blocks, columns) = if alone {
             (blocks, 1)
         } else if tiles >= threads * OWN_TILES {
-            let blocks = blocks.max((threads * TASKS).min(tiles / OWN_TILES));
             (blocks.next_multiple_of(threads).min(tiles), 1)
         } else {
             let (columns, most) = (wanted.div_ceil(blocks), panels.div_ceil(group));

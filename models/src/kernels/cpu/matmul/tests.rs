@@ -127,7 +127,7 @@ fn what_is_no_number_stays_in_its_row_and_every_set_shows_it() {
 fn numbers_below_the_normal_ones_are_not_lost() {
     let weights = Packed::new(3, 2, WeightDtype::F32, |_, to| to.fill(1.0));
     let tiny = f32::MIN_POSITIVE / 8.0;
-    for set in KernelSet::here().filter(|set| !set.has_tiles()) {
+    for set in KernelSet::here().filter(|set| !set.is_of_tiles()) {
         assert_eq!(product(set, Rows::new(&[tiny, tiny], 2), &weights, None), [2.0 * tiny; 3], "{set}");
     }
 }
