@@ -33,7 +33,7 @@ pub(super) fn conclude(
     }
     let file = output.filter(|_| heard);
     let seed = about.request.seed;
-    let sentence = summary(report, file, seed, destination.verb());
+    let sentence = summary(report, file, seed, destination.verb);
     status.end_song(&sentence, || record::ending(report, file.and_then(Output::path), seed));
     let recorded = match &destination.record {
         Some(path) => {

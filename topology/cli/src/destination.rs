@@ -29,7 +29,10 @@ pub(super) struct Destination {
     format: Format,
     /// Gain of the file in decibels.
     gain: Option<f64>,
+    /// The loudspeaker, until it is opened.
     pub speaker: Option<Speaker>,
+    /// What is done with the song, as a participle.
+    pub verb: &'static str,
     pub record: Option<PathBuf>,
     /// What the song's blocks are written to, where the engine does not write its file.
     pub recording: Option<Recording>,
@@ -78,6 +81,7 @@ impl Destination {
             made: false,
             format,
             gain: level::gain(model, &args.loudness)?,
+            verb: if speaker.is_some() { "played" } else { "written" },
             speaker,
             record: args.record.clone(),
             recording: None,
@@ -139,11 +143,6 @@ impl Destination {
             Format::Wav(samples) => samples.name(),
             format => format.name(),
         })
-    }
-
-    /// What is done with the song, as a participle.
-    pub fn verb(&self) -> &'static str {
-        if self.speaker.is_some() { "played" } else { "written" }
     }
 
     /// Opens the sinks for the song that `request` asks for, by the model of this fingerprint; within a runtime. Says where

@@ -71,7 +71,7 @@ fn sing(args: &RenderArgs, mut destination: Destination, loudness: Loudness, sto
             None => engine.sing_to(asked.request.clone(), sinks).await?,
         };
         let mut shown =
-            SongLine { seed: asked.request.seed, verb: destination.verb(), keys: false, verbose: loudness.verbose };
+            SongLine { seed: asked.request.seed, verb: destination.verb, keys: false, verbose: loudness.verbose };
         let recording = destination.recording.take();
         let (report, by_key) = follow(song, recording, &mut status, &mut shown).await?;
         let about = About {
@@ -114,8 +114,7 @@ pub(super) fn decode(args: &DecodeArgs, loudness: Loudness) -> Result<(), Failed
         let decoder = Decoder::load_as(checkpoint, codec, &placement).await?;
         let sinks = destination.open(&request, &fingerprint)?;
         let song = decoder.decode(kept.codes, &request, sinks).await?;
-        let mut shown =
-            SongLine { seed: request.seed, verb: destination.verb(), keys: false, verbose: loudness.verbose };
+        let mut shown = SongLine { seed: request.seed, verb: destination.verb, keys: false, verbose: loudness.verbose };
         let recording = destination.recording.take();
         let (report, _) = follow(song, recording, &mut status, &mut shown).await?;
         let about =

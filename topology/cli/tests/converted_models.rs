@@ -5,7 +5,7 @@ mod support;
 
 use std::{fs, path::Path};
 
-use support::{complaint, folder, run, text};
+use support::{complaint, folder, run, samples, text};
 
 fn bytes_in(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
@@ -34,7 +34,7 @@ fn a_converted_model_sings_what_the_original_sings_with_weights_stored_so() {
         let wav = path(name);
         let usual = ["render", "--model", text(model), "-o", text(&wav), "--seed", "4", "--max-seconds", "1"];
         done(&[&usual, more].concat());
-        fs::read(wav).expect("a song")
+        samples(&wav)
     };
     let narrow = ["--lm-weights", "bf16", "--codec-weights", "f16"];
     let sung = song("converted.wav", &converted, &[]);
