@@ -1,6 +1,6 @@
 //! Matrix products in tiles of bf16: with AMX, or with the same sums in software.
 //!
-//! A row is the sum of two bf16, a weight of one or two ([`parts`], [`arrange`]), and a tile adds their products up in
+//! A row is the sum of two bf16, a weight of one or two ([`parts`], [`mod@arrange`]), and a tile adds their products up in
 //! f32. A result is one sum in one order, step after step of 32 inputs, whatever the shape of a strip, the number of
 //! rows or the threads; and every product of the set is made so, of one row, too. So its rows are stable as those of
 //! the other sets are. (`docs/decisions/021-amx.md`)
