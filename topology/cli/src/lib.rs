@@ -20,6 +20,7 @@ mod devices;
 mod distill;
 mod failed;
 mod inspect;
+mod interrupts;
 mod keys;
 mod level;
 mod manual;

@@ -1,10 +1,6 @@
 //! `render`, `play` and `decode`: a song from the command line to a file or a loudspeaker.
 
-use std::{
-    path::Path,
-    process,
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Duration};
 
 use heartstream::{Decoder, Heartstream, Outcome, Song, SongReport, codes::SavedSong, memory::MemoryPlan, plan::Plan};
 use heartstream_models::ModelDirectory;
@@ -14,6 +10,7 @@ use super::{
     asked::{Asked, checkpoint, placement},
     conclusion::{About, conclude},
     destination::Destination,
+    interrupts::Interrupts,
     keys::{Key, Keys},
     recording::Recording,
     request_args::kept_request,
@@ -25,10 +22,6 @@ use super::{
 
 /// Interval of the progress display.
 pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
-/// Ctrl-C within so much of the first is the same one: `timeout` and shells send it to a program and to its group.
-pub(super) const ONE_KEY: Duration = Duration::from_millis(300);
-/// The exit code of a second Ctrl-C, which does not wait for anything.
-pub(super) const INTERRUPTED: i32 = 130;
 
 /// Writes a song to a file or to standard output, or several takes to files.
 pub(super) fn render(args: &RenderArgs, loudness: Loudness) -> Result<(), Failed> {
@@ -137,8 +130,7 @@ async fn follow(
     shown: &mut SongLine,
 ) -> Result<(SongReport, bool), Failed> {
     let mut look = tokio::time::interval(BETWEEN_LOOKS);
-    let mut interrupted: Option<Instant> = None;
-    let mut stop = Box::pin(shutdown_signal());
+    let mut interrupts = Interrupts::listen();
     let mut keys = Keys::listen();
     let mut by_key = false;
     shown.keys = keys.is_some();
@@ -150,18 +142,13 @@ async fn follow(
         let progress = song.snapshot();
         tokio::select! {
             biased;
-            () = &mut stop => {
-                if interrupted.is_some_and(|at| at.elapsed() > ONE_KEY) {
-                    drop(keys); // sets the terminal back
-                    process::exit(INTERRUPTED);
-                }
-                interrupted.get_or_insert_with(Instant::now);
-                stop.set(shutdown_signal());
+            () = interrupts.next() => {
+                interrupts.came(&mut keys);
                 song.cancel();
             }
             key = pressed(&mut keys) => match key {
                 Key::Stop => {
-                    by_key = interrupted.is_none();
+                    by_key = !interrupts.any();
                     song.cancel();
                 }
                 Key::Pause if song.is_paused() => song.resume(),
@@ -200,20 +187,4 @@ pub(super) async fn pressed(keys: &mut Option<Keys>) -> Key {
         Some(keys) => keys.next().await,
         None => std::future::pending().await,
     }
-}
-
-/// Ends with Ctrl-C, when the system asks the program to end, or when its terminal is gone.
-pub(super) async fn shutdown_signal() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let (Ok(mut terminate), Ok(mut hang_up)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => return,
-                _ = terminate.recv() => return,
-                _ = hang_up.recv() => return,
-            }
-        }
-    }
-    let _ = tokio::signal::ctrl_c().await;
 }

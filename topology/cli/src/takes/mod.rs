@@ -4,12 +4,7 @@ mod names;
 mod table;
 mod task;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    pin::Pin,
-    process,
-    time::Instant,
-};
+use std::collections::{BTreeMap, VecDeque};
 
 use heartstream::{Heartstream, SongControl, SongRequest};
 use tokio::task::JoinSet;
@@ -19,9 +14,10 @@ use super::{
     asked::Asked,
     conclusion::{About, conclude},
     destination::Destination,
+    interrupts::Interrupts,
     keys::{Key, Keys},
     output::Output,
-    render::{BETWEEN_LOOKS, INTERRUPTED, ONE_KEY, pressed, runtime, shutdown_signal},
+    render::{BETWEEN_LOOKS, pressed, runtime},
     song_args::{PlayArgs, RenderArgs},
     song_format::song_format,
     status::{Loudness, Status},
@@ -104,8 +100,7 @@ async fn all(
 ) -> Result<(Vec<Row>, bool), Failed> {
     let (mut rows, mut running, mut controls) = (Vec::new(), JoinSet::new(), BTreeMap::<u64, SongControl>::new());
     let mut look = tokio::time::interval(BETWEEN_LOOKS);
-    let mut stop: Pin<Box<dyn Future<Output = ()>>> = Box::pin(shutdown_signal());
-    let (mut interrupted, mut by_key): (Option<Instant>, bool) = (None, false);
+    let (mut interrupts, mut by_key) = (Interrupts::listen(), false);
     let mut keys = Keys::listen();
     let at_once = asked.fit_at_once.min(AT_ONCE) as usize;
     while !waiting.is_empty() || !running.is_empty() {
@@ -122,19 +117,14 @@ async fn all(
         }
         tokio::select! {
             biased;
-            () = &mut stop => {
-                if interrupted.is_some_and(|at| at.elapsed() > ONE_KEY) {
-                    drop(keys); // sets the terminal back
-                    process::exit(INTERRUPTED);
-                }
-                interrupted.get_or_insert_with(Instant::now);
-                stop = Box::pin(shutdown_signal());
+            () = interrupts.next() => {
+                interrupts.came(&mut keys);
                 waiting.clear();
                 controls.values().for_each(SongControl::cancel);
             }
             key = pressed(&mut keys) => match key {
                 Key::Stop => {
-                    by_key = interrupted.is_none();
+                    by_key = !interrupts.any();
                     waiting.clear();
                     controls.values().for_each(SongControl::cancel);
                 }
