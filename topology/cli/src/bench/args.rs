@@ -21,13 +21,20 @@ pub(crate) struct BenchArgs {
 }
 
 /// Without a subcommand: how fast is each stage, beside what this machine can do?
+/// The model that is measured.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct SpeedArgs {
+pub(crate) struct SubjectArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// Measure a model of this size with weights from a seed, which needs no files, in place of --model's
     #[arg(long, value_enum, value_name = "SIZE")]
     pub random: Option<Size>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SpeedArgs {
+    #[command(flatten)]
+    pub subject: SubjectArgs,
     #[command(flatten)]
     pub lm_weights: LmWeightsArgs,
     #[command(flatten)]
@@ -75,10 +82,7 @@ pub(crate) enum Bench {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct SongsArgs {
     #[command(flatten)]
-    pub model: ModelArgs,
-    /// Measure a model of this size with weights from a seed, which needs no files, in place of --model's
-    #[arg(long, value_enum, value_name = "SIZE")]
-    pub random: Option<Size>,
+    pub subject: SubjectArgs,
     #[command(flatten)]
     pub words: WordsArgs,
     /// Songs that are written at once, with commas between
@@ -107,10 +111,7 @@ pub(crate) struct SongsArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct SpeculationArgs {
     #[command(flatten)]
-    pub model: ModelArgs,
-    /// Measure a model of this size with weights from a seed, which needs no files, in place of --model's
-    #[arg(long, value_enum, value_name = "SIZE")]
-    pub random: Option<Size>,
+    pub subject: SubjectArgs,
     #[command(flatten)]
     pub words: WordsArgs,
     /// The seed of the song

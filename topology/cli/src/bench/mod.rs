@@ -18,11 +18,11 @@ mod table;
 
 use std::{error::Error, fs, path::Path};
 
-use args::{Bench, BenchArgs};
+use args::{Bench, BenchArgs, SubjectArgs};
 use heartstream_models::weights::Checkpoint;
 use heartstream_tools::synth::random;
 
-use super::{Failed, arg_groups::ModelArgs, asked::checkpoint, model_args::Size};
+use super::{Failed, asked::checkpoint};
 
 /// Of random weights. Which they are has no influence on how long they take.
 const SEED: u64 = 1;
@@ -38,8 +38,8 @@ pub(super) fn bench(args: &BenchArgs, quiet: bool) -> Result<(), Failed> {
 }
 
 /// What is measured, with a name for it: a model of random weights, or one that there is.
-fn subject(random_size: Option<Size>, model: &ModelArgs) -> Result<(String, Checkpoint), Failed> {
-    match random_size {
+fn subject(SubjectArgs { model, random: size }: &SubjectArgs) -> Result<(String, Checkpoint), Failed> {
+    match *size {
         Some(size) => Ok((format!("random {size:?}").to_lowercase(), random(size.into(), SEED)?)),
         None => Ok((model.model.clone(), checkpoint(&model.model)?)),
     }

@@ -58,7 +58,7 @@ pub(super) fn songs(args: &SongsArgs, quiet: bool) -> Result<(), Failed> {
     if let Some(count) = args.counts.iter().find(|count| !(1..=MOST).contains(*count)) {
         return refuse("counts", "from 1 to 256", count.to_string());
     }
-    let (name, checkpoint) = super::subject(args.random, &args.model)?;
+    let (name, checkpoint) = super::subject(&args.subject)?;
     let directory = ModelDirectory::open(checkpoint)?;
     let words = prompt_input::read(&args.words)?;
     let prompt = directory.load_tokenizer()?.prompt(&words.tags, &words.lyrics)?.ids;

@@ -46,7 +46,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     let flow_precision = args.flow_precision.flow_precision.into();
     let placement = Placement { flow_workers: 1, threads, devices, flow_precision, ..Placement::default() };
     let mut machine = Machine::open(args.device, last)?;
-    let (model, checkpoint) = super::subject(args.random, &args.model)?;
+    let (model, checkpoint) = super::subject(&args.subject)?;
     let storages = (args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
     let directory = ModelDirectory::open(checkpoint.clone())?.stored_as(storages.0, storages.1);
     let builder = Heartstream::builder(checkpoint).placement(placement).weights(storages.0, storages.1);

@@ -40,7 +40,7 @@ pub(super) fn speculation(args: &SpeculationArgs, quiet: bool) -> Result<(), Fai
     }
     let coarse = args.bits.iter().filter(|bits| **bits > 0).map(|bits| coarse(*bits)).collect::<Result<Vec<_>, _>>()?;
     super::continuity::probe_plot(args.plot.as_deref())?;
-    let (name, checkpoint) = super::subject(args.random, &args.model)?;
+    let (name, checkpoint) = super::subject(&args.subject)?;
     let directory = ModelDirectory::open(checkpoint)?;
     let words = prompt_input::read(&args.words)?;
     let prompt = directory.load_tokenizer()?.prompt(&words.tags, &words.lyrics)?.ids;
