@@ -18,6 +18,8 @@ mod matmul;
 mod packed;
 mod results;
 mod roofline;
+#[cfg(test)]
+mod test_weights;
 mod tile;
 #[cfg(target_arch = "x86_64")]
 mod tile_avx2;

@@ -3,23 +3,10 @@
 use proptest::prelude::*;
 
 use super::{super::packed::WeightDtype, parts::split, *};
-use crate::{
-    kernels::cpu::{Epilogue, matmul},
-    signal::KeyedNoise,
+use crate::kernels::cpu::{
+    Epilogue, matmul,
+    test_weights::{KINDS, noise, packed},
 };
-
-const KINDS: [WeightDtype; 3] = [WeightDtype::F32, WeightDtype::F16, WeightDtype::Bf16];
-
-fn noise(key: u64, count: usize) -> Vec<f32> {
-    let mut numbers = vec![0f32; count];
-    KeyedNoise::new(key).fill_latent(0, &mut numbers);
-    numbers
-}
-
-fn packed(outputs: usize, inputs: usize, kind: WeightDtype) -> Packed {
-    let numbers = noise(1, outputs * inputs);
-    Packed::new(outputs, inputs, kind, |row, to| to.copy_from_slice(&numbers[row * inputs..][..inputs]))
-}
 
 fn widened(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)

@@ -4,13 +4,7 @@ use half::f16;
 use proptest::prelude::*;
 
 use super::*;
-use crate::signal::KeyedNoise;
-
-fn noise(key: u64, count: usize) -> Vec<f32> {
-    let mut numbers = vec![0f32; count];
-    KeyedNoise::new(key).fill_latent(0, &mut numbers);
-    numbers
-}
+use crate::kernels::cpu::test_weights::noise;
 
 struct Setting {
     sizes: HeadDims,

@@ -3,20 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::signal::KeyedNoise;
-
-const KINDS: [WeightDtype; 3] = [WeightDtype::F32, WeightDtype::F16, WeightDtype::Bf16];
-
-fn noise(key: u64, count: usize) -> Vec<f32> {
-    let mut numbers = vec![0f32; count];
-    KeyedNoise::new(key).fill_latent(0, &mut numbers);
-    numbers
-}
-
-fn packed(outputs: usize, inputs: usize, kind: WeightDtype) -> Packed {
-    let numbers = noise(1, outputs * inputs);
-    Packed::new(outputs, inputs, kind, |row, to| to.copy_from_slice(&numbers[row * inputs..][..inputs]))
-}
+use crate::kernels::cpu::test_weights::{KINDS, noise, packed};
 
 fn product(set: KernelSet, rows: Rows<'_>, weights: &Packed, bias: Option<&[f32]>) -> Vec<f32> {
     let mut out = vec![f32::NAN; rows.count * weights.outputs()];
