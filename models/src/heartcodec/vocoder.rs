@@ -244,7 +244,7 @@ impl Vocoder {
         let (mut done, width) = (0, 2 * self.latent_dim);
         let mut decoded: Option<Awaited> = None;
         let frames = state.waiting.len() / width;
-        // All of it at once: a GPU is waited for before memory that is not locked is copied to it.
+        // One copy to a GPU in the place of two for each piece.
         let waiting = Tensor::from_slice(&state.waiting, (frames, 2, self.latent_dim), &self.device)?;
         loop {
             let ready = (frames - done).saturating_sub(2 * self.margin).min(self.at_once);
