@@ -42,7 +42,7 @@ impl Metrics {
         self.0.ended[state as usize].fetch_add(1, Relaxed);
     }
 
-    /// A song that had so many frames is over.
+    /// So many frames were written.
     pub fn frames(&self, frames: u64) {
         self.0.frames.fetch_add(frames, Relaxed);
     }
@@ -93,7 +93,7 @@ impl Metrics {
         };
         one("songs_waiting", "gauge", "Songs in the queue.", waiting as u64);
         one("songs_writing", "gauge", "Songs that are written.", writing as u64);
-        one("frames_total", "counter", "Frames of songs that are over, 80 ms each.", get(&counters.frames));
+        one("frames_total", "counter", "Frames that were written, 80 ms each.", get(&counters.frames));
         one(
             "underruns_total",
             "counter",

@@ -93,6 +93,26 @@ fn events_tell_a_song_from_the_queue_to_its_end() {
 }
 
 #[test]
+fn frames_are_counted_while_a_song_is_written_and_each_once() {
+    let place = tempfile::tempdir().expect("a folder");
+    let server = Running::start(place.path(), |_| ());
+    let counted = || -> u64 {
+        let metrics = server.get("/metrics").text();
+        let line = metrics.lines().find_map(|line| line.strip_prefix("heartstream_frames_total "));
+        line.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no count of frames: {metrics}"))
+    };
+    let id = id(&server.order(120.0, json!({})));
+    server.wait_for_sound(&id);
+    server.post(&format!("/v1/songs/{id}/pause"), &json!({}));
+    server.wait_for(&id, "paused");
+    assert!(counted() > 0, "frames of a song that is not over");
+    server.delete(&format!("/v1/songs/{id}"));
+    server.wait_for(&id, "cancelled");
+    let written = server.song(&id)["frames"].as_u64().expect("a count");
+    assert_eq!(counted(), written);
+}
+
+#[test]
 fn a_song_that_waits_is_cancelled_at_once_and_those_behind_it_move_up() {
     let folder = tempfile::tempdir().unwrap();
     let server = Running::start(folder.path(), |_| ());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use heartstream::{Outcome, Progress, Sink, Sinks, Song, SongReport, codes::SavedSong};
+use heartstream::{Outcome, Sink, Sinks, Song, SongReport, codes::SavedSong};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -14,6 +14,7 @@ use crate::{
     error::{ApiError, shown},
     library::Ending,
     live_song::{End, LiveSong, State, Wish},
+    metrics::Metrics,
 };
 
 /// Blocks between the engine and the writer, of a quarter of a second each: the file is never far behind.
@@ -44,11 +45,12 @@ async fn sung(jukebox: &Jukebox, song: &Arc<LiveSong>) -> Result<Ending, ApiErro
     let (blocks, received) = mpsc::channel(BLOCKS);
     let writer = Writer::begin(song, jukebox.gain, jukebox.metrics.clone())?;
     let writer = tokio::task::spawn_blocking(move || writer.write(received));
-    play(&mut playing, song, blocks).await;
+    play(&mut playing, song, blocks, &jukebox.metrics).await;
     let report = playing.finished().await;
     let written = writer.await?;
     let ending = ending(song, &report, written);
-    jukebox.metrics.frames(report.frames.0);
+    // Those that were written since the last look.
+    jukebox.metrics.frames(report.frames.0.saturating_sub(song.status.borrow().frames));
     let (files, record) = (song.files.clone(), record(song, &report, &ending));
     tokio::task::spawn_blocking(move || files.write_record(&record)).await??;
     Ok(ending)
@@ -70,15 +72,25 @@ async fn begun(jukebox: &Jukebox, song: &LiveSong) -> Result<Song, ApiError> {
 }
 
 /// Hands the blocks to the writer, and what clients want to the song.
-async fn play(playing: &mut Song, song: &LiveSong, blocks: mpsc::Sender<Arc<heartstream::PcmBlock>>) {
+async fn play(
+    playing: &mut Song,
+    song: &LiveSong,
+    blocks: mpsc::Sender<Arc<heartstream::PcmBlock>>,
+    metrics: &Metrics,
+) {
     let (mut wish, mut progress) = (song.wish.subscribe(), playing.progress());
     wish.mark_changed(); // something may have been wished for before
     loop {
         tokio::select! {
             Ok(()) = wish.changed() => follow(*wish.borrow_and_update(), playing, song),
             Ok(()) = progress.changed() => {
-                let Progress { frames_written, .. } = *progress.borrow_and_update();
-                song.status.send_if_modified(|status| std::mem::replace(&mut status.frames, frames_written.0) != frames_written.0);
+                let frames = progress.borrow_and_update().frames_written.0;
+                let mut before = frames;
+                song.status.send_if_modified(|status| {
+                    before = std::mem::replace(&mut status.frames, frames);
+                    before != frames
+                });
+                metrics.frames(frames.saturating_sub(before));
             }
             block = playing.next_block() => match block {
                 None => return,
