@@ -55,7 +55,6 @@ impl StageWork for CodesSourceStage {
             return Ok(Next::Continue);
         }
         self.song.facts.length_is(Frames(self.next as u64));
-        meter.all_written.store(true, Ordering::Release);
         Ok(Next::Input)
     }
 }

@@ -54,10 +54,10 @@ impl SongContext {
     pub fn of(engine: EngineContext, sinks: usize, faults: Faults) -> Self {
         let engine = EngineContext { turns: engine.turns.of_a_song(), ..engine };
         let pause = Pause::default();
-        let meter = Arc::new(SongMeter::new(sinks, pause.clone()));
+        let facts = Arc::<SongFacts>::default();
+        let meter = Arc::new(SongMeter::new(sinks, pause.clone(), Arc::clone(&facts)));
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let span = tracing::info_span!("song", id, seed = tracing::field::Empty);
-        let facts = Arc::default();
         Self { meter, facts, stop: StopFlag::default(), pause, faults, mishaps: Mishaps::default(), engine, id, span }
     }
 

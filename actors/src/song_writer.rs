@@ -182,7 +182,6 @@ impl SongWriter {
                 self.settings.learned.set(learned);
             }
             self.song.facts.length_is(Frames(meter.frames.load(Ordering::Relaxed)));
-            meter.all_written.store(true, Ordering::Release);
         }
     }
 }

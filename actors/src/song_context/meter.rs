@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -14,7 +14,7 @@ use heartstream_messages::{
 };
 use tokio::sync::watch;
 
-use super::Pause;
+use super::{Pause, SongFacts};
 use crate::working_time::WorkingTime;
 
 /// The counters of one song. Each is written by one stage and may be read from any thread.
@@ -25,8 +25,6 @@ pub struct SongMeter {
     pub frames: AtomicU64,
     /// Rejected draws of the first frame, each of which would have ended the song.
     pub redraws: AtomicU32,
-    /// Whether the language model has written its last frame.
-    pub all_written: AtomicBool,
     /// Segments decoded to latents.
     pub segments: AtomicU64,
     /// Samples of silence that a speaker had to play.
@@ -51,6 +49,7 @@ pub struct SongMeter {
     pub working: WorkingTime,
     ended: AtomicBool,
     pause: Pause,
+    facts: Arc<SongFacts>,
     watched: watch::Sender<Progress>,
 }
 
@@ -63,12 +62,11 @@ pub struct StageMeter {
 }
 
 impl SongMeter {
-    pub(super) fn new(sinks: usize, pause: Pause) -> Self {
+    pub(super) fn new(sinks: usize, pause: Pause, facts: Arc<SongFacts>) -> Self {
         Self {
             since: Instant::now(),
             frames: AtomicU64::new(0),
             redraws: AtomicU32::new(0),
-            all_written: AtomicBool::new(false),
             segments: AtomicU64::new(0),
             underruns: AtomicU64::new(0),
             milestones: Mutex::default(),
@@ -83,6 +81,7 @@ impl SongMeter {
             working: WorkingTime::default(),
             ended: AtomicBool::new(false),
             pause,
+            facts,
             watched: watch::Sender::new(Progress::default()),
         }
     }
@@ -180,7 +179,7 @@ impl SongMeter {
             elapsed: Seconds(self.since.elapsed().as_secs_f64()),
             working: Seconds(self.working.so_far().as_secs_f64()),
             // Read before the frames: once it is set, they grow no more.
-            all_written: self.all_written.load(Ordering::Acquire),
+            all_written: self.facts.length().is_some(),
             frames_written: Frames(self.frames.load(Ordering::Relaxed)),
             segments_decoded: self.segments.load(Ordering::Relaxed),
             delivered: SampleIndex(delivered),
