@@ -9,7 +9,7 @@ use heartstream::{
     faults::{Faults, Hold},
     units::Frames,
 };
-use support::{engine, request, tiny_model};
+use support::{assert_same, engine, request, sung, tiny_model};
 
 /// A song that waits so long for its first sound waits for the window that never comes.
 const HANGS: Duration = Duration::from_secs(120);
@@ -34,5 +34,20 @@ async fn the_first_sound_comes_while_the_second_window_is_not_decoded_yet() {
             let times = times.map(|time| time.expect("a milestone").0);
             assert!(times.is_sorted(), "{continuity:?}, {frames} frames: {times:?}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_window_longer_than_the_song_is_the_song() {
+    let model = tiny_model();
+    let engine = engine(&model, 1, 1).await;
+    let song = |frames| {
+        let first_window = FirstWindow { most: Frames(frames), deadline: None };
+        sung(&engine, SongRequest { first_window, ..request(20, 3) })
+    };
+    let (expected, _) = song(20).await;
+    for frames in [21, 362, 372] {
+        let (samples, _) = song(frames).await;
+        assert_same(&format!("a first window of {frames} frames"), &samples, &expected);
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use heartstream_messages::{
-    Continuity, FirstWindow, Flow, SongRequest,
+    Continuity, Flow, SongRequest,
     units::{Frames, Seconds},
 };
 use heartstream_models::{
@@ -62,22 +62,17 @@ pub(crate) fn check_options(request: &SongRequest) -> Result<(KeyedSampler, Soun
     Ok((sampler, sound(request)?))
 }
 
-/// How the song is cut into windows; a deadline can still shorten the first one.
+/// How the song is cut into windows; a deadline can still shorten the first one. A first window may be longer than the
+/// song, which then is one window.
 pub(crate) fn segment_plan(request: &SongRequest) -> Result<SegmentPlan, ModelError> {
     if request.continuity == Continuity::Reference {
         return Ok(SegmentPlan::reference(ReferenceWindows::default()));
     }
-    let most = request.first_window.most;
-    // A fixed first window is one that the song has. The usual one and the longest may be longer than a short song.
-    let may_be_longer = most == FirstWindow::USUAL || most == FirstWindow::LONGEST;
-    if most > request.max_frames && !may_be_longer && request.first_window.deadline.is_none() {
-        let expected = format!("at most the {} frames of the song", request.max_frames.0);
-        return Err(ModelError::Option { option: "first-window", expected, found: most.0.to_string() });
-    }
     let frames = |count: Frames| usize::try_from(count.0).unwrap_or(usize::MAX);
+    let first = frames(request.first_window.most);
     match request.continuity {
-        Continuity::Chained => SegmentPlan::chained(frames(most), frames(request.look_ahead)),
-        Continuity::Parallel | Continuity::Reference => SegmentPlan::parallel(frames(most)),
+        Continuity::Chained => SegmentPlan::chained(first, frames(request.look_ahead)),
+        Continuity::Parallel | Continuity::Reference => SegmentPlan::parallel(first),
     }
 }
 

@@ -88,7 +88,6 @@ fn what_cannot_be_measured_is_refused_by_name() {
         (vec!["--first-windows", "8,0"], "first-window must be"),
         (vec!["--first-windows", "373"], "first-window must be"),
         (vec!["--look-aheads", "53"], "look-ahead must be"),
-        (vec!["--seconds", "2", "--first-windows", "26"], "first-window must be"),
         (vec!["--plot", "plot.png"], "ends in .svg"),
     ] {
         let output = run(&[&["bench", "continuity"], &arguments[..]].concat());

@@ -53,7 +53,7 @@ pub(crate) struct Order {
     #[serde(default, deserialize_with = "whole_number")]
     pub first_window: Option<u64>,
     /// `wav`, `wav-s24`, `wav-f32`, `flac`, `flac-24`, `opus` or `mp3`.
-    #[schema(example = "wav", pattern = "^(wav|wav-s24|wav-f32|flac|flac-24|opus|mp3)$")]
+    #[schema(example = "wav")]
     pub format: Option<String>,
     /// Whether the song ends when its last listener leaves.
     #[serde(default)]

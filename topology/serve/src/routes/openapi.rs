@@ -7,6 +7,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
+use heartstream_formats::Format;
 use serde_json::json;
 use utoipa::OpenApi;
 
@@ -42,14 +43,24 @@ pub(crate) async fn document(With(app): With<Arc<App>>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text(&app.jukebox.limits)).into_response()
 }
 
-/// The document of a server with these limits.
+/// The document of a server with these limits, and of a program with its formats.
 fn text(limits: &Limits) -> String {
     let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+    let formats: Vec<&str> =
+        Format::ALL.into_iter().filter(|format| format.check().is_ok()).map(Format::name).collect();
+    let formats = json!(format!("^({})$", formats.join("|")));
     for name in ["Order", "Speech"] {
-        let most = [("seconds", json!(limits.seconds)), ("seed", json!(u64::MAX))];
-        for (property, most) in most {
+        for (property, rule, value) in [
+            ("seconds", "maximum", json!(limits.seconds)),
+            ("seed", "maximum", json!(u64::MAX)),
+            ("top_k", "maximum", json!(usize::MAX)),
+            ("takes", "maximum", json!(limits.takes)),
+            ("flow_steps", "maximum", json!(limits.flow_steps)),
+            ("format", "pattern", formats.clone()),
+            ("response_format", "pattern", formats.clone()),
+        ] {
             if let Some(found) = document.pointer_mut(&format!("/components/schemas/{name}/properties/{property}")) {
-                found["maximum"] = most;
+                found[rule] = value;
             }
         }
     }
@@ -61,6 +72,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_formats_are_those_that_this_program_writes() {
+        let document: serde_json::Value = serde_json::from_str(&text(&Limits::default())).unwrap();
+        for (name, property) in [("Order", "format"), ("Speech", "response_format")] {
+            let pattern = document["components"]["schemas"][name]["properties"][property]["pattern"].as_str().unwrap();
+            let named: Vec<&str> = pattern.trim_start_matches("^(").trim_end_matches(")$").split('|').collect();
+            assert_eq!(named.contains(&"mp3"), Format::Mp3.check().is_ok(), "{pattern}");
+            assert!(named.iter().all(|name| name.parse::<Format>().is_ok_and(|format| format.check().is_ok())));
+        }
+    }
+
+    #[test]
     fn the_longest_song_is_the_servers_and_every_reference_leads_somewhere() {
         let text = text(&Limits { seconds: 17.5, ..Limits::default() });
         let document: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -68,6 +90,12 @@ mod tests {
             let seconds = &document["components"]["schemas"][name]["properties"]["seconds"];
             assert_eq!((&seconds["maximum"], &seconds["minimum"]), (&json!(17.5), &json!(0.08)), "{name}");
         }
+        let order = &document["components"]["schemas"]["Order"]["properties"];
+        let limits = Limits::default();
+        assert_eq!(
+            (&order["takes"]["maximum"], &order["flow_steps"]["maximum"]),
+            (&json!(limits.takes), &json!(limits.flow_steps))
+        );
         for reference in text.split("\"$ref\":\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
             assert!(document.pointer(reference).is_some(), "{reference}");
         }

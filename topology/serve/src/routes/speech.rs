@@ -27,7 +27,6 @@ pub(crate) struct Speech {
     #[schema(example = "piano,calm")]
     instructions: Option<String>,
     /// `wav`, `flac`, `opus` or `mp3`; here `wav` where nothing is said.
-    #[schema(pattern = "^(wav|wav-s24|wav-f32|flac|flac-24|opus|mp3)$")]
     response_format: Option<String>,
     /// Tags where there are no instructions.
     voice: Option<String>,
