@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::OnceLock};
 
 use crate::error::{ModelError, Result};
 
-/// The environment variable that forces a set: `portable`, `avx2`, `avx512`, `amx`, `amx-software` or `neon`.
+/// The environment variable that forces a set: `portable`, `avx2`, `avx512`, `amx`, `amx-software`, `neon` or `neon-bf16`.
 pub const VARIABLE: &str = "HEARTSTREAM_KERNELS";
 
 /// A family of kernels for one kind of processor.
@@ -22,11 +22,15 @@ pub enum KernelSet {
     AmxInSoftware,
     /// ARM64; every such processor has it.
     Neon,
+    /// ARM64, and products in tiles of bf16 by `bfmmla`: processors with ARMv8.6's bf16. Taken where it is asked for:
+    /// it has run on an emulator only, which does not say whether it is faster.
+    NeonBf16,
 }
 
 impl KernelSet {
-    /// All sets, the best last on each kind of processor.
-    pub const ALL: [Self; 6] = [Self::AmxInSoftware, Self::Portable, Self::Avx2, Self::Avx512, Self::Amx, Self::Neon];
+    /// All sets, the one that is taken last on each kind of processor.
+    pub const ALL: [Self; 7] =
+        [Self::AmxInSoftware, Self::NeonBf16, Self::Portable, Self::Avx2, Self::Avx512, Self::Amx, Self::Neon];
 
     /// Whether this processor can run the set.
     pub fn runs_here(self) -> bool {
@@ -45,9 +49,11 @@ impl KernelSet {
                     && is_x86_feature_detected!("avx512vl")
             }
             #[cfg(target_arch = "x86_64")]
-            Self::Amx => Self::Avx512.runs_here() && super::amx::is_permitted(),
+            Self::Amx => Self::Avx512.runs_here() && super::bf16_tiles::is_permitted(),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonBf16 => Self::Neon.runs_here() && std::arch::is_aarch64_feature_detected!("bf16"),
             #[allow(unreachable_patterns)]
             _ => false,
         }
@@ -62,6 +68,7 @@ impl KernelSet {
     pub fn of_vectors(self) -> Self {
         match self {
             Self::Amx => Self::Avx512,
+            Self::NeonBf16 => Self::Neon,
             // All of these round alike.
             Self::AmxInSoftware => {
                 [Self::Avx2, Self::Neon].into_iter().find(|set| set.runs_here()).unwrap_or(Self::Portable)
@@ -74,7 +81,7 @@ impl KernelSet {
     /// times anything may be no number.
     #[cfg(test)]
     pub(super) fn is_of_tiles(self) -> bool {
-        matches!(self, Self::Amx | Self::AmxInSoftware)
+        matches!(self, Self::Amx | Self::AmxInSoftware | Self::NeonBf16)
     }
 
     /// How much of a term a product of the set may leave out: rows and weights beyond their sixteen digits, 2^-17 each,
@@ -137,6 +144,7 @@ impl fmt::Display for KernelSet {
             Self::Amx => "amx",
             Self::AmxInSoftware => "amx-software",
             Self::Neon => "neon",
+            Self::NeonBf16 => "neon-bf16",
         })
     }
 }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{
     KernelSet,
-    amx::{self, Unit},
+    bf16_tiles::{self, Unit},
     lhs_packing::{MOST_INPUTS, Rows, packed_numbers},
     packed::{PANEL, Packed, WeightDtype},
     results::{Epilogue, Results},
@@ -83,7 +83,7 @@ pub fn matmul(set: KernelSet, rows: Rows<'_>, weights: &Packed, finish: Epilogue
     }
     let results = Results::new(set, outputs, finish, out);
     if let Some(unit) = Unit::of(set) {
-        return amx::Product { unit, set, rows, weights, results: &results }.compute();
+        return bf16_tiles::Product { unit, set, rows, weights, results: &results }.compute();
     }
     let product = Product { tiles: tiles(set), rows, weights, results };
     let few = rows.count <= product.tiles.few_rows();

@@ -8,8 +8,8 @@
 
 #[cfg(test)]
 mod against_portable;
-mod amx;
 mod attention;
+mod bf16_tiles;
 mod elementwise;
 mod isa;
 mod kv_store;

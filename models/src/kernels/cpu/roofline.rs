@@ -11,7 +11,7 @@ use std::{
 use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
-use super::amx;
+use super::bf16_tiles;
 use super::{KernelSet, vector::for_each_set};
 
 /// Bytes that are read at least to measure how fast reading is: far more than the cache of an ordinary machine, and
@@ -148,8 +148,8 @@ fn flop(set: KernelSet) -> f64 {
 #[cfg(target_arch = "x86_64")]
 fn flop_of_tiles() -> f64 {
     let threads = rayon::current_num_threads();
-    let time = best(|| drop(rayon::broadcast(|_| amx::multiply_zeros(ROUNDS / 10))));
-    (ROUNDS / 10 * amx::ROUND * threads) as f64 / time / 2.0
+    let time = best(|| drop(rayon::broadcast(|_| bf16_tiles::multiply_zeros(ROUNDS / 10))));
+    (ROUNDS / 10 * bf16_tiles::ROUND * threads) as f64 / time / 2.0
 }
 
 fn flop_of_chains(set: KernelSet) -> f64 {

@@ -1,9 +1,9 @@
-//! Matrix products in tiles of bf16: with AMX, or with the same sums in software.
+//! Matrix products in tiles of bf16: with AMX, with the same sums in software, or with `bfmmla` of ARM64.
 //!
 //! A row is the sum of two bf16, a weight of one or two ([`parts`], [`mod@arrange`]), and a tile adds their products up in
 //! f32. A result is one sum in one order, step after step of 32 inputs, whatever the shape of a strip, the number of
 //! rows or the threads; and every product of the set is made so, of one row, too. So its rows are stable as those of
-//! the other sets are. (`docs/decisions/021-amx.md`)
+//! the other sets are. (`docs/decisions/021-products-in-tiles.md`)
 
 use std::{cell::Cell, ops::Range};
 
@@ -16,11 +16,13 @@ use super::{
     results::Results,
 };
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod arrange;
 #[cfg(target_arch = "x86_64")]
 mod arrange_avx512;
-#[cfg(target_arch = "x86_64")]
-mod hardware;
+#[cfg(target_arch = "aarch64")]
+mod bfmmla;
 mod parts;
 mod software;
 mod split;
@@ -28,9 +30,9 @@ mod split;
 mod tests;
 mod unit;
 
-use arrange::{Place, arrange, parts_of};
 #[cfg(target_arch = "x86_64")]
-pub(super) use hardware::{ROUND, is_permitted, multiply_zeros};
+pub(super) use amx::{ROUND, is_permitted, multiply_zeros};
+use arrange::{Place, arrange, parts_of};
 use parts::{PartTile, RowParts, SIDE, STEP, STEPS_AT_ONCE, SumTile, split_rows};
 use split::Split;
 pub(super) use unit::Unit;
@@ -144,7 +146,7 @@ impl Product<'_> {
         let [_, group] = if tiles == 1 { WIDE } else { SQUARE };
         let parts = parts_of(self.weights.dtype());
         let at_once = BLOCK / (parts * group);
-        let in_avx512 = self.set == KernelSet::Amx;
+        let order = self.unit.order();
         let room = first(&mut scratch.weights, BLOCK, PartTile::ZERO);
         let sums = first(&mut scratch.sums, CHUNK * tiles, SumTile::ZERO);
         for chunk in panels.clone().step_by(CHUNK) {
@@ -161,7 +163,7 @@ impl Product<'_> {
                         let place = Place { panels: group, panel };
                         // Beside the last panel, sums of stale weights are computed and not used.
                         if first + panel < chunk.end {
-                            arrange(in_avx512, self.weights, first + panel, taken.clone(), place, weights);
+                            arrange(order, self.weights, first + panel, taken.clone(), place, weights);
                         }
                     }
                     let row_tile = |tile: usize| &split[tile * all_steps..][steps.clone()];

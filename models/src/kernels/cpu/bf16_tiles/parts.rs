@@ -16,7 +16,8 @@ pub(super) const UPPER: u32 = 0xffff_0000;
 /// Half of the lowest of these bits.
 pub(super) const HALF: u32 = 0x8000;
 
-/// A tile of bf16, as it is loaded. Of rows: \[row, input\]. Of weights: \[pair of inputs, output, which of the pair\].
+/// A tile of bf16, as it is loaded. Of rows: \[row, input\]. Of weights: \[group of inputs, output, which of the group\],
+/// where a group is what the instruction adds up in one go ([`super::arrange::Order`]).
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct PartTile(pub [[u16; STEP]; SIDE]);

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{super::packed::WeightDtype, parts::split, *};
+use super::{super::packed::WeightDtype, arrange::Order, parts::split, *};
 use crate::kernels::cpu::{
     Epilogue, matmul,
     test_weights::{KINDS, noise, packed},
@@ -38,9 +38,36 @@ fn weights_are_arranged_alike_with_and_without_vectors() {
             for panel in 0..2 {
                 let place = Place { panels: 2, panel };
                 let [mut found, mut expected] = [(); 2].map(|()| vec![PartTile([[7; STEP]; SIDE]); 2 * parts * 2]);
-                arrange(true, &weights, panel, taken.clone(), place, &mut found);
-                arrange(false, &weights, panel, taken.clone(), place, &mut expected);
+                arrange(Order::PairsInAvx512, &weights, panel, taken.clone(), place, &mut found);
+                arrange(Order::Pairs, &weights, panel, taken.clone(), place, &mut expected);
                 assert!(found.iter().zip(&expected).all(|(one, other)| one.0 == other.0), "{kind} {taken:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn fours_of_inputs_hold_the_weights_that_pairs_hold() {
+    for kind in KINDS {
+        let parts = parts_of(kind);
+        for (inputs, taken) in [(64, 0..64), (75, 32..75), (5, 0..5)] {
+            let weights = packed(20, inputs, kind);
+            for panel in 0..2 {
+                let place = Place { panels: 2, panel };
+                let [mut pairs, mut fours] = [(); 2].map(|()| vec![PartTile([[7; STEP]; SIDE]); 2 * parts * 2]);
+                arrange(Order::Pairs, &weights, panel, taken.clone(), place, &mut pairs);
+                arrange(Order::Fours, &weights, panel, taken.clone(), place, &mut fours);
+                for (pairs, fours) in pairs.iter().zip(&fours) {
+                    let (pairs, fours) = (pairs.0.as_flattened(), fours.0.as_flattened());
+                    for (input, output) in (0..STEP).flat_map(|input| (0..SIDE).map(move |output| (input, output))) {
+                        let place = |group: usize| input / group * group * SIDE + output * group + input % group;
+                        assert_eq!(
+                            pairs[place(2)],
+                            fours[place(4)],
+                            "{kind} {taken:?}, input {input}, output {output}"
+                        );
+                    }
+                }
             }
         }
     }
@@ -57,11 +84,14 @@ fn products_in_tiles_have_sixteen_digits() {
             matmul(set, Rows::new(&numbers, inputs), &weights, Epilogue::default(), &mut out);
             out
         };
-        let (found, expected) = (compute(KernelSet::AmxInSoftware), compute(KernelSet::Portable));
-        let squares = |numbers: &mut dyn Iterator<Item = f32>| numbers.map(|x| f64::from(x).powi(2)).sum::<f64>();
-        let error = squares(&mut found.iter().zip(&expected).map(|(found, expected)| found - expected));
-        let error = (error / squares(&mut expected.iter().copied())).sqrt();
-        assert!(error < typical, "{kind}: {error:e}");
+        let expected = compute(KernelSet::Portable);
+        for set in KernelSet::here().filter(|set| set.is_of_tiles()) {
+            let found = compute(set);
+            let squares = |numbers: &mut dyn Iterator<Item = f32>| numbers.map(|x| f64::from(x).powi(2)).sum::<f64>();
+            let error = squares(&mut found.iter().zip(&expected).map(|(found, expected)| found - expected));
+            let error = (error / squares(&mut expected.iter().copied())).sqrt();
+            assert!(error < typical, "{set}, {kind}: {error:e}");
+        }
     }
 }
 

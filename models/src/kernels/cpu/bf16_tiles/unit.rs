@@ -1,6 +1,7 @@
 //! The unit that multiplies tiles: the processor's, or the same in software.
 
 use super::{
+    arrange::Order,
     parts::{PartTile, RowParts, SumTile},
     software,
 };
@@ -10,9 +11,11 @@ use crate::kernels::cpu::KernelSet;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::kernels::cpu) enum Unit {
     /// The instructions of AMX.
-    Hardware,
+    Amx,
     /// The same sums, number by number.
     Software,
+    /// `bfmmla` of ARM64.
+    Bfmmla,
 }
 
 /// Shapes of strips: row tiles and panels. The first is for one row tile and as many panels as there are tiles for, the
@@ -57,9 +60,19 @@ impl Unit {
     /// The unit of a kernel set that has one.
     pub fn of(set: KernelSet) -> Option<Self> {
         match set {
-            KernelSet::Amx => Some(Self::Hardware),
+            KernelSet::Amx => Some(Self::Amx),
             KernelSet::AmxInSoftware => Some(Self::Software),
+            KernelSet::NeonBf16 => Some(Self::Bfmmla),
             _ => None,
+        }
+    }
+
+    /// The order in which it takes weights.
+    pub(super) fn order(self) -> Order {
+        match self {
+            Self::Amx => Order::PairsInAvx512,
+            Self::Software => Order::Pairs,
+            Self::Bfmmla => Order::Fours,
         }
     }
 
@@ -69,7 +82,7 @@ impl Unit {
         Ready {
             unit: self,
             #[cfg(target_arch = "x86_64")]
-            _tiles: (self == Self::Hardware).then(super::hardware::Configured::new),
+            _tiles: (self == Self::Amx).then(super::amx::Configured::new),
         }
     }
 }
@@ -78,7 +91,7 @@ impl Unit {
 pub(super) struct Ready {
     unit: Unit,
     #[cfg(target_arch = "x86_64")]
-    _tiles: Option<super::hardware::Configured>,
+    _tiles: Option<super::amx::Configured>,
 }
 
 impl Ready {
@@ -91,7 +104,10 @@ impl Ready {
         match self.unit {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: tiles are configured as long as `self` lives, and there is what the strip says.
-            Unit::Hardware => unsafe { super::hardware::multiply(strip, sums) },
+            Unit::Amx => unsafe { super::amx::multiply(strip, sums) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: the set runs here, as the product made sure.
+            Unit::Bfmmla => unsafe { super::bfmmla::multiply(strip, sums) },
             _ => software::multiply(strip, sums),
         }
     }
