@@ -72,10 +72,11 @@ fn arrange_groups<const G: usize>(rows: PanelRows<'_>, inputs: usize, parts: usi
     };
     for group in 0..inputs.div_ceil(G) {
         let lines: [_; G] = std::array::from_fn(|which| line(group * G + which));
+        let number = |which: usize, output: usize, part: usize| lines[which][output][part];
         for part in 0..parts {
             let to = group_of::<G>(group, part, parts, place, to);
             for (output, to) in to.as_chunks_mut::<G>().0.iter_mut().enumerate() {
-                *to = std::array::from_fn(|which| lines[which][output][part]);
+                *to = std::array::from_fn(|which| number(which, output, part));
             }
         }
     }
