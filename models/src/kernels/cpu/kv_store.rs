@@ -268,8 +268,10 @@ pub fn full_attention(
     let work = |task: usize, scratch: &mut Scratch| {
         let (entry, head) = (task / heads, task % heads);
         let gather = |from: &[f32]| {
-            let rows = (0..count).flat_map(|row| &from[(entry * count + row) * width + head * head_dim..][..head_dim]);
-            rows.copied().collect::<Vec<f32>>()
+            let mut rows = Vec::with_capacity(count * head_dim);
+            let row = |row: usize| &from[(entry * count + row) * width + head * head_dim..][..head_dim];
+            (0..count).for_each(|place| rows.extend_from_slice(row(place)));
+            rows
         };
         let mut store = KvStore::<f32>::new(sizes, 1, count);
         store.write(set, 0, &gather(keys), &gather(values), angles);

@@ -1,6 +1,6 @@
 //! Matrix product with fixed weights: blocks, tiles, and their distribution among threads.
 
-use std::{cell::Cell, ops::Range};
+use std::{cell::Cell, mem::MaybeUninit, ops::Range};
 
 use rayon::prelude::*;
 
@@ -312,20 +312,27 @@ impl Product<'_> {
             // SAFETY: as the caller guarantees.
             return unsafe { (self.tiles.packed)(dtype, rows, panels, &tile) };
         }
-        let mut buffer = [0f32; 16 * 4 * PANEL]; // as large as the largest tile
-        for row in 0..if tile.add { rows } else { 0 } {
-            for column in 0..there {
-                // SAFETY: these are outputs of this task.
-                buffer[row * columns + column] = unsafe { *out.add(row * outputs + column) };
+        // As large as the largest tile; not set to zeros, which would take as long as a small tile.
+        let mut buffer = [const { MaybeUninit::<f32>::uninit() }; 16 * 4 * PANEL];
+        assert!(rows * columns <= buffer.len(), "a tile of a product");
+        let buffer = buffer.as_mut_ptr().cast::<f32>();
+        if tile.add {
+            for row in 0..rows {
+                // SAFETY: these are outputs of this task, and the buffer has room for the tile. What lies beyond them
+                // is read as well, and never used.
+                unsafe {
+                    buffer.add(row * columns).write_bytes(0, columns);
+                    out.add(row * outputs).copy_to_nonoverlapping(buffer.add(row * columns), there);
+                }
             }
         }
-        (tile.out, tile.out_stride) = (buffer.as_mut_ptr(), columns);
-        // SAFETY: the buffer has room for the tile.
+        (tile.out, tile.out_stride) = (buffer, columns);
+        // SAFETY: the buffer has room for the tile, and numbers where the tile adds to them.
         unsafe { (self.tiles.packed)(dtype, rows, panels, &tile) };
         for row in 0..rows {
             for column in 0..there {
-                // SAFETY: these are outputs of this task.
-                unsafe { *out.add(row * outputs + column) = buffer[row * columns + column] };
+                // SAFETY: these are outputs of this task, and the tile has written so many to each row of the buffer.
+                unsafe { *out.add(row * outputs + column) = *buffer.add(row * columns + column) };
             }
         }
     }

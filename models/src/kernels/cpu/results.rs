@@ -65,20 +65,25 @@ impl<'a> Results<'a> {
             return;
         }
         let columns = first * PANEL..self.outputs.min((first + panels) * PANEL);
-        for row in rows {
-            let places = row * self.outputs + columns.start..row * self.outputs + columns.end;
-            // SAFETY: as the caller guarantees, and the references to the last row's are gone.
-            let out = unsafe { self.row(row, first..first + panels) };
-            let bias = bias.map(|bias| &bias[columns.clone()]);
-            finish_row(self.set, out, bias, slope, add.map(|add| &add[places]));
+        let bias = bias.map(|bias| &bias[columns.clone()]);
+        let finish = |places: Range<usize>| {
+            // SAFETY: these places are results of the caller's rows, and the references to the last ones are gone.
+            let out = unsafe { std::slice::from_raw_parts_mut(self.out.add(places.start), places.len()) };
+            finish_rows(self.set, out, columns.len(), bias, slope, add.map(|add| &add[places]));
+        };
+        if columns.len() == self.outputs {
+            return finish(rows.start * self.outputs..rows.end * self.outputs); // rows follow each other
         }
+        rows.for_each(|row| finish(row * self.outputs + columns.start..row * self.outputs + columns.end));
     }
 }
 
 for_each_set! {
-    fn finish_row<FMA>(out: &mut [f32], bias: Option<&[f32]>, slope: Option<f32>, add: Option<&[f32]>) {
+    fn finish_rows<FMA>(out: &mut [f32], width: usize, bias: Option<&[f32]>, slope: Option<f32>, add: Option<&[f32]>) {
         if let Some(bias) = bias {
-            out.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
+            for out in out.chunks_exact_mut(width) {
+                out.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
+            }
         }
         if let Some(slope) = slope {
             out.iter_mut().for_each(|out| *out = if *out > 0.0 { *out } else { slope * *out });
