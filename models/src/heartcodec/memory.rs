@@ -14,8 +14,8 @@ impl HeartCodecConfig {
         // The estimator's input, its fixed part, the first stage's result, and both joined.
         let joined = input + first;
         let held = input + (input - output) + first + joined;
-        // A convolution over three places: its input with margins, and three of them side by side, copied twice.
-        let projection = 7 * joined.max(second);
+        // A convolution over three places: three of its inputs side by side, its result, and that of the layer behind it.
+        let projection = 3 * joined + 2 * second;
         // The residual stream before and after attention and its norm; gate, up projection, and their product.
         let feed_forward = 4 * second + 3 * hidden;
         // The residual stream, its norm, queries, keys and values, and the attention's result, by tasks and as rows.
