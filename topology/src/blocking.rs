@@ -27,7 +27,8 @@ use heartstream_models::contained;
 use tokio::runtime::Runtime;
 
 use crate::{
-    engine::{Builder, Heartstream},
+    builder::Builder,
+    engine::Heartstream,
     error::EngineError,
     sink::{Sink, Sinks},
     song::{self, SongBlocks, SongControl},

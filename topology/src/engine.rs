@@ -4,26 +4,25 @@ use std::{path::Path, sync::Arc};
 
 use heartstream_actors::{
     song_context::{EngineContext, Faults, SongContext},
-    song_writer::LearnedBefore,
     stage_threads::StageThreads,
 };
 use heartstream_messages::{SongRequest, units};
 use heartstream_models::{
-    DeviceName, Devices, ModelDirectory, ModelError, SavedSongRemedy,
-    heartmula::{HeartMula, prompt_positions},
+    ModelError, SavedSongRemedy,
+    heartmula::HeartMula,
     signal::SegmentPlan,
     speculation::{Speculation, Speculator},
-    weights::{Checkpoint, Storage},
+    weights::Checkpoint,
 };
 
 use crate::{
-    capacity::Capacities,
-    decoder::{Decoder, blocking, check_runtime},
+    builder::Builder,
+    decoder::{Decoder, check_runtime},
     error::EngineError,
-    lm_resources::{Drafting, LmResources},
+    lm_resources::LmResources,
     lockstep::SharedLockstep,
-    memory::{self, MemoryLimits, SongSize},
-    plan::{Placement, Plan},
+    plan::Plan,
+    queue::{QueuePlace, SongQueue, Waiting},
     request::{self, CheckedRequest},
     saved_song::SavedSong,
     sequential::Sequential,
@@ -35,7 +34,7 @@ use crate::{
 /// Where the weights are.
 #[derive(Clone)]
 #[allow(clippy::large_enum_variant)] // an engine has one of it, and most engines the large one
-enum Weights {
+pub(crate) enum Weights {
     /// In memory, for all songs.
     Loaded { lm: Arc<HeartMula>, decoder: Decoder, lockstep: SharedLockstep },
     /// On disk; a song loads one half after the other.
@@ -47,138 +46,18 @@ enum Weights {
 #[derive(Clone)]
 pub struct Heartstream {
     pub(crate) lm_resources: LmResources,
-    weights: Weights,
+    pub(crate) weights: Weights,
     pub(crate) plan: Plan,
     /// Threads of the songs; started when they are needed, kept for the next song.
     pub(crate) threads: StageThreads,
     /// State that its songs share.
     pub(crate) context: EngineContext,
     pub(crate) speculation: Speculation,
-    faults: Faults,
+    pub(crate) faults: Faults,
+    /// Admits its songs.
+    pub(crate) queue: SongQueue,
     /// What was changed to stay within the memory limit, in a sentence.
-    memory_adjustment: Option<String>,
-}
-
-/// Settings of an engine; see [`Heartstream::builder`].
-///
-/// ```no_run
-/// use heartstream::{Checkpoint, Heartstream, Placement, Speculation};
-///
-/// # async fn example() -> Result<(), heartstream::EngineError> {
-/// let checkpoint = Checkpoint::open("models/heartmula")?;
-/// let placement = Placement { flow_workers: 2, threads: Some(4), ..Placement::default() };
-/// let engine = Heartstream::builder(checkpoint).placement(placement).speculation(Speculation::Off).build().await?;
-/// # drop(engine);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone)]
-pub struct Builder {
-    checkpoint: Checkpoint,
-    lm_storage: Storage,
-    codec_storage: Storage,
-    placement: Placement,
-    capacities: Capacities,
-    speculation: Speculation,
-    memory_limit: Option<(MemoryLimits, SongRequest)>,
-}
-
-impl Builder {
-    /// How the weights are stored in memory; by default as in the files, but a large f32 language model as bf16. Songs
-    /// depend on it, as rounding does.
-    pub fn weights(mut self, lm: Storage, codec: Storage) -> Self {
-        (self.lm_storage, self.codec_storage) = (lm, codec);
-        self
-    }
-
-    /// Workers, threads, cores and devices; by default what suits the machine, and its processor.
-    pub fn placement(mut self, placement: Placement) -> Self {
-        self.placement = placement;
-        self
-    }
-
-    /// All of the model on this device.
-    pub fn device(mut self, device: DeviceName) -> Self {
-        self.placement.devices = Devices::all(device);
-        self
-    }
-
-    /// The language model on this device. Where that is a GPU, [`Speculation::Auto`] does not draft.
-    pub fn lm_device(mut self, device: DeviceName) -> Self {
-        self.placement.devices.lm = device;
-        self
-    }
-
-    /// The flow workers on this device.
-    pub fn flow_device(mut self, device: DeviceName) -> Self {
-        self.placement.devices.flow = device;
-        self
-    }
-
-    /// Drafts are prefetched on this device while the language model verifies others. No song depends on it.
-    pub fn draft_device(mut self, device: DeviceName) -> Self {
-        self.placement.draft_device = Some(device);
-        self
-    }
-
-    /// The vocoder on this device.
-    pub fn vocoder_device(mut self, device: DeviceName) -> Self {
-        self.placement.devices.vocoder = device;
-        self
-    }
-
-    /// Capacities between the stages: less takes less memory, more rides out a slow moment of a stage. No song depends
-    /// on it.
-    pub fn capacities(mut self, capacities: Capacities) -> Self {
-        self.capacities = capacities;
-        self
-    }
-
-    /// How the next frames are found: drafted and verified, or one code after the other. No song depends on it.
-    pub fn speculation(mut self, speculation: Speculation) -> Self {
-        self.speculation = speculation;
-        self
-    }
-
-    /// Memory limit while a song like `song` is made: of its length, with a prompt that is no longer. A single size
-    /// applies to the machine and to each GPU; of a GPU no more is taken than is free. To fit, by the estimate
-    /// ([`crate::memory::MemoryPlan`]), the codec is stored as f16, unless [`Builder::weights`] says how; or the song
-    /// is made sequentially, the codec loaded after the language model was freed, without audio before all frames are
-    /// written. [`Heartstream::memory_adjustment`] says what was done. The estimate is for one song at a time;
-    /// sequential songs wait for each other.
-    pub fn memory_limit(mut self, limits: impl Into<MemoryLimits>, song: &SongRequest) -> Self {
-        self.memory_limit = Some((limits.into(), song.clone()));
-        self
-    }
-
-    /// Loads the model on a thread of its own.
-    ///
-    /// # Errors
-    /// When the model cannot be loaded, the placement or a device does not fit the machine, a drafter is asked for that
-    /// was never trained for the model or cannot be used on its device, or the memory limit is too low for any way of
-    /// making the song.
-    pub async fn build(self) -> Result<Heartstream, EngineError> {
-        let Self { checkpoint, lm_storage, codec_storage, placement, capacities, speculation, memory_limit } = self;
-        let plan = Plan { capacities: capacities.check()?, ..Plan::new(&placement)? };
-        let load = move || {
-            let directory = ModelDirectory::open(checkpoint)?.stored_as(lm_storage, codec_storage);
-            let threads = StageThreads::default();
-            let context = plan.context();
-            let (lm_resources, weights, memory_adjustment) =
-                load(directory, codec_storage, &plan, (&threads, &context), memory_limit)?;
-            Ok(Heartstream {
-                lm_resources,
-                weights,
-                plan,
-                threads,
-                context,
-                speculation: Speculation::Off,
-                faults: Faults::default(),
-                memory_adjustment,
-            })
-        };
-        blocking(load).await?.with_speculation(speculation)
-    }
+    pub(crate) memory_adjustment: Option<String>,
 }
 
 impl Heartstream {
@@ -193,15 +72,7 @@ impl Heartstream {
     /// # }
     /// ```
     pub fn builder(checkpoint: Checkpoint) -> Builder {
-        Builder {
-            checkpoint,
-            lm_storage: Storage::Auto,
-            codec_storage: Storage::Auto,
-            placement: Placement::default(),
-            capacities: Capacities::default(),
-            speculation: Speculation::default(),
-            memory_limit: None,
-        }
+        Builder::new(checkpoint)
     }
 
     /// The same engine, weights and all, whose songs are drafted so. No song depends on it.
@@ -296,6 +167,22 @@ impl Heartstream {
         Ok(request::check(request, &self.lm_resources.tokenizer, positions)?)
     }
 
+    /// Puts a song into the queue, where it waits while as many songs are made as [`Builder::max_songs`] allows. Those
+    /// that are played, or have a deadline for their first sound, are due by it; those that go to files are due when they
+    /// would have been played; and what is due first begins first.
+    ///
+    /// # Errors
+    /// As [`Heartstream::sing_to`].
+    pub fn queue(&self, request: SongRequest, sinks: impl Into<Sinks>) -> Result<Waiting, EngineError> {
+        self.queued(self.checked(request)?, sinks.into())
+    }
+
+    fn queued(&self, checked: CheckedRequest, sinks: Sinks) -> Result<Waiting, EngineError> {
+        let sinks = sinks.checked()?;
+        check_runtime()?;
+        Ok(Waiting::new(self.clone(), checked, sinks))
+    }
+
     /// Makes a song for a subscriber: read its blocks.
     ///
     /// # Errors
@@ -304,13 +191,13 @@ impl Heartstream {
         self.sing_to(request, Sink::Subscriber).await
     }
 
-    /// Makes a song for all of `sinks`; backpressure comes from the slowest.
+    /// Makes a song for all of `sinks`; backpressure comes from the slowest. Where the engine makes as many songs as it
+    /// may, it waits for its turn first ([`Heartstream::queue`]).
     ///
     /// # Errors
     /// When the model cannot sing the request, or `sinks` takes no sound.
     pub async fn sing_to(&self, request: SongRequest, sinks: impl Into<Sinks>) -> Result<Song, EngineError> {
-        let checked = self.checked(request)?;
-        self.start(checked, sinks.into()).await
+        self.queue(request, sinks)?.begin().await
     }
 
     /// Resumes a song whose beginning was saved in the file `path`. It is the same song as without the stop, and it is
@@ -344,15 +231,19 @@ impl Heartstream {
             });
         }
         checked.resumed_from = Arc::new(kept.codes);
-        self.start(checked, sinks.into()).await
+        self.queued(checked, sinks.into())?.begin().await
     }
 
-    async fn start(&self, checked: CheckedRequest, sinks: Sinks) -> Result<Song, EngineError> {
-        let sinks = sinks.checked()?;
-        check_runtime()?;
+    /// Begins a song whose turn has come, and which has the place until its end.
+    pub(crate) async fn start(
+        &self,
+        checked: CheckedRequest,
+        sinks: Sinks,
+        place: QueuePlace,
+    ) -> Result<Song, EngineError> {
         let context = SongContext::of(self.context.clone(), sinks.audio.len(), self.faults.clone());
         context.span.record("seed", checked.request.seed);
-        match &self.weights {
+        let song = match &self.weights {
             Weights::Loaded { lm, decoder, lockstep } => {
                 let noise = checked.sound.noise;
                 let writing = Writing {
@@ -365,65 +256,15 @@ impl Heartstream {
                     codes: sinks.codes,
                 };
                 let wired = wire_song(writing, decoder, sinks.audio, context.clone()).await?;
-                Ok(Song::new(wired, context, noise))
+                Song::new(wired, context.clone(), noise)
             }
             Weights::Sequential(halves) => {
                 let mut checked = checked;
                 checked.notes.extend(self.memory_adjustment.clone());
-                halves.sing(self, checked, sinks, context).await
+                halves.sing(self, checked, sinks, context.clone()).await?
             }
-        }
+        };
+        place.hold(&context, song.all_threads_returned());
+        Ok(song)
     }
-}
-
-/// Loads tokenizer, language model and codec, within the memory limit if there is one.
-fn load(
-    directory: ModelDirectory,
-    codec: Storage,
-    plan: &Plan,
-    (threads, context): (&StageThreads, &EngineContext),
-    limits: Option<(MemoryLimits, SongRequest)>,
-) -> Result<(LmResources, Weights, Option<String>), EngineError> {
-    // First: nothing need be read if a device does not open.
-    let device = plan.devices.lm.open()?;
-    directory.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    directory.check_codes()?;
-    directory.check_tensors()?;
-    // The tokenizer first: it is small, and a directory without one fails at once.
-    let tokenizer = Arc::new(directory.load_tokenizer()?);
-    tokenizer.notes().iter().for_each(|note| tracing::warn!("{note}"));
-    let lm_resources = LmResources {
-        fingerprint: directory.fingerprint()?,
-        drafter: directory.load_drafter(&device)?.map(Arc::new),
-        drafting: Drafting::read(&directory, plan)?,
-        sizes: directory.lm.clone(),
-        audio_eos: directory.ids.audio_eos,
-        learned: LearnedBefore::default(),
-        tokenizer,
-    };
-    let (directory, memory_adjustment) = match limits {
-        None => (directory, None),
-        Some((limits, song)) => {
-            // Words that cannot be sung are refused with their request.
-            let prompt = lm_resources
-                .tokenizer
-                .prompt(&song.tags, &song.lyrics)
-                .map(|prompt| prompt_positions(&prompt.ids) as u64);
-            let size = SongSize::of(&song, prompt.unwrap_or(SongSize::USUAL_PROMPT))?;
-            let limits = limits.or_what_is_free(plan.devices)?;
-            let (fit, memory_adjustment) = memory::fit(&limits, &directory, codec, plan, &size)?;
-            let lm = directory.lm_storage;
-            if let Some(sentence) = &memory_adjustment {
-                tracing::info!("{sentence}");
-            }
-            let directory = directory.stored_as(lm, fit.codec);
-            if fit.one_after_the_other {
-                return Ok((lm_resources, Weights::Sequential(Sequential::new(directory)), memory_adjustment));
-            }
-            (directory, memory_adjustment)
-        }
-    };
-    let lm = Arc::new(directory.load_lm(&device)?);
-    let decoder = Decoder::read(&directory, plan.clone(), threads.clone(), context.clone())?;
-    Ok((lm_resources, Weights::Loaded { lm, decoder, lockstep: SharedLockstep::default() }, memory_adjustment))
 }

@@ -65,6 +65,17 @@ pub enum EngineError {
         /// The least that it would need.
         needs: MemorySize,
     },
+    /// A song is to be played while it is made, and would be made more slowly.
+    #[error(
+        "the song is to be played while it is made, and with {songs} at once this machine makes {speed:.2} s of music in \
+         a second. Sing fewer songs at once, or let it be written before it is played"
+    )]
+    TooSlow {
+        /// Songs at once, this one among them.
+        songs: usize,
+        /// Seconds of music that a second makes of each.
+        speed: f64,
+    },
     /// Loading ended in a panic.
     #[error("loading the model broke off: {0}. This is a defect of the engine; report it with these words")]
     Interrupted(String),

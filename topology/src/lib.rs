@@ -21,6 +21,7 @@
 //! - `wiring`: the plan becomes actors and channels, from the sinks back to the source
 //! - `conductor`: the kameo actor that every stage of a song is linked to
 //! - [`Song`]: the handle of a running song
+//! - [`plan::Waiting`]: a song that waits for its turn, where an engine makes so many at once ([`Builder::max_songs`])
 //! - [`memory`]: the estimated memory of a song, and the way in which it fits
 //! - `pull`, a feature: the published checkpoints, from the hub into a directory
 //!
@@ -28,6 +29,7 @@
 
 #[cfg(feature = "blocking")]
 pub mod blocking;
+mod builder;
 mod capacity;
 mod conductor;
 mod decoder;
@@ -39,6 +41,7 @@ pub mod memory;
 pub mod plan;
 #[cfg(feature = "pull")]
 pub mod pull;
+mod queue;
 mod request;
 mod saved_song;
 mod sequential;
@@ -46,8 +49,9 @@ mod sink;
 mod song;
 mod wiring;
 
+pub use builder::Builder;
 pub use decoder::Decoder;
-pub use engine::{Builder, Heartstream};
+pub use engine::Heartstream;
 pub use error::EngineError;
 pub use heartstream_actors::wav_sink::{SampleFormat, WavError, WavTarget};
 pub use heartstream_messages::{

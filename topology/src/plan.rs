@@ -13,8 +13,11 @@ pub use heartstream_models::{
     weights::{FlowPrecision, Storage},
 };
 
-pub use crate::capacity::Capacities;
 use crate::error::EngineError;
+pub use crate::{
+    capacity::Capacities,
+    queue::{Place, Waiting},
+};
 
 /// Physical cores below which stages share all of them: binding would leave some idle while others wait.
 const CORES_WORTH_DIVIDING: usize = 4;

@@ -95,6 +95,19 @@ async fn songs_that_load_one_half_after_the_other_wait_for_each_other_and_are_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn so_many_songs_are_made_at_once_as_there_is_memory_for() {
+    let limit = MemorySize(estimated(Storage::Auto).streaming_of(3));
+    for (asked, fewer) in [(8, true), (3, false)] {
+        let engine = builder().memory_limit(limit, &request(1)).max_songs(asked).build().await.expect("an engine");
+        let said = engine.memory_adjustment().is_some_and(|sentence| sentence.contains("memory for 3 songs at once"));
+        assert_eq!(said, fewer, "{:?}", engine.memory_adjustment());
+        let songs: Vec<_> = (0..4).map(|seed| engine.queue(request(seed), Sink::Subscriber).expect("a song")).collect();
+        let turns: Vec<_> = songs.iter().map(|song| song.place().turn).collect();
+        assert_eq!(turns, [true, true, true, false]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_song_is_cancelled_in_either_half_and_gives_everything_back() {
     let engine = in_turn().await;
     let (whole, _) = sung(&engine, request(1)).await;

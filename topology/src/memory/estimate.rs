@@ -105,6 +105,8 @@ pub struct MemoryPlan {
     pub queues: u64,
     /// The part of the codec's weights that the vocoder has.
     pub vocoder_weights: u64,
+    /// The part of the program's that the threads of one song have.
+    pub threads: u64,
     /// What each part of the model computes on.
     pub devices: Devices,
 }
@@ -122,7 +124,7 @@ impl MemoryPlan {
         // The last frame needs no position.
         let frames = song.frames.saturating_sub(1).min(positions - prompt);
         let dtype = directory.kv_dtype(&lm);
-        let threads = plan.lm.threads + plan.vocoder.threads + plan.flow.iter().map(|site| site.threads).sum::<usize>();
+        let threads = plan.lm.threads + sound_threads(plan);
         let matrices = weights(directory, &lm, &heartmula::expected_tensors(&directory.lm));
         let language_model = if plan.devices.lm.is_cpu() {
             matrices
@@ -153,8 +155,7 @@ impl MemoryPlan {
     /// # Errors
     /// When a file of the codec is missing or damaged.
     pub fn estimate_decoding(directory: &ModelDirectory, plan: &Plan, song: &SongSize) -> Result<Self, ModelError> {
-        let threads = plan.vocoder.threads + plan.flow.iter().map(|site| site.threads).sum::<usize>();
-        let program = PROGRAM + THREAD * threads as u64;
+        let program = PROGRAM + THREAD * sound_threads(plan) as u64;
         Ok(Self { program, ..Self::of_sound(directory, plan, song)? })
     }
 
@@ -173,6 +174,7 @@ impl MemoryPlan {
             flow: window * if song.several_windows { plan.flow.len() as u64 } else { 1 },
             vocoder: if vocoder.is_cpu() { sizes.sound_bytes() } else { sizes.sound_bytes_on_gpu() },
             vocoder_weights: weights(directory, &store, &heartcodec::expected_tensors_of_vocoder(sizes)),
+            threads: THREAD * sound_threads(plan) as u64,
             devices: plan.devices,
             queues: queues(plan, latents * directory.codec.out_channels as u64),
             ..Self::default()
@@ -184,10 +186,24 @@ impl MemoryPlan {
         self.places().map(|device| self.streaming_on(device)).sum()
     }
 
-    /// What each song takes that is made beside another one: keys and values, what its stages compute with, its queues.
-    /// It shares the weights.
+    /// What each song takes that is made beside another one: keys and values, what its stages compute with, their
+    /// threads, its queues. It shares the weights and the threads that write frames.
     pub fn another_song(&self) -> u64 {
-        self.song + self.flow + self.vocoder + self.queues
+        self.places().map(|device| self.another_song_on(device)).sum()
+    }
+
+    /// The part of it that is in the memory of `device`; the machine's is the processor's.
+    pub fn another_song_on(&self, device: DeviceName) -> u64 {
+        let on = |there: DeviceName, bytes: u64| if there == device { bytes } else { 0 };
+        on(DeviceName::Cpu, self.threads + self.queues)
+            + on(self.devices.lm, self.song)
+            + on(self.devices.flow, self.flow)
+            + on(self.devices.vocoder, self.vocoder)
+    }
+
+    /// The most that `songs` songs at once hold on all devices.
+    pub fn streaming_of(&self, songs: u64) -> u64 {
+        self.streaming() + songs.saturating_sub(1) * self.another_song()
     }
 
     /// Songs that can be made at once within `memory`; at least one.
@@ -249,6 +265,11 @@ impl MemoryPlan {
             ("queues", queues),
         ]
     }
+}
+
+/// Threads that each song has for itself.
+fn sound_threads(plan: &Plan) -> usize {
+    plan.vocoder.threads + plan.flow.iter().map(|site| site.threads).sum::<usize>()
 }
 
 /// Bytes of these tensors in memory.
@@ -315,7 +336,7 @@ mod tests {
     #[test]
     fn songs_share_the_weights_and_nothing_else_of_what_they_take() {
         let plan = estimate(SynthSize::Full, 60.0, Storage::Auto);
-        let of = |songs: u64| MemorySize(plan.streaming() + (songs - 1) * plan.another_song());
+        let of = |songs: u64| MemorySize(plan.streaming_of(songs));
         assert_eq!([1, 2, 8].map(|songs| plan.songs_within(of(songs))), [1, 2, 8]);
         assert_eq!([plan.songs_within(MemorySize(0)), plan.songs_within(MemorySize(of(3).0 - 1))], [1, 2]);
         assert!(plan.another_song() < plan.streaming() / 4, "{plan:#?}");

@@ -15,6 +15,8 @@ pub(crate) struct Fit {
     pub one_after_the_other: bool,
     /// Bytes that it takes of each memory at most, estimated.
     needs: Vec<(DeviceName, u64)>,
+    /// Bytes that another song beside it takes of each.
+    another: Vec<(DeviceName, u64)>,
 }
 
 impl Fit {
@@ -24,6 +26,15 @@ impl Fit {
             limits.of(*device).filter(|limit| *needs > limit.0).map(|limit| (*device, limit))
         };
         self.needs.iter().find_map(limit)
+    }
+
+    /// Songs at once that all memories have room for; at least one.
+    pub fn songs_within(&self, limits: &MemoryLimits) -> usize {
+        let beside = self.another.iter().filter_map(|(device, another)| {
+            let free = limits.of(*device)?.0.saturating_sub(self.needs_of(*device).0);
+            Some(free / (*another).max(1))
+        });
+        1 + beside.min().map_or(usize::MAX - 1, |songs| usize::try_from(songs).unwrap_or(usize::MAX - 1))
     }
 
     fn needs_of(&self, device: DeviceName) -> MemorySize {
@@ -81,7 +92,8 @@ pub(crate) fn fit(
             true => (device, plan.one_after_the_other_on(device)),
             false => (device, plan.streaming_on(device)),
         };
-        Fit { codec, one_after_the_other, needs: plan.places().map(needs).collect() }
+        let another = plan.places().map(|device| (device, plan.another_song_on(device))).collect();
+        Fit { codec, one_after_the_other, needs: plan.places().map(needs).collect(), another }
     });
     first_within(limits, ways.collect(), asked)
 }
@@ -104,7 +116,7 @@ impl MemoryPlan {
             let directory = directory.clone().stored_as(directory.lm_storage, codec);
             let plan = Self::estimate_decoding(&directory, plan, &song)?;
             let needs = plan.places().map(|device| (device, plan.streaming_on(device))).collect();
-            Ok(Fit { codec, one_after_the_other: false, needs })
+            Ok(Fit { codec, one_after_the_other: false, needs, another: Vec::new() })
         });
         let ways = estimate.collect::<Result<Vec<Fit>, EngineError>>()?;
         let (fit, sentence) = first_within(limits, ways, asked).map_err(|error| match error {
@@ -256,6 +268,7 @@ mod tests {
                     codec: Storage::Auto,
                     one_after_the_other: false,
                     needs: vec![(DeviceName::Cpu, *needs)],
+                    another: Vec::new(),
                 })
                 .collect();
             match first_within(&MemorySize(limit).into(), ways, Storage::Auto) {

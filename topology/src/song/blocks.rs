@@ -46,6 +46,11 @@ impl SongBlocks {
         &self.control
     }
 
+    /// Closed when the song has given back all its threads.
+    pub(super) fn all_threads_returned(&self) -> Receiver<Infallible> {
+        self.all_threads_returned.clone()
+    }
+
     pub(super) fn noise(&self) -> KeyedNoise {
         self.noise
     }

@@ -56,6 +56,11 @@ impl Song {
         )
     }
 
+    /// Closed when the song has given back all its threads.
+    pub(crate) fn all_threads_returned(&self) -> Receiver<std::convert::Infallible> {
+        self.blocks.all_threads_returned()
+    }
+
     pub(crate) fn of(ends: SongEnds, context: SongContext, noise: KeyedNoise) -> Self {
         Self { blocks: SongBlocks::new(ends, context, noise) }
     }
