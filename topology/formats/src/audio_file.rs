@@ -75,14 +75,6 @@ impl AudioFile {
         Ok(begun)
     }
 
-    /// The head that a stream of the song begins with; as long as that of the file.
-    ///
-    /// # Errors
-    /// When the metadata does not fit into the format.
-    pub fn stream_head(&self) -> Result<Vec<u8>, FormatError> {
-        self.encoder.head()
-    }
-
     /// Writes a block; returns the bytes that were written so far.
     ///
     /// # Errors

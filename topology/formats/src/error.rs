@@ -1,6 +1,6 @@
 //! Encoding errors.
 
-use std::io;
+use std::{fmt::Display, io};
 
 use heartstream_models::write_remedy;
 
@@ -29,7 +29,23 @@ pub enum FormatError {
         /// What its library said.
         reason: String,
     },
+    /// The loudness meter refused the song.
+    #[error("the loudness meter failed: {0}. Leave the loudness as it is")]
+    Meter(String),
     /// The file cannot be written.
     #[error("the song cannot be written: {0}. {remedy}", remedy = write_remedy(.0))]
     Io(#[from] io::Error),
+}
+
+impl FormatError {
+    /// A failure of the encoder of `format`, in the first words of its library.
+    pub(crate) fn encoder(format: &'static str, error: impl Display) -> Self {
+        Self::Encoder { format, reason: error.to_string().chars().take(200).collect() }
+    }
+}
+
+impl From<ebur128::Error> for FormatError {
+    fn from(error: ebur128::Error) -> Self {
+        Self::Meter(error.to_string())
+    }
 }

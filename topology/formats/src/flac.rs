@@ -121,5 +121,5 @@ fn block_of(kind: u8, content: &[u8]) -> Vec<u8> {
 }
 
 fn failed(error: impl std::fmt::Display) -> FormatError {
-    FormatError::Encoder { format: "flac", reason: error.to_string().chars().take(200).collect() }
+    FormatError::encoder("flac", error)
 }

@@ -35,8 +35,7 @@ pub(crate) struct LevelFollower {
 impl LevelFollower {
     /// Begins with the gain of the model's card.
     pub fn new(card_gain: f64, target: f64) -> Result<Self, FormatError> {
-        let meter = EbuR128::new(CHANNELS as u32, SAMPLE_RATE, Mode::I | Mode::HISTOGRAM);
-        let meter = meter.map_err(|error| FormatError::Encoder { format: "loudness", reason: error.to_string() })?;
+        let meter = EbuR128::new(CHANNELS as u32, SAMPLE_RATE, Mode::I | Mode::HISTOGRAM)?;
         let promised = target - card_gain;
         let (decibels, gains) = ([card_gain; 2], [factor(card_gain); 2]);
         Ok(Self { meter, target, promised, decibels, gains, step: Vec::with_capacity(STEP * CHANNELS), steps: 0 })

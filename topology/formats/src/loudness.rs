@@ -8,8 +8,8 @@ use heartstream_messages::{
 
 use crate::FormatError;
 
-/// How loud a song is.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// How loud a song is; by default silence.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Loudness {
     /// Integrated loudness in LUFS; `None` for silence.
     pub integrated: Option<f64>,
@@ -27,7 +27,7 @@ impl LoudnessMeter {
     /// When the library takes no song of 48 kHz stereo, which it does.
     pub fn new() -> Result<Self, FormatError> {
         let mode = Mode::I | Mode::TRUE_PEAK | Mode::HISTOGRAM;
-        EbuR128::new(CHANNELS as u32, SAMPLE_RATE, mode).map(Self).map_err(failed)
+        Ok(Self(EbuR128::new(CHANNELS as u32, SAMPLE_RATE, mode)?))
     }
 
     /// Measures the next block.
@@ -35,7 +35,7 @@ impl LoudnessMeter {
     /// # Errors
     /// When the library refuses it.
     pub fn measure(&mut self, block: &PcmBlock) -> Result<(), FormatError> {
-        self.0.add_frames_f32(&block.samples).map_err(failed)
+        Ok(self.0.add_frames_f32(&block.samples)?)
     }
 
     /// The loudness so far.
@@ -47,10 +47,6 @@ impl LoudnessMeter {
             true_peak: (peak > 0.0).then(|| 20.0 * peak.log10()),
         }
     }
-}
-
-fn failed(error: ebur128::Error) -> FormatError {
-    FormatError::Encoder { format: "loudness", reason: error.to_string() }
 }
 
 #[cfg(test)]

@@ -81,5 +81,5 @@ impl Encoder for Mp3Encoder {
 }
 
 fn failed(error: impl std::fmt::Display) -> FormatError {
-    FormatError::Encoder { format: "mp3", reason: error.to_string().chars().take(200).collect() }
+    FormatError::encoder("mp3", error)
 }

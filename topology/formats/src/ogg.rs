@@ -8,7 +8,7 @@ const FIRST: u8 = 2;
 const LAST: u8 = 4;
 /// The granule position of a page on which no packet ends.
 const NO_PACKET_ENDS: u64 = u64::MAX;
-/// Where the checksum stands in a page, and where the segment table begins.
+/// Bytes of a page's checksum; the count of segments follows.
 const CHECKSUM: std::ops::Range<usize> = 22..26;
 
 /// Where pages stand in their stream.

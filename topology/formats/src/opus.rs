@@ -121,5 +121,5 @@ fn identification(pre_skip: u16) -> Vec<u8> {
 }
 
 fn failed(error: impl std::fmt::Display) -> FormatError {
-    FormatError::Encoder { format: "opus", reason: error.to_string().chars().take(200).collect() }
+    FormatError::encoder("opus", error)
 }

@@ -125,7 +125,7 @@ fn words_that_fill_more_than_a_page_are_found_and_the_sound_begins_on_a_page_of_
     let (tags, words) = ("t".repeat(32 << 10), "w".repeat(40_000));
     let long = Metadata::new(&tags, &words, SEED, "abcd");
     let mut file = AudioFile::create(&path, Format::Opus, &long, SEED).unwrap();
-    let head = file.stream_head().unwrap();
+    let head = Format::Opus.encoder(&long, SEED).unwrap().head().unwrap();
     file.write(&music(0, BLOCK)).unwrap();
     file.finish().unwrap();
     let Heard { comments, samples, .. } = heard(&path);

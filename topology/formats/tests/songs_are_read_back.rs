@@ -94,7 +94,7 @@ fn the_head_of_a_stream_is_as_long_as_that_of_the_file_and_what_follows_is_the_s
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("song");
         let file = written(format, &path, &[20_000, 30_000]);
-        let head = file.stream_head().unwrap();
+        let head = format.encoder(&metadata(), SEED).unwrap().head().unwrap();
         let growing = fs::read(&path).unwrap();
         file.finish().unwrap();
         let finished = fs::read(&path).unwrap();
