@@ -116,6 +116,12 @@ impl Line {
         (self.waiting.len(), self.writing)
     }
 
+    /// Whether places are promised to songs that are still being noted.
+    #[cfg(test)]
+    pub fn has_promised(&self) -> bool {
+        !self.promised.is_empty()
+    }
+
     fn tell_places(&self) {
         for (place, song) in self.waiting.iter().enumerate() {
             song.status.send_if_modified(|status| status.place.replace(place) != Some(place));

@@ -63,15 +63,8 @@ impl Jukebox {
             .iter()
             .map(|song| row(song, created, first.filter(|first| *first != song.id)))
             .collect::<Result<_, ApiError>>()?;
-        self.lock().promise(client, songs.len(), &self.limits)?;
-        let added = self.library.add(rows).await;
-        let mut line = self.lock();
-        line.settle(client, songs.len());
-        added?;
-        songs.iter().for_each(|song| line.join(Arc::clone(song)));
-        drop(line);
-        self.start_waiting();
-        Ok(songs)
+        let jukebox = Arc::clone(self);
+        self.enqueue(songs, client, async move { jukebox.library.add(rows).await }).await
     }
 
     /// Resumes an interrupted song.
@@ -87,18 +80,40 @@ impl Jukebox {
         let request: SongRequest = serde_json::from_str(&row.request).map_err(|error| unreadable(&error))?;
         let format: Format = row.format.parse().map_err(|error| unreadable(&error))?;
         let song = self.song(row.id, request, format, client, false, true)?;
-        self.lock().promise(client, 1, &self.limits)?;
-        let noted = self.library.set_state(row.id, State::Queued).await;
-        let mut line = self.lock();
-        line.settle(client, 1);
-        noted?;
-        if let Some(already) = line.live(row.id) {
-            return Ok(already); // two clients asked at once
-        }
-        line.join(Arc::clone(&song));
-        drop(line);
-        self.start_waiting();
-        Ok(song)
+        let (jukebox, id) = (Arc::clone(self), row.id);
+        let queued = async move { jukebox.library.set_state(id, State::Queued).await };
+        let queued = self.enqueue(vec![song], client, queued).await?;
+        queued.into_iter().next().ok_or_else(|| ApiError::Internal("a song without a place".to_owned()))
+    }
+
+    /// Gives songs their places, once the library has `noted` them. All but the first moment of it is a task of its own:
+    /// the future of a request is dropped when its client leaves, and would leave places taken.
+    async fn enqueue(
+        self: &Arc<Self>,
+        songs: Vec<Arc<LiveSong>>,
+        client: &str,
+        noted: impl Future<Output = Result<(), ApiError>> + Send + 'static,
+    ) -> Result<Vec<Arc<LiveSong>>, ApiError> {
+        self.lock().promise(client, songs.len(), &self.limits)?;
+        let (jukebox, client) = (Arc::clone(self), client.to_owned());
+        let placed = async move {
+            let noted = noted.await;
+            let mut line = jukebox.lock();
+            line.settle(&client, songs.len());
+            noted?;
+            let mut placed = Vec::with_capacity(songs.len());
+            for song in songs {
+                let already = line.live(song.id); // where two clients resume it at once
+                if already.is_none() {
+                    line.join(Arc::clone(&song));
+                }
+                placed.push(already.unwrap_or(song));
+            }
+            drop(line);
+            jukebox.start_waiting();
+            Ok(placed)
+        };
+        tokio::spawn(placed).await?
     }
 
     fn song(
@@ -128,11 +143,10 @@ impl Jukebox {
     /// Ends a song, whether it waits or is written.
     pub async fn end(self: &Arc<Self>, song: &Arc<LiveSong>, end: End) -> Result<(), ApiError> {
         song.end(end);
-        let waited = self.lock().leave(song.id);
-        if let Some(song) = waited {
-            self.over(&song, performance::unplayed(end), || ()).await?;
-        }
-        Ok(())
+        let Some(song) = self.lock().leave(song.id) else { return Ok(()) };
+        let jukebox = Arc::clone(self);
+        // A task of its own, as in `enqueue`.
+        tokio::spawn(async move { jukebox.over(&song, performance::unplayed(end), || ()).await }).await?
     }
 
     /// Ends all songs so that they can be resumed, and waits for it.
@@ -216,4 +230,39 @@ fn row(song: &LiveSong, created: f64, take_of: Option<SongId>) -> Result<Row, Ap
         take_of,
         ending: Ending::default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, task::Poll, time::Duration};
+
+    use heartstream_tools::synth;
+
+    use super::*;
+    use crate::order::Order;
+
+    /// A promise that is not settled by then is kept for ever.
+    const HANGS: Duration = Duration::from_secs(60);
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_order_whose_client_leaves_while_it_is_noted_takes_no_place_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Heartstream::builder(synth::noise()).build().await.unwrap();
+        let jukebox = Jukebox::new(engine, Library::open(folder.path()).unwrap(), Limits::default(), None);
+        let order: Order = serde_json::from_str(r#"{"lyrics":"la","seconds":0.5}"#).unwrap();
+        let order = order.check(&jukebox.limits).unwrap();
+        let mut ordering = Box::pin(jukebox.order(order, "a client"));
+        poll_fn(|context| {
+            let answered = ordering.as_mut().poll(context).is_ready();
+            if answered || jukebox.lock().has_promised() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        drop(ordering); // as a server does when the client has left
+        let settled = async {
+            while jukebox.lock().has_promised() || !jukebox.lock().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(HANGS, settled).await.expect("the places are free again");
+    }
 }

@@ -52,7 +52,10 @@ async fn sung(jukebox: &Jukebox, song: &Arc<LiveSong>) -> Result<Ending, ApiErro
     // Those that were written since the last look.
     jukebox.metrics.frames(report.frames.0.saturating_sub(song.status.borrow().frames));
     let (files, record) = (song.files.clone(), record(song, &report, &ending));
-    tokio::task::spawn_blocking(move || files.write_record(&record)).await??;
+    // The song is there without it.
+    if let Err(error) = tokio::task::spawn_blocking(move || files.write_record(&record)).await? {
+        tracing::error!("the record of the song {} was not written: {error}", song.id);
+    }
     Ok(ending)
 }
 

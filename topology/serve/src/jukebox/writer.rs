@@ -1,12 +1,20 @@
 //! Writer of a song: blocks to the file that listeners read, levelled, measured and counted.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use heartstream::PcmBlock;
 use heartstream_formats::{AudioFile, Leveller, Loudness, LoudnessMeter, TARGET};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use crate::{error::ApiError, live_song::LiveSong, metrics::Metrics, recording::Grown};
+use crate::{
+    error::ApiError,
+    live_song::{LiveSong, Wish},
+    metrics::Metrics,
+    recording::Grown,
+};
 
 /// What was written.
 pub(super) struct Written {
@@ -24,8 +32,11 @@ pub(super) struct Writer {
     metrics: Metrics,
     /// Seconds of sound in the file.
     seconds: f64,
-    /// When the first sound was there.
-    first: Option<Instant>,
+    /// When a listener would have begun who played from the first sound on and waited for nothing but pauses and
+    /// under-runs.
+    playing_since: Option<Instant>,
+    /// What clients want: whether the song was paused since the last block.
+    wish: watch::Receiver<Wish>,
 }
 
 impl Writer {
@@ -34,7 +45,8 @@ impl Writer {
         let file = AudioFile::create(&song.files.audio(song.format), song.format, &song.metadata, song.request.seed)?;
         let leveller = gain.map(|gain| Leveller::following(gain, TARGET)).transpose()?;
         let meter = LoudnessMeter::new()?;
-        Ok(Self { song: Arc::clone(song), file, leveller, meter, metrics, seconds: 0.0, first: None })
+        let (song, wish) = (Arc::clone(song), song.wish.subscribe());
+        Ok(Self { song, file, leveller, meter, metrics, seconds: 0.0, playing_since: None, wish })
     }
 
     /// Writes the blocks to the last one, on a thread that may wait for the disk.
@@ -57,17 +69,28 @@ impl Writer {
         Ok(Written { bytes, seconds, loudness: meter.loudness() })
     }
 
+    /// Counts an under-run where a listener from the first sound on has played all that was there, and waits. In a pause
+    /// there is none. Either way that listener goes on with what comes now.
+    fn count_underrun(&mut self) {
+        let since = *self.playing_since.get_or_insert_with(Instant::now);
+        let paused = self.wish.has_changed().unwrap_or(false) || self.wish.borrow_and_update().paused;
+        self.wish.mark_unchanged();
+        let late = since.elapsed().as_secs_f64() - self.seconds;
+        if self.seconds > 0.0 && late > 0.0 {
+            if !paused {
+                self.metrics.underrun();
+            }
+            self.playing_since = Some(since + Duration::from_secs_f64(late));
+        }
+    }
+
     fn append(&mut self, block: &PcmBlock) -> Result<(), ApiError> {
         self.meter.measure(block)?;
         let bytes = self.file.write(block)?;
         if block.samples.is_empty() {
             return Ok(());
         }
-        let first = *self.first.get_or_insert_with(Instant::now);
-        // A listener from the first sound on has played all that was there, and waits.
-        if self.seconds > 0.0 && first.elapsed().as_secs_f64() > self.seconds && !self.song.wish.borrow().paused {
-            self.metrics.underrun();
-        }
+        self.count_underrun();
         self.seconds = block.end().seconds().0;
         self.song.grown.send_replace(Grown { bytes, over: false });
         let (seconds, ordered) = (self.seconds, self.song.ordered);
