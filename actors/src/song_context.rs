@@ -88,8 +88,8 @@ impl Mishaps {
     }
 }
 
-/// Stop flag. Work under way checks it: the prefill before each layer, flow matching before each block, sinks
-/// while they wait.
+/// Stop flag. Work under way checks it: the prefill before each layer, flow matching before each block (on a GPU: step),
+/// sinks while they wait.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag(Arc<AtomicBool>);
 

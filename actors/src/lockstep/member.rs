@@ -25,6 +25,9 @@ use crate::{
     stage::{Failure, panic_message},
 };
 
+/// Number of the first frame among the stage's inputs; the prompt is number 1.
+const FIRST_FRAME: u64 = 2;
+
 /// Sends frames, and gives back where they went; `None` when nothing takes them any more.
 type Giving = Pin<Box<dyn Future<Output = Option<ToAll<CodeFrame>>> + Send>>;
 
@@ -126,7 +129,7 @@ impl Member {
         wrote
     }
 
-    /// What a test has planted for the frame that comes next happens here.
+    /// Strikes the fault that a test planted for the next frame.
     pub fn strike(&self) -> Work<()> {
         caught(|| {
             self.song.faults.strike(Stage::LanguageModel, self.writer.next_frame() + FIRST_FRAME);
@@ -134,18 +137,23 @@ impl Member {
         })
     }
 
-    /// The song as a pass needs it.
+    /// The song as a pass needs it; `None` when it is over.
     pub fn in_pass(&mut self) -> Option<SpeculatedSong<'_>> {
         self.writer.in_pass()
     }
 
     /// Takes the frames that a pass wrote.
-    pub fn wrote(&mut self, model: &HeartMula, frames: Vec<Frame>) {
+    pub fn wrote(&mut self, model: &HeartMula, frames: Vec<Frame>) -> Work<()> {
         let mut outputs = VecDeque::with_capacity(frames.len());
         let song = self.song.clone();
         let _in_song = song.span.enter();
-        self.writer.wrote(model, frames, &mut outputs);
+        let writer = &mut self.writer;
+        caught(|| {
+            writer.wrote(model, frames, &mut outputs);
+            Ok(())
+        })?;
         self.give(outputs);
+        Ok(())
     }
 
     /// Counts time at work.
@@ -156,7 +164,7 @@ impl Member {
     /// Counts time in which it could not go on.
     pub fn waited(&self, time: Duration) {
         if !matches!(self.takers, Takers::Waited(..)) {
-            self.song.meter.stage(Stage::LanguageModel).waited(time); // for its takers it counts that when they took all
+            self.song.meter.stage(Stage::LanguageModel).waited(time); // `poll_taken` counts the wait for takers
         }
     }
 
@@ -205,9 +213,6 @@ impl Member {
         let _ = told.try_send(end); // it has a place; the stage may be gone
     }
 }
-
-/// The first frame as an input of the stage: the prompt is its first.
-const FIRST_FRAME: u64 = 2;
 
 /// Does a song's own work; a panic in it is the song's.
 pub(super) fn caught<T>(work: impl FnOnce() -> Result<T, Failure>) -> Work<T> {

@@ -40,6 +40,8 @@ use member::{Ended, Member, Work, caught};
 
 /// Poll interval while no song can go on and nothing tells when one can.
 const REST: Duration = Duration::from_millis(10);
+/// The same while other songs wait for their takers, which tell, but not on this thread.
+const BRIEF_REST: Duration = Duration::from_millis(1);
 
 /// The songs of an engine that are being written.
 pub struct Lockstep {
@@ -70,7 +72,7 @@ pub struct LockstepInbox(Receiver<Command>);
 /// The ends of a new lockstep: a song's hold on `actor`, which is over when `ended` is closed, and the actor's inbox.
 pub fn lockstep(actor: ActorRef<Lockstep>, ended: Receiver<Infallible>) -> (LockstepHandle, LockstepInbox) {
     let (commands, inbox) = bounded(JOINING);
-    (LockstepHandle { actor, commands, ended }, LockstepInbox(inbox))
+    (LockstepHandle::new(actor, commands, ended), LockstepInbox(inbox))
 }
 
 impl Actor for Lockstep {
@@ -103,7 +105,7 @@ impl Actor for Lockstep {
                     command = self.commands.recv_async() => command,
                 };
                 match command {
-                    Ok(command) => self.hear(command),
+                    Ok(command) => self.receive(command),
                     Err(_) => return Ok(None), // no song holds it any more
                 }
             } else if !written {
@@ -123,7 +125,7 @@ impl Lockstep {
         self.joining.len() + self.members.len()
     }
 
-    fn hear(&mut self, command: Command) {
+    fn receive(&mut self, command: Command) {
         if let Command::Join(joining) = command {
             self.joining.push_back(Member::new(*joining));
         }
@@ -142,7 +144,7 @@ impl Lockstep {
     /// Receives the commands of songs, and drops those songs that are over.
     fn look(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
-            self.hear(command);
+            self.receive(command);
         }
         let mut context = Context::from_waker(Waker::noop());
         for member in &mut self.members {
@@ -160,7 +162,7 @@ impl Lockstep {
         let (model, pool) = (Arc::clone(&self.model), self.pool.clone());
         let turns = member.song.engine.turns.clone();
         let begun = self.awake(&pool, vec![turns], |lockstep| {
-            let alone = lockstep.songs() == 0;
+            let alone = lockstep.members.is_empty();
             let others = Mutex::new(lockstep);
             let between = || {
                 let mut others = others.lock().unwrap_or_else(PoisonError::into_inner); // no other thread has it
@@ -203,34 +205,31 @@ impl Lockstep {
 
     /// Writes the next frame of those that can go on.
     fn pass(&mut self) {
-        let mut ready: Vec<Member> = self.members.extract_if(.., |member| member.is_ready()).collect();
+        let ready: Vec<Member> = self.members.extract_if(.., |member| member.is_ready()).collect();
         if ready.is_empty() {
             return;
         }
         let since = Instant::now();
         let songs: Vec<_> = ready.iter().map(|member| member.song.clone()).collect();
         let _at_work: Vec<_> = songs.iter().map(|song| song.meter.working.begin()).collect();
-        let (mut alone, mut together) = (Vec::new(), Vec::new());
-        for mut member in ready.drain(..) {
+        let (mut done, mut in_pass) = (Vec::new(), Vec::new());
+        for mut member in ready {
             let wrote = member.strike().and_then(|()| member.write_alone(&self.model));
             match wrote {
-                Ok(true) => alone.push(member),
-                Ok(false) => together.push(member),
+                Ok(wrote) if wrote || member.in_pass().is_none() => done.push(member),
+                Ok(_) => in_pass.push(member),
                 Err(ended) => member.finish(ended.into()),
             }
         }
-        let written = write(&self.model, &mut together);
-        for (mut member, written) in together.into_iter().zip(written) {
-            match written {
-                Ok(frames) => {
-                    member.wrote(&self.model, frames);
-                    alone.push(member);
-                }
+        let written = write(&self.model, &mut in_pass);
+        for (mut member, written) in in_pass.into_iter().zip(written) {
+            match written.and_then(|frames| member.wrote(&self.model, frames)) {
+                Ok(()) => done.push(member),
                 Err(ended) => member.finish(ended.into()),
             }
         }
-        alone.iter().for_each(|member| member.worked(since.elapsed()));
-        self.members.append(&mut alone);
+        done.iter().for_each(|member| member.worked(since.elapsed()));
+        self.members.append(&mut done);
     }
 
     /// Waits until a song may be able to go on; `Some` when the mailbox has a signal.
@@ -238,14 +237,15 @@ impl Lockstep {
         // What waits for a later stage of its own is told by that stage, what is paused by nothing, and all others wait
         // for their takers, or can go on by now.
         let sits_out = |member: &&Member| !member.waits_for_takers();
+        let rest = if self.members.iter().all(|member| sits_out(&member)) { REST } else { BRIEF_REST };
         if let Some(member) = self.members.iter().filter(sits_out).find(|member| member.gives_way()) {
             let song = member.song.clone();
-            song.engine.turns.give_way_within(Stage::LanguageModel, &song.stop, REST);
+            song.engine.turns.give_way_within(Stage::LanguageModel, &song.stop, rest);
             return None;
         }
         if let Some(member) = self.members.iter().find(sits_out) {
             if member.is_paused() {
-                sleep(REST); // the thread is the actor's own
+                sleep(rest); // the thread is the actor's own
             }
             return None;
         }
@@ -257,7 +257,7 @@ impl Lockstep {
             () = any_taken(members) => None,
         };
         if let Some(command) = command {
-            self.hear(command);
+            self.receive(command);
         }
         None
     }
