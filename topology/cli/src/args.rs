@@ -11,7 +11,7 @@ use super::{
     },
     serve::ServeArgs,
     song_args::{DecodeArgs, PlayArgs, RenderArgs},
-    status::Loudness,
+    status::Verbosity,
 };
 
 /// Makes music from words, and plays it while it is still being written.
@@ -30,8 +30,8 @@ pub(crate) struct Args {
 
 impl Args {
     /// How much is said.
-    pub fn loudness(&self) -> Loudness {
-        Loudness { quiet: self.quiet, verbose: self.verbose > 0 }
+    pub fn verbosity(&self) -> Verbosity {
+        Verbosity { quiet: self.quiet, verbose: self.verbose > 0 }
     }
 }
 

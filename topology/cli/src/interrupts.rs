@@ -1,11 +1,16 @@
 //! Ctrl-C: the first ends the songs, the second the program.
 
 use std::{
-    future::Future,
-    pin::Pin,
+    future::poll_fn,
     process,
+    task::Poll,
     time::{Duration, Instant},
 };
+
+#[cfg(unix)]
+use tokio::signal::unix::Signal;
+#[cfg(windows)]
+use tokio::signal::windows::CtrlC as Signal;
 
 use super::keys::Keys;
 
@@ -16,20 +21,23 @@ const INTERRUPTED: i32 = 130;
 
 /// What asks the program to end.
 pub(super) struct Interrupts {
-    signal: Pin<Box<dyn Future<Output = ()>>>,
+    signals: Vec<Signal>,
     first: Option<Instant>,
 }
 
 impl Interrupts {
-    /// Listens from now on.
+    /// Listens from now on. To be called in a runtime.
     pub fn listen() -> Self {
-        Self { signal: Box::pin(shutdown_signal()), first: None }
+        Self { signals: signals(), first: None }
     }
 
     /// Waits for the next one. May be dropped while it waits.
     pub async fn next(&mut self) {
-        (&mut self.signal).await;
-        self.signal = Box::pin(shutdown_signal());
+        poll_fn(|context| {
+            let came = self.signals.iter_mut().any(|signal| matches!(signal.poll_recv(context), Poll::Ready(Some(()))));
+            if came { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// One has come: a second one ends the program, once `keys` have set the terminal back.
@@ -47,18 +55,18 @@ impl Interrupts {
     }
 }
 
-/// Ends with Ctrl-C, when the system asks the program to end, or when its terminal is gone.
-async fn shutdown_signal() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let (Ok(mut terminate), Ok(mut hang_up)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => return,
-                _ = terminate.recv() => return,
-                _ = hang_up.recv() => return,
-            }
-        }
-    }
-    let _ = tokio::signal::ctrl_c().await;
+/// Ctrl-C, what asks a program to end, and the end of its terminal.
+#[cfg(unix)]
+fn signals() -> Vec<Signal> {
+    use tokio::signal::unix::{SignalKind, signal};
+    // Where the system refuses one, it does what it does to every program.
+    [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+        .into_iter()
+        .filter_map(|kind| signal(kind).ok())
+        .collect()
+}
+
+#[cfg(windows)]
+fn signals() -> Vec<Signal> {
+    tokio::signal::windows::ctrl_c().into_iter().collect()
 }

@@ -120,11 +120,11 @@ fn progress_form(command: &Command) -> ProgressForm {
 fn execute(args: Args) -> Result<(), Failed> {
     KernelSet::check_variable()?;
     preflight::check()?;
-    let loudness = args.loudness();
+    let verbosity = args.verbosity();
     match args.command {
-        Command::Render(command) => render::render(&command, loudness),
-        Command::Play(command) => render::play(&command, loudness),
-        Command::Decode(command) => render::decode(&command, loudness),
+        Command::Render(command) => render::render(&command, verbosity),
+        Command::Play(command) => render::play(&command, verbosity),
+        Command::Decode(command) => render::decode(&command, verbosity),
         Command::Tags(command) => tags::tags(&command),
         Command::Completions(command) => manual::completions(&command),
         Command::Man(command) => manual::man(&command),

@@ -15,7 +15,7 @@ use super::{
     recording::Recording,
     request_args::kept_request,
     song_args::{DecodeArgs, PlayArgs, RenderArgs},
-    status::{Loudness, Status},
+    status::{Status, Verbosity},
     status_line::SongLine,
     takes,
 };
@@ -24,19 +24,19 @@ use super::{
 pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// Writes a song to a file or to standard output, or several takes to files.
-pub(super) fn render(args: &RenderArgs, loudness: Loudness) -> Result<(), Failed> {
+pub(super) fn render(args: &RenderArgs, verbosity: Verbosity) -> Result<(), Failed> {
     if let Some(count) = args.takes {
-        return takes::render(args, count, loudness);
+        return takes::render(args, count, verbosity);
     }
-    sing(args, Destination::file(&args.output, &args.model.model)?, loudness, Stopping::IsEarly)
+    sing(args, Destination::file(&args.output, &args.model.model)?, verbosity, Stopping::IsEarly)
 }
 
 /// Plays a song; without a loudspeaker it is written to a file.
-pub(super) fn play(args: &PlayArgs, loudness: Loudness) -> Result<(), Failed> {
+pub(super) fn play(args: &PlayArgs, verbosity: Verbosity) -> Result<(), Failed> {
     if let Some(count) = args.render.takes {
-        return takes::play(args, count, loudness);
+        return takes::play(args, count, verbosity);
     }
-    sing(&args.render, Destination::speaker(args, loudness.verbose)?, loudness, Stopping::IsAnEnd)
+    sing(&args.render, Destination::speaker(args, verbosity.verbose)?, verbosity, Stopping::IsAnEnd)
 }
 
 /// What the key that stops a song means.
@@ -49,11 +49,16 @@ enum Stopping {
 }
 
 /// Makes a song, a new one or one that is resumed.
-fn sing(args: &RenderArgs, mut destination: Destination, loudness: Loudness, stopping: Stopping) -> Result<(), Failed> {
+fn sing(
+    args: &RenderArgs,
+    mut destination: Destination,
+    verbosity: Verbosity,
+    stopping: Stopping,
+) -> Result<(), Failed> {
     let mut asked = Asked::new(args, destination.speaker.is_some())?;
     destination.probe(args.save_codes.as_deref(), &asked.read_files())?;
     runtime()?.block_on(async {
-        let mut status = Status::new(loudness.quiet);
+        let mut status = Status::new(verbosity.quiet);
         let engine = asked.engine(&mut status).await?;
         let mut sinks = destination.open(&asked.request, &asked.fingerprint)?;
         if let Some(path) = &args.save_codes {
@@ -64,7 +69,7 @@ fn sing(args: &RenderArgs, mut destination: Destination, loudness: Loudness, sto
             None => engine.sing_to(asked.request.clone(), sinks).await?,
         };
         let mut shown =
-            SongLine { seed: asked.request.seed, verb: destination.verb, keys: false, verbose: loudness.verbose };
+            SongLine { seed: asked.request.seed, verb: destination.verb, keys: false, verbose: verbosity.verbose };
         let recording = destination.recording.take();
         let (report, by_key) = follow(song, recording, &mut status, &mut shown).await?;
         let about = About {
@@ -82,7 +87,7 @@ fn sing(args: &RenderArgs, mut destination: Destination, loudness: Loudness, sto
 }
 
 /// Decodes a kept song.
-pub(super) fn decode(args: &DecodeArgs, loudness: Loudness) -> Result<(), Failed> {
+pub(super) fn decode(args: &DecodeArgs, verbosity: Verbosity) -> Result<(), Failed> {
     let mut destination = Destination::file(&args.output, &args.model.model)?;
     let checkpoint = checkpoint(&args.model.model)?;
     let directory = ModelDirectory::open(checkpoint.clone())?;
@@ -100,14 +105,15 @@ pub(super) fn decode(args: &DecodeArgs, loudness: Loudness) -> Result<(), Failed
     let read: Vec<&Path> = [Some(args.codes.as_path()), args.sound.plan.as_deref()].into_iter().flatten().collect();
     destination.probe(None, &read)?;
     runtime()?.block_on(async {
-        let mut status = Status::new(loudness.quiet);
+        let mut status = Status::new(verbosity.quiet);
         if let Some(sentence) = &memory_adjustment {
             status.line(sentence);
         }
         let decoder = Decoder::load_as(checkpoint, codec, &placement).await?;
         let sinks = destination.open(&request, &fingerprint)?;
         let song = decoder.decode(kept.codes, &request, sinks).await?;
-        let mut shown = SongLine { seed: request.seed, verb: destination.verb, keys: false, verbose: loudness.verbose };
+        let mut shown =
+            SongLine { seed: request.seed, verb: destination.verb, keys: false, verbose: verbosity.verbose };
         let recording = destination.recording.take();
         let (report, _) = follow(song, recording, &mut status, &mut shown).await?;
         let about =

@@ -27,7 +27,7 @@ const USUAL_COLUMNS: usize = 80;
 
 /// How much is said.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Loudness {
+pub(crate) struct Verbosity {
     /// Nothing but errors.
     pub quiet: bool,
     /// What goes on inside, too.

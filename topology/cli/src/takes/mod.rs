@@ -7,6 +7,7 @@ mod task;
 use std::collections::{BTreeMap, VecDeque};
 
 use heartstream::{Heartstream, SongControl, SongRequest};
+use heartstream_formats::Loudness;
 use tokio::task::JoinSet;
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
     render::{BETWEEN_LOOKS, pressed, runtime},
     song_args::{PlayArgs, RenderArgs},
     song_format::song_format,
-    status::{Loudness, Status},
+    status::{Status, Verbosity},
     status_line::SongLine,
 };
 use table::Row;
@@ -31,21 +32,21 @@ use task::{Take, Taken};
 const AT_ONCE: u64 = 4;
 
 /// Writes takes to files.
-pub(super) fn render(args: &RenderArgs, count: u64, loudness: Loudness) -> Result<(), Failed> {
+pub(super) fn render(args: &RenderArgs, count: u64, verbosity: Verbosity) -> Result<(), Failed> {
     let asked = Asked::new(args, false)?;
     let takes = takes(args, &asked.request, count, &|_| Ok(None))?;
-    make(asked, takes, loudness, false)
+    make(asked, takes, verbosity, false)
 }
 
 /// Plays the first take, and writes the others to files; without a loudspeaker the first, too.
-pub(super) fn play(args: &PlayArgs, count: u64, loudness: Loudness) -> Result<(), Failed> {
+pub(super) fn play(args: &PlayArgs, count: u64, verbosity: Verbosity) -> Result<(), Failed> {
     let asked = Asked::new(&args.render, true)?;
     let first = |take: &RenderArgs| {
-        let played = Destination::speaker(&PlayArgs { render: take.clone(), ..args.clone() }, loudness.verbose)?;
+        let played = Destination::speaker(&PlayArgs { render: take.clone(), ..args.clone() }, verbosity.verbose)?;
         Ok(Some(played))
     };
     let takes = takes(&args.render, &asked.request, count, &first)?;
-    make(asked, takes, loudness, true)
+    make(asked, takes, verbosity, true)
 }
 
 /// The takes with their destinations: files, but for the first where `played` gives it another one.
@@ -72,16 +73,16 @@ fn takes(
 }
 
 /// Makes all takes. A take that fails does not end the others; q ends all, which is an end where the first is `played`.
-fn make(mut asked: Asked<'_>, takes: VecDeque<Take>, loudness: Loudness, played: bool) -> Result<(), Failed> {
+fn make(mut asked: Asked<'_>, takes: VecDeque<Take>, verbosity: Verbosity, played: bool) -> Result<(), Failed> {
     let read = asked.read_files();
     for take in &takes {
         take.destination.probe(take.args.save_codes.as_deref(), &read)?;
     }
     runtime()?.block_on(async {
-        let mut status = Status::new(loudness.quiet);
+        let mut status = Status::new(verbosity.quiet);
         let engine = asked.engine(&mut status).await?;
         status.next_song();
-        let (rows, by_key) = all(&engine, &asked, takes, &mut status, loudness).await?;
+        let (rows, by_key) = all(&engine, &asked, takes, &mut status, verbosity).await?;
         status.end_songs(&table::table(&rows), || table::facts(&rows));
         match table::outcome(rows) {
             Err(Failed::Cancelled) if by_key && played => Ok(()),
@@ -96,7 +97,7 @@ async fn all(
     asked: &Asked<'_>,
     mut waiting: VecDeque<Take>,
     status: &mut Status,
-    loudness: Loudness,
+    verbosity: Verbosity,
 ) -> Result<(Vec<Row>, bool), Failed> {
     let (mut rows, mut running, mut controls) = (Vec::new(), JoinSet::new(), BTreeMap::<u64, SongControl>::new());
     let mut look = tokio::time::interval(BETWEEN_LOOKS);
@@ -119,14 +120,12 @@ async fn all(
             biased;
             () = interrupts.next() => {
                 interrupts.came(&mut keys);
-                waiting.clear();
-                controls.values().for_each(SongControl::cancel);
+                stop(&mut waiting, &controls, &mut rows);
             }
             key = pressed(&mut keys) => match key {
                 Key::Stop => {
                     by_key = !interrupts.any();
-                    waiting.clear();
-                    controls.values().for_each(SongControl::cancel);
+                    stop(&mut waiting, &controls, &mut rows);
                 }
                 // All of them, the one that is heard among them.
                 Key::Pause => {
@@ -145,7 +144,7 @@ async fn all(
                     seed: asked.request.seed.wrapping_add(number - 1),
                     verb: "made",
                     keys: keys.is_some(),
-                    verbose: loudness.verbose,
+                    verbose: verbosity.verbose,
                 };
                 status.show(&control.snapshot(), &shown);
             },
@@ -153,6 +152,19 @@ async fn all(
     }
     rows.sort_by_key(|row: &Row| row.number);
     Ok((rows, by_key))
+}
+
+/// Cancels the takes that run, and gives those that wait their rows.
+fn stop(waiting: &mut VecDeque<Take>, controls: &BTreeMap<u64, SongControl>, rows: &mut Vec<Row>) {
+    controls.values().for_each(SongControl::cancel);
+    rows.extend(waiting.drain(..).map(|take| Row {
+        number: take.number,
+        seed: take.request.seed,
+        report: None,
+        failure: Some(Failed::Cancelled),
+        loudness: Loudness::default(),
+        file: None,
+    }));
 }
 
 /// Says what came of a take, and writes its record.

@@ -41,10 +41,7 @@ pub(super) async fn start(
             let recording = take.destination.recording.take();
             Ok((control, Taking { take, blocks, recording, meter }))
         }
-        Err(failure) => {
-            let loudness = Loudness { integrated: None, true_peak: None };
-            Err(Box::new(Taken { take, result: Err(failure), loudness }))
-        }
+        Err(failure) => Err(Box::new(Taken { take, result: Err(failure), loudness: Loudness::default() })),
     }
 }
 
