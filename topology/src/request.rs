@@ -65,14 +65,12 @@ pub(crate) fn check_options(request: &SongRequest) -> Result<(KeyedSampler, Soun
 /// How the song is cut into windows; a deadline can still shorten the first one. A first window may be longer than the
 /// song, which then is one window.
 pub(crate) fn segment_plan(request: &SongRequest) -> Result<SegmentPlan, ModelError> {
-    if request.continuity == Continuity::Reference {
-        return Ok(SegmentPlan::reference(ReferenceWindows::default()));
-    }
     let frames = |count: Frames| usize::try_from(count.0).unwrap_or(usize::MAX);
     let first = frames(request.first_window.most);
     match request.continuity {
+        Continuity::Reference => Ok(SegmentPlan::reference(ReferenceWindows::default())),
         Continuity::Chained => SegmentPlan::chained(first, frames(request.look_ahead)),
-        Continuity::Parallel | Continuity::Reference => SegmentPlan::parallel(first),
+        Continuity::Parallel => SegmentPlan::parallel(first),
     }
 }
 

@@ -192,8 +192,8 @@ fn add_writing(
     let mut takers = vec![frames];
     for path in codes {
         let (give, take) = bounded(plan.capacities.frame_places());
-        let notes = metadata(&request, &lm_resources.fingerprint);
-        let kept = SongCodes { codebooks: lm_resources.sizes.audio_num_codebooks, codes: Vec::new(), notes };
+        let metadata = metadata(&request, &lm_resources.fingerprint);
+        let kept = SongCodes { codebooks: lm_resources.sizes.audio_num_codebooks, codes: Vec::new(), notes: metadata };
         let stage = CodesSinkStage::new(path, kept, resumed_from.codes.len(), song.clone());
         pieces.add(stage, take, Nowhere, song);
         takers.push(give);
@@ -208,17 +208,17 @@ fn add_writing(
         max_frames: request.max_frames,
         resumed_from,
     };
-    let (writer, inlet) = LanguageModelStage::new(lockstep, settings, ToAll(takers), prompts_out, song.clone());
-    pieces.add(writer, inlet, Nowhere, song);
+    let (stage, inlet) = LanguageModelStage::new(lockstep, settings, ToAll(takers), prompts_out, song.clone());
+    pieces.add(stage, inlet, Nowhere, song);
 
     let (requests, requests_out) = bounded(1);
-    let reader = PromptTokenizerStage::new(Arc::clone(&lm_resources.tokenizer), song.clone());
-    pieces.add(reader, requests_out, prompts, song);
+    let tokenizer = PromptTokenizerStage::new(Arc::clone(&lm_resources.tokenizer), song.clone());
+    pieces.add(tokenizer, requests_out, prompts, song);
     let _ = requests.try_send(request); // the channel is empty and has a place; dropping its sender ends the source
     Ok(notes)
 }
 
-/// The writer of the frames, with its prefetcher.
+/// Speculator of a song, with a prefetcher where the plan has cores for one.
 fn speculator(
     lm_resources: &LmResources,
     lm: &Arc<HeartMula>,
@@ -247,7 +247,7 @@ pub(crate) async fn wire_decoding(
     let SoundEnds { frames, blocks } = add_sound(&mut pieces, decoder, sound, sinks, &song);
     let (songs, songs_out) = bounded(1);
     pieces.add(CodesSourceStage::new(song.clone()), songs_out, frames, &song);
-    let _ = songs.try_send(Arc::new(kept)); // as above
+    let _ = songs.try_send(Arc::new(kept)); // the channel is empty and has a place
     drop(songs);
     let ending = Ending { notes: Vec::new(), is_the_songs: true };
     pieces.start(&decoder.threads, song, ending, blocks).await

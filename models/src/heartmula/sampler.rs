@@ -21,7 +21,7 @@ pub trait CodeSampler {
     }
 
     /// Margin of the last chosen code: how far its score lay above the next one; `None` where it is not known.
-    fn last_gap(&self) -> Option<f64> {
+    fn last_margin(&self) -> Option<f64> {
         None
     }
 }
@@ -159,7 +159,7 @@ impl CodeSampler for KeyedSampler {
         Some((self.options, self.noise))
     }
 
-    fn last_gap(&self) -> Option<f64> {
+    fn last_margin(&self) -> Option<f64> {
         self.gap
     }
 }
@@ -206,12 +206,12 @@ mod tests {
     #[test]
     fn the_gap_is_that_between_the_two_largest_scores() {
         let mut sampler = sampler(1.0, 4).expect("options in range");
-        assert_eq!(sampler.last_gap(), None);
+        assert_eq!(sampler.last_margin(), None);
         for frame in 0..200 {
             let logits = [0.3, 1.0, -0.5, 0.9, 0.0];
             let ranked = sampler.ranked(frame, 2, &logits, 2).expect("finite logits");
             assert_eq!(sampler.sample(frame, 2, &logits).expect("finite logits"), ranked[0].0);
-            assert_eq!(sampler.last_gap(), Some(ranked[0].1 - ranked[1].1));
+            assert_eq!(sampler.last_margin(), Some(ranked[0].1 - ranked[1].1));
         }
     }
 

@@ -215,7 +215,7 @@ impl Round<'_> {
             match self.sampler.sample(frame, 0, logits) {
                 Ok(code) => {
                     codes.push(code);
-                    self.margins.push(self.sampler.last_gap().into_iter().collect());
+                    self.margins.push(self.sampler.last_margin().into_iter().collect());
                 }
                 Err(error) if codes.is_empty() => return Err(error),
                 Err(_) => break,
@@ -260,7 +260,7 @@ impl Round<'_> {
                         if let Some(margins) =
                             self.margins.get_mut(number).filter(|margins| right && margins.len() == codebook)
                         {
-                            margins.extend(self.sampler.last_gap());
+                            margins.extend(self.sampler.last_margin());
                         }
                     }
                     // Under right codes it is an error of the song; else the draft stays as good a guess as any.

@@ -98,8 +98,8 @@ impl SongControl {
         self.context.pause.is_on()
     }
 
-    /// Ends the song within one layer of the prefill, one frame of the language model and one step of flow matching. What
-    /// has been decoded is still written to a file.
+    /// Ends the song within one layer of the prefill, one frame of the language model and one block of flow matching (on a
+    /// GPU: one step). What has been decoded is still written to a file.
     pub fn cancel(&self) {
         // Work under way sees the stop flag at once; the conductor ends the stages.
         self.context.stop.set();

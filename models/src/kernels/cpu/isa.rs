@@ -28,7 +28,7 @@ pub enum KernelSet {
 }
 
 impl KernelSet {
-    /// All sets, the one that is taken last on each kind of processor.
+    /// All sets, by preference: of those that run here, the last is used.
     pub const ALL: [Self; 7] =
         [Self::AmxInSoftware, Self::NeonBf16, Self::Portable, Self::Avx2, Self::Avx512, Self::Amx, Self::Neon];
 

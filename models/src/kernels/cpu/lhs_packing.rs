@@ -5,7 +5,7 @@ use std::ops::Range;
 /// Inputs of a tile, at most.
 pub(super) const MOST_INPUTS: usize = 512;
 
-/// Inputs that lie together in a packed row: what is copied at once.
+/// Contiguous inputs of a packed row: what is copied at once.
 pub(super) const QUAD: usize = 4;
 
 /// Numbers that `rows` packed rows of `inputs` inputs take.
@@ -60,7 +60,7 @@ impl<'a> Rows<'a> {
         if self.count == 0 { 0 } else { (self.count - 1) * self.stride + last }
     }
 
-    /// Numbers `inputs` of row `row`, copied together to `room` if they do not lie together.
+    /// Numbers `inputs` of row `row`, copied to `room` if they are not contiguous.
     pub(super) fn line<'b>(&'b self, row: usize, inputs: Range<usize>, room: &'b mut [f32]) -> &'b [f32] {
         let place = |input: usize| row * self.stride + self.runs[input / self.width] + input % self.width;
         if inputs.start / self.width == (inputs.end - 1) / self.width {

@@ -46,7 +46,7 @@ pub(super) struct Tiles {
     pub few: &'static [(usize, usize)],
     /// Rows (at most) and panels of the tile that computes most for what it loads.
     pub many: (usize, usize),
-    /// Computes a tile of (number type, rows, panels), which are at most those of `many` or of one of `few`.
+    /// Computes a tile of (dtype, rows, panels), which are at most those of `many` or of one of `few`.
     ///
     /// # Safety
     /// The set must run here. For every row, panel and input of the tile, `x`, `w` and `out` must be there to be read
@@ -64,7 +64,7 @@ pub(super) struct Tiles {
     pub widen: Option<unsafe fn(u8, *const u16, *mut f32, usize)>,
 }
 
-/// Computes a tile of (number type, rows, panels).
+/// Computes a tile of (dtype, rows, panels).
 ///
 /// # Safety
 /// That of the field of [`Tiles`] that it stands in.

@@ -40,7 +40,7 @@ pub(super) fn arrange(rows: PanelRows<'_>, place: Place, to: &mut [PartTile]) {
             let words = _mm512_or_si512(words, _mm512_slli_epi32::<16>(_mm512_add_epi32(words, _mm512_set1_epi32(16))));
             for (pair, both) in rows.as_chunks::<2>().0.iter().enumerate() {
                 ahead(both);
-                // SAFETY: two rows lie together, 32 numbers.
+                // SAFETY: two rows are contiguous: 32 numbers.
                 let both = unsafe { _mm512_loadu_si512(both.as_ptr().cast()) };
                 put(_mm512_permutexvar_epi16(words, both), pair, (0, 1), place, to);
             }

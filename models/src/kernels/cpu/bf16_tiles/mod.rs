@@ -101,7 +101,7 @@ impl Product<'_> {
         }
         let mut room = SHARED.take();
         let tiles = first(&mut room, self.rows.count.div_ceil(SIDE) * steps, NO_ROWS);
-        self.split_rows(0..self.rows.count, tiles, !split.alone);
+        self.split_rows(0..self.rows.count, tiles, true);
         let tiles = &*tiles;
         turn(&|task| {
             let (block, column) = (task / split.columns, task % split.columns);

@@ -35,7 +35,7 @@ __device__ __forceinline__ float2 pair_at(const float* place) { return *reinterp
 __device__ __forceinline__ void set_pair(__half* place, float2 value) { *reinterpret_cast<__half2*>(place) = __float22half2_rn(value); }
 __device__ __forceinline__ void set_pair(float* place, float2 value) { *reinterpret_cast<float2*>(place) = value; }
 
-// Copies rows of `bytes` bytes that lie together into rows that lie `stride` bytes apart in shared memory.
+// Copies contiguous rows of `bytes` bytes into rows that lie `stride` bytes apart in shared memory.
 __device__ __forceinline__ void copy_rows(void* to, const void* from, int rows, int bytes, int stride) {
     const unsigned int target = static_cast<unsigned int>(__cvta_generic_to_shared(to));
     const char* source = static_cast<const char*>(from);

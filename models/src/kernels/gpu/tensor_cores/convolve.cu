@@ -11,7 +11,7 @@ constexpr int STAGES = 2;       // tiles that are in shared memory or on their w
 struct Convolution {
     const bits16* old_rows;  // the rows before the first, as halves [high, low][olds][inputs]: row -1 is the last of them
     const bits16* rows;      // [high, low][count][inputs], inputs a multiple of 8
-    const bits16* weight;    // [depth / DEEP][high, low][outputs][DEEP]: what is read together lies together
+    const bits16* weight;    // [depth / DEEP][high, low][outputs][DEEP]: what is read together is contiguous
     const float* bias;
     const float* add;  // added after the activation, where `adds`
     float* numbers;    // results in f32, where `wide`

@@ -75,7 +75,7 @@ impl Tile {
 /// A convolution's weight as bf16 halves, and its bias.
 #[derive(Debug, Clone)]
 pub struct TapWeight {
-    /// \[depth / 32, 2, out, 32\], the high halves first: what is read together lies together. Depth is taps · in, filled up
+    /// \[depth / 32, 2, out, 32\], the high halves first: what is read together is contiguous. Depth is taps · in, filled up
     /// with zeros.
     halves: Tensor,
     bias: Tensor,

@@ -52,7 +52,7 @@ impl Module {
     }
 }
 
-/// An argument of a kernel. A tensor is the address of its first number: it must lie together.
+/// An argument of a kernel. A tensor is the address of its first number: it must be contiguous.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "nothing is started without CUDA"))]
 pub enum Argument<'a> {
@@ -91,7 +91,7 @@ impl Launch {
     /// it reads and writes lies in the tensors; and what it writes nothing else reads or holds yet.
     ///
     /// # Errors
-    /// When a tensor does not lie together or on a GPU, or the GPU refuses.
+    /// When a tensor is not contiguous or not on a GPU, or the GPU refuses.
     #[cfg(feature = "cuda")]
     pub fn run(self, device: &Device, arguments: &[Argument<'_>]) -> Result<()> {
         use candle_core::{
