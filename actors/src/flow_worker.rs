@@ -7,32 +7,17 @@ use std::{
     time::Instant,
 };
 
-use flume::{Receiver, Sender};
-use heartstream_messages::{CodeSegment, LatentSegment, Stage};
+use heartstream_messages::Stage;
 use heartstream_models::{
     heartcodec::{Flow, FlowJob, HeartCodec, LATENTS_PER_FRAME},
     signal::{KeyedNoise, SHORTEST_FIRST_WINDOW},
 };
 
 use crate::{
-    channel::{Inlet, Outlet},
+    flow_task::{FlowTask, Placed, solve_window},
     song_context::SongContext,
     stage::{Event, Failure, Next, StageWork, panic_message},
 };
-
-/// A segment to be decoded, and where its result and the end of its latents go.
-pub struct FlowTask {
-    /// The segment.
-    pub segment: CodeSegment,
-    /// Receives the latents that it shares with the segment before; `None` when it shares none.
-    pub previous: Option<Receiver<Vec<f32>>>,
-    /// The last played latents of the segment before; at least those that this one shares with it.
-    pub known: Vec<f32>,
-    /// To the worker of the next segment.
-    pub hand_on: Sender<Vec<f32>>,
-    /// The reserved place of the result.
-    pub place: Sender<LatentSegment>,
-}
 
 /// Frames of the window that the speed is measured on: as many as the shortest window of a deadline, and its lead-in. A
 /// frame of a longer window takes no more time.
@@ -84,12 +69,6 @@ impl FlowWorkerStage {
             }
         });
     }
-}
-
-/// A result and its place.
-pub struct Placed {
-    latents: LatentSegment,
-    place: Sender<LatentSegment>,
 }
 
 impl StageWork for FlowWorkerStage {
@@ -146,77 +125,13 @@ impl FlowWorkerStage {
         })
     }
 
-    /// `None` when the song was ended.
+    /// `None` when the song was ended: the place of the segment is given up.
     fn solve(&self, task: &FlowTask) -> Result<Option<Placed>, Failure> {
-        let FlowTask { segment, known, hand_on, place, .. } = task;
-        let flow = &self.codec.flow;
-        let shared = segment.known.0 as usize * LATENTS_PER_FRAME * flow.channels();
-        let in_context = &known[known.len().saturating_sub(shared)..];
-        let length = segment.codes.len() / flow.quantizer.codebooks() * LATENTS_PER_FRAME;
-        let mut noise = vec![0f32; length * flow.channels()];
-        // Keyed by the place in the song: windows that overlap start from the same noise where they do.
-        let lead_in = segment.lead_in.0 * LATENTS_PER_FRAME as u64;
-        let first = segment.first_frame.first_latent().0.wrapping_sub(lead_in);
-        self.noise.fill_latents(first, flow.channels(), &mut noise);
-        let job = FlowJob { codes: &segment.codes, noise: &noise, in_context, options: self.options };
-        let Some(latents) = flow.solve(job, &|| self.gives_way_or_stops())? else {
-            return Ok(None); // the song was ended: its place is given up
-        };
-        // The next segment computes the look-ahead again, so that is not handed on.
-        let played = latents.len() - segment.look_ahead.0 as usize * LATENTS_PER_FRAME * flow.channels();
-        let end = latents[played.saturating_sub(self.handed_on * flow.channels())..played].to_vec();
-        // The receiver is gone after the last segment; and a retried segment may have sent already.
-        let _ = hand_on.try_send(end);
-        self.song.meter.latents_are_there();
-        self.song.meter.segments.fetch_add(1, Ordering::Relaxed);
-        self.song.meter.publish();
-        self.song.meter.stage(Self::STAGE).did_one();
-        let CodeSegment { index, first_frame, lead_in, known, look_ahead, fade_out, song_end, .. } = *segment;
-        let latents = LatentSegment { index, first_frame, latents, lead_in, known, look_ahead, fade_out, song_end };
-        Ok(Some(Placed { latents, place: place.clone() }))
-    }
-}
-
-/// Takes tasks from the queue of all workers, and waits for what each needs of the segment before.
-///
-/// The worker of that segment took it from the queue earlier, so this wait always ends.
-pub struct FlowInlet {
-    tasks: Receiver<FlowTask>,
-    /// A task that waits; kept here so that waiting is cancellation-safe.
-    waiting: Option<FlowTask>,
-}
-
-impl FlowInlet {
-    /// One of several inlets of the queue `tasks`.
-    pub fn new(tasks: Receiver<FlowTask>) -> Self {
-        Self { tasks, waiting: None }
-    }
-}
-
-impl Inlet for FlowInlet {
-    type Item = FlowTask;
-
-    async fn take(&mut self) -> Option<FlowTask> {
-        let task = match &mut self.waiting {
-            Some(task) => task,
-            none => none.insert(self.tasks.recv_async().await.ok()?),
-        };
-        if let Some(previous) = &task.previous {
-            // The segment before was given up: so is the song.
-            task.known = previous.recv_async().await.ok()?;
-            task.previous = None;
-        }
-        self.waiting.take()
-    }
-}
-
-/// Puts each result into its place, which always has room.
-pub struct ToPlaces;
-
-impl Outlet for ToPlaces {
-    type Item = Placed;
-
-    async fn give(&mut self, Placed { latents, place }: Placed) -> bool {
-        place.send_async(latents).await.is_ok()
+        let (flow, channels) = (&self.codec.flow, self.codec.flow.channels());
+        let (in_context, noise) = (task.in_context(channels), (self.noise, task.first_latent()));
+        let stop = || self.gives_way_or_stops();
+        let latents = solve_window(flow, &task.segment.codes, noise, in_context, self.options, &stop)?;
+        let sizes = (channels, self.handed_on * channels);
+        Ok(latents.map(|latents| task.complete(latents, sizes, (&self.song, Self::STAGE))))
     }
 }

@@ -13,7 +13,7 @@
 //!   time in which stages worked
 //! - a page per stage, in the order of the data: [`prompt_tokenizer`], [`language_model`] (with the [`song_writer`] of
 //!   each song, the [`lockstep`] of all songs, and the `speculation_report`), [`codes_source`], [`codes_sink`],
-//!   [`segmenter`], [`flow_worker`], [`vocoder`], [`stitcher`], [`wav_sink`], [`speaker_sink`] (with its
+//!   [`segmenter`], [`flow_task`] and [`flow_worker`] ([`remote`] on other machines), [`vocoder`], [`stitcher`], [`wav_sink`], [`speaker_sink`] (with its
 //!   [`sample_ring`]), [`subscriber_sink`] (with its [`reader_queue`])
 
 pub mod awake;
@@ -24,6 +24,7 @@ pub mod compute_site;
 pub mod core_layout;
 pub mod core_turns;
 pub mod failure;
+pub mod flow_task;
 pub mod flow_worker;
 pub mod language_model;
 pub mod lockstep;
@@ -31,6 +32,7 @@ pub mod prefetcher;
 pub mod prompt_cores;
 pub mod prompt_tokenizer;
 pub mod reader_queue;
+pub mod remote;
 pub mod sample_ring;
 pub mod segmenter;
 pub mod song_context;

@@ -1,6 +1,6 @@
 //! Segmenter: gathers codes into the windows of the plan, and cuts the first one for the latency of the first sound.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, convert::Infallible};
 
 use flume::Sender;
 use heartstream_messages::{
@@ -11,7 +11,7 @@ use heartstream_models::signal::{REFERENCE_WINDOW, SHORTEST_FIRST_WINDOW, Segmen
 
 use crate::{
     channel::Outlet,
-    flow_worker::FlowTask,
+    flow_task::FlowTask,
     song_context::SongContext,
     stage::{Event, Failure, Next, StageWork},
 };
@@ -134,15 +134,30 @@ impl SegmenterStage {
 /// worker of the next segment, which needs the end of its latents.
 pub struct Dispatch {
     tasks: Sender<FlowTask>,
+    /// To the workers of this machine alone; there where others work beside them.
+    home: Option<HomeQueue>,
     places: Sender<flume::Receiver<LatentSegment>>,
     /// Receives the latents of the segment before.
     previous: Option<flume::Receiver<Vec<f32>>>,
 }
 
+/// The queue of the workers of this machine, where others work beside them.
+pub struct HomeQueue {
+    /// The queue.
+    pub tasks: Sender<FlowTask>,
+    /// Dropped after the last segment was sent: stages that send segments elsewhere then wait for no worker.
+    pub coming: Sender<Infallible>,
+}
+
 impl Dispatch {
-    /// Between the queue of the flow workers and the order of the vocoder.
-    pub fn new(tasks: Sender<FlowTask>, places: Sender<flume::Receiver<LatentSegment>>) -> Self {
-        Self { tasks, places, previous: None }
+    /// Between the queue of the flow workers and the order of the vocoder. The first segment goes to `home`, if that is
+    /// given: the first sound waits for no other machine.
+    pub fn new(
+        tasks: Sender<FlowTask>,
+        home: Option<HomeQueue>,
+        places: Sender<flume::Receiver<LatentSegment>>,
+    ) -> Self {
+        Self { tasks, home, places, previous: None }
     }
 }
 
@@ -154,8 +169,10 @@ impl Outlet for Dispatch {
         let (hand_on, handed) = flume::bounded(1);
         let previous = self.previous.replace(handed);
         let previous = if segment.known > Frames(0) { previous } else { None };
+        let queue =
+            if segment.index.0 == 0 { self.home.as_ref().map_or(&self.tasks, |home| &home.tasks) } else { &self.tasks };
         self.places.send_async(reserved).await.is_ok()
-            && self.tasks.send_async(FlowTask { segment, previous, known: Vec::new(), hand_on, place }).await.is_ok()
+            && queue.send_async(FlowTask { segment, previous, known: Vec::new(), hand_on, place }).await.is_ok()
     }
 }
 

@@ -4,6 +4,7 @@
 //! machine without changing what it says. Sizes and places carry their unit in their type ([`units`]).
 
 mod code_frame;
+mod flow_order;
 mod latent_segment;
 mod pcm;
 mod progress;
@@ -16,6 +17,7 @@ mod stage_error;
 pub mod units;
 
 pub use code_frame::{CodeFrame, CodeSegment};
+pub use flow_order::{FlowAnswer, FlowKind, FlowOrder, FlowRefusal, Numbers};
 pub use latent_segment::LatentSegment;
 pub use pcm::{PcmBlock, PcmPiece, PcmWindow};
 pub use progress::{Progress, SpeakerProgress, SpeakerState};

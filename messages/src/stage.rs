@@ -20,6 +20,8 @@ pub enum Stage {
     Segmenter,
     /// Segments to latents.
     FlowWorker,
+    /// Segments to latents, by a worker on another machine.
+    RemoteFlow,
     /// Latents to samples.
     Vocoder,
     /// Samples of segments to one song.
@@ -34,13 +36,14 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order in which a song passes them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::PromptTokenizer,
         Self::LanguageModel,
         Self::CodesSource,
         Self::CodesSink,
         Self::Segmenter,
         Self::FlowWorker,
+        Self::RemoteFlow,
         Self::Vocoder,
         Self::Stitcher,
         Self::WavSink,
@@ -57,6 +60,7 @@ impl Stage {
             Self::CodesSink => "codes_sink",
             Self::Segmenter => "segmenter",
             Self::FlowWorker => "flow_worker",
+            Self::RemoteFlow => "remote_flow",
             Self::Vocoder => "vocoder",
             Self::Stitcher => "stitcher",
             Self::WavSink => "wav_sink",

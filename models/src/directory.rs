@@ -102,10 +102,22 @@ impl ModelDirectory {
     pub fn fingerprint(&self) -> Result<String> {
         let mut files = vec!["gen_config.json".to_owned(), TOKENIZER.to_owned()];
         for part in [&self.lm_part, &self.codec_part] {
-            files.push(format!("{part}/config.json"));
-            files.extend(file_names(&self.checkpoint, part)?.into_iter().map(|name| format!("{part}/{name}")));
+            files.extend(self.files_of(part)?);
         }
         fingerprint(&self.checkpoint, &files)
+    }
+
+    /// A short name for the contents of the codec's files.
+    ///
+    /// # Errors
+    /// When a file is missing.
+    pub fn codec_fingerprint(&self) -> Result<String> {
+        fingerprint(&self.checkpoint, &self.files_of(&self.codec_part)?)
+    }
+
+    fn files_of(&self, part: &str) -> Result<Vec<String>> {
+        let names = file_names(&self.checkpoint, part)?.into_iter().map(|name| format!("{part}/{name}"));
+        Ok(std::iter::once(format!("{part}/config.json")).chain(names).collect())
     }
 
     /// Checks that the codec has a codebook for each code that the language model writes.

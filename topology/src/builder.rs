@@ -51,6 +51,8 @@ pub struct Builder {
     speculation: Speculation,
     memory_limit: Option<(MemoryLimits, SongRequest)>,
     max_songs: Option<usize>,
+    #[cfg(feature = "remote")]
+    machines: Option<crate::machines::Machines>,
 }
 
 impl Builder {
@@ -65,6 +67,8 @@ impl Builder {
             speculation: Speculation::default(),
             memory_limit: None,
             max_songs: None,
+            #[cfg(feature = "remote")]
+            machines: None,
         }
     }
 
@@ -143,6 +147,13 @@ impl Builder {
         self
     }
 
+    /// Flow workers on other machines, beside those of the placement. No song depends on it.
+    #[cfg(feature = "remote")]
+    pub fn machines(mut self, machines: crate::machines::Machines) -> Self {
+        self.machines = Some(machines);
+        self
+    }
+
     /// Loads the model on a thread of its own.
     ///
     /// # Errors
@@ -150,8 +161,17 @@ impl Builder {
     /// was never trained for the model or cannot be used on its device, or the memory limit is too low for any way of
     /// making the song.
     pub async fn build(self) -> Result<Heartstream, EngineError> {
-        let Self { checkpoint, lm_storage, codec_storage, placement, capacities, speculation, memory_limit, max_songs } =
-            self;
+        let Self {
+            checkpoint,
+            lm_storage,
+            codec_storage,
+            placement,
+            capacities,
+            speculation,
+            memory_limit,
+            max_songs,
+            ..
+        } = self;
         if max_songs == Some(0) {
             let (expected, found) = ("at least 1".to_owned(), "0".to_owned());
             return Err(EngineError::Option { option: "max-songs", expected, found });
@@ -175,7 +195,10 @@ impl Builder {
                 memory_adjustment,
             })
         };
-        blocking(load).await?.with_speculation(speculation)
+        let engine = blocking(load).await?;
+        #[cfg(feature = "remote")]
+        let engine = engine.with_machines(self.machines).await?;
+        engine.with_speculation(speculation)
     }
 }
 

@@ -38,6 +38,9 @@ pub struct Decoder {
     pub(crate) threads: StageThreads,
     /// State that its songs share.
     pub(crate) context: EngineContext,
+    /// What the bits of its latents depend on.
+    #[cfg(feature = "remote")]
+    pub(crate) kind: heartstream_messages::FlowKind,
 }
 
 impl Decoder {
@@ -76,7 +79,15 @@ impl Decoder {
                 codec.warm_up(sound.segments.next(None).computed(), sound.flow)?;
             }
         }
-        Ok(Self { codec, workers, plan, threads, context })
+        Ok(Self {
+            #[cfg(feature = "remote")]
+            kind: crate::machines::flow_kind(directory, flow)?,
+            codec,
+            workers,
+            plan,
+            threads,
+            context,
+        })
     }
 
     /// Loads the codec of a checkpoint, and leaves its language model where it is.

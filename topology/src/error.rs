@@ -76,6 +76,10 @@ pub enum EngineError {
         /// Seconds of music that a second makes of each.
         speed: f64,
     },
+    /// This machine cannot work with others.
+    #[cfg(feature = "remote")]
+    #[error(transparent)]
+    Machines(#[from] crate::machines::MachinesError),
     /// Loading ended in a panic.
     #[error("loading the model broke off: {0}. This is a defect of the engine; report it with these words")]
     Interrupted(String),

@@ -23,6 +23,7 @@
 //! - [`Song`]: the handle of a running song
 //! - [`plan::Waiting`]: a song that waits for its turn, where an engine makes so many at once ([`Builder::max_songs`])
 //! - [`memory`]: the estimated memory of a song, and the way in which it fits
+//! - `plan::machines`, a feature: flow workers on other machines
 //! - `pull`, a feature: the published checkpoints, from the hub into a directory
 //!
 //! The program around it is the package `heartstream-cli`.
@@ -37,6 +38,8 @@ mod engine;
 mod error;
 mod lm_resources;
 mod lockstep;
+#[cfg(feature = "remote")]
+mod machines;
 pub mod memory;
 pub mod plan;
 #[cfg(feature = "pull")]

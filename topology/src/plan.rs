@@ -19,6 +19,12 @@ pub use crate::{
     queue::{Place, Waiting},
 };
 
+/// Flow workers on other machines.
+#[cfg(feature = "remote")]
+pub mod machines {
+    pub use crate::machines::{FlowWorkers, MachineAddress, Machines, MachinesError, Network, Token};
+}
+
 /// Physical cores below which stages share all of them: binding would leave some idle while others wait.
 const CORES_WORTH_DIVIDING: usize = 4;
 

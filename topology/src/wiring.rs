@@ -12,13 +12,18 @@ use heartstream_actors::{
     codes_sink::CodesSinkStage,
     codes_source::CodesSourceStage,
     compute_site::ComputeSite,
-    flow_worker::{FlowInlet, FlowWorkerStage, ToPlaces},
+    flow_task::{FlowInlet, ToPlaces},
+    flow_worker::FlowWorkerStage,
     language_model::LanguageModelStage,
     lockstep::LockstepHandle,
     prefetcher::{PrefetchRing, PrefetcherArgs},
     prompt_tokenizer::PromptTokenizerStage,
     reader_queue::{Placed, reader_queue},
-    segmenter::{Deadline, Dispatch, SegmenterStage},
+    remote::{
+        stage::{RemoteFlowStage, RemoteInlet, ToPlacesOrHome},
+        workers::RemoteWorkers,
+    },
+    segmenter::{Deadline, Dispatch, HomeQueue, SegmenterStage},
     song_context::SongContext,
     song_writer::WriterSettings,
     speaker_sink::SpeakerSinkStage,
@@ -300,7 +305,9 @@ fn add_sound(pieces: &mut Pieces, decoder: &Decoder, sound: Sound, sinks: Vec<Si
     let (pcm, pcm_out) = bounded(capacities.sound_places());
     pieces.add(StitcherStage::new(segments.edge_fade(), song.clone()), pcm_out, ToAll(takers), song);
 
-    let segment_places = capacities.segment_places(*windows, flow_sites.len());
+    let remote = song.engine.remote.clone();
+    let elsewhere = remote.as_ref().map_or(0, RemoteWorkers::stages);
+    let segment_places = capacities.segment_places(*windows, flow_sites.len() + elsewhere);
     let (places, places_out) = bounded(segment_places);
     // Only a deadline needs the stages' rates, and the engine's first song measures them for all.
     let rates = &song.engine.rates;
@@ -309,18 +316,27 @@ fn add_sound(pieces: &mut Pieces, decoder: &Decoder, sound: Sound, sinks: Vec<Si
     pieces.add_at(Some(vocoder), stage, InOrder::new(places_out), pcm, song);
 
     let (tasks, tasks_out) = bounded(segment_places);
+    let (home, home_out) = bounded(segment_places + 1);
+    let (coming, coming_out) = bounded(0);
     let measure_flow = deadline.is_some() && rates.flow(flow).is_none();
     for (worker, (site, codec)) in flow_sites.iter().zip(workers).enumerate() {
         let (codec, handed_on) = (Arc::clone(codec), segments.longest_overlap());
         let stage = FlowWorkerStage::new(codec, flow, noise, handed_on, measure_flow && worker == 0, song.clone());
-        pieces.add_at(Some(site), stage, FlowInlet::new(tasks_out.clone()), ToPlaces, song);
+        pieces.add_at(Some(site), stage, FlowInlet::new(tasks_out.clone(), home_out.clone()), ToPlaces, song);
     }
-    drop(tasks_out); // only workers hold it, so that the channel closes with the last of them
+    for workers in std::iter::repeat_n(&remote, elsewhere).flatten() {
+        let (handed_on, runtime) = (segments.longest_overlap(), Handle::current());
+        let stage = RemoteFlowStage::new(workers.clone(), flow, noise, handed_on, runtime, song.clone());
+        let inlet = RemoteInlet::new(tasks_out.clone(), coming_out.clone(), workers.clone());
+        pieces.add(stage, inlet, ToPlacesOrHome(home.clone()), song);
+    }
+    drop((tasks_out, home_out)); // only workers hold them, so that the channels close with the last of them
+    let home = remote.is_some().then_some(HomeQueue { tasks: home, coming });
 
     let (frames, frames_out) = bounded(capacities.frame_places());
     let codebooks = codec.flow.quantizer.codebooks();
     let deadline = deadline.map(|within| Deadline { within, flow });
     let stage = SegmenterStage::new(segments, deadline, codebooks, song.clone());
-    pieces.add(stage, frames_out, Dispatch::new(tasks, places), song);
+    pieces.add(stage, frames_out, Dispatch::new(tasks, home, places), song);
     SoundEnds { frames, blocks: subscriber }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heartstream_messages::{Flow, Stage};
 
-use crate::{core_turns::CoreTurns, prompt_cores::PromptCores};
+use crate::{core_turns::CoreTurns, prompt_cores::PromptCores, remote::workers::RemoteWorkers};
 
 /// State that the songs of one engine share. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +17,8 @@ pub struct EngineContext {
     pub rates: CodecRates,
     /// Stages that compute on a GPU: their threads wait for it most of the time, and need not be kept awake.
     pub on_gpus: Arc<[Stage]>,
+    /// Flow workers on other machines, if there are to be any.
+    pub remote: Option<RemoteWorkers>,
 }
 
 /// Measured rates of the codec: the first song with a deadline measures them, later ones know them.

@@ -5,6 +5,7 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use super::{
     bench::args::BenchArgs,
+    machines::WorkerArgs,
     model_args::{
         CheckArgs, CompletionsArgs, ConvertArgs, DevicesArgs, DistillArgs, InspectArgs, ManArgs, PullArgs, SynthArgs,
         TagsArgs,
@@ -73,6 +74,8 @@ pub(crate) enum Command {
     Distill(DistillArgs),
     /// Serve songs that are heard while they are written: a page, an HTTP API, a library on disk
     Serve(ServeArgs),
+    /// Decode windows for the songs of other machines, which then come sooner and are the same
+    Worker(WorkerArgs),
     /// Measure what a way of making a song costs
     Bench(BenchArgs),
     /// Print what a shell needs to complete commands and options

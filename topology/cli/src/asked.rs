@@ -13,8 +13,8 @@ use heartstream_models::{ModelDirectory, ModelError};
 use heartstream_tools::synth::NOISE;
 
 use super::{
-    Failed, arg_groups::PlacementArgs, preflight, request_args::request, song_args::RenderArgs, status::Status,
-    values::CoreList,
+    Failed, arg_groups::PlacementArgs, machines, preflight, request_args::request, song_args::RenderArgs,
+    status::Status, values::CoreList,
 };
 
 /// A song that was asked for.
@@ -98,7 +98,7 @@ impl<'a> Asked<'a> {
         if args.memory_limit.is_some() || on_gpu {
             builder = builder.memory_limit(args.memory_limit.clone().unwrap_or_default(), &self.request);
         }
-        let engine = builder.build().await?;
+        let engine = machines::with_workers(builder, &args.workers).await?.build().await?;
         if let Some(sentence) = engine.memory_adjustment() {
             status.line(sentence);
         }

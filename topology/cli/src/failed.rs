@@ -35,6 +35,8 @@ impl From<EngineError> for Failed {
             EngineError::Model(error) => error.into(),
             EngineError::Speaker(error) => error.into(),
             EngineError::Option { .. } => Self::Usage(error.to_string()),
+            #[cfg(feature = "remote")]
+            EngineError::Machines(error) => error.into(),
             EngineError::Memory { .. } => {
                 Self::Error(with_options(&error, &["--max-seconds", "--codec-weights f16", "--memory-limit"]))
             }

@@ -23,6 +23,7 @@ mod inspect;
 mod interrupts;
 mod keys;
 mod level;
+mod machines;
 mod manual;
 mod model_args;
 mod output;
@@ -44,6 +45,7 @@ mod status_line;
 mod synth;
 mod tags;
 mod takes;
+mod token_file;
 mod usage;
 mod values;
 mod weights_bar;
@@ -136,6 +138,7 @@ fn execute(args: Args) -> Result<(), Failed> {
         Command::Pull(command) => pull::pull(&command, args.quiet),
         Command::Distill(command) => distill::distill(&command, args.quiet),
         Command::Serve(command) => serve::serve(&command),
+        Command::Worker(command) => machines::worker(&command),
         Command::Bench(command) => bench::bench(&command, args.quiet),
     }
 }
@@ -150,9 +153,9 @@ fn start_log(verbose: u8, quiet: bool) {
         (false, _) => "trace",
     };
     // kameo logs a failed actor, and the verifier a failed certificate, on its own; the error that ends the command says
-    // the same, once and in plain words.
+    // the same, once and in plain words. Of libp2p's registry nothing is asked.
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("{level},kameo=off,rustls_platform_verifier=off")));
+        .unwrap_or_else(|_| EnvFilter::new(format!("{level},kameo=off,libp2p_kad=off,rustls_platform_verifier=off")));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| output_macros::Log)

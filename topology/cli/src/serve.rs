@@ -1,14 +1,18 @@
 //! `serve`: songs that are heard while they are written, over HTTP.
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf};
 
 use heartstream::Heartstream;
 use heartstream_serve::{ServeOptions, Server, known_tags};
 
-use crate::{Failed, arg_groups::ModelArgs, asked::checkpoint, level, values};
-
-/// A token file is one line.
-const MOST_TOKEN_BYTES: u64 = 4096;
+use crate::{
+    Failed,
+    arg_groups::ModelArgs,
+    asked::checkpoint,
+    level,
+    machines::{self, WorkersArgs},
+    token_file, values,
+};
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ServeArgs {
@@ -42,6 +46,8 @@ pub(crate) struct ServeArgs {
     /// or off
     #[arg(long, value_name = "-16|off", default_value = "-16", allow_hyphen_values = true, value_parser = ["-16", "off"])]
     loudness: String,
+    #[command(flatten)]
+    workers: WorkersArgs,
 }
 
 /// Serves until the process is asked to end.
@@ -52,7 +58,8 @@ pub(super) fn serve(args: &ServeArgs) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed::Error(format!("the system starts no more threads: {error}")))?;
     runtime.block_on(async {
-        let engine = Heartstream::builder(checkpoint).build().await?;
+        let builder = Heartstream::builder(checkpoint);
+        let engine = machines::with_workers(builder, &args.workers).await?.build().await?;
         let server = Server::bind(engine, options).await?;
         out!("heartstream listens on http://{} (songs in {})", server.address(), library.display());
         Ok(server.run(stopped()).await?)
@@ -82,7 +89,7 @@ impl ServeArgs {
     fn options(&self) -> Result<ServeOptions, Failed> {
         let mut options = ServeOptions::new(self.listen, self.library.clone());
         options.hosts = self.hosts.clone();
-        options.token = self.token()?;
+        options.token = self.token_file.as_deref().map(token_file::read).transpose()?;
         options.model_name = match self.model.model.as_str() {
             name @ ("demo" | "noise") => name.to_owned(),
             directory => PathBuf::from(directory)
@@ -95,21 +102,5 @@ impl ServeArgs {
         options.limits.songs_per_client = self.songs_per_client;
         options.limits.seconds = self.max_seconds;
         Ok(options)
-    }
-
-    fn token(&self) -> Result<Option<String>, Failed> {
-        let Some(path) = &self.token_file else { return Ok(None) };
-        let unreadable = |reason: String| {
-            Failed::Error(format!(
-                "the token file {} cannot be used: {reason}. Give a file with one line",
-                path.display()
-            ))
-        };
-        let found = fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
-        if !found.is_file() || found.len() > MOST_TOKEN_BYTES {
-            return Err(unreadable("it is no file, or longer than 4096 bytes".to_owned()));
-        }
-        let text = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-        Ok(Some(text.trim().to_owned()))
     }
 }

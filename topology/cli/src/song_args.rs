@@ -13,6 +13,7 @@ use super::{
     arg_groups::{
         CodecWeightsArgs, LmWeightsArgs, ModelArgs, OutputArgs, PlacementArgs, SoundArgs, WordsArgs, heading,
     },
+    machines::WorkersArgs,
     values::{count, number, rate, time, whole},
 };
 
@@ -75,6 +76,8 @@ pub(crate) struct RenderArgs {
     /// loaded, so that nothing sounds before
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, help_heading = heading::MACHINE)]
     pub memory_limit: Option<MemoryLimits>,
+    #[command(flatten)]
+    pub workers: WorkersArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]

@@ -1,0 +1,139 @@
+//! More than one machine: workers for the engines of others, and workers of others for an engine of this one.
+//!
+//! Machines that have the same secret connect over TCP: libp2p's private network, in it noise, in it yamux. Orders and
+//! answers are messages of kameo's remote actors. `docs/machines.md` says when it pays and what is protected.
+//!
+//! - [`Token`], [`MachineAddress`]: the secret, and where machines are
+//! - `swarm`: the connections, `dialing`: those that are set up again and again; `offer`: what machines say they can do
+//! - [`FlowWorkers`]: this machine decodes windows for others
+//! - [`Machines`]: other machines decode windows for an engine here; `joining`: who is taken, and who is left out
+
+mod address;
+mod dialing;
+mod error;
+mod flow_kind;
+mod flow_workers;
+mod joining;
+mod offer;
+mod swarm;
+mod token;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use heartstream_actors::remote::workers::RemoteWorkers;
+use tokio::sync::{mpsc, watch};
+
+pub use address::MachineAddress;
+pub use error::MachinesError;
+pub(crate) use flow_kind::flow_kind;
+pub use flow_workers::FlowWorkers;
+pub use token::Token;
+
+use crate::{EngineError, Heartstream, decoder::Decoder, engine::Weights};
+use joining::Joining;
+use swarm::{Command, News};
+
+/// How long an engine waits for the machines that were named, before its first song.
+const WAIT_FOR_NAMED: Duration = Duration::from_secs(5);
+
+/// Where this machine meets others.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// The secret that all machines share.
+    pub token: Token,
+    /// Where it listens for them.
+    pub listen: Vec<SocketAddr>,
+    /// Machines that it connects to, again when a connection ends.
+    pub dial: Vec<MachineAddress>,
+    /// Whether it is found, and finds others, by multicast DNS in its local network.
+    pub mdns: bool,
+}
+
+/// Other machines, for one engine of this one. Clones are the same.
+#[derive(Clone)]
+pub struct Machines(Arc<Inner>);
+
+struct Inner {
+    news: Mutex<Option<mpsc::UnboundedReceiver<News>>>,
+    commands: mpsc::UnboundedSender<Command>,
+    named: usize,
+    mdns: bool,
+    listening: Vec<String>,
+    /// There once an engine has them.
+    workers: OnceLock<RemoteWorkers>,
+}
+
+impl std::fmt::Debug for Machines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machines").field("named", &self.0.named).finish_non_exhaustive()
+    }
+}
+
+impl Machines {
+    /// Begins to meet other machines. A process does so once.
+    ///
+    /// # Errors
+    /// When it cannot listen where it is to, or does so already.
+    pub async fn meet(network: Network) -> Result<Self, MachinesError> {
+        let (named, mdns) = (network.dial.len(), network.mdns);
+        let (give, news) = mpsc::unbounded_channel();
+        let swarm = swarm::start(network, &[], give).await?;
+        let news = Mutex::new(Some(news));
+        let (commands, listening) = (swarm.commands, swarm.listening);
+        Ok(Self(Arc::new(Inner { news, commands, named, mdns, listening, workers: OnceLock::new() })))
+    }
+
+    /// Where it listens for workers.
+    pub fn listening(&self) -> &[String] {
+        &self.0.listening
+    }
+
+    /// How many workers its engine has at the moment.
+    pub fn workers(&self) -> usize {
+        self.0.workers.get().map_or(0, RemoteWorkers::count)
+    }
+
+    /// Takes workers for the codec of `decoder` from now on. It returns when every machine that was named has joined, was
+    /// refused or does not answer.
+    pub(crate) async fn workers_for(&self, decoder: &Decoder) -> Result<RemoteWorkers, EngineError> {
+        let news = self.0.news.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let news = news.ok_or_else(|| EngineError::Machines(MachinesError::Twice))?;
+        let (kind, codec) = (decoder.kind.clone(), Arc::clone(&decoder.codec));
+        let proof = crate::decoder::blocking(move || Ok(joining::Proof::compute(kind, &codec)?)).await?;
+        // Of machines that are found by themselves it is not known how many there will be.
+        let unnamed = if self.0.mdns || !self.0.listening.is_empty() { joining::USUAL_UNNAMED } else { 0 };
+        let (taken, left_out) = proof.workers(self.0.named * joining::SERVERS_OF_ONE + unnamed);
+        let workers = self.0.workers.get_or_init(|| taken).clone();
+        let (settled, mut count) = watch::channel(0);
+        let joining = Joining::new(workers.clone(), proof, self.0.commands.clone(), settled);
+        tokio::spawn(joining.run(news, left_out));
+        let all = count.wait_for(|count| *count >= self.0.named);
+        if tokio::time::timeout(WAIT_FOR_NAMED, all).await.is_err() {
+            tracing::warn!("not every machine that was named has answered: the song begins without those");
+        }
+        Ok(workers)
+    }
+}
+
+impl Heartstream {
+    /// The same engine with workers of `machines`; one that loads half of its model after the other has none.
+    pub(crate) async fn with_machines(mut self, machines: Option<Machines>) -> Result<Self, EngineError> {
+        match (machines, &mut self.weights) {
+            (None, _) => (),
+            (Some(machines), Weights::Loaded { decoder, .. }) => {
+                decoder.context.remote = Some(machines.workers_for(decoder).await?);
+                self.context.remote.clone_from(&decoder.context.remote);
+            }
+            (Some(_), Weights::Sequential(_)) => {
+                tracing::warn!(
+                    "songs that load one half of the model after the other have no workers on other machines"
+                );
+            }
+        }
+        Ok(self)
+    }
+}

@@ -1,0 +1,61 @@
+//! Offer of a machine: what its agent version says when two machines meet.
+//!
+//! The `identify` protocol of libp2p has two machines tell each other who they are as soon as they are connected. So an
+//! engine knows at once which actors of the other machine decode windows. A lookup in the registry would ask the same of a
+//! third machine, and takes what that says for true.
+
+use heartstream_actors::remote::server::FlowServer;
+use kameo::actor::{ActorId, RemoteActorRef};
+use libp2p::PeerId;
+use serde::{
+    Deserialize,
+    de::value::{BorrowedBytesDeserializer, Error, SeqDeserializer},
+};
+
+/// Servers of one machine, at most.
+const MOST_SERVERS: usize = 64;
+const PREFIX: &str = concat!("heartstream/", env!("CARGO_PKG_VERSION"));
+
+/// What a machine with these servers says.
+pub(super) fn text(servers: &[u64]) -> String {
+    let servers: Vec<String> = servers.iter().map(u64::to_string).collect();
+    format!("{PREFIX} flow={}", servers.join(","))
+}
+
+/// The servers that a machine says it has; none where it is no machine of ours, or an engine.
+pub(super) fn servers(text: &str) -> Vec<u64> {
+    let mut words = text.split(' ');
+    let known = words.next().is_some_and(|word| word.starts_with("heartstream/"));
+    let list = words.find_map(|word| word.strip_prefix("flow=")).filter(|_| known);
+    let numbers = list.into_iter().flat_map(|list| list.split(',')).filter_map(|number| number.parse().ok());
+    numbers.take(MOST_SERVERS).collect()
+}
+
+/// The server `number` of the machine `peer`.
+///
+/// kameo makes such a reference out of a message that holds one, or out of a lookup; this is the message.
+pub(super) fn server(number: u64, peer: PeerId) -> Option<RemoteActorRef<FlowServer>> {
+    let id = ActorId::new_with_peer_id(number, peer).to_bytes();
+    let fields = SeqDeserializer::<_, Error>::new(std::iter::once(BorrowedBytesDeserializer::new(&id)));
+    RemoteActorRef::deserialize(fields).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_machine_says_another_reads() {
+        assert_eq!(servers(&text(&[3, 17])), [3, 17]);
+        assert_eq!(servers(&text(&[])), [0; 0]);
+    }
+
+    #[test]
+    fn anything_else_offers_nothing_and_no_more_than_is_allowed() {
+        for other in ["", "heartstream", "kubo/0.1 flow=3", "flow=3", "heartstream/0.1 flow=-1,x,", "\u{0}"] {
+            assert_eq!(servers(other), [0; 0], "{other}");
+        }
+        let many: Vec<u64> = (0..1000).collect();
+        assert_eq!(servers(&text(&many)).len(), MOST_SERVERS);
+    }
+}
