@@ -8,7 +8,7 @@ TEST_NEEDS := sox pulseaudio pulseaudio-utils libasound2-plugins chromium chromi
 # Where `make install` puts things: program, manual pages and completions below it.
 PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 
-.PHONY: play serve soak install test test-arm64 test-gpu test-memory test-serve-load test-serve-kill setup setup-tests
+.PHONY: play serve soak install test test-arm64 test-gpu test-memory test-serve-load test-serve-kill test-machines setup setup-tests
 
 ## Play a song of the built-in demo model (or write song.wav where there is no loudspeaker).
 play: setup
@@ -67,6 +67,10 @@ test-serve-load: setup
 ## Kill the server at fifty moments, and see that nothing finished is lost and the rest goes on to what it would have been.
 test-serve-kill: setup
 	HEARTSTREAM_KILLS=50 cargo test --release --workspace --test serve_survives_kill -- --nocapture
+
+## Sing with workers on three hosts: network namespaces with delay and loss between. Needs root, and says so where it has none.
+test-machines: setup
+	HEARTSTREAM_NAMESPACES=1 cargo test --workspace --features heartstream-cli/remote --test machines_in_namespaces -- --nocapture
 
 setup:
 	@$(call install,{ command -v cc && pkg-config --exists alsa; },$(BUILD_NEEDS))

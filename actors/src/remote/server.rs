@@ -12,10 +12,11 @@ use heartstream_models::{
     signal::{KeyedNoise, REFERENCE_WINDOW},
 };
 use kameo::{
-    Actor, RemoteActor,
+    Actor,
     actor::{ActorRef, WeakActorRef},
     error::{ActorStopReason, Infallible, PanicError},
     message::{Context, Message},
+    remote::RemoteActor,
     remote_message,
 };
 
@@ -32,11 +33,16 @@ const MOST_FRAMES: usize = 2 * REFERENCE_WINDOW;
 const MOST_STEPS: usize = 100;
 
 /// Decodes windows on a thread of its own, one after the other, with the threads of its site.
-#[derive(RemoteActor)]
 pub struct FlowServer {
     codec: Arc<HeartCodec>,
     kind: FlowKind,
     pool: ComputePool,
+}
+
+/// By its name alone: kameo's derived form also lets actors of other machines link themselves to it, each of which it would
+/// remember for ever.
+impl RemoteActor for FlowServer {
+    const REMOTE_ID: &'static str = "heartstream::FlowServer";
 }
 
 /// Arguments of a flow server.

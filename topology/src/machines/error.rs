@@ -26,10 +26,8 @@ pub enum MachinesError {
         /// What the system says.
         reason: String,
     },
-    /// The process meets others already.
-    #[error(
-        "this process works with other machines already, which it can do once: share one `Machines` among its engines"
-    )]
+    /// The process offers workers already, or the engine's machines are another's.
+    #[error("a process offers workers once, and its `Machines` work for one engine")]
     Twice,
     /// The connections cannot be set up.
     #[error("connections to other machines cannot be set up: {0}")]

@@ -10,21 +10,19 @@ use heartstream_actors::{
     flow_task::solve_window,
     remote::{
         answer::{WrongAnswer, checked},
-        server::FlowServer,
         workers::{Ask, Fault, LeftOut, RemoteWorkers, work},
     },
 };
-use heartstream_messages::{Flow, FlowKind, FlowOrder, FlowRefusal, Numbers};
+use heartstream_messages::{Flow, FlowKind, FlowOrder, Numbers};
 use heartstream_models::{ModelError, foreign_text, heartcodec::HeartCodec, signal::KeyedNoise};
-use kameo::{actor::RemoteActorRef, error::RemoteSendError};
 use libp2p::PeerId;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 
 use super::{
-    offer,
+    asking::Request,
     swarm::{Command, News},
 };
 
@@ -172,8 +170,8 @@ impl Joining {
             None => Duration::ZERO,
             Some(faults) => (FIRST_PAUSE * 2_u32.saturating_pow(faults - 1)).min(LONGEST_PAUSE),
         };
-        for server in servers.into_iter().filter_map(|number| offer::server(number, peer)) {
-            let (proof, ask) = (Arc::clone(&self.proof), asking(server));
+        for number in servers {
+            let (proof, ask) = (Arc::clone(&self.proof), asking(self.commands.clone(), (peer, number)));
             self.proofs.spawn(async move {
                 tokio::time::sleep(pause).await;
                 Proved { peer, ask: Arc::clone(&ask), rate: proof.of(ask).await }
@@ -238,27 +236,14 @@ impl Joining {
 }
 
 /// Sends orders to a server of another machine.
-fn asking(server: RemoteActorRef<FlowServer>) -> Ask {
+fn asking(commands: mpsc::UnboundedSender<Command>, server: (PeerId, u64)) -> Ask {
     Arc::new(move |order, time| {
-        let server = server.clone();
+        let (answer, answered) = oneshot::channel();
+        let sent = commands.send(Command::Ask(Request { server, order, time, answer }));
         Box::pin(async move {
-            match server.ask(&order).reply_timeout(time).send().await {
-                Ok(answer) => answer.map_err(|refusal| Fault::Refused(readable(refusal))),
-                Err(RemoteSendError::ReplyTimeout | RemoteSendError::NetworkTimeout) => Err(Fault::Late),
-                Err(error) => Err(Fault::Gone(foreign_text::shown(&error.to_string()))),
-            }
+            let gone = || Fault::Gone("the connections of this machine have ended".to_owned());
+            sent.map_err(|_| gone())?;
+            answered.await.unwrap_or_else(|_| Err(gone()))
         })
     })
-}
-
-/// A refusal that can be shown: its text comes from another machine.
-fn readable(refusal: FlowRefusal) -> FlowRefusal {
-    let shown = |text: String| foreign_text::shown(&text);
-    match refusal {
-        FlowRefusal::OtherKind(FlowKind { engine, codec, kernels }) => {
-            FlowRefusal::OtherKind(FlowKind { engine: shown(engine), codec: shown(codec), kernels: shown(kernels) })
-        }
-        FlowRefusal::Order(text) => FlowRefusal::Order(shown(text)),
-        FlowRefusal::Failed(text) => FlowRefusal::Failed(shown(text)),
-    }
 }

@@ -4,11 +4,13 @@
 //! answers are messages of kameo's remote actors. `docs/machines.md` says when it pays and what is protected.
 //!
 //! - [`Token`], [`MachineAddress`]: the secret, and where machines are
-//! - `swarm`: the connections, `dialing`: those that are set up again and again; `offer`: what machines say they can do
+//! - `swarm`: the connections, `dialing`: those that are set up again and again; `offer`: what machines say they can do,
+//!   `asking`: what they are asked to do
 //! - [`FlowWorkers`]: this machine decodes windows for others
 //! - [`Machines`]: other machines decode windows for an engine here; `joining`: who is taken, and who is left out
 
 mod address;
+mod asking;
 mod dialing;
 mod error;
 mod flow_kind;

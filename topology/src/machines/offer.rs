@@ -1,16 +1,7 @@
 //! Offer of a machine: what its agent version says when two machines meet.
 //!
 //! The `identify` protocol of libp2p has two machines tell each other who they are as soon as they are connected. So an
-//! engine knows at once which actors of the other machine decode windows. A lookup in the registry would ask the same of a
-//! third machine, and takes what that says for true.
-
-use heartstream_actors::remote::server::FlowServer;
-use kameo::actor::{ActorId, RemoteActorRef};
-use libp2p::PeerId;
-use serde::{
-    Deserialize,
-    de::value::{BorrowedBytesDeserializer, Error, SeqDeserializer},
-};
+//! engine knows at once which actors of the other machine decode windows.
 
 /// Servers of one machine, at most.
 const MOST_SERVERS: usize = 64;
@@ -29,15 +20,6 @@ pub(super) fn servers(text: &str) -> Vec<u64> {
     let list = words.find_map(|word| word.strip_prefix("flow=")).filter(|_| known);
     let numbers = list.into_iter().flat_map(|list| list.split(',')).filter_map(|number| number.parse().ok());
     numbers.take(MOST_SERVERS).collect()
-}
-
-/// The server `number` of the machine `peer`.
-///
-/// kameo makes such a reference out of a message that holds one, or out of a lookup; this is the message.
-pub(super) fn server(number: u64, peer: PeerId) -> Option<RemoteActorRef<FlowServer>> {
-    let id = ActorId::new_with_peer_id(number, peer).to_bytes();
-    let fields = SeqDeserializer::<_, Error>::new(std::iter::once(BorrowedBytesDeserializer::new(&id)));
-    RemoteActorRef::deserialize(fields).ok()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kameo::remote;
+use kameo::remote::{self, messaging};
 use libp2p::{
     Multiaddr, PeerId, Swarm, SwarmBuilder, Transport,
     connection_limits::{self, ConnectionLimits},
@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use super::{
     MachinesError, Network,
     address::{of_socket, shown},
+    asking::{Asking, Request},
     dialing::{Dialing, Place},
     offer,
 };
@@ -51,6 +52,8 @@ const TICK: Duration = Duration::from_millis(250);
 /// What the swarm does for its engine.
 #[derive(Debug)]
 pub(super) enum Command {
+    /// Asks a server of another machine.
+    Ask(Request),
     /// Ends the connections with a machine; where it was dialled, it is again.
     Disconnect(PeerId),
 }
@@ -82,7 +85,7 @@ pub(super) struct Started {
 #[derive(NetworkBehaviour)]
 struct Behaviour {
     limits: connection_limits::Behaviour,
-    kameo: remote::Behaviour,
+    messages: messaging::Behaviour,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
     mdns: Toggle<mdns::tokio::Behaviour>,
@@ -95,7 +98,12 @@ pub(super) async fn start(
     news: mpsc::UnboundedSender<News>,
 ) -> Result<Started, MachinesError> {
     let mut swarm = build(&network, servers).map_err(|error| MachinesError::Setup(error.to_string()))?;
-    swarm.behaviour().kameo.try_init_global().map_err(|_| MachinesError::Twice)?;
+    if !servers.is_empty() {
+        // kameo finds the actors of this process under the name that the process has in its global swarm. That one itself
+        // stays without connections: see `asking`.
+        let own = remote::Behaviour::new(*swarm.local_peer_id(), messaging::Config::default());
+        own.try_init_global().map_err(|_| MachinesError::Twice)?;
+    }
     let mut listen = network.listen.clone();
     if network.mdns && listen.is_empty() {
         listen.push(([0, 0, 0, 0], 0).into()); // who is found must be reached
@@ -104,7 +112,7 @@ pub(super) async fn start(
     let mut dialing = Dialing::default();
     network.dial.into_iter().for_each(|address| dialing.add(Place::Named(address)));
     let (commands, orders) = mpsc::unbounded_channel();
-    let meeting = Meeting { swarm, dialing, names: HashMap::new(), news };
+    let meeting = Meeting { swarm, dialing, asking: Asking::default(), names: HashMap::new(), news };
     tokio::spawn(meeting.run(orders));
     Ok(Started { commands, listening })
 }
@@ -116,7 +124,7 @@ fn build(network: &Network, servers: &[u64]) -> Result<Swarm<Behaviour>, Box<dyn
         .with_max_pending_incoming(Some(MOST_BEING_SET_UP))
         .with_max_established_per_peer(Some(4))
         .with_max_established(Some(MOST_CONNECTIONS));
-    let messages = remote::messaging::Config::default()
+    let messages = messaging::Config::default()
         .with_request_timeout(REQUEST_TIME)
         .with_max_concurrent_streams(MOST_STREAMS)
         .with_request_size_maximum(MOST_ORDER_BYTES)
@@ -136,7 +144,7 @@ fn build(network: &Network, servers: &[u64]) -> Result<Swarm<Behaviour>, Box<dyn
             let identify = identify::Config::new(PROTOCOL.to_owned(), identity.public()).with_agent_version(says);
             Ok(Behaviour {
                 limits: connection_limits::Behaviour::new(limits),
-                kameo: remote::Behaviour::new(peer, messages),
+                messages: messaging::Behaviour::new(peer, messages),
                 identify: identify::Behaviour::new(identify),
                 ping: ping::Behaviour::new(ping::Config::new().with_interval(PING.0).with_timeout(PING.1)),
                 mdns: mdns.into(),
@@ -180,6 +188,7 @@ async fn listen_on(
 struct Meeting {
     swarm: Swarm<Behaviour>,
     dialing: Dialing,
+    asking: Asking,
     /// How people write the machines that are connected.
     names: HashMap<PeerId, String>,
     news: mpsc::UnboundedSender<News>,
@@ -193,9 +202,12 @@ impl Meeting {
         loop {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.handle(event),
-                Some(Command::Disconnect(peer)) = commands.recv() => {
-                    let _ = self.swarm.disconnect_peer_id(peer); // it may be gone already
-                }
+                Some(command) = commands.recv() => match command {
+                    Command::Ask(request) => self.asking.send(&mut self.swarm.behaviour_mut().messages, request),
+                    Command::Disconnect(peer) => {
+                        let _ = self.swarm.disconnect_peer_id(peer); // it may be gone already
+                    }
+                },
                 Some((index, found)) = looked_up.recv() => self.dial(index, found),
                 _ = tick.tick() => {
                     for (index, place) in self.dialing.due(Instant::now()) {
@@ -253,6 +265,7 @@ impl Meeting {
                     self.unreachable(index, error.to_string());
                 }
             }
+            SwarmEvent::Behaviour(BehaviourEvent::Messages(event)) => self.asking.handle(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
                 let servers = offer::servers(&info.agent_version);
                 let name = self.names.get(&peer_id).cloned();

@@ -77,6 +77,58 @@ pub(crate) enum Bench {
     Speculation(SpeculationArgs),
     /// Write several songs in one pass over the weights, and say what each count of them earns
     Songs(SongsArgs),
+    /// Play plans with workers on 1 to 1000 other machines, without any: first sound, speed, waste, and the bottleneck
+    Machines(MachinesArgs),
+}
+
+/// Defaults are a model of the published size on two cores (docs/performance.md), with as good workers.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct MachinesArgs {
+    /// Workers, with commas between
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,5,10,20,50,100,200,500,1000")]
+    pub workers: Vec<usize>,
+    /// Songs that the engine writes at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count, allow_hyphen_values = true)]
+    pub songs: usize,
+    /// Length of each song
+    #[arg(long, value_name = "TIME", default_value = "240", value_parser = time, allow_hyphen_values = true)]
+    pub seconds: f64,
+    /// Frames of the first window
+    #[arg(long, value_name = "N", default_value_t = 48, value_parser = whole(1..=372_usize), allow_hyphen_values = true)]
+    pub first_window: usize,
+    /// Seconds of the language model for a second of music, as `heartstream bench` says
+    #[arg(long, value_name = "S", default_value_t = 2.1, value_parser = number::<f64>, allow_hyphen_values = true)]
+    pub lm: f64,
+    /// What each further song adds to a frame of the language model, of its time for one, as `heartstream bench songs` says
+    #[arg(long, value_name = "SHARE", default_value_t = 0.15, value_parser = number::<f64>, allow_hyphen_values = true)]
+    pub further_song: f64,
+    /// Seconds of flow matching for a second of music
+    #[arg(long, value_name = "S", default_value_t = 3.3, value_parser = number::<f64>, allow_hyphen_values = true)]
+    pub flow: f64,
+    /// Seconds of the vocoder for a second of music
+    #[arg(long, value_name = "S", default_value_t = 0.3, value_parser = number::<f64>, allow_hyphen_values = true)]
+    pub vocoder: f64,
+    /// How often a worker is as fast as the engine's machine
+    #[arg(long, value_name = "TIMES", default_value_t = 1.0, value_parser = number::<f64>, allow_hyphen_values = true)]
+    pub worker_speed: f64,
+    /// Time to a worker and back
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = time_or_none, allow_hyphen_values = true)]
+    pub round_trip: f64,
+    /// The engine's line to all workers, in Mbit/s
+    #[arg(long, value_name = "MBIT", default_value_t = 1000.0, value_parser = number::<f64>, allow_hyphen_values = true)]
+    pub bandwidth: f64,
+    /// Packets that are lost, of all
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = number::<f64>, allow_hyphen_values = true)]
+    pub loss: f64,
+    /// Mean time between two deaths of a worker, in hours
+    #[arg(long, value_name = "HOURS", default_value_t = 1000.0, value_parser = number::<f64>, allow_hyphen_values = true)]
+    pub lifetime: f64,
+    /// How long a worker is gone that has died
+    #[arg(long, value_name = "TIME", default_value = "30", value_parser = time_or_none, allow_hyphen_values = true)]
+    pub restart: f64,
+    /// For programs
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, clap::Args)]

@@ -4,6 +4,7 @@ pub(super) mod args;
 mod codes;
 mod continuity;
 mod machine;
+mod machines;
 mod modes;
 mod plot;
 mod report;
@@ -34,6 +35,7 @@ pub(super) fn bench(args: &BenchArgs, quiet: bool) -> Result<(), Failed> {
         Some(Bench::Continuity(args)) => continuity::continuity(args, quiet),
         Some(Bench::Speculation(args)) => speculation::speculation(args, quiet),
         Some(Bench::Songs(args)) => songs::songs(args, quiet),
+        Some(Bench::Machines(args)) => machines::machines(args),
     }
 }
 

@@ -142,7 +142,7 @@ fn machines_that_cannot_be_reached_hold_up_no_song() {
 }
 
 #[test]
-fn options_that_cannot_be_are_refused_with_what_to_do() {
+fn options_of_workers_that_cannot_be_are_refused_with_what_to_do() {
     let folder = folder();
     let (good, short) = (token(folder.path(), 'a'), folder.path().join("short"));
     std::fs::write(&short, "secret\n").expect("a file");
