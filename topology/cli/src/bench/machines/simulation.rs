@@ -392,7 +392,11 @@ mod tests {
         let bottleneck = |scene: &Scene| play(scene, 1000).bottleneck().0;
         assert_eq!(bottleneck(&Scene { lm: 2.0, ..SCENE }), Part::LanguageModel);
         assert_eq!(bottleneck(&Scene { vocoder: 0.5, ..SCENE }), Part::Vocoder);
-        assert_eq!(bottleneck(&Scene { bandwidth: 0.1e6, lm: 0.01, vocoder: 0.001, ..SCENE }), Part::Line);
+        let narrow = |bandwidth| Scene { bandwidth, lm: 0.01, vocoder: 0.001, ..SCENE };
+        assert_eq!(bottleneck(&narrow(0.4e6)), Part::Line);
+        // On a line that is narrower still answers are late, and what is late is decoded at home once more.
+        let late = play(&narrow(0.1e6), 1000);
+        assert!(late.wasted > 0.2 && late.bottleneck().0 == Part::HomeFlow, "{}", late.wasted);
         // The first window of each song is decoded at home.
         assert_eq!(bottleneck(&Scene { songs: 200, lm: 0.01, vocoder: 0.001, ..SCENE }), Part::HomeFlow);
     }
