@@ -8,7 +8,7 @@ TEST_NEEDS := sox pulseaudio pulseaudio-utils libasound2-plugins chromium chromi
 # Where `make install` puts things: program, manual pages and completions below it.
 PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 
-.PHONY: play serve soak install test test-arm64 test-gpu test-memory test-serve-load test-serve-kill test-machines setup setup-tests
+.PHONY: play serve soak install test test-arm64 test-gpu test-memory test-serve-load test-serve-kill test-machines measure-machines setup setup-tests
 
 ## Play a song of the built-in demo model (or write song.wav where there is no loudspeaker).
 play: setup
@@ -72,12 +72,19 @@ test-serve-kill: setup
 test-machines: setup
 	HEARTSTREAM_NAMESPACES=1 cargo test --workspace --features heartstream-cli/remote --test machines_in_namespaces -- --nocapture
 
+## Measure flow matching by two workers on this machine beside one: CORES="0,1 2,3" are those of each. Fails below 1.8 times.
+measure-machines: setup
+	cargo build --release --workspace --bin heartstream --features heartstream-cli/remote
+	.ci/measure-machines target/release/heartstream $(or $(CORES),0$(comma)1 2$(comma)3)
+
 setup:
 	@$(call install,{ command -v cc && pkg-config --exists alsa; },$(BUILD_NEEDS))
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust from https://rustup.rs, then run make again"; exit 1; }
 
 setup-tests: setup
 	@$(call install,{ command -v sox && command -v pulseaudio && command -v parec && command -v chromedriver && command -v chromium && ls /usr/lib/*/alsa-lib/libasound_module_pcm_pulse.so; },$(TEST_NEEDS))
+
+comma := ,
 
 # install(check, packages): installs Debian packages when the check fails on Linux.
 define install

@@ -22,7 +22,7 @@ pub use crate::{
 /// Flow workers on other machines.
 #[cfg(feature = "remote")]
 pub mod machines {
-    pub use crate::machines::{FlowWorkers, MachineAddress, Machines, MachinesError, Network, Token};
+    pub use crate::machines::{FlowWorkers, MachineAddress, Machines, MachinesError, Network, Throughput, Token};
 }
 
 /// Physical cores below which stages share all of them: binding would leave some idle while others wait.

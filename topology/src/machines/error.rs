@@ -29,6 +29,9 @@ pub enum MachinesError {
     /// The process offers workers already, or the engine's machines are another's.
     #[error("a process offers workers once, and its `Machines` work for one engine")]
     Twice,
+    /// A worker cannot be measured.
+    #[error("the workers cannot be measured: {0}")]
+    Worker(String),
     /// The connections cannot be set up.
     #[error("connections to other machines cannot be set up: {0}")]
     Setup(String),

@@ -43,13 +43,19 @@ impl FlowWorkers {
             started.map_err(|error| EngineError::Threads(error.to_string()))?;
             servers.push(server);
         }
-        let numbers: Vec<u64> = servers.iter().map(|server| server.id().sequence_id()).collect();
+        let workers = Self { servers, listening: Vec::new() };
+        let numbers = workers.numbers();
         let (news, _) = mpsc::unbounded_channel(); // of no use here: engines come by themselves
         let listening = swarm::start(network, &numbers, news).await?.listening;
-        for server in &servers {
+        for server in &workers.servers {
             server.into_remote_ref().await; // from now on it is found by its number
         }
-        Ok(Self { servers, listening })
+        Ok(Self { listening, ..workers })
+    }
+
+    /// The numbers that other machines know its servers by.
+    pub(super) fn numbers(&self) -> Vec<u64> {
+        self.servers.iter().map(|server| server.id().sequence_id()).collect()
     }
 
     /// How many windows it decodes at once.

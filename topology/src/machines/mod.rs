@@ -4,10 +4,11 @@
 //! answers are messages of kameo's remote actors. `docs/machines.md` says when it pays and what is protected.
 //!
 //! - [`Token`], [`MachineAddress`]: the secret, and where machines are
-//! - `swarm`: the connections, `dialing`: those that are set up again and again; `offer`: what machines say they can do,
+//! - `transport`: the connections, `swarm`: with whom, `dialing`: those that are set up again and again; `offer`: what machines say they can do,
 //!   `asking`: what they are asked to do
 //! - [`FlowWorkers`]: this machine decodes windows for others
-//! - [`Machines`]: other machines decode windows for an engine here; `joining`: who is taken, and who is left out
+//! - [`Machines`]: other machines decode windows for an engine here; `joining`: who is taken, and who is left
+//!   out; `throughput`: how fast they are together
 
 mod address;
 mod asking;
@@ -18,7 +19,12 @@ mod flow_workers;
 mod joining;
 mod offer;
 mod swarm;
+mod throughput;
 mod token;
+mod transport;
+
+#[cfg(test)]
+mod hostile_members;
 
 use std::{
     net::SocketAddr,
@@ -33,6 +39,7 @@ pub use address::MachineAddress;
 pub use error::MachinesError;
 pub(crate) use flow_kind::flow_kind;
 pub use flow_workers::FlowWorkers;
+pub use throughput::Throughput;
 pub use token::Token;
 
 use crate::{EngineError, Heartstream, decoder::Decoder, engine::Weights};

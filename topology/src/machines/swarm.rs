@@ -1,4 +1,4 @@
-//! Connections between machines: libp2p's private network over TCP, with noise, yamux and kameo's messages.
+//! Swarm of a machine: whom it is connected with, and what is said over the connections.
 
 use std::{
     collections::HashMap,
@@ -8,14 +8,11 @@ use std::{
 
 use kameo::remote::{self, messaging};
 use libp2p::{
-    Multiaddr, PeerId, Swarm, SwarmBuilder, Transport,
+    Multiaddr, PeerId, Swarm,
     connection_limits::{self, ConnectionLimits},
-    core::upgrade::Version,
     futures::StreamExt,
-    identify, mdns, noise, ping,
-    pnet::PnetConfig,
+    identify, mdns, ping,
     swarm::{NetworkBehaviour, SwarmEvent, behaviour::toggle::Toggle, dial_opts::DialOpts},
-    tcp, yamux,
 };
 use tokio::sync::mpsc;
 
@@ -24,19 +21,17 @@ use super::{
     address::{of_socket, shown},
     asking::{Asking, Request},
     dialing::{Dialing, Place},
-    offer,
+    offer, transport,
 };
 
 /// What machines of this protocol call it.
-const PROTOCOL: &str = "/heartstream/1";
+pub(super) const PROTOCOL: &str = "/heartstream/1";
 /// Bytes of an order, at most: a window's codes and in-context latents, which a message doubles.
 const MOST_ORDER_BYTES: u64 = 1 << 20;
 /// Bytes of an answer, at most: the latents of twice the reference's window, 1.5 MB, which a message doubles.
 const MOST_ANSWER_BYTES: u64 = 4 << 20;
 /// Time of a request, at most; each has a shorter deadline of its own.
 const REQUEST_TIME: Duration = Duration::from_secs(600);
-/// Time in which a connection must have come about, secret and all.
-const SETUP_TIME: Duration = Duration::from_secs(10);
 /// A machine that does not answer for so long is disconnected, and dialled again.
 const PING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
 /// Connections of a machine that are being set up, or are: as many workers as an engine may have.
@@ -44,8 +39,6 @@ const MOST_CONNECTIONS: u32 = 1024;
 const MOST_BEING_SET_UP: u32 = 64;
 /// Requests of one connection at once.
 const MOST_STREAMS: usize = 16;
-/// Connections stay while nothing is said: a song may begin at any time.
-const IDLE: Duration = Duration::from_secs(24 * 3600);
 /// How often it is looked whom to dial.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -118,7 +111,6 @@ pub(super) async fn start(
 }
 
 fn build(network: &Network, servers: &[u64]) -> Result<Swarm<Behaviour>, Box<dyn Error>> {
-    let key = network.token.key();
     let (says, has_mdns) = (offer::text(servers), network.mdns);
     let limits = ConnectionLimits::default()
         .with_max_pending_incoming(Some(MOST_BEING_SET_UP))
@@ -129,30 +121,18 @@ fn build(network: &Network, servers: &[u64]) -> Result<Swarm<Behaviour>, Box<dyn
         .with_max_concurrent_streams(MOST_STREAMS)
         .with_request_size_maximum(MOST_ORDER_BYTES)
         .with_response_size_maximum(MOST_ANSWER_BYTES);
-    let swarm = SwarmBuilder::with_new_identity()
-        .with_tokio()
-        .with_other_transport(move |identity| {
-            let noise = noise::Config::new(identity)?;
-            let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
-            let private = tcp.and_then(move |socket, _| PnetConfig::new(key).handshake(socket));
-            let muxed = private.upgrade(Version::V1).authenticate(noise).multiplex(yamux::Config::default());
-            Ok(muxed.timeout(SETUP_TIME).boxed())
-        })?
-        .with_behaviour(|identity| {
-            let peer = identity.public().to_peer_id();
-            let mdns = has_mdns.then(|| mdns::tokio::Behaviour::new(mdns::Config::default(), peer)).transpose()?;
-            let identify = identify::Config::new(PROTOCOL.to_owned(), identity.public()).with_agent_version(says);
-            Ok(Behaviour {
-                limits: connection_limits::Behaviour::new(limits),
-                messages: messaging::Behaviour::new(peer, messages),
-                identify: identify::Behaviour::new(identify),
-                ping: ping::Behaviour::new(ping::Config::new().with_interval(PING.0).with_timeout(PING.1)),
-                mdns: mdns.into(),
-            })
-        })?
-        .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE))
-        .build();
-    Ok(swarm)
+    transport::swarm(network.token, |identity| {
+        let peer = identity.public().to_peer_id();
+        let mdns = has_mdns.then(|| mdns::tokio::Behaviour::new(mdns::Config::default(), peer)).transpose()?;
+        let identify = identify::Config::new(PROTOCOL.to_owned(), identity.public()).with_agent_version(says);
+        Ok(Behaviour {
+            limits: connection_limits::Behaviour::new(limits),
+            messages: messaging::Behaviour::new(peer, messages),
+            identify: identify::Behaviour::new(identify),
+            ping: ping::Behaviour::new(ping::Config::new().with_interval(PING.0).with_timeout(PING.1)),
+            mdns: mdns.into(),
+        })
+    })
 }
 
 /// Listens on all of `addresses`; where that is.

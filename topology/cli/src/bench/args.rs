@@ -123,6 +123,20 @@ pub(crate) struct MachinesArgs {
     /// Mean time between two deaths of a worker, in hours
     #[arg(long, value_name = "HOURS", default_value_t = 1000.0, value_parser = number::<f64>, allow_hyphen_values = true)]
     pub lifetime: f64,
+    /// Simulate nothing, but measure how fast workers decode windows of the codec of --model, all together: HOST:PORT of
+    /// each `heartstream worker`
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',', requires = "workers_token_file")]
+    pub measure: Vec<String>,
+    /// Windows that are measured
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = count, allow_hyphen_values = true)]
+    pub windows: usize,
+    /// File with the secret that all machines share
+    #[arg(long, value_name = "FILE", requires = "measure")]
+    pub workers_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub codec_weights: CodecWeightsArgs,
     /// How long a worker is gone that has died
     #[arg(long, value_name = "TIME", default_value = "30", value_parser = time_or_none, allow_hyphen_values = true)]
     pub restart: f64,

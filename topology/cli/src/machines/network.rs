@@ -36,7 +36,7 @@ pub(super) fn of_worker(args: &WorkerArgs) -> Result<Network, Failed> {
 }
 
 /// A network of `places`: HOST:PORT, listen:ADDRESS:PORT or mdns.
-fn network(places: &[String], token: &Path) -> Result<Network, Failed> {
+pub(super) fn network(places: &[String], token: &Path) -> Result<Network, Failed> {
     let token = Token::new(&token_file::read(token)?)?;
     let mut network = Network { token, listen: Vec::new(), dial: Vec::new(), mdns: false };
     for place in places.iter().map(|place| place.trim()) {

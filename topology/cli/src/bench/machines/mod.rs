@@ -1,4 +1,5 @@
-//! `bench machines`: plans with 1 to 1000 workers on other machines, played without any.
+//! `bench machines`: plans with 1 to 1000 workers on other machines, played without any; or workers that there are,
+//! measured.
 
 mod simulation;
 
@@ -8,10 +9,13 @@ use serde_json::json;
 
 use self::simulation::{Outcome, Scene, play};
 use super::args::MachinesArgs;
-use crate::Failed;
+use crate::{Failed, machines};
 
 /// Plays the plans, and says what came of each.
 pub(super) fn machines(args: &MachinesArgs) -> Result<(), Failed> {
+    if !args.measure.is_empty() {
+        return machines::measured(args);
+    }
     let scene = scene(args)?;
     let rows: Vec<(usize, Outcome)> = args.workers.iter().map(|workers| (*workers, play(&scene, *workers))).collect();
     if args.json {
