@@ -10,15 +10,17 @@ use heartstream_models::{
 };
 
 use crate::{
+    corpus::Manner,
+    crops::Crop,
     encoder::{Encoder, expected, rounded},
     error::{Result, TrainError},
     feed::{Pool, Song, Songs, some},
-    kept::Kept,
     lapped::Lapped,
     parameters::{Parameters, read_weights},
     rng::{Rng, normal},
+    setting::Setting,
     spectral::SoundLoss,
-    stage::{Setting, Stage, first_song},
+    stage::{Stage, first_song},
 };
 
 /// Latents of a crop: 1.28 s.
@@ -71,7 +73,6 @@ impl<'a> Autoencoder<'a> {
         })?;
         if setting.vocoder_alone {
             setting.weights_of(Self::NAME)?;
-            Kept::of(setting, Self::NAME).begin_anew()?;
             for Expected { name, shape } in expected(&config, config.init_channel) {
                 // What the stage begins with takes its place.
                 parameters.fixed.insert(name, Tensor::zeros(shape, DType::F32, &setting.device)?);
@@ -84,7 +85,7 @@ impl<'a> Autoencoder<'a> {
         Ok(Self {
             parameters,
             loss: SoundLoss::new(&setting.device, emphasis)?,
-            songs: setting.source.songs(false, first, setting.seed, setting.threads),
+            songs: setting.source.songs(false, Manner::Excerpt, first, setting.seed, setting.threads),
             pool: Pool::new(setting.pool, FRESH),
             config,
             setting,
@@ -117,12 +118,13 @@ impl Stage for Autoencoder<'_> {
         let mut rng = Rng::new(&[self.setting.seed, 1, step as u64]);
         let (batch, crop) = (self.setting.batch.unwrap_or(BATCH), CROP * self.config.samples_per_latent());
         let mut sound = Vec::with_capacity(batch * crop);
-        let mut deviations = Vec::with_capacity(batch);
+        let (mut counts, mut deviations) = (Vec::with_capacity(batch * crop), Vec::with_capacity(batch));
         for _ in 0..batch {
             let song = self.pool.pick(&mut rng);
             let channel = if rng.below(2) == 0 { &song.left } else { &song.right };
-            let start = rng.below(channel.len().saturating_sub(crop).max(1));
-            sound.extend(channel[start..].iter().copied().chain(std::iter::repeat(0.0)).take(crop));
+            let drawn = Crop::draw(channel.len(), CROP, self.config.samples_per_latent(), &mut rng);
+            sound.extend(channel[drawn.start..].iter().copied().chain(std::iter::repeat(0.0)).take(crop));
+            counts.extend(drawn.weights());
             deviations.push((NOISE * rng.unit()) as f32);
         }
         let device = &self.setting.device;
@@ -131,12 +133,15 @@ impl Stage for Autoencoder<'_> {
         let noise = normal(&mut rng, &[batch, CROP, width], device)?;
         let noise = noise.broadcast_mul(&Tensor::from_vec(deviations, (batch, 1, 1), device)?)?;
         let ours = self.round_trip(self.parameters.store(), &sound, Some(noise))?;
+        // What does not count is taken to be right.
+        let counts = Tensor::from_vec(counts, (batch, crop), device)?;
+        let ours = (&sound + ((ours - &sound)? * counts)?)?;
         let (loss, distance) = self.loss.of(&ours, &sound)?;
         Ok((loss, vec![distance]))
     }
 
     fn held_out(&mut self) -> Result<Vec<(&'static str, f64)>> {
-        let songs = self.setting.source.songs(true, 0, self.setting.seed, self.setting.threads);
+        let songs = self.setting.source.songs(true, Manner::Excerpt, 0, self.setting.seed, self.setting.threads);
         let mut distances = Vec::new();
         for song in songs.take(self.setting.measured.unwrap_or(MEASURED)) {
             let song = song?;

@@ -11,13 +11,15 @@ use heartstream_models::{
 use crate::{
     autoencoder,
     codes::Coder,
+    corpus::Manner,
     encoder::Encoder,
     error::Result,
     feed::{Pool, Song, Songs, some},
     parameters::Parameters,
     rng::{Rng, normal},
+    setting::Setting,
     spectral::mean,
-    stage::{Setting, Stage, first_song},
+    stage::{Stage, first_song},
     steady::CodePath,
 };
 
@@ -73,7 +75,7 @@ impl<'a> Codec<'a> {
             parameters,
             encoder,
             coder: Coder::open(setting)?,
-            songs: setting.source.songs(false, first, setting.seed ^ 0xB, setting.threads),
+            songs: setting.source.songs(false, Manner::Excerpt, first, setting.seed ^ 0xB, setting.threads),
             pool: Pool::new(setting.pool, FRESH),
             config,
             setting,
@@ -194,7 +196,7 @@ impl Stage for Codec<'_> {
     }
 
     fn held_out(&mut self) -> Result<Vec<(&'static str, f64)>> {
-        let songs = self.setting.source.songs(true, 0, self.setting.seed, self.setting.threads);
+        let songs = self.setting.source.songs(true, Manner::Excerpt, 0, self.setting.seed, self.setting.threads);
         let mut rng = Rng::new(&[self.setting.seed, 3]);
         let mut flow = 0.0;
         let measured = self.setting.measured.unwrap_or(MEASURED);

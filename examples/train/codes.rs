@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use heartstream_models::{heartcodec::HeartCodecConfig, weights::TensorStore};
 
 use crate::{
+    corpus::Manner,
     error::Result,
     feed::{Pool, Song, Songs, some},
     generated_song::{GeneratedSong, SampleGenerator},
@@ -14,8 +15,9 @@ use crate::{
         self, FEATURES, FrameFeatures, PITCH_FEATURES, PITCH_SCALE, Semantic, add_codebooks, codebooks,
         learn_codebooks, quantise,
     },
+    setting::Setting,
     spectral::mean,
-    stage::{Setting, Stage, first_song},
+    stage::{Stage, first_song},
     steady::{CHANGE, CodePath, Rows, steady},
 };
 
@@ -74,7 +76,7 @@ impl<'a> Codes<'a> {
         Ok(Self {
             parameters,
             features: FrameFeatures::new(&setting.device)?,
-            songs: setting.source.songs(false, first, setting.seed ^ 0xD, setting.threads),
+            songs: setting.source.songs(false, Manner::Excerpt, first, setting.seed ^ 0xD, setting.threads),
             pool: Pool::new(setting.pool, if generator.is_some() { FRESH_BESIDE } else { FRESH }),
             generator,
             config,
@@ -213,7 +215,7 @@ impl Stage for Codes<'_> {
     }
 
     fn held_out(&mut self) -> Result<Vec<(&'static str, f64)>> {
-        let songs = self.setting.source.songs(true, 0, self.setting.seed, self.setting.threads);
+        let songs = self.setting.source.songs(true, Manner::Excerpt, 0, self.setting.seed, self.setting.threads);
         let measured = self.setting.measured.unwrap_or(MEASURED);
         let mut sums = [0.0; Self::PARTS.len()];
         for (place, song) in songs.take(measured).enumerate() {

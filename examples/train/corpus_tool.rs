@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! cargo run --release --package heartstream-trainer --bin corpus_tool -- cut [WHOLE.sf2] OUT.sf2
-//! cargo run --release --package heartstream-trainer --bin corpus_tool -- render FONT.sf2 FOLDER [COUNT] [SEED]
-//! cargo run --release --package heartstream-trainer --bin corpus_tool -- statistics FONT.sf2
+//! cargo run --release --package heartstream-trainer --bin corpus_tool -- render excerpt|form FONT.sf2 FOLDER [COUNT] [SEED]
+//! cargo run --release --package heartstream-trainer --bin corpus_tool -- statistics excerpt|form FONT.sf2
 //! cargo run --release --package heartstream-trainer --bin corpus_tool -- speed FONT.sf2 [SECONDS]
 //! cargo run --release --package heartstream-trainer --bin corpus_tool -- tokenizer OUT.json
 //! ```
@@ -12,7 +12,7 @@ mod corpus;
 
 use std::{collections::BTreeMap, error::Error, fs, path::Path, sync::Arc, time::Instant};
 
-use corpus::{Dataset, SAMPLE_RATE, SCORES, Split, soundfont, tokens};
+use corpus::{Dataset, Manner, SAMPLE_RATE, SCORES, Split, soundfont, tokens};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -20,10 +20,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     match arguments[..] {
         ["cut", out] => cut(soundfont::DEBIAN, out),
         ["cut", whole, out] => cut(whole, out),
-        ["render", font, folder] => render(font, folder, 8, 1),
-        ["render", font, folder, count] => render(font, folder, count.parse()?, 1),
-        ["render", font, folder, count, seed] => render(font, folder, count.parse()?, seed.parse()?),
-        ["statistics", font] => statistics(font),
+        ["render", manner, font, folder] => render(named(manner)?, font, folder, 8, 1),
+        ["render", manner, font, folder, count] => render(named(manner)?, font, folder, count.parse()?, 1),
+        ["render", manner, font, folder, count, seed] => {
+            render(named(manner)?, font, folder, count.parse()?, seed.parse()?)
+        }
+        ["statistics", manner, font] => statistics(named(manner)?, font),
         ["speed", font] => speed(font, 120.0),
         ["speed", font, seconds] => speed(font, seconds.parse()?),
         ["tokenizer", out] => {
@@ -32,6 +34,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             Ok(())
         }
         _ => Err("expected cut, render, statistics, speed or tokenizer: see the first lines of this file".into()),
+    }
+}
+
+fn named(manner: &str) -> Result<Manner, String> {
+    match manner {
+        "excerpt" => Ok(Manner::Excerpt),
+        "form" => Ok(Manner::Form),
+        _ => Err(format!("expected excerpt or form, found {manner}")),
     }
 }
 
@@ -50,10 +60,10 @@ fn open(font: &str) -> Result<Arc<Dataset>, Box<dyn Error>> {
 }
 
 /// Writes held-out songs, each as `N.wav` and `N.txt`.
-fn render(font: &str, folder: &str, count: usize, seed: u64) -> Result<(), Box<dyn Error>> {
+fn render(manner: Manner, font: &str, folder: &str, count: usize, seed: u64) -> Result<(), Box<dyn Error>> {
     let dataset = open(font)?;
     fs::create_dir_all(folder)?;
-    for (number, example) in dataset.examples(Split::HeldOut, 0..count, seed, 1).enumerate() {
+    for (number, example) in dataset.examples(Split::HeldOut, manner, 0..count, seed, 1).enumerate() {
         let example = example?;
         let spec = hound::WavSpec {
             channels: 2,
@@ -69,7 +79,7 @@ fn render(font: &str, folder: &str, count: usize, seed: u64) -> Result<(), Box<d
         file.finalize()?;
         let (plan, frames) = (&example.plan, example.frames);
         let text = format!("{}\n\n{}\n\n", example.tags, example.lyrics);
-        let about = format!("{}, {frames} frames, {} phrases\n", plan.piece.title, plan.variation.count);
+        let about = format!("{}, {frames} frames, {} phrases\n", plan.piece.title, plan.variation.order.len());
         fs::write(Path::new(folder).join(format!("{number}.txt")), text + &about)?;
         println!("{number}: {} | {about}", example.tags);
     }
@@ -77,13 +87,13 @@ fn render(font: &str, folder: &str, count: usize, seed: u64) -> Result<(), Box<d
 }
 
 /// Counts over one epoch: lengths, lines, tags, and the share of notes in their scale.
-fn statistics(font: &str) -> Result<(), Box<dyn Error>> {
+fn statistics(manner: Manner, font: &str) -> Result<(), Box<dyn Error>> {
     let dataset = open(font)?;
     println!("{} pieces to train, {} held out", dataset.len(Split::Train), dataset.len(Split::HeldOut));
     let (mut tags, mut pairs) = (BTreeMap::<String, usize>::new(), Vec::new());
     let (mut inside, mut notes, mut words) = (0.0, 0.0, 0);
     for index in 0..dataset.len(Split::Train) {
-        let plan = dataset.plan(Split::Train, index, 1);
+        let plan = dataset.plan(Split::Train, manner, index, 1);
         for tag in plan.tags.split(',') {
             *tags.entry(tag.to_owned()).or_default() += 1;
         }
@@ -120,7 +130,7 @@ fn speed(font: &str, seconds: f64) -> Result<(), Box<dyn Error>> {
     let dataset = open(font)?;
     let (begin, mut music, mut index) = (Instant::now(), 0.0, 0);
     while begin.elapsed().as_secs_f64() < seconds {
-        music += dataset.example(Split::Train, index, 1)?.left.len() as f64 / f64::from(SAMPLE_RATE);
+        music += dataset.example(Split::Train, Manner::Excerpt, index, 1)?.left.len() as f64 / f64::from(SAMPLE_RATE);
         index += 1;
     }
     let wall = begin.elapsed().as_secs_f64();

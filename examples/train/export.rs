@@ -11,8 +11,8 @@ use crate::{
     error::{Result, TrainError, at},
     evaluate::belongs_together,
     parameters::save_half,
+    setting::Setting,
     sizes::Size,
-    stage::Setting,
 };
 
 /// The tags that songs are tagged with, by kind, for those who use the model.
@@ -36,7 +36,7 @@ pub fn write_configs(size: Size, out: &Path) -> Result<()> {
 }
 
 /// The file of a part.
-const WEIGHTS: &str = "model.safetensors";
+pub const WEIGHTS: &str = "model.safetensors";
 /// The tensors that turn what the language model thinks into logits.
 const LM_HEADS: [&str; 2] = ["codebook0_head.weight", "audio_head"];
 

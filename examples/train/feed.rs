@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    corpus::{Dataset, Example, SCORES, Split},
+    corpus::{Dataset, Example, Manner, PARTS, SCORES, Split, Variation},
     error::Result,
     rng::Rng,
 };
@@ -23,12 +23,36 @@ pub struct Song {
     pub lyrics: String,
     /// When each phrase begins, in seconds: a phrase is a line of the lyrics, but for what is only played.
     pub phrases: Vec<f64>,
+    /// The place of each phrase in its part of the form, below [`PLACES`]; [`NO_FORM`] where it is not known.
+    pub places: Vec<u32>,
     /// The key: pitch class of its tonic, 0 is C, and 12 more where the third above it is a minor one.
     pub key: u32,
 }
 
 /// Keys that there are.
 pub const KEYS: usize = 24;
+/// Phrases of a part that are told apart: later ones are as the last.
+const PLACES_OF_A_PART: usize = 8;
+/// Places in a form: those of the verse, then those of the chorus.
+pub const PLACES: usize = PARTS * PLACES_OF_A_PART;
+/// The place of a phrase of a song without a form.
+pub const NO_FORM: u32 = PLACES as u32;
+
+/// The place of each phrase that a variation plays. A part's phrases are told apart by which they are, so that a coda has
+/// the places of what it repeats.
+fn places(variation: &Variation) -> Vec<u32> {
+    let first = |part: usize| {
+        let of_part = variation.sections.iter().filter(|section| section.part == part);
+        of_part.flat_map(|section| section.phrases.iter().copied()).min().unwrap_or(0)
+    };
+    let of = |part: usize, phrase: usize| {
+        (part * PLACES_OF_A_PART + (phrase - first(part)).min(PLACES_OF_A_PART - 1)) as u32
+    };
+    let sections = variation.sections.iter();
+    let known: Vec<u32> =
+        sections.flat_map(|section| section.phrases.iter().map(|phrase| of(section.part, *phrase))).collect();
+    if known.is_empty() { vec![NO_FORM; variation.order.len()] } else { known }
+}
 
 impl Song {
     /// Whole frames of 80 ms.
@@ -61,14 +85,15 @@ impl Source {
     }
 
     /// The songs from number `first` on, rendered ahead by `threads` threads.
-    pub fn songs(&self, held_out: bool, first: usize, seed: u64, threads: usize) -> Songs {
+    pub fn songs(&self, held_out: bool, manner: Manner, first: usize, seed: u64, threads: usize) -> Songs {
         match self {
             Self::Corpus(dataset) => {
                 let split = if held_out { Split::HeldOut } else { Split::Train };
-                Box::new(dataset.examples(split, first..usize::MAX, seed, threads).map(|example| {
+                Box::new(dataset.examples(split, manner, first..usize::MAX, seed, threads).map(|example| {
                     let Example { left, right, tags, lyrics, plan, .. } = example?;
                     let key = u32::from(plan.song.tonic) + 12 * u32::from(plan.piece.mode.is_minor());
-                    Ok(Song { left, right, tags, lyrics, phrases: plan.song.phrases, key })
+                    let places = places(&plan.variation);
+                    Ok(Song { left, right, tags, lyrics, phrases: plan.song.phrases, places, key })
                 }))
             }
             Self::Toy => {
@@ -100,7 +125,8 @@ fn toy(index: usize, seed: u64) -> Song {
     let tags = if bright { "trumpet,happy" } else { "flute,calm" };
     let lyrics = format!("[Verse]\n{}[Outro]", "la la la la\n".repeat(lines));
     let phrases = (0..lines).map(|line| line as f64 * 12.0 * 3840.0 / 48_000.0).collect();
-    Song { left, right, tags: tags.to_owned(), lyrics, phrases, key: 9 }
+    let places = (0..lines as u32).collect();
+    Song { left, right, tags: tags.to_owned(), lyrics, phrases, places, key: 9 }
 }
 
 /// The next `count` of endless songs.

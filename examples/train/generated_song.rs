@@ -66,21 +66,11 @@ impl SampleGenerator {
 
     /// Songs by the words of others, each with the seed of its place behind `first`, on so many threads. One that
     /// ends before it has a frame is left out.
+    ///
+    /// # Errors
+    /// When words cannot be read, or the model fails.
     pub fn generated_songs(&self, words: &[Song], first: usize, threads: usize) -> Result<Vec<Option<GeneratedSong>>> {
-        let mut generated_songs = Vec::with_capacity(words.len());
-        for (place, some) in words.chunks(threads.max(1)).enumerate() {
-            let first = first + place * threads.max(1);
-            generated_songs.extend(std::thread::scope(|scope| {
-                let sung: Vec<_> = some
-                    .iter()
-                    .enumerate()
-                    .map(|(place, words)| scope.spawn(move || self.generated(words, (first + place) as u64)))
-                    .collect();
-                let joined = sung.into_iter().map(|song| song.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
-                joined.collect::<Result<Vec<_>>>()
-            })?);
-        }
-        Ok(generated_songs)
+        each(words, first, threads, |words, seed| self.generated(words, seed))
     }
 
     fn generated(&self, words: &Song, seed: u64) -> Result<Option<GeneratedSong>> {
@@ -91,7 +81,10 @@ impl SampleGenerator {
         let [left, right] = sung(&self.codec, &codes, seed)?;
         let rows = codes.chunks(self.codebooks.len()).flat_map(|frame| self.row(frame)).collect();
         let (tags, lyrics) = (words.tags.clone(), words.lyrics.clone());
-        Ok(Some(GeneratedSong { song: Song { left, right, tags, lyrics, phrases: Vec::new(), key: words.key }, rows }))
+        Ok(Some(GeneratedSong {
+            song: Song { left, right, tags, lyrics, phrases: Vec::new(), places: Vec::new(), key: words.key },
+            rows,
+        }))
     }
 
     /// The codes of a song, frame after frame, as far as all of them have a row.
@@ -121,12 +114,42 @@ impl SampleGenerator {
     }
 }
 
-/// Both channels of what a codec makes of codes, a window long at most, as the engine has it do by default.
-pub fn sung(codec: &HeartCodec, codes: &[u16], seed: u64) -> Result<[Vec<f32>; 2]> {
+/// What is made of each song's words and seed, on so many threads, in their order.
+fn each<T: Send>(
+    words: &[Song],
+    first: usize,
+    threads: usize,
+    one: impl Fn(&Song, u64) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let (threads, one) = (threads.max(1), &one);
+    let mut all = Vec::with_capacity(words.len());
+    for (round, some) in words.chunks(threads).enumerate() {
+        let first = first + round * threads;
+        all.extend(std::thread::scope(|scope| {
+            let songs = some.iter().enumerate();
+            let begun: Vec<_> =
+                songs.map(|(place, words)| scope.spawn(move || one(words, (first + place) as u64))).collect();
+            let joined = begun.into_iter().map(|song| song.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
+            joined.collect::<Result<Vec<_>>>()
+        })?);
+    }
+    Ok(all)
+}
+
+/// The latents that a codec makes of codes, a window long at most, as the engine has it do by default.
+fn latents(codec: &HeartCodec, codes: &[u16], seed: u64) -> Result<Vec<f32>> {
     let latents = codes.len() / codec.flow.quantizer.codebooks() * 2;
     let mut noise = vec![0f32; latents * codec.flow.channels()];
     KeyedNoise::new(seed).fill_latent(0, &mut noise);
     let options = Flow { steps: 10, guidance: 1.25 };
     let job = FlowJob { codes, noise: &noise, in_context: &[], options };
-    Ok(codec.vocoder.decode(&codec.flow.solve(job, &|| false)?.unwrap_or_default())?)
+    Ok(codec.flow.solve(job, &|| false)?.unwrap_or_default())
+}
+
+/// Both channels of a song from codes, a window long at most.
+///
+/// # Errors
+/// When the codes are not whole frames of this codec.
+pub fn sung(codec: &HeartCodec, codes: &[u16], seed: u64) -> Result<[Vec<f32>; 2]> {
+    Ok(codec.vocoder.decode(&latents(codec, codes, seed)?)?)
 }

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     error::{Result, TrainError, at},
     parameters::{Parameters, save_half},
-    stage::Setting,
+    setting::Setting,
 };
 
 /// The folder of a stage, and what lies in it.
@@ -18,8 +18,10 @@ pub struct Kept {
 }
 
 /// How far a stage is: what stands in its `progress.json`.
-#[derive(Debug, Default, Clone, Copy, PartialEq)]
+#[derive(Debug, Default, Clone, PartialEq)]
 pub struct Progress {
+    /// Which part of the stage this is the progress of: [`Setting::label`].
+    pub part: String,
     /// Steps made.
     pub steps: usize,
     /// Seconds that they took.
@@ -68,23 +70,31 @@ impl Kept {
         self.file("held_out.json")
     }
 
-    /// How far the stage is; nowhere if it has not run.
+    /// How far a part of the stage is; nowhere if it has not run, whatever other parts have.
     ///
     /// # Errors
     /// When what says so cannot be read.
-    pub fn progress(&self) -> Result<Progress> {
+    pub fn progress(&self, part: &str) -> Result<Progress> {
+        let found = self.progress_of_any_part()?;
+        Ok(found
+            .filter(|found| found.part == part)
+            .unwrap_or(Progress { part: part.to_owned(), ..Progress::default() }))
+    }
+
+    fn progress_of_any_part(&self) -> Result<Option<Progress>> {
         let file = self.progress_file();
         let bytes = match fs::read(&file) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Progress::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(at(&file))?,
         };
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let whole = |name: &str| value.get(name)?.as_u64().map(|number| number as usize);
         let seconds = value.get("seconds").and_then(serde_json::Value::as_f64);
-        match (whole("steps"), seconds, whole("taken")) {
-            (Some(steps), Some(seconds), Some(taken)) => Ok(Progress { steps, seconds, taken }),
+        let part = value.get("part").and_then(serde_json::Value::as_str).map(str::to_owned);
+        match (part, whole("steps"), seconds, whole("taken")) {
+            (Some(part), Some(steps), Some(seconds), Some(taken)) => Ok(Some(Progress { part, steps, seconds, taken })),
             _ => Err(TrainError::Order(format!(
-                "{}: expected steps, seconds and taken, found {:?}. Remove it to begin the stage anew",
+                "{}: expected part, steps, seconds and taken, found {:?}. Remove it to begin the stage anew",
                 file.display(),
                 String::from_utf8_lossy(&bytes)
             ))),
@@ -103,8 +113,8 @@ impl Kept {
     pub fn keep(&self, progress: &Progress, parameters: &Parameters, record: &Record) -> Result<()> {
         fs::create_dir_all(&self.folder).map_err(at(&self.folder))?;
         parameters.save(&self.state())?;
-        let Progress { steps, seconds, taken } = progress;
-        let json = serde_json::json!({ "steps": steps, "seconds": seconds, "taken": taken });
+        let Progress { part, steps, seconds, taken } = progress;
+        let json = serde_json::json!({ "part": part, "steps": steps, "seconds": seconds, "taken": taken });
         replace(&self.progress_file(), &format!("{json:#}\n"))?;
         replace(&self.record(), &record.text)?;
         save_half(&parameters.weights()?, &self.so_far())
@@ -114,17 +124,6 @@ impl Kept {
     pub fn finish(&self) -> Result<()> {
         let weights = self.weights();
         fs::rename(self.so_far(), &weights).map_err(at(&weights))
-    }
-
-    /// Lets the stage begin with its finished weights as if it had not run: with another rate, or with less to learn.
-    pub fn begin_anew(&self) -> Result<()> {
-        for file in [self.progress_file(), self.state()] {
-            match fs::remove_file(&file) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(&file)(error)),
-                _ => {}
-            }
-        }
-        Ok(())
     }
 }
 

@@ -2,18 +2,24 @@
 //! prompts that the engine writes.
 
 use candle_core::Tensor;
-use heartstream_models::{ModelDirectory, heartmula::PromptTokens, text::PromptTokenizer, weights::Checkpoint};
+use heartstream_models::{
+    ModelDirectory,
+    heartmula::{PromptTokens, prompt_positions},
+    text::PromptTokenizer,
+    weights::Checkpoint,
+};
 
 use crate::{
     codes::Coder,
-    corpus::tokens,
+    corpus::Manner,
     error::Result,
     export,
-    feed::{Pool, Song, Songs, some},
+    feed::{NO_FORM, Pool, Song, Songs, some},
     parameters::Parameters,
     questions::{self, Losses, MOST_PHRASES, Questions},
     rng::Rng,
-    stage::{Setting, Stage, first_song},
+    setting::Setting,
+    stage::{Stage, first_song},
     steady::CodePath,
 };
 
@@ -22,6 +28,8 @@ const BATCH: usize = 32;
 const FIRST: usize = 512;
 /// New songs that a whole batch brings.
 const FRESH: f64 = 4.0;
+/// Batches that are drawn together and told apart by length, of which one is learnt from.
+const LENGTHS: usize = 4;
 /// Share of the songs that are learnt without their words, so that guidance works.
 const UNCONDITIONAL: f64 = 0.1;
 const MEASURED: usize = 64;
@@ -34,6 +42,8 @@ pub struct Written {
     pub codes: Vec<u16>,
     /// Phrases that begin behind each frame.
     pub to_come: Vec<u32>,
+    /// The place in the form of the phrase that each frame belongs to.
+    pub places: Vec<u32>,
     /// Its key.
     pub key: u32,
 }
@@ -44,8 +54,18 @@ fn to_come(phrases: &[f64], frames: usize) -> Vec<u32> {
     (0..frames).map(|frame| behind(frame).min(MOST_PHRASES)).collect()
 }
 
+/// The place of the phrase that each of so many frames belongs to.
+fn places(song: &Song, frames: usize) -> Vec<u32> {
+    let of = |frame: usize| {
+        let begun = song.phrases.iter().filter(|start| **start <= (frame as f64 + 0.5) * 0.08).count();
+        song.places.get(begun.saturating_sub(1)).copied().unwrap_or(NO_FORM)
+    };
+    (0..frames).map(of).collect()
+}
+
 /// The stage.
 pub struct Language<'a> {
+    manner: Manner,
     setting: &'a Setting,
     questions: Questions,
     parameters: Parameters,
@@ -71,7 +91,8 @@ impl Writer {
         let one = |(song, path): (&Song, CodePath)| {
             let prompt = self.tokenizer.prompt(&song.tags, &song.lyrics)?.ids;
             let to_come = to_come(&song.phrases, song.frames());
-            Ok(Written { prompt, codes: path.codes_by_frame(), to_come, key: song.key })
+            let places = places(song, song.frames());
+            Ok(Written { prompt, codes: path.codes_by_frame(), to_come, places, key: song.key })
         };
         songs.iter().zip(self.coder.paths(songs)?).map(one).collect()
     }
@@ -82,24 +103,34 @@ impl<'a> Language<'a> {
     pub fn new(setting: &'a Setting) -> Result<Self> {
         let folder = setting.run.join("words");
         export::write_configs(setting.size, &folder)?;
-        Self::of(setting, &ModelDirectory::open(Checkpoint::Directory(folder))?)
+        Self::of(setting, &ModelDirectory::open(Checkpoint::Directory(folder))?, Manner::Form)
     }
 
-    /// With first weights, for the words of a checkpoint.
-    pub fn of(setting: &'a Setting, directory: &ModelDirectory) -> Result<Self> {
+    /// With first weights, for the words of a checkpoint, and songs in this manner.
+    pub fn of(setting: &'a Setting, directory: &ModelDirectory, manner: Manner) -> Result<Self> {
         let writer = Writer::open(setting, directory)?;
-        let config = setting.size.lm(tokens::vocabulary_size());
+        let config = directory.lm.clone();
         let first = first_song(setting, Self::NAME)?;
         let tensors = questions::expected(&config);
         Ok(Self {
             parameters: Parameters::new(&tensors, setting.seed, &setting.device)?,
             questions: Questions { config, end: directory.ids.audio_eos, device: setting.device.clone() },
-            songs: setting.source.songs(false, first, setting.seed ^ 0xC, setting.threads),
+            songs: setting.source.songs(false, manner, first, setting.seed ^ 0xC, setting.threads),
             pool: Pool::new(4 * setting.pool, FRESH * setting.batch.unwrap_or(BATCH) as f64 / BATCH as f64),
+            manner,
             writer,
             setting,
         })
     }
+}
+
+/// So many songs of about one length, each song of the pool as likely as every other, and whether they are learnt with
+/// their words: what is behind the end of a shorter one is computed for nothing.
+fn batch_of<'p>(pool: &'p Pool<Written>, count: usize, rng: &mut Rng) -> Vec<(&'p Written, bool)> {
+    let mut songs: Vec<&Written> = (0..count * LENGTHS).map(|_| pool.pick(rng)).collect();
+    songs.sort_by_key(|song| prompt_positions(&song.prompt) + song.to_come.len());
+    let first = count * rng.below(LENGTHS);
+    songs[first..first + count].iter().map(|song| (*song, rng.unit() >= UNCONDITIONAL)).collect()
 }
 
 impl Stage for Language<'_> {
@@ -115,14 +146,12 @@ impl Stage for Language<'_> {
         let (songs, writer) = (&mut self.songs, &self.writer);
         self.pool.refill(FIRST, |count| writer.written(&some(songs, count)?))?;
         let mut rng = Rng::new(&[self.setting.seed, 4, step as u64]);
-        let batch: Vec<(&Written, bool)> = (0..self.setting.batch.unwrap_or(BATCH))
-            .map(|_| (self.pool.pick(&mut rng), rng.unit() >= UNCONDITIONAL))
-            .collect();
+        let batch = batch_of(&self.pool, self.setting.batch.unwrap_or(BATCH), &mut rng);
         self.questions.loss(&self.parameters, batch, self.setting.threads)
     }
 
     fn held_out(&mut self) -> Result<Vec<(&'static str, f64)>> {
-        let songs = self.setting.source.songs(true, 0, self.setting.seed, self.setting.threads);
+        let songs = self.setting.source.songs(true, self.manner, 0, self.setting.seed, self.setting.threads);
         let mut written = Vec::new();
         for song in songs.take(self.setting.measured.unwrap_or(MEASURED)) {
             written.extend(self.writer.written(&[song?])?);

@@ -7,20 +7,28 @@ use heartstream_models::{
     weights::{Expected, TensorStore},
 };
 
-use crate::{error::Result, feed::KEYS, language::Written, parameters::Parameters};
+use crate::{
+    error::Result,
+    feed::{KEYS, PLACES},
+    language::Written,
+    parameters::Parameters,
+};
 
 /// How much it counts that the backbone knows how many phrases are still to begin. Nothing in a song's next codes asks
 /// for that before its end, so without it the words hardly steer the length.
 const AWARE: f64 = 0.5;
 /// More phrases than this are as many; and what a song without its words knows of them.
-pub const MOST_PHRASES: u32 = 14;
+pub const MOST_PHRASES: u32 = 18;
 const UNKNOWN: u32 = MOST_PHRASES + 1;
 
 /// How much it counts that the backbone knows the key: who forgets it wanders.
 const IN_KEY: f64 = 0.2;
+/// How much it counts that the backbone knows which phrase of which part it is in: only so can it play that again.
+const IN_PLACE: f64 = 0.2;
 
 /// What the backbone is asked beside the codes, and how many answers there are.
-const HEADS: [(&str, usize); 2] = [("phrases_head", UNKNOWN as usize + 1), ("key_head", KEYS)];
+const HEADS: [(&str, usize); 3] =
+    [("phrases_head", UNKNOWN as usize + 1), ("key_head", KEYS), ("place_head", PLACES + 1)];
 
 /// What a model learns: its own tensors, and the heads that only these questions need.
 pub fn expected(config: &HeartMulaConfig) -> Vec<Expected> {
@@ -30,7 +38,7 @@ pub fn expected(config: &HeartMulaConfig) -> Vec<Expected> {
 }
 
 /// What the parts of a loss are called.
-pub const PARTS: &[&str] = &["first", "second", "last", "end", "phrases", "key"];
+pub const PARTS: &[&str] = &["first", "second", "last", "end", "phrases", "key", "place"];
 
 /// Songs, and whether each is learnt with its words.
 type Batch<'a> = [(&'a Written, bool)];
@@ -61,6 +69,8 @@ pub struct Losses {
     phrases: Tensor,
     /// Of which key it is.
     key: Tensor,
+    /// Of which phrase of which part it is.
+    place: Tensor,
 }
 
 /// What a model of some size is asked.
@@ -159,10 +169,11 @@ impl Questions {
         let mut tellers = Vec::new();
         let mut lasts = Vec::new();
         let mut codes = Vec::new();
-        let (mut phrases, mut keys) = (Vec::new(), Vec::new());
+        let (mut phrases, mut keys, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for (row, (song, conditional)) in batch.iter().enumerate() {
             phrases.extend(song.to_come.iter().map(|count| if *conditional { *count } else { UNKNOWN }));
             keys.extend(std::iter::repeat_n(song.key, frames(song)));
+            places.extend_from_slice(&song.places);
             let row = hidden.narrow(0, row, 1)?.squeeze(0)?;
             let first = prompt_positions(&song.prompt) - 1;
             tellers.push(row.narrow(0, first, frames(song))?);
@@ -184,7 +195,7 @@ impl Questions {
             let head = Linear::load(store, name, [classes, width], false, device)?;
             cross_entropy(&head.forward(&tellers)?, &truth, whole.frames)
         };
-        let (phrases, key) = (asked(HEADS[0], phrases)?, asked(HEADS[1], keys)?);
+        let (phrases, key, place) = (asked(HEADS[0], phrases)?, asked(HEADS[1], keys)?, asked(HEADS[2], places)?);
 
         // The depth decoder sees the teller, then code after code, and tells the next code from the second place on.
         let tables = sounds.reshape((books, rows, width))?.narrow(0, 0, books - 1)?;
@@ -201,20 +212,20 @@ impl Questions {
             let logits = told.matmul(&heads.get(book - 1)?)?;
             losses.push(cross_entropy(&logits, &one_hot.narrow(1, book, 1)?.squeeze(1)?, whole.frames)?);
         }
-        Ok(Losses { codebooks: losses, end, phrases, key })
+        Ok(Losses { codebooks: losses, end, phrases, key, place })
     }
 
     /// What is learnt from, and its parts.
     fn loss_of(&self, store: &TensorStore, batch: &Batch<'_>, whole: Whole) -> Result<(Tensor, Vec<Tensor>)> {
-        let Losses { codebooks, end, phrases, key } = self.losses_of(store, batch, whole)?;
+        let Losses { codebooks, end, phrases, key, place } = self.losses_of(store, batch, whole)?;
         // The first codebook says most and is told from the least.
         let mut loss = (&codebooks[0] * 2.0)?;
         for codebook in &codebooks[1..] {
             loss = (loss + codebook)?;
         }
         let last = &codebooks[codebooks.len() - 1];
-        let parts = [&codebooks[0], &codebooks[1], last, &end, &phrases, &key].map(Tensor::detach);
-        let beside = (((end * 0.1)? + (phrases * AWARE)?)? + (key * IN_KEY)?)?;
+        let parts = [&codebooks[0], &codebooks[1], last, &end, &phrases, &key, &place].map(Tensor::detach);
+        let beside = ((((end * 0.1)? + (phrases * AWARE)?)? + (key * IN_KEY)?)? + (place * IN_PLACE)?)?;
         Ok(((loss + beside)?, parts.to_vec()))
     }
 
@@ -269,7 +280,7 @@ mod tests {
     use heartstream_models::heartmula::PromptTokens;
 
     use super::*;
-    use crate::{rng::Rng, sizes::Size};
+    use crate::{feed::NO_FORM, rng::Rng, sizes::Size};
 
     #[test]
     fn a_batch_in_parts_is_learnt_as_it_is_at_once() {
@@ -282,7 +293,8 @@ mod tests {
             let prompt = PromptTokens { tags: ids(3), lyrics: ids(2 * frames) };
             let codes = (0..frames * 3).map(|_| rng.below(32) as u16).collect();
             let to_come = (0..frames as u32).map(|frame| frame % MOST_PHRASES).collect();
-            (Written { prompt, codes, to_come, key: rng.below(KEYS) as u32 }, conditional)
+            let places = (0..frames as u32).map(|frame| frame % NO_FORM).collect();
+            (Written { prompt, codes, to_come, places, key: rng.below(KEYS) as u32 }, conditional)
         };
         let songs = [written(7, true), written(3, false), written(20, true), written(12, true)];
         let batch: Vec<(&Written, bool)> = songs.iter().map(|(song, conditional)| (song, *conditional)).collect();

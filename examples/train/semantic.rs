@@ -33,6 +33,8 @@ const PITCH_LOOKS: usize = 2;
 /// How much a pitch counts beside a band. Mel bands are wider than semitones where melodies are, so codes that only
 /// remember bands forget which note it was.
 pub const PITCH_SCALE: f64 = 6.0;
+/// What the logarithm of a mel band is divided by, so that most lie between -2 and 2.
+pub const MEL_SCALE: f64 = 3.0;
 const BLOCKS: usize = 6;
 const EPS: f64 = 1e-6;
 /// Share of its statistics that a codebook keeps at each step.
@@ -61,7 +63,7 @@ impl FrameFeatures {
         let (frames, sound) = (song.frames(), both(song, device)?);
         let mel = self.log_mel(&sound)?; // [2, 4 T, bands]
         let mel = mel.reshape((2, frames, LOOKS * BANDS))?.transpose(0, 1)?.contiguous()?;
-        let mel = ((mel.reshape((frames, 2 * LOOKS * BANDS))? + 6.0)? / 3.0)?;
+        let mel = ((mel.reshape((frames, 2 * LOOKS * BANDS))? + 6.0)? / MEL_SCALE)?;
         let pitches = self.pitches.of(&sound)?.reshape((frames, PITCH_LOOKS * PITCHES))?;
         Ok(Tensor::cat(&[mel, (pitches * PITCH_SCALE)?], 1)?)
     }

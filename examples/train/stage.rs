@@ -1,115 +1,15 @@
 //! Training stage: step after step within its time, with a record, and resumable.
 
-use std::{fs, path::PathBuf, time::Instant};
+use std::{fs, time::Instant};
 
-use candle_core::{Device, Tensor};
-use heartstream_models::{ModelDirectory, weights::Checkpoint};
+use candle_core::Tensor;
 
 use crate::{
-    error::{Result, TrainError, at},
-    feed::Source,
+    error::{Result, at},
     kept::{Kept, Progress, Record},
     parameters::Parameters,
-    sizes::Size,
+    setting::Setting,
 };
-
-/// What all stages are told.
-#[derive(Clone)]
-pub struct Setting {
-    /// The model's size.
-    pub size: Size,
-    /// Where everything is kept.
-    pub run: PathBuf,
-    /// Where is computed.
-    pub device: Device,
-    /// The songs.
-    pub source: Source,
-    /// All choices follow from it.
-    pub seed: u64,
-    /// Threads that render songs, and as many that learn from parts of a batch where the language model is learnt on a
-    /// processor.
-    pub threads: usize,
-    /// Minutes of the whole stage, over which the learning rate falls.
-    pub minutes: f64,
-    /// Minutes of this call, after which the stage is kept to go on later.
-    pub call_minutes: f64,
-    /// Steps of the whole stage; then the minutes do not count.
-    pub steps: Option<usize>,
-    /// Examples of a batch, where it is not the stage's own.
-    pub batch: Option<usize>,
-    /// Largest learning rate, where it is not the stage's own.
-    pub rate: Option<f64>,
-    /// Held-out songs that are measured, where they are not as many as the stage's own.
-    pub measured: Option<usize>,
-    /// Songs that are held in memory.
-    pub pool: usize,
-    /// Seconds between two checkpoints.
-    pub kept_every: f64,
-    /// Whether an autoencoder that is there keeps its encoder, so that what was built on its latents stays right.
-    pub vocoder_alone: bool,
-    /// A finished checkpoint, for whose latents and codes encoders are trained.
-    pub beside: Option<PathBuf>,
-}
-
-impl Setting {
-    /// The folder of a stage.
-    pub fn folder(&self, stage: &str) -> PathBuf {
-        self.run.join(stage)
-    }
-
-    /// The finished weights of an earlier stage.
-    pub fn weights_of(&self, stage: &str) -> Result<PathBuf> {
-        let file = self.run.join(stage).join("weights.safetensors");
-        if file.exists() {
-            return Ok(file);
-        }
-        Err(TrainError::Order(format!("{}: not there; run the stage `{stage}` first", file.display())))
-    }
-
-    /// The finished checkpoint that is learnt beside, if there is one.
-    ///
-    /// # Errors
-    /// When it cannot be read, or its codec has other sizes.
-    pub fn beside(&self) -> Result<Option<ModelDirectory>> {
-        let Some(model) = &self.beside else { return Ok(None) };
-        let directory = ModelDirectory::open(Checkpoint::Directory(model.clone()))?;
-        if directory.codec == self.size.codec() {
-            return Ok(Some(directory));
-        }
-        Err(TrainError::Order(format!(
-            "--beside {}: expected a codec of the sizes that --size {} has, found {:?}. Give a checkpoint that this \
-             trainer exported, and the size that it was trained in",
-            model.display(),
-            format!("{:?}", self.size).to_lowercase(),
-            directory.codec,
-        )))
-    }
-}
-
-#[cfg(test)]
-impl Setting {
-    /// Three steps of the smallest model on toys, kept after each.
-    pub fn tiny(run: PathBuf) -> Self {
-        Self {
-            size: Size::Tiny,
-            run,
-            device: Device::Cpu,
-            source: Source::Toy,
-            seed: 1,
-            threads: 1,
-            minutes: 1.0,
-            call_minutes: 1.0,
-            steps: Some(3),
-            batch: Some(2),
-            rate: None,
-            measured: Some(2),
-            pool: 4,
-            kept_every: 0.0,
-            vocoder_alone: false,
-            beside: None,
-        }
-    }
-}
 
 /// A stage.
 pub trait Stage {
@@ -143,21 +43,29 @@ const WARM_UP: f64 = 0.03;
 /// The rate at the end, as a share of the largest.
 const LAST_RATE: f64 = 0.02;
 
-/// The songs that a stage taken up again begins with.
+/// Songs between the first ones of two parts: more than any part takes in.
+const SONGS_OF_A_PART: usize = 1_000_000;
+
+/// The song that a part of a stage begins or goes on with.
 pub fn first_song(setting: &Setting, stage: &str) -> Result<usize> {
-    Ok(Kept::of(setting, stage).progress()?.taken)
+    let taken = Kept::of(setting, stage).progress(&setting.label())?.taken;
+    Ok((setting.part.number - 1) * SONGS_OF_A_PART + taken)
 }
 
 /// Runs a stage, from where it was.
 pub fn run<S: Stage>(setting: &Setting, stage: &mut S) -> Result<()> {
     let kept = Kept::of(setting, S::NAME);
-    let mut progress = kept.progress()?;
+    let mut progress = kept.progress(&setting.label())?;
+    if setting.part.number > 1 {
+        setting.weights_of(S::NAME)?;
+    }
     if progress.steps > 0 {
         progress = kept.restore(progress, stage.parameters(), setting)?;
-        println!("{}: goes on after {} steps and {:.0} s", S::NAME, progress.steps, progress.seconds);
+        let Progress { part, steps, seconds, .. } = &progress;
+        println!("{}: part {part} goes on after {steps} steps and {seconds:.0} s", S::NAME);
     } else if kept.weights().exists() {
         stage.parameters().adopt(&kept.weights(), &setting.device)?;
-        println!("{}: begins with the weights that are there", S::NAME);
+        println!("{}: part {} begins with the weights that are there", S::NAME, progress.part);
     }
     println!("{}: {:.2} M numbers are learnt", S::NAME, stage.parameters().count() as f64 / 1e6);
     let mut record = Record::open(&kept.record(), S::PARTS, progress.steps);
@@ -184,7 +92,7 @@ fn steps<S: Stage>(
     record: &mut Record,
 ) -> Result<()> {
     let largest = setting.rate.unwrap_or(S::RATE);
-    let before = *progress;
+    let before = progress.clone();
     let mut clock = Instant::now();
     let mut begun = false;
     let (mut sums, mut counted) = (None::<Tensor>, 0);
@@ -199,7 +107,11 @@ fn steps<S: Stage>(
         if share.is_nan() || share >= 1.0 || (setting.steps.is_none() && call_over) {
             break;
         }
-        let rate = largest * rate_share(share);
+        let mut rate = largest * rate_share(setting.part.through(share));
+        if setting.part.number > 1 {
+            // The optimiser has forgotten everything.
+            rate *= (share / WARM_UP).clamp(0.01, 1.0);
+        }
         let (loss, parts) = stage.loss(progress.steps)?;
         let gradients = loss.backward()?;
         stage.parameters().step(&gradients, rate)?;
@@ -229,7 +141,7 @@ fn steps<S: Stage>(
             progress.seconds = before.seconds + clock.elapsed().as_secs_f64();
             record.push(progress, rate, &means);
             if progress.steps.is_multiple_of(EVERY * 10) || progress.steps == EVERY {
-                let Progress { steps, seconds, .. } = progress;
+                let Progress { steps, seconds, .. } = &*progress;
                 println!("{}: step {steps} at {seconds:.0} s, rate {rate:.5}: {means:.4?}", S::NAME);
             }
         }
@@ -256,8 +168,13 @@ fn rate_share(share: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::PathBuf;
+
+    use candle_core::Device;
     use heartstream_models::weights::Expected;
+
+    use super::*;
+    use crate::{error::TrainError, part::Part};
 
     /// Learns to be as large as the number of the step, and is cut off at one of them.
     struct Count {
@@ -316,11 +233,11 @@ mod tests {
         assert!(run(&cut, &mut stage).is_err());
         assert!(cut.weights_of(Count::NAME).is_err(), "what is not finished is not taken for it");
         let kept = Kept::of(&cut, Count::NAME);
-        let progress = kept.progress().expect("progress");
+        let progress = kept.progress("1/1").expect("progress");
         assert_eq!((progress.steps, progress.taken), (37, 74));
         assert_eq!(first_song(&cut, Count::NAME).expect("progress"), 74);
         run(&cut, &mut Count::new(usize::MAX)).expect("a stage that goes on");
-        assert_eq!(kept.progress().expect("progress").taken, 120);
+        assert_eq!(kept.progress("1/1").expect("progress").taken, 120);
         let weights = |setting: &Setting| {
             let file = setting.weights_of(Count::NAME).expect("finished weights");
             crate::parameters::read_weights(&file, &Device::Cpu).expect("weights")["weight"].to_vec2::<f32>()
@@ -332,6 +249,47 @@ mod tests {
         };
         assert_eq!(steps(&cut), ["step", "25", "50", "60"]);
         assert_eq!(steps(&cut), steps(&whole));
+    }
+
+    #[test]
+    fn a_part_begins_with_the_weights_of_the_one_before_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let part = |number: usize, run: &str| Setting {
+            part: Part { number, of: 3 },
+            steps: Some(40),
+            ..setting(folder.path().join(run), -1.0)
+        };
+        assert!(run(&part(2, "run"), &mut Count::new(usize::MAX)).is_err(), "no part before it has ended");
+        run(&part(1, "run"), &mut Count::new(usize::MAX)).expect("the first part");
+        let weights = |setting: &Setting| {
+            let file = setting.weights_of(Count::NAME).expect("finished weights");
+            let mean = crate::parameters::read_weights(&file, &Device::Cpu).expect("weights")["weight"].mean_all();
+            mean.and_then(|mean| mean.to_scalar::<f32>()).expect("a number")
+        };
+        let first = weights(&part(1, "run"));
+        // Another machine gets the weights alone; the rest of the run is not there.
+        let moved = part(2, "moved");
+        fs::create_dir_all(moved.folder(Count::NAME)).expect("a folder");
+        fs::copy(
+            part(1, "run").weights_of(Count::NAME).expect("there"),
+            moved.folder(Count::NAME).join("weights.safetensors"),
+        )
+        .expect("a copy");
+        assert_eq!(first_song(&moved, Count::NAME).expect("a number"), SONGS_OF_A_PART);
+        assert!(run(&moved, &mut Count::new(12)).is_err(), "cut off");
+        assert_eq!(first_song(&moved, Count::NAME).expect("a number"), SONGS_OF_A_PART + 24);
+        run(&moved, &mut Count::new(usize::MAX)).expect("the second part");
+        // Beside the files of the first part the second is the same.
+        run(&part(2, "run"), &mut Count::new(usize::MAX)).expect("the second part");
+        assert_eq!(weights(&moved), weights(&part(2, "run")));
+        assert_ne!(weights(&moved), first);
+        let rates = |setting: &Setting| -> Vec<f64> {
+            let record = fs::read_to_string(setting.run.join("count/loss.csv")).expect("a record");
+            record.lines().skip(1).filter_map(|line| line.split(',').nth(2)?.parse().ok()).collect()
+        };
+        let (second, third) = (rates(&moved), part(3, "moved"));
+        run(&third, &mut Count::new(usize::MAX)).expect("the third part");
+        assert!(rates(&third).last() < second.last(), "the rate falls over all parts");
     }
 
     #[test]

@@ -6,12 +6,15 @@
 //!
 //! The stages build on each other: `autoencoder`, `codes`, `codec`, `language`; then `export` writes the published
 //! layout and `evaluate` measures. With `--features cuda` and `--device cuda:0` they run on a GPU. A stage that was
-//! ended goes on where it was when it is called again.
+//! cut off goes on where it was when it is called again; one that is longer than a machine is lent for is trained in
+//! parts (`--part 2/3`), each of which leaves one file of weights for the next. `docs/demo-model.md` has the commands
+//! of all stages.
 
 mod autoencoder;
 mod codec;
 mod codes;
 mod corpus;
+mod crops;
 mod curves;
 mod encoder;
 mod error;
@@ -22,11 +25,15 @@ mod generated_song;
 mod kept;
 mod language;
 mod lapped;
+mod level;
+mod options;
 mod parameters;
+mod part;
 mod pitches;
 mod questions;
 mod rng;
 mod semantic;
+mod setting;
 mod sizes;
 mod spectral;
 mod stage;
@@ -34,14 +41,11 @@ mod steady;
 
 use std::path::PathBuf;
 
-use candle_core::Device;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::{
-    error::{Result, TrainError},
-    feed::Source,
-    sizes::Size,
-    stage::Setting,
+    error::Result,
+    options::{EncoderArgs, Options},
 };
 
 #[derive(Debug, Parser)]
@@ -73,6 +77,17 @@ enum Command {
         #[arg(long, default_value_t = 1.0)]
         sharpness: f64,
     },
+    /// Makes songs of an exported checkpoint louder, and has the encoders of the run expect that, both in place
+    Level {
+        #[command(flatten)]
+        options: Options,
+        /// The folder of the checkpoint
+        #[arg(long)]
+        model: PathBuf,
+        /// Decibels that its songs become louder by
+        #[arg(long, allow_negative_numbers = true)]
+        decibels: f64,
+    },
     /// Measures an exported checkpoint on held-out songs
     Evaluate {
         #[command(flatten)]
@@ -80,18 +95,23 @@ enum Command {
         /// The folder of the checkpoint [default: the demo model, where the trainer was built]
         #[arg(long, default_value = evaluate::IN_THE_BOX, hide_default_value = true)]
         model: PathBuf,
-        /// Songs that are coded and decoded; with 0 that is not measured
+        /// Songs that are coded and decoded; with 0 neither that nor the language model on held-out songs is measured
         #[arg(long, default_value_t = 12)]
         coded: usize,
         /// Held-out words that songs are written from; with 0 that is not measured
         #[arg(long, default_value_t = 32)]
         written: usize,
-        /// Songs of each of them
+        /// Prompts in a user's manner that songs are written from, at most 48; with 0 that is not measured
+        #[arg(long, default_value_t = 48)]
+        prompts: usize,
+        /// Songs of each of both
         #[arg(long, default_value_t = 1)]
         takes: usize,
         /// Songs that the instrument classifier learns from
         #[arg(long, default_value_t = 600)]
         taught: usize,
+        #[command(flatten)]
+        sampling: evaluate::SamplingArgs,
         /// Folder for WAVs: what is coded and decoded, the first song of each words, and the render of these
         #[arg(long)]
         wavs: Option<PathBuf>,
@@ -118,122 +138,6 @@ enum Command {
     },
 }
 
-/// Of what a finished checkpoint can have a part in.
-#[derive(Debug, Args)]
-struct EncoderArgs {
-    #[command(flatten)]
-    options: Options,
-    /// The folder of a finished checkpoint: learn what writes its latents (autoencoder) or its codes (codes), small,
-    /// and leave the checkpoint as it is; export a language model that learnt its codes with its codec
-    #[arg(long)]
-    beside: Option<PathBuf>,
-}
-
-impl EncoderArgs {
-    fn setting(&self) -> Result<Setting> {
-        Ok(Setting { beside: self.beside.clone(), ..self.options.setting()? })
-    }
-}
-
-#[derive(Debug, Args)]
-struct Options {
-    /// Where weights, states and records are kept
-    #[arg(long, default_value = "target/train")]
-    run: PathBuf,
-    /// Size of the model
-    #[arg(long, default_value = "demo")]
-    size: Size,
-    /// Where to compute: cpu or cuda:N
-    #[arg(long, default_value = "cpu")]
-    device: String,
-    /// The SoundFont that songs are played with [default: that of Debian's package fluid-soundfont-gm; with --size
-    /// tiny, songs are sines]
-    #[arg(long)]
-    soundfont: Option<PathBuf>,
-    /// The notes of the songs, where they are not where the trainer was built
-    #[arg(long)]
-    scores: Option<PathBuf>,
-    /// Seed of all random numbers
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Threads that render, and that learn from a part of a batch each where the language model is learnt on a
-    /// processor
-    #[arg(long, default_value_t = 2)]
-    threads: usize,
-    /// Minutes of the whole stage
-    #[arg(long, default_value_t = 9.0)]
-    minutes: f64,
-    /// Minutes of this call, if it shall end earlier
-    #[arg(long, default_value_t = f64::INFINITY)]
-    call_minutes: f64,
-    /// Steps of the whole stage, instead of minutes
-    #[arg(long)]
-    steps: Option<usize>,
-    /// Examples of a batch
-    #[arg(long)]
-    batch: Option<usize>,
-    /// Largest learning rate
-    #[arg(long)]
-    rate: Option<f64>,
-    /// Held-out songs to measure
-    #[arg(long)]
-    measured: Option<usize>,
-    /// Songs held in memory
-    #[arg(long, default_value_t = 2000)]
-    pool: usize,
-    /// Autoencoder: begin anew with the weights that it ended with, whatever was kept since, and let the encoder be as
-    /// it is, so that what was built on its latents stays right; the measure of quality counts more then
-    #[arg(long)]
-    vocoder_alone: bool,
-}
-
-fn device(name: &str) -> Result<Device> {
-    let Some(number) = name.strip_prefix("cuda:").and_then(|number| number.parse().ok()) else {
-        if name == "cpu" {
-            return Ok(Device::Cpu);
-        }
-        return Err(TrainError::Order(format!("--device: expected cpu or cuda:N, found {name}")));
-    };
-    // Half the digits of a product are enough to learn by.
-    #[cfg(feature = "cuda")]
-    candle_core::cuda::set_gemm_reduced_precision_f32(true);
-    Ok(Device::new_cuda(number)?)
-}
-
-impl Options {
-    fn setting(&self) -> Result<Setting> {
-        if self.batch == Some(0) || self.measured == Some(0) {
-            let found = format!("--batch {:?} --measured {:?}", self.batch, self.measured);
-            return Err(TrainError::Order(format!("expected one or more of each that is given, found {found}")));
-        }
-        let device = device(&self.device)?;
-        if device.is_cuda() {
-            device.set_seed(self.seed)?;
-        }
-        // Sines would be measured like songs, and what was learnt of them with what was not.
-        let usual = || (self.size == Size::Demo).then(|| corpus::soundfont::DEBIAN.into());
-        let soundfont = self.soundfont.clone().or_else(usual);
-        Ok(Setting {
-            size: self.size,
-            run: self.run.clone(),
-            source: Source::open(self.scores.as_ref(), soundfont.as_ref())?,
-            device,
-            seed: self.seed,
-            threads: self.threads,
-            minutes: self.minutes,
-            call_minutes: self.call_minutes,
-            steps: self.steps,
-            batch: self.batch,
-            rate: self.rate,
-            measured: self.measured,
-            pool: self.pool,
-            kept_every: stage::KEPT_EVERY,
-            vocoder_alone: self.vocoder_alone,
-            beside: None,
-        })
-    }
-}
-
 fn run(command: &Command) -> Result<()> {
     match command {
         Command::Autoencoder(encoders) => {
@@ -252,11 +156,13 @@ fn run(command: &Command) -> Result<()> {
             let setting = options.setting()?;
             stage::run(&setting, &mut language::Language::new(&setting)?)
         }
-        Command::Evaluate { options, model, coded, written, takes, taught, wavs, pictures } => {
-            let counts = evaluate::Counts { coded: *coded, written: *written, takes: *takes, taught: *taught };
+        Command::Evaluate { options, model, coded, written, prompts, takes, taught, sampling, wavs, pictures } => {
+            let [coded, written, prompts, takes, taught] = [coded, written, prompts, takes, taught].map(|count| *count);
+            let counts = evaluate::Counts { coded, written, prompts, takes, taught };
             let shown = evaluate::Shown { wavs: wavs.clone(), pictures: pictures.clone() };
-            evaluate::evaluate(&options.setting()?, model, &counts, &shown)
+            evaluate::evaluate(&options.setting()?, model, &counts, *sampling, &shown)
         }
+        Command::Level { options, model, decibels } => level::change(&options.setting()?, model, *decibels),
         Command::Steps { options, model, prompts, taught, plot } => {
             evaluate::steps::print(&options.setting()?, model, *prompts, *taught, plot.as_ref())
         }
@@ -276,6 +182,7 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
     use heartstream_models::{
         ModelDirectory,
         heartmula::{KeyedSampler, Sampling},
@@ -284,7 +191,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::stage::Stage;
+    use crate::{setting::Setting, sizes::Size, stage::Stage};
 
     #[test]
     fn all_stages_learn_and_what_they_export_is_a_checkpoint_that_writes_a_song() {
@@ -344,16 +251,19 @@ mod tests {
             .map(|code| code as u16)
             .collect();
         assert_eq!(codes.len(), 4 * directory.lm.audio_num_codebooks);
-        let counts = evaluate::Counts { coded: 1, written: 1, takes: 2, taught: 2 };
+        let counts = evaluate::Counts { coded: 1, written: 1, prompts: 1, takes: 2, taught: 2 };
         let shown = evaluate::Shown { wavs: None, pictures: Some(folder.path().join("pictures")) };
-        evaluate::evaluate(&setting, &directory.checkpoint.path_of(""), &counts, &shown).expect("figures");
+        evaluate::evaluate(&setting, &directory.checkpoint.path_of(""), &counts, Default::default(), &shown)
+            .expect("figures");
         assert!(folder.path().join("pictures/prompt-0.png").exists());
         let plot = folder.path().join("steps.svg");
         evaluate::steps::print(&setting, &directory.checkpoint.path_of(""), 1, 2, Some(&plot)).expect("a table");
         assert!(std::fs::read_to_string(&plot).expect("a drawing").contains("Euler steps"));
-        let nothing = evaluate::Counts { coded: 1, written: 1, takes: 0, taught: 2 };
+        level::tests::check(&setting, folder.path());
+        let nothing = evaluate::Counts { coded: 1, written: 1, prompts: 1, takes: 0, taught: 2 };
         let evaluated = |counts: &evaluate::Counts, setting: &Setting| {
-            evaluate::evaluate(setting, &directory.checkpoint.path_of(""), counts, &evaluate::Shown::default())
+            let model = directory.checkpoint.path_of("");
+            evaluate::evaluate(setting, &model, counts, Default::default(), &evaluate::Shown::default())
         };
         assert!(evaluated(&nothing, &setting).is_err());
         // Encoders can be trained for a checkpoint alone.

@@ -10,8 +10,8 @@ use super::{
     rng::Rng,
     scores::{self, Kind, Piece},
     song::{Song, play},
-    soundfont,
-    variation::Variation,
+    soundfont, user_words,
+    variation::{Manner, Variation},
     words,
 };
 
@@ -52,7 +52,7 @@ pub struct Plan {
     pub tags: String,
     /// As the program takes them: marks of sections, and a line for each phrase that is sung.
     pub lyrics: String,
-    /// Whole frames of 80 ms; at most 372.
+    /// Whole frames of 80 ms; at most 372 of an excerpt.
     pub frames: usize,
 }
 
@@ -74,7 +74,7 @@ pub struct Example {
     pub tags: String,
     /// As the program takes them.
     pub lyrics: String,
-    /// Whole frames of 80 ms; at most 372.
+    /// Whole frames of 80 ms.
     pub frames: usize,
     /// What the sound was made from.
     pub plan: Plan,
@@ -107,7 +107,7 @@ impl Dataset {
         let held = scores::held_out(&pieces);
         let (mut train, mut held_out) = (Vec::new(), Vec::new());
         for (piece, held) in pieces.into_iter().zip(held) {
-            if draw(&piece, &[0]).is_some() {
+            if draw(&piece, Manner::Excerpt, &[0]).is_some() {
                 let times = if held { 1 } else { times(&piece) };
                 let piece = Arc::new(piece);
                 if held { &mut held_out } else { &mut train }.extend(std::iter::repeat_n(piece, times));
@@ -129,8 +129,9 @@ impl Dataset {
     }
 
     /// Example number `index` of the epoch that belongs to `seed`, without its sound. Each [`Dataset::len`]
-    /// indices go through all pieces, in another order and variation for another seed or another round.
-    pub fn plan(&self, split: Split, index: usize, seed: u64) -> Plan {
+    /// indices go through all pieces, in another order and variation for another seed or another round. A piece without
+    /// a form leaves its place to the next one.
+    pub fn plan(&self, split: Split, manner: Manner, index: usize, seed: u64) -> Plan {
         let pieces = self.pieces(split);
         let round = (index / pieces.len()) as u64;
         let mut order: Vec<usize> = (0..pieces.len()).collect();
@@ -138,14 +139,17 @@ impl Dataset {
         let keys = |purpose: Purpose| [seed, purpose as u64, split as u64, index as u64];
         let drawn = (0..pieces.len()).find_map(|further| {
             let piece = &pieces[order[(index + further) % pieces.len()]];
-            Some((piece, draw(piece, &keys(Purpose::Variation))?))
+            Some((piece, draw(piece, manner, &keys(Purpose::Variation))?))
         });
         // Every piece of the corpus has been drawn from once, when it was opened; another may need another try.
         let (piece, variation) = drawn.unwrap_or_else(|| panic!("no piece of {split:?} has a variation"));
         let song = play(piece, &variation, &mut Rng::new(&keys(Purpose::Playing)));
         let mut rng = Rng::new(&keys(Purpose::Words));
         let tags = words::tags(piece, &variation, &song, &mut rng);
-        let lyrics = words::lyrics(piece, &variation, &song, &mut rng);
+        let lyrics = match manner {
+            Manner::Excerpt => words::lyrics(piece, &variation, &song, &mut rng),
+            Manner::Form => user_words::lyrics(&variation.sections, &song.syllables, &mut rng),
+        };
         let frames = song.frames();
         Plan { piece: Arc::clone(piece), variation, song, tags, lyrics, frames }
     }
@@ -165,14 +169,15 @@ impl Dataset {
     ///
     /// # Errors
     /// When the synthesizer cannot render it.
-    pub fn example(&self, split: Split, index: usize, seed: u64) -> Result<Example> {
-        self.rendered(self.plan(split, index, seed))
+    pub fn example(&self, split: Split, manner: Manner, index: usize, seed: u64) -> Result<Example> {
+        self.rendered(self.plan(split, manner, index, seed))
     }
 
     /// The examples with these indices in their order, rendered ahead by `threads` threads. Dropping it ends them.
     pub fn examples(
         self: &Arc<Self>,
         split: Split,
+        manner: Manner,
         indices: std::ops::Range<usize>,
         seed: u64,
         threads: usize,
@@ -184,7 +189,7 @@ impl Dataset {
                 let (dataset, indices) = (Arc::clone(self), indices.clone());
                 std::thread::spawn(move || {
                     for index in indices.skip(worker).step_by(threads) {
-                        if sender.send(dataset.example(split, index, seed)).is_err() {
+                        if sender.send(dataset.example(split, manner, index, seed)).is_err() {
                             return;
                         }
                     }
@@ -201,8 +206,8 @@ fn times(piece: &Piece) -> usize {
     if piece.kind == Kind::Chorale { 2 } else { 1 }
 }
 
-fn draw(piece: &Piece, keys: &[u64]) -> Option<Variation> {
-    (0..TRIES).find_map(|attempt| Variation::draw(piece, &mut Rng::new(&[keys, &[attempt]].concat())))
+fn draw(piece: &Piece, manner: Manner, keys: &[u64]) -> Option<Variation> {
+    (0..TRIES).find_map(|attempt| Variation::draw(piece, manner, &mut Rng::new(&[keys, &[attempt]].concat())))
 }
 
 /// Examples in the order of their indices, rendered ahead.

@@ -38,8 +38,9 @@ fn tempi(kind: Kind) -> (f64, f64) {
     }
 }
 
-/// Divides a piece so that its phrases last about `seconds`, as far as the tempi of its kind allow.
-pub fn divide(piece: &Piece, seconds: f64) -> Division {
+/// Divides a piece so that its phrases last about `seconds`, as far as the tempi of its kind allow; those of a dance have
+/// one of the numbers of `bars`.
+pub fn divide(piece: &Piece, seconds: f64, bars: &[u32]) -> Division {
     let tempi = tempi(piece.kind);
     // The tempo, in quarters a minute, at which so many ticks last so many seconds.
     let tempo = |ticks: f64| 60.0 * ticks / f64::from(TICKS_PER_QUARTER) / seconds;
@@ -52,7 +53,7 @@ pub fn divide(piece: &Piece, seconds: f64) -> Division {
             let wanted = tempo(f64::from(bars * piece.bar()));
             (wanted / wanted.clamp(tempi.0, tempi.1)).ln().abs()
         };
-        let bars = [2, 4].into_iter().min_by(|a, b| outside(*a).total_cmp(&outside(*b))).unwrap_or(2);
+        let bars = bars.iter().copied().min_by(|a, b| outside(*a).total_cmp(&outside(*b))).unwrap_or(2);
         (by_bars(piece, bars), tempo(f64::from(bars * piece.bar())))
     };
     let tempo = wanted.clamp(tempi.0, tempi.1);

@@ -6,6 +6,7 @@ use rustysynth::{SoundFont, Synthesizer, SynthesizerSettings};
 
 use super::{
     error::{CorpusError, Result},
+    loudness::loudness,
     song::{Song, Sounding},
     variation::Variation,
 };
@@ -109,10 +110,8 @@ fn finish(left: &mut [f32], right: &mut [f32], seconds: f64, level: f64) {
             *sample *= (0.5 + 0.5 * (through * std::f64::consts::PI).cos()) as f32;
         }
     }
-    let both = || left.iter().chain(right.iter());
-    let power = both().map(|x| f64::from(*x).powi(2)).sum::<f64>() / both().count().max(1) as f64;
-    let peak = both().fold(0f32, |peak, x| peak.max(x.abs())).max(f32::MIN_POSITIVE);
-    let wanted = 10f64.powf(level / 20.0) / power.sqrt().max(1e-9);
+    let peak = left.iter().chain(right.iter()).fold(0f32, |peak, x| peak.max(x.abs())).max(f32::MIN_POSITIVE);
+    let wanted = 10f64.powf((level - loudness([&*left, &*right])) / 20.0);
     let gain = (wanted as f32).min(LOUDEST / peak);
     left.iter_mut().chain(right.iter_mut()).for_each(|x| *x = (*x * gain).clamp(-LOUDEST, LOUDEST));
 }

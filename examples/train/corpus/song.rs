@@ -10,6 +10,8 @@ use super::{
     variation::{LEAD_IN_SECONDS, RING_SECONDS, Texture, Variation},
 };
 
+/// Seconds of a frame of codes.
+pub const FRAME_SECONDS: f64 = FRAME_SAMPLES as f64 / SAMPLE_RATE as f64;
 /// Seconds by which a note comes earlier or later than written, at most.
 const LOOSENESS: f64 = 0.006;
 /// Two onsets nearer than this are sung on one syllable.
@@ -58,50 +60,109 @@ impl Song {
     }
 }
 
-/// When does a tick sound?
-struct Clock<'a> {
-    variation: &'a Variation,
-    /// The phrases that are played.
-    phrases: &'a [Phrase],
+/// A phrase as it is played: its ticks, and when the first of them sounds.
+#[derive(Debug, Clone, Copy)]
+struct Played {
+    phrase: Phrase,
+    /// Its place in the division.
+    place: usize,
+    /// Seconds since the song's beginning.
+    start: f64,
 }
 
-impl Clock<'_> {
-    fn seconds(&self, tick: u32) -> f64 {
-        let (first, last) = (self.phrases[0].start, self.phrases[self.phrases.len() - 1]);
-        let breaths = self.phrases.iter().skip(1).filter(|phrase| phrase.start <= tick).count();
-        let slow_from = f64::from(last.end) - SLOW_PART * f64::from(last.end - last.start);
-        let slowed = (f64::from(tick) - slow_from).max(0.0) * (self.variation.slowing - 1.0);
-        let ticks = f64::from(tick - first) + slowed;
-        LEAD_IN_SECONDS + ticks * self.variation.division.tick_seconds + breaths as f64 * self.variation.breath
+/// Times of the phrases that are played, in their order.
+struct Clock<'a> {
+    variation: &'a Variation,
+    played: Vec<Played>,
+}
+
+impl<'a> Clock<'a> {
+    fn of(variation: &'a Variation) -> Self {
+        let mut start = LEAD_IN_SECONDS;
+        let mut played = Vec::new();
+        for place in &variation.order {
+            let phrase = variation.division.phrases[*place];
+            played.push(Played { phrase, place: *place, start });
+            let ticks = f64::from(phrase.end - phrase.start);
+            start += ticks * variation.division.tick_seconds + variation.breath;
+            if !variation.sections.is_empty() {
+                // Phrases that are played again begin at the same place of a frame, so their codes are the same, too.
+                start = (start / FRAME_SECONDS - 1e-6).ceil() * FRAME_SECONDS;
+            }
+        }
+        Self { variation, played }
+    }
+
+    /// When a tick of the phrase in place `number` sounds; the last one, where the next phrase begins.
+    fn seconds(&self, number: usize, tick: u32) -> f64 {
+        let Played { phrase, start, .. } = self.played[number];
+        let tick_seconds = self.variation.division.tick_seconds;
+        match self.played.get(number + 1) {
+            Some(next) if tick >= phrase.end => next.start,
+            Some(_) => start + f64::from(tick - phrase.start) * tick_seconds,
+            None => {
+                let slow_from = f64::from(phrase.end) - SLOW_PART * f64::from(phrase.end - phrase.start);
+                let slowed = (f64::from(tick) - slow_from).max(0.0) * (self.variation.slowing - 1.0);
+                start + (f64::from(tick - phrase.start) + slowed) * tick_seconds
+            }
+        }
     }
 
     /// The end of a note, which is not drawn over a breath, and is held where it ends the song.
-    fn end(&self, note: &Note, phrase: &Phrase) -> f64 {
-        let (start, end) = (self.seconds(note.onset), (note.onset + note.duration).min(phrase.end));
-        let last = self.phrases[self.phrases.len() - 1].end;
-        if end >= last {
-            return self.seconds(last) + self.variation.hold;
+    fn end(&self, number: usize, note: &Note) -> f64 {
+        let phrase = self.played[number].phrase;
+        let (start, end) = (self.seconds(number, note.onset), (note.onset + note.duration).min(phrase.end));
+        if end >= phrase.end && number + 1 == self.played.len() {
+            return self.seconds(number, end) + self.variation.hold;
         }
         let span = f64::from(end - note.onset) * self.variation.division.tick_seconds;
-        start + (self.seconds(end) - start).min(span * 1.3) * self.variation.gate
+        start + (self.seconds(number, end) - start).min(span * 1.3) * self.variation.gate
+    }
+
+    /// Spans of ticks that are played without a break, with the numbers of their phrases: a section each, or the whole
+    /// song where it has none.
+    fn runs(&self) -> Vec<std::ops::Range<usize>> {
+        let mut runs = Vec::new();
+        let mut first = 0;
+        for number in 1..=self.played.len() {
+            let breaks = self.played.get(number).is_none_or(|next| next.place != self.played[number - 1].place + 1);
+            if breaks || self.begins_a_section(number) {
+                runs.push(first..number);
+                first = number;
+            }
+        }
+        runs
+    }
+
+    fn begins_a_section(&self, number: usize) -> bool {
+        let mut end = 0;
+        self.variation.sections.iter().any(|section| {
+            end += section.phrases.len();
+            end == number
+        })
     }
 }
 
-/// Plays `piece` as `variation` says; `rng` moves onsets and velocities a little.
+/// Plays `piece` as `variation` says; `rng` moves onsets and velocities a little, in a form alike each time that a
+/// phrase is played.
 pub fn play(piece: &Piece, variation: &Variation, rng: &mut Rng) -> Song {
-    let phrases = &variation.division.phrases[variation.first..variation.first + variation.count];
-    let clock = Clock { variation, phrases };
+    let clock = Clock::of(variation);
     let rest = variation.second.unwrap_or(variation.lead);
+    let own = (!variation.sections.is_empty()).then(|| rng.below(1 << 30) as u64);
     let mut notes = Vec::new();
-    let mut sound = |part: &[Note], by: i32, instrument: &'static Instrument, loudness: f64| {
-        for phrase in phrases {
+    let mut sound = |part: &[Note], numbers: std::ops::Range<usize>, by: i32, instrument, loudness: f64| {
+        let instrument: &'static Instrument = instrument;
+        for number in numbers {
+            let Played { phrase, place, .. } = clock.played[number];
+            let mut again = own.map(|key| Rng::new(&[key, place as u64, u64::from(instrument.program)]));
+            let rng = again.as_mut().unwrap_or(&mut *rng);
             for note in part.iter().filter(|note| (phrase.start..phrase.end).contains(&note.onset)) {
                 let Some(pitch) = moved(note.pitch, by, instrument) else { continue };
                 let loose = rng.between(-LOOSENESS, LOOSENESS);
-                let velocity = velocity(piece, note, phrase, loudness) + rng.between(-4.0, 4.0);
+                let velocity = velocity(piece, note, &phrase, loudness) + rng.between(-4.0, 4.0);
                 notes.push(Sounding {
-                    start: (clock.seconds(note.onset) + loose).max(0.0),
-                    end: clock.end(note, phrase),
+                    start: (clock.seconds(number, note.onset) + loose).max(0.0),
+                    end: clock.end(number, note),
                     pitch,
                     velocity: (velocity as u8).clamp(VELOCITIES.0, VELOCITIES.1),
                     instrument,
@@ -109,32 +170,37 @@ pub fn play(piece: &Piece, variation: &Variation, rng: &mut Rng) -> Song {
             }
         }
     };
-    let by = variation.transposition;
-    sound(piece.melody(), by, variation.lead, 1.0);
+    let (by, all) = (variation.transposition, 0..clock.played.len());
+    sound(piece.melody(), all.clone(), by, variation.lead, 1.0);
     if variation.doubling != 0 {
-        sound(piece.melody(), by + variation.doubling, variation.lead, 0.75);
+        sound(piece.melody(), all.clone(), by + variation.doubling, variation.lead, 0.75);
     }
-    let (start, end) = (phrases[0].start, phrases[phrases.len() - 1].end);
     match variation.texture {
         Texture::Solo => {}
         Texture::Duet => {
             if let [_, .., last] = &piece.parts[..] {
-                sound(last, by, rest, 0.85);
+                sound(last, all.clone(), by, rest, 0.85);
             }
         }
-        Texture::Full => piece.parts.iter().skip(1).for_each(|part| sound(part, by, rest, 0.85)),
-        pattern => sound(&accompaniment(piece, pattern, by, start, end), 0, rest, 0.72),
+        Texture::Full => piece.parts.iter().skip(1).for_each(|part| sound(part, all.clone(), by, rest, 0.85)),
+        pattern => clock.runs().into_iter().for_each(|run| {
+            let (start, end) = (clock.played[run.start].phrase.start, clock.played[run.end - 1].phrase.end);
+            sound(&accompaniment(piece, pattern, by, start, end), run, 0, rest, 0.72);
+        }),
     }
     notes.sort_by(|a, b| a.start.total_cmp(&b.start).then(a.pitch.cmp(&b.pitch)));
-    let seconds = clock.seconds(end) + variation.hold + RING_SECONDS;
-    let syllables = phrases.iter().map(|phrase| syllables(piece, &clock, phrase)).collect();
-    let count = piece.melody().iter().filter(|note| (start..end).contains(&note.onset)).count();
+    let last = clock.played.len() - 1;
+    let end = clock.seconds(last, clock.played[last].phrase.end);
+    let melody_notes = |played: &Played| {
+        let ticks = played.phrase.start..played.phrase.end;
+        piece.melody().iter().filter(|note| ticks.contains(&note.onset)).count()
+    };
     Song {
         notes,
-        phrases: phrases.iter().map(|phrase| clock.seconds(phrase.start)).collect(),
-        syllables,
-        pace: count as f64 / (clock.seconds(end) - LEAD_IN_SECONDS).max(1.0),
-        seconds,
+        phrases: clock.played.iter().map(|played| played.start).collect(),
+        syllables: (0..=last).map(|number| syllables(piece, &clock, number)).collect(),
+        pace: clock.played.iter().map(melody_notes).sum::<usize>() as f64 / (end - LEAD_IN_SECONDS).max(1.0),
+        seconds: end + variation.hold + RING_SECONDS,
         tonic: (i32::from(piece.tonic) + by).rem_euclid(12) as u8,
     }
 }
@@ -161,10 +227,11 @@ fn velocity(piece: &Piece, note: &Note, phrase: &Phrase, loudness: f64) -> f64 {
     loudness * (WRITTEN.0 + (WRITTEN.1 - WRITTEN.0) * arch + if downbeat { 8.0 } else { 0.0 })
 }
 
-fn syllables(piece: &Piece, clock: &Clock<'_>, phrase: &Phrase) -> usize {
+fn syllables(piece: &Piece, clock: &Clock<'_>, number: usize) -> usize {
     let (mut count, mut last) = (0, f64::NEG_INFINITY);
+    let phrase = clock.played[number].phrase;
     for note in piece.melody().iter().filter(|note| (phrase.start..phrase.end).contains(&note.onset)) {
-        let at = clock.seconds(note.onset);
+        let at = clock.seconds(number, note.onset);
         if at - last >= SYLLABLE_SECONDS {
             (count, last) = (count + 1, at);
         }

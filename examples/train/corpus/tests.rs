@@ -9,7 +9,8 @@ use heartstream_models::{
 };
 
 use super::{
-    Dataset, Plan, SCORES, Split, instruments::INSTRUMENTS, render, scores, soundfont, tokens, vocabulary, words,
+    Dataset, Manner, Plan, SCORES, Split, Texture, instruments::INSTRUMENTS, render, scores, soundfont, tokens,
+    vocabulary, words,
 };
 
 /// Songs that a test looks at.
@@ -24,22 +25,23 @@ fn corpus() -> Arc<Dataset> {
     Arc::new(Dataset::new(pieces(), font))
 }
 
-fn plans(split: Split) -> Vec<Plan> {
+fn plans(split: Split, manner: Manner) -> Vec<Plan> {
     let corpus = corpus();
-    (0..SONGS).map(|index| corpus.plan(split, index, 3)).collect()
+    (0..SONGS).map(|index| corpus.plan(split, manner, index, 3)).collect()
 }
 
 #[test]
 fn an_example_depends_on_split_index_and_seed_alone() {
     let corpus = corpus();
-    let ahead: Vec<_> = corpus.examples(Split::Train, 5..11, 9, 3).map(|example| example.expect("a song")).collect();
+    let ahead: Vec<_> =
+        corpus.examples(Split::Train, Manner::Form, 5..11, 9, 3).map(|example| example.expect("a song")).collect();
     assert_eq!(ahead.len(), 6);
     for (index, example) in (5..11).zip(&ahead) {
-        let again = corpus.example(Split::Train, index, 9).expect("a song");
+        let again = corpus.example(Split::Train, Manner::Form, index, 9).expect("a song");
         assert_eq!((&again.tags, &again.lyrics, again.frames), (&example.tags, &example.lyrics, example.frames));
         assert!(again.left == example.left && again.right == example.right, "example {index} has other samples");
     }
-    let words = |split, seed| corpus.plan(split, 5, seed).lyrics;
+    let words = |split, seed| corpus.plan(split, Manner::Excerpt, 5, seed).lyrics;
     assert_ne!(words(Split::Train, 9), words(Split::Train, 10));
     assert_ne!(words(Split::Train, 9), words(Split::HeldOut, 9));
 }
@@ -48,7 +50,8 @@ fn an_example_depends_on_split_index_and_seed_alone() {
 fn no_sample_is_clipped_and_every_song_is_whole_frames_that_end_in_silence() {
     let corpus = corpus();
     for index in 0..12 {
-        let example = corpus.example(Split::HeldOut, index, 1).expect("a song");
+        let example =
+            corpus.example(Split::HeldOut, [Manner::Excerpt, Manner::Form][index % 2], index, 1).expect("a song");
         for channel in [&example.left, &example.right] {
             assert_eq!(channel.len(), example.frames * render::FRAME_SAMPLES);
             let peak = channel.iter().fold(0f32, |peak, x| peak.max(x.abs()));
@@ -61,12 +64,12 @@ fn no_sample_is_clipped_and_every_song_is_whole_frames_that_end_in_silence() {
 
 #[test]
 fn a_song_fits_one_window_and_is_as_long_as_its_lines_say() {
-    let plans = plans(Split::Train);
+    let plans = plans(Split::Train, Manner::Excerpt);
     assert!(plans.iter().all(|plan| (75..=372).contains(&plan.frames)));
     for plan in &plans {
         let lines = plan.lines();
         let played_alone = usize::from(plan.lyrics.starts_with("[Intro]"));
-        assert!(lines == 0 || lines + played_alone == plan.variation.count, "{}", plan.lyrics);
+        assert!(lines == 0 || lines + played_alone == plan.variation.order.len(), "{}", plan.lyrics);
     }
     let ended = plans.iter().filter(|plan| plan.lyrics.contains("[Outro]")).count() as f64 / plans.len() as f64;
     assert!((0.7..0.95).contains(&ended), "{ended} of the songs say where they end");
@@ -80,14 +83,62 @@ fn a_song_fits_one_window_and_is_as_long_as_its_lines_say() {
 }
 
 #[test]
+fn a_song_with_a_form_lasts_about_3_seconds_a_line_and_plays_its_parts_again() {
+    let plans = plans(Split::Train, Manner::Form);
+    let share = |holds: &dyn Fn(&Plan) -> bool| plans.iter().filter(|plan| holds(plan)).count() as f64 / SONGS as f64;
+    for plan in &plans {
+        assert_eq!(plan.lines(), plan.variation.order.len(), "{}", plan.lyrics);
+        assert!(plan.song.seconds < 62.0, "{} s", plan.song.seconds);
+    }
+    let seconds = |plan: &Plan| plan.song.seconds / plan.lines() as f64;
+    let near = share(&|plan| (seconds(plan) / 3.2 - 1.0).abs() <= 0.25);
+    assert!(near >= 0.85, "{near} of the songs are within 25 % of 3.2 s a line");
+    assert!(share(&|plan| plan.lines() >= 12) > 0.2 && share(&|plan| plan.lines() <= 3) > 0.1);
+    // Long ones play most of their phrases more than once.
+    let again = |plan: &Plan| {
+        let different: BTreeSet<usize> = plan.variation.order.iter().copied().collect();
+        plan.lines() >= 8 && 3 * different.len() <= 2 * plan.lines()
+    };
+    let (long, again) = (share(&|plan| plan.lines() >= 8), share(&again));
+    assert!(again > 0.6 * long, "{again} of {long} long songs");
+}
+
+#[test]
+fn a_phrase_that_is_played_again_is_the_same_notes_at_the_same_place_of_a_frame() {
+    let mut compared = 0;
+    for plan in plans(Split::Train, Manner::Form) {
+        let (order, starts) = (&plan.variation.order, &plan.song.phrases);
+        let solo = plan.song.notes.iter().filter(|note| note.instrument == plan.variation.lead);
+        let notes = |number: usize| -> Vec<(u8, u8, i64)> {
+            let until = starts.get(number + 1).copied().unwrap_or(f64::INFINITY);
+            // Notes that come early by chance belong to the phrase before; ends depend on what follows.
+            let inside = solo.clone().filter(|note| (starts[number] + 0.01..until - 0.01).contains(&note.start));
+            inside.map(|n| (n.pitch, n.velocity, ((n.start - starts[number]) * 1e5).round() as i64)).collect()
+        };
+        for number in 0..order.len().saturating_sub(1) {
+            let frames = starts[number] / 0.08;
+            assert!((frames - frames.round()).abs() < 1e-6, "a phrase begins at {} s", starts[number]);
+            // The last phrase is slower, and accompaniments end with their section.
+            if plan.variation.texture == Texture::Solo
+                && let Some(before) = order[..number].iter().position(|place| *place == order[number])
+            {
+                assert_eq!(notes(before), notes(number), "{order:?}, {number}");
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > SONGS, "{compared} phrases were compared");
+}
+
+#[test]
 fn a_line_has_the_syllables_of_its_phrase() {
     use vocabulary::Class::*;
     let classes = [Article, Adjective, Noun, Pronoun, Verb, ThirdPerson, Adverb, Preposition, Conjunction];
     let known: Vec<_> = classes.into_iter().flat_map(vocabulary::of).collect();
     let mut checked = 0;
-    for plan in plans(Split::Train) {
+    for plan in plans(Split::Train, Manner::Excerpt) {
         let lines = plan.lyrics.lines().filter(|line| !line.is_empty() && !line.starts_with('['));
-        let first = plan.variation.count - plan.lines();
+        let first = plan.variation.order.len() - plan.lines();
         for (line, syllables) in lines.zip(&plan.song.syllables[first.min(plan.song.syllables.len())..]) {
             let of = |word: &str| {
                 let word = word.trim_end_matches(',');
@@ -116,7 +167,9 @@ fn no_tune_is_in_both_splits() {
     assert!(notes(true).is_disjoint(&notes(false)));
     let corpus = corpus();
     let titles = |split| -> BTreeSet<String> {
-        (0..corpus.len(split)).map(|index| corpus.plan(split, index, 1).piece.title.to_lowercase()).collect()
+        (0..corpus.len(split))
+            .map(|index| corpus.plan(split, Manner::Form, index, 1).piece.title.to_lowercase())
+            .collect()
     };
     assert!(titles(Split::Train).is_disjoint(&titles(Split::HeldOut)));
 }
@@ -124,7 +177,7 @@ fn no_tune_is_in_both_splits() {
 #[test]
 fn notes_are_those_of_the_scale_that_the_song_is_in() {
     let (mut inside, mut all) = (0.0, 0.0);
-    for plan in plans(Split::HeldOut) {
+    for plan in plans(Split::HeldOut, Manner::Excerpt) {
         let scale = plan.piece.mode.steps().map(|step| (plan.song.tonic + step) % 12);
         for note in &plan.song.notes {
             assert!(note.end > note.start && note.end <= plan.song.seconds, "{note:?}");
@@ -137,7 +190,7 @@ fn notes_are_those_of_the_scale_that_the_song_is_in() {
 
 #[test]
 fn tags_name_the_instruments_that_play_and_no_other() {
-    for plan in plans(Split::Train) {
+    for plan in plans(Split::Train, Manner::Excerpt) {
         let playing: BTreeSet<&str> = plan.song.notes.iter().map(|note| note.instrument.tag).collect();
         let named = plan.tags.split(',').filter(|tag| INSTRUMENTS.iter().any(|one| one.tag == *tag));
         assert_eq!(named.collect::<BTreeSet<&str>>(), playing, "{}", plan.tags);
@@ -158,7 +211,7 @@ fn tags_and_words_are_spelled_a_token_each_and_every_text_has_an_encoding() {
     let size = tokens::vocabulary_size();
     assert!(size <= 2048, "{size} ids");
     let tokenizer = PromptTokenizer::load(&checkpoint, "tokenizer.json", ids, size).expect("it loads");
-    for plan in plans(Split::Train) {
+    for plan in plans(Split::Train, Manner::Excerpt) {
         let prompt = tokenizer.prompt(&plan.tags, &plan.lyrics).expect("words");
         assert!(prompt.notes.is_empty(), "{:?}", prompt.notes);
         // Begin, <tag>, tags with commas between them, </tag>, end.
@@ -187,7 +240,7 @@ fn a_cut_soundfont_sounds_like_the_whole_one() {
     let song = |path| {
         let font = soundfont::load(path).expect("a SoundFont");
         assert!(!font.get_presets().is_empty());
-        Dataset::new(pieces(), font).example(Split::Train, 4, 4).expect("a song").left
+        Dataset::new(pieces(), font).example(Split::Train, Manner::Excerpt, 4, 4).expect("a song").left
     };
     assert!(song(&whole) == song(&cut));
 }

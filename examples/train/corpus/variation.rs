@@ -1,11 +1,22 @@
 //! Variation of a piece: the choices that make many songs of it.
 
 use super::{
+    form::{self, Section},
     instruments::{ACCOMPANISTS, INSTRUMENTS, Instrument, by_tag},
     phrases::{Division, LINE_SECONDS, divide},
     rng::Rng,
     scores::{Kind, Piece},
+    song::FRAME_SECONDS,
 };
+
+/// How much of a piece a song plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Some phrases, one after the other as they are written, which fit one window of the codec.
+    Excerpt,
+    /// Its parts in the order of a form (see [`form`]), with as many lines as a user may write.
+    Form,
+}
 
 /// How many voices there are, and what the others do beside the melody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +46,10 @@ pub struct Variation {
     pub texture: Texture,
     /// The lines and the tempo.
     pub division: Division,
-    /// The first phrase of the piece that is played.
-    pub first: usize,
-    /// Number of phrases that are played.
-    pub count: usize,
+    /// The phrases of the division that are played, one after the other.
+    pub order: Vec<usize>,
+    /// The sections that they are, in the manner [`Manner::Form`]; else none.
+    pub sections: Vec<Section>,
     /// Semitones that everything is moved by.
     pub transposition: i32,
     /// Octave (in semitones) at which the melody is doubled; 0 is not at all.
@@ -55,7 +66,7 @@ pub struct Variation {
     pub reverb: f64,
     /// Place of the second instrument, from -1 (left) to 1; the lead stands opposite, half as far.
     pub place: f64,
-    /// Level, as RMS in decibels below full scale.
+    /// Integrated loudness in LUFS, where the largest sample leaves room for it.
     pub level: f64,
 }
 
@@ -68,13 +79,66 @@ pub const RING_SECONDS: f64 = 1.2;
 /// Seconds before the first note.
 pub const LEAD_IN_SECONDS: f64 = 0.08;
 
+/// Quietest and loudest song, in LUFS: about what is asked of music that is played beside other music.
+const LEVEL: (f64, f64) = (-16.8, -15.2);
+
+/// Bars that a phrase of a dance can have, by manner.
+const EXCERPT_BARS: &[u32] = &[2, 4];
+const FORM_BARS: &[u32] = &[1, 2, 4];
+
+/// Seconds of a line where lines are many: with what a song needs beside its lines, 2 to 17 of them come near the 3.2 s a
+/// line that users are told.
+const FORM_LINE: (f64, f64) = (2.75, 3.15);
+/// Seconds that the mean line of a form may have after all, where the tempi of the piece's kind do not allow that.
+const FORM_LINE_ALLOWED: std::ops::Range<f64> = 2.4..3.7;
+/// Most lines of a song.
+pub const MOST_LINES: usize = 17;
+/// Longest song of a form, in seconds.
+pub const LONGEST_FORM_SECONDS: f64 = 62.0;
+
 impl Variation {
-    /// Draws a variation of `piece`; `None` when the piece has no two phrases that end on its tonic and fit.
-    pub fn draw(piece: &Piece, rng: &mut Rng) -> Option<Self> {
-        let division = divide(piece, rng.between(LINE_DRAWN.0, LINE_DRAWN.1));
-        let (breath, hold) = (rng.between(0.0, 0.22), rng.between(0.5, 1.1));
-        let slowing = rng.between(1.0, 1.3);
-        let (first, count) = excerpt(piece, &division, breath, slowing, hold, rng)?;
+    /// Draws a variation of `piece`; `None` when the piece has no phrases in this manner that end on its tonic and fit.
+    pub fn draw(piece: &Piece, manner: Manner, rng: &mut Rng) -> Option<Self> {
+        match manner {
+            Manner::Excerpt => {
+                let division = divide(piece, rng.between(LINE_DRAWN.0, LINE_DRAWN.1), EXCERPT_BARS);
+                let (breath, hold) = (rng.between(0.0, 0.22), rng.between(0.5, 1.1));
+                let slowing = rng.between(1.0, 1.3);
+                let (first, count) = excerpt(piece, &division, breath, slowing, hold, rng)?;
+                let order = (first..first + count).collect();
+                Self::played(piece, division, (order, Vec::new()), [breath, hold, slowing], rng)
+            }
+            Manner::Form => {
+                let breath = rng.between(0.0, 0.16);
+                let division = divide(piece, rng.between(FORM_LINE.0, FORM_LINE.1) - breath, FORM_BARS);
+                let (hold, slowing) = (rng.between(0.3, 0.8), rng.between(1.0, 1.25));
+                let sections = form::draw(&form::parts(piece, &division), 1 + rng.below(MOST_LINES), rng)?;
+                let order: Vec<usize> = sections.iter().flat_map(|section| section.phrases.iter().copied()).collect();
+                let phrases = order.iter().map(|place| division.phrases[*place]);
+                let ticks: u32 = phrases.map(|phrase| phrase.end - phrase.start).sum();
+                let seconds = f64::from(ticks) * division.tick_seconds + breath * order.len() as f64;
+                // At most: each phrase begins on the grid of the frames, and the last one is slower.
+                let last = division.phrases[*order.last()?];
+                let slowed = (slowing - 1.0) * f64::from(last.end - last.start) * division.tick_seconds;
+                let rounded = seconds + FRAME_SECONDS * order.len() as f64 + slowed;
+                let whole = LEAD_IN_SECONDS + rounded + hold + RING_SECONDS;
+                let fits = FORM_LINE_ALLOWED.contains(&(seconds / order.len() as f64)) && whole < LONGEST_FORM_SECONDS;
+                if !fits || !ends_well(piece, &division, *order.last()?) {
+                    return None;
+                }
+                Self::played(piece, division, (order, sections), [breath, hold, slowing], rng)
+            }
+        }
+    }
+
+    /// The choices behind those of what is played.
+    fn played(
+        piece: &Piece,
+        division: Division,
+        (order, sections): (Vec<usize>, Vec<Section>),
+        [breath, hold, slowing]: [f64; 3],
+        rng: &mut Rng,
+    ) -> Option<Self> {
         let lead = lead(piece, rng);
         let texture = texture(piece, lead, rng);
         let alone = texture == Texture::Solo || (lead.polyphonic && !rng.happens(0.2));
@@ -88,8 +152,8 @@ impl Variation {
             second,
             texture,
             division,
-            first,
-            count,
+            order,
+            sections,
             transposition,
             doubling,
             breath,
@@ -98,7 +162,7 @@ impl Variation {
             gate: rng.between(0.82, 0.99),
             reverb: rng.unit(),
             place: rng.between(-0.7, 0.7),
-            level: rng.between(-24.0, -17.0),
+            level: rng.between(LEVEL.0, LEVEL.1),
         })
     }
 }
@@ -134,7 +198,13 @@ fn texture(piece: &Piece, lead: &Instrument, rng: &mut Rng) -> Texture {
     }
 }
 
-/// First phrase and number of phrases: an end on the tonic, and a random count of lines before it, as many as fit.
+/// Whether a phrase of a division ends on the tonic.
+fn ends_well(piece: &Piece, division: &Division, place: usize) -> bool {
+    let end = division.phrases[place].end;
+    piece.melody().iter().rfind(|note| note.onset < end).is_some_and(|note| note.pitch % 12 == piece.tonic)
+}
+
+/// First phrase and number of phrases: an end on the tonic, and as many lines before it as rng wants and fit.
 fn excerpt(
     piece: &Piece,
     division: &Division,
@@ -150,11 +220,6 @@ fn excerpt(
         .collect();
     // A phrase that is much too short or long ends the excerpt before it.
     let fits = |place: usize| (LINE_SECONDS.0..LINE_SECONDS.1).contains(&seconds[place]);
-    let ends_well = |place: usize| {
-        let end = division.phrases[place].end;
-        let last = piece.melody().iter().rfind(|note| note.onset < end);
-        last.is_some_and(|note| note.pitch % 12 == piece.tonic)
-    };
     let room = LONGEST_SECONDS - LEAD_IN_SECONDS - RING_SECONDS - hold;
     let most = |end: usize| {
         let (mut left, mut count) = (room - (slowing - 1.0) * 0.3 * seconds[end], 0);
@@ -164,8 +229,11 @@ fn excerpt(
         }
         count
     };
-    let ends: Vec<(usize, usize)> =
-        (1..seconds.len()).filter(|end| ends_well(*end)).map(|end| (end, most(end))).filter(|(_, n)| *n >= 2).collect();
+    let ends: Vec<(usize, usize)> = (1..seconds.len())
+        .filter(|end| ends_well(piece, division, *end))
+        .map(|end| (end, most(end)))
+        .filter(|(_, n)| *n >= 2)
+        .collect();
     if ends.is_empty() {
         return None;
     }

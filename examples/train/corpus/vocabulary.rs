@@ -97,6 +97,28 @@ pub const FILLERS: &[&str] = &["la", "oh", "na", "hey", "doo", "ah"];
 pub const OTHERS: &[&str] =
     &["it", "he", "she", "me", "us", "them", "is", "are", "was", "be", "let", "do", "not", "so", "all"];
 
+/// Words of other languages, one language a text: they are spelled by syllables, letters and bytes, as a user's are.
+pub const FOREIGN: &[&str] = &[
+    "der die das ein nacht tag herz licht regen fluss wind haus straße stimme lied wir gehen kommen singen warten heim \
+      weit über grün müde schön und aber nicht immer wieder",
+    "le la les une nuit jour cœur lumière pluie rivière vent maison rue voix chanson nous allons chantons reste loin sous \
+      été déjà encore jamais toujours et mais où",
+    "el la los una noche día corazón luz lluvia río viento casa calle voz canción vamos canta espera lejos cielo mañana \
+      niño todavía nunca siempre y pero dónde",
+    "o a os uma noite dia coração luz chuva rio vento casa rua voz canção vamos canta espera longe céu amanhã não ainda \
+      nunca sempre e mas onde",
+    "il la una notte giorno cuore luce pioggia fiume vento casa strada voce canzone andiamo canta aspetta lontano cielo \
+      domani perché ancora mai sempre e ma dove",
+    "noc dzień serce światło deszcz rzeka wiatr dom ulica głos pieśń idziemy śpiewaj czekaj daleko niebo jutro jeszcze \
+      nigdy zawsze i ale gdzie",
+    "ночь день сердце свет дождь река ветер дом улица голос песня идём пой жди далеко небо завтра ещё никогда всегда и но \
+      где",
+    "νύχτα μέρα καρδιά φως βροχή ποτάμι άνεμος σπίτι δρόμος φωνή τραγούδι πάμε μακριά ουρανός αύριο ποτέ πάντα και",
+    "よる ひる こころ ひかり あめ かわ かぜ いえ みち こえ うた ゆめ そら あした とおく いつも もう きみ",
+    "夜 日 心 光 雨 河 風 家 路 聲 歌 夢 天空 明天 遠方 永遠 你 我",
+    "밤 낮 마음 빛 비 강 바람 집 길 소리 노래 꿈 하늘 내일 멀리 언제나 너",
+];
+
 /// Begins and ends of syllables, of which invented words are made and unknown ones are spelled.
 pub const ONSETS: &[&str] = &[
     "b", "c", "ch", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "r", "s", "sh", "st", "t", "th", "tr", "v", "w",

@@ -121,10 +121,10 @@ pub fn tags(piece: &Piece, variation: &Variation, song: &Song, rng: &mut Rng) ->
     tags.join(",")
 }
 
-/// The lyrics of a song: each phrase is a line under a section mark, but for an `[Intro]`, which is one phrase that is
+/// The lyrics of an excerpt: each phrase is a line under a section mark, but for an `[Intro]`, which is one phrase that is
 /// not sung. `[Outro]` is the last section as a rule; without a line it is the last chord alone.
 pub fn lyrics(piece: &Piece, variation: &Variation, song: &Song, rng: &mut Rng) -> String {
-    let count = variation.count;
+    let count = variation.order.len();
     if count <= 3 && rng.happens(0.04) {
         return "[Instrumental]\n\n[Outro]".to_owned();
     }
@@ -134,8 +134,8 @@ pub fn lyrics(piece: &Piece, variation: &Variation, song: &Song, rng: &mut Rng) 
     let lines_a_section = 2 + 2 * rng.below(2);
     let half = piece.length() / 2;
     let mut sections: Vec<(&str, Vec<String>)> = Vec::new();
-    for place in 0..count {
-        let phrase = variation.division.phrases[variation.first + place];
+    for (place, phrase) in variation.order.iter().enumerate() {
+        let phrase = variation.division.phrases[*phrase];
         let second_part = phrase.start + piece.bar() >= half && piece.kind != Kind::Chorale;
         let mark = match place {
             0 if intro => "[Intro]",
@@ -161,16 +161,19 @@ pub fn lyrics(piece: &Piece, variation: &Variation, song: &Song, rng: &mut Rng) 
     written.collect::<Vec<_>>().join("\n\n")
 }
 
+/// What kind of words a line has.
 #[derive(Debug, Clone, Copy)]
-enum Style {
+pub enum Style {
+    /// Words of the list.
     Plain,
     /// Some words are not in the list, as some of every user's will not be.
     Invented,
+    /// One syllable again and again.
     Fillers,
 }
 
 /// A line of so many syllables.
-fn line(syllables: usize, style: Style, rng: &mut Rng) -> String {
+pub fn line(syllables: usize, style: Style, rng: &mut Rng) -> String {
     let mut words: Vec<String> = match style {
         Style::Fillers => vec![rng.pick(FILLERS).to_owned(); syllables],
         Style::Plain | Style::Invented => sentence(syllables, rng)

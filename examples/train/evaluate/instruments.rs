@@ -7,13 +7,13 @@ use heartstream_models::{
 };
 
 use crate::{
-    corpus::INSTRUMENTS,
+    corpus::{INSTRUMENTS, Manner},
     error::Result,
     feed::Song,
     parameters::Parameters,
     rng::Rng,
     semantic::{BANDS, FrameFeatures},
-    stage::Setting,
+    setting::Setting,
 };
 
 /// Frames that are judged together: 2 s.
@@ -45,7 +45,7 @@ impl InstrumentClassifier {
         let features = FrameFeatures::new(&Device::Cpu)?;
         let (mut windows, mut labels) = (Vec::new(), Vec::new());
         // Other songs than any stage begins with.
-        for song in setting.source.songs(false, 0, setting.seed ^ 0xE, setting.threads).take(count) {
+        for song in setting.source.songs(false, Manner::Excerpt, 0, setting.seed ^ 0xE, setting.threads).take(count) {
             let song = song?;
             let Some(label) = tagged(&song.tags) else { continue };
             for window in described(&features, &song)? {

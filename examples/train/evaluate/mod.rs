@@ -1,13 +1,21 @@
 //! Evaluation of the exported model: figures on held-out songs, each beside those of real renders.
 
 mod audio_features;
+mod chroma;
+mod edges;
+mod form;
 mod instruments;
 mod pictures;
+mod prompts;
+mod rendered;
 mod round_trip;
 mod songs;
 pub mod steps;
 mod steps_plot;
+mod users;
 mod wav;
+
+pub use rendered::SamplingArgs;
 
 use std::path::{Path, PathBuf};
 
@@ -17,11 +25,13 @@ use heartstream_models::{ModelDirectory, weights::Checkpoint};
 use crate::{
     autoencoder::Autoencoder,
     codes::Codes,
+    corpus::Manner,
     error::{Result, TrainError},
     language::Language,
     parameters::read_weights,
     semantic::codebook,
-    stage::{Setting, Stage},
+    setting::Setting,
+    stage::Stage,
 };
 
 /// The demo model.
@@ -36,6 +46,8 @@ pub struct Counts {
     pub coded: usize,
     /// Held-out words that songs are written from.
     pub written: usize,
+    /// Prompts in a user's manner that songs are written from.
+    pub prompts: usize,
     /// Songs of each of them: more resolve smaller differences.
     pub takes: usize,
     /// Songs that the instrument classifier learns from.
@@ -53,7 +65,10 @@ pub struct Shown {
 
 /// Prints the figures of the checkpoint in `model`. Those that ask for the latents or codes of real sound need what
 /// encodes them, which no checkpoint has: the run folder of the training, or of the stages that were learnt beside it.
-pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown) -> Result<()> {
+///
+/// # Errors
+/// When the checkpoint cannot be read, or a song cannot be written or measured.
+pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, sampling: SamplingArgs, shown: &Shown) -> Result<()> {
     if counts.takes == 0 {
         return Err(TrainError::Order("--takes: expected 1 or more, found 0".to_owned()));
     }
@@ -61,15 +76,17 @@ pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown)
     let directory = ModelDirectory::open(checkpoint.clone())?;
     let classifier = instruments::InstrumentClassifier::taught(setting, counts.taught)?;
     match encoders(setting, &directory)? {
+        _ if counts.coded == 0 => {}
         Ok(encoders) => {
             println!("encoders of latents and codes: {}", encoders.run.display());
-            if counts.coded > 0 {
-                round_trip::print(&encoders, &directory, &classifier, counts.coded, shown)?;
-            }
-            let mut language = Language::of(&encoders, &directory)?;
-            language.parameters().adopt(&model.join(&directory.lm_part).join("model.safetensors"), &setting.device)?;
-            for (name, value) in language.held_out()? {
-                println!("language model, held out: {name} {value:.3}");
+            round_trip::print(&encoders, &directory, &classifier, counts.coded, shown)?;
+            for (manner, of) in [(Manner::Excerpt, "excerpts"), (Manner::Form, "whole songs")] {
+                let mut language = Language::of(&encoders, &directory, manner)?;
+                let weights = model.join(&directory.lm_part).join("model.safetensors");
+                language.parameters().adopt(&weights, &setting.device)?;
+                for (name, value) in language.held_out()? {
+                    println!("language model, held-out {of}: {name} {value:.3}");
+                }
             }
         }
         Err(missing) => {
@@ -78,8 +95,12 @@ pub fn evaluate(setting: &Setting, model: &Path, counts: &Counts, shown: &Shown)
             );
         }
     }
+    let renderer = rendered::Renderer::open(checkpoint, sampling)?;
     if counts.written > 0 {
-        songs::print(setting, checkpoint, &classifier, counts, shown)?;
+        songs::print(setting, &renderer, &classifier, counts, shown)?;
+    }
+    if counts.prompts > 0 {
+        users::print(setting, &renderer, &classifier, counts, shown)?;
     }
     Ok(())
 }

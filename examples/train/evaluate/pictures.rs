@@ -4,7 +4,7 @@ use std::{fs::File, io::BufWriter, path::Path};
 
 use candle_core::{Device, Tensor};
 
-use super::audio_features::chroma;
+use super::chroma::chroma;
 use crate::{
     error::{Result, TrainError, at},
     feed::Song,

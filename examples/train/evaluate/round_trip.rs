@@ -6,12 +6,13 @@ use heartstream_tools::quality::{MelAnalyser, mel_distances};
 
 use super::{
     Shown,
-    audio_features::share_in_scale,
+    chroma::share_in_scale,
     instruments::{InstrumentClassifier, tagged},
     wav,
 };
 use crate::{
-    autoencoder, codes::Coder, encoder::Encoder, error::Result, feed::Song, generated_song::sung, stage::Setting,
+    autoencoder, codes::Coder, corpus::Manner, encoder::Encoder, error::Result, feed::Song, generated_song::sung,
+    setting::Setting,
 };
 
 /// The mean log-mel distance of both channels.
@@ -56,7 +57,9 @@ pub fn print(
     let (_, encoder) = autoencoder::finished(setting)?;
     let coder = Coder::open(setting)?;
     let mut means = Means::default();
-    for (place, song) in setting.source.songs(true, 0, setting.seed, setting.threads).take(count).enumerate() {
+    for (place, song) in
+        setting.source.songs(true, Manner::Excerpt, 0, setting.seed, setting.threads).take(count).enumerate()
+    {
         let song = song?;
         let of_latents = codec.vocoder.decode(&latents_of(&encoder, &song, &setting.device)?)?;
         let path = coder.paths(std::slice::from_ref(&song))?.remove(0);

@@ -2,61 +2,30 @@
 
 use std::path::{Path, PathBuf};
 
-use heartstream::{Continuity, FirstWindow, Heartstream, SongRequest, units::Frames};
-use heartstream_models::{signal::SegmentPlan, weights::Checkpoint};
-use heartstream_tools::quality::{Seam, seams_of};
+use heartstream::units::Frames;
 
 use super::{
     Counts, Shown,
-    audio_features::{correlation, jumps, level, share_in_scale},
+    audio_features::{correlation, jumps},
+    chroma::share_in_scale,
+    edges::level,
     instruments::{InstrumentClassifier, tagged},
-    pictures, wav,
+    pictures,
+    prompts::sung_lines,
+    rendered::{Rendered, Renderer},
+    wav,
 };
 use crate::{
-    corpus::INSTRUMENTS,
-    error::{Result, TrainError},
+    corpus::{INSTRUMENTS, Manner},
+    error::Result,
     feed::Song,
-    stage::Setting,
+    setting::Setting,
 };
 
 /// Frames after which a song is ended: half as many again as the longest that was learnt from.
 const LONGEST: Frames = Frames(558);
-/// Songs that pictures are drawn of.
+/// Songs that pictures are sampling of.
 const DRAWN: usize = 8;
-
-fn failed(error: impl std::fmt::Display) -> TrainError {
-    TrainError::Order(format!("the engine does not render: {error}"))
-}
-
-/// A song that the engine made.
-struct Made {
-    song: Song,
-    by_itself: bool,
-    seams: Vec<Seam>,
-}
-
-async fn made(engine: &Heartstream, words: &Song, seed: u64, guidance: Option<f64>) -> Result<Made> {
-    let mut request = SongRequest::new(&words.tags, &words.lyrics);
-    (request.seed, request.max_frames) = (seed, LONGEST);
-    if let Some(guidance) = guidance {
-        request.sampling.cfg_scale = guidance;
-    }
-    debug_assert_eq!(request.continuity, Continuity::Chained, "the seams below are those of the default");
-    let mut song = engine.sing(request).await.map_err(failed)?;
-    let (mut left, mut right) = (Vec::new(), Vec::new());
-    while let Some(block) = song.next_block().await {
-        left.extend(block.samples.iter().step_by(2));
-        right.extend(block.samples.iter().skip(1).step_by(2));
-    }
-    let report = song.finished().await;
-    let first = report.first_window.unwrap_or(FirstWindow::USUAL);
-    let look_ahead = SongRequest::USUAL_LOOK_AHEAD.0 as usize;
-    let plan = SegmentPlan::chained(first.0 as usize, look_ahead).map_err(failed)?;
-    let frames = report.frames.0 as usize;
-    let (tags, lyrics, phrases) = (words.tags.clone(), words.lyrics.clone(), Vec::new()); // where they begin is not known
-    let song = Song { left, right, tags, lyrics, phrases, key: words.key };
-    Ok(Made { song, by_itself: report.frames < LONGEST, seams: seams_of(&plan, frames, 3840) })
-}
 
 /// What all songs together come to.
 #[derive(Default)]
@@ -87,34 +56,32 @@ struct Real {
 }
 
 /// Makes the songs and prints the figures.
+///
+/// # Errors
+/// When the engine fails, or a picture or sound cannot be written.
 pub fn print(
     setting: &Setting,
-    checkpoint: Checkpoint,
+    renderer: &Renderer,
     classifier: &InstrumentClassifier,
     counts: &Counts,
     shown: &Shown,
 ) -> Result<()> {
-    let runtime = tokio::runtime::Runtime::new().map_err(failed)?;
     let mut sums = Sums::default();
-    runtime.block_on(async {
-        let engine = Heartstream::builder(checkpoint).build().await.map_err(failed)?;
-        let songs = setting.source.songs(true, 0, setting.seed, setting.threads);
-        for (place, real) in songs.take(counts.written).enumerate() {
-            let real = real?;
-            sums.real(classifier, &real)?;
-            for take in 0..counts.takes {
-                let seed = (take * counts.written + place) as u64;
-                one(&engine, classifier, &real, [place, take], seed, &mut sums, shown).await?;
-            }
+    let songs = setting.source.songs(true, Manner::Excerpt, 0, setting.seed, setting.threads);
+    for (place, real) in songs.take(counts.written).enumerate() {
+        let real = real?;
+        sums.real(classifier, &real)?;
+        for take in 0..counts.takes {
+            let seed = (take * counts.written + place) as u64;
+            one(renderer, classifier, &real, [place, take], seed, &mut sums, shown)?;
         }
-        Ok::<_, TrainError>(())
-    })?;
+    }
     sums.print();
     Ok(())
 }
 
-async fn one(
-    engine: &Heartstream,
+fn one(
+    renderer: &Renderer,
     classifier: &InstrumentClassifier,
     real: &Song,
     [place, take]: [usize; 2],
@@ -122,9 +89,9 @@ async fn one(
     sums: &mut Sums,
     shown: &Shown,
 ) -> Result<()> {
-    let Made { song, by_itself, seams } = made(engine, real, seed, None).await?;
-    let unguided = made(engine, real, seed, Some(1.0)).await?.song;
-    let lines = lines(real);
+    let Rendered { song, by_itself, seams } = renderer.rendered(&real.tags, &real.lyrics, seed, LONGEST)?;
+    let unguided = renderer.unguided().rendered(&real.tags, &real.lyrics, seed, LONGEST)?.song;
+    let lines = sung_lines(&real.lyrics);
     sums.ended += usize::from(by_itself);
     sums.lines.push(lines as f64);
     sums.lengths.push(song.frames() as f64);
@@ -160,11 +127,6 @@ async fn one(
     }
 }
 
-/// Lines of a song's words.
-fn lines(song: &Song) -> usize {
-    song.lyrics.lines().filter(|line| !line.is_empty() && !line.starts_with('[')).count()
-}
-
 fn picture(folder: &Path, place: usize) -> PathBuf {
     folder.join(format!("prompt-{place}.png"))
 }
@@ -173,7 +135,7 @@ impl Sums {
     fn real(&mut self, classifier: &InstrumentClassifier, song: &Song) -> Result<()> {
         let real = &mut self.real;
         real.in_scale += share_in_scale(&song.left)?;
-        real.lines.push(lines(song) as f64);
+        real.lines.push(sung_lines(&song.lyrics) as f64);
         real.lengths.push(song.frames() as f64);
         real.jumps.extend(jumps([&song.left, &song.right], &[]).0);
         if let Some(tagged) = tagged(&song.tags) {

@@ -15,12 +15,14 @@ use heartstream_tools::quality::{MelAnalyser, mel_distances, signal_to_noise, sp
 
 use super::{
     instruments::{InstrumentClassifier, tagged},
+    rendered::failed,
     steps_plot,
 };
 use crate::{
-    error::{Result, TrainError, at},
+    corpus::Manner,
+    error::{Result, at},
     feed::Song,
-    stage::Setting,
+    setting::Setting,
 };
 
 /// Steps that all others are compared with.
@@ -45,10 +47,6 @@ pub struct Cost {
     pub convergence: f64,
     /// Share of the songs in which the tagged instrument is recognised.
     pub recognised: f64,
-}
-
-fn failed(error: impl std::fmt::Display) -> TrainError {
-    TrainError::Order(format!("the engine does not render: {error}"))
 }
 
 /// Prints a table of what fewer steps cost the checkpoint in `model`, on `prompts` held-out prompts with two songs each,
@@ -93,7 +91,7 @@ fn written(setting: &Setting, checkpoint: Checkpoint, prompts: usize) -> Result<
         let engine = Heartstream::builder(checkpoint).build().await.map_err(failed)?;
         let mut songs = Vec::new();
         // In the order of the corpus, those whose instrument the classifier can name.
-        let prompts = setting.source.songs(true, 0, setting.seed, setting.threads).take(prompts);
+        let prompts = setting.source.songs(true, Manner::Excerpt, 0, setting.seed, setting.threads).take(prompts);
         for words in prompts {
             let words = words?;
             for seed in SEEDS {
@@ -110,8 +108,15 @@ fn written(setting: &Setting, checkpoint: Checkpoint, prompts: usize) -> Result<
                 while song.next_block().await.is_some() {}
                 song.finished().await;
                 let (tags, lyrics) = (words.tags.clone(), words.lyrics.clone());
-                let words =
-                    Song { left: Vec::new(), right: Vec::new(), tags, lyrics, phrases: Vec::new(), key: words.key };
+                let words = Song {
+                    left: Vec::new(),
+                    right: Vec::new(),
+                    tags,
+                    lyrics,
+                    phrases: Vec::new(),
+                    places: Vec::new(),
+                    key: words.key,
+                };
                 songs.push((words, seed, SavedSong::read(&path)?.codes));
             }
         }
@@ -146,7 +151,7 @@ impl Cost {
         self.ratio += signal_to_noise(&ours.concat(), &golden.concat());
         let [left, right] = ours;
         let (tags, lyrics) = (words.tags.clone(), words.lyrics.clone());
-        let song = Song { left, right, tags, lyrics, phrases: Vec::new(), key: words.key };
+        let song = Song { left, right, tags, lyrics, phrases: Vec::new(), places: Vec::new(), key: words.key };
         let heard = classifier.classify(&song)?;
         self.recognised += f64::from(u8::from(heard.is_some() && heard == tagged(&words.tags)));
         Ok(())

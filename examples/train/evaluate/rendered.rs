@@ -1,0 +1,98 @@
+//! Songs of the engine: one for each prompt and seed, with the sampling that is measured.
+
+use heartstream::{Continuity, FirstWindow, Heartstream, SongRequest, units::Frames};
+use heartstream_models::{signal::SegmentPlan, weights::Checkpoint};
+use heartstream_tools::quality::{Seam, seams_of};
+
+use crate::{
+    error::{Result, TrainError},
+    feed::Song,
+};
+
+/// How songs are sampling, where it is not by default.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct SamplingArgs {
+    /// Temperature of the songs [default: the engine's]
+    #[arg(long)]
+    temperature: Option<f32>,
+    /// Codes that may be drawn, the likeliest ones [default: the engine's]
+    #[arg(long)]
+    top_k: Option<usize>,
+    /// Guidance of the language model [default: the engine's]
+    #[arg(long)]
+    guidance: Option<f64>,
+}
+
+/// The engine with a checkpoint.
+pub struct Renderer {
+    runtime: std::sync::Arc<tokio::runtime::Runtime>,
+    engine: Heartstream,
+    sampling: SamplingArgs,
+}
+
+/// A song of the engine.
+pub struct Rendered {
+    /// Its sound.
+    pub song: Song,
+    /// Whether the model ended it, and not its greatest length.
+    pub by_itself: bool,
+    /// Where its windows were joined.
+    pub seams: Vec<Seam>,
+}
+
+/// An error of the engine.
+pub fn failed(error: impl std::fmt::Display) -> TrainError {
+    TrainError::Order(format!("the engine does not render: {error}"))
+}
+
+impl Renderer {
+    /// Loads a checkpoint.
+    ///
+    /// # Errors
+    /// When it cannot be loaded.
+    pub fn open(checkpoint: Checkpoint, sampling: SamplingArgs) -> Result<Self> {
+        let runtime = tokio::runtime::Runtime::new().map_err(failed)?;
+        let engine = runtime.block_on(Heartstream::builder(checkpoint).build()).map_err(failed)?;
+        Ok(Self { runtime: runtime.into(), engine, sampling })
+    }
+
+    /// The same without guidance.
+    pub fn unguided(&self) -> Self {
+        let sampling = SamplingArgs { guidance: Some(1.0), ..self.sampling };
+        Self { runtime: self.runtime.clone(), engine: self.engine.clone(), sampling }
+    }
+
+    /// A song of at most `longest`.
+    ///
+    /// # Errors
+    /// When the engine refuses or fails.
+    pub fn rendered(&self, tags: &str, lyrics: &str, seed: u64, longest: Frames) -> Result<Rendered> {
+        self.runtime.block_on(self.song(tags, lyrics, seed, longest))
+    }
+
+    async fn song(&self, tags: &str, lyrics: &str, seed: u64, longest: Frames) -> Result<Rendered> {
+        let mut request = SongRequest::new(tags, lyrics);
+        (request.seed, request.max_frames) = (seed, longest);
+        let SamplingArgs { temperature, top_k, guidance } = self.sampling;
+        let sampling = &mut request.sampling;
+        sampling.temperature = temperature.unwrap_or(sampling.temperature);
+        sampling.top_k = top_k.unwrap_or(sampling.top_k);
+        sampling.cfg_scale = guidance.unwrap_or(sampling.cfg_scale);
+        debug_assert_eq!(request.continuity, Continuity::Chained, "the seams below are those of the default");
+        let mut song = self.engine.sing(request).await.map_err(failed)?;
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        while let Some(block) = song.next_block().await {
+            left.extend(block.samples.iter().step_by(2));
+            right.extend(block.samples.iter().skip(1).step_by(2));
+        }
+        let report = song.finished().await;
+        let first = report.first_window.unwrap_or(FirstWindow::USUAL);
+        let look_ahead = SongRequest::USUAL_LOOK_AHEAD.0 as usize;
+        let plan = SegmentPlan::chained(first.0 as usize, look_ahead).map_err(failed)?;
+        let seams = seams_of(&plan, report.frames.0 as usize, 3840);
+        // Phrases and key of a written song are not known.
+        let (tags, lyrics) = (tags.to_owned(), lyrics.to_owned());
+        let song = Song { left, right, tags, lyrics, phrases: Vec::new(), places: Vec::new(), key: 0 };
+        Ok(Rendered { song, by_itself: report.frames < longest, seams })
+    }
+}
