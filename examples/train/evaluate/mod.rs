@@ -2,6 +2,7 @@
 
 mod audio_features;
 mod chroma;
+mod comb;
 mod edges;
 mod form;
 mod instruments;

@@ -5,6 +5,7 @@ use heartstream::units::Frames;
 use super::{
     Counts, Shown,
     chroma::chroma,
+    comb::{Comb, comb},
     edges::{bursts, level},
     form::{dwelling, returning, silence_inside},
     instruments::{InstrumentClassifier, tagged},
@@ -36,6 +37,7 @@ struct Figures {
     loudness: f64,
     loudest: f32,
     bursts: [f64; 2],
+    comb: Comb,
     by_itself: bool,
 }
 
@@ -51,6 +53,7 @@ impl Figures {
             loudness: loudness(sound),
             loudest: level(sound).0,
             bursts: bursts(sound),
+            comb: comb(&song.left),
             by_itself,
         })
     }
@@ -159,6 +162,10 @@ fn print_table(ours: &[Figures], real: &[Figures]) {
     each("burst at the beginning, at the end, median", "at most 3 dB", &|all| {
         let of = |edge: usize| quantile(all.iter().map(|one| one.bursts[edge]), 0.5);
         format!("{:.1} and {:.1} dB", of(0), of(1))
+    });
+    each("4 to 12 kHz within 5 Hz of multiples of 125 Hz; energy there, medians", "by chance 9 %", &|all| {
+        let of = |part: &dyn Fn(&Comb) -> f64| quantile(all.iter().map(|one| part(&one.comb)), 0.5);
+        format!("{:.0} %, {:.1} dB below the song", 100.0 * of(&|comb| comb.share), -of(&|comb| comb.band))
     });
 }
 
