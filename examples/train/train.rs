@@ -93,7 +93,7 @@ enum Command {
         #[command(flatten)]
         options: Options,
         /// The folder of the checkpoint [default: the demo model, where the trainer was built]
-        #[arg(long, default_value = evaluate::IN_THE_BOX, hide_default_value = true)]
+        #[arg(long, default_value = evaluate::DEMO, hide_default_value = true)]
         model: PathBuf,
         /// Songs that are coded and decoded; with 0 neither that nor the language model on held-out songs is measured
         #[arg(long, default_value_t = 12)]
@@ -124,7 +124,7 @@ enum Command {
         #[command(flatten)]
         options: Options,
         /// The folder of the checkpoint [default: the demo model, where the trainer was built]
-        #[arg(long, default_value = evaluate::IN_THE_BOX, hide_default_value = true)]
+        #[arg(long, default_value = evaluate::DEMO, hide_default_value = true)]
         model: PathBuf,
         /// Held-out words that two songs each are written from
         #[arg(long, default_value_t = 8)]

@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// The demo model.
-pub const IN_THE_BOX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/demo");
+pub const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/demo");
 
 /// Encoders of its latents and codes: a run folder with two stages that were trained beside it.
 const ENCODERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/encoders");
@@ -151,8 +151,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_hears_the_model_in_the_box_is_there_and_both_together_are_32_mib_at_most() {
-        let model = Path::new(IN_THE_BOX);
+    fn the_encoders_of_the_demo_model_are_there_and_both_together_are_32_mib_at_most() {
+        let model = Path::new(DEMO);
         let directory = ModelDirectory::open(Checkpoint::Directory(model.to_owned())).expect("the demo model");
         let run = tempfile::tempdir().expect("a temporary directory").path().join("no run");
         let setting = Setting { size: crate::sizes::Size::Demo, ..Setting::tiny(run) };
