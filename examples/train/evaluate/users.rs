@@ -142,7 +142,7 @@ fn print_table(ours: &[Figures], real: &[Figures]) {
     each("songs with more than 4 s on one pitch class; with more than 6 s", "at most 15 % and 3 %", &|all| {
         format!("{:.0} % and {:.0} %", percent(all, |one| one.dwelling > 4.0), percent(all, |one| one.dwelling > 6.0))
     });
-    each("longest stretch on one pitch class, median and largest", "", &|all| {
+    each("longest stretch on one pitch class, median and largest", "as real renders have", &|all| {
         let of = |share| quantile(all.iter().map(|one| one.dwelling), share);
         format!("{:.1} and {:.1} s", of(0.5), of(1.0))
     });
