@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     error::Error,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -11,7 +12,9 @@ use libp2p::{
     Multiaddr, PeerId, Swarm,
     connection_limits::{self, ConnectionLimits},
     futures::StreamExt,
-    identify, mdns, ping,
+    identify, mdns,
+    multiaddr::Protocol,
+    ping,
     swarm::{NetworkBehaviour, SwarmEvent, behaviour::toggle::Toggle, dial_opts::DialOpts},
 };
 use tokio::sync::mpsc;
@@ -136,19 +139,20 @@ fn build(network: &Network, servers: &[u64]) -> Result<Swarm<Behaviour>, Box<dyn
 }
 
 /// Listens on all of `addresses`; where that is.
-async fn listen_on(
-    swarm: &mut Swarm<Behaviour>,
-    addresses: &[std::net::SocketAddr],
-) -> Result<Vec<String>, MachinesError> {
-    let refused =
-        |address: &std::net::SocketAddr, reason: String| MachinesError::Listen { address: address.to_string(), reason };
+async fn listen_on(swarm: &mut Swarm<Behaviour>, addresses: &[SocketAddr]) -> Result<Vec<String>, MachinesError> {
+    let refused = |address: &SocketAddr, reason: String| MachinesError::Listen { address: address.to_string(), reason };
     let mut listening = Vec::new();
     for address in addresses {
         let id = swarm.listen_on(of_socket(*address)).map_err(|error| refused(address, error.to_string()))?;
         loop {
             match swarm.select_next_some().await {
-                SwarmEvent::NewListenAddr { listener_id, address } if listener_id == id => {
-                    listening.push(shown(&address));
+                SwarmEvent::NewListenAddr { listener_id, address: found } if listener_id == id => {
+                    // Of all addresses of this machine the first would be one of many.
+                    let port = found.iter().find_map(|part| match part {
+                        Protocol::Tcp(port) => Some(port),
+                        _ => None,
+                    });
+                    listening.push(SocketAddr::new(address.ip(), port.unwrap_or_default()).to_string());
                     break;
                 }
                 SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } if listener_id == id => {

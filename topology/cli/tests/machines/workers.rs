@@ -36,15 +36,20 @@ impl Worker {
     }
 
     /// The same by `command`, which runs the program.
-    pub fn start_by(
-        mut command: Command,
-        token: &Path,
-        address: &str,
-        arguments: &[&str],
-        kernels: Option<&str>,
-    ) -> Self {
+    pub fn start_by(command: Command, token: &Path, address: &str, arguments: &[&str], kernels: Option<&str>) -> Self {
+        Self::run(command, ["--listen", address], token, arguments, kernels)
+    }
+
+    /// Starts one that joins the machine at `address`, which it has as its own.
+    pub fn join(token: &Path, address: &str, arguments: &[&str]) -> Self {
+        Self::run(Command::new(PROGRAM), ["--join", address], token, arguments, None)
+    }
+
+    fn run(mut command: Command, place: [&str; 2], token: &Path, arguments: &[&str], kernels: Option<&str>) -> Self {
         let mut child = command
-            .args(["worker", "--listen", address, "--token-file"])
+            .arg("worker")
+            .args(place)
+            .arg("--token-file")
             .arg(token)
             .args(arguments)
             .envs(kernels.map(|kernels| ("HEARTSTREAM_KERNELS", kernels)))
@@ -54,8 +59,8 @@ impl Worker {
             .expect("the program");
         let mut said = String::new();
         BufReader::new(child.stdout.take().expect("its output")).read_line(&mut said).expect("a line");
-        let address = said.split(" on ").nth(1).and_then(|rest| rest.split(' ').next()).expect("an address");
-        Self { child, address: address.to_owned() }
+        let own = said.split(" on ").nth(1).and_then(|rest| rest.split(' ').next());
+        Self { child, address: own.unwrap_or(place[1]).to_owned() }
     }
 
     /// Whether it still runs.
