@@ -111,7 +111,7 @@ fn a_phrase_that_is_played_again_is_the_same_notes_at_the_same_place_of_a_frame(
         let solo = plan.song.notes.iter().filter(|note| note.instrument == plan.variation.lead);
         let notes = |number: usize| -> Vec<(u8, u8, i64)> {
             let until = starts.get(number + 1).copied().unwrap_or(f64::INFINITY);
-            // Notes that come early by chance belong to the phrase before; ends depend on what follows.
+            // Notes that come early at random belong to the phrase before; ends depend on what follows.
             let inside = solo.clone().filter(|note| (starts[number] + 0.01..until - 0.01).contains(&note.start));
             inside.map(|n| (n.pitch, n.velocity, ((n.start - starts[number]) * 1e5).round() as i64)).collect()
         };

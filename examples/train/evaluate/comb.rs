@@ -9,7 +9,7 @@ const WINDOW: usize = 16_384;
 const TONE: f64 = 125.0;
 /// Hertz beside a tone that belong to it: a window's own width.
 const NEAR: f64 = 5.0;
-/// Where it is looked for, in hertz: songs have little of their own there. By chance the comb has 9 % of noise.
+/// Where it is looked for, in hertz: songs have little of their own there. White noise has 9 % there.
 const BAND: std::ops::Range<f64> = 4000.0..12_000.0;
 
 /// What is found of the comb.
@@ -54,11 +54,11 @@ mod tests {
     use crate::rng::Rng;
 
     #[test]
-    fn noise_has_what_chance_gives_and_a_comb_is_found_in_it() {
+    fn noise_has_its_even_share_and_a_comb_is_found_in_it() {
         let noise = Rng::new(&[1]).normal(96_000);
-        let chance = comb(&noise);
-        assert!((chance.share - 0.085).abs() < 0.02, "{chance:?}");
-        assert!((chance.band + 4.8).abs() < 0.3, "a third of all frequencies: {chance:?}");
+        let found = comb(&noise);
+        assert!((found.share - 0.085).abs() < 0.02, "{found:?}");
+        assert!((found.band + 4.8).abs() < 0.3, "a third of all frequencies: {found:?}");
         // A pulse every 384 samples has a tone at every multiple of 125 Hz.
         let pulses = |n: usize| if n.is_multiple_of(384) { 40.0 } else { 0.0 };
         let whistling: Vec<f32> = noise.iter().enumerate().map(|(n, x)| x + pulses(n)).collect();

@@ -163,7 +163,7 @@ fn print_table(ours: &[Figures], real: &[Figures]) {
         let of = |edge: usize| quantile(all.iter().map(|one| one.bursts[edge]), 0.5);
         format!("{:.1} and {:.1} dB", of(0), of(1))
     });
-    each("4 to 12 kHz within 5 Hz of multiples of 125 Hz; energy there, medians", "by chance 9 %", &|all| {
+    each("4 to 12 kHz within 5 Hz of multiples of 125 Hz; energy there, medians", "white noise 9 %", &|all| {
         let of = |part: &dyn Fn(&Comb) -> f64| quantile(all.iter().map(|one| part(&one.comb)), 0.5);
         format!("{:.0} %, {:.1} dB below the song", 100.0 * of(&|comb| comb.share), -of(&|comb| comb.band))
     });
