@@ -32,7 +32,7 @@ pub(super) struct Place {
 pub(super) enum Order {
     /// Two, as `tdpbf16ps` takes them.
     Pairs,
-    /// The same, arranged with AVX-512.
+    /// The same, arranged with AVX-512 where the processor has it.
     PairsInAvx512,
     /// Four, as `bfmmla` takes them.
     Fours,
@@ -52,8 +52,10 @@ pub(super) fn arrange(
     let rows = weights.panel_rows(panel, inputs.clone());
     match order {
         #[cfg(target_arch = "x86_64")]
-        Order::PairsInAvx512 if inputs.len().is_multiple_of(2) => {
-            // SAFETY: AVX-512 is here, as the caller says, which asked for it.
+        Order::PairsInAvx512
+            if inputs.len().is_multiple_of(2) && crate::kernels::cpu::KernelSet::Avx512.runs_here() =>
+        {
+            // SAFETY: AVX-512 is here.
             unsafe { super::arrange_avx512::arrange(rows, place, to) };
             clear_beyond::<2>(inputs.len(), parts, place, to);
         }
@@ -84,7 +86,13 @@ fn arrange_groups<const G: usize>(rows: PanelRows<'_>, inputs: usize, parts: usi
 }
 
 /// The weights of a group of `G` inputs in the tiles of one part: \[output, which of the group\].
-fn group_of<const G: usize>(group: usize, part: usize, parts: usize, place: Place, to: &mut [PartTile]) -> &mut [u16] {
+pub(super) fn group_of<const G: usize>(
+    group: usize,
+    part: usize,
+    parts: usize,
+    place: Place,
+    to: &mut [PartTile],
+) -> &mut [u16] {
     let groups = STEP / G;
     let tile = (group / groups * parts + part) * place.panels + place.panel;
     &mut to[tile].0.as_flattened_mut()[group % groups * G * PANEL..][..G * PANEL]

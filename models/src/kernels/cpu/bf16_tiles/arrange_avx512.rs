@@ -4,8 +4,8 @@ use std::arch::x86_64::*;
 
 use super::{
     super::packed::{Narrow, PanelRows},
-    arrange::Place,
-    parts::{HALF, PartTile, SIDE, UPPER},
+    arrange::{Place, group_of},
+    parts::{HALF, PartTile, UPPER},
 };
 
 /// Prefetch distance of weights, in bytes: that of the products with few rows.
@@ -81,7 +81,7 @@ fn put_parts<const EXACT: bool>(rows: [__m512; 2], pair: usize, place: Place, to
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn put(line: __m512i, pair: usize, (part, parts): (usize, usize), place: Place, to: &mut [PartTile]) {
-    let line_of = &mut to[(pair / SIDE * parts + part) * place.panels + place.panel].0[pair % SIDE];
-    // SAFETY: a line has 64 bytes.
-    unsafe { _mm512_store_si512(line_of.as_mut_ptr().cast(), line) };
+    let group = group_of::<2>(pair, part, parts, place, to);
+    // SAFETY: a pair of inputs has 32 numbers, 64 bytes that begin at one of the tile's lines.
+    unsafe { _mm512_store_si512(group.as_mut_ptr().cast(), line) };
 }
