@@ -32,7 +32,8 @@ install: setup
 serve: setup
 	cargo run --release --package heartstream-cli -- serve
 
-## Sing many songs, some of them cancelled or to pipes that close, and see that nothing is held for ever: SONGS=1000 make soak.
+## Sing many songs, some of them cancelled or to pipes that close, and see that nothing is held for ever, nothing is lost and no
+## song waits longer than forecast: SONGS=1000 AT_ONCE=16 make soak.
 soak: setup
 	cargo run --release --example soak
 

@@ -168,10 +168,10 @@ mod tests {
         let [second, third, fourth] = [(); 3].map(|()| line.join(now, LENGTH));
         let starts =
             |line: &Line| [second, third, fourth].map(|number| line.place(number).starts_in.expect("a time").0);
-        // Half a second for each second of music, and of one song nothing is known of how they differ: as much again.
-        assert_eq!(starts(&line), [0.0, 10.0, 20.0]);
+        // Half a second for each second of music, and of one song nothing is known of how they differ: a second more.
+        assert_eq!(starts(&line), [0.0, 15.0, 30.0]);
         line.begun(second, Box::new(|| Seconds(7.0)));
-        assert_eq!(starts(&line), [0.0, 3.0, 13.0]);
+        assert_eq!(starts(&line), [0.0, 4.5, 19.5]);
         assert_eq!(line.place(third).speed, Some(2.0));
     }
 }
