@@ -1,6 +1,6 @@
 //! Throughput of workers: how fast those of other machines decode windows, all of them together.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use heartstream_messages::{Flow, FlowOrder, Numbers, units::Seconds};
 use heartstream_models::signal::ReferenceWindows;
@@ -8,6 +8,10 @@ use tokio::task::JoinSet;
 
 use super::{Machines, MachinesError};
 use crate::{Decoder, EngineError};
+
+/// How long machines that were named are waited for, and how often it is looked whether they are there.
+const WAIT: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What workers did.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,6 +33,12 @@ impl Machines {
     /// When there are no workers, or one of them has a fault.
     pub async fn measure(&self, decoder: &Decoder, windows: usize) -> Result<Throughput, EngineError> {
         let workers = self.workers_for(decoder).await?;
+        let all_named = async {
+            while workers.count() < self.0.named {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let _ = tokio::time::timeout(WAIT, all_named).await; // who does not join is not measured
         let (count, plan) = (workers.count(), ReferenceWindows::default());
         if count == 0 {
             return Err(MachinesError::Worker("none has joined".to_owned()).into());
