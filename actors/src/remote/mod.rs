@@ -2,7 +2,7 @@
 //!
 //! - [`workers`]: who is there and how fast, with deadlines and faults; [`stage`]: a song's windows on their way there and
 //!   back; [`answer`]: what an answer must be
-//! - [`server`], a feature: the actor on the other machine, which decodes windows for whom it belongs to
+//! - `server`, a feature: the actor on the other machine, which decodes windows for whom it belongs to
 //!
 //! How machines find and trust each other is the topology's.
 
