@@ -20,6 +20,7 @@ use heartstream_actors::{
     prompt_tokenizer::PromptTokenizerStage,
     reader_queue::{Placed, reader_queue},
     remote::{
+        answer::is_orderable,
         stage::{RemoteFlowStage, RemoteInlet, ToPlacesOrHome},
         workers::RemoteWorkers,
     },
@@ -305,7 +306,13 @@ fn add_sound(pieces: &mut Pieces, decoder: &Decoder, sound: Sound, sinks: Vec<Si
     let (pcm, pcm_out) = bounded(capacities.sound_places());
     pieces.add(StitcherStage::new(segments.edge_fade(), song.clone()), pcm_out, ToAll(takers), song);
 
-    let remote = song.engine.remote.clone();
+    let remote = song.engine.remote.clone().filter(|_| {
+        let orderable = is_orderable(flow);
+        if !orderable {
+            song.mishaps.note("other machines take no windows of so many steps or such guidance".to_owned());
+        }
+        orderable
+    });
     let elsewhere = remote.as_ref().map_or(0, RemoteWorkers::stages);
     let segment_places = capacities.segment_places(*windows, flow_sites.len() + elsewhere);
     let (places, places_out) = bounded(segment_places);

@@ -1,7 +1,18 @@
 //! Answers of other machines: their checksum, and what is checked before they become sound.
 
-use heartstream_messages::{FlowAnswer, FlowOrder, Numbers};
+use heartstream_messages::{Flow, FlowAnswer, FlowOrder, Numbers};
 use heartstream_models::{heartcodec::LATENTS_PER_FRAME, weights::Fnv1a};
+
+/// Euler steps of an order, at most: ten times the usual, for a window of more keeps a worker busy for longer than its
+/// deadline.
+const MOST_STEPS: usize = 100;
+/// Guidance of an order, at most: eighty times the usual.
+const MOST_GUIDANCE: f32 = 100.0;
+
+/// Whether a worker takes orders with these options.
+pub fn is_orderable(flow: Flow) -> bool {
+    (1..=MOST_STEPS).contains(&flow.steps) && (1.0..=MOST_GUIDANCE).contains(&flow.guidance)
+}
 
 /// Why an answer cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -20,7 +20,7 @@ use kameo::{
     remote_message,
 };
 
-use super::answer::checksum;
+use super::answer::{checksum, is_orderable};
 use crate::{
     compute_site::{ComputePool, ComputeSite},
     flow_task::solve_window,
@@ -29,9 +29,6 @@ use crate::{
 
 /// Frames of a window, at most: as many as the reference's, and as many again for its lead-in and look-ahead.
 const MOST_FRAMES: usize = 2 * REFERENCE_WINDOW;
-/// Euler steps, at most: ten times the usual, for a window of more keeps a worker busy for longer than its deadline.
-const MOST_STEPS: usize = 100;
-
 /// Decodes windows on a thread of its own, one after the other, with the threads of its site.
 pub struct FlowServer {
     codec: Arc<HeartCodec>,
@@ -130,7 +127,7 @@ fn check(order: &FlowOrder, (codebooks, channels): (usize, usize)) -> Result<(),
     if !order.known.0.iter().all(|number| number.is_finite()) {
         return Err("in-context numbers that are not finite".to_owned());
     }
-    if !(1..=MOST_STEPS).contains(&order.flow.steps) || !(1.0..=100.0).contains(&order.flow.guidance) {
+    if !is_orderable(order.flow) {
         return Err(format!("{} steps with guidance {}", order.flow.steps, order.flow.guidance));
     }
     Ok(())

@@ -71,8 +71,8 @@ impl RemoteFlowStage {
             match answer.recv_timeout(REST) {
                 Err(RecvTimeoutError::Timeout) if self.song.stop.is_set() => return None,
                 Err(RecvTimeoutError::Timeout) => (),
-                // The runtime ends, and the song with it.
-                Err(RecvTimeoutError::Disconnected) => return None,
+                // The runtime ends, or the answer's task has: a segment without latents would look like the song's end.
+                Err(RecvTimeoutError::Disconnected) => return Some(Sent::Back(task)),
                 Ok(decoded) => break decoded,
             }
         };

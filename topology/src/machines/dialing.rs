@@ -10,6 +10,9 @@ use super::MachineAddress;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+/// Machines that were found in the local network, at most: anyone there may announce some.
+const MOST_FOUND: usize = 256;
+
 /// How a machine is found.
 #[derive(Debug, Clone)]
 pub(super) enum Place {
@@ -41,9 +44,13 @@ struct Machine {
 pub(super) struct Dialing(Vec<Machine>);
 
 impl Dialing {
-    /// Adds a machine, to be dialled at once.
+    /// Adds a machine, to be dialled at once; none beyond [`MOST_FOUND`] that were found.
     pub fn add(&mut self, place: Place) {
         let known = |machine: &Machine| matches!((&machine.place, &place), (Place::Found(one), Place::Found(other)) if one == other);
+        let found = |machine: &&Machine| matches!(machine.place, Place::Found(_));
+        if matches!(place, Place::Found(_)) && self.0.iter().filter(found).count() >= MOST_FOUND {
+            return;
+        }
         if !self.0.iter().any(known) {
             self.0.push(Machine { place, state: State::Waiting(Instant::now()), wait: FIRST_WAIT });
         }

@@ -27,12 +27,15 @@ pub enum MachinesError {
         reason: String,
     },
     /// The process offers workers already, or the engine's machines are another's.
-    #[error("a process offers workers once, and its `Machines` work for one engine")]
+    #[error("a process offers workers once, and its `Machines` work for one engine: start another process for another")]
     Twice,
     /// A worker cannot be measured.
     #[error("the workers cannot be measured: {0}")]
     Worker(String),
     /// The connections cannot be set up.
-    #[error("connections to other machines cannot be set up: {0}")]
+    #[error(
+        "connections to other machines cannot be set up: {0}. Without mdns no multicast is needed; else look at the limit of open \
+         files and at the firewall"
+    )]
     Setup(String),
 }

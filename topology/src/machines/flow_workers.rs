@@ -8,7 +8,7 @@ use heartstream_models::weights::{Checkpoint, Storage};
 use kameo::actor::{ActorRef, Spawn};
 use tokio::sync::mpsc;
 
-use super::{Network, swarm};
+use super::{Network, offer, swarm};
 use crate::{Decoder, EngineError, Placement};
 
 /// Flow workers that decode windows for engines on other machines, as long as this lives.
@@ -29,6 +29,11 @@ impl FlowWorkers {
         placement: &Placement,
         network: Network,
     ) -> Result<Self, EngineError> {
+        if placement.flow_workers > offer::MOST_SERVERS {
+            let expected = format!("at most {} for other machines", offer::MOST_SERVERS);
+            let found = placement.flow_workers.to_string();
+            return Err(EngineError::Option { option: "flow-workers", expected, found });
+        }
         let mut placement = placement.clone();
         let all = CoreLayout::here().cores();
         if placement.flow_cores.is_none() && placement.threads.is_none() && !all.is_empty() {

@@ -3,8 +3,9 @@
 //! The `identify` protocol of libp2p has two machines tell each other who they are as soon as they are connected. So an
 //! engine knows at once which actors of the other machine decode windows.
 
-/// Servers of one machine, at most.
-const MOST_SERVERS: usize = 64;
+/// Servers of one machine, at most: an engine asks all of them for their proof at once, and a connection carries no more
+/// requests than that.
+pub(super) const MOST_SERVERS: usize = 16;
 const PREFIX: &str = concat!("heartstream/", env!("CARGO_PKG_VERSION"));
 
 /// What a machine with these servers says.

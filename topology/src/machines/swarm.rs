@@ -41,7 +41,7 @@ const PING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(
 const MOST_CONNECTIONS: u32 = 1024;
 const MOST_BEING_SET_UP: u32 = 64;
 /// Requests of one connection at once.
-const MOST_STREAMS: usize = 16;
+const MOST_STREAMS: usize = offer::MOST_SERVERS;
 /// How often it is looked whom to dial.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -117,6 +117,7 @@ fn build(network: &Network, servers: &[u64]) -> Result<Swarm<Behaviour>, Box<dyn
     let (says, has_mdns) = (offer::text(servers), network.mdns);
     let limits = ConnectionLimits::default()
         .with_max_pending_incoming(Some(MOST_BEING_SET_UP))
+        .with_max_pending_outgoing(Some(MOST_BEING_SET_UP))
         .with_max_established_per_peer(Some(4))
         .with_max_established(Some(MOST_CONNECTIONS));
     let messages = messaging::Config::default()
@@ -190,6 +191,8 @@ impl Meeting {
                     Command::Ask(request) => self.asking.send(&mut self.swarm.behaviour_mut().messages, request),
                     Command::Disconnect(peer) => {
                         let _ = self.swarm.disconnect_peer_id(peer); // it may be gone already
+                        // A connection whose task has ended in a panic says no end.
+                        self.dialing.disconnected(peer, Instant::now());
                     }
                 },
                 Some((index, found)) = looked_up.recv() => self.dial(index, found),
