@@ -1,7 +1,7 @@
 //! Jukebox: takes orders, gives each song its turn, and lets clients pause and end them.
 
-mod line;
-mod performance;
+mod queue;
+mod song_task;
 mod writer;
 
 use std::{
@@ -23,7 +23,7 @@ use crate::{
     order::Checked,
     song_id::SongId,
 };
-use line::Line;
+use queue::Queue;
 
 /// How long the songs that are written have to end when the server does.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -36,15 +36,15 @@ pub(crate) struct Jukebox {
     pub limits: Limits,
     /// Gain of the model's card in decibels, where songs are levelled.
     pub gain: Option<f64>,
-    line: Mutex<Line>,
+    queue: Mutex<Queue>,
     /// A song has ended.
     ended: Notify,
 }
 
 impl Jukebox {
     pub fn new(engine: Heartstream, library: Library, limits: Limits, gain: Option<f64>) -> Arc<Self> {
-        let (line, ended) = (Mutex::default(), Notify::new());
-        Arc::new(Self { engine, library, metrics: Metrics::default(), limits, gain, line, ended })
+        let (queue, ended) = (Mutex::default(), Notify::new());
+        Arc::new(Self { engine, library, metrics: Metrics::default(), limits, gain, queue, ended })
     }
 
     /// Takes the songs of an order, all of them or none.
@@ -68,7 +68,7 @@ impl Jukebox {
     }
 
     /// Resumes an interrupted song.
-    pub async fn go_on(self: &Arc<Self>, row: &Row, client: &str) -> Result<Arc<LiveSong>, ApiError> {
+    pub async fn resume(self: &Arc<Self>, row: &Row, client: &str) -> Result<Arc<LiveSong>, ApiError> {
         if row.model != self.engine.fingerprint() {
             return Err(ApiError::Conflict(format!(
                 "the model {} wrote this song, and this server has {}. Start it with that model",
@@ -98,18 +98,18 @@ impl Jukebox {
         let (jukebox, client) = (Arc::clone(self), client.to_owned());
         let placed = async move {
             let noted = noted.await;
-            let mut line = jukebox.lock();
-            line.settle(&client, songs.len());
+            let mut queue = jukebox.lock();
+            queue.settle(&client, songs.len());
             noted?;
             let mut placed = Vec::with_capacity(songs.len());
             for song in songs {
-                let already = line.live(song.id); // where two clients resume it at once
+                let already = queue.live(song.id); // where two clients resume it at once
                 if already.is_none() {
-                    line.join(Arc::clone(&song));
+                    queue.join(Arc::clone(&song));
                 }
                 placed.push(already.unwrap_or(song));
             }
-            drop(line);
+            drop(queue);
             jukebox.start_waiting();
             Ok(placed)
         };
@@ -146,7 +146,7 @@ impl Jukebox {
         let Some(song) = self.lock().leave(song.id) else { return Ok(()) };
         let jukebox = Arc::clone(self);
         // A task of its own, as in `enqueue`.
-        tokio::spawn(async move { jukebox.over(&song, performance::unplayed(end), || ()).await }).await?
+        tokio::spawn(async move { jukebox.over(&song, song_task::unplayed(end), || ()).await }).await?
     }
 
     /// Ends all songs so that they can be resumed, and waits for it.
@@ -176,7 +176,7 @@ impl Jukebox {
         while let Some(song) = self.lock().next(&self.limits) {
             let jukebox = Arc::clone(self);
             tokio::spawn(async move {
-                let ending = performance::perform(&jukebox, &song).await;
+                let ending = song_task::perform(&jukebox, &song).await;
                 let free = || jukebox.lock().ended();
                 if let Err(error) = jukebox.over(&song, ending, free).await {
                     tracing::error!("the end of the song {} was not noted: {error}", song.id);
@@ -199,8 +199,8 @@ impl Jukebox {
         noted
     }
 
-    fn lock(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the audio of a song is, and in which format.

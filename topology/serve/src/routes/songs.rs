@@ -109,7 +109,7 @@ pub(crate) async fn resume(
     if row.ending.state != State::Interrupted {
         return Err(over(&row));
     }
-    app.jukebox.go_on(&row, &client).await?;
+    app.jukebox.resume(&row, &client).await?;
     Ok(StatusCode::ACCEPTED)
 }
 

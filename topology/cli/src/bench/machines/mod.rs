@@ -1,13 +1,17 @@
 //! `bench machines`: plans with 1 to 1000 workers on other machines, played without any; or workers that there are,
 //! measured.
 
+mod scene;
 mod simulation;
 
 use std::fmt::Write;
 
 use serde_json::json;
 
-use self::simulation::{Outcome, Scene, play};
+use self::{
+    scene::{Outcome, Scene},
+    simulation::play,
+};
 use super::args::MachinesArgs;
 use crate::{Failed, machines};
 

@@ -11,14 +11,10 @@ use std::{
 
 use heartstream_models::signal::{Draws, KeyedNoise, SegmentPlan, Window};
 
-/// Frames in a second.
-const FRAMES_PER_SECOND: f64 = 12.5;
+use super::scene::{FRAMES_PER_SECOND, Outcome, Part, Scene};
+
 /// Bytes of an answer for a frame: two latents of 256 numbers of 4 bytes, each of which is 1.9 on its way.
 const ANSWER_BYTES: f64 = 2.0 * 256.0 * 4.0 * 1.9;
-/// Bytes of a TCP segment, and the constant of the throughput that loss leaves to a connection: MSS / RTT · C / √p with
-/// C = √(3/2) (Mathis, Semke, Mahdavi and Ott, CCR 27 (3), 1997).
-const SEGMENT_BYTES: f64 = 1448.0;
-const MATHIS: f64 = 1.225;
 /// Deadline, as `actors/src/remote/workers.rs` has it: a floor, and a factor on the measured rate, which follows.
 const DEADLINE_FLOOR: f64 = 3.0;
 const DEADLINE_FACTOR: f64 = 4.0;
@@ -27,74 +23,6 @@ const NEWEST: f64 = 0.3;
 const PAUSE: f64 = 1.0;
 /// Music in the vocoder's first piece, in seconds.
 const FIRST_PIECE: f64 = 0.64;
-
-/// What is simulated. Times are seconds, and those of stages are for a second of music.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Scene {
-    pub lm: f64,
-    pub flow: f64,
-    pub vocoder: f64,
-    /// Songs that are written at once, and the share of a frame's time that each further song adds.
-    pub songs: usize,
-    pub further_song: f64,
-    /// Length of each song, and frames of its first window.
-    pub seconds: f64,
-    pub first_window: usize,
-    /// How often a worker is as fast as this machine's.
-    pub worker_speed: f64,
-    /// From the engine to a worker and back.
-    pub round_trip: f64,
-    /// Of the engine's line, in bytes a second.
-    pub bandwidth: f64,
-    /// Of the packets, how many are lost.
-    pub loss: f64,
-    /// Mean time between two deaths of a worker, and how long it is gone then.
-    pub lifetime: f64,
-    pub restart: f64,
-}
-
-/// A part that can be the bottleneck.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
-    LanguageModel,
-    HomeFlow,
-    Workers,
-    Line,
-    Vocoder,
-}
-
-impl Part {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LanguageModel => "language model",
-            Self::HomeFlow => "flow at home",
-            Self::Workers => "workers",
-            Self::Line => "the engine's line",
-            Self::Vocoder => "vocoder",
-        }
-    }
-}
-
-/// What came of it.
-#[derive(Debug, Clone)]
-pub(crate) struct Outcome {
-    /// Mean over the songs, and the last, in seconds.
-    pub first_sound: f64,
-    pub last_first_sound: f64,
-    /// Seconds of music for each second.
-    pub speed: f64,
-    /// Share of flow matching that was thrown away.
-    pub wasted: f64,
-    /// Share of the time in which each part was at work.
-    pub loads: [(Part, f64); 5],
-}
-
-impl Outcome {
-    /// The part that was at work for most of the time.
-    pub fn bottleneck(&self) -> (Part, f64) {
-        self.loads.into_iter().fold(self.loads[0], |most, load| if load.1 > most.1 { load } else { most })
-    }
-}
 
 /// A window of a song.
 #[derive(Debug, Clone, Copy)]
@@ -225,21 +153,6 @@ fn exponential(draws: &mut Draws, mean: f64) -> f64 {
     if mean.is_finite() { -mean * draws.uniform().ln() } else { f64::INFINITY }
 }
 
-impl Scene {
-    /// Seconds for a frame on a worker.
-    fn frame_elsewhere(&self) -> f64 {
-        self.flow / FRAMES_PER_SECOND / self.worker_speed
-    }
-
-    /// Bytes a second of one connection: those of the line, or what loss leaves of them.
-    fn connection_rate(&self) -> f64 {
-        if self.loss <= 0.0 || self.round_trip <= 0.0 {
-            return self.bandwidth;
-        }
-        self.bandwidth.min(MATHIS * SEGMENT_BYTES / (self.round_trip * self.loss.sqrt()))
-    }
-}
-
 impl Simulation<'_> {
     fn at(&mut self, time: f64, event: Event) {
         self.events.push(Reverse(((time * 1e9) as u64, self.known.len())));
@@ -259,7 +172,11 @@ impl Simulation<'_> {
                 let bytes = task.window.computed() as f64 * ANSWER_BYTES;
                 let (begins, ends) = self.line.serve(now, bytes / self.scene.bandwidth);
                 let there = ends.max(begins + bytes / self.scene.connection_rate()) + self.scene.round_trip / 2.0;
-                self.at(there, Event::Arrived { worker, task, since });
+                if there - since > self.deadline(worker, task) {
+                    self.late(since, there, worker, task);
+                } else {
+                    self.at(there, Event::Arrived { worker, task, since });
+                }
             }
             Event::Arrived { worker, task, since } => self.arrived(now, worker, task, since),
             Event::Free(worker) => self.set_free(worker),
@@ -271,15 +188,21 @@ impl Simulation<'_> {
         self.free.push(worker);
     }
 
+    /// Time in which a worker must have decoded a window.
+    fn deadline(&self, worker: usize, task: Task) -> f64 {
+        DEADLINE_FLOOR + DEADLINE_FACTOR * self.workers[worker].rate * task.window.computed() as f64
+    }
+
+    /// A window that is not there at its deadline comes back then; its worker is free a while after it has done it.
+    fn late(&mut self, since: f64, done: f64, worker: usize, task: Task) {
+        self.wasted += task.window.computed() as f64 * self.scene.frame_elsewhere();
+        let deadline = self.deadline(worker, task);
+        self.at(since + deadline, Event::Back(task));
+        self.at(done + PAUSE, Event::Free(worker));
+    }
+
     fn arrived(&mut self, now: f64, worker: usize, task: Task, since: f64) {
         let frames = task.window.computed() as f64;
-        let deadline = DEADLINE_FLOOR + DEADLINE_FACTOR * self.workers[worker].rate * frames;
-        if now - since > deadline {
-            self.wasted += frames * self.scene.frame_elsewhere();
-            self.at((since + deadline).max(now), Event::Back(task));
-            self.at(now + PAUSE, Event::Free(worker));
-            return;
-        }
         let rate = &mut self.workers[worker].rate;
         *rate += NEWEST * ((now - since) / frames - *rate);
         self.set_free(worker);
@@ -316,10 +239,13 @@ impl Simulation<'_> {
         {
             let begins = now + self.scene.round_trip / 2.0;
             let ends = begins + task.window.computed() as f64 * self.scene.frame_elsewhere();
+            // It may have died and come back while it had nothing to do.
+            while self.workers[worker].dies_at + self.scene.restart < now {
+                self.workers[worker].dies_at += self.scene.restart + exponential(&mut self.draws, self.scene.lifetime);
+            }
             let died = self.workers[worker].dies_at;
             self.workers[worker].is_free = false;
             if died < ends {
-                // It may have died while it had nothing to do: then it was gone for a while, and is there again.
                 let (lost, gone) = ((died - begins).max(0.0), died.max(now));
                 (self.wasted, self.workers_busy) = (self.wasted + lost, self.workers_busy + lost);
                 let back = gone + self.scene.restart;
@@ -328,7 +254,11 @@ impl Simulation<'_> {
                 self.at(back, Event::Free(worker));
             } else {
                 self.workers_busy += ends - begins;
-                self.at(ends, Event::Computed { worker, task, since: now });
+                if ends - now > self.deadline(worker, task) {
+                    self.late(now, ends, worker, task);
+                } else {
+                    self.at(ends, Event::Computed { worker, task, since: now });
+                }
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Waiting line: who may order, whose turn it is, and who is at which place.
+//! Queue: who may order, whose turn it is, and who is at which place.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,7 +14,7 @@ use crate::{
 
 /// Songs that wait or are written.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct Queue {
     waiting: VecDeque<Arc<LiveSong>>,
     live: HashMap<SongId, Arc<LiveSong>>,
     /// Places that are promised to songs which are being noted in the library, for each client.
@@ -23,7 +23,7 @@ pub(super) struct Line {
     closed: bool,
 }
 
-impl Line {
+impl Queue {
     /// Promises `songs` places to `client`: all or none.
     pub fn promise(&mut self, client: &str, songs: usize, limits: &Limits) -> Result<(), ApiError> {
         if self.closed {
@@ -157,35 +157,35 @@ mod tests {
     #[test]
     fn songs_have_their_turn_in_order_and_know_their_places() {
         let limits = Limits { songs: 2, ..Limits::default() };
-        let (mut line, songs) = (Line::default(), [song("a"), song("a"), song("b"), song("a")]);
-        songs.iter().for_each(|song| line.join(Arc::clone(song)));
+        let (mut queue, songs) = (Queue::default(), [song("a"), song("a"), song("b"), song("a")]);
+        songs.iter().for_each(|song| queue.join(Arc::clone(song)));
         assert_eq!(songs.each_ref().map(|song| place(song)), [Some(0), Some(1), Some(2), Some(3)]);
-        assert_eq!([line.next(&limits), line.next(&limits)].map(|song| song.unwrap().id), [songs[0].id, songs[1].id]);
-        assert!(line.next(&limits).is_none(), "two are written");
-        assert_eq!(line.leave(songs[2].id).unwrap().id, songs[2].id);
-        assert!(line.leave(songs[0].id).is_none(), "its turn has come");
+        assert_eq!([queue.next(&limits), queue.next(&limits)].map(|song| song.unwrap().id), [songs[0].id, songs[1].id]);
+        assert!(queue.next(&limits).is_none(), "two are written");
+        assert_eq!(queue.leave(songs[2].id).unwrap().id, songs[2].id);
+        assert!(queue.leave(songs[0].id).is_none(), "its turn has come");
         assert_eq!(place(&songs[3]), Some(0));
-        line.ended();
-        assert_eq!(line.next(&limits).unwrap().id, songs[3].id);
-        assert_eq!(line.counts(), (0, 2));
+        queue.ended();
+        assert_eq!(queue.next(&limits).unwrap().id, songs[3].id);
+        assert_eq!(queue.counts(), (0, 2));
     }
 
     #[test]
     fn neither_the_queue_nor_a_client_gets_more_than_its_places_even_while_they_are_only_promised() {
         let limits = Limits { songs: 1, queue: 2, songs_per_client: 2, ..Limits::default() };
-        let mut line = Line::default();
-        line.promise("a", 2, &limits).unwrap();
-        assert!(line.promise("a", 1, &limits).unwrap_err().to_string().contains("this client"));
-        line.promise("b", 1, &limits).unwrap();
-        assert!(line.promise("c", 1, &limits).unwrap_err().to_string().contains("wait already"));
-        line.settle("b", 1);
-        line.promise("c", 1, &limits).unwrap();
-        line.settle("a", 2);
+        let mut queue = Queue::default();
+        queue.promise("a", 2, &limits).unwrap();
+        assert!(queue.promise("a", 1, &limits).unwrap_err().to_string().contains("this client"));
+        queue.promise("b", 1, &limits).unwrap();
+        assert!(queue.promise("c", 1, &limits).unwrap_err().to_string().contains("wait already"));
+        queue.settle("b", 1);
+        queue.promise("c", 1, &limits).unwrap();
+        queue.settle("a", 2);
         for _ in 0..2 {
-            line.join(song("a"));
+            queue.join(song("a"));
         }
-        assert!(line.promise("a", 1, &limits).is_err());
-        line.close();
-        assert!(line.promise("d", 1, &limits).is_err() && line.next(&limits).is_none());
+        assert!(queue.promise("a", 1, &limits).is_err());
+        queue.close();
+        assert!(queue.promise("d", 1, &limits).is_err() && queue.next(&limits).is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Performance of a song: the engine sings, the writer writes, and clients pause it or end it.
+//! Task of a song: the engine sings, the writer writes, and clients pause it or end it.
 
 use std::sync::Arc;
 
