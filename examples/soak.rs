@@ -21,10 +21,9 @@ use tokio::{sync::Barrier, task::JoinSet};
 
 /// Songs where the environment says nothing: some minutes on two cores.
 const USUAL_SONGS: u64 = 300;
-/// So many songs, or so many times those at once, come before the first measure of a part, and as many again. None of the
-/// first ends early, and those of a batch wait until all of it have begun: an engine keeps the threads of so many songs, and
-/// starts no more for the songs that come after them. The others end when they like, as all that follow, so that the heaps
-/// of the allocator, which threads share, have their size.
+/// So many songs, or so many times those at once, come before the first measure of a part. None of them ends early, and those
+/// of a batch wait until all of it have begun: an engine keeps the threads of so many songs, and starts no more for the songs
+/// that come after them.
 const WARM: u64 = 10;
 /// Songs at once in the second part, where the environment says nothing.
 const USUAL_AT_ONCE: u64 = 8;
@@ -58,15 +57,15 @@ async fn part(
     mut usual: Duration,
 ) -> Result<bool, Box<dyn std::error::Error>> {
     let since = Instant::now();
-    let (warm, songs) = (WARM * at_once, songs.max(3 * WARM * at_once));
+    let (warm, songs) = (WARM * at_once, songs.max(2 * WARM * at_once));
     for first in (0..warm).step_by(at_once as usize) {
         let begun = Arc::new(Barrier::new(at_once as usize));
         let batch: JoinSet<_> =
             (first..first + at_once).map(|seed| sing(engine.clone(), seed, Until::All(Arc::clone(&begun)))).collect();
         batch.join_all().await.into_iter().collect::<Result<Vec<_>, _>>()?;
     }
-    print(name, warm, &Held::now()?);
-    let mut held = None;
+    let held = Held::now()?;
+    print(name, warm, &held);
     let (mut sung, mut running, mut waits) = (Vec::new(), JoinSet::new(), Waits::default());
     let mut waiting = warm..songs;
     let most = if at_once > 1 { 2 * at_once } else { 1 };
@@ -83,19 +82,13 @@ async fn part(
             usual = Duration::from_secs_f64(song.report.wall.0);
         }
         sung.push(song.report.outcome);
-        if sung.len() as u64 == warm {
-            let measured = held.insert(Held::now()?);
-            print(name, 2 * warm, measured);
-        }
     }
     let last = Held::now()?;
     print(name, songs, &last);
     let count = |outcome: &Outcome| sung.iter().filter(|found| *found == outcome).count();
     let ends = [Outcome::Finished, Outcome::Cancelled, Outcome::ReaderLeft].map(|outcome| count(&outcome));
     println!("{name}: {} finished, {} cancelled, {} whose pipe closed; {waits}", ends[0], ends[1], ends[2]);
-    let steady = held.is_some_and(|held| last.within(&held))
-        && ends.iter().sum::<usize>() as u64 == songs - warm
-        && waits.late == 0;
+    let steady = last.within(&held) && ends.iter().sum::<usize>() as u64 == songs - warm && waits.late == 0;
     println!("{name}: {} in {:.0} s", if steady { "steady" } else { "NOT STEADY" }, since.elapsed().as_secs_f64());
     Ok(steady)
 }
