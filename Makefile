@@ -8,7 +8,7 @@ TEST_NEEDS := sox pulseaudio pulseaudio-utils libasound2-plugins chromium chromi
 # Where `make install` puts things: program, manual pages and completions below it.
 PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 
-.PHONY: play serve soak install test test-arm64 test-gpu test-memory test-serve-load test-serve-kill test-machines measure-machines setup setup-tests
+.PHONY: play serve soak soak-queue install test test-arm64 test-gpu test-memory test-serve-load test-serve-kill test-machines measure-machines setup setup-tests
 
 ## Play a song of the built-in demo model (or write song.wav where there is no loudspeaker).
 play: setup
@@ -32,10 +32,14 @@ install: setup
 serve: setup
 	cargo run --release --package heartstream-cli -- serve
 
-## Sing many songs, some of them cancelled or to pipes that close, and see that nothing is held for ever, nothing is lost and no
-## song waits longer than forecast: SONGS=1000 AT_ONCE=16 make soak.
+## Sing hundreds of songs, ended in every way: memory, threads and files at the end are those after the tenth (SONGS=1000).
 soak: setup
 	cargo run --release --example soak
+
+## The same with the engine's queue, AT_ONCE songs at a time, and their waits held against the forecasts
+## (SONGS=1000 AT_ONCE=16).
+soak-queue: setup
+	cargo run --release --example soak_queue
 
 ## Run every test.
 test: setup-tests

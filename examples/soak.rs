@@ -1,137 +1,72 @@
 //! Shows: an engine that sings song after song holds no more memory, threads and files at the end than after ten songs.
 //!
-//! None is lost, and none waits longer for its turn than was forecast.
-//!
-//! Run with: `make soak`, or `SONGS=1000 AT_ONCE=16 make soak`. Of the songs a third is read to its end, a third is cancelled
-//! at a random moment, and a third goes to a pipe that closes. First one after the other, then eight at once, with as many
-//! that wait in the queue.
+//! Run with: `make soak`, or `SONGS=1000 make soak`. Of the songs a third is read to its end, a third is cancelled at a random
+//! moment, and a third goes to a pipe that closes. First one after the other, then eight at once.
 
 use std::{
-    fmt, fs, io,
+    fs, io,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use heartstream::{
-    EngineError, Heartstream, Outcome, SampleFormat, Sampling, Sink, Song, SongReport, SongRequest, WavTarget,
-    units::Frames,
-};
-use tokio::{sync::Barrier, task::JoinSet};
+use heartstream::{Heartstream, Outcome, SampleFormat, Sampling, Sink, Song, SongRequest, WavTarget, units::Frames};
+use tokio::sync::Barrier;
 
 /// Songs where the environment says nothing: some minutes on two cores.
 const USUAL_SONGS: u64 = 300;
-/// So many songs, or so many times those at once, come before the first measure of a part. None of them ends early, and those
-/// of a batch wait until all of it have begun: an engine keeps the threads of so many songs, and starts no more for the songs
-/// that come after them.
+/// After so many songs, one after the other or so many times eight, the first measure of a part is taken. None of them ends
+/// early, and those of a batch wait until all of it have begun. So a part has by then taken all that its songs need at once:
+/// an engine keeps the threads of so many songs, and starts no more for the songs that come after them.
 const WARM: u64 = 10;
-/// Songs at once in the second part, where the environment says nothing.
-const USUAL_AT_ONCE: u64 = 8;
-/// Frames of a song that comes to its end: the least that two windows need.
-const FRAMES: Frames = Frames(25);
-/// By so much the last measure may be above the first, and a wait above its forecast.
+/// Songs at once in the second part.
+const AT_ONCE: u64 = 8;
+/// By so much the last measure may be above the first.
 const TOLERANCE: f64 = 0.05;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let number = |name: &str, usual| std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual);
-    let (songs, at_once) = (number("SONGS", USUAL_SONGS), number("AT_ONCE", USUAL_AT_ONCE).max(1));
-    let builder = Heartstream::builder(heartstream_tools::synth::noise()).max_songs(at_once as usize);
-    let engine = builder.build().await?;
+    let songs = std::env::var("SONGS").ok().and_then(|songs| songs.parse().ok()).unwrap_or(USUAL_SONGS);
+    let engine = Heartstream::builder(heartstream_tools::synth::noise()).build().await?;
     let since = Instant::now();
     sing(engine.clone(), 0, Until::All(Arc::new(Barrier::new(1)))).await?;
     let usual = since.elapsed();
     println!("{:<22} {:>6} {:>9} {:>8} {:>6}", "", "songs", "RSS", "threads", "files");
     let steady = part(&engine, "one after the other", songs, 1, usual).await?
-        & part(&engine, &format!("{at_once} at once"), songs, at_once, usual * at_once as u32).await?;
+        & part(&engine, "eight at once", songs, AT_ONCE, usual * AT_ONCE as u32).await?;
     Ok(if steady { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Sings `songs` songs, `at_once` of them at a time and as many that wait; the first takes about `usual`. Whether the measures
-/// at the end are those of the beginning, and every song came to the end that it should.
+/// Sings `songs` songs, `at_once` of them at a time, each of which takes about `usual`. Whether the measures at the end are
+/// those of the beginning.
 async fn part(
     engine: &Heartstream,
     name: &str,
     songs: u64,
     at_once: u64,
-    mut usual: Duration,
+    usual: Duration,
 ) -> Result<bool, Box<dyn std::error::Error>> {
     let since = Instant::now();
-    let (warm, songs) = (WARM * at_once, songs.max(2 * WARM * at_once));
-    for first in (0..warm).step_by(at_once as usize) {
+    let (mut first, mut sung) = (None, 0);
+    while sung < songs.max(2 * WARM * at_once) {
         let begun = Arc::new(Barrier::new(at_once as usize));
-        let batch: JoinSet<_> =
-            (first..first + at_once).map(|seed| sing(engine.clone(), seed, Until::All(Arc::clone(&begun)))).collect();
-        batch.join_all().await.into_iter().collect::<Result<Vec<_>, _>>()?;
-    }
-    let held = Held::now()?;
-    print(name, warm, &held);
-    let (mut sung, mut running, mut waits) = (Vec::new(), JoinSet::new(), Waits::default());
-    let mut waiting = warm..songs;
-    let most = if at_once > 1 { 2 * at_once } else { 1 };
-    loop {
-        while (running.len() as u64) < most
-            && let Some(seed) = waiting.next()
-        {
-            running.spawn(sing(engine.clone(), seed, Until::Random(usual)));
+        let until = |_| if first.is_some() { Until::Random(usual) } else { Until::All(Arc::clone(&begun)) };
+        let batch: Vec<_> =
+            (sung..sung + at_once).map(|seed| tokio::spawn(sing(engine.clone(), seed, until(seed)))).collect();
+        for song in batch {
+            song.await??;
         }
-        let Some(song) = running.join_next().await else { break };
-        let song = song??;
-        waits.add(&song);
-        if song.report.outcome == Outcome::Finished {
-            usual = Duration::from_secs_f64(song.report.wall.0);
+        sung += at_once;
+        if first.is_none() && sung >= WARM * at_once {
+            first = Some(Held::now()?);
+            print(name, sung, first.as_ref());
         }
-        sung.push(song.report.outcome);
     }
-    let last = Held::now()?;
-    print(name, songs, &last);
-    let count = |outcome: &Outcome| sung.iter().filter(|found| *found == outcome).count();
-    let ends = [Outcome::Finished, Outcome::Cancelled, Outcome::ReaderLeft].map(|outcome| count(&outcome));
-    println!("{name}: {} finished, {} cancelled, {} whose pipe closed; {waits}", ends[0], ends[1], ends[2]);
-    let steady = last.within(&held) && ends.iter().sum::<usize>() as u64 == songs - warm && waits.late == 0;
+    let (first, last) = (first.unwrap_or(Held::now()?), Held::now()?);
+    print(name, sung, Some(&last));
+    let steady = last.within(&first);
     println!("{name}: {} in {:.0} s", if steady { "steady" } else { "NOT STEADY" }, since.elapsed().as_secs_f64());
     Ok(steady)
-}
-
-/// A song that is over.
-struct Sung {
-    report: SongReport,
-    /// How long it was to wait for its turn, if that was forecast, and how long it did.
-    wait: (Option<Duration>, Duration),
-}
-
-/// What became of forecasts.
-#[derive(Default)]
-struct Waits {
-    /// Songs that waited, with a forecast.
-    forecast: u32,
-    /// Those that waited longer, by more than the tolerance.
-    late: u32,
-    /// The most that a song waited of its forecast.
-    most: f64,
-    /// Sum of that.
-    sum: f64,
-}
-
-impl Waits {
-    fn add(&mut self, Sung { wait: (forecast, waited), .. }: &Sung) {
-        let Some(forecast) = forecast.filter(|forecast| !forecast.is_zero()) else { return };
-        let part = waited.as_secs_f64() / forecast.as_secs_f64();
-        self.forecast += 1;
-        self.late += u32::from(part > 1.0 + TOLERANCE);
-        (self.most, self.sum) = (self.most.max(part), self.sum + part);
-    }
-}
-
-impl fmt::Display for Waits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mean = self.sum / f64::from(self.forecast.max(1));
-        write!(
-            f,
-            "{} waited, {mean:.2} of their forecasts on the average, {:.2} at the most; {} longer than forecast",
-            self.forecast, self.most, self.late
-        )
-    }
 }
 
 /// When a song ends.
@@ -153,43 +88,47 @@ impl Until {
 }
 
 /// One song, of the kind that follows from its seed.
-async fn sing(engine: Heartstream, seed: u64, until: Until) -> Result<Sung, String> {
+async fn sing(engine: Heartstream, seed: u64, until: Until) -> Result<(), String> {
     let request = SongRequest {
         seed,
-        max_frames: FRAMES,
+        max_frames: Frames(25),
         sampling: Sampling { top_k: 5, ..Sampling::default() },
         ..SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in across the floor")
     };
     // Uniform below 2^32, as it follows from the seed.
     let moment = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-    let failed = |error: EngineError| error.to_string();
-    let sink = if seed % 3 == 2 {
-        let bytes = if let Until::Random(_) = until { moment % 200_000 } else { u64::MAX };
-        Sink::Wav(WavTarget::stream("a pipe", ClosingPipe(bytes), SampleFormat::S16))
-    } else {
-        Sink::Subscriber
-    };
-    let since = Instant::now();
-    let waiting = engine.queue(request, sink).map_err(failed)?;
-    let forecast = waiting.place().starts_in.map(|seconds| Duration::from_secs_f64(seconds.0));
-    let mut song = waiting.begin().await.map_err(failed)?;
-    let wait = (forecast, since.elapsed());
-    until.begun(&song).await;
-    let end = match until {
-        Until::Random(usual) if seed % 3 == 1 => usual.mul_f64(moment as f64 / (1u64 << 32) as f64),
-        _ => Duration::MAX,
-    };
-    let whole = async { while song.next_block().await.is_some() {} };
-    if tokio::time::timeout(end, whole).await.is_err() {
-        song.cancel();
-    }
-    let report = song.finished().await;
-    match &report.outcome {
-        Outcome::Failed(error) => Err(error.to_string()),
-        Outcome::Finished if report.frames != FRAMES || report.audio != FRAMES.seconds() => {
-            Err(format!("song {seed} ended after {} frames and {}", report.frames.0, report.audio))
+    let failed = |error: heartstream::EngineError| error.to_string();
+    let outcome = match seed % 3 {
+        0 => {
+            let mut song = engine.sing(request).await.map_err(failed)?;
+            until.begun(&song).await;
+            while song.next_block().await.is_some() {}
+            song.finished().await.outcome
         }
-        _ => Ok(Sung { report, wait }),
+        1 => {
+            let mut song = engine.sing(request).await.map_err(failed)?;
+            until.begun(&song).await;
+            let whole = async { while song.next_block().await.is_some() {} };
+            let end = match until {
+                Until::Random(usual) => usual.mul_f64(moment as f64 / (1u64 << 32) as f64),
+                Until::All(_) => Duration::MAX,
+            };
+            if tokio::time::timeout(end, whole).await.is_err() {
+                song.cancel();
+            }
+            song.finished().await.outcome
+        }
+        _ => {
+            let bytes = if let Until::Random(_) = until { moment % 200_000 } else { u64::MAX };
+            let target = WavTarget::stream("a pipe", ClosingPipe(bytes), SampleFormat::S16);
+            let song = engine.sing_to(request, Sink::Wav(target)).await.map_err(failed)?;
+            until.begun(&song).await;
+            song.finished().await.outcome
+        }
+    };
+    match outcome {
+        Outcome::Failed(error) => Err(error.to_string()),
+        Outcome::Finished | Outcome::Cancelled | Outcome::ReaderLeft => Ok(()),
     }
 }
 
@@ -233,6 +172,8 @@ impl Held {
     }
 }
 
-fn print(name: &str, songs: u64, Held { memory, threads, files }: &Held) {
-    println!("{name:<22} {songs:>6} {:>6.1} MB {threads:>8} {files:>6}", *memory as f64 / 1e6);
+fn print(name: &str, songs: u64, held: Option<&Held>) {
+    if let Some(Held { memory, threads, files }) = held {
+        println!("{name:<22} {songs:>6} {:>6.1} MB {threads:>8} {files:>6}", *memory as f64 / 1e6);
+    }
 }
