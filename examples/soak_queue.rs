@@ -2,21 +2,24 @@
 //!
 //! None is lost, and none waits longer for its turn than was forecast.
 //!
-//! Run with: `make soak-queue`, or `SONGS=1000 AT_ONCE=16 make soak-queue`. Of the songs a third is read to its end, a third is cancelled
-//! at a random moment, and a third goes to a pipe that closes. First one after the other, then eight at once, with as many
-//! that wait in the queue.
+//! Run with: `make soak-queue`, or `SONGS=1000 AT_ONCE=16 make soak-queue`. The songs end as those of `soak` do. First one after
+//! the other, then eight at once, with as many that wait in the queue.
+
+#[path = "soak/held.rs"]
+mod held;
+#[path = "soak/songs.rs"]
+mod songs;
 
 use std::{
-    fmt, fs, io,
+    fmt,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use heartstream::{
-    EngineError, Heartstream, Outcome, SampleFormat, Sampling, Sink, Song, SongReport, SongRequest, WavTarget,
-    units::Frames,
-};
+use heartstream::{EngineError, Heartstream, Outcome, SampleFormat, Sink, SongReport, WavTarget};
+use held::{Held, TOLERANCE, print};
+use songs::{ClosingPipe, FRAMES, Until, moment, request};
 use tokio::{sync::Barrier, task::JoinSet};
 
 /// Songs where the environment says nothing: some minutes on two cores.
@@ -28,10 +31,6 @@ const USUAL_SONGS: u64 = 300;
 const WARM: u64 = 10;
 /// Songs at once in the second part, where the environment says nothing.
 const USUAL_AT_ONCE: u64 = 8;
-/// Frames of a song that comes to its end: the least that two windows need.
-const FRAMES: Frames = Frames(25);
-/// By so much the last measure may be above the first, and a wait above its forecast.
-const TOLERANCE: f64 = 0.05;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
@@ -141,49 +140,23 @@ impl fmt::Display for Waits {
     }
 }
 
-/// When a song ends.
-enum Until {
-    /// By itself, after all of its batch have begun: it is paused until then.
-    All(Arc<Barrier>),
-    /// A third of the songs at a random moment of about this time, which a whole one takes; a third when its pipe closes.
-    Random(Duration),
-}
-
-impl Until {
-    async fn begun(&self, song: &Song) {
-        if let Self::All(begun) = self {
-            song.pause();
-            begun.wait().await;
-            song.resume();
-        }
-    }
-}
-
 /// One song, of the kind that follows from its seed.
 async fn sing(engine: Heartstream, seed: u64, until: Until) -> Result<Sung, String> {
-    let request = SongRequest {
-        seed,
-        max_frames: FRAMES,
-        sampling: Sampling { top_k: 5, ..Sampling::default() },
-        ..SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in across the floor")
-    };
-    // Uniform below 2^32, as it follows from the seed.
-    let moment = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     let failed = |error: EngineError| error.to_string();
     let sink = if seed % 3 == 2 {
-        let bytes = if let Until::Random(_) = until { moment % 200_000 } else { u64::MAX };
-        Sink::Wav(WavTarget::stream("a pipe", ClosingPipe(bytes), SampleFormat::S16))
+        let pipe = if let Until::Random(_) = until { ClosingPipe::of(seed) } else { ClosingPipe::STAYS };
+        Sink::Wav(WavTarget::stream("a pipe", pipe, SampleFormat::S16))
     } else {
         Sink::Subscriber
     };
     let since = Instant::now();
-    let waiting = engine.queue(request, sink).map_err(failed)?;
+    let waiting = engine.queue(request(seed), sink).map_err(failed)?;
     let forecast = waiting.place().starts_in.map(|seconds| Duration::from_secs_f64(seconds.0));
     let mut song = waiting.begin().await.map_err(failed)?;
     let wait = (forecast, since.elapsed());
     until.begun(&song).await;
     let end = match until {
-        Until::Random(usual) if seed % 3 == 1 => usual.mul_f64(moment as f64 / (1u64 << 32) as f64),
+        Until::Random(usual) if seed % 3 == 1 => moment(seed, usual),
         _ => Duration::MAX,
     };
     let whole = async { while song.next_block().await.is_some() {} };
@@ -198,48 +171,4 @@ async fn sing(engine: Heartstream, seed: u64, until: Until) -> Result<Sung, Stri
         }
         _ => Ok(Sung { report, wait }),
     }
-}
-
-/// A pipe whose reader leaves after so many bytes.
-struct ClosingPipe(u64);
-
-impl io::Write for ClosingPipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 = self.0.checked_sub(bytes.len() as u64).ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// What this process holds.
-struct Held {
-    /// Resident memory, bytes.
-    memory: u64,
-    threads: u64,
-    files: u64,
-}
-
-impl Held {
-    /// What it holds at this moment, as Linux says.
-    fn now() -> io::Result<Self> {
-        let status = fs::read_to_string("/proc/self/status")?;
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse().ok()).unwrap_or(0)
-        };
-        let files = fs::read_dir("/proc/self/fd")?.count() as u64;
-        Ok(Self { memory: field("VmRSS:") << 10, threads: field("Threads:"), files })
-    }
-
-    fn within(&self, first: &Self) -> bool {
-        let pairs = [(self.memory, first.memory), (self.threads, first.threads), (self.files, first.files)];
-        pairs.iter().all(|(last, first)| *last as f64 <= *first as f64 * (1.0 + TOLERANCE))
-    }
-}
-
-fn print(name: &str, songs: u64, Held { memory, threads, files }: &Held) {
-    println!("{name:<22} {songs:>6} {:>6.1} MB {threads:>8} {files:>6}", *memory as f64 / 1e6);
 }

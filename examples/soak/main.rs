@@ -3,14 +3,18 @@
 //! Run with: `make soak`, or `SONGS=1000 make soak`. Of the songs a third is read to its end, a third is cancelled at a random
 //! moment, and a third goes to a pipe that closes. First one after the other, then eight at once.
 
+mod held;
+mod songs;
+
 use std::{
-    fs, io,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use heartstream::{Heartstream, Outcome, SampleFormat, Sampling, Sink, Song, SongRequest, WavTarget, units::Frames};
+use heartstream::{Heartstream, Outcome, SampleFormat, Sink, WavTarget};
+use held::{Held, print};
+use songs::{ClosingPipe, Until, moment, request};
 use tokio::sync::Barrier;
 
 /// Songs where the environment says nothing: some minutes on two cores.
@@ -21,8 +25,6 @@ const USUAL_SONGS: u64 = 300;
 const WARM: u64 = 10;
 /// Songs at once in the second part.
 const AT_ONCE: u64 = 8;
-/// By so much the last measure may be above the first.
-const TOLERANCE: f64 = 0.05;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
@@ -58,59 +60,32 @@ async fn part(
         }
         sung += at_once;
         if first.is_none() && sung >= WARM * at_once {
-            first = Some(Held::now()?);
-            print(name, sung, first.as_ref());
+            print(name, sung, first.insert(Held::now()?));
         }
     }
     let (first, last) = (first.unwrap_or(Held::now()?), Held::now()?);
-    print(name, sung, Some(&last));
+    print(name, sung, &last);
     let steady = last.within(&first);
     println!("{name}: {} in {:.0} s", if steady { "steady" } else { "NOT STEADY" }, since.elapsed().as_secs_f64());
     Ok(steady)
 }
 
-/// When a song ends.
-enum Until {
-    /// By itself, after all of its batch have begun: it is paused until then.
-    All(Arc<Barrier>),
-    /// A third of the songs at a random moment of about this time, which a whole one takes; a third when its pipe closes.
-    Random(Duration),
-}
-
-impl Until {
-    async fn begun(&self, song: &Song) {
-        if let Self::All(begun) = self {
-            song.pause();
-            begun.wait().await;
-            song.resume();
-        }
-    }
-}
-
 /// One song, of the kind that follows from its seed.
 async fn sing(engine: Heartstream, seed: u64, until: Until) -> Result<(), String> {
-    let request = SongRequest {
-        seed,
-        max_frames: Frames(25),
-        sampling: Sampling { top_k: 5, ..Sampling::default() },
-        ..SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in across the floor")
-    };
-    // Uniform below 2^32, as it follows from the seed.
-    let moment = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
     let failed = |error: heartstream::EngineError| error.to_string();
     let outcome = match seed % 3 {
         0 => {
-            let mut song = engine.sing(request).await.map_err(failed)?;
+            let mut song = engine.sing(request(seed)).await.map_err(failed)?;
             until.begun(&song).await;
             while song.next_block().await.is_some() {}
             song.finished().await.outcome
         }
         1 => {
-            let mut song = engine.sing(request).await.map_err(failed)?;
+            let mut song = engine.sing(request(seed)).await.map_err(failed)?;
             until.begun(&song).await;
             let whole = async { while song.next_block().await.is_some() {} };
             let end = match until {
-                Until::Random(usual) => usual.mul_f64(moment as f64 / (1u64 << 32) as f64),
+                Until::Random(usual) => moment(seed, usual),
                 Until::All(_) => Duration::MAX,
             };
             if tokio::time::timeout(end, whole).await.is_err() {
@@ -119,9 +94,9 @@ async fn sing(engine: Heartstream, seed: u64, until: Until) -> Result<(), String
             song.finished().await.outcome
         }
         _ => {
-            let bytes = if let Until::Random(_) = until { moment % 200_000 } else { u64::MAX };
-            let target = WavTarget::stream("a pipe", ClosingPipe(bytes), SampleFormat::S16);
-            let song = engine.sing_to(request, Sink::Wav(target)).await.map_err(failed)?;
+            let pipe = if let Until::Random(_) = until { ClosingPipe::of(seed) } else { ClosingPipe::STAYS };
+            let target = WavTarget::stream("a pipe", pipe, SampleFormat::S16);
+            let song = engine.sing_to(request(seed), Sink::Wav(target)).await.map_err(failed)?;
             until.begun(&song).await;
             song.finished().await.outcome
         }
@@ -129,51 +104,5 @@ async fn sing(engine: Heartstream, seed: u64, until: Until) -> Result<(), String
     match outcome {
         Outcome::Failed(error) => Err(error.to_string()),
         Outcome::Finished | Outcome::Cancelled | Outcome::ReaderLeft => Ok(()),
-    }
-}
-
-/// A pipe whose reader leaves after so many bytes.
-struct ClosingPipe(u64);
-
-impl io::Write for ClosingPipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 = self.0.checked_sub(bytes.len() as u64).ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// What this process holds.
-struct Held {
-    /// Resident memory, bytes.
-    memory: u64,
-    threads: u64,
-    files: u64,
-}
-
-impl Held {
-    /// What it holds at this moment, as Linux says.
-    fn now() -> io::Result<Self> {
-        let status = fs::read_to_string("/proc/self/status")?;
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse().ok()).unwrap_or(0)
-        };
-        let files = fs::read_dir("/proc/self/fd")?.count() as u64;
-        Ok(Self { memory: field("VmRSS:") << 10, threads: field("Threads:"), files })
-    }
-
-    fn within(&self, first: &Self) -> bool {
-        let pairs = [(self.memory, first.memory), (self.threads, first.threads), (self.files, first.files)];
-        pairs.iter().all(|(last, first)| *last as f64 <= *first as f64 * (1.0 + TOLERANCE))
-    }
-}
-
-fn print(name: &str, songs: u64, held: Option<&Held>) {
-    if let Some(Held { memory, threads, files }) = held {
-        println!("{name:<22} {songs:>6} {:>6.1} MB {threads:>8} {files:>6}", *memory as f64 / 1e6);
     }
 }
