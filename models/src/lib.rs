@@ -17,6 +17,7 @@
 //! - [`kernels`]: the arithmetic of both models
 
 mod bounded_json;
+mod card;
 mod contained;
 mod device;
 mod directory;
@@ -36,6 +37,7 @@ mod test_checkpoints;
 pub mod text;
 pub mod weights;
 
+pub use card::{CARD_FILE, ModelCard};
 pub use contained::{contained, is_contained, panic_text};
 pub use device::{DeviceName, Devices};
 #[cfg(feature = "cuda")]

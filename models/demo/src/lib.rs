@@ -8,9 +8,6 @@ use heartstream_models::weights::{Checkpoint, EmbeddedFile};
 /// The name of the model, on command lines and in messages.
 pub const NAME: &str = "demo";
 
-/// The gain in decibels that brings its median song to -16 LUFS, as its card says (`docs/demo-model.md`).
-pub const GAIN: f64 = 3.8;
-
 macro_rules! file {
     ($path:literal) => {
         EmbeddedFile { path: $path, bytes: include_bytes!(concat!("../", $path)) }
@@ -18,7 +15,7 @@ macro_rules! file {
 }
 
 /// The files in the published layout.
-static FILES: [EmbeddedFile; 8] = [
+static FILES: [EmbeddedFile; 9] = [
     file!("HeartMuLa-oss-3B/config.json"),
     file!("HeartMuLa-oss-3B/model.safetensors"),
     file!("HeartMuLa-oss-3B/drafter.safetensors"),
@@ -27,6 +24,7 @@ static FILES: [EmbeddedFile; 8] = [
     file!("tokenizer.json"),
     file!("gen_config.json"),
     file!("tags.json"),
+    file!("card.json"),
 ];
 
 /// The model.
@@ -46,6 +44,8 @@ mod tests {
         directory.check_tensors().expect("all tensors");
         directory.check_codes().expect("a codebook for each code");
         directory.load_tokenizer().expect("a tokenizer");
+        let card = heartstream_models::ModelCard::of(&checkpoint()).expect("a card");
+        assert!(card.gain_db.is_some() && card.seconds_per_line.is_some());
         assert!(FILES.iter().map(|file| file.bytes.len()).sum::<usize>() <= 32_000_000);
     }
 }

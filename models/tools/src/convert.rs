@@ -7,7 +7,7 @@
 use std::{fs, path::Path};
 
 use heartstream_models::{
-    CODEC_PART, LM_PARTS, ModelDirectory, ModelError, Result, TOKENIZER, WeightDtype, heartcodec, heartmula,
+    CARD_FILE, CODEC_PART, LM_PARTS, ModelDirectory, ModelError, Result, TOKENIZER, WeightDtype, heartcodec, heartmula,
     text::TAGS_FILE,
     weights::{Expected, Storage, TensorData, TensorStore, is_matrix},
 };
@@ -71,9 +71,9 @@ fn write(directory: &ModelDirectory, out: &Path, codec: WeightDtype, progress: &
     // The copy has the published names, whatever those of the original are.
     let configs = [(&directory.lm_part, LM_PARTS[0]), (&directory.codec_part, CODEC_PART)];
     let configs = configs.map(|(from, to)| (format!("{from}/config.json"), format!("{to}/config.json")));
-    let others = [TOKENIZER, "gen_config.json", TAGS_FILE].map(|file| (file.to_owned(), file.to_owned()));
+    let others = [TOKENIZER, "gen_config.json", TAGS_FILE, CARD_FILE].map(|file| (file.to_owned(), file.to_owned()));
     for (file, name) in configs.iter().chain(&others) {
-        // A model without `gen_config.json` has the usual ids, and so has its copy; few list their tags.
+        // A model without `gen_config.json` has the usual ids, and so has its copy; few list their tags or have a card.
         if directory.checkpoint.has(file) {
             let path = out.join(name);
             fs::write(&path, &*directory.checkpoint.file(file)?)

@@ -3,13 +3,13 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use heartstream::Heartstream;
-use heartstream_serve::{ServeOptions, Server, known_tags};
+use heartstream_serve::{SecondsPerLine, ServeOptions, Server, known_tags};
 
 use crate::{
     Failed,
-    arg_groups::{ModelArgs, heading},
+    arg_groups::ModelArgs,
     asked::checkpoint,
-    level,
+    card::card,
     machines::{self, WorkersArgs},
     token_file, values,
 };
@@ -17,41 +17,35 @@ use crate::{
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ServeArgs {
     /// Where to listen; beyond this machine a token is demanded
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7878", value_parser = values::address,
-        help_heading = heading::CLIENTS)]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7878", value_parser = values::address)]
     listen: SocketAddr,
     /// A name that the server is reached by, besides the address, such as that of a reverse proxy; may be given again
-    #[arg(long = "host", value_name = "NAME", help_heading = heading::CLIENTS)]
+    #[arg(long = "host", value_name = "NAME")]
     hosts: Vec<String>,
-    /// File with the secret that clients have to know
-    #[arg(long, value_name = "FILE", help_heading = heading::CLIENTS)]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Songs that are written at once
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::count, allow_hyphen_values = true,
-        help_heading = heading::LIMITS)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::count, allow_hyphen_values = true)]
     max_songs: usize,
     /// Songs that wait
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = values::count, allow_hyphen_values = true,
-        help_heading = heading::LIMITS)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = values::count, allow_hyphen_values = true)]
     queue: usize,
     /// Songs of one client that wait or are written
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = values::count, allow_hyphen_values = true,
-        help_heading = heading::LIMITS)]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = values::count, allow_hyphen_values = true)]
     songs_per_client: usize,
     /// The longest song
-    #[arg(long, value_name = "TIME", default_value = "240s", value_parser = values::time, allow_hyphen_values = true,
-        help_heading = heading::LIMITS)]
+    #[arg(long, value_name = "TIME", default_value = "240s", value_parser = values::time, allow_hyphen_values = true)]
     max_seconds: f64,
+    /// File with the secret that clients have to know
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// Where songs are kept
-    #[arg(long, value_name = "DIR", default_value = "songs", help_heading = heading::OUTPUT)]
+    #[arg(long, value_name = "DIR", default_value = "songs")]
     library: PathBuf,
     /// The level of songs: -16 (LUFS), by the gain that the model's card names, which follows the song slowly, and a limiter;
     /// or off
-    #[arg(long, value_name = "-16|off", default_value = "-16", allow_hyphen_values = true, value_parser = ["-16", "off"],
-        help_heading = heading::OUTPUT)]
+    #[arg(long, value_name = "-16|off", default_value = "-16", allow_hyphen_values = true, value_parser = ["-16", "off"])]
     loudness: String,
-    #[command(flatten)]
-    model: ModelArgs,
     #[command(flatten)]
     workers: WorkersArgs,
 }
@@ -60,6 +54,10 @@ pub(crate) struct ServeArgs {
 pub(super) fn serve(args: &ServeArgs) -> Result<(), Failed> {
     let (checkpoint, mut options) = (checkpoint(&args.model.model)?, args.options()?);
     options.tags = known_tags(&checkpoint);
+    let card = card(&checkpoint);
+    let is_unlevelled = args.loudness != "off" && card.gain_db.is_none();
+    options.gain = card.gain_db.filter(|_| args.loudness != "off");
+    options.seconds_per_line = card.seconds_per_line.map(|[low, median, high]| SecondsPerLine::new(low, median, high));
     let library = options.library.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed::Error(format!("the system starts no more threads: {error}")))?;
@@ -68,6 +66,9 @@ pub(super) fn serve(args: &ServeArgs) -> Result<(), Failed> {
         let engine = machines::with_workers(builder, &args.workers).await?.build().await?;
         let server = Server::bind(engine, options).await?;
         out!("heartstream listens on http://{} (songs in {})", server.address(), library.display());
+        if is_unlevelled {
+            out!("songs keep the level that the model gives them: it has no card.json with a gain (\"gain_db\")");
+        }
         Ok(server.run(stopped()).await?)
     })
 }
@@ -102,7 +103,6 @@ impl ServeArgs {
                 .file_name()
                 .map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned()),
         };
-        options.gain = level::card_gain(&self.model.model).filter(|_| self.loudness != "off");
         options.limits.songs = self.max_songs;
         options.limits.queue = self.queue;
         options.limits.songs_per_client = self.songs_per_client;

@@ -14,6 +14,7 @@ use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
 use crate::{
     error::ApiError,
+    forecast::SecondsPerLine,
     guard::{self, Guard},
     jukebox::Jukebox,
     page::Page,
@@ -27,6 +28,15 @@ pub(crate) struct App {
     pub page: Page,
     pub model_name: String,
     pub tags: Option<KnownTags>,
+    /// What the model's card says.
+    pub seconds_per_line: Option<SecondsPerLine>,
+}
+
+impl App {
+    /// Whether the model is known to take a tag.
+    pub fn knows_tag(&self, tag: &str) -> bool {
+        self.tags.iter().flat_map(KnownTags::all).any(|known| known == tag)
+    }
 }
 
 /// Which address leads where.

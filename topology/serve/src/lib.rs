@@ -27,6 +27,7 @@ mod app;
 mod body;
 mod client;
 mod error;
+mod forecast;
 mod guard;
 mod jukebox;
 mod library;
@@ -44,5 +45,6 @@ mod views;
 mod whole_number;
 
 pub use error::ServeError;
+pub use forecast::SecondsPerLine;
 pub use options::{Limits, ServeOptions, known_tags};
 pub use server::Server;

@@ -182,6 +182,11 @@ impl Listener {
         song.listeners.fetch_add(1, Ordering::AcqRel);
         Self(song)
     }
+
+    /// What is listened to.
+    pub fn song(&self) -> &LiveSong {
+        &self.0
+    }
 }
 
 impl Drop for Listener {

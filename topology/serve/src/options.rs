@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use heartstream::{Checkpoint, words::KnownTags};
 
-use crate::error::ServeError;
+use crate::{error::ServeError, forecast::SecondsPerLine};
 
 /// How a server is run.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct ServeOptions {
     /// Gain of the model's card in decibels, with which songs begin that are brought to -16 LUFS; `None` leaves the samples as
     /// they are.
     pub gain: Option<f64>,
+    /// What the model's card says of the lengths of its songs: forecasts go by it until the library has songs enough.
+    pub seconds_per_line: Option<SecondsPerLine>,
     /// How much is taken on.
     pub limits: Limits,
 }
@@ -87,6 +89,7 @@ impl ServeOptions {
             model_name: "demo".to_owned(),
             tags: None,
             gain: None,
+            seconds_per_line: None,
             limits: Limits::default(),
         }
     }

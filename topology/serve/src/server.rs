@@ -43,7 +43,7 @@ impl Server {
     /// When an option is out of range, the address is taken or needs a token, or the library cannot be used.
     pub async fn bind(engine: Heartstream, options: ServeOptions) -> Result<Self, ServeError> {
         options.check()?;
-        let ServeOptions { listen, hosts, token, library, model_name, tags, gain, limits } = options;
+        let ServeOptions { listen, hosts, token, library, model_name, tags, gain, seconds_per_line, limits } = options;
         let library = tokio::task::spawn_blocking(move || Library::open(&library)).await;
         let library = library.map_err(std::io::Error::from)??;
         let taken = |reason| ServeError::Listen { address: listen, reason };
@@ -51,7 +51,7 @@ impl Server {
         let address = listener.local_addr().map_err(taken)?;
         let jukebox = Jukebox::new(engine, library, limits, gain);
         let guard = Guard::new(address, hosts, token.as_deref());
-        let app = Arc::new(App { jukebox, guard, page: Page::new(), model_name, tags });
+        let app = Arc::new(App { jukebox, guard, page: Page::new(), model_name, tags, seconds_per_line });
         Ok(Self { listener, address, app })
     }
 

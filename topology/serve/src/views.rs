@@ -33,6 +33,8 @@ pub(crate) struct SongView {
     pub take_of: Option<String>,
     /// The longest that it can be.
     pub max_seconds: f64,
+    /// How it was asked for, beside words, seed and length; none where its entry cannot be read.
+    pub options: Option<Options>,
     /// Frames that are written, of 80 ms each.
     pub frames: u64,
     /// Seconds of sound that can be heard.
@@ -49,6 +51,18 @@ pub(crate) struct SongView {
     pub error: Option<String>,
     /// The sections of its words, in order.
     pub sections: Vec<Section>,
+}
+
+/// Options of a song, by the names that an order has for them.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub(crate) struct Options {
+    pub temperature: f32,
+    pub top_k: usize,
+    pub cfg_scale: f64,
+    pub flow_steps: usize,
+    pub flow_guidance: f32,
+    /// The longest first window, in frames.
+    pub first_window: u64,
 }
 
 /// A section of the words.
@@ -76,7 +90,11 @@ pub(crate) struct Ordered {
 pub(crate) struct History {
     /// Songs that the search finds.
     pub count: u64,
-    /// Some of them, the latest first.
+    /// Songs of the server that are written now.
+    pub writing: usize,
+    /// Songs of the server that wait for their turn.
+    pub waiting: usize,
+    /// Some of those that the search finds, the latest first.
     pub songs: Vec<SongView>,
 }
 
@@ -84,7 +102,7 @@ impl SongView {
     /// What the index says, and what a live song says where it is one.
     pub fn new(row: Row, live: Option<&Status>) -> Self {
         let Row { id, created, request, format, title, tags, lyrics, seed, model, take_of, ending } = row;
-        let max_seconds = serde_json::from_str::<SongRequest>(&request).map(|request| request.max_frames.seconds().0);
+        let request = serde_json::from_str::<SongRequest>(&request).ok();
         let status = live.cloned().unwrap_or_else(|| Status {
             state: ending.state,
             place: None,
@@ -106,7 +124,8 @@ impl SongView {
             format,
             created,
             take_of: take_of.map(|id| id.to_string()),
-            max_seconds: max_seconds.unwrap_or_default(),
+            max_seconds: request.as_ref().map_or(0.0, |request| request.max_frames.seconds().0),
+            options: request.as_ref().map(Options::of),
             frames: status.frames,
             seconds: status.buffered,
             first_sound: status.first_sound,
@@ -117,6 +136,25 @@ impl SongView {
             sections,
         }
     }
+}
+
+impl Options {
+    fn of(request: &SongRequest) -> Self {
+        let SongRequest { sampling, flow, first_window, .. } = request;
+        Self {
+            temperature: sampling.temperature,
+            top_k: sampling.top_k,
+            cfg_scale: sampling.cfg_scale,
+            flow_steps: flow.steps,
+            flow_guidance: flow.guidance,
+            first_window: first_window.most.0,
+        }
+    }
+}
+
+/// Lines of the words that are sung: all but marks and empty ones.
+pub(crate) fn sung_lines(lyrics: &str) -> usize {
+    sections(lyrics).iter().map(|section| section.lines).sum()
 }
 
 fn sections(lyrics: &str) -> Vec<Section> {
@@ -142,5 +180,6 @@ mod tests {
         let found = sections("Hello\n\n[Verse]\none\ntwo\n[Chorus]\n");
         let section = |name: &str, lines| Section { name: name.to_owned(), lines };
         assert_eq!(found, [section("", 1), section("Verse", 2), section("Chorus", 0)]);
+        assert_eq!(sung_lines("Hello\n\n[Verse]\none\ntwo\n[Chorus]\n"), 3);
     }
 }

@@ -37,6 +37,7 @@ fn with_a_token_only_those_who_know_it_are_let_in_and_the_page_trades_it_for_a_c
     let session = server.post("/v1/session", &json!({ "token": SECRET }));
     let cookie = session.header("set-cookie");
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    assert!(!cookie.contains("Secure"), "the connection is not encrypted: {cookie}");
     assert_eq!(server.get_with("/v1/songs", "Cookie", cookie.split(';').next().unwrap()).status, 200);
 }
 

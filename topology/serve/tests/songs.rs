@@ -4,6 +4,7 @@ mod support;
 
 use std::{io::Read, thread};
 
+use heartstream_serve::SecondsPerLine;
 use serde_json::json;
 use support::{Running, engine};
 
@@ -163,6 +164,33 @@ fn finished_songs_are_found_by_their_words_and_served_in_parts() {
 }
 
 #[test]
+fn who_asks_for_the_head_of_a_song_alone_ends_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), |_| ());
+    let id = id(&server.order(600.0, json!({ "while_listened": true })));
+    server.wait_for_sound(&id);
+    let head = server.head(&format!("/v1/songs/{id}/audio"));
+    assert_eq!((head.status, head.header("content-type"), head.body.len()), (200, "audio/wav", 0));
+    assert_eq!(server.song(&id)["state"], "writing");
+    assert_eq!(server.delete(&format!("/v1/songs/{id}")).status, 202);
+}
+
+#[test]
+fn a_song_says_how_it_was_asked_for_so_that_it_can_be_asked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), |_| ());
+    let options = json!({ "temperature": 0.8, "top_k": 20, "cfg_scale": 2.0, "flow_steps": 3, "flow_guidance": 1.5 });
+    let first = server.order(1.0, options);
+    let mut again = first["songs"][0]["options"].clone();
+    assert_eq!((&again["top_k"], &again["cfg_scale"], &again["first_window"]), (&json!(20), &json!(2.0), &json!(8)));
+    again["seed"] = json!(7);
+    let second = server.order(1.0, again);
+    assert_eq!(first["songs"][0]["options"], second["songs"][0]["options"]);
+    let [first, second] = [first, second].map(|ordered| server.audio_when_done(ordered["id"].as_str().unwrap()));
+    assert!(samples(&first) == samples(&second), "another song");
+}
+
+#[test]
 fn who_leaves_ends_a_song_that_wants_to_be_listened_to_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let server = Running::start(folder.path(), |options| options.limits.songs = 2);
@@ -191,4 +219,22 @@ fn an_openai_client_gets_a_song_for_speech() {
     let refused = server.post("/v1/audio/speech", &json!({ "input": "la", "response_format": "aac" }));
     assert_eq!(refused.status, 422);
     assert!(refused.json()["error"]["message"].as_str().unwrap().contains("flac"));
+}
+
+#[test]
+fn a_check_forecasts_the_length_by_the_models_card_and_then_by_the_songs_there_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let checked = |server: &Running, lyrics: &str| {
+        let answer = server.post("/v1/check", &json!({ "lyrics": lyrics, "seconds": 20.0 }));
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["length"].clone()
+    };
+    let server = Running::start(folder.path(), |_| ());
+    assert_eq!(checked(&server, "[Verse]\nla la"), json!(null), "nothing is known of such a model");
+    server.stop();
+
+    let card = SecondsPerLine::new(2.0, 3.0, 15.0);
+    let server = Running::start(folder.path(), |options| options.seconds_per_line = Some(card));
+    assert_eq!(checked(&server, "[Verse]\nla la\nla"), json!({ "low": 4.0, "likely": 6.0, "high": 20.0 }));
+    assert_eq!(checked(&server, "[Intro]"), json!(null), "no line is sung");
 }

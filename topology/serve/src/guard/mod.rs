@@ -16,7 +16,7 @@ use axum::{
 };
 
 use crate::{app::App, error::ApiError};
-pub(crate) use token::{Token, cookie};
+pub(crate) use token::{Token, cookie, is_encrypted};
 
 /// Paths that need no token: the page has to be there to ask for it.
 const OPEN: [&str; 4] = ["/", "/healthz", "/openapi.json", "/v1/session"];

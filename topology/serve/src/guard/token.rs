@@ -33,9 +33,17 @@ impl Token {
     }
 }
 
-/// A cookie that no script reads and no other site makes a browser send.
-pub(crate) fn cookie(secret: &str) -> String {
-    format!("{COOKIE}={secret}; HttpOnly; SameSite=Strict; Path=/; Max-Age=31536000")
+/// A cookie that no script reads and no other site makes a browser send; where the page came `encrypted`, neither does a
+/// connection that is not.
+pub(crate) fn cookie(secret: &str, encrypted: bool) -> String {
+    let secure = if encrypted { "; Secure" } else { "" };
+    format!("{COOKIE}={secret}; HttpOnly; SameSite=Strict; Path=/; Max-Age=31536000{secure}")
+}
+
+/// Whether a reverse proxy says that the client's connection is encrypted. A client that says so itself changes nothing
+/// but its own cookie.
+pub(crate) fn is_encrypted(headers: &HeaderMap) -> bool {
+    headers.get("x-forwarded-proto").is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
 fn hash(secret: &str) -> [u8; 32] {

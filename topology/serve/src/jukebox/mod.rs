@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use crate::{
     error::ApiError,
     library::{Ending, Library, Row},
-    live_song::{End, LiveSong, NewSong, State},
+    live_song::{End, Listener, LiveSong, NewSong, State},
     metrics::Metrics,
     options::Limits,
     order::Checked,
@@ -49,6 +49,22 @@ impl Jukebox {
 
     /// Takes the songs of an order, all of them or none.
     pub async fn order(self: &Arc<Self>, order: Checked, client: &str) -> Result<Vec<Arc<LiveSong>>, ApiError> {
+        self.order_and(order, client, |songs| songs).await
+    }
+
+    /// Takes an order whose client listens to its first song from now on: where it has left before the song has its
+    /// place, it has left the song.
+    pub async fn order_and_listen(self: &Arc<Self>, order: Checked, client: &str) -> Result<Listener, ApiError> {
+        let listened = self.order_and(order, client, |songs| songs.into_iter().next().map(Listener::of)).await?;
+        listened.ok_or_else(|| ApiError::Internal("an order without songs".to_owned()))
+    }
+
+    async fn order_and<T: Send + 'static>(
+        self: &Arc<Self>,
+        order: Checked,
+        client: &str,
+        placed: impl FnOnce(Vec<Arc<LiveSong>>) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
         let Checked { requests, format, while_listened } = order;
         let engine = self.engine.clone();
         let first = requests.first().cloned().ok_or_else(|| ApiError::Internal("an order without songs".to_owned()))?;
@@ -64,7 +80,7 @@ impl Jukebox {
             .map(|song| row(song, created, first.filter(|first| *first != song.id)))
             .collect::<Result<_, ApiError>>()?;
         let jukebox = Arc::clone(self);
-        self.enqueue(songs, client, async move { jukebox.library.add(rows).await }).await
+        self.enqueue(songs, client, async move { jukebox.library.add(rows).await }, placed).await
     }
 
     /// Resumes an interrupted song.
@@ -82,38 +98,40 @@ impl Jukebox {
         let song = self.song(row.id, request, format, client, false, true)?;
         let (jukebox, id) = (Arc::clone(self), row.id);
         let queued = async move { jukebox.library.set_state(id, State::Queued).await };
-        let queued = self.enqueue(vec![song], client, queued).await?;
+        let queued = self.enqueue(vec![song], client, queued, |songs| songs).await?;
         queued.into_iter().next().ok_or_else(|| ApiError::Internal("a song without a place".to_owned()))
     }
 
-    /// Gives songs their places, once the library has `noted` them. All but the first moment of it is a task of its own:
-    /// the future of a request is dropped when its client leaves, and would leave places taken.
-    async fn enqueue(
+    /// Gives songs their places, once the library has `noted` them, and the songs to `placed`. All but the first moment of
+    /// it is a task of its own: the future of a request is dropped when its client leaves, and would leave places taken.
+    async fn enqueue<T: Send + 'static>(
         self: &Arc<Self>,
         songs: Vec<Arc<LiveSong>>,
         client: &str,
         noted: impl Future<Output = Result<(), ApiError>> + Send + 'static,
-    ) -> Result<Vec<Arc<LiveSong>>, ApiError> {
+        placed: impl FnOnce(Vec<Arc<LiveSong>>) -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
         self.lock().promise(client, songs.len(), &self.limits)?;
         let (jukebox, client) = (Arc::clone(self), client.to_owned());
-        let placed = async move {
+        let placing = async move {
             let noted = noted.await;
             let mut queue = jukebox.lock();
             queue.settle(&client, songs.len());
             noted?;
-            let mut placed = Vec::with_capacity(songs.len());
+            let mut with_places = Vec::with_capacity(songs.len());
             for song in songs {
                 let already = queue.live(song.id); // where two clients resume it at once
                 if already.is_none() {
                     queue.join(Arc::clone(&song));
                 }
-                placed.push(already.unwrap_or(song));
+                with_places.push(already.unwrap_or(song));
             }
             drop(queue);
+            let placed = placed(with_places);
             jukebox.start_waiting();
             Ok(placed)
         };
-        tokio::spawn(placed).await?
+        tokio::spawn(placing).await?
     }
 
     fn song(
@@ -243,6 +261,31 @@ mod tests {
 
     /// A promise that is not settled by then is kept for ever.
     const HANGS: Duration = Duration::from_secs(60);
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_listener_who_leaves_while_the_order_is_noted_has_left_the_song() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Heartstream::builder(synth::noise()).build().await.unwrap();
+        let jukebox = Jukebox::new(engine, Library::open(folder.path()).unwrap(), Limits::default(), None);
+        let order = r#"{"lyrics":"la","seconds":240,"while_listened":true}"#;
+        let order = serde_json::from_str::<Order>(order).unwrap().check(&jukebox.limits).unwrap();
+        let mut ordering = Box::pin(jukebox.order_and_listen(order, "a client"));
+        poll_fn(|context| {
+            let answered = ordering.as_mut().poll(context).is_ready();
+            if answered || jukebox.lock().has_promised() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        drop(ordering);
+        let settled = async {
+            while jukebox.lock().has_promised() || !jukebox.lock().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(HANGS, settled).await.expect("the song has ended");
+        let (songs, _) =
+            jukebox.library.search(crate::library::Search { limit: 1, ..Default::default() }).await.unwrap();
+        assert_eq!(songs[0].ending.state, State::Cancelled);
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn an_order_whose_client_leaves_while_it_is_noted_takes_no_place_for_ever() {

@@ -1,6 +1,10 @@
 //! Files of a song: its audio, its codes, its record.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use heartstream_formats::Format;
 
@@ -36,7 +40,9 @@ impl SongFiles {
     /// Writes the record, all of it or none.
     pub fn write_record(&self, record: &str) -> io::Result<()> {
         let beside = self.0.join("record.json.part");
-        fs::write(&beside, record)?;
+        let mut file = fs::File::create(&beside)?;
+        file.write_all(record.as_bytes())?;
+        file.sync_all()?;
         fs::rename(beside, self.record())
     }
 

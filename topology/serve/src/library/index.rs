@@ -1,10 +1,14 @@
 //! Index of the library: a SQLite table with a row for each song.
 
-use std::{path::Path, time::Duration};
+use std::{collections::HashSet, path::Path, time::Duration};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row as SqlRow, named_params, params};
 
-use crate::{live_song::State, song_id::SongId};
+use crate::{
+    forecast::{self, Sung},
+    live_song::State,
+    song_id::SongId,
+};
 
 /// The version of the table, in `user_version`.
 const VERSION: i64 = 1;
@@ -196,6 +200,24 @@ impl Index {
         Ok((rows.collect::<rusqlite::Result<_>>()?, count.cast_unsigned()))
     }
 
+    /// The ids of all songs.
+    pub fn ids(&mut self) -> rusqlite::Result<HashSet<SongId>> {
+        let mut statement = self.0.prepare("SELECT id FROM songs")?;
+        let ids = statement.query_map([], |row| id(row.get("id")?, "id"))?;
+        ids.collect()
+    }
+
+    /// The latest songs that `model` finished.
+    pub fn sung(&mut self, model: &str) -> rusqlite::Result<Vec<Sung>> {
+        let sql = "SELECT lyrics, seconds, request FROM songs WHERE state = 'finished' AND model = ?1
+                   ORDER BY number DESC LIMIT ?2";
+        let mut statement = self.0.prepare(sql)?;
+        let sung = |row: &SqlRow<'_>| {
+            Ok(Sung { lyrics: row.get("lyrics")?, seconds: row.get("seconds")?, request: row.get("request")? })
+        };
+        statement.query_map(params![model, forecast::LATEST], sung)?.collect()
+    }
+
     pub fn remove(&mut self, id: SongId) -> rusqlite::Result<()> {
         self.0.execute("DELETE FROM songs WHERE id = ?1", [id.as_str()]).map(|_| ())
     }
@@ -207,14 +229,15 @@ fn like(word: &str) -> String {
     format!("%{escaped}%")
 }
 
+fn id(text: String, column: &str) -> rusqlite::Result<SongId> {
+    text.parse().map_err(|_| rusqlite::Error::InvalidParameterName(format!("{column} is no id of a song")))
+}
+
 fn row(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
-    let id = |name: &str, text: String| {
-        text.parse().map_err(|_| rusqlite::Error::InvalidParameterName(format!("{name} is no id of a song")))
-    };
     let state: String = row.get("state")?;
     let state = State::ALL.into_iter().find(|known| known.name() == state);
     Ok(Row {
-        id: id("id", row.get("id")?)?,
+        id: id(row.get("id")?, "id")?,
         created: row.get("created")?,
         request: row.get("request")?,
         format: row.get("format")?,
@@ -223,7 +246,7 @@ fn row(row: &SqlRow<'_>) -> rusqlite::Result<Row> {
         lyrics: row.get("lyrics")?,
         seed: row.get("seed")?,
         model: row.get("model")?,
-        take_of: row.get::<_, Option<String>>("take_of")?.map(|text| id("take_of", text)).transpose()?,
+        take_of: row.get::<_, Option<String>>("take_of")?.map(|text| id(text, "take_of")).transpose()?,
         ending: Ending {
             state: state.ok_or_else(|| rusqlite::Error::InvalidParameterName("state".to_owned()))?,
             frames: row.get::<_, i64>("frames")?.cast_unsigned(),
@@ -290,6 +313,16 @@ mod tests {
         }
         let failed = Search { state: Some(State::Failed), limit: 10, ..Search::default() };
         assert_eq!(index.search(&failed).unwrap().0[0].title, "Rain");
+    }
+
+    #[test]
+    fn forecasts_look_at_finished_songs_of_the_model_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut index = Index::open(&folder.path().join("index.sqlite")).unwrap();
+        let mut other = song("another model's", State::Finished);
+        other.model = "def".to_owned();
+        index.add(&[song("Kettle", State::Finished), song("Rain", State::Failed), other]).unwrap();
+        assert_eq!(index.sung("abc").unwrap().len(), 1);
     }
 
     #[test]

@@ -8,12 +8,14 @@ mod files;
 mod index;
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use crate::{
     error::{ApiError, ServeError},
+    forecast::Sung,
     live_song::State,
     song_id::SongId,
 };
@@ -38,7 +40,9 @@ impl Library {
         let unusable = |reason: String| ServeError::Library { path: directory.to_owned(), reason };
         std::fs::create_dir_all(directory.join("songs")).map_err(|error| unusable(error.to_string()))?;
         let directory = directory.canonicalize().map_err(|error| unusable(error.to_string()))?;
-        let index = Index::open(&directory.join("index.sqlite")).map_err(unusable)?;
+        let mut index = Index::open(&directory.join("index.sqlite")).map_err(unusable)?;
+        let songs = index.ids().map_err(|error| unusable(error.to_string()))?;
+        remove_all_but(&directory.join("songs"), &songs);
         Ok(Self { directory, index: Arc::new(Mutex::new(index)) })
     }
 
@@ -72,6 +76,11 @@ impl Library {
         self.with(move |index| index.search(&search)).await
     }
 
+    /// The latest songs that a model finished.
+    pub async fn sung(&self, model: String) -> Result<Vec<Sung>, ApiError> {
+        self.with(move |index| index.sung(&model)).await
+    }
+
     /// Removes a song and its files.
     pub async fn remove(&self, id: SongId) -> Result<(), ApiError> {
         let files = self.files(id);
@@ -88,5 +97,37 @@ impl Library {
         let index = Arc::clone(&self.index);
         let work = move || work(&mut index.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(tokio::task::spawn_blocking(work).await??)
+    }
+}
+
+/// Removes directories of songs that the index does not know: a kill between the two steps of [`Library::remove`] leaves
+/// one. What has another name than a song's id stays.
+fn remove_all_but(directory: &Path, songs: &HashSet<SongId>) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let id = entry.file_name().to_str().and_then(|name| name.parse::<SongId>().ok());
+        if id.is_some_and(|id| !songs.contains(&id))
+            && let Err(error) = std::fs::remove_dir_all(entry.path())
+        {
+            tracing::warn!("{} belongs to no song and cannot be removed: {error}", entry.path().display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_kill_left_of_a_removed_song_goes_at_the_next_start_and_nothing_else_does() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Library::open(folder.path()).unwrap());
+        let songs = folder.path().join("songs");
+        let left = songs.join(SongId::new().unwrap().as_str());
+        std::fs::create_dir(&left).unwrap();
+        std::fs::write(left.join("audio.wav"), "RIFF").unwrap();
+        let mine = songs.join("my notes");
+        std::fs::create_dir(&mine).unwrap();
+        drop(Library::open(folder.path()).unwrap());
+        assert!(!left.exists() && mine.exists());
     }
 }

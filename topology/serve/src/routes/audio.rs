@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     body::Body,
     extract::{Path, Query, State as With, rejection::QueryRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt;
@@ -55,30 +55,39 @@ pub(crate) async fn audio(
     With(app): With<Arc<App>>,
     Path(id): Path<String>,
     wanted: Result<Query<Wanted>, QueryRejection>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Query(wanted) = wanted.map_err(|error| ApiError::Refused(error.body_text()))?;
     let id: SongId = id.parse()?;
     if let Some(song) = app.jukebox.live(id) {
-        return Ok(live(song, wanted.from == From::Now));
+        // Who asks for the head alone does not listen, and ends no song by leaving.
+        return Ok(if method == Method::HEAD {
+            live_head(&song)
+        } else {
+            live(Listener::of(song), wanted.from == From::Now)
+        });
     }
     let row = app.jukebox.library.row(id).await?;
     finished(&app, &row, &headers, wanted.download).await
 }
 
 /// A stream that ends with the song. Its length is not known.
-pub(super) fn live(song: Arc<LiveSong>, from_now: bool) -> Response {
-    let media_type = song.format.media_type();
-    let recording = song.recording();
-    // Lives as long as the body: dropped when the listener leaves, or has heard all of it.
-    let listener = Listener::of(song);
+pub(super) fn live(listener: Listener, from_now: bool) -> Response {
+    let head = live_head(listener.song());
+    let recording = listener.song().recording();
+    // The listener lives as long as the body: it is dropped when the client leaves, or has heard all of it.
     let bytes = recording.listen(from_now).map(move |bytes| {
         let _ = &listener;
         bytes
     });
-    let headers =
-        [(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "no-store"), (header::ACCEPT_RANGES, "none")];
-    (headers, Body::from_stream(bytes)).into_response()
+    head.map(|_| Body::from_stream(bytes))
+}
+
+fn live_head(song: &LiveSong) -> Response {
+    let media_type = song.format.media_type();
+    [(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "no-store"), (header::ACCEPT_RANGES, "none")]
+        .into_response()
 }
 
 async fn finished(app: &App, row: &Row, headers: &HeaderMap, download: bool) -> Result<Response, ApiError> {

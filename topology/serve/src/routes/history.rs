@@ -66,5 +66,6 @@ pub(crate) async fn list(
         let over = row.ending.state.is_over();
         SongView::new(row, live.as_ref().filter(|_| !over))
     });
-    Ok(Json(History { count, songs: songs.collect() }))
+    let (waiting, writing) = app.jukebox.counts();
+    Ok(Json(History { count, writing, waiting, songs: songs.collect() }))
 }

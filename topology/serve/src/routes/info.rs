@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State as With,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use heartstream_formats::Format;
@@ -16,7 +16,7 @@ use crate::{
     app::App,
     body::Body,
     error::{ApiError, ErrorBody},
-    guard::cookie,
+    guard::{cookie, is_encrypted},
 };
 
 /// The page
@@ -68,6 +68,10 @@ pub(crate) struct Model {
     fingerprint: String,
     /// Formats that its songs can be ordered in.
     formats: Vec<&'static str>,
+    /// The longest song of an order, in seconds.
+    max_seconds: f64,
+    /// The most takes of an order.
+    max_takes: usize,
 }
 
 /// The model that sings
@@ -80,6 +84,8 @@ pub(crate) async fn models(With(app): With<Arc<App>>) -> Json<Models> {
         owned_by: "heartstream",
         fingerprint: app.jukebox.engine.fingerprint().to_owned(),
         formats: Format::ALL.into_iter().filter(|format| format.check().is_ok()).map(Format::name).collect(),
+        max_seconds: app.jukebox.limits.seconds,
+        max_takes: app.jukebox.limits.takes,
     };
     Json(Models { object: "list", data: vec![model] })
 }
@@ -116,12 +122,13 @@ pub(crate) struct Login {
 ))]
 pub(crate) async fn session(
     With(app): With<Arc<App>>,
+    headers: HeaderMap,
     Body(Login { token }): Body<Login>,
 ) -> Result<Response, ApiError> {
     match &app.guard.token {
         None => Ok(StatusCode::NO_CONTENT.into_response()),
         Some(own) if own.is(&token) => {
-            Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie(&token))]).into_response())
+            Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie(&token, is_encrypted(&headers)))]).into_response())
         }
         Some(_) => Err(ApiError::Token),
     }

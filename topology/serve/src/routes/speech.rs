@@ -28,7 +28,7 @@ pub(crate) struct Speech {
     instructions: Option<String>,
     /// `wav`, `flac`, `opus` or `mp3`; here `wav` where nothing is said.
     response_format: Option<String>,
-    /// Tags where there are no instructions.
+    /// A tag where there are no instructions and the model is known to take it; passed over otherwise.
     voice: Option<String>,
     /// The seed.
     #[serde(default, deserialize_with = "whole_number")]
@@ -53,7 +53,7 @@ pub(crate) async fn speech(
 ) -> Result<Response, ApiError> {
     let Speech { input, instructions, response_format, voice, seed, seconds } = speech;
     let order = Order {
-        tags: instructions.or(voice).unwrap_or_default(),
+        tags: instructions.or(voice.filter(|voice| app.knows_tag(voice))).unwrap_or_default(),
         lyrics: input,
         seed,
         seconds,
@@ -62,7 +62,6 @@ pub(crate) async fn speech(
         while_listened: true,
         ..Order::default()
     };
-    let songs = app.jukebox.order(order.check(&app.jukebox.limits)?, &client).await?;
-    let song = songs.into_iter().next().ok_or_else(|| ApiError::Internal("an order without songs".to_owned()))?;
-    Ok(audio::live(song, false))
+    let listener = app.jukebox.order_and_listen(order.check(&app.jukebox.limits)?, &client).await?;
+    Ok(audio::live(listener, false))
 }

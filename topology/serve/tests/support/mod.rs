@@ -131,6 +131,10 @@ impl Client {
         Answer::of(client().get(self.url(path)).header(name, value).call().expect("an answer"))
     }
 
+    pub fn head(&self, path: &str) -> Answer {
+        Answer::of(client().head(self.url(path)).call().expect("an answer"))
+    }
+
     pub fn delete(&self, path: &str) -> Answer {
         Answer::of(client().delete(self.url(path)).call().expect("an answer"))
     }
