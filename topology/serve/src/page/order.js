@@ -49,19 +49,25 @@ function insertSection(name) {
   changed();
 }
 
+// Options that the model or the server chooses where nothing is said.
+const OPTIONS = ["temperature", "top_k", "cfg_scale", "flow_steps", "flow_guidance", "first_window"];
+
+// The order, as JSON.
 function asked() {
   const body = {
     tags: $("tags").value, lyrics: $("lyrics").value, seconds: Number($("seconds").value),
     takes: Number($("takes").value), format: $("format").value,
   };
+  for (const name of OPTIONS) if ($(name).value) body[name] = Number($(name).value);
   const seed = $("seed").value.trim();
-  if (seed) body.seed = Number(seed);
-  return body;
+  // Written as it is: a seed may be larger than the numbers of JavaScript are exact.
+  return /^[0-9]+$/.test(seed) ? JSON.stringify(body).replace(/}$/, `,"seed":${BigInt(seed)}}`) : JSON.stringify(body);
 }
 
 function fillOrder(song) {
   for (const name of ["tags", "lyrics", "seed", "format"]) $(name).value = song[name];
-  $("seconds").value = Math.round(song.max_seconds);
+  for (const name of OPTIONS) $(name).value = song.options?.[name] ?? "";
+  $("seconds").value = song.max_seconds;
   $("takes").value = 1;
   $("tags").focus();
   changed();
@@ -72,14 +78,21 @@ function say(text, wrong) {
   $("check").classList.toggle("wrong", wrong);
 }
 
+function forecast(length, most) {
+  if (!length) return `at most ${most.toFixed(0)} s of song`;
+  const [low, likely, high] = [length.low, length.likely, length.high].map((seconds) => seconds.toFixed(0));
+  const spread = low === high ? "" : ` (${low} to ${high} s)`;
+  return `probably ${likely} s of song${spread}, at most ${most.toFixed(0)} s`;
+}
+
 let pause = 0;
 function changed() {
   showTags();
   clearTimeout(pause);
   pause = setTimeout(async () => {
     try {
-      const { tokens, max_seconds, notes } = await ask("POST", "/v1/check", asked());
-      say([`${tokens} tokens; at most ${max_seconds.toFixed(0)} s of song.`, ...notes].join(" "), false);
+      const { tokens, max_seconds, length, notes } = await ask("POST", "/v1/check", asked());
+      say([`${tokens} tokens; ${forecast(length, max_seconds)}.`, ...notes].join(" "), false);
     } catch (error) {
       say(error.message, true);
     }
@@ -93,6 +106,7 @@ $("order").onsubmit = async (event) => {
     const { songs } = await ask("POST", "/v1/songs", asked());
     songs.toReversed().forEach((song) => cardOf(song, true));
     showCount(total + songs.length);
+    songs.forEach((song) => cards.get(song.id).draw());
     cards.get(songs[0].id).play();
     say("", false);
   } catch (error) {
@@ -111,6 +125,8 @@ $("more").onclick = () => history(true);
 $("sections").append(...SECTIONS.map((name) => button(name, () => insertSection(name))));
 (async () => {
   const { data } = await ask("GET", "/v1/models");
+  $("seconds").max = data[0].max_seconds;
+  $("takes").max = data[0].max_takes;
   $("format").append(...data[0].formats.map((name) => new Option(FORMATS[name] ?? name, name)));
   $("model").textContent = `model ${data[0].id} (${data[0].fingerprint})`;
   await Promise.all([fillTags(), history(false)]);

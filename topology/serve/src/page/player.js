@@ -10,59 +10,53 @@ function setSource(audio, song) {
     audio.addEventListener("ended", () => setSource(audio, song), { once: true });
     return;
   }
+  const { currentTime, ended } = audio;
   audio.preload = over ? "metadata" : "none";
   audio.src = source;
+  // Who paused the stream goes on in the file where it was.
+  if (over && currentTime > 0 && !ended) {
+    audio.addEventListener("loadedmetadata", () => (audio.currentTime = currentTime), { once: true });
+  }
 }
 
-// Reads a WAV of 16 bits while it is written; calls `take` with each second of the two channels' mean.
+// A song is decoded again when it has grown by this share: all of it costs some twenty times once.
+const GROWTH = 1.05;
+const BETWEEN_LOOKS = 500; // milliseconds
+
+// Reads a song while it is written, in any format; calls `take` with the mean of both channels as it comes.
 async function readSamples(id, signal, take) {
   const answer = await fetch(`/v1/songs/${id}/audio`, { signal });
   if (!answer.ok) return;
   const reader = answer.body.getReader();
-  let rest = new Uint8Array(0);
-  let inData = false;
-  for (;;) {
+  const chunks = [];
+  let [bytes, decodedBytes, taken, looked] = [0, 0, 0, 0];
+  for (let ended = false; !ended; ) {
     const { done, value } = await reader.read();
-    if (done) return;
-    let bytes = new Uint8Array(rest.length + value.length);
-    bytes.set(rest);
-    bytes.set(value, rest.length);
-    if (!inData) {
-      const place = dataPlace(bytes);
-      if (place < 0) {
-        rest = bytes;
-        continue;
-      }
-      inData = true;
-      bytes = bytes.subarray(place);
+    ended = done;
+    if (value) {
+      chunks.push(value);
+      bytes += value.length;
     }
-    const whole = bytes.length - (bytes.length % 4);
-    const view = new DataView(bytes.buffer, bytes.byteOffset, whole);
-    const samples = new Float32Array(whole / 4);
-    for (let i = 0; i < samples.length; i++) {
-      samples[i] = (view.getInt16(4 * i, true) + view.getInt16(4 * i + 2, true)) / 65536;
-    }
-    rest = bytes.slice(whole);
-    take(samples);
+    const due = bytes > decodedBytes * GROWTH && performance.now() > looked + BETWEEN_LOOKS;
+    if (!ended && !due) continue;
+    // The head alone is no sound yet.
+    const samples = await decoded(new Blob(chunks)).catch(() => null);
+    looked = performance.now();
+    decodedBytes = bytes;
+    if (!samples || samples.length <= taken) continue;
+    take(samples.subarray(taken));
+    taken = samples.length;
   }
 }
 
-// The mean of both channels of a song that is over, in any format.
-async function decoded(id) {
+// The mean of both channels of a song that is over.
+async function samplesOf(id) {
   const answer = await fetch(`/v1/songs/${id}/audio`);
-  const audio = await new OfflineAudioContext(1, 1, 48000).decodeAudioData(await answer.arrayBuffer());
+  return decoded(await answer.blob());
+}
+
+async function decoded(blob) {
+  const audio = await new OfflineAudioContext(1, 1, 48000).decodeAudioData(await blob.arrayBuffer());
   const [left, right] = [audio.getChannelData(0), audio.getChannelData(audio.numberOfChannels - 1)];
   return left.map((sample, place) => (sample + right[place]) / 2);
-}
-
-// Where the samples of a WAV begin, or -1 while its head is not there.
-function dataPlace(bytes) {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  let place = 12;
-  while (place + 8 <= bytes.length) {
-    const name = String.fromCharCode(...bytes.subarray(place, place + 4));
-    if (name === "data") return place + 8;
-    place += 8 + view.getUint32(place + 4, true);
-  }
-  return -1;
 }

@@ -6,7 +6,7 @@ async function ask(method, path, body) {
   const options = { method, headers: {} };
   if (body !== undefined) {
     options.headers["Content-Type"] = "application/json";
-    options.body = JSON.stringify(body);
+    options.body = typeof body === "string" ? body : JSON.stringify(body);
   }
   const answer = await fetch(path, options);
   if (answer.status === 401) {
@@ -23,6 +23,7 @@ let entering = null;
 function login() {
   entering ??= new Promise((entered) => {
     const dialog = $("login");
+    dialog.oncancel = (event) => event.preventDefault(); // nothing works without the token
     dialog.showModal();
     $("login-form").onsubmit = async (event) => {
       event.preventDefault();

@@ -7,8 +7,9 @@ const WORDS = {
   cancelled: "Cancelled", failed: "Failed", interrupted: "Interrupted",
 };
 
-// Seconds of a song whose picture is drawn from all its samples at once.
-const LONGEST_PICTURE = 300;
+// Seconds of the longest song that is drawn: its samples are held at once.
+const LONGEST_PICTURE = 600;
+const BETWEEN_REFRESHES = 5000; // milliseconds
 
 class Card {
   constructor(song) {
@@ -24,6 +25,7 @@ class Card {
       if (await this.act("DELETE", "")) {
         this.gone();
         showCount(total - 1);
+        $("songs").focus(); // the button that had it is gone
       }
     };
     this.show();
@@ -39,7 +41,7 @@ class Card {
       await ask(method, `/v1/songs/${this.song.id}${path}`, method === "POST" ? {} : undefined);
       return true;
     } catch (error) {
-      this.part(".state").textContent = error.message;
+      this.part(".error").textContent = error.message;
       return false;
     }
   }
@@ -53,18 +55,18 @@ class Card {
 
   draw() {
     if (OVER.includes(this.song.state)) return this.drawWhole();
-    if (this.reading || this.song.format !== "wav") return;
+    if (this.reading || this.song.max_seconds > LONGEST_PICTURE) return;
     this.reading = new AbortController();
     this.picture = new Picture(this.part("canvas"), this.song.max_seconds);
     const take = (samples) => this.picture.take(samples);
     readSamples(this.song.id, this.reading.signal, take).catch(() => {});
   }
 
-  // A picture as wide as the song is long; of formats other than WAV there is none before.
+  // A picture as wide as the song is long.
   async drawWhole() {
     if (this.whole || !(this.song.seconds > 0 && this.song.seconds <= LONGEST_PICTURE)) return;
     this.whole = true;
-    const samples = await decoded(this.song.id).catch(() => null);
+    const samples = await samplesOf(this.song.id).catch(() => null);
     if (!samples) return;
     this.picture = new Picture(this.part("canvas"), samples.length / 48000);
     this.picture.take(samples);
@@ -81,6 +83,7 @@ class Card {
       this.show();
     };
     for (const name of ["song", "queued", "writing", "paused", "first_sound", "progress"]) events.addEventListener(name, update);
+    events.addEventListener("first_sound", () => (this.soundedAt ??= performance.now()), { once: true });
     for (const name of ["done", "cancelled", "failed", "interrupted"]) {
       events.addEventListener(name, async (event) => {
         events.close();
@@ -97,13 +100,16 @@ class Card {
     const over = OVER.includes(song.state);
     this.root.dataset.state = song.state;
     this.part("h3").textContent = song.title || "Untitled";
-    const parts = [WORDS[song.state]];
-    if (song.state === "queued" && song.place !== null) parts.push(song.place === 0 ? "next" : `${song.place} before it`);
-    if (song.seconds > 0) parts.push(`${song.seconds.toFixed(1)} s`);
-    if (song.first_sound) parts.push(`first sound after ${song.first_sound.toFixed(1)} s`);
-    if (song.loudness) parts.push(`${song.loudness.toFixed(1)} LUFS`);
-    if (song.error) parts.push(song.error);
-    this.part(".state").textContent = parts.join(", ");
+    const waits = song.state === "queued" && song.place !== null;
+    const place = waits ? (song.place === 0 ? ", next" : `, ${song.place} before it`) : "";
+    // Read out when it changes, so it holds nothing that changes all the time.
+    setText(this.part(".state"), WORDS[song.state] + place);
+    const facts = [];
+    if (song.seconds > 0) facts.push(`${song.seconds.toFixed(1)} s`);
+    if (song.first_sound) facts.push(`first sound after ${song.first_sound.toFixed(1)} s`);
+    if (song.loudness) facts.push(`${song.loudness.toFixed(1)} LUFS`);
+    this.part(".facts").textContent = facts.join(", ");
+    setText(this.part(".error"), song.error ?? "");
     this.part(".about").textContent = `${song.tags}, seed ${song.seed}, ${song.format}`;
     this.part(".pause").hidden = song.state !== "writing";
     this.part(".resume").hidden = !["paused", "interrupted"].includes(song.state);
@@ -113,6 +119,10 @@ class Card {
     this.audio.hidden = !sounds;
     this.audio.setAttribute("aria-label", `Play ${song.title}`);
     if (sounds) setSource(this.audio, song);
+    this.audio.onplaying = () => {
+      // For who looks into it: milliseconds from the event of the first sound to the sound.
+      if (this.soundedAt) this.root.dataset.sound ??= (performance.now() - this.soundedAt).toFixed(0);
+    };
     this.audio.onplay = () => {
       for (const other of cards.values()) if (other !== this) other.audio.pause();
       this.draw();
@@ -127,32 +137,65 @@ class Card {
     this.events?.close();
     this.reading?.abort();
     cards.delete(this.song.id);
+    const takes = this.root.parentElement;
     this.root.remove();
+    if (takes && !takes.childElementCount) takes.remove();
+    else if (takes) nameTakes(takes);
   }
 }
 
+// Sets a text only if it is another one: a live region is read out again otherwise.
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+// A song's card, beside those of the other takes of its order.
 function cardOf(song, first) {
   let card = cards.get(song.id);
   if (!card) {
     card = new Card(song);
     cards.set(song.id, card);
   }
-  if (first) $("list").prepend(card.root);
-  else $("list").append(card.root);
+  const order = song.take_of ?? song.id;
+  let takes = [...$("list").children].find((other) => other.dataset.order === order);
+  if (!takes) {
+    takes = document.createElement("div");
+    takes.className = "takes";
+    takes.dataset.order = order;
+    if (first) $("list").prepend(takes);
+    else $("list").append(takes);
+  }
+  const seedOf = (root) => BigInt(cards.get(root.dataset.id).song.seed);
+  const next = [...takes.children].find((other) => other !== card.root && seedOf(other) > BigInt(song.seed));
+  takes.insertBefore(card.root, next ?? null);
+  nameTakes(takes);
   return card;
+}
+
+// Several takes are a group, and say which of them each is.
+function nameTakes(takes) {
+  const count = takes.childElementCount;
+  takes.classList.toggle("several", count > 1);
+  if (count > 1) takes.setAttribute("role", "group");
+  else takes.removeAttribute("role");
+  [...takes.children].forEach((root, place) => {
+    const { title } = cards.get(root.dataset.id).song;
+    takes.setAttribute("aria-label", `Takes of ${title || "Untitled"}`);
+    root.querySelector(".take").textContent = count > 1 ? `Take ${place + 1} of ${count}` : "";
+  });
 }
 
 // Songs that the search finds.
 let total = 0;
 function showCount(count) {
   total = count;
-  $("count").textContent = count === 1 ? "1 song" : `${count} songs`;
+  setText($("count"), count === 1 ? "1 song" : `${count} songs`);
 }
 
 let shown = 0;
 async function history(more) {
   const query = new URLSearchParams({ q: $("search").value, limit: "24", offset: String(more ? shown : 0) });
-  const { count, songs } = await ask("GET", `/v1/songs?${query}`);
+  const { count, writing, waiting, songs } = await ask("GET", `/v1/songs?${query}`);
   if (!more) {
     $("list").replaceChildren();
     shown = 0;
@@ -160,5 +203,21 @@ async function history(more) {
   songs.forEach((song) => cardOf(song, false));
   shown += songs.length;
   showCount(count);
+  showQueue(writing, waiting);
   $("more").hidden = shown >= count;
 }
+
+function showQueue(writing, waiting) {
+  setText($("queue"), `${writing} being written, ${waiting} waiting`);
+}
+
+// Songs that others have ordered come to the top, unless the user is searching.
+async function refresh() {
+  if (document.hidden || $("search").value) return;
+  const { count, writing, waiting, songs } = await ask("GET", "/v1/songs?limit=24");
+  songs.filter((song) => !cards.has(song.id)).toReversed().forEach((song) => cardOf(song, true));
+  shown += Math.max(0, count - total);
+  showCount(count);
+  showQueue(writing, waiting);
+}
+setInterval(() => refresh().catch(() => {}), BETWEEN_REFRESHES);
