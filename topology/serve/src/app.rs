@@ -18,7 +18,7 @@ use crate::{
     guard::{self, Guard},
     jukebox::Jukebox,
     page::Page,
-    routes::{audio, check, events, history, info, openapi, songs, speech},
+    routes::{all_events, audio, check, events, history, info, openapi, songs, speech},
 };
 
 /// What every answer is made from.
@@ -51,6 +51,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/v1/models", get(info::models))
         .route("/v1/tags", get(info::tags))
         .route("/v1/check", post(check::check))
+        .route("/v1/events", get(all_events::all_events))
         .route("/v1/songs", get(history::list).post(songs::order))
         .route("/v1/songs/{id}", get(songs::show).delete(songs::end))
         .route("/v1/songs/{id}/pause", post(songs::pause))

@@ -238,3 +238,22 @@ fn a_check_forecasts_the_length_by_the_models_card_and_then_by_the_songs_there_w
     assert_eq!(checked(&server, "[Verse]\nla la\nla"), json!({ "low": 4.0, "likely": 6.0, "high": 20.0 }));
     assert_eq!(checked(&server, "[Intro]"), json!(null), "no line is sung");
 }
+
+#[test]
+fn one_stream_has_the_events_of_all_songs_also_of_those_that_are_ordered_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Running::start(folder.path(), |options| options.limits.songs = 2);
+    let first = id(&server.order(600.0, json!({})));
+    let mut events = server.all_events().map(|(name, data)| (name, data["id"].as_str().unwrap().to_owned()));
+    assert_eq!(events.next().unwrap(), ("song".to_owned(), first.clone()));
+    let second = id(&server.order(1.0, json!({ "seed": 8 })));
+    let of_second: Vec<String> = events
+        .by_ref()
+        .filter(|(_, id)| *id == second)
+        .map(|(name, _)| name)
+        .take_while(|name| name != "done")
+        .collect();
+    assert_eq!(of_second[0], "song");
+    server.delete(&format!("/v1/songs/{first}"));
+    assert!(events.any(|event| event == ("cancelled".to_owned(), first.clone())));
+}

@@ -153,6 +153,16 @@ impl Jukebox {
         self.lock().live(id)
     }
 
+    /// Whether no song will come any more.
+    pub fn is_closed(&self) -> bool {
+        self.lock().is_closed()
+    }
+
+    /// The songs that wait or are written.
+    pub fn all_live(&self) -> Vec<Arc<LiveSong>> {
+        self.lock().all_live()
+    }
+
     /// Songs that wait, and songs that are written.
     pub fn counts(&self) -> (usize, usize) {
         self.lock().counts()

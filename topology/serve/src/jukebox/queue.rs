@@ -104,6 +104,14 @@ impl Queue {
     /// Takes no more songs; those that there are.
     pub fn close(&mut self) -> Vec<Arc<LiveSong>> {
         self.closed = true;
+        self.all_live()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed && self.live.is_empty()
+    }
+
+    pub fn all_live(&self) -> Vec<Arc<LiveSong>> {
         self.live.values().cloned().collect()
     }
 

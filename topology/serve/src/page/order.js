@@ -104,10 +104,12 @@ $("order").onsubmit = async (event) => {
   $("sing").disabled = true;
   try {
     const { songs } = await ask("POST", "/v1/songs", asked());
-    songs.toReversed().forEach((song) => cardOf(song, true));
-    showCount(total + songs.length);
-    songs.forEach((song) => cards.get(song.id).draw());
+    const fresh = songs.filter((song) => !cards.has(song.id)); // an event may have been faster
+    fresh.toReversed().forEach((song) => cardOf(song, true));
+    shown += fresh.length;
+    showCount(total + fresh.length);
     cards.get(songs[0].id).play();
+    songs.forEach((song) => cards.get(song.id).draw());
     say("", false);
   } catch (error) {
     say(error.message, true);
@@ -130,5 +132,6 @@ $("sections").append(...SECTIONS.map((name) => button(name, () => insertSection(
   $("format").append(...data[0].formats.map((name) => new Option(FORMATS[name] ?? name, name)));
   $("model").textContent = `model ${data[0].id} (${data[0].fingerprint})`;
   await Promise.all([fillTags(), history(false)]);
+  follow();
   changed();
 })().catch((error) => say(error.message, true));

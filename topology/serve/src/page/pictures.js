@@ -1,12 +1,15 @@
 // Pictures: waveform above, spectrogram below, growing with the song.
 
 const FFT = 1024;
+const MOST_COLUMNS = 600;
 const WINDOW = Float32Array.from({ length: FFT }, (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / FFT));
 
 class Picture {
   constructor(canvas, seconds) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
+    // A column has at least the samples of a spectrum, so a short song has fewer of them.
+    canvas.width = Math.max(1, Math.min(MOST_COLUMNS, Math.floor((seconds * 48000) / FFT)));
     this.perColumn = Math.max(FFT, Math.ceil((seconds * 48000) / canvas.width));
     this.column = 0;
     this.held = new Float32Array(this.perColumn);

@@ -9,7 +9,9 @@ const WORDS = {
 
 // Seconds of the longest song that is drawn: its samples are held at once.
 const LONGEST_PICTURE = 600;
-const BETWEEN_REFRESHES = 5000; // milliseconds
+// Songs that are drawn while they are written: each is a connection.
+const MOST_DRAWINGS = 3;
+let drawing = 0;
 
 class Card {
   constructor(song) {
@@ -18,7 +20,7 @@ class Card {
     this.root.dataset.id = song.id;
     this.audio = this.part("audio");
     this.part(".pause").onclick = () => this.act("POST", "/pause");
-    this.part(".resume").onclick = () => this.act("POST", "/resume").then(() => this.follow());
+    this.part(".resume").onclick = () => this.act("POST", "/resume");
     this.part(".cancel").onclick = () => this.act("DELETE", "");
     this.part(".repeat").onclick = () => fillOrder(this.song);
     this.part(".remove").onclick = async () => {
@@ -29,7 +31,6 @@ class Card {
       }
     };
     this.show();
-    if (!OVER.includes(song.state)) this.follow();
   }
 
   part(selector) {
@@ -55,11 +56,13 @@ class Card {
 
   draw() {
     if (OVER.includes(this.song.state)) return this.drawWhole();
-    if (this.reading || this.song.max_seconds > LONGEST_PICTURE) return;
+    if (this.reading || drawing >= MOST_DRAWINGS || this.song.max_seconds > LONGEST_PICTURE) return;
     this.reading = new AbortController();
-    this.picture = new Picture(this.part("canvas"), this.song.max_seconds);
-    const take = (samples) => this.picture.take(samples);
-    readSamples(this.song.id, this.reading.signal, take).catch(() => {});
+    const picture = (this.picture = new Picture(this.part("canvas"), this.song.max_seconds));
+    drawing += 1;
+    readSamples(this.song.id, this.reading.signal, (samples) => this.picture === picture && picture.take(samples))
+      .catch(() => {})
+      .finally(() => (drawing -= 1));
   }
 
   // A picture as wide as the song is long.
@@ -68,31 +71,26 @@ class Card {
     this.whole = true;
     const samples = await samplesOf(this.song.id).catch(() => null);
     if (!samples) return;
+    this.reading?.abort(); // what is still to come of it is in this picture
     this.picture = new Picture(this.part("canvas"), samples.length / 48000);
     this.picture.take(samples);
     this.picture.label(this.song.title, this.song.seconds);
   }
 
-  follow() {
-    this.events?.close();
-    const events = new EventSource(`/v1/songs/${this.song.id}/events`);
-    this.events = events;
-    const update = (event) => {
-      const { buffered, ...status } = JSON.parse(event.data);
-      Object.assign(this.song, status, buffered === undefined ? {} : { seconds: buffered });
-      this.show();
-    };
-    for (const name of ["song", "queued", "writing", "paused", "first_sound", "progress"]) events.addEventListener(name, update);
-    events.addEventListener("first_sound", () => (this.soundedAt ??= performance.now()), { once: true });
-    for (const name of ["done", "cancelled", "failed", "interrupted"]) {
-      events.addEventListener(name, async (event) => {
-        events.close();
-        update(event);
-        Object.assign(this.song, await ask("GET", `/v1/songs/${this.song.id}`));
-        this.show();
-        if (this.reading || !this.audio.paused) this.drawWhole();
-      });
-    }
+  // What happened to the song.
+  async happened(name, { buffered, ...status }) {
+    Object.assign(this.song, status, buffered === undefined ? {} : { seconds: buffered });
+    if (name === "first_sound") this.soundedAt ??= performance.now();
+    this.show();
+    if (!OVER.includes(this.song.state)) return;
+    await this.ask();
+    if (this.reading || !this.audio.paused) this.drawWhole();
+  }
+
+  // All that is known of it.
+  async ask() {
+    Object.assign(this.song, await ask("GET", `/v1/songs/${this.song.id}`));
+    this.show();
   }
 
   show() {
@@ -134,7 +132,6 @@ class Card {
   }
 
   gone() {
-    this.events?.close();
     this.reading?.abort();
     cards.delete(this.song.id);
     const takes = this.root.parentElement;
@@ -211,13 +208,35 @@ function showQueue(writing, waiting) {
   setText($("queue"), `${writing} being written, ${waiting} waiting`);
 }
 
-// Songs that others have ordered come to the top, unless the user is searching.
-async function refresh() {
-  if (document.hidden || $("search").value) return;
-  const { count, writing, waiting, songs } = await ask("GET", "/v1/songs?limit=24");
-  songs.filter((song) => !cards.has(song.id)).toReversed().forEach((song) => cardOf(song, true));
-  shown += Math.max(0, count - total);
-  showCount(count);
-  showQueue(writing, waiting);
+// One stream for all songs: a browser opens six connections to a server at most, and a song that plays is one.
+function follow() {
+  const events = new EventSource("/v1/events");
+  // What happened while there was no connection.
+  events.onopen = () => cards.forEach((card) => OVER.includes(card.song.state) || card.ask().catch(() => {}));
+  events.addEventListener("song", (event) => {
+    const song = JSON.parse(event.data);
+    if (cards.has(song.id)) cards.get(song.id).happened("song", song);
+    else if (!$("search").value) {
+      cardOf(song, true);
+      shown += 1;
+      showCount(total + 1);
+    }
+  });
+  const names = ["queued", "writing", "paused", "first_sound", "progress", "done", "cancelled", "failed", "interrupted"];
+  for (const name of names) {
+    events.addEventListener(name, (event) => {
+      const status = JSON.parse(event.data);
+      cards.get(status.id)?.happened(name, status);
+      if (name !== "progress") countQueue();
+    });
+  }
 }
-setInterval(() => refresh().catch(() => {}), BETWEEN_REFRESHES);
+
+let counting = 0;
+function countQueue() {
+  clearTimeout(counting);
+  counting = setTimeout(async () => {
+    const { writing, waiting } = await ask("GET", "/v1/songs?limit=1").catch(() => ({}));
+    if (writing !== undefined) showQueue(writing, waiting);
+  }, 500);
+}

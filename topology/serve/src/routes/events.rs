@@ -21,7 +21,7 @@ use super::songs;
 /// Between two reports of how far a song is. Each has all there is to know, so none is missed.
 const BETWEEN_REPORTS: Duration = Duration::from_millis(100);
 /// Between two signs of life, by which a proxy knows that the connection is in use.
-const SIGNS_OF_LIFE: Duration = Duration::from_secs(15);
+pub(super) const SIGNS_OF_LIFE: Duration = Duration::from_secs(15);
 
 /// Follow a song
 ///
@@ -48,7 +48,7 @@ pub(crate) async fn events(With(app): With<Arc<App>>, Path(id): Path<String>) ->
     Ok(Sse::new(events).keep_alive(sse::KeepAlive::new().interval(SIGNS_OF_LIFE)).into_response())
 }
 
-fn event(name: &str, data: &impl serde::Serialize) -> sse::Event {
+pub(super) fn event(name: &str, data: &impl serde::Serialize) -> sse::Event {
     let event = sse::Event::default().event(name);
     event.json_data(data).unwrap_or_else(|_| sse::Event::default().event(name))
 }
@@ -96,7 +96,7 @@ impl Following {
 }
 
 /// What has happened from one status to the next.
-fn names(before: Option<&Status>, now: &Status) -> Vec<&'static str> {
+pub(super) fn names(before: Option<&Status>, now: &Status) -> Vec<&'static str> {
     let mut names = Vec::new();
     let began = before.is_none_or(|before| before.state != now.state);
     let moved = before.is_none_or(|before| before.place != now.place);

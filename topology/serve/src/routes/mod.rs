@@ -1,5 +1,6 @@
 //! Routes: a file for each kind of answer.
 
+pub(crate) mod all_events;
 pub(crate) mod audio;
 pub(crate) mod check;
 pub(crate) mod events;

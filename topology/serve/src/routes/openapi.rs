@@ -11,7 +11,7 @@ use heartstream_formats::Format;
 use serde_json::json;
 use utoipa::OpenApi;
 
-use super::{audio, check, events, history, info, songs, speech};
+use super::{all_events, audio, check, events, history, info, songs, speech};
 use crate::{app::App, options::Limits};
 
 #[derive(OpenApi)]
@@ -26,6 +26,7 @@ use crate::{app::App, options::Limits};
         songs::resume,
         audio::audio,
         events::events,
+        all_events::all_events,
         check::check,
         speech::speech,
         info::health,

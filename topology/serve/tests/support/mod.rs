@@ -141,7 +141,16 @@ impl Client {
 
     /// The events of a song, one after the other: names and data.
     pub fn events(&self, id: &str) -> impl Iterator<Item = (String, Value)> + use<> {
-        let mut lines = BufReader::new(self.open(&format!("/v1/songs/{id}/events"))).lines();
+        self.events_at(&format!("/v1/songs/{id}/events"))
+    }
+
+    /// The same of all songs; they have no end.
+    pub fn all_events(&self) -> impl Iterator<Item = (String, Value)> + use<> {
+        self.events_at("/v1/events")
+    }
+
+    fn events_at(&self, path: &str) -> impl Iterator<Item = (String, Value)> + use<> {
+        let mut lines = BufReader::new(self.open(path)).lines();
         let mut name = String::new();
         std::iter::from_fn(move || {
             loop {
