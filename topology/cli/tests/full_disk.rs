@@ -10,7 +10,7 @@ use std::{
     process::{Command, Output},
 };
 
-use support::{complaint, folder, program, run, samples, sox, text};
+use support::{complaint, folder, limits::limited, program, run, samples, sox, text};
 
 const SONG: [&str; 7] = ["--quiet", "--seed", "4", "--max-seconds", "20", "--flow-steps", "1"];
 
@@ -73,6 +73,24 @@ fn a_full_disk_is_an_error_and_leaves_a_beginning_of_the_song() {
         eprintln!("a small disk cannot be mounted here: {}", complaint(&output));
     } else {
         says_so_and_plays(&output, &song, &folder.path().join("disk.wav"), &whole);
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_for_the_codes_costs_the_copy_and_not_the_song() {
+    let folder = folder();
+    let whole = run(&[&["render", "-o", "-"][..], &SONG].concat());
+    assert!(whole.status.success(), "{}", complaint(&whole));
+    let codes = folder.path().join("song.codes");
+    let mut shell = limited("-f 0");
+    shell.arg(program().get_program()).envs(program().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = shell.args(["render", "-o", "-", "--save-codes", text(&codes)]).args(&SONG[1..]).output();
+    let output = output.expect("a shell");
+    let said = complaint(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(output.stdout == whole.stdout, "the song is another one without its copy");
+    for word in ["goes on without its codes being kept", text(&codes), "ulimit -f"] {
+        assert!(said.contains(word), "{word} is not in: {said}");
     }
 }
 

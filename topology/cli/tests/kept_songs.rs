@@ -123,6 +123,74 @@ fn a_killed_run_is_gone_on_with_by_the_program() {
     assert_ne!(samples(&decoded), samples(&whole), "another count of steps is another sound");
 }
 
+/// A song of the program's whose codes are kept in `codes`: so many seconds, into `song`.
+fn render_kept(model: &Path, seconds: &str, song: &Path, codes: &Path) {
+    let output = program()
+        .args(["render", "--quiet", "--model", text(model), "--seed", "5", "--top-k", "5", "--max-seconds", seconds])
+        .args(["-o", text(song), "--save-codes", text(codes)])
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{}", complaint(&output));
+}
+
+#[test]
+fn a_song_that_ran_into_its_limit_goes_on_with_more_seconds_to_what_it_would_have_been() {
+    let (model, out) = (tiny_model(), folder());
+    let file = |name: &str| out.path().join(name);
+    let (codes, short, whole) = (file("song.codes"), file("short.wav"), file("whole.wav"));
+    render_kept(model.path(), "12", &whole, &codes);
+    render_kept(model.path(), "6", &short, &codes);
+    assert!(samples(&short).len() < samples(&whole).len());
+    let resumed = |seconds: &str| {
+        let resume =
+            ["--resume", text(&codes), "--max-seconds", seconds, "-o", text(&short), "--save-codes", text(&codes)];
+        program().args(["render", "--quiet", "--model", text(model.path())]).args(resume).output().expect("it runs")
+    };
+    let output = resumed("12");
+    assert!(output.status.success(), "{}", complaint(&output));
+    assert!(fs::read(&short).expect("a song") == fs::read(&whole).expect("a song"), "the songs differ");
+    // What is written is not taken back.
+    let output = resumed("6");
+    let said = complaint(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("max-seconds must be at least the 12.00 s that are written"), "{said}");
+}
+
+#[test]
+fn a_kept_song_of_more_frames_than_the_model_has_room_for_is_refused() {
+    let (model, out) = (tiny_model(), folder());
+    let (song, codes) = (out.path().join("song.wav"), out.path().join("song.codes"));
+    render_kept(model.path(), "1", &song, &codes);
+    let good = SongCodes::read(&codes).expect("kept codes");
+    for frames in [1_u64 << 32, u64::MAX] {
+        let mut request: serde_json::Value = serde_json::from_str(&good.notes["request"]).expect("a request");
+        request["max_frames"] = frames.into();
+        let mut kept = good.clone();
+        kept.notes.insert("request".to_owned(), request.to_string());
+        kept.write(&codes).expect("written");
+        let output = run(&["render", "--model", text(model.path()), "--resume", text(&codes), "-o", text(&song)]);
+        let said = complaint(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        for word in [text(&codes), &format!("{frames} frames"), "room for"] {
+            assert!(said.contains(word), "{word} is not in: {said}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_that_cannot_be_written_cost_the_copy_and_not_the_song() {
+    let (model, out) = (tiny_model(), folder());
+    let engine = engine(&model, 1, 1).await;
+    let (expected, _) = sung(&engine, request(FRAMES, 3)).await;
+    let nowhere = out.path().join("no such folder").join("song.codes");
+    let sinks = Sinks::from(Sink::Subscriber).and_codes(&nowhere);
+    let (song, report) = read(engine.sing_to(request(FRAMES, 3), sinks).await.expect("a song")).await;
+    assert_eq!(report.outcome, Outcome::Finished);
+    assert_same("without its copy", &song, &expected);
+    let said = report.notes.iter().find(|note| note.contains("goes on without its codes being kept"));
+    assert!(said.is_some_and(|note| note.contains(text(&nowhere))), "{:?}", report.notes);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_cuts_a_song_again_as_it_was_cut() {
     let (model, out) = (tiny_model(), folder());
