@@ -1,6 +1,7 @@
 //! What the tests share: the program, a small model, songs, and a place for files.
 #![allow(dead_code)] // each test file uses its part of this
 
+pub mod drafter;
 #[cfg(unix)]
 pub mod limits;
 pub mod null_sink;

@@ -6,13 +6,17 @@ mod support;
 
 use std::{fs, path::Path};
 
+use heartstream_models::{heartmula::HeartMulaConfig, speculation::DrafterSizes};
 use serde_json::{Value, json};
-use support::{complaint, copy_tree, edit_json, folder, program, refusal::refused, text, tiny_model};
+use support::{
+    complaint, copy_tree, drafter::add_drafter, edit_json, folder, program, refusal::refused, text, tiny_model,
+};
 
 const LM_CONFIG: &str = "HeartMuLa-oss-3B/config.json";
 const CODEC_CONFIG: &str = "HeartCodec-oss/config.json";
 const LM_WEIGHTS: &str = "HeartMuLa-oss-3B/model.safetensors";
 const CODEC_WEIGHTS: &str = "HeartCodec-oss/model.safetensors";
+const DRAFTER: &str = "HeartMuLa-oss-3B/drafter.safetensors";
 const INDEX: &str = "HeartMuLa-oss-3B/model.safetensors.index.json";
 
 /// A way to spoil a model, what spoils it, and what must be said about it.
@@ -288,6 +292,43 @@ fn configs_of_models_that_cannot_be_are_refused_by_field() {
         ("a begin beyond the vocabulary", ids("text_bos_id", json!(128_000)), &["`text_bos_id`", "128000"]),
         ("no begin", ids("text_bos_id", Value::Null), &["`text_bos_id`", "missing"]),
         ("an id that is text", ids("text_eos_id", json!("</s>")), &["`text_eos_id`", "</s>"]),
+    ]);
+}
+
+/// A drafter beside the model whose sizes, or those of the model that it is for, are changed.
+fn drafted(change: impl Fn(&mut HeartMulaConfig, &mut DrafterSizes) + 'static) -> Box<dyn Fn(&Path)> {
+    Box::new(move |model| add_drafter(model, &change))
+}
+
+#[test]
+fn a_drafter_that_does_not_fit_its_model_is_refused_before_a_song_begins() {
+    let (place, model) = (folder(), tiny_model());
+    add_drafter(model.path(), |_, _| ());
+    let render = ["render", "-q", "--model", text(model.path()), "-o", "song.wav", "--max-seconds", "0.4"];
+    let output =
+        program().args(render).args(["--top-k", "5", "--speculate", "heads:3"]).current_dir(place.path()).output();
+    let output = output.expect("the program runs");
+    assert!(output.status.success(), "one that fits is used: {}", complaint(&output));
+    all_refused(vec![
+        (
+            "of a narrower model",
+            drafted(|model, _| model.backbone.embed_dim /= 2),
+            &[DRAFTER, "input.weight: expected"],
+        ),
+        ("of a wider model", drafted(|model, _| model.backbone.embed_dim *= 2), &[DRAFTER, "input.weight: expected"]),
+        (
+            "of a model of fewer codes",
+            drafted(|model, _| model.audio_vocab_size -= 1),
+            &[DRAFTER, "transition.from: expected"],
+        ),
+        (
+            "a layer of width 0",
+            drafted(|_, sizes| sizes.hidden = 0),
+            &[DRAFTER, "mlp.w1.weight", "size of 0", "distill"],
+        ),
+        ("heads of width 0", drafted(|_, sizes| sizes.narrow = 0), &[DRAFTER, "heads.2.down.weight", "size of 0"]),
+        ("transitions of rank 0", drafted(|_, sizes| sizes.rank = 0), &[DRAFTER, "transition.from", "size of 0"]),
+        ("a layer beyond all width", drafted(|_, sizes| sizes.narrow = 65_537), &[DRAFTER, "size of 65537"]),
     ]);
 }
 

@@ -2,12 +2,10 @@
 
 use std::{fs, path::Path};
 
-use heartstream::Checkpoint;
-use heartstream_models::ModelDirectory;
 use heartstream_tools::synth::{SynthSize, synthesise};
 use tempfile::TempDir;
 
-use crate::support::{complaint, folder, program, text};
+use crate::support::{complaint, drafter::add_drafter, folder, program, text};
 
 /// A whole model, its saved song, and the plan of that.
 pub struct Scene {
@@ -26,7 +24,7 @@ impl Scene {
             r#"{"metadata": {"total_size": 1}, "weight_map": {"a": "model.safetensors"}}"#,
         )
         .expect("an index");
-        fs::write(path("HeartMuLa-oss-3B/drafter.safetensors"), drafter(good.path())).expect("a drafter");
+        add_drafter(good.path(), |_, _| ());
         fs::write(path("goldens.safetensors"), goldens()).expect("golden data");
         let (song, codes, plan) = (path("song.wav"), path("song.codes"), path("song.json"));
         let output = program()
@@ -51,23 +49,6 @@ impl Scene {
         let (codes, plan) = (taken(&codes), taken(&plan));
         Self { good, codes, plan }
     }
-}
-
-/// A drafter that fits the smallest model.
-fn drafter(model: &Path) -> Vec<u8> {
-    use heartstream_models::speculation::{DrafterSizes, DrafterWeights};
-    let directory = ModelDirectory::open(Checkpoint::open(model).expect("a directory")).expect("configs");
-    let sizes = DrafterSizes::usual(&directory.lm, 3);
-    let tensors = DrafterWeights::expected(&directory.lm, sizes);
-    let filled: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
-        .into_iter()
-        .map(|tensor| {
-            let count = tensor.shape.iter().product::<usize>();
-            let numbers = (0..count).flat_map(|place| ((place as f32 * 0.7).sin() * 0.05).to_le_bytes()).collect();
-            (tensor.name, tensor.shape, numbers)
-        })
-        .collect();
-    serialised(&filled, safetensors::Dtype::F32)
 }
 
 /// Golden data that fit no model, of all shapes that are read.
