@@ -10,6 +10,7 @@ use std::{
 
 use heartstream_models::{ModelDirectory, kernels::cpu::KernelSet, weights::Checkpoint};
 use heartstream_tools::golden::{self, Row};
+use safetensors::{SafeTensors, tensor::TensorView};
 use support::{complaint, copy_tree, folder, program, run, text};
 
 /// The sets of golden data, and how many tensors of each are compared.
@@ -93,6 +94,52 @@ fn one_wrong_number_in_any_golden_tensor_is_noticed() {
     let table = String::from_utf8_lossy(&output.stdout);
     assert_eq!(table.lines().filter(|line| line.ends_with("NOT OK")).count(), 1);
     assert_eq!(table.lines().last(), Some("1 of 9 not ok"));
+}
+
+/// Shapes that the model does not ask for: none of them may be computed with.
+#[test]
+fn golden_data_of_another_shape_is_refused_by_its_tensor() {
+    let copy = folder();
+    copy_tree(&set("half"), copy.path());
+    let path = copy.path().join("goldens.safetensors");
+    let good = fs::read(&path).expect("golden data");
+    let shape = |tensor: &str| {
+        let file = SafeTensors::deserialize(&good).expect("golden data");
+        file.tensor(tensor).expect(tensor).shape().to_vec()
+    };
+    let (input, times, codes) = ("codec.estimator.input", "codec.estimator.timestep", "codec.codes");
+    let [batch, length, width] = shape(input).try_into().expect("three dimensions");
+    let [codebooks, frames] = shape(codes).try_into().expect("two dimensions");
+    for (tensor, shape) in [
+        (input, vec![batch, length, width - 1]),
+        (input, vec![batch, length, 0]),
+        (input, vec![batch, 0, width]),
+        (input, vec![length, width]),
+        (times, vec![batch + 1]),
+        (times, vec![0]),
+        (codes, vec![codebooks, 0]),
+        (codes, vec![codebooks - 1, frames]),
+        (codes, vec![0]),
+    ] {
+        fs::write(&path, with_another_shape(&good, tensor, &shape)).expect("changed golden data");
+        let output = run(&["check", text(copy.path())]);
+        let said = complaint(&output);
+        assert_eq!(output.status.code(), Some(1), "{tensor} of {shape:?}: {said}");
+        assert!(said.contains(tensor) && !said.contains("panicked"), "{tensor} of {shape:?}: {said}");
+    }
+}
+
+/// The safetensors file with zeros of this shape in the place of `tensor`.
+fn with_another_shape(file: &[u8], tensor: &str, shape: &[usize]) -> Vec<u8> {
+    let file = SafeTensors::deserialize(file).expect("golden data");
+    let dtype = file.tensor(tensor).expect(tensor).dtype();
+    let zeros = vec![0; shape.iter().product::<usize>() * dtype.bitsize() / 8];
+    let other = TensorView::new(dtype, shape.to_vec(), &zeros).expect("a tensor");
+    let views = file.tensors().into_iter().map(|(name, view)| {
+        let view = if name == tensor { other.clone() } else { view };
+        (name, view)
+    });
+    safetensors::serialize(views, None).expect("golden data")
 }
 
 /// The safetensors file with another first number in `tensor`: a code one higher, or a float far off.
