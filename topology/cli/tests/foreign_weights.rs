@@ -176,33 +176,31 @@ fn a_conversion_that_would_overflow_is_refused_and_leaves_nothing() {
     assert!(convert("f32").status.success());
 }
 
+/// The samples of a short song of a model.
+fn song(model: &Path) -> Vec<f32> {
+    let place = folder();
+    let path = place.path().join("song.wav");
+    let song = ["--max-seconds", "0.3", "--top-k", "5", "--seed", "3", "--tags", "piano", "--lyrics", "la"];
+    let output = run(&[&["render", "-q", "--model", text(model), "-o", text(&path)], &song[..]].concat());
+    assert!(output.status.success(), "{}", complaint(&output));
+    samples(&path)
+}
+
+#[test]
+fn weights_that_were_saved_inside_of_another_model_are_those_of_the_model() {
+    let plain = song(tiny_model().path());
+    for (file, inside) in [(LM, "model."), (CODEC, "model."), (CODEC, "decoder."), (CODEC, "model.decoder.")] {
+        let model = model(file, |tensors| {
+            let saved = std::mem::take(tensors).into_iter();
+            *tensors = saved.map(|(name, tensor)| (format!("{inside}{name}"), tensor)).collect();
+        });
+        assert!(song(model.path()) == plain, "{file} under {inside}");
+    }
+}
+
 #[test]
 fn parts_are_found_by_what_their_configs_say() {
     let good = tiny_model();
-    let song = |model: &Path| {
-        let place = folder();
-        let path = place.path().join("song.wav");
-        let output = run(&[
-            "render",
-            "-q",
-            "--model",
-            text(model),
-            "-o",
-            text(&path),
-            "--max-seconds",
-            "0.3",
-            "--top-k",
-            "5",
-            "--seed",
-            "3",
-            "--tags",
-            "piano",
-            "--lyrics",
-            "la",
-        ]);
-        assert!(output.status.success(), "{}", complaint(&output));
-        samples(&path)
-    };
     let plain = song(good.path());
     let rename = |model: &Path, from: &str, to: &str| fs::rename(model.join(from), model.join(to)).expect("a file");
     let copy = || {
