@@ -14,11 +14,10 @@ use ureq::{
 
 use super::{
     error::{PullError, Result},
-    response::{
-        ConnectError, PATIENCE, PATIENCE_WITHIN, checked, connect_error, content_range, is_commit, number, text,
-    },
+    response::{ConnectError, checked, connect_error, content_range, is_commit, number, text},
     retry::{Backoff, Retryable},
     settings::{Settings, proxy},
+    timeouts::Timeouts,
     verify::Hash,
 };
 
@@ -35,6 +34,8 @@ pub(crate) struct Hub<'a> {
     api: Api,
     cache: Cache,
     agent: Agent,
+    /// How long a server may take.
+    pub timeouts: Timeouts,
     /// Whether any request was answered yet.
     reached: Cell<bool>,
     /// Requests without a response, before the first response.
@@ -77,20 +78,20 @@ pub(crate) struct Opened {
 impl<'a> Hub<'a> {
     /// The hub of `settings`. No request is made yet.
     pub(crate) fn new(settings: Settings, by_hand: String, say: &'a dyn Fn(&str)) -> Self {
-        let Settings { endpoint, token, cache, api, .. } = settings;
+        let Settings { endpoint, token, cache, api, timeouts, .. } = settings;
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .timeout_connect(Some(PATIENCE))
-            .timeout_recv_response(Some(PATIENCE))
-            .timeout_per_read(Some(PATIENCE_WITHIN))
+            .timeout_connect(Some(timeouts.response))
+            .timeout_recv_response(Some(timeouts.response))
+            .timeout_per_read(Some(timeouts.part))
             .user_agent(USER_AGENT)
             // The machine's trust store, so that a mirror with its own certificates can be used.
             .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .build();
         let (reached, unanswered) = (Cell::new(false), Cell::new(0));
-        Self { endpoint, token, api, cache, agent: agent.into(), reached, unanswered, by_hand, say }
+        Self { endpoint, token, api, cache, agent: agent.into(), timeouts, reached, unanswered, by_hand, say }
     }
 
     /// The address of a file.
@@ -259,7 +260,7 @@ impl<'a> Hub<'a> {
 
     /// A request without a response.
     fn failed(&self, host: String, error: &ureq::Error) -> Retryable {
-        let (connect_error, mut reason) = connect_error(error);
+        let (connect_error, mut reason) = connect_error(error, &self.timeouts);
         if let Some(proxy) = proxy(&host) {
             reason += &format!(", through the proxy {proxy}");
         }

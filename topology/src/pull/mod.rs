@@ -1,7 +1,7 @@
 //! Published checkpoints, from the hub into a directory that the engine loads.
 //!
 //! - `catalogue`: what there is, and which file goes where
-//! - `settings`, `hub`, `response`, `retry`: the endpoint, requests, responses, and retries
+//! - `settings`, `hub`, `response`, `retry`, `timeouts`: the endpoint, requests, responses, retries, and when to retry
 //! - `transfer`, `verify`: one file, from a partial one to one whose hash is right
 //! - `record`, `local_cache`, `offline`: files that are there already
 
@@ -14,7 +14,10 @@ mod record;
 mod response;
 mod retry;
 mod settings;
+#[cfg(test)]
+mod slow_servers;
 mod speed;
+mod timeouts;
 mod transfer;
 mod verify;
 

@@ -7,12 +7,7 @@ use ureq::{
     http::{HeaderMap, Response},
 };
 
-use super::{error::PullError, retry::Retryable};
-
-/// Timeout of a connection, and of the first byte of a response.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// Timeout between two parts of a response.
-pub(crate) const PATIENCE_WITHIN: Duration = Duration::from_secs(30);
+use super::{error::PullError, retry::Retryable, timeouts::Timeouts};
 
 /// Kinds of connection errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,12 +21,12 @@ pub(crate) enum ConnectError {
 }
 
 /// The kind of an error of the HTTP client, and its reason in words.
-pub(crate) fn connect_error(error: &ureq::Error) -> (ConnectError, String) {
+pub(crate) fn connect_error(error: &ureq::Error, timeouts: &Timeouts) -> (ConnectError, String) {
     use ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionReset, Interrupted, InvalidData, TimedOut, UnexpectedEof,
     };
     use ureq::Error::{ConnectProxyFailed, ConnectionFailed, HostNotFound, InvalidProxyUrl, Io, Rustls, Tls};
-    let seconds = PATIENCE.as_secs();
+    let seconds = timeouts.response.as_secs_f64();
     let untrusted = |error: &dyn Error| {
         format!("{error} (for certificates of an authority of your own, set SSL_CERT_FILE to a file of them)")
     };
@@ -128,7 +123,7 @@ mod tests {
 
     #[test]
     fn no_network_is_told_apart_from_a_connection_that_broke() {
-        let io = |error: std::io::Error| connect_error(&ureq::Error::Io(error)).0;
+        let io = |error: std::io::Error| connect_error(&ureq::Error::Io(error), &Timeouts::default()).0;
         // The error of a lookup without a network.
         let unknown = "failed to lookup address information: Temporary failure in name resolution";
         assert_eq!(io(std::io::Error::other(unknown)), ConnectError::Unreachable);
@@ -136,7 +131,8 @@ mod tests {
         assert_eq!(io(ErrorKind::NetworkUnreachable.into()), ConnectError::Unreachable);
         assert_eq!(io(ErrorKind::ConnectionReset.into()), ConnectError::Broken);
         assert_eq!(io(ErrorKind::UnexpectedEof.into()), ConnectError::Broken);
-        let (distrust, reason) = connect_error(&ureq::Error::Tls("a certificate without a known issuer"));
+        let untrusted = ureq::Error::Tls("a certificate without a known issuer");
+        let (distrust, reason) = connect_error(&untrusted, &Timeouts::default());
         assert!(distrust == ConnectError::Distrust && reason.contains("SSL_CERT_FILE"), "{reason}");
     }
 }

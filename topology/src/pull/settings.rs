@@ -13,6 +13,7 @@ use heartstream_models::foreign_text::shown;
 use super::{
     error::{PullError, Result},
     offline::OFFLINE,
+    timeouts::Timeouts,
 };
 
 const ENDPOINT: &str = "HF_ENDPOINT";
@@ -33,6 +34,8 @@ pub(crate) struct Settings {
     pub api: Api,
     /// Whether requests are forbidden.
     pub is_offline: bool,
+    /// How long a server may take.
+    pub timeouts: Timeouts,
 }
 
 impl Settings {
@@ -53,7 +56,7 @@ impl Settings {
             found: error.to_string(),
         })?;
         let is_offline = variable(OFFLINE).is_some_and(|value| is_true(&value));
-        Ok(Self { endpoint, token, cache, api, is_offline })
+        Ok(Self { endpoint, token, cache, api, is_offline, timeouts: Timeouts::default() })
     }
 }
 

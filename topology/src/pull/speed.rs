@@ -2,25 +2,30 @@
 
 use std::time::Duration;
 
-/// Over so long the speed is measured.
-const SPAN: Duration = Duration::from_secs(20);
 /// Bytes a second, at least.
 const LOWEST: u64 = 1000;
 
 /// How fast the bytes of one answer come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct SpeedMeter {
+    /// Over so long the speed is measured.
+    span: Duration,
     since: Duration,
     bytes: u64,
 }
 
 impl SpeedMeter {
+    /// A meter of the speed over each `span`.
+    pub(super) fn new(span: Duration) -> Self {
+        Self { span, since: Duration::ZERO, bytes: 0 }
+    }
+
     /// Takes note of `bytes` that came at `now`, counted from the beginning of the answer. The speed of a whole span in
     /// which too little came, in bytes a second.
     pub(super) fn came(&mut self, now: Duration, bytes: u64) -> Option<u64> {
         self.bytes += bytes;
         let span = now.saturating_sub(self.since);
-        if span < SPAN {
+        if span < self.span {
             return None;
         }
         let speed = (self.bytes as f64 / span.as_secs_f64()) as u64;
@@ -33,10 +38,12 @@ impl SpeedMeter {
 mod tests {
     use super::*;
 
+    const SPAN: Duration = Duration::from_secs(20);
+
     #[test]
     fn a_byte_a_second_is_too_slow_and_a_thousand_are_not() {
         let first = |bytes: u64| {
-            let mut meter = SpeedMeter::default();
+            let mut meter = SpeedMeter::new(SPAN);
             (1..=100u64).find_map(|second| meter.came(Duration::from_secs(second), bytes).map(|speed| (second, speed)))
         };
         assert_eq!(first(1), Some((20, 1)));
@@ -46,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_server_that_becomes_slow_is_noticed_however_much_came_before() {
-        let mut meter = SpeedMeter::default();
+        let mut meter = SpeedMeter::new(SPAN);
         assert_eq!(meter.came(Duration::from_secs(20), 1 << 40), None);
         assert_eq!(meter.came(Duration::from_secs(39), 10), None);
         assert_eq!(meter.came(Duration::from_secs(41), 0), Some(0));

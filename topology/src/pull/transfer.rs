@@ -109,7 +109,7 @@ fn receive(hub: &Hub<'_>, wanted: &Wanted, partial: &mut Partial, at: &mut dyn F
     }
     let mut body = opened.body.into_reader();
     let mut block = vec![0; BLOCK];
-    let (begun, mut meter) = (Instant::now(), SpeedMeter::default());
+    let (begun, mut meter) = (Instant::now(), SpeedMeter::new(hub.timeouts.speed));
     while partial.length < size {
         let ended = |why: &str, length| Retryable::Passing {
             reason: format!("{why} after {length} of {size} bytes"),
