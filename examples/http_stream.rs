@@ -37,14 +37,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Heartstream::builder(heartstream_demo::checkpoint()).build().await?;
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
+    let listener = PatientListener::new(TcpListener::bind(address).await?, MOST_CONNECTIONS, PATIENCE);
+    println!("listening on http://{}", listener.address()?);
+    Ok(axum::serve(listener, service(engine)).await?)
+}
+
+/// What is served: at `/` a song for each listener.
+pub fn service(engine: Heartstream) -> Router {
     let songs = Arc::new(Semaphore::new(MOST_SONGS));
     let songs = get(move |Query(query): Query<HashMap<String, String>>| stream(engine.clone(), songs.clone(), query))
         // Without this, a HEAD is a GET whose song is thrown away.
         .head(|| async { StatusCode::METHOD_NOT_ALLOWED });
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
-    let listener = PatientListener::new(TcpListener::bind(address).await?, MOST_CONNECTIONS, PATIENCE);
-    println!("listening on http://{}", listener.address()?);
-    Ok(axum::serve(listener, Router::new().route("/", songs)).await?)
+    Router::new().route("/", songs)
 }
 
 /// One song for one listener. A listener that is slow holds the song back; one that leaves ends it.

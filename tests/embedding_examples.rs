@@ -3,6 +3,9 @@
 
 #[path = "../examples/axum_wav.rs"]
 mod axum_wav;
+#[path = "../examples/http_stream.rs"]
+#[allow(dead_code)] // its own main
+mod http_stream;
 #[path = "../examples/plugin_host.rs"]
 mod plugin_host;
 mod support;
@@ -52,15 +55,19 @@ async fn a_bot_pauses_a_song_and_skips_it() {
     until("the threads of a skipped song are back", || engine.lent_threads() == 0).await;
 }
 
-/// The service on a port that the system chooses.
-async fn served(engine: &Heartstream) -> SocketAddr {
+/// A service on a port that the system chooses.
+async fn served(service: axum::Router) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
-    let engine = engine.clone();
-    let song = axum::routing::get(move || async move { axum_wav::answer(&engine, request(3000, 1)).await });
-    let service = axum::Router::new().route("/", song);
     tokio::spawn(async move { axum::serve(listener, service).await });
     address
+}
+
+/// A service of one song.
+fn service(engine: &Heartstream) -> axum::Router {
+    let engine = engine.clone();
+    let song = axum::routing::get(move || async move { axum_wav::answer(&engine, request(3000, 1)).await });
+    axum::Router::new().route("/", song)
 }
 
 /// A client that has asked for a song and read `bytes` of the answer.
@@ -77,7 +84,7 @@ fn client(address: SocketAddr, bytes: usize) -> TcpStream {
 async fn a_song_whose_client_leaves_is_cancelled_before_its_first_sound_and_after() {
     let model = tiny_model();
     let engine = engine(&model, 1, 1).await;
-    let address = served(&engine).await;
+    let address = served(service(&engine)).await;
     // The status line alone, which comes with the header of the WAV; and some of the sound.
     for bytes in [12, 100_000] {
         let client = tokio::task::spawn_blocking(move || client(address, bytes)).await.expect("a client");
@@ -85,6 +92,27 @@ async fn a_song_whose_client_leaves_is_cancelled_before_its_first_sound_and_afte
         drop(client);
         until("the threads of the song are back", || engine.lent_threads() == 0).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_makes_no_song_and_a_get_makes_one() {
+    let model = tiny_model();
+    let engine = engine(&model, 1, 1).await;
+    let address = served(http_stream::service(engine.clone())).await;
+    let head = tokio::task::spawn_blocking(move || {
+        let mut client = TcpStream::connect(address).expect("a connection");
+        client.write_all(b"HEAD /?seconds=200 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").expect("a request");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("an answer");
+        answer
+    });
+    let head = head.await.expect("a client");
+    assert!(head.starts_with("HTTP/1.1 405"), "{head}");
+    // A song has its threads before its answer begins.
+    assert_eq!(engine.lent_threads(), 0);
+    // A GET of the same address has a song: `client` demands it.
+    drop(tokio::task::spawn_blocking(move || client(address, 12)).await.expect("a client"));
+    until("the threads of the song are back", || engine.lent_threads() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
