@@ -22,6 +22,8 @@ pub(crate) mod heading {
     pub(crate) const OUTPUT: &str = "Output";
     pub(crate) const MODEL: &str = "Model";
     pub(crate) const MACHINE: &str = "Machine";
+    pub(crate) const CLIENTS: &str = "Clients";
+    pub(crate) const LIMITS: &str = "Limits";
 }
 
 #[derive(Debug, Clone, clap::Args)]

@@ -73,6 +73,7 @@ pub(crate) enum Command {
     /// The song does not depend on it: it only comes sooner where the drafter is right often enough.
     Distill(DistillArgs),
     /// Serve songs that are heard while they are written: a page, an HTTP API, a library on disk
+    #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArgs),
     /// Decode windows for the songs of other machines, which then come sooner and are the same
     Worker(WorkerArgs),
@@ -101,6 +102,11 @@ Examples:
   heartstream pull                                  # the newest release
   heartstream pull --out models/heartmula           # to a place of your own
   HF_ENDPOINT=https://mirror.example heartstream pull";
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  heartstream serve                                 # 127.0.0.1:7878
+  heartstream serve --model DIR --library ~/songs --max-songs 2
+  heartstream serve --listen 0.0.0.0:7878 --token-file secret";
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   heartstream completions bash > /etc/bash_completion.d/heartstream

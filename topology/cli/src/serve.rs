@@ -7,7 +7,7 @@ use heartstream_serve::{SecondsPerLine, ServeOptions, Server, known_tags};
 
 use crate::{
     Failed,
-    arg_groups::ModelArgs,
+    arg_groups::{ModelArgs, heading},
     asked::checkpoint,
     card::card,
     machines::{self, WorkersArgs},
@@ -17,35 +17,41 @@ use crate::{
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ServeArgs {
     /// Where to listen; beyond this machine a token is demanded
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7878", value_parser = values::address)]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7878", value_parser = values::address,
+        help_heading = heading::CLIENTS)]
     listen: SocketAddr,
     /// A name that the server is reached by, besides the address, such as that of a reverse proxy; may be given again
-    #[arg(long = "host", value_name = "NAME")]
+    #[arg(long = "host", value_name = "NAME", help_heading = heading::CLIENTS)]
     hosts: Vec<String>,
-    #[command(flatten)]
-    model: ModelArgs,
+    /// File with the secret that clients have to know
+    #[arg(long, value_name = "FILE", help_heading = heading::CLIENTS)]
+    token_file: Option<PathBuf>,
     /// Songs that are written at once
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::count, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = values::count, allow_hyphen_values = true,
+        help_heading = heading::LIMITS)]
     max_songs: usize,
     /// Songs that wait
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = values::count, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = values::count, allow_hyphen_values = true,
+        help_heading = heading::LIMITS)]
     queue: usize,
     /// Songs of one client that wait or are written
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = values::count, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = values::count, allow_hyphen_values = true,
+        help_heading = heading::LIMITS)]
     songs_per_client: usize,
     /// The longest song
-    #[arg(long, value_name = "TIME", default_value = "240s", value_parser = values::time, allow_hyphen_values = true)]
+    #[arg(long, value_name = "TIME", default_value = "240s", value_parser = values::time, allow_hyphen_values = true,
+        help_heading = heading::LIMITS)]
     max_seconds: f64,
-    /// File with the secret that clients have to know
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
     /// Where songs are kept
-    #[arg(long, value_name = "DIR", default_value = "songs")]
+    #[arg(long, value_name = "DIR", default_value = "songs", help_heading = heading::OUTPUT)]
     library: PathBuf,
     /// The level of songs: -16 (LUFS), by the gain that the model's card names, which follows the song slowly, and a limiter;
     /// or off
-    #[arg(long, value_name = "-16|off", default_value = "-16", allow_hyphen_values = true, value_parser = ["-16", "off"])]
+    #[arg(long, value_name = "-16|off", default_value = "-16", allow_hyphen_values = true, value_parser = ["-16", "off"],
+        help_heading = heading::OUTPUT)]
     loudness: String,
+    #[command(flatten)]
+    model: ModelArgs,
     #[command(flatten)]
     workers: WorkersArgs,
 }
