@@ -25,8 +25,8 @@ pub(crate) struct RenderArgs {
     #[arg(long, value_name = "N", value_parser = whole(0..=u64::MAX), allow_hyphen_values = true,
         help_heading = heading::WORDS)]
     pub seed: Option<u64>,
-    /// Make so many songs of the same words, with the seeds N, N+1, …; -o then needs {n} in its name, which is the number
-    /// of the take [default for -o: take-{n}.wav]; `play` plays the first, and writes the others
+    /// Make so many songs of the same words, with the seeds N, N+1, …; -o then needs an n in braces in its name, where the
+    /// number of the take goes [default for -o: take-1.wav, take-2.wav, …]; `play` plays the first, and writes the others
     #[arg(long, value_name = "COUNT", value_parser = whole(1..=1000_u64), allow_hyphen_values = true,
         conflicts_with = "resume", help_heading = heading::WORDS)]
     pub takes: Option<u64>,
