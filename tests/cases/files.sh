@@ -1,7 +1,5 @@
 # Rows of files, checkpoints, hubs and limits; sourced by tests/cases/run.
 
-heartstream synth --size tiny --out tiny -q
-tiny=$PWD/tiny
 lm=HeartMuLa-oss-3B
 codec=HeartCodec-oss
 
@@ -38,6 +36,14 @@ sing; outcome K5 "zeros" 1 "zeros at its beginning" "Download the file again"
 # --- K8: errors of the disk
 current=$tiny
 sing --save-codes /nowhere/song.codes; outcome K8 "codes into a folder that is not there" 1 "in a directory that exists"
+short=(--model "$tiny" --seed 3 --top-k 5 --tags piano --lyrics la)
+"$program" render -q "${short[@]}" --max-seconds 0.3 -o - >whole.wav
+# Pipes have no limit, so the shell carries the song and what is said.
+said=$( { ( ulimit -f 0; exec "$program" render "${short[@]}" --max-seconds 0.3 -o - --save-codes full.codes ) | cat >full.wav
+	echo "${PIPESTATUS[0]}" >.code; } 2>&1 </dev/null )
+printf '%s\n' "$said" >.err
+outcome K8 "a full disk under --save-codes" 0 "the song goes on without its codes being kept" "ulimit -f"
+holds K8 "… and the song is whole" cmp -s full.wav whole.wav
 (
 	trap '' XFSZ
 	ulimit -f 1
@@ -71,6 +77,11 @@ if command -v python3 >/dev/null; then
 	tokenizer long 't["normalizer"] = "x" * 1000000'
 	sing; outcome hostile "a value of a megabyte" 1 "normalizer"
 	holds hostile "whose error is short" test "$(wc -c <.err)" -lt 4200
+
+	tokenizer prepend 't["normalizer"] = {"type": "Prepend", "prepend": ""}'
+	sing; outcome hostile "a Prepend of nothing" 1 "normalizer.prepend"
+	tokenizer charsmap 't["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}'
+	sing; outcome hostile "a charsmap that is broken" 1 "normalizer.type"
 fi
 
 # --- names, values, environment
@@ -88,8 +99,10 @@ if [ -r /proc/kmsg ]; then
 fi
 
 # --- limits
-limited "-n 8" render -q --model "$tiny" -o limited.wav --max-seconds 0.3
-outcome limits "eight open files" 1 "ulimit -n"
+for files in 6 8 12; do
+	limited "-n $files" render -q --model "$tiny" -o limited.wav --max-seconds 0.3
+	outcome limits "$files open files" 1 "ulimit -n"
+done
 limited "-v 400000" render -q -o limited.wav --max-seconds 1
 outcome limits "400 MB of address space" 1 "!panicked" "!memory allocation"
 if [ "$(id -u)" != 0 ]; then
@@ -97,3 +110,16 @@ if [ "$(id -u)" != 0 ]; then
 	outcome limits "three processes" 1 "ulimit -u"
 fi
 holds limits "nothing is left behind" test ! -e limited.wav
+
+# --- songs that are not whole
+"$program" render -q "${short[@]}" --max-seconds 200 -o hung.wav 2>.err & song=$!
+# Until there is sound: a song that ends before leaves no file.
+for _ in $(seq 600); do [ "$(cat hung.wav 2>/dev/null | wc -c)" -lt 100000 ] || break; sleep 0.1; done
+kill -HUP $song; wait $song; echo $? >.code
+outcome losses "a terminal that goes away" 130 "!panicked"
+holds losses "… and what was written plays" test "$(head -c 4 hung.wav)" = RIFF
+heartstream render -q "${short[@]}" --max-seconds 12 -o whole.wav
+heartstream render -q "${short[@]}" --max-seconds 6 -o part.wav --save-codes part.codes
+heartstream render -q --model "$tiny" --resume part.codes --max-seconds 12 -o part.wav
+outcome others "--resume with more seconds than the song ran into" 0
+holds others "… and it is the song of so many seconds" cmp -s part.wav whole.wav
