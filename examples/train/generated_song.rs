@@ -5,14 +5,12 @@ use heartstream_models::{
     ModelDirectory,
     heartcodec::{Flow, FlowJob, HeartCodec},
     heartmula::{HeartMula, KeyedSampler, Sampling},
-    signal::KeyedNoise,
+    signal::{KeyedNoise, REFERENCE_WINDOW},
     text::PromptTokenizer,
 };
 
 use crate::{error::Result, feed::Song, semantic::codebook};
 
-/// Frames of a song at most: the codec's window.
-const LONGEST: usize = 372;
 /// Default sampling; but without guidance, which makes them more alike than songs are.
 const SAMPLING: Sampling = Sampling { temperature: 1.0, top_k: 50, cfg_scale: 1.5 };
 const GUIDANCE: f64 = 1.0;
@@ -64,7 +62,7 @@ impl SampleGenerator {
         self.codebooks.iter().enumerate().map(one).collect()
     }
 
-    /// Songs by the words of others, each with the seed of its place behind `first`, on so many threads. One that
+    /// Songs by the words of others, each with the seed of its place behind `first`, on `threads` threads. One that
     /// ends before it has a frame is left out.
     ///
     /// # Errors
@@ -90,11 +88,11 @@ impl SampleGenerator {
     /// The codes of a song, frame after frame, as far as all of them have a row.
     fn written(&self, words: &Song, seed: u64) -> Result<Vec<u16>> {
         let prompt = self.tokenizer.prompt(&words.tags, &words.lyrics)?.ids;
-        let mut state = self.lm.start(&prompt, GUIDANCE, LONGEST)?;
+        let mut state = self.lm.start(&prompt, GUIDANCE, REFERENCE_WINDOW)?;
         let mut sampler = KeyedSampler::new(SAMPLING, KeyedNoise::new(seed))?;
         let rows = self.codebooks.first().map_or(0, Vec::len) / self.width;
         let mut codes = Vec::new();
-        for _ in 0..LONGEST {
+        for _ in 0..REFERENCE_WINDOW {
             let frame = self.lm.next_frame(&mut state, &mut sampler)?;
             if frame.iter().any(|code| *code >= self.end || *code as usize >= rows) {
                 break;
@@ -114,7 +112,7 @@ impl SampleGenerator {
     }
 }
 
-/// What is made of each song's words and seed, on so many threads, in their order.
+/// What is made of each song's words and seed, on `threads` threads, in their order.
 fn each<T: Send>(
     words: &[Song],
     first: usize,

@@ -7,10 +7,12 @@
 
 use std::ops::Range;
 
+use heartstream_messages::FirstWindow;
+
 use crate::error::{ModelError, Result};
 
-/// Frames of a window at the published setting: 29.76 s at 12.5 frames a second.
-pub const REFERENCE_WINDOW: usize = 372;
+/// Frames of a window at the published setting: 29.76 s at 12.5 frames a second. First windows are no longer either.
+pub const REFERENCE_WINDOW: usize = FirstWindow::LONGEST.0 as usize;
 /// The reference measures windows in quanta of 93 frames …
 const QUANTUM: usize = 93;
 /// … and moves on by 80 frames for each.

@@ -14,9 +14,6 @@ use super::{
     arg_groups::{ContinuityName, SoundArgs},
 };
 
-/// Frames of the longest first window.
-const LONGEST: u64 = heartstream_models::signal::REFERENCE_WINDOW as u64;
-
 /// How a song is to be cut.
 pub(super) struct Cut {
     pub continuity: Continuity,
@@ -39,15 +36,17 @@ pub(super) fn asked_for(args: &SoundArgs, fingerprint: &str, live: bool) -> Resu
         return read(path, fingerprint);
     }
     if args.continuity == ContinuityName::Reference && (args.first_window.is_some() || args.first_audio.is_some()) {
-        let problem =
-            "the reference's windows all have 372 frames, so first-window and first-audio have no say in them";
+        let problem = format!(
+            "the reference's windows all have {} frames, so first-window and first-audio have no say in them",
+            FirstWindow::LONGEST.0
+        );
         return Err(Failed::Usage(format!("{problem}. Leave the option out, or choose another continuity")));
     }
     let most = args.first_window.map(Frames);
     let deadline = args.first_audio.map(Seconds);
     let first_window = match (most, deadline) {
         (None, None) => FirstWindow { deadline: live.then_some(FirstWindow::USUAL_DEADLINE), ..FirstWindow::default() },
-        (most, deadline) => FirstWindow { most: most.unwrap_or(Frames(LONGEST)), deadline },
+        (most, deadline) => FirstWindow { most: most.unwrap_or(FirstWindow::LONGEST), deadline },
     };
     Ok(Cut { continuity: args.continuity.into(), first_window, look_ahead: SongRequest::USUAL_LOOK_AHEAD })
 }
@@ -106,8 +105,9 @@ pub(super) fn parse(bytes: &[u8], fingerprint: Option<&str>) -> Result<Cut, Stri
     let continuity = plan.get("continuity").cloned().unwrap_or(Value::Null);
     let continuity =
         serde_json::from_value(continuity).map_err(|_| "has no `continuity` of reference, chained or parallel")?;
-    let first = plan.get("first_window").and_then(Value::as_u64).filter(|first| (1..=LONGEST).contains(first));
-    let first = first.ok_or_else(|| format!("has no `first_window` from 1 to {LONGEST}"))?;
+    let Frames(longest) = FirstWindow::LONGEST;
+    let first = plan.get("first_window").and_then(Value::as_u64).filter(|first| (1..=longest).contains(first));
+    let first = first.ok_or_else(|| format!("has no `first_window` from 1 to {longest}"))?;
     let look_ahead = look_ahead(plan, continuity)?;
     Ok(Cut { continuity, first_window: FirstWindow { most: Frames(first), deadline: None }, look_ahead })
 }
