@@ -1,5 +1,5 @@
 //! Bodies of the fuzz targets: each reads bytes as the engine would read a file, and demands no more than that it comes to
-//! an end. `tests/fuzz_targets.rs` runs them as property tests, `.ci/fuzz` under libFuzzer.
+//! an end. `topology/cli/tests/fuzz_targets.rs` runs them as property tests, `.ci/fuzz` under libFuzzer.
 
 use std::{
     fs,
