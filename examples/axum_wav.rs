@@ -14,7 +14,7 @@ use axum::{
 use heartstream::{Heartstream, SampleFormat, SongRequest};
 
 /// What a client may ask for.
-#[allow(dead_code)] // as above
+#[allow(dead_code)] // a test has `answer` alone
 #[derive(serde::Deserialize)]
 struct Words {
     #[serde(default)]

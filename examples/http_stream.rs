@@ -1,6 +1,6 @@
 //! Shows: the engine behind an HTTP handler that streams each song as a WAV while it is written.
 //!
-//! What a server on a network needs is here, too: so many songs at once and no more, GET alone (a HEAD would make a
+//! What a server on a network needs is here, too: a limit of songs at once, GET alone (a HEAD would make a
 //! song), and an end for clients that never ask or never read.
 //!
 //! Run with: `cargo run --release --example http_stream`, then open <http://127.0.0.1:3000/?tags=piano,calm&seconds=20>

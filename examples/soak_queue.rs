@@ -24,9 +24,9 @@ use tokio::{sync::Barrier, task::JoinSet};
 
 /// Songs where the environment says nothing: some minutes on two cores.
 const USUAL_SONGS: u64 = 300;
-/// So many songs, or so many times those at once, come before the first measure of a part, and as many again. None of the
-/// first ends early, and those of a batch wait until all of it have begun: an engine keeps the threads of so many songs, and
-/// starts no more for the songs that come after them. The others end when they like, as all that follow, so that the heaps
+/// Songs (in the part with several at once, batches of songs) before the first measure of a part; the same number comes
+/// twice. None of the first ends early, and those of a batch wait until all of it have begun: an engine keeps the threads
+/// of its songs, and starts no more for the songs that come after them. The others end when they like, as all that follow, so that the heaps
 /// of the allocator, which threads share, have their size.
 const WARM: u64 = 10;
 /// Songs at once in the second part, where the environment says nothing.

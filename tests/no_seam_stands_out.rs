@@ -23,8 +23,8 @@ const SONGS: [(&str, u64); 6] = [
     ("piano,calm", 1),
     ("strings,chorale", 2),
 ];
-/// So much larger may the share of places above the 95th percentile of everything else be where there are seams, and so
-/// many dB higher their median: what is allowed above the expectation where songs are judged by everything else.
+/// Allowed at seams: how much larger the share of places above the 95th percentile of everything else is, and how many
+/// dB higher their median. It is beyond the expectation where songs are judged by everything else.
 const MORE_ABOVE: f64 = 0.12;
 const MORE_MEDIAN: f64 = 1.0;
 /// The median of beginnings and ends, dB at most.

@@ -55,7 +55,7 @@ fn perform(stage: &mut SpeakerSinkStage, song: &[f32]) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// Listens to a device, and pulls its cable whenever so many samples were heard.
+/// Listens to a device, and pulls its cable after each of these counts of samples.
 fn listener(device: &FakeDevice, cuts: &[usize]) -> (Arc<Mutex<Vec<f32>>>, Playing) {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let (ears, mut cuts) = (Arc::clone(&heard), VecDeque::from(cuts.to_vec()));

@@ -1,4 +1,4 @@
-//! Connections with an end: so many at once, and closed where nothing is written for a while, because the client asks for
+//! Connections with an end: limited in number, and closed after a while without a write, because the client asks for
 //! nothing, asks a letter at a time, or does not read.
 
 use std::{

@@ -2,7 +2,7 @@
 
 use std::{fs, io};
 
-/// By so much the last measure may be above the first, and a wait above its forecast.
+/// Share by which the last measure may be above the first, and a wait above its forecast.
 pub const TOLERANCE: f64 = 0.05;
 
 /// What this process holds.

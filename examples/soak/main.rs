@@ -19,9 +19,9 @@ use tokio::sync::Barrier;
 
 /// Songs where the environment says nothing: some minutes on two cores.
 const USUAL_SONGS: u64 = 300;
-/// After so many songs, one after the other or so many times eight, the first measure of a part is taken. None of them ends
-/// early, and those of a batch wait until all of it have begun. So a part has by then taken all that its songs need at once:
-/// an engine keeps the threads of so many songs, and starts no more for the songs that come after them.
+/// Songs before the first measure of a part, or batches of songs in the part that has several at once. None of them ends
+/// early, and those of a batch wait until all of it have begun. So a part has by then taken all that its songs need at
+/// once: an engine keeps the threads of its songs, and starts no more for the songs that come after them.
 const WARM: u64 = 10;
 /// Songs at once in the second part.
 const AT_ONCE: u64 = 8;

@@ -28,7 +28,7 @@ pub fn moment(seed: u64, usual: Duration) -> Duration {
     usual.mul_f64(drawn(seed) as f64 / (1u64 << 32) as f64)
 }
 
-/// A pipe whose reader leaves after so many bytes.
+/// A pipe whose reader leaves after this number of bytes.
 pub struct ClosingPipe(u64);
 
 impl ClosingPipe {

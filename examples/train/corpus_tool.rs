@@ -125,7 +125,7 @@ fn statistics(manner: Manner, font: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Renders for so many seconds on one thread.
+/// Renders for `seconds` on one thread.
 fn speed(font: &str, seconds: f64) -> Result<(), Box<dyn Error>> {
     let dataset = open(font)?;
     let (begin, mut music, mut index) = (Instant::now(), 0.0, 0);

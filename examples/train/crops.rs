@@ -28,7 +28,7 @@ pub struct Crop {
 }
 
 impl Crop {
-    /// Draws a crop of `latents` latents of `latent` samples from a song of so many samples.
+    /// Draws a crop of `latents` latents of `latent` samples from a song of `song` samples.
     pub fn draw(song: usize, latents: usize, latent: usize, rng: &mut Rng) -> Self {
         let length = latents * latent;
         let last = song.saturating_sub(length);

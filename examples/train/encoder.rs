@@ -16,7 +16,7 @@ const TAPS: usize = 7;
 /// Latent frames that the linear way sees, this one and the next.
 const LINE_FRAMES: usize = 2;
 
-/// The tensors of an encoder that begins with so many channels: their names begin with `encoder.`.
+/// The tensors of an encoder that begins with `channels` channels: their names begin with `encoder.`.
 pub fn expected(config: &HeartCodecConfig, channels: usize) -> Vec<Expected> {
     let mut tensors = Vec::new();
     let mut add = |name: String, shape: [usize; 3]| {

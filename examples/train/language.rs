@@ -48,13 +48,13 @@ pub struct Written {
     pub key: u32,
 }
 
-/// Phrases that begin behind each of so many frames.
+/// Phrases that begin behind each frame.
 fn to_come(phrases: &[f64], frames: usize) -> Vec<u32> {
     let behind = |frame: usize| phrases.iter().filter(|start| **start > (frame as f64 + 1.0) * 0.08).count() as u32;
     (0..frames).map(|frame| behind(frame).min(MOST_PHRASES)).collect()
 }
 
-/// The place of the phrase that each of so many frames belongs to.
+/// The place of the phrase that each frame belongs to.
 fn places(song: &Song, frames: usize) -> Vec<u32> {
     let of = |frame: usize| {
         let begun = song.phrases.iter().filter(|start| **start <= (frame as f64 + 0.5) * 0.08).count();
@@ -124,7 +124,7 @@ impl<'a> Language<'a> {
     }
 }
 
-/// So many songs of about one length, each song of the pool as likely as every other, and whether they are learnt with
+/// `count` songs of about one length, each song of the pool as likely as every other, and whether they are learnt with
 /// their words: what is behind the end of a shorter one is computed for nothing.
 fn batch_of<'p>(pool: &'p Pool<Written>, count: usize, rng: &mut Rng) -> Vec<(&'p Written, bool)> {
     let mut songs: Vec<&Written> = (0..count * LENGTHS).map(|_| pool.pick(rng)).collect();

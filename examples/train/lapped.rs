@@ -111,7 +111,7 @@ impl Lapped {
 
     /// \[latent, 2 latent frames of samples\]: windowed cosines.
     fn analysis(&self, samples: usize, numbers: &mut [f32]) {
-        // Interpolation and smoothing come late by so many samples.
+        // Interpolation and smoothing delay by this number of samples.
         let late = SLOW_DELAY * STEP + FAST_DELAY * 6.0 + (BOX as f64 - 1.0) / 2.0 + 0.5;
         for (line, row) in numbers.chunks_mut(samples).enumerate() {
             for (sample, number) in row.iter_mut().enumerate() {

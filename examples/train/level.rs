@@ -23,7 +23,7 @@ use crate::{
 /// Largest change, in decibels either way.
 const MOST: f64 = 20.0;
 
-/// Makes songs of the checkpoint in `model` louder by so many decibels; the encoders in the run of `setting` then give
+/// Makes songs of the checkpoint in `model` louder by this number of decibels; the encoders in the run of `setting` then give
 /// for a louder sound what they gave for it before. Both are changed in place, in 16 bits: the gain is what one number
 /// of the vocoder can be rounded to, which is printed.
 ///

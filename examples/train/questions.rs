@@ -115,7 +115,7 @@ impl Questions {
         self.losses_of(store, batch, Whole::of(batch, self.config.audio_num_codebooks))
     }
 
-    /// The loss of a whole batch, and its parts by the names of [`PARTS`]; on a processor on so many threads.
+    /// The loss of a whole batch, and its parts by the names of [`PARTS`]; on a processor on several threads.
     pub fn loss(
         &self,
         parameters: &Parameters,
@@ -229,7 +229,7 @@ impl Questions {
         Ok(((loss + beside)?, parts.to_vec()))
     }
 
-    /// The same of a whole batch, for processors: so many parts of it at once, each forward and back on a thread of its
+    /// The same of a whole batch, for processors: `parts` parts of it at once, each forward and back on a thread of its
     /// own, for most operations have one. The loss that is returned has the value and the gradients of the whole.
     fn loss_in_parts(
         &self,

@@ -61,7 +61,7 @@ pub enum Continuity {
 /// How long the first window is, and so how soon the first sound comes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FirstWindow {
-    /// It has at most so many frames …
+    /// Its length at most …
     pub most: Frames,
     /// … and as many fewer as it takes for the first sound to come in time, at the rates measured in this run. Without
     /// a deadline its length, and so the song, does not depend on the machine.

@@ -5,7 +5,7 @@ use std::{cell::Cell, fmt};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Reads a value of at most so many values in all.
+/// Reads a value with a limit on the number of values in all.
 pub(crate) struct Bounded<'a> {
     left: &'a Cell<usize>,
 }

@@ -21,7 +21,7 @@ use heartstream_tools::{
     synth::{SynthSize, synthesise},
 };
 
-/// Drafts codes that have nothing to do with the song: below a number, and so many to a frame.
+/// Drafts codes that have nothing to do with the song: below a number, and a number of them to a frame.
 struct Garbage(KeyedNoise, u32, usize);
 
 impl FrameDrafter for Garbage {

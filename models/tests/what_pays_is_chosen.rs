@@ -36,7 +36,7 @@ struct Run {
     prefetched: u32,
 }
 
-/// Runs so many rounds.
+/// Runs `rounds` rounds.
 fn run(policy: &mut Policy, machine: Machine, song: Song<'_>, rounds: u32) -> Run {
     let mut run = Run::default();
     for _ in 0..rounds {

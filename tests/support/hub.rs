@@ -22,9 +22,9 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 /// Something that goes wrong.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// The body breaks off after so many bytes.
+    /// The body breaks off after this number of bytes.
     DropAfter(usize),
-    /// The body stops after so many bytes and the connection stays open; the sender is told when it does.
+    /// The body stops after this number of bytes and the connection stays open; the sender is told when it does.
     StallAfter(usize, mpsc::Sender<()>),
     /// The whole file comes, whatever part was asked for.
     IgnoreRange,

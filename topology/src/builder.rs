@@ -133,7 +133,7 @@ impl Builder {
     /// ([`crate::memory::MemoryPlan`]), the codec is stored as f16, unless [`Builder::weights`] says how; or the song
     /// is made sequentially, the codec loaded after the language model was freed, without audio before all frames are
     /// written. [`Heartstream::memory_adjustment`] says what was done. With [`Builder::max_songs`] there are
-    /// as many songs at once as fit, at most so many; without it the estimate is for one song at a time. Sequential songs
+    /// as many songs at once as fit, up to that number; without it the estimate is for one song at a time. Sequential songs
     /// wait for each other.
     pub fn memory_limit(mut self, limits: impl Into<MemoryLimits>, song: &SongRequest) -> Self {
         self.memory_limit = Some((limits.into(), song.clone()));

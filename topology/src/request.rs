@@ -35,7 +35,7 @@ pub(crate) struct Sound {
     pub deadline: Option<Seconds>,
     pub flow: Flow,
     pub noise: KeyedNoise,
-    /// The song has at most so many frames.
+    /// The most frames that the song can have.
     pub longest: Frames,
 }
 

@@ -309,7 +309,7 @@ fn add_sound(pieces: &mut Pieces, decoder: &Decoder, sound: Sound, sinks: Vec<Si
     let remote = song.engine.remote.clone().filter(|_| {
         let orderable = is_orderable(flow);
         if !orderable {
-            song.mishaps.note("other machines take no windows of so many steps or such guidance".to_owned());
+            song.mishaps.note("other machines take no windows of this number of steps or of such guidance".to_owned());
         }
         orderable
     });

@@ -29,6 +29,7 @@ use crate::{
 
 /// Frames of a window, at most: as many as the reference's, and as many again for its lead-in and look-ahead.
 const MOST_FRAMES: usize = 2 * REFERENCE_WINDOW;
+
 /// Decodes windows on a thread of its own, one after the other, with the threads of its site.
 pub struct FlowServer {
     codec: Arc<HeartCodec>,

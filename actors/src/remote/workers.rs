@@ -117,8 +117,8 @@ pub fn work(order: &FlowOrder, codebooks: usize) -> f64 {
 
 impl RemoteWorkers {
     /// No workers yet, of those whose latents have `kind`, with `sizes` codes in a frame and numbers in a latent. A song
-    /// sends them up to `stages` windows at once. This machine takes `at_home` seconds for a unit of work. Who is left
-    /// out is said to the receiver.
+    /// sends them up to `stages` windows at once. This machine takes `at_home` seconds for a unit of work. Excluded
+    /// workers are sent to the receiver.
     pub fn new(
         kind: FlowKind,
         sizes: (usize, usize),

@@ -24,7 +24,7 @@ pub struct FrameRate {
 }
 
 impl SongFacts {
-    /// The segmenter has cut a first window of so many frames.
+    /// The segmenter has cut a first window of `frames`.
     pub fn first_window_is(&self, frames: Frames) {
         // A song has one first window.
         let _ = self.first_window.set(frames);
@@ -35,7 +35,7 @@ impl SongFacts {
         self.first_window.get().copied()
     }
 
-    /// The last frame is written: the song has so many.
+    /// The last frame is written: the song has `frames`.
     pub fn length_is(&self, frames: Frames) {
         // A song has one length.
         let _ = self.length.set(frames);
@@ -46,7 +46,7 @@ impl SongFacts {
         self.length.get().copied()
     }
 
-    /// The segmenter has seen the last frame: the song has so many samples of each channel.
+    /// The segmenter has seen the last frame: the song has `end` samples of each channel.
     pub fn song_ends_at(&self, end: SampleIndex) {
         // A song has one end.
         let _ = self.song_end.set(end);

@@ -22,7 +22,7 @@ pub struct Fault {
     /// While it works on its input number `item`, counted from 1. The language model's first is its prompt, those after
     /// it are its frames.
     pub item: u64,
-    /// So many times.
+    /// How often.
     pub times: u32,
 }
 
@@ -31,7 +31,7 @@ pub struct Fault {
 pub struct Hold {
     /// Before its input number `item`, counted from 1, …
     pub item: u64,
-    /// … it waits until the others have decoded so many segments.
+    /// … it waits until the others have decoded this number of segments.
     pub until_segments: u64,
 }
 

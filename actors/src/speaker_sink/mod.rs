@@ -51,7 +51,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 /// Callbacks to wait for after the ring is empty, so that the device's own buffers are played …
 const LAST_CALLBACKS: u64 = 4;
-/// … but only so many naps.
+/// … and naps, at most, while it waits for them.
 const LAST_NAPS: usize = 100;
 
 /// An output device and how to use it.

@@ -65,7 +65,7 @@ pub struct Decision {
     pub real_time_factor: f64,
 }
 
-/// Device buffer: at most so much audio is consumed when a device is opened, before playback.
+/// Device buffer: the most audio that is consumed when a device is opened, before playback.
 pub(super) const LEAD: Seconds = Seconds(0.5);
 
 /// Decides when a song starts, from when its audio came.

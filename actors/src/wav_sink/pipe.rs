@@ -15,7 +15,7 @@ use nix::{
 
 use crate::song_context::StopFlag;
 
-/// Where a pipe has room, it has room for so much (`PIPE_BUF` of Linux, and a page of its buffer).
+/// Bytes that a pipe takes at once if it takes any (`PIPE_BUF` of Linux, and a page of its buffer).
 const PIECE: usize = 4096;
 /// Poll interval of the stop flag, in milliseconds.
 const LOOK: u16 = 50;

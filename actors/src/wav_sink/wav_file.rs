@@ -64,8 +64,8 @@ impl<W: Write + Seek> WavFile<W> {
 
     /// Claims all that was written.
     pub(super) fn correct_header(&mut self) -> io::Result<()> {
-        // One write that changes less than a hundred bytes, so that a kill falls before or after it and hardly into it; what
-        // it would fall between are two lengths, of which readers take the second.
+        // One write that changes fewer than 100 bytes: a kill leaves the old header or the new one. A write torn
+        // between its two lengths would leave the old data size, which is the one that readers take.
         let header = header::of_file(self.format, &self.chunks, self.data_bytes, self.largest_riff);
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(&header)?;

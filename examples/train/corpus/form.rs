@@ -131,7 +131,7 @@ pub fn draw(parts: &[Vec<usize>], lines: usize, rng: &mut Rng) -> Option<Vec<Sec
     Some(sections)
 }
 
-/// So many phrases of a part: its last ones where it has more, and where it has fewer, its end again.
+/// The last `wanted` phrases of a part; if it has fewer, its end again.
 fn stretched(part: &[usize], wanted: usize) -> Vec<usize> {
     let mut phrases = part[part.len().saturating_sub(wanted)..].to_vec();
     while phrases.len() < wanted {

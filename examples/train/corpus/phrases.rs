@@ -42,7 +42,7 @@ fn tempi(kind: Kind) -> (f64, f64) {
 /// one of the numbers of `bars`.
 pub fn divide(piece: &Piece, seconds: f64, bars: &[u32]) -> Division {
     let tempi = tempi(piece.kind);
-    // The tempo, in quarters a minute, at which so many ticks last so many seconds.
+    // The tempo, in quarters a minute, at which `ticks` last `seconds`.
     let tempo = |ticks: f64| 60.0 * ticks / f64::from(TICKS_PER_QUARTER) / seconds;
     let (phrases, wanted) = if piece.kind == Kind::Chorale {
         let phrases = by_fermatas(piece);

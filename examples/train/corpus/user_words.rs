@@ -56,7 +56,7 @@ impl Manner {
         }
     }
 
-    /// A line that stands on a phrase of so many syllables.
+    /// A line that stands on a phrase of `syllables` syllables.
     fn line(&self, syllables: usize, rng: &mut Rng) -> String {
         let words = self.metre.0 + rng.below(self.metre.1 - self.metre.0 + 1);
         let mut line = match self.foreign {
@@ -81,7 +81,7 @@ impl Manner {
     }
 }
 
-/// The lyrics of a song with these sections, whose phrases have so many syllables.
+/// The lyrics of a song with these sections; `syllables` are those of each phrase.
 pub fn lyrics(sections: &[Section], syllables: &[usize], rng: &mut Rng) -> String {
     let manner = Manner::draw(rng);
     let marks = rng.weighted(&[(Marks::Plain, 70), (Marks::Numbered, 8), (Marks::Stanzas, 14), (Marks::None, 8)]);

@@ -172,7 +172,7 @@ pub enum Style {
     Fillers,
 }
 
-/// A line of so many syllables.
+/// A line of `syllables` syllables.
 pub fn line(syllables: usize, style: Style, rng: &mut Rng) -> String {
     let mut words: Vec<String> = match style {
         Style::Fillers => vec![rng.pick(FILLERS).to_owned(); syllables],
@@ -213,7 +213,7 @@ fn following(class: Option<Class>) -> &'static [(Class, u32)] {
     }
 }
 
-/// Words of so many syllables together, in an order that could be a sentence, and ending as one could.
+/// Words of `syllables` syllables together, in an order that could be a sentence, and ending as one could.
 fn sentence(syllables: usize, rng: &mut Rng) -> Vec<Word> {
     const TRIES: usize = 60;
     for _ in 0..TRIES {

@@ -24,7 +24,7 @@ use crate::{
 const LINE_SECONDS: f64 = 3.2;
 /// How far from that a length may be, as a share of it.
 const LENGTH_TOLERANCE: f64 = 0.25;
-/// Only songs of at least so many seconds are asked what comes back in them.
+/// Seconds of the shortest song that is asked what comes back in it.
 const LONG: f64 = 20.0;
 
 /// What is measured of a song.

@@ -55,7 +55,7 @@ fn memory_available() -> Option<u64> {
 const COPIED: usize = 1 << 30;
 /// Sides of the square matrices that are multiplied in bf16: large enough to fill a GPU of any size.
 const SIDE: usize = 8192;
-/// The best of so many measurements counts: the first ones load kernels and raise clocks.
+/// Measurements, of which the best counts: the first ones load kernels and raise clocks.
 const TRIES: usize = 5;
 
 /// Measures what a GPU can do: bytes that a copy moves in a second, read and written, and operations in a second of a

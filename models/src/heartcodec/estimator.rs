@@ -164,7 +164,7 @@ impl Estimator {
             && [&self.first, &self.second].iter().all(|stage| stage.blocks.iter().all(Block::is_on_tensor_cores))
     }
 
-    /// Has angles at hand for so many positions; those of fewer are then the same numbers in the same place.
+    /// Prepares angles for `positions`; those of fewer are then the same numbers in the same place.
     ///
     /// # Errors
     /// When the device has no memory for them.

@@ -29,8 +29,8 @@ pub struct Vocoder {
     latent_dim: usize,
     samples_per_latent: usize,
     first: CausalConv,
-    /// Receptive field of the first convolution to each side, in latent frames. It is computed causally, so many frames
-    /// ahead.
+    /// Receptive field of the first convolution to each side, in latent frames. It is computed causally, with this
+    /// number of frames of look-ahead.
     margin: usize,
     blocks: Vec<Block>,
     repeat: Option<(usize, CausalConv, f64)>,

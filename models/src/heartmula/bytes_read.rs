@@ -32,7 +32,7 @@ impl WeightReads {
         self.backbone + self.heads * (self.trunk + self.head)
     }
 
-    /// For so many passes of the depth decoder over several codes in so many rounds: the first of a round reads every
+    /// For `passes` of the depth decoder over several codes in `rounds`: the first of a round reads every
     /// head, later ones those of the open codes, half of them as a rule.
     pub fn passes(&self, rounds: f64, passes: f64) -> f64 {
         let first = passes.min(rounds);

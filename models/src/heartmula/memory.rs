@@ -32,7 +32,7 @@ impl TransformerConfig {
 
 impl HeartMulaConfig {
     /// How the keys and values of the backbone are kept where its matrices are stored as `weights`: in f16 where those
-    /// are of 16 bits and so many as are worth narrowing, and in f32 everywhere else
+    /// are of 16 bits and large enough to be worth narrowing, and in f32 everywhere else
     /// (`docs/decisions/010-keys-and-values-in-f16.md`).
     pub fn kv_dtype(&self, weights: WeightDtype) -> WeightDtype {
         let large = F32 * self.backbone_weights() > WORTH_NARROWING;

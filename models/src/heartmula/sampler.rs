@@ -15,7 +15,7 @@ pub trait CodeSampler {
     /// When the logits are not numbers.
     fn sample(&mut self, frame: u64, codebook: usize, logits: &[f32]) -> Result<u32>;
 
-    /// How it draws, where that is keyed sampling and nothing else, so that it can be done where the logits are.
+    /// Parameters for sampling on the device; `None` if the sampler is not plain keyed sampling.
     fn keyed(&self) -> Option<(Sampling, KeyedNoise)> {
         None
     }
@@ -32,7 +32,7 @@ pub trait CodeSampler {
 pub struct KeyedSampler {
     options: Sampling,
     noise: KeyedNoise,
-    /// Kept between calls so that nothing is allocated for a code: scaled logits, the largest of every so many, and
+    /// Kept between calls so that nothing is allocated for a code: scaled logits, the largest of each block of them, and
     /// those that may be among the `top_k` largest.
     scaled: Vec<f32>,
     largest: Vec<f32>,

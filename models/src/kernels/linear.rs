@@ -366,7 +366,7 @@ pub(super) fn add_bias(ys: &Tensor, bias: &Tensor) -> Result<Tensor> {
     (ys.reshape((pieces, count / pieces, outputs))? + few)?.reshape((count, outputs))
 }
 
-/// In how many equal pieces so many rows are cut.
+/// In how many equal pieces `count` rows are cut.
 fn pieces_of(count: usize) -> Option<usize> {
     (2..=MOST_PIECES).rev().find(|pieces| count >= LONG && count.is_multiple_of(*pieces))
 }

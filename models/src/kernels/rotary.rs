@@ -100,7 +100,7 @@ impl GrowingRotary {
         Self { frequencies, table: Arc::default() }
     }
 
-    /// A table of at least so many positions on `device`, which is the same at each call.
+    /// A table of at least `positions` positions on `device`, which is the same at each call.
     ///
     /// # Errors
     /// When the device has no memory for it.

@@ -1,4 +1,4 @@
-//! Join of chained windows: the latents of a window come in over the look-ahead of the one before.
+//! Cross-fade of chained windows: a window's latents replace the look-ahead of the window before.
 //!
 //! The first latents behind in-context latents are some 1.5 dB too loud, for about a quarter of a second (measured on
 //! the demo model, `docs/decisions/016-beginnings-and-ends.md`). So both windows are cross-faded, latent by latent,

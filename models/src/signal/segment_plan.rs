@@ -4,8 +4,8 @@
 //! - *chained*: windows start small and double until they have the reference's length. The end of a window has no codes
 //!   behind it. So its last frames, the *look-ahead*, are not played: the next window computes them again, with codes
 //!   behind them, from the same keyed noise. It begins with the latents before them as in-context latents. Its latents
-//!   come in over the look-ahead ([`super::LatentJoin`]), and the vocoder runs on through the seam. Only the last
-//!   window plays to its end.
+//!   replace the look-ahead, cross-faded ([`super::LatentJoin`]), and the vocoder runs on through the seam. Only the
+//!   last window plays to its end.
 //! - *parallel*: windows grow alike but are independent: they overlap, start from the same keyed noise there, and are
 //!   cross-faded. So workers decode them in parallel.
 //!
@@ -39,7 +39,7 @@ pub const SHORTEST_FIRST_WINDOW: usize = 4;
 /// The longest look-ahead: the part of a window that the reference computes again.
 const LONGEST_LOOK_AHEAD: usize = 52;
 
-/// Frames of the lead-in and of the run-out. With so many repeated frames a beginning is no louder than what follows,
+/// Frames of the lead-in and of the run-out. With this number of repeated frames a beginning is no louder than what follows,
 /// and more change nothing (measured on the demo model, `docs/decisions/016-beginnings-and-ends.md`).
 const EDGE: usize = 4;
 /// Samples of one channel of a song's first and last fade: 5 ms at 48 kHz.
@@ -144,7 +144,7 @@ impl SegmentPlan {
         }
     }
 
-    /// Frames of the first window, if the song has so many.
+    /// Frames of the first window, unless the song is shorter.
     pub fn first_window(&self) -> usize {
         self.first
     }

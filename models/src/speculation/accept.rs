@@ -10,9 +10,9 @@ use super::target::Frame;
 /// Result of a comparison: the accepted prefix of the drafts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
-    /// So many frames are right as a whole.
+    /// Number of frames that are right as a whole.
     pub frames: usize,
-    /// So many codes of the frame after them are known: the right ones and the correction. 0 if there is no such frame.
+    /// Number of codes of the frame after them that are known: the right ones and the correction. 0 if there is no such frame.
     pub codes: usize,
 }
 

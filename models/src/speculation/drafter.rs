@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::{heartmula::Sampling, signal::KeyedNoise};
 
-    /// Says so many frames of one code.
+    /// Drafts this number of frames of one code.
     struct Says(&'static str, u32, usize);
 
     impl FrameDrafter for Says {

@@ -7,9 +7,9 @@
 
 /// What of plain decoding's time may be lost.
 const SHARE: f64 = 0.0125;
-/// The budget holds so many frames' plain time at most: what was earned long ago is not lost again at once.
+/// Most that the budget holds, in frames' plain time: what was earned long ago is not lost again at once.
 const MOST: f64 = 8.0;
-/// And so many when a song begins, which must not pay for what other songs have earned.
+/// … and at the beginning of a song, which must not pay for what other songs have earned.
 const AT_START: f64 = 1.0;
 
 /// The budget, in seconds.
@@ -19,14 +19,14 @@ pub(super) struct LossBudget {
 }
 
 impl LossBudget {
-    /// A round wrote so many frames in so many seconds, where plain decoding takes `plain` seconds for a frame.
+    /// A round wrote `frames` in `seconds`, where plain decoding takes `plain` seconds for a frame.
     pub(super) fn round(&mut self, frames: usize, seconds: f64, plain: f64, drafted: bool) {
         let usual = frames as f64 * plain;
         let earned = if drafted { usual - seconds } else { 0.0 };
         self.balance = (self.balance + SHARE * usual + earned).min(MOST * plain);
     }
 
-    /// Whether a round can be paid for that takes so many seconds and writes a single frame.
+    /// Whether a round can be paid for that takes `seconds` and writes a single frame.
     pub(super) fn affords(&self, seconds: f64, plain: f64) -> bool {
         self.balance >= seconds - plain
     }

@@ -20,9 +20,9 @@ use super::{
 const HALF_LIFE: f64 = 32.0;
 /// Trials may lose this share of the time spent.
 const BUDGET: f64 = 0.01;
-/// A choice must promise so much more than the present one.
+/// Factor by which a choice must promise more than the present one.
 const WORTH_MOVING: f64 = 1.03;
-/// A choice that drafts must earn so much over plain decoding.
+/// Factor by which a choice that drafts must be faster than plain decoding.
 const WORTH_DRAFTING: f64 = 1.02;
 /// Rounds of a trial, and the fewest measured rounds by which a choice is judged.
 const TRIAL: u32 = 4;
@@ -38,7 +38,7 @@ const PESSIMISM: f64 = 2.0;
 const GUESSED_MATCH: f64 = 0.5;
 /// Rounds between two choices of what is best: choosing costs a little, too.
 const BETWEEN_LOOKS: u64 = 8;
-/// A round that takes more than so many times as long as the ones before was held up by something else.
+/// A round that takes more than this factor longer than the ones before was held up by something else.
 const HELD_UP: f64 = 2.0;
 
 /// Exponentially weighted moving average.
@@ -134,7 +134,7 @@ pub struct Policy {
 
 impl Policy {
     /// A policy without measurements; it begins with plain decoding. It chooses among drafting none and each count in
-    /// `ladder`, and among so many `teams`, choices of drafters. Without drafters, only the codes of single frames are
+    /// `ladder`, and among `exclusions` choices of drafters to leave out. Without drafters, only the codes of single frames are
     /// guessed.
     pub fn new(ladder: &[usize], refresh_tail: bool, teams: usize) -> Self {
         let arm = |frames, pass, team| Arm {

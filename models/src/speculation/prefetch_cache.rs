@@ -33,7 +33,7 @@ pub struct PrefetchRequest {
 /// An outcome of a round that may come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LikelyOutcome {
-    /// So many drafts are right.
+    /// Number of drafts that are right.
     pub accepted: usize,
     /// The frame behind them.
     pub frame: Frame,
@@ -156,7 +156,7 @@ impl SpeculationCache {
 ///
 /// With a miss rate of F^-r for F prepared corrections, the most hits come of F in proportion to P^(1 / (1 + r)), where
 /// P is how often a count of drafts is accepted (`reached`, measured); r is near 1. Shares are rounded down, with at
-/// least one for each where the budget has so many, and what is left goes to the largest remainders.
+/// least one for each where the budget is large enough, and what is left goes to the largest remainders.
 pub fn fan_out(reached: &[f64], budget: usize) -> Vec<usize> {
     const R: f64 = 1.0;
     let shares: Vec<f64> = reached.iter().map(|share| share.max(0.0).powf(1.0 / (1.0 + R))).collect();

@@ -13,7 +13,7 @@ pub enum Speculation {
     Auto,
     /// One code after the other.
     Off,
-    /// With these drafters, asked in this order, and so many drafted frames a round.
+    /// With these drafters, asked in this order, and a number of drafted frames a round.
     Fixed {
         /// The drafters.
         drafters: Vec<DrafterName>,

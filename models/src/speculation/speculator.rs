@@ -187,8 +187,8 @@ impl Speculator {
         Self { sampler, mode, chain, excluded, past, buffers, counters, prefetching: None }
     }
 
-    /// The same writer, with a prefetcher that prepares drafts while it verifies: in every round, or, where it does
-    /// what pays, in those where that pays. The song is the same.
+    /// The same writer, with a prefetcher that prepares drafts while it verifies: in every round; in auto mode, only
+    /// where it pays. The song is the same.
     #[must_use]
     pub fn with_prefetch(mut self, worker: Box<dyn Prefetch>) -> Self {
         match &mut self.mode {

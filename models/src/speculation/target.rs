@@ -24,7 +24,7 @@ pub trait FrameTarget {
     /// Verifies `drafts`, at most `room() - 1` of them: gives the logits of code 0 of each and of the frame after them.
     ///
     /// # Errors
-    /// When there is no room for so many frames, or the model cannot compute.
+    /// When the KV cache has no room for the drafts, or the model cannot compute.
     fn open(&mut self, drafts: &[Frame]) -> Result<Logits>;
 
     /// The logits of all codes but the first of `frames`, number `first` of the drafts and those after it.

@@ -49,7 +49,7 @@ impl FakeQuant {
     /// Numbers that share a scale.
     pub const BLOCK: usize = 32;
 
-    /// Of so many bits, 2 to 8; `None` for others.
+    /// With 2 to 8 `bits`; `None` for others.
     pub fn new(bits: u32) -> Option<Self> {
         (2..=8).contains(&bits).then_some(Self { bits })
     }

@@ -59,7 +59,7 @@ impl FrameDrafter for Oracle {
 }
 
 /// Knows the song, and is right only until it is relied on: a drafter made to defeat a policy that chooses drafters by
-/// what they were worth. It is right until so many rounds in a row were drafted, which no trial is long; then it is
+/// what they were worth. It is right until a number of rounds in a row were drafted, which no trial is long; then it is
 /// wrong until a frame is written without it.
 #[derive(Debug, Clone)]
 pub struct AdversarialDrafter {
@@ -71,7 +71,7 @@ pub struct AdversarialDrafter {
 }
 
 impl AdversarialDrafter {
-    /// So many drafted rounds in a row it is right in.
+    /// Drafted rounds in a row in which it is right.
     const LOYAL: u32 = 8;
 
     /// For `song`.

@@ -14,7 +14,7 @@ use tokio::signal::windows::CtrlC as Signal;
 
 use super::keys::Keys;
 
-/// Ctrl-C within so much of the first is the same one: `timeout` and shells send it to a program and to its group.
+/// A second Ctrl-C within this time is the same one: `timeout` and shells send it to a program and to its group.
 const ONE_KEY: Duration = Duration::from_millis(300);
 /// The exit code of a second Ctrl-C, which does not wait for anything: 128 and the signal's number, as shells have it.
 const INTERRUPTED: i32 = 130;

@@ -144,7 +144,7 @@ pub(super) fn enough_memory(directory: &ModelDirectory, plan: &Plan, request: &S
     let mut room: Vec<u8> = Vec::new();
     room.try_reserve_exact(usize::try_from(needs).unwrap_or(usize::MAX)).map_err(|_| {
         Failed::Error(format!(
-            "the model and the song need about {} of address space, and the system does not give so much. Raise its limit \
+            "the model and the song need about {} of address space, and the system does not give them. Raise its limit \
              (ulimit -v), give --memory-limit, or shorten the song with --max-seconds",
             MemorySize(needs)
         ))

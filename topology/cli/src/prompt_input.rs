@@ -111,7 +111,7 @@ fn text(what: &str, source: &str, bytes: io::Result<Vec<u8>>) -> Result<String, 
     })?;
     if bytes.len() as u64 > MOST_BYTES {
         return Err(Failed::Usage(format!(
-            "the {what} in {source} are longer than 1 MiB, and no model reads so much. Shorten them"
+            "the {what} in {source} are longer than 1 MiB, which no model reads. Shorten them"
         )));
     }
     let text = decode(&bytes)

@@ -94,7 +94,7 @@ where
     }
 }
 
-/// Reads a count of which there must be one at least; whether there are so many is for what counts them to say.
+/// Reads a count of which there must be one at least; its upper limit is checked where it is used.
 pub(crate) fn count(text: &str) -> Result<usize, String> {
     text.trim().parse().map_err(|_| "expected a whole number from 1 up".to_owned())
 }

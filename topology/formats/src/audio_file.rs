@@ -11,8 +11,7 @@ use heartstream_models::lock_output;
 
 use crate::{Encoder, Format, FormatError, Metadata};
 
-/// After so many samples the head says again how long the song is: what a kill at any moment leaves lacks less than a
-/// second.
+/// Samples between two corrections of the length in the head: what a kill at any moment leaves lacks less than a second.
 const SAMPLES_BETWEEN_HEADS: u64 = SAMPLE_RATE as u64;
 
 /// A file or a stream in one of the formats.

@@ -73,7 +73,7 @@ impl FlacEncoder {
         Ok(())
     }
 
-    /// The head for a song of so many samples with this hash; zeroes where neither is known.
+    /// The head for a song of `samples` samples with this hash; zeroes where neither is known.
     fn head_with(&self, samples: u64, hash: [u8; 16]) -> Vec<u8> {
         let block = (FRAME as u16).to_be_bytes();
         // 20 bits of rate, 3 of channels less one, 5 of bits less one, 36 of the length.

@@ -42,7 +42,7 @@ impl Metrics {
         self.0.ended[state as usize].fetch_add(1, Relaxed);
     }
 
-    /// So many frames were written.
+    /// Counts `frames` written frames.
     pub fn frames(&self, frames: u64) {
         self.0.frames.fetch_add(frames, Relaxed);
     }

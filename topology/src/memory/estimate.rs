@@ -66,7 +66,7 @@ impl SongSize {
     /// When its windows cannot be cut as it asks.
     pub fn of(request: &SongRequest, prompt: u64) -> Result<Self, ModelError> {
         let frames = request.max_frames.0;
-        // Windows reach their full length long before so many frames; a longer song has no longer ones.
+        // Windows reach their full length long before that number of frames; a longer song has no longer ones.
         let sample = usize::try_from(frames.clamp(1, 3000)).unwrap_or(3000);
         let plan = request::segment_plan(request)?;
         let windows = plan.windows(sample);

@@ -42,11 +42,11 @@ pub struct Place {
     pub ahead: usize,
     /// Whether its turn has come.
     pub turn: bool,
-    /// When it begins, at the latest, if none goes ahead: as the engine's last songs went, and if those before it are as
-    /// long as they may be. `None` before the engine has finished a song.
+    /// Upper bound of the wait: every song ahead runs to its maximum length at the recent pace, and none overtakes. `None`
+    /// before the engine has finished a song.
     pub starts_in: Option<Seconds>,
-    /// Seconds of music that a second makes of it, with the songs beside it: below 1 it cannot be played while it is
-    /// made without pauses. `None` before the engine has finished a song.
+    /// Speed: seconds of audio per wall second with `songs` concurrent songs. Below 1, live playback stalls. `None` before
+    /// the engine has finished a song.
     pub speed: Option<f64>,
     /// Songs that are made at once then, this one among them.
     pub songs: usize,

@@ -29,7 +29,7 @@ impl Pace {
 }
 
 impl Paces {
-    /// A song that was one of `songs` took so many seconds for each second of its music, and worked for so many.
+    /// A song that was one of `songs` took `wall` seconds for each second of its music, and worked for `working`.
     pub fn measured(&mut self, songs: usize, wall: f64, working: f64) {
         let place = songs.max(1) - 1;
         if self.0.len() <= place {
@@ -46,7 +46,7 @@ impl Paces {
         });
     }
 
-    /// The pace of one of `songs` songs; `None` before any was measured. Where so many were never measured, that of the
+    /// The pace of one of `songs` songs; `None` before any was measured. Where this number was never measured, that of the
     /// next larger number, which is no faster; else that of the largest, slower by as much as there are more songs.
     pub fn of(&self, songs: usize) -> Option<Pace> {
         let place = songs.max(1) - 1;

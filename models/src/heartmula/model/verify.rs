@@ -122,7 +122,7 @@ impl<'a> SongTarget<'a> {
     /// and of the one after them; those of frame i hold if the drafts before i are right.
     ///
     /// # Errors
-    /// When there is no room for so many frames.
+    /// When the KV cache has no room for the drafts.
     pub fn open(&mut self, drafts: &[Vec<u32>]) -> Result<Logits> {
         #[cfg(feature = "cuda")]
         if let Some(mut gpu) = self.gpu() {

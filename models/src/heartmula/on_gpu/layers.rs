@@ -35,7 +35,7 @@ struct Layer {
     down: Matrix,
 }
 
-/// What a pass of up to so many rows works in.
+/// Working memory of a pass, for a number of rows at most.
 #[derive(Debug)]
 pub(super) struct Working {
     /// The residual stream.

@@ -86,7 +86,7 @@ proptest! {
                 let flushed = if set.is_of_tiles() { flushed * f64::from(f32::MIN_POSITIVE) } else { 0.0 };
                 let scale = terms.map(|(x, w)| f64::from(*x) * f64::from(stored(dtype, *w))).map(f64::abs).sum::<f64>()
                     + f64::from(bias[output].abs());
-                // Each of so many additions and products is wrong by half a unit of what it gives, in either result;
+                // Each addition and product is wrong by half a unit of what it gives, in either result;
                 // below the normal numbers the unit is fixed.
                 let operations = (inputs + 4) as f64;
                 let rounding = operations * (f64::from(f32::EPSILON) * scale + f64::from(f32::from_bits(1)));

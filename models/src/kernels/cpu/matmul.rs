@@ -32,7 +32,7 @@ pub(super) const WORTH_A_THREAD: usize = 400_000;
 /// on 16 cores (2026-11-30) 186 rows with f16 weights, 4096 x 1536, took 2.20 ms so and 3.05 otherwise; 744 rows with
 /// 1536 x 8192, where a task has 43 panels, 15.4 and 13.5.
 const WORTH_PACKING: usize = 16;
-/// Tasks for each thread, where there is work for so many: a thread that is preempted then delays the others less.
+/// Tasks for each thread, if there is enough work: a thread that is preempted then delays the others less.
 const TASKS: usize = 6;
 /// Tasks for each thread where rows are few: such a product is short, and long sequential reads are what counts.
 const FEW_TASKS: usize = 2;
@@ -331,7 +331,7 @@ impl Product<'_> {
         unsafe { (self.tiles.packed)(dtype, rows, panels, &tile) };
         for row in 0..rows {
             for column in 0..there {
-                // SAFETY: these are outputs of this task, and the tile has written so many to each row of the buffer.
+                // SAFETY: these are outputs of this task, and the tile has written `columns` to each row of the buffer.
                 unsafe { *out.add(row * outputs + column) = *buffer.add(row * columns + column) };
             }
         }

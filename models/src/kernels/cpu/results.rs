@@ -11,7 +11,7 @@ pub struct Epilogue<'a> {
     pub bias: Option<&'a [f32]>,
     /// Where they are not positive, they are multiplied by this: a parametric ReLU.
     pub slope: Option<f32>,
-    /// So many numbers as there are results are added.
+    /// These are added, one for each result.
     pub add: Option<&'a [f32]>,
 }
 

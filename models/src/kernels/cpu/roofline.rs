@@ -33,7 +33,7 @@ const AHEAD: [usize; 4] = [0, 16, 32, 64];
 const ROUNDS: usize = 4_000_000;
 /// Independent chains of multiply-adds: two units times a latency of four or five cycles need ten.
 const CHAINS: usize = 12;
-/// The best of so many measurements counts: others run on the machine too.
+/// Measurements, of which the best counts: others run on the machine too.
 const TRIES: usize = 4;
 
 /// What the threads of a pool can do together.

@@ -60,7 +60,7 @@ pub(super) struct Tiles {
     /// Widens `PANEL · inputs` numbers of a 16-bit type; none where a tile of many rows widens in registers at no cost.
     ///
     /// # Safety
-    /// The set must run here; so many numbers must be there at both places.
+    /// The set must run here; these numbers must be there at both places.
     pub widen: Option<unsafe fn(u8, *const u16, *mut f32, usize)>,
 }
 
@@ -179,7 +179,7 @@ unsafe fn portable<const DTYPE: u8, const PACKED: bool, const R: usize, const P:
 /// As [`Tiles::widen`].
 unsafe fn widen(dtype: u8, from: *const u16, to: *mut f32, inputs: usize) {
     for place in 0..inputs * PANEL {
-        // SAFETY: the caller guarantees so many numbers at both places.
+        // SAFETY: the caller guarantees these numbers at both places.
         unsafe {
             let bits = *from.add(place);
             *to.add(place) =

@@ -86,7 +86,7 @@ unsafe fn product<const DTYPE: u8, const PACKED: bool, const R: usize, const P: 
 unsafe fn widen_rows<const DTYPE: u8>(from: *const u16, to: *mut f32, inputs: usize) {
     for k in 0..inputs {
         for half in 0..2 {
-            // SAFETY: so many panel rows are there at both places.
+            // SAFETY: the caller guarantees these panel rows at both places.
             unsafe { _mm256_storeu_ps(to.add(k * PANEL + half * LANES), weights::<DTYPE>(from.cast(), k, half)) };
         }
     }

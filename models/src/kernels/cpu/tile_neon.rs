@@ -110,7 +110,7 @@ unsafe fn product<const DTYPE: u8, const PACKED: bool, const R: usize, const P: 
 unsafe fn widen_rows<const DTYPE: u8>(from: *const u16, to: *mut f32, inputs: usize) {
     for k in 0..inputs {
         for pair in 0..PAIRS {
-            // SAFETY: so many panel rows are there at both places.
+            // SAFETY: the caller guarantees these panel rows at both places.
             unsafe {
                 let [low, high] = weights::<DTYPE>(from.cast(), k, pair);
                 let to = to.add(k * PANEL + pair * 2 * LANES);

@@ -50,9 +50,8 @@ impl Recording {
         self.0.launch().w()
     }
 
-    /// Runs them in the stream `first`, whose priority they have then, behind what was asked for in the stream that they were
-    /// recorded in, and before what is asked for there next. Before them, each pair of tensors is copied there, the first one
-    /// to the place of the second.
+    /// Launches the graph on `first`, ordered after earlier and before later work of `recorded_in`. The kernels then have
+    /// the priority of `first`. Before them, each pair of tensors is copied there, the first one to the place of the second.
     ///
     /// # Errors
     /// When a pair does not fit, or the GPU does not take them.
@@ -87,7 +86,7 @@ fn copy_in(stream: &CudaStream, from: &Tensor, to: &Tensor) -> candle_core::Resu
         Ok::<_, Error>(storage.as_cuda_slice::<f32>()?.device_ptr(stream).0 + (place * size_of::<f32>()) as u64)
     };
     let (from, to) = (numbers(from, first)?, numbers(to, place)?);
-    // SAFETY: both have so many numbers, and neither is let go before what was asked for in this stream is done: the caller
+    // SAFETY: both have `end - first` numbers, and neither is let go before what was asked for in this stream is done: the caller
     // has the other stream, which lets them go, wait for it.
     unsafe { result::memcpy_dtod_async(to, from, (end - first) * size_of::<f32>(), stream.cu_stream()) }.w()
 }

@@ -47,7 +47,7 @@ struct Sizes {
 }
 
 impl DilatedConv {
-    /// Whether the kernels take so many channels.
+    /// Whether the kernels take this number of channels.
     pub fn fits(self, inputs: usize, outputs: usize) -> bool {
         inputs <= MOST_CHANNELS && outputs <= MOST_CHANNELS
     }

@@ -35,7 +35,7 @@ pub(super) use dilated_conv::{DilatedConv, Prelu};
 pub(crate) use host_reader::{Awaited, HostReader};
 pub(super) use mixed_product::{Narrow, fits_narrow};
 
-/// Numbers that a kernel reads at once: they must begin at a multiple of so many.
+/// Numbers that a kernel reads at once: they must begin at a multiple of it.
 const ALIGNED: usize = 4;
 
 /// The tensor as kernels take it: contiguous, from a place on where several numbers can be read at once.

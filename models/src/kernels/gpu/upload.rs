@@ -76,7 +76,7 @@ impl Uploads {
             }
             let length = at_once.min(count - start);
             let place = memory.as_mut_ptr().w()?.cast::<T>();
-            // SAFETY: the buffer has room for so many numbers, its pages begin at a multiple of any number's size, and the
+            // SAFETY: the buffer has room for these numbers, its pages begin at a multiple of any number's size, and the
             // GPU has read what was there.
             let numbers = unsafe { std::slice::from_raw_parts_mut(place, length) };
             fill(start, numbers)?;

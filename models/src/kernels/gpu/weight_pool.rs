@@ -70,7 +70,7 @@ pub(super) unsafe fn room<T: DeviceRepr>(stream: &Arc<CudaStream>, count: usize)
     } else if answer != CUresult::CUDA_SUCCESS {
         return Err(DriverError(answer)).w();
     }
-    // SAFETY: so many numbers were allocated in this stream, and nothing else knows of them.
+    // SAFETY: this number of elements was allocated in this stream, and nothing else knows of them.
     Ok(unsafe { stream.upgrade_device_ptr(address, count.max(1)) })
 }
 

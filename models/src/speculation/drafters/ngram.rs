@@ -21,7 +21,7 @@ const LONGEST: usize = 3;
 pub struct NGram {
     /// For each length of a repeat: where its frames were last seen, as the place behind them.
     seen: [HashMap<Vec<Frame>, usize>; LONGEST],
-    /// So many frames of the song are in `seen`.
+    /// Number of frames of the song that are in `seen`.
     read: usize,
 }
 

@@ -188,7 +188,7 @@ impl DrafterWeights {
     /// - `fed` and result \[B, T, D\]
     ///
     /// # Errors
-    /// When there is no room for so many frames.
+    /// If there is no room for the frames.
     pub fn next(&self, fed: &Tensor, cache: &mut KvCache) -> Result<Tensor> {
         self.next.forward(fed, cache)
     }

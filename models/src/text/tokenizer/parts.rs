@@ -196,7 +196,7 @@ fn sequence(json: &mut Json, name: &str, depth: usize) -> Result<Vec<Json>> {
     parts.into_iter().enumerate().map(|(place, part)| json.nested(&format!("{name}[{place}]"), part)).collect()
 }
 
-/// Text of so many characters.
+/// Text with a number of characters in `range`.
 fn bounded(json: &mut Json, name: &str, range: RangeInclusive<usize>) -> Result<String> {
     let text = json.text(name, "")?;
     if range.contains(&text.chars().take(range.end() + 1).count()) {

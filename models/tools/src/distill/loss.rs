@@ -11,7 +11,7 @@ use super::{DistillOptions, Distillation, TaughtSong};
 
 /// How often the layer is fed with its own outputs in training.
 pub(super) const UNROLLED: usize = 2;
-/// Each frame further ahead counts so much less.
+/// Weight of a frame relative to the one before it, which is less far ahead.
 const FURTHER: f64 = 0.8;
 /// Share of the outputs that the layer is fed with that are its own, from the second frame ahead on.
 const OWN: f64 = 0.5;

@@ -29,11 +29,11 @@ const CLEAR: usize = SECOND / 2;
 const FLOOR: f64 = 1e-12;
 /// The share of places elsewhere whose measure a seam may not exceed, …
 const LIMIT: f64 = 0.95;
-/// … but for so many of all seams: one in twenty is expected.
+/// … but for this share of all seams: one in twenty is expected.
 const MOST_ABOVE: f64 = 0.12;
-/// And the median of all seams may be so much above that of all places elsewhere, dB.
+/// Decibels by which the median of all seams may be above that of all places elsewhere.
 const MOST_MEDIAN: f64 = 1.0;
-/// Half of all songs may begin and end with bursts of so many dB.
+/// Decibels of the bursts with which half of all songs may begin and end.
 const MOST_BURST: f64 = 3.0;
 
 /// What is heard of how a song was cut.

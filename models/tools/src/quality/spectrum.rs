@@ -61,7 +61,7 @@ impl Spectrum {
         &self.magnitudes
     }
 
-    /// The places at which a signal of `length` samples is looked at: so many that each of its samples is seen.
+    /// The places at which a signal of `length` samples is looked at, so that each of its samples is seen.
     pub fn places(length: usize) -> impl Iterator<Item = usize> {
         let looks = if length == 0 { 0 } else { length.saturating_sub(SPECTRUM_WINDOW).div_ceil(SPECTRUM_HOP) + 1 };
         (0..looks).map(|look| look * SPECTRUM_HOP)

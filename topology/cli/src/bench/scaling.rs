@@ -1,4 +1,4 @@
-//! How each stage scales with the number of threads: a column for each number, beside what so many can do.
+//! Scaling of each stage with threads: a column for each number of them, beside the limit of the machine.
 
 use std::fmt::Write;
 
@@ -26,7 +26,7 @@ impl Fewer {
     }
 }
 
-/// Each stage of `last` that was measured with others, too: its time, and its share of the limit of so many threads.
+/// Each stage of `last` that was measured with others, too: its time, and its share of the limit with these threads.
 /// Nothing where there are no others.
 pub(super) fn table(others: &[Fewer], last: (usize, &[Row], &Limits)) -> String {
     let (threads, rows, limits) = last;

@@ -136,7 +136,7 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The stages with another number of threads, beside what the machine can do with so many.
+/// The stages with another number of threads, beside what the machine can do with it.
 fn with_fewer(threads: usize, device: DeviceName, stages: &Stages<'_>, status: &Status) -> Result<Fewer, Failed> {
     let mut machine = Machine::open(device, Some(threads))?;
     let mut rows = Vec::new();

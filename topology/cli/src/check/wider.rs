@@ -49,7 +49,7 @@ pub(super) fn verdict(goldens: &Goldens, half: Half, device: &Device) -> Result<
     Ok(verdict)
 }
 
-/// The reason why weights of so many bytes are not loaded only to find out.
+/// The reason why weights of `bytes` bytes are not loaded only to find out.
 fn too_large(bytes: u64, device: &Device) -> Option<String> {
     // Nothing says how much a GPU still has; loading fails there if it is too little.
     let free = MemorySize::available().filter(|_| device.is_cpu())?;

@@ -24,7 +24,7 @@ use sha2::{Digest, Sha256};
 use self::{prompts::Prompts, songs::Writer};
 use super::{Failed, asked::checkpoint, model_args::DistillArgs, output::probe_file, prompt_input, status::Status};
 
-/// Songs of so many are held out from training.
+/// One song of this number is held out from training.
 const HELD_OUT: usize = 8;
 /// More are not held out: they say enough.
 const MOST_HELD_OUT: usize = 16;
@@ -108,7 +108,7 @@ struct Student<'a> {
 enum Beginning {
     /// A drafter that knows nothing.
     New,
-    /// A drafter, after so many steps.
+    /// A drafter, after `step` steps.
     Trained { drafter: TensorStore, step: usize },
 }
 

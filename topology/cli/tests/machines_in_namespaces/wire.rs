@@ -17,7 +17,7 @@ use tun_rs::SyncDevice;
 
 /// Time of a packet from one host to another; an answer takes as long again.
 pub const DELAY: Duration = Duration::from_millis(20);
-/// Of so many packets one is lost.
+/// One packet of this number is lost.
 const LOSS: u64 = 100;
 /// Longest packet; the devices have a smaller MTU.
 const MOST_BYTES: usize = 2048;

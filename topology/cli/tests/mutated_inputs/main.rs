@@ -1,7 +1,7 @@
 //! Promise: whatever is changed in what the engine is given, it makes a song or says in a few lines what is wrong. Nothing
 //! panics, aborts, takes longer than ten seconds or hundreds of megabytes.
 //!
-//! `HEARTSTREAM_MUTATIONS=10000 cargo test --release --workspace --test mutated_inputs` tries so many inputs; without it 500
+//! `HEARTSTREAM_MUTATIONS=10000 cargo test --release --workspace --test mutated_inputs` tries 10000 inputs; without it 500
 //! are tried. A failure names the number of its input, and `HEARTSTREAM_MUTATION=N` tries that one alone.
 
 mod by_program;
@@ -28,7 +28,7 @@ use support::{copy_tree, folder};
 
 /// Inputs that are tried without a word in the environment.
 const USUAL: u64 = 500;
-/// One of so many is given to the program as well, which takes longer.
+/// One of this number is given to the program as well, which takes longer.
 const PROGRAM_SHARE: u64 = 10;
 
 /// What is changed.

@@ -135,7 +135,7 @@ impl Crowd {
             let mut stream = self.client.raw(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
             let mut bytes = vec![0; numbers.below(20_000) as usize];
             let _ = stream.set_read_timeout(Some(Duration::from_millis(1 + numbers.below(50))));
-            let _ = stream.read_exact(&mut bytes); // it may not come to so many in time
+            let _ = stream.read_exact(&mut bytes); // they may not all come in time
             self.seen.left.fetch_add(1, Relaxed);
             self.rests(numbers.below(50));
         }

@@ -8,12 +8,12 @@ use super::{
     unit::{SQUARE, WIDE},
 };
 
-/// Row tiles of a task, at most: the parts of so many rows for one block of inputs are 384 KB.
+/// Row tiles of a task, at most: the parts of their rows for one block of inputs are 384 KB.
 const MOST_TILES: usize = 24;
 /// Row tiles from which on a task splits its rows by itself and takes all outputs: weights are then arranged once for
-/// so many rows at least.
+/// at least these rows.
 const OWN_TILES: usize = 6;
-/// Tasks for each thread, where there is work for so many.
+/// Tasks for each thread, if there is enough work.
 const TASKS: usize = 2;
 
 /// Blocks of row tiles times columns of panels, a task each.
@@ -30,7 +30,7 @@ pub(super) struct Split {
 }
 
 impl Split {
-    /// Of so many rows, inputs and outputs for so many threads.
+    /// The split of a product with `rows`, `inputs` and `outputs` among `threads`.
     pub fn of(rows: usize, inputs: usize, outputs: usize, threads: usize) -> Self {
         let (tiles, panels) = (rows.div_ceil(SIDE), outputs.div_ceil(PANEL));
         let [_, group] = if tiles == 1 { WIDE } else { SQUARE };

@@ -24,7 +24,7 @@ pub(super) const WIDE: [usize; 2] = [1, 4];
 pub(super) const SQUARE: [usize; 2] = [2, 2];
 pub(super) const LEFT: [usize; 2] = [1, 2];
 
-/// The shape of a strip of a group of so many panels where so many row tiles are left.
+/// The shape of a strip, for a group of `group` panels with `tiles` row tiles still to do.
 pub(super) fn shape(group: usize, tiles: usize) -> [usize; 2] {
     match (group, tiles) {
         (4, _) => WIDE,

@@ -143,7 +143,7 @@ impl Kept {
         Ok(())
     }
 
-    /// Whether pages of this song are those of one with so many positions.
+    /// Whether pages of this song are those of one with `positions` positions.
     pub fn page_positions(&self) -> usize {
         self.sizes.page()
     }

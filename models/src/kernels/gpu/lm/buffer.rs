@@ -71,7 +71,7 @@ impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
     /// Writes numbers from place `first` on.
     ///
     /// # Errors
-    /// When there are not so many.
+    /// If the buffer has fewer elements behind `first`.
     pub fn write(&mut self, queue: &Queue, first: usize, numbers: &[T]) -> Result<()> {
         self.address_of(first, numbers.len())?;
         if numbers.is_empty() {
@@ -83,7 +83,7 @@ impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
     /// Reads `count` numbers from place `first` on; waits for what was asked for before.
     ///
     /// # Errors
-    /// When there are not so many, or something before failed.
+    /// If the buffer has fewer elements behind `first` than `count`, or something before failed.
     pub fn read(&self, queue: &Queue, first: usize, count: usize) -> Result<Vec<T>> {
         self.address_of(first, count)?;
         let numbers = queue.cuda().clone_dtoh(&self.numbers.slice(first..first + count)).w()?;
@@ -94,7 +94,7 @@ impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
     /// Copies `count` numbers of `other` from place `from` on to place `to` and those after it.
     ///
     /// # Errors
-    /// When there are not so many.
+    /// If either buffer has fewer elements there than `count`.
     pub fn copy(&mut self, queue: &Queue, to: usize, other: &Self, from: usize, count: usize) -> Result<()> {
         self.address_of(to, count)?;
         other.address_of(from, count)?;
@@ -105,7 +105,7 @@ impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
     /// Copies `count` numbers from place `from` on to the beginning, which they do not reach.
     ///
     /// # Errors
-    /// When there are not so many.
+    /// If the buffer has fewer elements behind `from` than `count`, or they reach the beginning.
     fn copy_within(&mut self, queue: &Queue, from: usize, count: usize) -> Result<()> {
         self.address_of(from, count)?;
         if from < count {
@@ -160,7 +160,7 @@ impl Parts {
     /// Copies `count` rows of `other` from row `from` on.
     ///
     /// # Errors
-    /// When there are not so many, or they have another width.
+    /// If either has fewer rows there than `count`, or they have another width.
     pub fn copy(&mut self, queue: &Queue, to: usize, other: &Self, from: usize, count: usize) -> Result<()> {
         if self.width != other.width {
             bail!("rows of {} channels were asked for where they have {}", self.width, other.width)
@@ -173,7 +173,7 @@ impl Parts {
     /// Has row `from` be the first one too.
     ///
     /// # Errors
-    /// When there are not so many.
+    /// If there is no row `from`.
     pub fn move_row(&mut self, queue: &Queue, from: usize) -> Result<()> {
         if from == 0 {
             return Ok(());
@@ -213,7 +213,7 @@ impl Parts {
     /// - result `count` · width
     ///
     /// # Errors
-    /// When there are not so many.
+    /// If there are fewer rows behind `first` than `count`.
     pub fn normed(&self, queue: &Queue, first: usize, count: usize, eps: f64) -> Result<Vec<f32>> {
         let (stride, tiles) = (self.stride(), self.tiles());
         let parts = self.numbers.read(queue, 2 * first * stride, 2 * count * stride)?;

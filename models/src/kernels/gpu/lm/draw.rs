@@ -128,7 +128,7 @@ impl Drawn {
     /// Writes codes that were checked, frame after frame.
     ///
     /// # Errors
-    /// When there is no room for so many.
+    /// If the buffers have no room for the drafts.
     pub fn set_codes(&mut self, queue: &Queue, codes: &[i32]) -> Result<()> {
         self.codes.write(queue, 0, codes)
     }

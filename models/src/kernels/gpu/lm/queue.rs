@@ -84,7 +84,7 @@ impl Queue {
         self.stream.synchronize().w()
     }
 
-    /// Runs a kernel on so many blocks of `threads` threads, with `shared` bytes of memory for each block.
+    /// Runs a kernel on `blocks` blocks of `threads` threads, with `shared` bytes of memory for each block.
     ///
     /// # Safety
     /// `arguments` is the kernel's only argument; what it points to is memory of this GPU that is there until the

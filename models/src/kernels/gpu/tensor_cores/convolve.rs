@@ -46,7 +46,7 @@ const LARGE_ENOUGH: [(Tile, usize); 2] = [(LARGE, 256), (MIDDLE, 256)];
 const MOST_REACH: usize = 108;
 
 impl Tile {
-    /// The tile for so many results. It changes no result.
+    /// The tile for a number of results. It changes no result.
     fn of(rows: usize, outputs: usize) -> Self {
         if outputs <= TALL.outputs {
             return TALL;
@@ -59,7 +59,7 @@ impl Tile {
         [rows.div_ceil(self.rows), outputs.div_ceil(self.outputs)]
     }
 
-    /// The kernel for so many inputs of each tap, whose taps reach so many rows in all, and its bytes of shared memory: both
+    /// The kernel for a number of inputs of each tap and a span of rows that the taps reach, and its bytes of shared memory: both
     /// halves of rows and weight. Which of the two it is, which sum in different orders, follows from the weight alone.
     fn kernel(self, inputs: usize, reach: usize) -> (&'static str, usize) {
         let halves = 2 * WIDE * size_of::<u16>();

@@ -63,7 +63,7 @@ pub struct TableRows<'a> {
     pub scale: usize,
 }
 
-/// Whether a row of so many numbers can be split.
+/// Whether a row of this length can be split.
 pub fn fits(width: usize) -> bool {
     width.is_multiple_of(AT_ONCE) && width * size_of::<f32>() <= SHARED
 }

@@ -17,7 +17,7 @@ use super::runs::Subject;
 
 /// Frames that are changed, spread over the song …
 const CHANGED: usize = 24;
-/// … but no more than one of so many: each costs as much as two dozen others.
+/// … but no more than one of this number: each costs as much as two dozen others.
 const APART: usize = 4;
 /// Frames in one pass whose time is measured.
 const WIDTHS: [usize; 7] = [1, 2, 3, 5, 9, 17, 32];
@@ -48,7 +48,7 @@ pub(super) struct CoarseMatches {
     pub matches: Vec<f64>,
 }
 
-/// The fastest pass over so many frames.
+/// The fastest pass over a number of frames.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Width {
     pub frames: usize,

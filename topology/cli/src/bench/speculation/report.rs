@@ -35,7 +35,7 @@ impl Cost {
     }
 
     /// How many times as fast as plain decoding a round is that reads each weight once a pass, where reading is all
-    /// that costs: with so many frames for a pass of the backbone, and so many passes of the depth decoder for a frame.
+    /// that costs: `frames_per_verify` for a pass of the backbone, and `passes_per_frame` of the depth decoder.
     pub(super) fn predicted(&self, frames_per_verify: f64, passes_per_frame: f64) -> f64 {
         let passes = frames_per_verify * passes_per_frame;
         // Looks of less than a pass are rounds of which some had none: they read as much less.
