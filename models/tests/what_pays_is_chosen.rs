@@ -180,15 +180,15 @@ fn prepared_drafts_that_are_worse_than_others_are_not_worth_their_time() {
 fn of_several_teams_of_drafters_the_one_is_asked_of_which_most_frames_a_second_come() {
     // One of them is right in eight of ten; the first, who costs nothing, in three if it is another, the others never.
     let machine: Machine =
-        |choice| choice.frames.map_or(1.0, |frames| 1.0 + 0.1 * frames as f64 + [0.0, 0.05, 0.1][choice.team]);
+        |choice| choice.frames.map_or(1.0, |frames| 1.0 + 0.1 * frames as f64 + [0.0, 0.05, 0.1][choice.exclusion]);
     for best in 0..3 {
         let mut shares = [share(0.3), share(0.0), share(0.0)];
         shares[best] = share(0.8);
-        let mut song = |moment: Moment| shares[moment.choice.team](moment);
+        let mut song = |moment: Moment| shares[moment.choice.exclusion](moment);
         let mut policy = Policy::new(&[1, 2, 4, 8], false, 3);
         let run = run(&mut policy, machine, &mut song, 6000);
-        assert!(run.worst < MOST, "team {best}: {}", run.worst);
-        assert_eq!((policy.settled().team, policy.settled().frames > Some(0)), (best, true));
+        assert!(run.worst < MOST, "exclusion {best}: {}", run.worst);
+        assert_eq!((policy.settled().exclusion, policy.settled().frames > Some(0)), (best, true));
     }
 }
 

@@ -40,7 +40,7 @@ pub struct Counters {
     /// Frames a round would draft at present; none while decoding is plain.
     pub k_chosen: Option<usize>,
     /// Which choice of drafters is asked at present.
-    pub team_chosen: usize,
+    pub exclusion_chosen: usize,
     /// Whether drafts are prefetched at present.
     pub prefetch_chosen: bool,
     /// How often that changed.
@@ -94,13 +94,18 @@ impl Counters {
     }
 
     /// Sets the choice of the next rounds: frames to draft (`None` decodes plainly), choice of drafters, prefetch.
-    pub fn chose(&mut self, frames: Option<usize>, team: usize, prefetch: bool) {
-        let before = (self.k_chosen, self.team_chosen, self.prefetch_chosen);
-        if self.rounds + self.plain_rounds > 1 && before != (frames, team, prefetch) {
+    pub fn chose(&mut self, frames: Option<usize>, exclusion: usize, prefetch: bool) {
+        let before = (self.k_chosen, self.exclusion_chosen, self.prefetch_chosen);
+        if self.rounds + self.plain_rounds > 1 && before != (frames, exclusion, prefetch) {
             self.policy_switches += 1;
-            tracing::debug!(k_chosen = frames, team, prefetch_chosen = prefetch, "drafting goes on in another way");
+            tracing::debug!(
+                k_chosen = frames,
+                exclusion,
+                prefetch_chosen = prefetch,
+                "drafting goes on in another way"
+            );
         }
-        (self.k_chosen, self.team_chosen, self.prefetch_chosen) = (frames, team, prefetch);
+        (self.k_chosen, self.exclusion_chosen, self.prefetch_chosen) = (frames, exclusion, prefetch);
     }
 
     fn spent(&mut self, times: &RoundTimes, drafting: Duration) {

@@ -75,19 +75,22 @@ pub struct Choice {
     /// What the depth decoder does.
     pub work: DepthWork,
     /// Which set of drafters is asked: an index into the exclusions.
-    pub team: usize,
+    pub exclusion: usize,
     /// Whether drafts for the next round are asked for while this one is verified, and taken where they are there.
     pub prefetch: bool,
 }
 
 impl Choice {
     /// One code after the other.
-    pub const PLAIN: Self = Self { frames: None, work: DepthWork::PLAIN, team: 0, prefetch: false };
+    pub const PLAIN: Self = Self { frames: None, work: DepthWork::PLAIN, exclusion: 0, prefetch: false };
 
     /// Whether exactly one property differs: the width, the drafters, or prefetch.
     fn is_beside(&self, other: &Self) -> bool {
         let width = (self.frames, self.work) != (other.frames, other.work);
-        [width, self.team != other.team, self.prefetch != other.prefetch].iter().filter(|differs| **differs).count()
+        [width, self.exclusion != other.exclusion, self.prefetch != other.prefetch]
+            .iter()
+            .filter(|differs| **differs)
+            .count()
             <= 1
     }
 }
@@ -136,12 +139,12 @@ impl Policy {
     /// A policy without measurements; it begins with plain decoding. It chooses among drafting none and each count in
     /// `ladder`, and among `exclusions` choices of drafters to leave out. Without drafters, only the codes of single frames are
     /// guessed.
-    pub fn new(ladder: &[usize], refresh_tail: bool, teams: usize) -> Self {
-        let arm = |frames, pass, team| Arm {
+    pub fn new(ladder: &[usize], refresh_tail: bool, exclusions: usize) -> Self {
+        let arm = |frames, pass, exclusion| Arm {
             choice: Choice {
                 frames,
                 work: DepthWork { pass, completion: Completion::Jacobi, refresh_tail },
-                team,
+                exclusion,
                 prefetch: false,
             },
             time: Ewma::default(),
@@ -150,14 +153,14 @@ impl Policy {
         };
         let plain = Arm { choice: Choice::PLAIN, ..arm(None, 0, 0) };
         let mut arms = vec![plain, arm(Some(0), usize::MAX, 0)];
-        for team in 0..teams {
-            let both = |frames: &usize| [arm(Some(*frames), usize::MAX, team), arm(Some(*frames), 0, team)];
+        for exclusion in 0..exclusions {
+            let both = |frames: &usize| [arm(Some(*frames), usize::MAX, exclusion), arm(Some(*frames), 0, exclusion)];
             arms.extend(ladder.iter().flat_map(both));
         }
         let matches = vec![Ewma::default(); ladder.iter().copied().max().unwrap_or(0)];
         Self {
             arms,
-            matches: vec![[matches.clone(), matches]; teams.max(1)],
+            matches: vec![[matches.clone(), matches]; exclusions.max(1)],
             current: 0,
             trial: None,
             running: 0,
@@ -239,7 +242,7 @@ impl Policy {
         measured.tried = Some(self.frames);
         // The first round that asks for prepared drafts has none yet.
         let cold = measured.choice.prefetch && self.before != arm;
-        let Choice { team, prefetch, .. } = measured.choice;
+        let Choice { exclusion, prefetch, .. } = measured.choice;
         // With fewer drafts than were asked for the round was a shorter one.
         let whole = measured.choice.frames.is_none_or(|frames| frames <= outcome.drafted);
         // The first round of a choice is as slow as no other.
@@ -249,7 +252,7 @@ impl Policy {
         measured.warm = true;
         self.before = arm;
         if !cold {
-            let places = self.matches[team][usize::from(prefetch)].iter_mut().enumerate();
+            let places = self.matches[exclusion][usize::from(prefetch)].iter_mut().enumerate();
             for (place, share) in places.take(outcome.drafted.min(outcome.accepted + 1)) {
                 share.add(f64::from(u8::from(place < outcome.accepted)));
             }
@@ -332,8 +335,8 @@ impl Policy {
     fn expected_frames(&self, arm: usize) -> f64 {
         let mut last = GUESSED_MATCH;
         let (mut reached, mut sum) = (1.0, 1.0);
-        let Choice { frames, team, prefetch, .. } = self.arms[arm].choice;
-        let [without, with] = &self.matches[team];
+        let Choice { frames, exclusion, prefetch, .. } = self.arms[arm].choice;
+        let [without, with] = &self.matches[exclusion];
         let matches = |place: usize| {
             // Prepared drafts count as good as others until they are measured.
             let with = with.get(place).and_then(Ewma::get).filter(|_| prefetch);

@@ -56,20 +56,20 @@ pub struct Learned {
     /// The guidance of the song that it was learned in.
     guidance: Option<f64>,
     refresh_tail: bool,
-    teams: usize,
+    exclusions: usize,
 }
 
 impl Learned {
-    fn nothing(refresh_tail: bool, teams: usize) -> Self {
-        let (policy, depth) = (Policy::new(&LADDER, refresh_tail, teams), DepthPolicy::default());
-        Self { policy, depth, guidance: None, refresh_tail, teams }
+    fn nothing(refresh_tail: bool, exclusions: usize) -> Self {
+        let (policy, depth) = (Policy::new(&LADDER, refresh_tail, exclusions), DepthPolicy::default());
+        Self { policy, depth, guidance: None, refresh_tail, exclusions }
     }
 
     /// Another guidance is another distribution of codes, and other times where it has other rows: all measurements are
     /// dropped.
     fn of_guidance(&mut self, guidance: f64, prefetch: bool) {
         if self.guidance.is_some_and(|known| known != guidance) {
-            *self = Self::nothing(self.refresh_tail, self.teams);
+            *self = Self::nothing(self.refresh_tail, self.exclusions);
             if prefetch {
                 self.policy.allow_prefetch();
             }
@@ -107,9 +107,10 @@ impl Speculator {
                 depth: Some(DepthPolicy::default()),
             },
             None => {
-                let teams = exclusions(&names).len();
-                let learned = learned.filter(|learned| learned.teams == teams && learned.refresh_tail == refresh_tail);
-                let mut learned = learned.unwrap_or_else(|| Learned::nothing(refresh_tail, teams));
+                let count = exclusions(&names).len();
+                let learned =
+                    learned.filter(|learned| learned.exclusions == count && learned.refresh_tail == refresh_tail);
+                let mut learned = learned.unwrap_or_else(|| Learned::nothing(refresh_tail, count));
                 learned.policy.new_song();
                 Mode::Auto(learned)
             }
@@ -288,7 +289,7 @@ impl Speculator {
         if room == 0 {
             return Err(ModelError::shape("positions of a song", "room for another frame", "none"));
         }
-        let Choice { frames: chosen, work, team, prefetch } = self.choose(guidance);
+        let Choice { frames: chosen, work, exclusion, prefetch } = self.choose(guidance);
         let frames = chosen.unwrap_or(0).min(room - 1);
         let since = Instant::now();
         let context = DraftContext { past: &self.past, drafted: &[], trail, guidance, sampler: &self.sampler };
@@ -308,7 +309,7 @@ impl Speculator {
         };
         let mut drafts: Vec<Draft> = prepared.into_iter().take_while(is_frame).take(count).collect();
         let mut by = vec!["prefetch"; drafts.len()];
-        let excluded = self.excluded.get(team).copied().unwrap_or_default();
+        let excluded = self.excluded.get(exclusion).copied().unwrap_or_default();
         let asked = |name: &str| !excluded.iter().any(|drafter| drafter.name() == name);
         match self.chain.draft_with(&asked, &DraftContext { drafted: &drafts, ..context }, count - drafts.len()) {
             Ok(more) => {
@@ -357,7 +358,7 @@ impl Speculator {
             Mode::Plain => Choice::PLAIN,
             Mode::Fixed { frames, work, depth } => {
                 let work = depth.as_mut().map_or(*work, |policy| policy.choose(*work));
-                Choice { frames: Some(*frames), work, team: 0, prefetch: can_prefetch }
+                Choice { frames: Some(*frames), work, exclusion: 0, prefetch: can_prefetch }
             }
             Mode::Auto(learned) => {
                 learned.of_guidance(guidance, can_prefetch);
@@ -376,7 +377,7 @@ impl Speculator {
                 if let Some(policy) = depth {
                     policy.observe(outcome);
                 }
-                Choice { frames: Some(*frames), work: *work, team: 0, prefetch: self.prefetching.is_some() }
+                Choice { frames: Some(*frames), work: *work, exclusion: 0, prefetch: self.prefetching.is_some() }
             }
             Mode::Auto(Learned { policy, depth, .. }) => {
                 policy.observe(outcome, time.as_secs_f64());
@@ -384,6 +385,6 @@ impl Speculator {
                 policy.settled()
             }
         };
-        self.counters.chose(settled.frames, settled.team, settled.prefetch);
+        self.counters.chose(settled.frames, settled.exclusion, settled.prefetch);
     }
 }
