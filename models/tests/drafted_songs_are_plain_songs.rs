@@ -334,7 +334,7 @@ fn after_every_round_the_song_goes_on_as_if_it_had_been_written_frame_by_frame()
                 written.extend(speculator.next_frames(&model, &mut state).expect("frames"));
             }
         }
-        // What is remembered is what plain decoding remembers: it goes on from it.
+        // The KV cache is that of plain decoding: it goes on from it.
         let mut plain = sampler(6);
         while written.len() < frames {
             written.push(model.next_frame(&mut state, &mut plain).expect("a frame"));

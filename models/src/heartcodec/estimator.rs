@@ -34,7 +34,7 @@ pub struct Estimator {
     leave: Projection,
     in_channels: usize,
     device: Device,
-    /// Where what steers the blocks is computed.
+    /// Where the modulation of the blocks is computed.
     modulation: Device,
 }
 
@@ -67,7 +67,7 @@ impl Estimator {
         self.in_channels
     }
 
-    /// The same weights, with what steers the blocks brought to `device`.
+    /// The same weights, with the modulation of the blocks brought to `device`.
     pub(super) fn on(&self, device: &Device) -> Self {
         let modulation = if self.modulation.is_cpu() { Device::Cpu } else { device.clone() };
         Self { device: device.clone(), modulation, ..self.clone() }
@@ -119,7 +119,7 @@ impl Estimator {
         self.modulated_unless(xs, &self.modulation(times)?.on(&self.device)?, stopped)
     }
 
-    /// What steers all blocks at these times, an entry for each. It follows from the times alone, and lies where it was
+    /// The modulation of all blocks at these times, an entry for each. It follows from the times alone, and lies where it was
     /// computed.
     ///
     /// # Errors
@@ -169,7 +169,7 @@ impl Estimator {
     /// # Errors
     /// When the device has no memory for them.
     #[cfg(feature = "cuda")]
-    pub(super) fn turn_up_to(&self, positions: usize) -> Result<[RotaryTable; 2]> {
+    pub(super) fn angles_up_to(&self, positions: usize) -> Result<[RotaryTable; 2]> {
         Ok([self.first.rotary.of(positions, &self.device)?, self.second.rotary.of(positions, &self.device)?])
     }
 }
@@ -286,7 +286,7 @@ impl Stage {
     }
 }
 
-/// A block and what steers it, \[B, 6, D\].
+/// A block and its modulation, \[B, 6, D\].
 #[derive(Clone, Copy)]
 struct Modulated<'a> {
     block: &'a Block,
@@ -317,8 +317,9 @@ impl Modulated<'_> {
     ) -> Result<(Tensor, Option<Operand>)> {
         let Self { block, table } = *self;
         let found = Operand::of(block.attention.forward(normed, rotary)?, &block.output)?;
-        let (found, steer) = (block.output.multiply(&found)?, AdaLnModulation { table, shift: 3, scale: 4 });
-        let (xs, normed) = block.feed_forward_norm.operand_of_sum((xs, &found), (table, 2), steer, &block.gate_up)?;
+        let (found, modulated) = (block.output.multiply(&found)?, AdaLnModulation { table, shift: 3, scale: 4 });
+        let (xs, normed) =
+            block.feed_forward_norm.operand_of_sum((xs, &found), (table, 2), modulated, &block.gate_up)?;
         let hidden = gated(block.gate_up.multiply(&normed)?, &block.down)?;
         let (made, gate) = (block.down.multiply(&hidden)?, (table, 5));
         let Some(next) = next else { return Ok((gated_sum(&xs, &made, gate.0, gate.1)?, None)) };

@@ -45,18 +45,18 @@ impl HeartCodecConfig {
     /// The most bytes that the vocoder takes for both channels: activations of a chunk, and histories.
     pub fn sound_bytes(&self) -> u64 {
         let mut places = CHUNK as u64;
-        let (mut widest, mut remembered) = (places * self.vocoder_channels(0) as u64, 0);
+        let (mut widest, mut history) = (places * self.vocoder_channels(0) as u64, 0);
         for (block, factor) in self.upsample_factors.iter().enumerate() {
             places *= *factor as u64;
             let channels = self.vocoder_channels(block + 1) as u64;
             widest = widest.max(places * channels);
             let reach: usize =
                 super::tensors::DILATIONS.iter().map(|dilation| dilation * (self.res_kernel_size - 1)).sum();
-            remembered += reach as u64 * channels + self.vocoder_channels(block) as u64;
+            history += reach as u64 * channels + self.vocoder_channels(block) as u64;
         }
         places *= self.num_samples as u64;
         widest = widest.max(places * self.init_channel as u64);
         // A layer's input, the same behind its history, and its result.
-        2 * F32 * (3 * widest + remembered)
+        2 * F32 * (3 * widest + history)
     }
 }

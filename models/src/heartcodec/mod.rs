@@ -55,7 +55,7 @@ impl HeartCodec {
     }
 
     /// Has a GPU do once what it does for the first sound of a song whose first window is computed from `frames` frames: it
-    /// loads its kernels and remembers what windows of this length ask of it. A processor has nothing to do.
+    /// loads its kernels and captures a graph for windows of this length. A processor has nothing to do.
     ///
     /// # Errors
     /// When a GPU has no memory for it.
@@ -64,7 +64,7 @@ impl HeartCodec {
             let codes = vec![0; frames * self.flow.quantizer.codebooks()];
             let noise = vec![0.0; frames * LATENTS_PER_FRAME * self.flow.channels()];
             let job = FlowJob { codes: &codes, noise: &noise, in_context: &[], options };
-            // Windows of a length are remembered from the second one on.
+            // The graph of a window length is captured at its second window.
             for _ in 0..2 {
                 self.flow.solve(job, &|| false)?;
             }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    kernels::{EulerStep, EulerWay, Priority, Recording, RotaryTable, stream_of},
+    kernels::{CapturedGraph, EulerStep, EulerWay, Priority, RotaryTable, stream_of},
 };
 
 /// Latents up to which a window's step is recorded: the kernels of a longer one take the GPU longer than the host. They
@@ -27,8 +27,8 @@ const MOST_RECORDED: usize = 256;
 /// Positions that there are angles for from the beginning: more than the longest usual window has.
 const POSITIONS: usize = 1024;
 /// Steps whose modulation is on the GPU at once, 1.3 MB each at the published size.
-const STEERED: usize = 32;
-/// Windows that are remembered.
+const MODULATED: usize = 32;
+/// Windows whose graphs are kept.
 const MOST_WINDOWS: usize = 8;
 /// Steps that the GPU was asked for and has not made: what is asked for cannot be cancelled.
 const UNDER_WAY: usize = 2;
@@ -40,18 +40,18 @@ pub(super) struct GpuSolver {
     device: Device,
     /// A stream for what a song's first sound waits for: it is served before the language model.
     first: Arc<CudaStream>,
-    kept: Mutex<Kept>,
+    cache: Mutex<Cache>,
 }
 
 /// What is of use to later windows.
 #[derive(Default)]
-struct Kept {
+struct Cache {
     plan: Option<Plan>,
     /// Those used last come last.
     windows: Vec<Window>,
 }
 
-/// What steers some of the steps, whatever the window.
+/// The modulation of some of the steps, whatever the window.
 struct Plan {
     /// How many steps there are in all, and the first of these.
     steps: usize,
@@ -73,12 +73,12 @@ struct WindowShape {
 struct Window {
     shape: WindowShape,
     /// First, so that it ends before what it works in. There from the second window of this shape on.
-    recording: Option<Recording>,
+    recording: Option<CapturedGraph>,
     was_used: bool,
     way: EulerWay,
     /// Views of `tables`.
     modulation: Modulation,
-    /// What steers the step, \[1, any\].
+    /// The modulation of the step, \[1, any\].
     tables: Tensor,
     /// What the recording turns by.
     _angles: [RotaryTable; 2],
@@ -99,12 +99,12 @@ impl GpuSolver {
         if !device.is_cuda() || !estimator.is_on_tensor_cores() {
             return Ok(None);
         }
-        estimator.turn_up_to(POSITIONS)?;
+        estimator.angles_up_to(POSITIONS)?;
         // Streams of other workers share the angles.
         device.synchronize()?;
         let first = stream_of(device.as_cuda_device()?.cuda_stream().context(), Priority::FirstSound)?;
         let (estimator, device) = (estimator.clone(), device.clone());
-        Ok(Some(Self { estimator, channels, device, first, kept: Mutex::default() }))
+        Ok(Some(Self { estimator, channels, device, first, cache: Mutex::default() }))
     }
 
     /// The latents of a window, latent frame after latent frame; `None` when `cancelled` said so before a step.
@@ -131,8 +131,8 @@ impl GpuSolver {
         let numbers: Vec<f32> = times.iter().flat_map(step).collect();
         let steps = Tensor::from_vec(numbers, (times.len(), EulerStep::NUMBERS), &self.device)?;
 
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let Kept { plan, windows } = &mut *kept;
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let Cache { plan, windows } = &mut *cache;
         let window = match windows.iter().position(|window| window.shape == shape) {
             Some(place) => windows.remove(place),
             None => self.window(shape, self.plan(plan, &times, 0)?)?,
@@ -168,7 +168,7 @@ impl GpuSolver {
         let ask = || way.step(|input| self.estimator.modulated(input, modulation));
         let own = self.device.as_cuda_device()?.cuda_stream();
         if *was_used && shape.latents <= MOST_RECORDED && recording.is_none() {
-            *recording = Some(Recording::of(&own, ask)?);
+            *recording = Some(CapturedGraph::of(&own, ask)?);
         }
         let copies = [(step, way.step_numbers()), (table, &*tables)];
         match recording {
@@ -180,17 +180,17 @@ impl GpuSolver {
         }
     }
 
-    /// What steers step `index` and those around it.
-    fn plan<'a>(&self, kept: &'a mut Option<Plan>, times: &[EulerTime], index: usize) -> Result<&'a Plan> {
-        let first = index / STEERED * STEERED;
+    /// The modulation of step `index` and those around it.
+    fn plan<'a>(&self, cached: &'a mut Option<Plan>, times: &[EulerTime], index: usize) -> Result<&'a Plan> {
+        let first = index / MODULATED * MODULATED;
         let same = |plan: &Plan| (plan.steps, plan.first) == (times.len(), first);
-        match kept.take().filter(same) {
-            Some(plan) => Ok(kept.insert(plan)),
+        match cached.take().filter(same) {
+            Some(plan) => Ok(cached.insert(plan)),
             None => {
-                let these: Vec<f32> = times.iter().skip(first).take(STEERED).map(|step| step.time).collect();
+                let these: Vec<f32> = times.iter().skip(first).take(MODULATED).map(|step| step.time).collect();
                 let modulation = self.estimator.modulation(&these)?;
                 let tables = modulation.numbers()?.to_device(&self.device)?;
-                Ok(kept.insert(Plan { steps: times.len(), first, tables, modulation }))
+                Ok(cached.insert(Plan { steps: times.len(), first, tables, modulation }))
             }
         }
     }
@@ -206,7 +206,7 @@ impl GpuSolver {
             way: EulerWay::new((latents, known), self.channels, (entries, inputs), &self.device)?,
             modulation: plan.modulation.viewing(&tables)?,
             tables,
-            _angles: self.estimator.turn_up_to(POSITIONS.max(latents))?,
+            _angles: self.estimator.angles_up_to(POSITIONS.max(latents))?,
         })
     }
 }

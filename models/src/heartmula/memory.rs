@@ -78,7 +78,7 @@ mod tests {
     };
 
     #[test]
-    fn a_song_of_four_minutes_of_the_published_model_remembers_three_quarters_of_a_gigabyte() {
+    fn a_song_of_four_minutes_of_the_published_model_keeps_three_quarters_of_a_gigabyte() {
         let config = HeartMulaConfig::published();
         assert_eq!(config.kv_dtype(WeightDtype::Bf16), WeightDtype::F16);
         assert_eq!(config.kv_dtype(WeightDtype::F32), WeightDtype::F32);

@@ -79,7 +79,7 @@ pub fn check_guidance(guidance: f64) -> Result<f64> {
 /// State of one song: KV caches, position, guidance.
 #[derive(Debug)]
 pub struct SongState {
-    memory: SongKv,
+    kv: SongKv,
     frame: u64,
     guidance: f64,
 }
@@ -110,7 +110,7 @@ impl SongState {
 
     /// Bytes of the song's KV cache at present.
     pub fn kv_bytes(&self) -> usize {
-        match &self.memory {
+        match &self.kv {
             SongKv::Tensors(song) => song.backbone.bytes() + song.decoder.bytes(),
             #[cfg(feature = "cuda")]
             SongKv::Gpu(song) => song.kv_bytes(),
@@ -206,7 +206,7 @@ impl HeartMula {
         let batch = if guidance > 1.0 { 2 } else { 1 };
         // The last frame is never fed back, so it needs no position.
         let positions = prompt_positions(prompt) + frames.saturating_sub(1);
-        let memory = match &self.weights {
+        let kv = match &self.weights {
             Weights::Tensors(weights) => {
                 let mut song = TensorSong {
                     backbone: KvCache::kept_as(self.kv_dtype, &self.config.backbone, batch, positions, &self.device)?,
@@ -230,7 +230,7 @@ impl HeartMula {
                 SongKv::Gpu(Box::new(song))
             }
         };
-        Ok(Some(SongState { memory, frame: 0, guidance }))
+        Ok(Some(SongState { kv, frame: 0, guidance }))
     }
 
     /// Prefill, unless the prompt is the last one that was read: its cached result is the same, bit for bit.
@@ -277,7 +277,7 @@ impl HeartMula {
             ));
         }
         let batch = state.batch();
-        match (&self.weights, &mut state.memory) {
+        match (&self.weights, &mut state.kv) {
             (Weights::Tensors(weights), SongKv::Tensors(song)) => {
                 if let Some(last) = song.last.take() {
                     weights.backbone.forward(&self.embed_frame(&last, batch)?, &mut song.backbone)?;

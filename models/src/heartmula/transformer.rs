@@ -229,10 +229,10 @@ mod tests {
         let tensors = held.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone()));
         let trained = Transformer::load(config, &TensorStore::from_tensors(tensors), "backbone", &Device::Cpu);
         let (transformer, mut cache, xs) = setting(2);
-        let remembered = fed(&transformer, &mut cache, &xs, 0, &[POSITIONS]);
+        let appended = fed(&transformer, &mut cache, &xs, 0, &[POSITIONS]);
         cache.truncate(0);
         let whole = trained.expect("weights").forward(&xs, &mut cache).expect("a sequence");
-        for (found, expected) in numbers(&whole).iter().zip(&remembered) {
+        for (found, expected) in numbers(&whole).iter().zip(&appended) {
             assert!((found - expected).abs() < 1e-4, "{found} for {expected}");
         }
         let gradients = whole.sqr().and_then(|ys| ys.sum_all()?.backward()).expect("a gradient");

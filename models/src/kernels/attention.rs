@@ -167,11 +167,11 @@ pub struct KvLayer {
     sizes: HeadDims,
     batch: usize,
     capacity: usize,
-    memory: Storage,
+    kv: KvStorage,
 }
 
 #[derive(Debug)]
-enum Storage {
+enum KvStorage {
     /// On a processor, in f32.
     Host(KvStore<f32>),
     /// On a processor, in f16.
@@ -185,12 +185,12 @@ impl KvLayer {
     /// Room for `capacity` positions of `batch` rows, their numbers kept as `dtype`: in f32, or on a processor in
     /// f16 (as which bf16 counts, too). It grows by [`STEP`] positions at a time.
     pub fn new(sizes: HeadDims, batch: usize, capacity: usize, dtype: WeightDtype, device: &Device) -> Self {
-        let memory = match (device.is_cpu(), Self::stored_as(dtype, device)) {
-            (true, WeightDtype::F32) => Storage::Host(KvStore::new(sizes, batch, capacity)),
-            (true, _) => Storage::HostHalf(KvStore::new(sizes, batch, capacity)),
-            (false, _) => Storage::Device(device.clone(), None),
+        let kv = match (device.is_cpu(), Self::stored_as(dtype, device)) {
+            (true, WeightDtype::F32) => KvStorage::Host(KvStore::new(sizes, batch, capacity)),
+            (true, _) => KvStorage::HostHalf(KvStore::new(sizes, batch, capacity)),
+            (false, _) => KvStorage::Device(device.clone(), None),
         };
-        Self { sizes, batch, capacity, memory }
+        Self { sizes, batch, capacity, kv }
     }
 
     /// The dtype of the cache on `device` where `dtype` was asked for.
@@ -203,10 +203,10 @@ impl KvLayer {
 
     /// Bytes of keys and values at present.
     pub fn bytes(&self) -> usize {
-        match &self.memory {
-            Storage::Host(store) => store.bytes(),
-            Storage::HostHalf(store) => store.bytes(),
-            Storage::Device(_, tensors) => {
+        match &self.kv {
+            KvStorage::Host(store) => store.bytes(),
+            KvStorage::HostHalf(store) => store.bytes(),
+            KvStorage::Device(_, tensors) => {
                 tensors.as_ref().map_or(0, |(keys, _)| 2 * keys.elem_count() * size_of::<f32>())
             }
         }
@@ -233,11 +233,11 @@ impl KvLayer {
             bail!("no room for {} positions where there is some for {}", start + count, self.capacity)
         }
         let tracked = [q, k, v].into_iter().any(Tensor::track_op);
-        match &mut self.memory {
-            Storage::Host(store) if !tracked => {
+        match &mut self.kv {
+            KvStorage::Host(store) if !tracked => {
                 return rotary.with_angles(|angles| attend_in_store(store, [q, k, v], angles, start))?;
             }
-            Storage::HostHalf(store) if !tracked => {
+            KvStorage::HostHalf(store) if !tracked => {
                 return rotary.with_angles(|angles| attend_in_store(store, [q, k, v], angles, start))?;
             }
             _ => (),
@@ -249,11 +249,11 @@ impl KvLayer {
         let (key, value) = (rotary.apply(&split(k, kv_heads)?, start)?, split(v, kv_heads)?);
         let (keys, values) = if tracked {
             if start > 0 {
-                bail!("gradients do not reach back to positions that were remembered")
+                bail!("gradients do not reach back to positions in the KV cache")
             }
             (key, value)
         } else {
-            self.remember(&key, &value, start)?
+            self.append(&key, &value, start)?
         };
         // Query heads h = kv · group + g share the key head kv, so a group's heads stand below each other as rows.
         let group = heads / kv_heads;
@@ -264,8 +264,8 @@ impl KvLayer {
         ys.reshape((batch, heads, count, head_dim))?.transpose(1, 2)?.reshape((batch, count, width))
     }
 
-    /// Writes to a device's memory, and returns keys and values of all positions up to the last of the new ones.
-    fn remember(&mut self, key: &Tensor, value: &Tensor, start: usize) -> Result<(Tensor, Tensor)> {
+    /// Appends on a device, and returns keys and values of all positions up to the last of the new ones.
+    fn append(&mut self, key: &Tensor, value: &Tensor, start: usize) -> Result<(Tensor, Tensor)> {
         let end = start + key.dim(2)?;
         let (keys, values) = self.reserve(end)?;
         keys.slice_set(key, 2, start)?;
@@ -276,10 +276,10 @@ impl KvLayer {
     /// Keys and values of a device with room for `end` positions: larger tensors take over the contents of the smaller
     /// ones.
     fn reserve(&mut self, end: usize) -> Result<(Tensor, Tensor)> {
-        let Storage::Device(device, memory) = &mut self.memory else {
+        let KvStorage::Device(device, tensors) = &mut self.kv else {
             bail!("keys and values in host memory were asked for as those of a device")
         };
-        if let Some((keys, values)) = memory.as_ref().filter(|(keys, _)| keys.dims()[2] >= end) {
+        if let Some((keys, values)) = tensors.as_ref().filter(|(keys, _)| keys.dims()[2] >= end) {
             return Ok((keys.clone(), values.clone()));
         }
         let room = end.next_multiple_of(STEP).min(self.capacity);
@@ -293,9 +293,9 @@ impl KvLayer {
         };
         // The old keys are freed before new values are allocated: only one of the two exists twice. A layer that the
         // device has no memory for is left without a cache.
-        let (keys, values) = memory.take().unzip();
+        let (keys, values) = tensors.take().unzip();
         let new = (grown(keys)?, grown(values)?);
-        *memory = Some(new.clone());
+        *tensors = Some(new.clone());
         Ok(new)
     }
 
@@ -308,16 +308,16 @@ impl KvLayer {
         if self.sizes != other.sizes || first + self.batch > other.batch || positions > self.capacity {
             bail!("keys and values of {} rows from {first} on are not there", self.batch)
         }
-        let theirs = match (&mut self.memory, &other.memory) {
-            (Storage::Host(store), Storage::Host(theirs)) => {
+        let theirs = match (&mut self.kv, &other.kv) {
+            (KvStorage::Host(store), KvStorage::Host(theirs)) => {
                 store.copy_rows(theirs, first, positions);
                 return Ok(());
             }
-            (Storage::HostHalf(store), Storage::HostHalf(theirs)) => {
+            (KvStorage::HostHalf(store), KvStorage::HostHalf(theirs)) => {
                 store.copy_rows(theirs, first, positions);
                 return Ok(());
             }
-            (Storage::Device(..), Storage::Device(_, theirs)) => theirs,
+            (KvStorage::Device(..), KvStorage::Device(_, theirs)) => theirs,
             _ => bail!("keys and values lie on different devices, or are numbers of different types"),
         };
         if let Some((their_keys, their_values)) = theirs {

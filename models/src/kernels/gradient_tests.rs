@@ -46,7 +46,7 @@ fn every_operation_can_be_trained_and_computes_the_same_then() {
     let others = noise(6, &[2, 9, 24]);
     let norm = RmsNorm::new(noise(4, &[24]), 1e-5);
     check("root mean square", &[2, 9, 24], |xs| norm.forward(xs));
-    check("root mean square, steered", &[2, 9, 24], |xs| norm.forward_modulated(xs, modulation));
+    check("root mean square, modulated", &[2, 9, 24], |xs| norm.forward_modulated(xs, modulation));
     check("layer norm", &[2, 9, 24], |xs| layer_norm(xs, 1e-6, modulation));
     check("gated sum", &[2, 9, 24], |xs| gated_sum(&others, &Outcome::Plain(xs.clone()), &table, 2));
     check("silu and up", &[2, 9, 24], silu_up);

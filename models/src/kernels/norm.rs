@@ -208,7 +208,7 @@ impl Places {
     fn of(xs: &Tensor, modulation: AdaLnModulation<'_>) -> Result<Self> {
         let ((batch, rows, width), (entries, table_rows, table_width)) = (xs.dims3()?, modulation.table.dims3()?);
         if (entries, table_width) != (batch, width) || modulation.shift.max(modulation.scale) >= table_rows {
-            candle_core::bail!("a table {:?} cannot steer {:?}", modulation.table.shape(), xs.shape())
+            candle_core::bail!("a table {:?} cannot modulate {:?}", modulation.table.shape(), xs.shape())
         }
         let AdaLnModulation { shift, scale, .. } = modulation;
         Ok(Self { width, rows, stride: table_rows * width, shift, scale })

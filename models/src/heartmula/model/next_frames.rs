@@ -132,8 +132,8 @@ struct TensorSongInPass<'a> {
 }
 
 impl<'a> TensorSongInPass<'a> {
-    fn of(SongState { memory, frame, guidance }: &'a mut SongState) -> Result<Self> {
-        match memory {
+    fn of(SongState { kv, frame, guidance }: &'a mut SongState) -> Result<Self> {
+        match kv {
             SongKv::Tensors(song) => Ok(Self { song, frame, guidance: *guidance }),
             #[cfg(feature = "cuda")]
             SongKv::Gpu(_) => Err(elsewhere()),
@@ -143,7 +143,7 @@ impl<'a> TensorSongInPass<'a> {
 
 /// Why a song can have no part in a pass.
 fn refusal(state: &SongState) -> Option<ModelError> {
-    match &state.memory {
+    match &state.kv {
         SongKv::Tensors(song) => match (&song.last, &song.hidden) {
             (Some(_), _) => song.backbone.check_room(1).err(),
             (None, Some(_)) => None,
@@ -156,8 +156,8 @@ fn refusal(state: &SongState) -> Option<ModelError> {
 
 #[cfg(feature = "cuda")]
 fn gpu_frame(model: &super::GpuModel, SongInPass { state, sampler }: &mut SongInPass<'_>) -> Written {
-    let SongState { memory, guidance, frame } = &mut **state;
-    let SongKv::Gpu(song) = memory else { return Err(elsewhere()) };
+    let SongState { kv, guidance, frame } = &mut **state;
+    let SongKv::Gpu(song) = kv else { return Err(elsewhere()) };
     let codes = match sampler.keyed() {
         Some((options, noise)) => model.next_frame(song, *frame, Drawing { options, noise, guidance: *guidance })?,
         None => model.sampled_frame(song, *frame, *guidance, &mut **sampler)?,

@@ -81,15 +81,15 @@ impl<'a> SongTarget<'a> {
     /// The song where it is a GPU's.
     #[cfg(feature = "cuda")]
     fn gpu(&mut self) -> Option<GpuTarget<'_>> {
-        let SongState { memory, guidance, .. } = self.state;
-        let (Weights::Gpu(model), SongKv::Gpu(song)) = (&self.model.weights, memory) else { return None };
+        let SongState { kv, guidance, .. } = self.state;
+        let (Weights::Gpu(model), SongKv::Gpu(song)) = (&self.model.weights, kv) else { return None };
         let (window, device) = (&mut self.buffers.gpu_window, &self.model.device);
         Some(GpuTarget { model, song, window, guidance: *guidance, device })
     }
 
     /// The song where it is in tensors.
     fn tensors(&mut self) -> Result<(&'a Tensors, &mut TensorSong)> {
-        match &mut self.state.memory {
+        match &mut self.state.kv {
             SongKv::Tensors(song) => Ok((self.model.weights.tensors()?, song)),
             #[cfg(feature = "cuda")]
             SongKv::Gpu(_) => Err(super::elsewhere()),
@@ -99,7 +99,7 @@ impl<'a> SongTarget<'a> {
     /// How many frames can be written before the positions of the song are used up.
     pub fn room(&self) -> usize {
         // The last frame needs no position; where a first output is there, the first one needs none either.
-        match &self.state.memory {
+        match &self.state.kv {
             SongKv::Tensors(song) => song.backbone.room() + usize::from(song.hidden.is_some()),
             #[cfg(feature = "cuda")]
             SongKv::Gpu(song) => song.room() + usize::from(song.has_output()),
@@ -224,7 +224,7 @@ impl<'a> SongTarget<'a> {
                 Some((first, count)) if (first..first + count).contains(&frame) => {
                     let from = self.buffers.depth.get(count - 1).and_then(Option::as_ref);
                     let from = from.ok_or_else(|| ModelError::shape("depth pass", "one before", "none"))?;
-                    match &mut self.state.memory {
+                    match &mut self.state.kv {
                         SongKv::Tensors(song) => song.decoder.copy_rows(from, (frame - first) * batch)?,
                         #[cfg(feature = "cuda")]
                         SongKv::Gpu(_) => return Err(super::elsewhere()),
@@ -285,7 +285,7 @@ impl<'a> SongTarget<'a> {
         if let Some(mut gpu) = self.gpu() {
             return gpu.roll_back();
         }
-        if let (Some(window), SongKv::Tensors(song)) = (self.buffers.window.take(), &mut self.state.memory) {
+        if let (Some(window), SongKv::Tensors(song)) = (self.buffers.window.take(), &mut self.state.kv) {
             song.backbone.truncate(window.positions);
         }
     }

@@ -5,7 +5,7 @@ use crate::{
     error::{ModelError, Result},
     heartmula::Sampling,
     kernels::{
-        Recording,
+        CapturedGraph,
         lm::{SongPlace, Start},
     },
     signal::KeyedNoise,
@@ -24,9 +24,9 @@ pub(in crate::heartmula) struct Drawing {
 pub(super) struct Recorded {
     drawing: Drawing,
     /// Of one whose backbone output is there.
-    first: Recording,
+    first: CapturedGraph,
     /// Of one that begins with the frame before it.
-    next: Recording,
+    next: CapturedGraph,
 }
 
 /// Frames that the GPU was asked for, and where it then is.
@@ -47,7 +47,7 @@ impl GpuModel {
         if song.recorded.as_ref().is_none_or(|recorded| recorded.drawing != drawing) {
             song.settle();
             song.recorded = None;
-            song.queue.wait()?;
+            song.gpu.wait()?;
             song.recorded = Some(self.record(song, drawing)?);
         }
         if song.ahead.frames.is_none_or(|frames| frames <= frame) {
@@ -71,20 +71,20 @@ impl GpuModel {
     /// Has the GPU write frame number `frame`, and send its codes.
     fn write_ahead(&self, song: &mut GpuSong, frame: u64) -> Result<()> {
         if song.ahead.frames != Some(frame) {
-            song.drawn.set_place(&song.queue, SongPlace::new(song.length, frame))?;
+            song.drawn.set_place(&song.gpu, SongPlace::new(song.length, frame))?;
             if song.last.is_none() && !song.has_output {
                 return Err(ModelError::shape("song", "one that can go on", "one that failed"));
             }
             if let Some(last) = &song.last {
                 let codes: Vec<i32> = last.iter().map(|code| *code as i32).collect();
-                song.drawn.set_codes(&song.queue, &codes)?;
+                song.drawn.set_codes(&song.gpu, &codes)?;
             }
             song.ahead = Ahead { frames: Some(frame), length: song.length, has_output: song.has_output };
         }
         let with_output = std::mem::take(&mut song.ahead.has_output);
         if !with_output {
             song.check_room(song.ahead.length, 1)?;
-            song.kept.reserve(&song.queue, song.ahead.length + 1)?;
+            song.kv.reserve(&song.gpu, song.ahead.length + 1)?;
             song.ahead.length += 1;
         }
         let Some(recorded) = &mut song.recorded else { return Ok(()) };
@@ -94,11 +94,11 @@ impl GpuModel {
             recorded.next.run()?
         }
         song.ahead.frames = Some(frame + 1);
-        Ok(song.drawn.send(&song.queue, frame)?)
+        Ok(song.drawn.send(&song.gpu, frame)?)
     }
 
     fn record(&self, song: &GpuSong, drawing: Drawing) -> Result<Recorded> {
-        let record = |with_output| song.queue.record(|| self.frame(song, drawing, with_output));
+        let record = |with_output| song.gpu.record(|| self.frame(song, drawing, with_output));
         Ok(Recorded { drawing, first: record(true)?, next: record(false)? })
     }
 
@@ -112,7 +112,7 @@ impl GpuModel {
         }
         let draw = |codebook| {
             let advance = usize::from(!with_output);
-            song.queue.draw((&song.logits, vocabulary), &song.drawn, codebook, settings, advance)
+            song.gpu.draw((&song.logits, vocabulary), &song.drawn, codebook, settings, advance)
         };
         self.head(song, 0, (&song.hidden, 0, true), 1, (0, guidance))?;
         draw(0)?;

@@ -10,7 +10,7 @@ use crate::{
     kernels::{
         RotaryTable,
         cpu::HeadDims,
-        lm::{Attention, Buffer, Epilogue, Input, Kept, Matrix, Parts, Queue, Scratch, Start},
+        lm::{Attention, Buffer, Epilogue, GpuStream, Input, Matrix, PagedKvCache, Parts, Scratch, Start},
     },
     weights::TensorStore,
 };
@@ -54,27 +54,27 @@ pub(super) struct Pass<'a> {
     pub rows: usize,
     pub batch: usize,
     pub first_batch: usize,
-    /// Positions that are remembered; more than rows have where one row stands for several.
+    /// Positions in the KV cache; more than rows have where one row stands for several.
     pub appended: usize,
 }
 
 impl Layers {
     pub fn load(
-        queue: &Queue,
+        gpu: &GpuStream,
         config: &TransformerConfig,
         store: &TensorStore,
         prefix: &str,
         device: &Device,
     ) -> Result<Self> {
         let layers = (0..config.num_layers)
-            .map(|index| Layer::load(queue, config, store, &format!("{prefix}.layers.{index}"), device));
+            .map(|index| Layer::load(gpu, config, store, &format!("{prefix}.layers.{index}"), device));
         let layers = layers.collect::<Result<_>>()?;
         let table = RotaryTable::new(&scaled_frequencies(config), config.max_seq_len, &Device::Cpu)?;
         let [cosines, sines] = table.numbers()?;
         Ok(Self {
             layers,
-            norm: norm(queue, store, &format!("{prefix}.norm.scale"), config.embed_dim)?,
-            angles: Arc::new([Buffer::of(queue, &cosines)?, Buffer::of(queue, &sines)?]),
+            norm: norm(gpu, store, &format!("{prefix}.norm.scale"), config.embed_dim)?,
+            angles: Arc::new([Buffer::of(gpu, &cosines)?, Buffer::of(gpu, &sines)?]),
             config: config.clone(),
         })
     }
@@ -101,15 +101,15 @@ impl Layers {
         self.layers.first().map_or(&self.norm, |layer| &layer.attention_norm)
     }
 
-    pub fn working(&self, queue: &Queue, rows: usize) -> Result<Working> {
+    pub fn working(&self, gpu: &GpuStream, rows: usize) -> Result<Working> {
         let TransformerConfig { embed_dim, intermediate_dim, num_kv_heads, .. } = self.config;
         let joined = embed_dim + 2 * num_kv_heads * self.config.head_dim();
         Ok(Working {
-            stream: Buffer::zeros(queue, rows * embed_dim)?,
-            parts: Parts::new(queue, rows, embed_dim)?,
-            joined: Buffer::zeros(queue, rows * joined)?,
-            attended: Parts::new(queue, rows, embed_dim)?,
-            gated: Parts::new(queue, rows, intermediate_dim)?,
+            stream: Buffer::zeros(gpu, rows * embed_dim)?,
+            parts: Parts::new(gpu, rows, embed_dim)?,
+            joined: Buffer::zeros(gpu, rows * joined)?,
+            attended: Parts::new(gpu, rows, embed_dim)?,
+            gated: Parts::new(gpu, rows, intermediate_dim)?,
         })
     }
 
@@ -117,9 +117,9 @@ impl Layers {
     /// `working`'s own.
     pub fn pass(
         &self,
-        queue: &Queue,
+        gpu: &GpuStream,
         working: &Working,
-        (kept, scratch): (&Kept, &Scratch),
+        (kv, scratch): (&PagedKvCache, &Scratch),
         pass: Pass<'_>,
         out: Option<(&Parts, usize)>,
     ) -> Result<()> {
@@ -128,7 +128,7 @@ impl Layers {
         let normed = Input { normed: true, ..plain(&working.parts) };
         let own = (&working.parts, 0);
         for (index, layer) in self.layers.iter().enumerate() {
-            queue.product(&layer.query_key_value, normed, eps, Epilogue::Store(&working.joined))?;
+            gpu.product(&layer.query_key_value, normed, eps, Epilogue::Store(&working.joined))?;
             let Pass { start, batch, first_batch, appended, .. } = pass;
             let of = Attention {
                 joined: &working.joined,
@@ -140,16 +140,16 @@ impl Layers {
                 appended,
                 out: &working.attended,
             };
-            queue.attend(kept, scratch, of)?;
+            gpu.attend(kv, scratch, of)?;
             let residual =
                 |scale, (parts, first)| Epilogue::Residual { add: true, stream: &working.stream, scale, parts, first };
-            queue.product(&layer.output, plain(&working.attended), eps, residual(&layer.feed_forward_norm, own))?;
-            queue.product(&layer.gate_up, normed, eps, Epilogue::Gate(&working.gated))?;
+            gpu.product(&layer.output, plain(&working.attended), eps, residual(&layer.feed_forward_norm, own))?;
+            gpu.product(&layer.gate_up, normed, eps, Epilogue::Gate(&working.gated))?;
             let (scale, to) = match self.layers.get(index + 1) {
                 Some(next) => (&next.attention_norm, own),
                 None => (&self.norm, out.unwrap_or(own)),
             };
-            queue.product(&layer.down, plain(&working.gated), eps, residual(scale, to))?;
+            gpu.product(&layer.down, plain(&working.gated), eps, residual(scale, to))?;
         }
         Ok(())
     }
@@ -157,7 +157,7 @@ impl Layers {
 
 impl Layer {
     fn load(
-        queue: &Queue,
+        gpu: &GpuStream,
         config: &TransformerConfig,
         store: &TensorStore,
         prefix: &str,
@@ -171,24 +171,24 @@ impl Layer {
             let read = parts.iter().map(|(part, outputs)| store.matrix(&name(part), &[*outputs, inputs], device));
             let read = read.collect::<Result<Vec<_>>>()?;
             let weight = if read.len() == 1 { read[0].clone() } else { candle_core::Tensor::cat(&read, 0)? };
-            Ok(Matrix::new(queue, &weight, dtype, gates)?)
+            Ok(Matrix::new(gpu, &weight, dtype, gates)?)
         };
         Ok(Self {
-            attention_norm: norm(queue, store, &format!("{prefix}.sa_norm.scale"), width)?,
+            attention_norm: norm(gpu, store, &format!("{prefix}.sa_norm.scale"), width)?,
             query_key_value: joined(
                 &[("attn.q_proj", width), ("attn.k_proj", keys), ("attn.v_proj", keys)],
                 width,
                 false,
             )?,
             output: joined(&[("attn.output_proj", width)], width, false)?,
-            feed_forward_norm: norm(queue, store, &format!("{prefix}.mlp_norm.scale"), width)?,
+            feed_forward_norm: norm(gpu, store, &format!("{prefix}.mlp_norm.scale"), width)?,
             gate_up: joined(&[("mlp.w1", hidden), ("mlp.w3", hidden)], width, true)?,
             down: joined(&[("mlp.w2", width)], hidden, false)?,
         })
     }
 }
 
-fn norm(queue: &Queue, store: &TensorStore, name: &str, width: usize) -> Result<Buffer<f32>> {
+fn norm(gpu: &GpuStream, store: &TensorStore, name: &str, width: usize) -> Result<Buffer<f32>> {
     let weights: Vec<f32> = store.tensor(name, &[width], &Device::Cpu)?.to_vec1()?;
-    Ok(Buffer::of(queue, &weights)?)
+    Ok(Buffer::of(gpu, &weights)?)
 }

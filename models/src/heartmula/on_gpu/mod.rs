@@ -17,13 +17,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::Device;
 
 pub(super) use self::{frames::Drawing, state::GpuSong, target::GpuTarget, verify::GpuWindow};
-use self::{layers::Layers, prompt::KeptPrompt};
+use self::{layers::Layers, prompt::CachedPrompt};
 use super::{HeartMulaConfig, PromptTokens, Sampling, prompt_positions};
 use crate::{
     error::Result,
     kernels::{
         cpu::WeightDtype,
-        lm::{Matrix, Queue, Table},
+        lm::{GpuStream, Matrix, Table},
     },
     signal::KeyedNoise,
     weights::TensorStore,
@@ -35,7 +35,7 @@ const WARMING: usize = 4;
 /// The weights on a GPU; shared by all songs.
 #[derive(Debug)]
 pub(super) struct GpuModel {
-    queue: Queue,
+    gpu: GpuStream,
     backbone: Layers,
     projection: Matrix,
     decoder: Layers,
@@ -44,7 +44,7 @@ pub(super) struct GpuModel {
     config: HeartMulaConfig,
     /// What drafters compute with, by the rows of their batch.
     drafting: Mutex<[Option<Box<GpuSong>>; 2]>,
-    last_prompt: Mutex<Option<Arc<KeptPrompt>>>,
+    last_prompt: Mutex<Option<Arc<CachedPrompt>>>,
 }
 
 impl GpuModel {
@@ -53,34 +53,34 @@ impl GpuModel {
     /// # Errors
     /// When the GPU is too old or has no memory, or a tensor is not there in its shape.
     pub fn load(config: &HeartMulaConfig, store: &TensorStore, device: &Device) -> Result<Self> {
-        let queue = Queue::new(device.as_cuda_device()?)?;
+        let gpu = GpuStream::new(device.as_cuda_device()?)?;
         let (width, inner, vocabulary) = (config.backbone.embed_dim, config.decoder.embed_dim, config.audio_vocab_size);
         let matrix = |name: &str, shape: [usize; 2]| -> Result<Matrix> {
-            Ok(Matrix::new(&queue, &store.matrix(name, &shape, device)?, store.matrix_type(name), false)?)
+            Ok(Matrix::new(&gpu, &store.matrix(name, &shape, device)?, store.matrix_type(name), false)?)
         };
         let mut heads = vec![matrix("codebook0_head.weight", [vocabulary, width])?];
         // These heads are stored [in, out], the other way round than a linear layer's weight.
         let others = config.audio_num_codebooks - 1;
         let stored = store.matrix("audio_head", &[others, inner, vocabulary], device)?;
         for head in 0..others {
-            heads.push(Matrix::new(&queue, &stored.get(head)?.t()?, store.matrix_type("audio_head"), false)?);
+            heads.push(Matrix::new(&gpu, &stored.get(head)?.t()?, store.matrix_type("audio_head"), false)?);
         }
         drop(stored);
         let name = "audio_embeddings.weight";
         let rows = store.matrix(name, &[config.audio_num_codebooks * vocabulary, width], device)?;
         let model = Self {
-            backbone: Layers::load(&queue, &config.backbone, store, "backbone", device)?,
+            backbone: Layers::load(&gpu, &config.backbone, store, "backbone", device)?,
             projection: matrix("projection.weight", [inner, width])?,
-            decoder: Layers::load(&queue, &config.decoder, store, "decoder", device)?,
+            decoder: Layers::load(&gpu, &config.decoder, store, "decoder", device)?,
             heads,
-            table: Table::new(&queue, rows, vocabulary)?,
+            table: Table::new(&gpu, rows, vocabulary)?,
             config: config.clone(),
             drafting: Mutex::new([None, None]),
             last_prompt: Mutex::new(None),
-            queue,
+            gpu,
         };
         // Songs have streams of their own.
-        model.queue.wait()?;
+        model.gpu.wait()?;
         model.warm_up()?;
         Ok(model)
     }
@@ -89,7 +89,7 @@ impl GpuModel {
     fn warm_up(&self) -> Result<()> {
         let width = self.config.backbone.embed_dim;
         let mut song = GpuSong::new(self, 2, WARMING.min(self.config.backbone.max_seq_len), WeightDtype::F16)?;
-        song.kept.reserve(&song.queue, WARMING)?;
+        song.kv.reserve(&song.gpu, WARMING)?;
         self.compute_prompt(&mut song, 1, &vec![0.0; 2 * width])?;
         (song.length, song.has_output) = (1, true);
         let options = Sampling { top_k: 1, ..Sampling::default() };

@@ -9,9 +9,9 @@ use crate::{
     kernels::lm::{Buffer, Parts, Start},
 };
 
-/// What a prompt became, for the next song with the same words.
+/// KV pages and output of a prompt, for the next song with the same words.
 #[derive(Debug)]
-pub(super) struct KeptPrompt {
+pub(super) struct CachedPrompt {
     prompt: PromptTokens,
     batch: usize,
     half: bool,
@@ -33,39 +33,39 @@ impl GpuModel {
         embed: impl FnOnce() -> Result<Vec<f32>>,
     ) -> Result<()> {
         let count = prompt_positions(prompt);
-        song.kept.reserve(&song.queue, count)?;
+        song.kv.reserve(&song.gpu, count)?;
         let last = || self.last_prompt.lock().unwrap_or_else(PoisonError::into_inner);
-        let page = song.kept.page_positions();
-        let serves = |kept: &Arc<KeptPrompt>| {
-            kept.prompt == *prompt && kept.batch == song.batch && kept.half == half && kept.page == page
+        let page = song.kv.page_positions();
+        let serves = |cached: &Arc<CachedPrompt>| {
+            cached.prompt == *prompt && cached.batch == song.batch && cached.half == half && cached.page == page
         };
-        let kept = last().clone().filter(serves);
-        if let Some(kept) = kept {
-            song.kept.fill(&song.queue, &kept.pages)?;
-            song.hidden.copy(&song.queue, 0, &kept.hidden, 0, song.batch)?;
+        let cached = last().clone().filter(serves);
+        if let Some(cached) = cached {
+            song.kv.fill(&song.gpu, &cached.pages)?;
+            song.hidden.copy(&song.gpu, 0, &cached.hidden, 0, song.batch)?;
             // Another song with other words may let it go next.
-            song.queue.wait()?;
+            song.gpu.wait()?;
         } else {
             self.compute_prompt(song, count, &embed()?)?;
             // Pages of a prompt are whole ones, and copied as such.
-            let kept = if song.kept.bytes() <= MOST_BYTES { Some(self.keep(song, prompt, half)?) } else { None };
-            *last() = kept.map(Arc::new);
+            let cached = if song.kv.bytes() <= MOST_BYTES { Some(self.keep(song, prompt, half)?) } else { None };
+            *last() = cached.map(Arc::new);
         }
         song.length = count;
         song.has_output = true;
         Ok(())
     }
 
-    fn keep(&self, song: &GpuSong, prompt: &PromptTokens, half: bool) -> Result<KeptPrompt> {
-        let queue = &self.queue;
-        song.queue.wait()?;
-        let pages = song.kept.pages(queue, prompt_positions(prompt))?;
-        let mut hidden = Parts::new(queue, song.batch, self.config.backbone.embed_dim)?;
-        hidden.copy(queue, 0, &song.hidden, 0, song.batch)?;
+    fn keep(&self, song: &GpuSong, prompt: &PromptTokens, half: bool) -> Result<CachedPrompt> {
+        let gpu = &self.gpu;
+        song.gpu.wait()?;
+        let pages = song.kv.pages(gpu, prompt_positions(prompt))?;
+        let mut hidden = Parts::new(gpu, song.batch, self.config.backbone.embed_dim)?;
+        hidden.copy(gpu, 0, &song.hidden, 0, song.batch)?;
         // Another song's stream reads them, and this song's may write over what they are copied from.
-        queue.wait()?;
-        let (batch, page) = (song.batch, song.kept.page_positions());
-        Ok(KeptPrompt { prompt: prompt.clone(), batch, half, page, pages, hidden })
+        gpu.wait()?;
+        let (batch, page) = (song.batch, song.kv.page_positions());
+        Ok(CachedPrompt { prompt: prompt.clone(), batch, half, page, pages, hidden })
     }
 
     pub(super) fn compute_prompt(&self, song: &mut GpuSong, count: usize, rows: &[f32]) -> Result<()> {
@@ -77,7 +77,7 @@ impl GpuModel {
             let start = Start::At(number * PROMPT_ROWS);
             let pass = Pass { start, rows: count, batch: 1, first_batch: 0, appended: count };
             self.pass_of_words(song, pass, 0)?;
-            song.hidden.move_row(&song.queue, count - 1)?;
+            song.hidden.move_row(&song.gpu, count - 1)?;
         }
         if !nothing.is_empty() {
             // It sees only itself, wherever it is: the same values, and its keys rotated once for each position.
@@ -89,7 +89,7 @@ impl GpuModel {
     }
 
     fn pass_of_words(&self, song: &GpuSong, pass: Pass<'_>, row: usize) -> Result<()> {
-        let remembered = (&song.kept, &song.scratch);
-        self.backbone.pass(&song.queue, &song.backbone, remembered, pass, Some((&song.hidden, row)))
+        let attended = (&song.kv, &song.scratch);
+        self.backbone.pass(&song.gpu, &song.backbone, attended, pass, Some((&song.hidden, row)))
     }
 }

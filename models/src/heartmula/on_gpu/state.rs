@@ -9,7 +9,7 @@ use crate::{
     error::{ModelError, Result},
     kernels::{
         cpu::WeightDtype,
-        lm::{Buffer, Drawn, Kept, KeptSizes, Parts, Queue, Scratch},
+        lm::{Buffer, Drawn, GpuStream, KvCacheSizes, PagedKvCache, Parts, Scratch},
     },
     speculation::MOST_FRAMES,
 };
@@ -25,12 +25,12 @@ pub(in crate::heartmula) struct GpuSong {
     /// First, so that it ends before what it works in.
     pub(super) recorded: Option<Recorded>,
     pub(super) ahead: Ahead,
-    pub(super) queue: Queue,
+    pub(super) gpu: GpuStream,
     pub(super) backbone: Working,
     pub(super) decoder: Working,
-    pub(super) kept: Kept,
+    pub(super) kv: PagedKvCache,
     /// Keys and values of the depth decoder: those of every frame of a window.
-    pub(super) depth: Kept,
+    pub(super) depth: PagedKvCache,
     pub(super) scratch: Scratch,
     /// What the backbone made for the frames of a window, and for the next frame where nothing is verified.
     pub(super) hidden: Parts,
@@ -42,7 +42,7 @@ pub(in crate::heartmula) struct GpuSong {
     pub(super) logits: Buffer<f32>,
     pub(super) drawn: Drawn,
     pub(super) batch: usize,
-    /// Positions that are remembered, and the most there can be.
+    /// Positions in the KV cache, and the most there can be.
     pub(super) length: usize,
     pub(super) capacity: usize,
     /// Whether the backbone's output for the next frame is there.
@@ -62,53 +62,53 @@ impl GpuSong {
             let expected = format!("at most {}", config.backbone.max_seq_len);
             return Err(ModelError::shape("positions of a KV cache", expected, capacity));
         }
-        let queue = model.queue.beside()?;
+        let gpu = model.gpu.beside()?;
         let (codebooks, width) = (config.audio_num_codebooks, config.backbone.embed_dim);
         let rows = (batch * WINDOW).max(PROMPT_ROWS);
         let depth_rows = batch * WINDOW * codebooks;
         let half = dtype != WeightDtype::F32;
-        let kept = KeptSizes {
+        let backbone = KvCacheSizes {
             heads: model.backbone.heads(),
             layers: model.backbone.count(),
             batches: batch,
             capacity: capacity.max(1),
             half,
         };
-        let depth = KeptSizes {
+        let depth = KvCacheSizes {
             heads: model.decoder.heads(),
             layers: model.decoder.count(),
             batches: batch * WINDOW,
             capacity: codebooks,
             half: false,
         };
-        let mut depth_kept = Kept::new(&queue, depth, model.decoder.angles())?;
-        depth_kept.reserve(&queue, codebooks)?;
+        let mut depth_kv = PagedKvCache::new(&gpu, depth, model.decoder.angles())?;
+        depth_kv.reserve(&gpu, codebooks)?;
         Ok(Self {
             recorded: None,
             ahead: Ahead::default(),
-            backbone: model.backbone.working(&queue, rows)?,
-            decoder: model.decoder.working(&queue, depth_rows)?,
-            kept: Kept::new(&queue, kept, model.backbone.angles())?,
-            depth: depth_kept,
-            scratch: Scratch::new(&queue, &[(kept, rows), (depth, depth_rows)])?,
-            hidden: Parts::new(&queue, rows, width)?,
-            entering: Parts::new(&queue, depth_rows, width)?,
-            given: Buffer::zeros(&queue, rows * width)?,
-            ones: Buffer::of(&queue, &vec![1.0; width])?,
-            logits: Buffer::zeros(&queue, WINDOW * codebooks * config.audio_vocab_size)?,
-            drawn: Drawn::new(&queue, codebooks, WINDOW)?,
+            backbone: model.backbone.working(&gpu, rows)?,
+            decoder: model.decoder.working(&gpu, depth_rows)?,
+            kv: PagedKvCache::new(&gpu, backbone, model.backbone.angles())?,
+            depth: depth_kv,
+            scratch: Scratch::new(&gpu, &[(backbone, rows), (depth, depth_rows)])?,
+            hidden: Parts::new(&gpu, rows, width)?,
+            entering: Parts::new(&gpu, depth_rows, width)?,
+            given: Buffer::zeros(&gpu, rows * width)?,
+            ones: Buffer::of(&gpu, &vec![1.0; width])?,
+            logits: Buffer::zeros(&gpu, WINDOW * codebooks * config.audio_vocab_size)?,
+            drawn: Drawn::new(&gpu, codebooks, WINDOW)?,
             batch,
             length: 0,
             capacity,
             has_output: false,
             last: None,
-            queue,
+            gpu,
         })
     }
 
     /// Bytes of keys and values at present.
     pub fn kv_bytes(&self) -> usize {
-        self.kept.bytes() + self.depth.bytes()
+        self.kv.bytes() + self.depth.bytes()
     }
 
     /// Positions there is still room for.
@@ -124,7 +124,7 @@ impl GpuSong {
 
 impl Drop for GpuSong {
     fn drop(&mut self) {
-        // Work in its queue reads weights that may be freed next. A GPU that failed has nothing left to do.
-        self.queue.wait().unwrap_or_default();
+        // Work on its stream reads weights that may be freed next. A GPU that failed has nothing left to do.
+        self.gpu.wait().unwrap_or_default();
     }
 }

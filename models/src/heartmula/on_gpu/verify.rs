@@ -20,7 +20,7 @@ pub(in crate::heartmula) struct GpuWindow {
     had_first: bool,
     /// First frame and count of the last depth pass.
     depth: Option<(usize, usize)>,
-    /// The frame that is being completed, where it is remembered, and of how many positions.
+    /// The frame that is being completed, where its keys and values are, and of how many positions.
     finishing: Option<(usize, usize, usize)>,
 }
 
@@ -71,8 +71,8 @@ impl GpuModel {
             return Err(ModelError::shape("frames of a window", format!("at most {WINDOW}"), count + first));
         }
         song.check_room(song.length, count)?;
-        song.kept.reserve(&song.queue, song.length + count)?;
-        song.drawn.set_codes(&song.queue, &codes)?;
+        song.kv.reserve(&song.gpu, song.length + count)?;
+        song.drawn.set_codes(&song.gpu, &codes)?;
         self.backbone_pass(song, Start::At(song.length), count, first * song.batch)?;
         song.length += count;
         Ok(count)
@@ -122,7 +122,7 @@ impl GpuModel {
         let (count, codebooks) = (frames.len(), self.heads.len());
         window.check(first, count)?;
         let codes = self.checked(frames.iter().flatten())?;
-        song.drawn.set_codes(&song.queue, &codes)?;
+        song.drawn.set_codes(&song.gpu, &codes)?;
         let output = first * song.batch;
         let pass = DepthPass { from: 0, count: codebooks, frames: count, output, normed: true, first_batch: 0 };
         self.depth_pass(song, pass)?;
@@ -176,7 +176,7 @@ impl GpuModel {
     ) -> Result<Vec<Vec<f32>>> {
         let mut frame = self.checked(codes.iter())?;
         frame.resize(self.heads.len(), 0);
-        song.drawn.set_codes(&song.queue, &frame)?;
+        song.drawn.set_codes(&song.gpu, &frame)?;
         let count = codes.len() + 1 - known;
         self.depth_pass(song, DepthPass { from: known, count, frames: 1, output, normed, first_batch })?;
         for codebook in settled..=codes.len() {
@@ -216,7 +216,7 @@ impl GpuModel {
     pub fn outputs(&self, song: &GpuSong, window: &GpuWindow, frames: usize, device: &Device) -> Result<Tensor> {
         window.check(0, frames)?;
         let rows = frames * song.batch;
-        let numbers = song.hidden.normed(&song.queue, 0, rows, self.backbone.eps())?;
+        let numbers = song.hidden.normed(&song.gpu, 0, rows, self.backbone.eps())?;
         Ok(Tensor::from_vec(numbers, (rows, song.hidden.width()), device)?)
     }
 
@@ -261,10 +261,10 @@ impl GpuModel {
     /// Takes rows as they are for the backbone's output.
     fn take_output(&self, song: &mut GpuSong, hidden: &Tensor) -> Result<()> {
         let rows: Vec<f32> = hidden.flatten_all()?.to_vec1()?;
-        song.given.write(&song.queue, 0, &rows)?;
+        song.given.write(&song.gpu, 0, &rows)?;
         let from = (Some(&song.given), song.drawn.codes());
         let stream = &song.backbone.stream;
-        Ok(song.queue.embed_frames(&self.table, from, (song.batch, 1), stream, &song.ones, &song.hidden)?)
+        Ok(song.gpu.embed_frames(&self.table, from, (song.batch, 1), stream, &song.ones, &song.hidden)?)
     }
 }
 

@@ -13,24 +13,24 @@ use candle_core::{
     },
 };
 
-/// Kernels that run one after the other at one request. What they read and write must be there as long as this is.
-pub(crate) struct Recording(CudaGraph);
+/// Kernels that are launched together. What they read and write must be there as long as this is.
+pub(crate) struct CapturedGraph(CudaGraph);
 
 // SAFETY: a graph belongs to no thread; it must not be used by two at once, and running it takes `&mut self`.
-unsafe impl Send for Recording {}
+unsafe impl Send for CapturedGraph {}
 
-impl fmt::Debug for Recording {
+impl fmt::Debug for CapturedGraph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Recording")
+        f.write_str("CapturedGraph")
     }
 }
 
-impl Recording {
-    /// Remembers the kernels that `ask` asks for in `stream`, instead of running them. It may ask for nothing else, and no
+impl CapturedGraph {
+    /// Captures the kernels that `ask` launches on `stream`, instead of running them. It may ask for nothing else, and no
     /// other thread for anything in this stream meanwhile.
     ///
     /// # Errors
-    /// When one cannot be remembered.
+    /// When one cannot be captured.
     pub fn of<E: From<Error>>(stream: &Arc<CudaStream>, ask: impl FnOnce() -> Result<(), E>) -> Result<Self, E> {
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).w()?;
         let asked = ask();
@@ -38,11 +38,11 @@ impl Recording {
         asked?;
         match graph? {
             Some(graph) => Ok(Self(graph)),
-            None => Err(Error::Msg("the GPU remembered no kernels".to_owned()).into()),
+            None => Err(Error::Msg("no kernels were captured for a CUDA graph".to_owned()).into()),
         }
     }
 
-    /// Runs them in the stream that they were recorded in.
+    /// Launches the graph on the stream that it was captured on.
     ///
     /// # Errors
     /// When the GPU does not take them.

@@ -146,9 +146,9 @@ impl CustomOp2 for DilatedConv {
         let gradient = contiguous_aligned(gradient)?;
         // An input is read by later rows, through the same taps.
         let of_xs = if xs.track_op() {
-            let turned = weight.detach().reshape((outputs, self.taps, inputs))?.permute((2, 1, 0))?;
-            let turned = turned.contiguous()?.reshape((inputs, self.taps * outputs))?;
-            Some(gradient.apply_op2_no_bwd(&turned, &Self { step: -self.step, ..*self })?)
+            let transposed = weight.detach().reshape((outputs, self.taps, inputs))?.permute((2, 1, 0))?;
+            let transposed = transposed.contiguous()?.reshape((inputs, self.taps * outputs))?;
+            Some(gradient.apply_op2_no_bwd(&transposed, &Self { step: -self.step, ..*self })?)
         } else {
             None
         };

@@ -27,7 +27,7 @@ mod weight_pool;
 
 #[cfg(feature = "cuda")]
 pub(crate) use self::{
-    cuda_graph::Recording,
+    cuda_graph::CapturedGraph,
     priority::{Priority, stream_of},
     upload::Uploads,
 };

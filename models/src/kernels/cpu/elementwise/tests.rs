@@ -54,7 +54,7 @@ fn expected(xs: &[f32], width: usize, rows: usize) -> [Vec<f64>; 7] {
         let root = (mean(&xs.iter().map(|x| x * x).collect::<Vec<_>>()) + f64::from(1e-5f32)).sqrt();
         xs.iter().zip(&table).map(|(x, weight)| x / root * weight).collect::<Vec<_>>()
     };
-    let steered = |row: usize, xs: Vec<f64>| -> Vec<f64> {
+    let modulated = |row: usize, xs: Vec<f64>| -> Vec<f64> {
         let at = entry(row);
         (0..width).map(|c| xs[c] * (1.0 + table[at + c]) + table[at + width + c]).collect()
     };
@@ -65,8 +65,8 @@ fn expected(xs: &[f32], width: usize, rows: usize) -> [Vec<f64>; 7] {
     };
     [
         by_row(&|_, xs| rms(xs)),
-        by_row(&|row, xs| steered(row, rms(xs))),
-        by_row(&|row, xs| steered(row, layer(xs))),
+        by_row(&|row, xs| modulated(row, rms(xs))),
+        by_row(&|row, xs| modulated(row, layer(xs))),
         by_row(&|row, xs| (0..width).map(|c| xs[c] + other[row * width + c] * table[entry(row) + width + c]).collect()),
         by_row(&|row, xs| (0..width).map(|c| xs[c] / (1.0 + (-xs[c]).exp()) * other[row * width + c]).collect()),
         by_row(&|_, xs| {

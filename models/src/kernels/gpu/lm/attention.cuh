@@ -1,4 +1,4 @@
-// Attention of new positions to all that a song remembers: turns queries and keys, remembers, and attends.
+// Attention of new positions to the paged KV cache of a song: rotates queries and keys, appends, and attends.
 //
 // Keys and values lie in pages, found through a table, so that memory grows without another graph. A block is one span
 // of positions of one key head, and `tile` queries of one batch row; what spans found is put together in their order by
@@ -8,7 +8,7 @@
 #include "common.cuh"
 
 struct AttentionArgs {
-    const float* joined;                 // [row][heads + 2 * kv_heads][head_dim]: queries, keys, values, none turned
+    const float* joined;                 // [row][heads + 2 * kv_heads][head_dim]: queries, keys, values, all before RoPE
     const unsigned long long* pages;     // where pages begin: [layer][batch row][kv head][keys, values][position]
     const float* cosines;                // [position][head_dim / 2]
     const float* sines;
@@ -75,14 +75,14 @@ __device__ __forceinline__ void attention(const AttentionArgs& p) {
     float* const scores = queries + p.tile * group * p.head_dim;                    // [query][span]
     float* const totals = scores + p.tile * group * p.span;                         // [query][2]
 
-    // What was remembered before this pass is read while the pass before this kernel still runs.
+    // What the KV cache had before this pass is read while the pass before this kernel still runs.
     N* const page = reinterpret_cast<N*>(p.pages[from / p.page]);
     const long long head_place = ((long long)(p.layer * p.batches + p.first_batch + b) * p.kv_heads + kv_head) * 2 * p.page;
-    N* const kept_keys = page + (head_place + from % p.page) * p.head_dim;
-    N* const kept_values = page + (head_place + p.page + from % p.page) * p.head_dim;
+    N* const cached_keys = page + (head_place + from % p.page) * p.head_dim;
+    N* const cached_values = page + (head_place + p.page + from % p.page) * p.head_dim;
     const int old = max(0, min(start - from, p.span));
-    copy_rows(keys, kept_keys, old, p.head_dim * sizeof(N), gap * sizeof(N));
-    copy_rows(values, kept_values, old, p.head_dim * sizeof(N), p.head_dim * sizeof(N));
+    copy_rows(keys, cached_keys, old, p.head_dim * sizeof(N), gap * sizeof(N));
+    copy_rows(values, cached_values, old, p.head_dim * sizeof(N), p.head_dim * sizeof(N));
     asm volatile("cp.async.commit_group;");
     wait_for_inputs();
     let_next_begin();
@@ -96,11 +96,11 @@ __device__ __forceinline__ void attention(const AttentionArgs& p) {
         const float* row = p.joined + (long long)(time * p.batch + b) * joined + (p.heads + kv_head) * p.head_dim + 2 * pair;
         const float cosine = p.cosines[(long long)position * half + pair], sine = p.sines[(long long)position * half + pair];
         const float2 key = pair_at(row), value = pair_at(row + p.kv_heads * p.head_dim);
-        const float2 turned = make_float2(key.x * cosine - key.y * sine, key.x * sine + key.y * cosine);
-        set_pair(keys + place * gap + 2 * pair, turned);
-        set_pair(kept_keys + (long long)place * p.head_dim + 2 * pair, turned);
+        const float2 rotated = make_float2(key.x * cosine - key.y * sine, key.x * sine + key.y * cosine);
+        set_pair(keys + place * gap + 2 * pair, rotated);
+        set_pair(cached_keys + (long long)place * p.head_dim + 2 * pair, rotated);
         set_pair(values + place * p.head_dim + 2 * pair, value);
-        set_pair(kept_values + (long long)place * p.head_dim + 2 * pair, value);
+        set_pair(cached_values + (long long)place * p.head_dim + 2 * pair, value);
     }
     if (from > last) return;
     const int count = min(p.span, last + 1 - from);

@@ -1,10 +1,10 @@
-//! Attention of new positions to those that a song remembers.
+//! Attention of new positions to the paged KV cache of a song.
 
 use std::sync::Arc;
 
 use candle_core::{Result, bail};
 
-use super::{Buffer, Parts, Queue};
+use super::{Buffer, GpuStream, Parts};
 use crate::kernels::cpu::HeadDims;
 
 /// Threads of a block, queries that a thread works on at once, and numbers behind a key: as in `attention.cuh`.
@@ -19,9 +19,9 @@ pub(super) const PAGE: usize = 256;
 const MOST_SPAN: usize = 64;
 const MOST_TIMES: usize = 1;
 
-/// Of which sizes keys and values are.
+/// Sizes of a KV cache.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct KeptSizes {
+pub(crate) struct KvCacheSizes {
     pub heads: HeadDims,
     pub layers: usize,
     /// Rows of the batch.
@@ -32,7 +32,7 @@ pub(crate) struct KeptSizes {
     pub half: bool,
 }
 
-impl KeptSizes {
+impl KvCacheSizes {
     fn number(&self) -> usize {
         if self.half { 2 } else { 4 }
     }
@@ -73,21 +73,21 @@ impl KeptSizes {
     }
 }
 
-/// The keys and values of a song, and the angles that queries and keys are rotated by.
+/// KV cache of a song in pages that are found through a table, and the angles that queries and keys are rotated by.
 #[derive(Debug)]
-pub(crate) struct Kept {
-    sizes: KeptSizes,
+pub(crate) struct PagedKvCache {
+    sizes: KvCacheSizes,
     pages: Vec<Buffer<u8>>,
     table: Buffer<u64>,
     angles: Arc<[Buffer<f32>; 2]>,
 }
 
-impl Kept {
+impl PagedKvCache {
     /// Nothing yet. `angles` are cosines and sines \[positions, head width / 2\].
     ///
     /// # Errors
     /// When the angles are of fewer positions, or the GPU has no memory.
-    pub fn new(queue: &Queue, sizes: KeptSizes, angles: Arc<[Buffer<f32>; 2]>) -> Result<Self> {
+    pub fn new(gpu: &GpuStream, sizes: KvCacheSizes, angles: Arc<[Buffer<f32>; 2]>) -> Result<Self> {
         let HeadDims { heads, kv_heads, head_dim } = sizes.heads;
         if head_dim % 2 > 0 || heads % kv_heads > 0 || sizes.shared(sizes.span(), 1) > MEMORY {
             bail!(
@@ -96,7 +96,7 @@ impl Kept {
             )
         }
         angles.iter().try_for_each(|angles| angles.address_of(0, sizes.capacity * head_dim / 2).map(drop))?;
-        let table = Buffer::zeros(queue, sizes.capacity.div_ceil(sizes.page()).max(1))?;
+        let table = Buffer::zeros(gpu, sizes.capacity.div_ceil(sizes.page()).max(1))?;
         Ok(Self { sizes, pages: Vec::new(), table, angles })
     }
 
@@ -104,13 +104,13 @@ impl Kept {
     ///
     /// # Errors
     /// When they are more than the capacity, or the GPU has no memory.
-    pub fn reserve(&mut self, queue: &Queue, positions: usize) -> Result<()> {
+    pub fn reserve(&mut self, gpu: &GpuStream, positions: usize) -> Result<()> {
         if positions > self.sizes.capacity {
             bail!("{positions} positions where there is room for {}", self.sizes.capacity)
         }
         while self.pages.len() * self.sizes.page() < positions {
-            let page = Buffer::zeros(queue, self.sizes.page_bytes())?;
-            self.table.write(queue, self.pages.len(), &[page.address_of(0, page.len())?])?;
+            let page = Buffer::zeros(gpu, self.sizes.page_bytes())?;
+            self.table.write(gpu, self.pages.len(), &[page.address_of(0, page.len())?])?;
             self.pages.push(page);
         }
         Ok(())
@@ -125,20 +125,20 @@ impl Kept {
     ///
     /// # Errors
     /// When the GPU has no memory.
-    pub fn pages(&self, queue: &Queue, positions: usize) -> Result<Vec<Buffer<u8>>> {
-        self.pages.iter().take(positions.div_ceil(self.sizes.page())).map(|page| page.again(queue)).collect()
+    pub fn pages(&self, gpu: &GpuStream, positions: usize) -> Result<Vec<Buffer<u8>>> {
+        self.pages.iter().take(positions.div_ceil(self.sizes.page())).map(|page| page.again(gpu)).collect()
     }
 
     /// Takes over pages of another song of the same sizes.
     ///
     /// # Errors
     /// When they are of other sizes.
-    pub fn fill(&mut self, queue: &Queue, pages: &[Buffer<u8>]) -> Result<()> {
+    pub fn fill(&mut self, gpu: &GpuStream, pages: &[Buffer<u8>]) -> Result<()> {
         for (mine, page) in self.pages.iter_mut().zip(pages) {
             if mine.len() != page.len() {
                 bail!("pages of {} bytes are none of {}", page.len(), mine.len())
             }
-            mine.copy(queue, 0, page, 0, page.len())?;
+            mine.copy(gpu, 0, page, 0, page.len())?;
         }
         Ok(())
     }
@@ -168,9 +168,9 @@ pub(crate) struct Attention<'a> {
     /// Rows: `batch` for each position.
     pub rows: usize,
     pub batch: usize,
-    /// The first of the batch rows that are remembered.
+    /// The first of the batch rows in the KV cache.
     pub first_batch: usize,
-    /// Positions that are remembered: as many as rows have, or more where one stands for all.
+    /// Positions in the KV cache: as many as rows have, or more where one stands for all.
     pub appended: usize,
     pub out: &'a Parts,
 }
@@ -183,16 +183,17 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// Room for passes of at most `rows` rows over what is kept in `sizes`.
+    /// Room for passes of at most `rows` rows over caches of `sizes`.
     ///
     /// # Errors
     /// When the GPU has no memory.
-    pub fn new(queue: &Queue, sizes: &[(KeptSizes, usize)]) -> Result<Self> {
-        let found =
-            |(sizes, rows): &(KeptSizes, usize)| rows * sizes.spans() * sizes.heads.heads * (2 + sizes.heads.head_dim);
-        let arrived = |(sizes, rows): &(KeptSizes, usize)| rows * sizes.heads.kv_heads;
-        let most = |count: &dyn Fn(&(KeptSizes, usize)) -> usize| sizes.iter().map(count).max().unwrap_or(0);
-        Ok(Self { found: Buffer::zeros(queue, most(&found))?, arrived: Buffer::zeros(queue, most(&arrived))? })
+    pub fn new(gpu: &GpuStream, sizes: &[(KvCacheSizes, usize)]) -> Result<Self> {
+        let found = |(sizes, rows): &(KvCacheSizes, usize)| {
+            rows * sizes.spans() * sizes.heads.heads * (2 + sizes.heads.head_dim)
+        };
+        let arrived = |(sizes, rows): &(KvCacheSizes, usize)| rows * sizes.heads.kv_heads;
+        let most = |count: &dyn Fn(&(KvCacheSizes, usize)) -> usize| sizes.iter().map(count).max().unwrap_or(0);
+        Ok(Self { found: Buffer::zeros(gpu, most(&found))?, arrived: Buffer::zeros(gpu, most(&arrived))? })
     }
 }
 
@@ -226,20 +227,20 @@ struct AttentionArgs {
     scale: f32,
 }
 
-impl Queue {
-    /// Remembers the keys and values of new positions, and attends with their queries to all up to each.
+impl GpuStream {
+    /// Appends the keys and values of new positions to the KV cache, and attends with their queries to all up to each.
     ///
     /// What [`Start::Told`] says, with the rows, must be inside of what was reserved: the caller knows what it wrote
     /// there.
     ///
     /// # Errors
     /// When shapes do not fit, or there is no room.
-    pub fn attend(&self, kept: &Kept, scratch: &Scratch, of: Attention<'_>) -> Result<()> {
-        let sizes = &kept.sizes;
+    pub fn attend(&self, kv: &PagedKvCache, scratch: &Scratch, of: Attention<'_>) -> Result<()> {
+        let sizes = &kv.sizes;
         let HeadDims { heads, kv_heads, head_dim } = sizes.heads;
         let Attention { joined, layer, start, rows, batch, first_batch, appended, out } = of;
         let times = rows / batch.max(1);
-        let reserved = kept.pages.len() * sizes.page();
+        let reserved = kv.pages.len() * sizes.page();
         let (told, offset) = match start {
             Start::At(position) => (0, position),
             Start::Told(place) => (place.address_of(0, 1)?, 0),
@@ -255,9 +256,9 @@ impl Queue {
         let tiles = times.div_ceil(tile);
         let arguments = AttentionArgs {
             joined: joined.address_of(0, rows * (heads + 2 * kv_heads) * head_dim)?,
-            pages: kept.table.address_of(0, kept.table.len())?,
-            cosines: kept.angles[0].address_of(0, sizes.capacity * head_dim / 2)?,
-            sines: kept.angles[1].address_of(0, sizes.capacity * head_dim / 2)?,
+            pages: kv.table.address_of(0, kv.table.len())?,
+            cosines: kv.angles[0].address_of(0, sizes.capacity * head_dim / 2)?,
+            sines: kv.angles[1].address_of(0, sizes.capacity * head_dim / 2)?,
             start: told,
             out_parts: out.rows(0, rows)?,
             found: scratch.found.address_of(0, rows * spans * heads * (2 + head_dim))?,

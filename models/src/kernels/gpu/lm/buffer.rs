@@ -10,10 +10,10 @@ use candle_core::{
     },
 };
 
-use super::{CHUNK, Queue, TILE};
+use super::{CHUNK, GpuStream, TILE};
 use crate::kernels::gpu::weight_pool;
 
-/// Numbers of one type. They are written and read in the queue they were made in, one request after the other.
+/// Numbers of one type. They are written and read on the stream they were made on, one request after the other.
 pub(crate) struct Buffer<T> {
     numbers: CudaSlice<T>,
     address: u64,
@@ -30,9 +30,9 @@ impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
     ///
     /// # Errors
     /// When the GPU has no memory for them.
-    pub fn zeros(queue: &Queue, count: usize) -> Result<Self> {
-        let numbers = queue.cuda().alloc_zeros::<T>(count.max(1)).w()?;
-        let address = numbers.device_ptr(queue.cuda()).0;
+    pub fn zeros(gpu: &GpuStream, count: usize) -> Result<Self> {
+        let numbers = gpu.cuda().alloc_zeros::<T>(count.max(1)).w()?;
+        let address = numbers.device_ptr(gpu.cuda()).0;
         Ok(Self { numbers, address })
     }
 
@@ -40,11 +40,11 @@ impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
     ///
     /// # Errors
     /// When the GPU has no memory for them.
-    pub fn lasting(queue: &Queue, count: usize) -> Result<Self> {
+    pub fn lasting(gpu: &GpuStream, count: usize) -> Result<Self> {
         // SAFETY: zeros are written next.
-        let mut numbers = unsafe { weight_pool::room::<T>(queue.cuda(), count)? };
-        queue.cuda().memset_zeros(&mut numbers).w()?;
-        let address = numbers.device_ptr(queue.cuda()).0;
+        let mut numbers = unsafe { weight_pool::room::<T>(gpu.cuda(), count)? };
+        gpu.cuda().memset_zeros(&mut numbers).w()?;
+        let address = numbers.device_ptr(gpu.cuda()).0;
         Ok(Self { numbers, address })
     }
 
@@ -52,9 +52,9 @@ impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
     ///
     /// # Errors
     /// As [`Buffer::zeros`].
-    pub fn of(queue: &Queue, numbers: &[T]) -> Result<Self> {
-        let mut buffer = Self::zeros(queue, numbers.len())?;
-        buffer.write(queue, 0, numbers)?;
+    pub fn of(gpu: &GpuStream, numbers: &[T]) -> Result<Self> {
+        let mut buffer = Self::zeros(gpu, numbers.len())?;
+        buffer.write(gpu, 0, numbers)?;
         Ok(buffer)
     }
 
@@ -72,22 +72,22 @@ impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
     ///
     /// # Errors
     /// If the buffer has fewer elements behind `first`.
-    pub fn write(&mut self, queue: &Queue, first: usize, numbers: &[T]) -> Result<()> {
+    pub fn write(&mut self, gpu: &GpuStream, first: usize, numbers: &[T]) -> Result<()> {
         self.address_of(first, numbers.len())?;
         if numbers.is_empty() {
             return Ok(());
         }
-        queue.cuda().memcpy_htod(numbers, &mut self.numbers.slice_mut(first..first + numbers.len())).w()
+        gpu.cuda().memcpy_htod(numbers, &mut self.numbers.slice_mut(first..first + numbers.len())).w()
     }
 
     /// Reads `count` numbers from place `first` on; waits for what was asked for before.
     ///
     /// # Errors
     /// If the buffer has fewer elements behind `first` than `count`, or something before failed.
-    pub fn read(&self, queue: &Queue, first: usize, count: usize) -> Result<Vec<T>> {
+    pub fn read(&self, gpu: &GpuStream, first: usize, count: usize) -> Result<Vec<T>> {
         self.address_of(first, count)?;
-        let numbers = queue.cuda().clone_dtoh(&self.numbers.slice(first..first + count)).w()?;
-        queue.wait()?;
+        let numbers = gpu.cuda().clone_dtoh(&self.numbers.slice(first..first + count)).w()?;
+        gpu.wait()?;
         Ok(numbers)
     }
 
@@ -95,33 +95,33 @@ impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
     ///
     /// # Errors
     /// If either buffer has fewer elements there than `count`.
-    pub fn copy(&mut self, queue: &Queue, to: usize, other: &Self, from: usize, count: usize) -> Result<()> {
+    pub fn copy(&mut self, gpu: &GpuStream, to: usize, other: &Self, from: usize, count: usize) -> Result<()> {
         self.address_of(to, count)?;
         other.address_of(from, count)?;
         let source = other.numbers.slice(from..from + count);
-        queue.cuda().memcpy_dtod(&source, &mut self.numbers.slice_mut(to..to + count)).w()
+        gpu.cuda().memcpy_dtod(&source, &mut self.numbers.slice_mut(to..to + count)).w()
     }
 
     /// Copies `count` numbers from place `from` on to the beginning, which they do not reach.
     ///
     /// # Errors
     /// If the buffer has fewer elements behind `from` than `count`, or they reach the beginning.
-    fn copy_within(&mut self, queue: &Queue, from: usize, count: usize) -> Result<()> {
+    fn copy_within(&mut self, gpu: &GpuStream, from: usize, count: usize) -> Result<()> {
         self.address_of(from, count)?;
         if from < count {
             bail!("{count} numbers from place {from} on reach what they are copied to")
         }
         let (mut begin, rest) = self.numbers.split_at_mut(from);
-        queue.cuda().memcpy_dtod(&rest.slice(..count), &mut begin.slice_mut(..count)).w()
+        gpu.cuda().memcpy_dtod(&rest.slice(..count), &mut begin.slice_mut(..count)).w()
     }
 
     /// The same numbers once more.
     ///
     /// # Errors
     /// As [`Buffer::zeros`].
-    pub fn again(&self, queue: &Queue) -> Result<Self> {
-        let mut buffer = Self::zeros(queue, self.len())?;
-        buffer.copy(queue, 0, self, 0, self.len())?;
+    pub fn again(&self, gpu: &GpuStream) -> Result<Self> {
+        let mut buffer = Self::zeros(gpu, self.len())?;
+        buffer.copy(gpu, 0, self, 0, self.len())?;
         Ok(buffer)
     }
 
@@ -152,35 +152,35 @@ impl Parts {
     ///
     /// # Errors
     /// When the GPU has no memory for them.
-    pub fn new(queue: &Queue, rows: usize, width: usize) -> Result<Self> {
-        let numbers = Buffer::zeros(queue, 2 * rows * width.next_multiple_of(CHUNK))?;
-        Ok(Self { numbers, squares: Buffer::zeros(queue, rows * width.div_ceil(TILE))?, width })
+    pub fn new(gpu: &GpuStream, rows: usize, width: usize) -> Result<Self> {
+        let numbers = Buffer::zeros(gpu, 2 * rows * width.next_multiple_of(CHUNK))?;
+        Ok(Self { numbers, squares: Buffer::zeros(gpu, rows * width.div_ceil(TILE))?, width })
     }
 
     /// Copies `count` rows of `other` from row `from` on.
     ///
     /// # Errors
     /// If either has fewer rows there than `count`, or they have another width.
-    pub fn copy(&mut self, queue: &Queue, to: usize, other: &Self, from: usize, count: usize) -> Result<()> {
+    pub fn copy(&mut self, gpu: &GpuStream, to: usize, other: &Self, from: usize, count: usize) -> Result<()> {
         if self.width != other.width {
             bail!("rows of {} channels were asked for where they have {}", self.width, other.width)
         }
         let (row, tiles) = (2 * self.stride(), self.tiles());
-        self.numbers.copy(queue, to * row, &other.numbers, from * row, count * row)?;
-        self.squares.copy(queue, to * tiles, &other.squares, from * tiles, count * tiles)
+        self.numbers.copy(gpu, to * row, &other.numbers, from * row, count * row)?;
+        self.squares.copy(gpu, to * tiles, &other.squares, from * tiles, count * tiles)
     }
 
     /// Has row `from` be the first one too.
     ///
     /// # Errors
     /// If there is no row `from`.
-    pub fn move_row(&mut self, queue: &Queue, from: usize) -> Result<()> {
+    pub fn move_row(&mut self, gpu: &GpuStream, from: usize) -> Result<()> {
         if from == 0 {
             return Ok(());
         }
         let (row, tiles) = (2 * self.stride(), self.tiles());
-        self.numbers.copy_within(queue, from * row, row)?;
-        self.squares.copy_within(queue, from * tiles, tiles)
+        self.numbers.copy_within(gpu, from * row, row)?;
+        self.squares.copy_within(gpu, from * tiles, tiles)
     }
 
     /// Channels of a row.
@@ -214,10 +214,10 @@ impl Parts {
     ///
     /// # Errors
     /// If there are fewer rows behind `first` than `count`.
-    pub fn normed(&self, queue: &Queue, first: usize, count: usize, eps: f64) -> Result<Vec<f32>> {
+    pub fn normed(&self, gpu: &GpuStream, first: usize, count: usize, eps: f64) -> Result<Vec<f32>> {
         let (stride, tiles) = (self.stride(), self.tiles());
-        let parts = self.numbers.read(queue, 2 * first * stride, 2 * count * stride)?;
-        let squares = self.squares.read(queue, first * tiles, count * tiles)?;
+        let parts = self.numbers.read(gpu, 2 * first * stride, 2 * count * stride)?;
+        let squares = self.squares.read(gpu, first * tiles, count * tiles)?;
         let number = |bits: u16| half::bf16::from_bits(bits).to_f32();
         let mut rows = Vec::with_capacity(count * self.width);
         for (row, squares) in parts.chunks_exact(2 * stride).zip(squares.chunks_exact(tiles)) {

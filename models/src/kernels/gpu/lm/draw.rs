@@ -8,7 +8,7 @@ use candle_core::{
     },
 };
 
-use super::{Buffer, Queue};
+use super::{Buffer, GpuStream};
 
 /// Threads of the kernel, and frames whose codes are kept; as in `draw.cuh`.
 const DRAWERS: usize = 1024;
@@ -88,10 +88,10 @@ impl Drawn {
     ///
     /// # Errors
     /// When the GPU or the host has no memory.
-    pub fn new(queue: &Queue, codebooks: usize, frames: usize) -> Result<Self> {
-        fn pinned<T: DeviceRepr + ValidAsZeroBits>(queue: &Queue, count: usize) -> Result<PinnedHostSlice<T>> {
+    pub fn new(gpu: &GpuStream, codebooks: usize, frames: usize) -> Result<Self> {
+        fn pinned<T: DeviceRepr + ValidAsZeroBits>(gpu: &GpuStream, count: usize) -> Result<PinnedHostSlice<T>> {
             // SAFETY: zeros are written at once, and all bits zero are a number of this type.
-            let mut numbers = unsafe { queue.cuda().context().alloc_pinned_with_flags::<T>(count, 0).w()? };
+            let mut numbers = unsafe { gpu.cuda().context().alloc_pinned_with_flags::<T>(count, 0).w()? };
             let place = numbers.as_mut_ptr().w()?;
             // SAFETY: the memory has `count` numbers, and nothing else knows it yet.
             unsafe { std::ptr::write_bytes(place, 0, count) };
@@ -99,10 +99,10 @@ impl Drawn {
         }
         let words = WORDS + RING * codebooks;
         Ok(Self {
-            memory: Buffer::zeros(queue, words)?,
-            codes: Buffer::zeros(queue, frames.max(1) * codebooks)?,
+            memory: Buffer::zeros(gpu, words)?,
+            codes: Buffer::zeros(gpu, frames.max(1) * codebooks)?,
             codebooks,
-            host: [pinned(queue, words)?, pinned(queue, words)?],
+            host: [pinned(gpu, words)?, pinned(gpu, words)?],
             sent: [None, None],
         })
     }
@@ -121,28 +121,28 @@ impl Drawn {
     ///
     /// # Errors
     /// When the GPU does not take it.
-    pub fn set_place(&mut self, queue: &Queue, place: SongPlace) -> Result<()> {
-        self.memory.write(queue, 0, &place.words())
+    pub fn set_place(&mut self, gpu: &GpuStream, place: SongPlace) -> Result<()> {
+        self.memory.write(gpu, 0, &place.words())
     }
 
     /// Writes codes that were checked, frame after frame.
     ///
     /// # Errors
     /// If the buffers have no room for the drafts.
-    pub fn set_codes(&mut self, queue: &Queue, codes: &[i32]) -> Result<()> {
-        self.codes.write(queue, 0, codes)
+    pub fn set_codes(&mut self, gpu: &GpuStream, codes: &[i32]) -> Result<()> {
+        self.codes.write(gpu, 0, codes)
     }
 
     /// Asks for the place and the ring, to be read by [`Drawn::receive`] with the same frame.
     ///
     /// # Errors
     /// When the GPU does not take it.
-    pub fn send(&mut self, queue: &Queue, frame: u64) -> Result<()> {
+    pub fn send(&mut self, gpu: &GpuStream, frame: u64) -> Result<()> {
         let place = frame as usize % 2;
-        queue.cuda().memcpy_dtoh(self.memory.numbers(), &mut self.host[place]).w()?;
+        gpu.cuda().memcpy_dtoh(self.memory.numbers(), &mut self.host[place]).w()?;
         match &self.sent[place] {
-            Some(event) => event.record(queue.cuda()).w()?,
-            None => self.sent[place] = Some(queue.cuda().record_event(None).w()?),
+            Some(event) => event.record(gpu.cuda()).w()?,
+            None => self.sent[place] = Some(gpu.cuda().record_event(None).w()?),
         }
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Drawn {
     }
 }
 
-impl Queue {
+impl GpuStream {
     /// Draws code `codebook` from list `codebook` of `logits`. Behind the last one the song goes on by a frame and by
     /// `advance` positions. `key` is that of the song's noise.
     ///

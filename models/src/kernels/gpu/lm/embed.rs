@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Storage, Tensor, bail, cuda_backend::cudarc::driver::DevicePtr};
 
-use super::{Buffer, Parts, Queue};
+use super::{Buffer, GpuStream, Parts};
 use crate::kernels::gpu::weight_pool;
 
 /// The embeddings of codes, \[codebooks · vocabulary, width\] in bf16 or f32.
@@ -16,11 +16,11 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Of a tensor on the queue's GPU.
+    /// Of a tensor on the stream's GPU.
     ///
     /// # Errors
     /// When it lies elsewhere, or its shape is another.
-    pub fn new(queue: &Queue, numbers: Tensor, vocabulary: usize) -> Result<Self> {
+    pub fn new(gpu: &GpuStream, numbers: Tensor, vocabulary: usize) -> Result<Self> {
         let numbers = weight_pool::settled(&numbers)?;
         let (rows, width) = numbers.dims2()?;
         if !rows.is_multiple_of(vocabulary) || numbers.layout().start_offset() > 0 {
@@ -28,8 +28,8 @@ impl Table {
         }
         numbers.device().synchronize()?;
         let address = match (&*numbers.storage_and_layout().0, numbers.dtype()) {
-            (Storage::Cuda(storage), DType::BF16) => storage.as_cuda_slice::<half::bf16>()?.device_ptr(queue.cuda()).0,
-            (Storage::Cuda(storage), DType::F32) => storage.as_cuda_slice::<f32>()?.device_ptr(queue.cuda()).0,
+            (Storage::Cuda(storage), DType::BF16) => storage.as_cuda_slice::<half::bf16>()?.device_ptr(gpu.cuda()).0,
+            (Storage::Cuda(storage), DType::F32) => storage.as_cuda_slice::<f32>()?.device_ptr(gpu.cuda()).0,
             _ => bail!("a table for a GPU lies there, in bf16 or f32"),
         };
         Ok(Self { address, vocabulary, codebooks: rows / vocabulary, width, numbers })
@@ -56,7 +56,7 @@ struct EmbedArgs {
     first: i32,
 }
 
-impl Queue {
+impl GpuStream {
     /// Begins the residual stream of the backbone with `rows` rows: with those given, or with the embeddings of frames, each
     /// for `batch` rows. Codes on the GPU are below the vocabulary: a kernel drew them, or they were checked.
     ///

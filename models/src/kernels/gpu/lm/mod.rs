@@ -1,6 +1,6 @@
 //! GPU kernels of the language model, for a few rows at a time.
 //!
-//! A [`Queue`] is a stream with the kernels of `lm.cu`. What they take is checked here, so that everything above is
+//! A [`GpuStream`] is a stream with the kernels of `lm.cu`. What they take is checked here, so that everything above is
 //! safe: a [`Buffer`] checks bounds before it gives out a device pointer. Rows that are multiplied are [`Parts`]: two
 //! bf16 numbers for each f32, within 2^-18 of it. A row's results depend on that row and the weights alone.
 
@@ -8,15 +8,15 @@ mod attention;
 mod buffer;
 mod draw;
 mod embed;
+mod gpu_stream;
 mod product;
-mod queue;
 
-pub(crate) use attention::{Attention, Kept, KeptSizes, Scratch, Start};
+pub(crate) use attention::{Attention, KvCacheSizes, PagedKvCache, Scratch, Start};
 pub(crate) use buffer::{Buffer, Parts};
 pub(crate) use draw::{Drawn, SongPlace};
 pub(crate) use embed::Table;
+pub(crate) use gpu_stream::GpuStream;
 pub(crate) use product::{Epilogue, Input, Matrix};
-pub(crate) use queue::Queue;
 
 /// Channels that rows are padded to a multiple of; `CHUNK` in `common.cuh`.
 const CHUNK: usize = 32;

@@ -5,7 +5,7 @@ use candle_core::{
     cuda_backend::{WrapErr, cudarc::driver::DevicePtr},
 };
 
-use super::{Buffer, CHUNK, Parts, Queue, TILE};
+use super::{Buffer, CHUNK, GpuStream, Parts, TILE};
 use crate::kernels::cpu::WeightDtype;
 
 /// Rows that a block takes at most, in units of 4; `ROWS` in `product.cuh`.
@@ -47,7 +47,7 @@ impl Matrix {
     ///
     /// # Errors
     /// When it is no matrix on this GPU, or the GPU has no memory for it.
-    pub fn new(queue: &Queue, weight: &Tensor, dtype: WeightDtype, gates: bool) -> Result<Self> {
+    pub fn new(gpu: &GpuStream, weight: &Tensor, dtype: WeightDtype, gates: bool) -> Result<Self> {
         let (outputs, inputs) = weight.dims2()?;
         let is_bf16 = weight.dtype() == DType::BF16;
         let planes = match dtype {
@@ -58,11 +58,11 @@ impl Matrix {
         let gated = if gates { outputs / 2 } else { 0 };
         let tiles = if gates { gated.div_ceil(TILE / 2) } else { outputs.div_ceil(TILE) };
         let row_chunks = inputs.div_ceil(CHUNK);
-        let packed = Buffer::lasting(queue, tiles * TILE * planes * row_chunks * CHUNK)?;
+        let packed = Buffer::lasting(gpu, tiles * TILE * planes * row_chunks * CHUNK)?;
         weight.device().synchronize()?;
         let (storage, layout) = weight.storage_and_layout();
         let Storage::Cuda(storage) = &*storage else { bail!("a weight for a GPU lies elsewhere") };
-        let stream = queue.cuda();
+        let stream = gpu.cuda();
         let (from, size) = if is_bf16 {
             (storage.as_cuda_slice::<half::bf16>()?.device_ptr(stream).0, size_of::<half::bf16>())
         } else {
@@ -85,10 +85,10 @@ impl Matrix {
             };
             let blocks = (tiles * TILE * row_chunks * CHUNK).div_ceil(256);
             // SAFETY: the kernel reads the weight by its own strides, and writes the tiles that there is room for.
-            unsafe { queue.launch("pack", [blocks, 1, 1], 256, 0, arguments)? };
+            unsafe { gpu.launch("pack", [blocks, 1, 1], 256, 0, arguments)? };
         }
         // The weight belongs to another stream, which may let it go as soon as this returns.
-        queue.cuda().synchronize().w()?;
+        gpu.cuda().synchronize().w()?;
         Ok(Self { packed, outputs, inputs, planes, gates })
     }
 
@@ -155,7 +155,7 @@ struct ProductArgs {
     guidance: f32,
 }
 
-impl Queue {
+impl GpuStream {
     /// Multiplies rows with a weight; `eps` is that of the norm.
     ///
     /// # Errors

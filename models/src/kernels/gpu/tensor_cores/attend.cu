@@ -4,7 +4,7 @@
 #include "split.cuh"
 
 // Queries, keys and values out of one product's results [parts][entries * positions][3 * heads * D], queries and keys
-// turned by their positions' angles (pairs of neighbours), queries also times `scale`; as bf16 halves
+// rotated by their positions' angles (pairs of neighbours), queries also times `scale`; as bf16 halves
 // [query, key, value][high, low][entries][heads][positions][D]. A thread has two pairs.
 extern "C" __global__ void attention_split(const float* numbers, const float* unscale, const float* cosines,
                                            const float* sines, bits16* split, long long apart, int positions,

@@ -45,7 +45,7 @@ pub fn attends(head_dim: usize) -> bool {
     kernel(head_dim).is_some()
 }
 
-/// Attention with queries, keys and values as one product makes them, turned by the angles of their positions.
+/// Attention with queries, keys and values as one product makes them, rotated by the angles of their positions.
 ///
 /// # Shapes
 /// - `joined` \[B, L, 3 · heads · D\]: queries, keys, values; `cos`, `sin` \[at least L, D / 2\]

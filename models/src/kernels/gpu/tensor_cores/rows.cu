@@ -79,7 +79,7 @@ extern "C" __global__ void split_windows(const float* first, const float* second
     write_halves(largest, taps * width, halves, stride, apart, unscale);
 }
 
-// Divides the row in `row_memory`, whose squares this thread sums up to `squares` of, by the root of their mean, steers it, and
+// Divides the row in `row_memory`, whose squares this thread sums up to `squares` of, by the root of their mean, modulates it, and
 // writes it as halves.
 __device__ inline void write_norm(float squares, const float* weight, const float* shift, const float* scale,
                                   bits16* halves, float* unscale, int width, int stride, long long apart, float eps) {
@@ -118,7 +118,7 @@ extern "C" __global__ void norm_split(const float* in, const float* weight, cons
     write_norm(squares, weight, shift, scale, halves, unscale, width, stride, apart, eps);
 }
 
-// Rows minus their mean over the root of their variance, steered as above, in f32.
+// Rows minus their mean over the root of their variance, modulated as above, in f32.
 extern "C" __global__ void layer_norm_steered(const float* in, const float* table, float* out, int width, int positions,
                                               int table_rows, int shift_row, int scale_row, float eps) {
     const long long row = blockIdx.x;

@@ -52,7 +52,7 @@ pub struct Parts {
     pub(super) outer: Vec<usize>,
 }
 
-/// Rows of a table \[B, rows, width\] that steer the positions of an entry; of a table \[1, rows, width\] those of all.
+/// Rows of a table \[B, rows, width\] that modulate the positions of an entry; of a table \[1, rows, width\] those of all.
 #[derive(Debug, Clone, Copy)]
 pub struct TableRows<'a> {
     /// The table.
@@ -203,18 +203,18 @@ impl Parts {
     }
 }
 
-/// Rows that a table steers, how many of them each of its entries does, their width, and the rows of an entry.
-fn steered(xs: &[usize], rows: TableRows<'_>) -> Result<[usize; 4]> {
+/// Rows that a table modulates, how many of them each of its entries does, their width, and the rows of an entry.
+fn modulated(xs: &[usize], rows: TableRows<'_>) -> Result<[usize; 4]> {
     let (&[batch, positions, width], (entries, table_rows, table_width)) = (xs, rows.table.dims3()?) else {
-        bail!("a table steers rows [entries, positions, width], was given {xs:?}")
+        bail!("a table modulates rows [entries, positions, width], was given {xs:?}")
     };
     if ![1, batch].contains(&entries) || table_width != width || rows.shift.max(rows.scale) >= table_rows {
-        bail!("a table {:?} cannot steer {xs:?}", rows.table.shape())
+        bail!("a table {:?} cannot modulate {xs:?}", rows.table.shape())
     }
     Ok([batch * positions, batch * positions / entries.max(1), width, table_rows])
 }
 
-/// The norm by the root mean square, times `weight`, steered by 1 + scale and shift, split.
+/// The norm by the root mean square, times `weight`, modulated by 1 + scale and shift, split.
 ///
 /// # Shapes
 /// - `xs` \[B, T, width\], `weight` \[width\]
@@ -222,7 +222,7 @@ fn steered(xs: &[usize], rows: TableRows<'_>) -> Result<[usize; 4]> {
 /// # Errors
 /// When the shapes do not fit.
 pub fn norm(xs: &Tensor, weight: &Tensor, eps: f32, by: TableRows<'_>, arrangement: Arrangement) -> Result<SplitRows> {
-    let [rows, positions, width, table_rows] = steered(xs.dims(), by)?;
+    let [rows, positions, width, table_rows] = modulated(xs.dims(), by)?;
     let (xs, weight, table) = (contiguous_aligned(xs)?, contiguous_aligned(weight)?, contiguous_aligned(by.table)?);
     if weight.dims() != [width] {
         bail!("a norm of {:?} channels was given {width}", weight.shape())
@@ -248,7 +248,7 @@ pub fn norm(xs: &Tensor, weight: &Tensor, eps: f32, by: TableRows<'_>, arrangeme
     Ok(split)
 }
 
-/// Rows minus their mean, over the root of their variance, steered.
+/// Rows minus their mean, over the root of their variance, modulated.
 ///
 /// # Shapes
 /// - `xs` and result \[B, T, width\]
@@ -256,7 +256,7 @@ pub fn norm(xs: &Tensor, weight: &Tensor, eps: f32, by: TableRows<'_>, arrangeme
 /// # Errors
 /// When the shapes do not fit, or a row is too long.
 pub fn layer_norm(xs: &Tensor, eps: f32, by: TableRows<'_>) -> Result<Tensor> {
-    let [rows, positions, width, table_rows] = steered(xs.dims(), by)?;
+    let [rows, positions, width, table_rows] = modulated(xs.dims(), by)?;
     if !fits(width) {
         bail!("rows of {width} numbers are too long for a norm")
     }
@@ -285,7 +285,7 @@ pub fn layer_norm(xs: &Tensor, eps: f32, by: TableRows<'_>) -> Result<Tensor> {
 /// # Errors
 /// When the shapes do not fit.
 pub fn gated_sum(xs: &Tensor, ys: &Parts, table: &Tensor, gate: usize) -> Result<Tensor> {
-    let [rows, positions, width, table_rows] = steered(xs.dims(), TableRows { table, shift: gate, scale: gate })?;
+    let [rows, positions, width, table_rows] = modulated(xs.dims(), TableRows { table, shift: gate, scale: gate })?;
     if ys.rows() != rows || ys.width()? != width || !fits(width) {
         bail!("a gated sum of {:?} and {:?}", xs.shape(), ys.numbers.shape())
     }
@@ -321,7 +321,7 @@ pub fn gated_norm(
     by: TableRows<'_>,
     arrangement: Arrangement,
 ) -> Result<(Tensor, SplitRows)> {
-    let [rows, positions, width, table_rows] = steered(xs.dims(), by)?;
+    let [rows, positions, width, table_rows] = modulated(xs.dims(), by)?;
     if ys.rows() != rows || ys.width()? != width || weight.dims() != [width] {
         bail!("a gated norm of {:?} and {:?}", xs.shape(), ys.numbers.shape())
     }

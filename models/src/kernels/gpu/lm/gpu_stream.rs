@@ -16,7 +16,7 @@ use candle_core::{
     },
 };
 
-use crate::kernels::gpu::{Priority, Recording, stream_of};
+use crate::kernels::gpu::{CapturedGraph, Priority, stream_of};
 
 /// Machine code for the GPUs that the build script names, and PTX for later ones.
 const IMAGE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/lm.fatbin"));
@@ -25,19 +25,19 @@ const OVERLAPPING: i32 = 9;
 
 /// A stream that is served before what shares the GPU with it, but for what a first sound waits for.
 #[derive(Clone)]
-pub(crate) struct Queue {
+pub(crate) struct GpuStream {
     stream: Arc<CudaStream>,
     kernels: Arc<HashMap<String, CudaFunction>>,
     overlaps: bool,
 }
 
-impl fmt::Debug for Queue {
+impl fmt::Debug for GpuStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").field("kernels", &self.kernels.len()).finish_non_exhaustive()
+        f.debug_struct("GpuStream").field("kernels", &self.kernels.len()).finish_non_exhaustive()
     }
 }
 
-impl Queue {
+impl GpuStream {
     /// A stream on the GPU of `device`.
     ///
     /// # Errors
@@ -125,14 +125,14 @@ impl Queue {
         answer.result().w()
     }
 
-    /// Remembers the kernels that `ask` asks for instead of running them. It may ask for nothing else.
+    /// Captures the kernels that `ask` launches instead of running them. It may launch for nothing else.
     ///
     /// # Errors
-    /// When one cannot be remembered.
+    /// When one cannot be captured.
     pub fn record<E: From<candle_core::Error>>(
         &self,
         ask: impl FnOnce() -> std::result::Result<(), E>,
-    ) -> std::result::Result<Recording, E> {
-        Recording::of(&self.stream, ask)
+    ) -> std::result::Result<CapturedGraph, E> {
+        CapturedGraph::of(&self.stream, ask)
     }
 }
