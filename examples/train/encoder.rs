@@ -3,7 +3,7 @@
 use candle_core::{Device, Result as CandleResult, Tensor};
 use heartstream_models::{
     heartcodec::HeartCodecConfig,
-    kernels::{CausalConv, Epilogue, Linear, centred_windows, taps_as_product},
+    kernels::{CausalConv, ConvEpilogue, Linear, centred_windows, taps_as_product},
     weights::{Expected, TensorStore},
 };
 
@@ -57,7 +57,7 @@ struct Level {
     factor: usize,
 }
 
-fn whole(convolution: &CausalConv, xs: &Tensor, after: Epilogue) -> CandleResult<Tensor> {
+fn whole(convolution: &CausalConv, xs: &Tensor, after: ConvEpilogue) -> CandleResult<Tensor> {
     convolution.forward(xs, &mut convolution.zero_history(xs.dim(1)?, xs.device())?, after)?.tensor()
 }
 
@@ -114,13 +114,13 @@ impl Encoder {
         let sound = sound.to_device(&self.device)?;
         let lines = self.lines.forward(&self.frames(&sound)?)?;
         let sound = sound.reshape((batch, samples / self.samples, self.samples))?;
-        let activated = Epilogue { slope: Some(SLOPE), ..Epilogue::default() };
+        let activated = ConvEpilogue { slope: Some(SLOPE), ..ConvEpilogue::default() };
         // Time comes first, [T, B, C], as in the vocoder.
-        let mut xs = whole(&self.enter, &sound.transpose(0, 1)?.contiguous()?, Epilogue::default())?;
+        let mut xs = whole(&self.enter, &sound.transpose(0, 1)?.contiguous()?, ConvEpilogue::default())?;
         for level in &self.levels {
             for (first, second) in &level.units {
                 let ys = whole(first, &xs, activated.clone())?;
-                xs = whole(second, &ys, Epilogue { add: Some((&xs).into()), ..Epilogue::default() })?;
+                xs = whole(second, &ys, ConvEpilogue { add: Some((&xs).into()), ..ConvEpilogue::default() })?;
             }
             let (length, _, channels) = xs.dims3()?;
             let (length, factor) = (length / level.factor, level.factor);

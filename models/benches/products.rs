@@ -3,7 +3,7 @@
 //! Run with `cargo bench -p heartstream-models --bench products`.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use heartstream_models::kernels::cpu::{Epilogue, KernelSet, Packed, Rows, WeightDtype, matmul};
+use heartstream_models::kernels::cpu::{KernelSet, Packed, ProductEpilogue, Rows, WeightDtype, matmul};
 
 /// What a product is part of, its rows, inputs and outputs, and the dtype of its weights.
 const PRODUCTS: [(&str, [usize; 3], WeightDtype); 4] = [
@@ -26,7 +26,7 @@ fn products(criterion: &mut Criterion) {
         // A multiplication and an addition for each weight and row.
         group.throughput(Throughput::Elements(2 * (rows * inputs * outputs) as u64));
         group.bench_function(BenchmarkId::new(format!("{rows}x{inputs}x{outputs}"), dtype), |bencher| {
-            bencher.iter(|| matmul(set, Rows::new(&xs, inputs), &weights, Epilogue::default(), &mut ys));
+            bencher.iter(|| matmul(set, Rows::new(&xs, inputs), &weights, ProductEpilogue::default(), &mut ys));
         });
         group.finish();
     }

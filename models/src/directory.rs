@@ -7,7 +7,7 @@ use crate::{
     heartcodec::{self, FlowMatching, HeartCodec, HeartCodecConfig},
     heartmula::{self, HeartMula, HeartMulaConfig, SpecialIds},
     kernels::cpu::WeightDtype,
-    part_discovery::{self, Parts},
+    part_discovery::{self, FoundParts},
     speculation::{DRAFTER_FILE, DrafterWeights},
     text::{KnownTags, PUBLISHED_VOCABULARY, PromptTokenizer, TAGS_FILE},
     weights::{Checkpoint, FakeQuant, FlowPrecision, Storage, TensorStore, file_names, fingerprint},
@@ -58,7 +58,7 @@ impl ModelDirectory {
     /// # Errors
     /// When a config is missing or describes something that cannot be.
     pub fn open(checkpoint: Checkpoint) -> Result<Self> {
-        let Parts { checkpoint, language_model: lm_part, codec: codec_part } = part_discovery::find(checkpoint)?;
+        let FoundParts { checkpoint, language_model: lm_part, codec: codec_part } = part_discovery::find(checkpoint)?;
         let (lm, mut warnings) = HeartMulaConfig::read(&checkpoint, &format!("{lm_part}/config.json"))?;
         let (codec, more) = HeartCodecConfig::read(&checkpoint, &format!("{codec_part}/config.json"))?;
         warnings.extend(more);

@@ -52,7 +52,7 @@ impl PartKind {
 }
 
 /// A checkpoint with the names of its parts.
-pub(crate) struct Parts {
+pub(crate) struct FoundParts {
     pub checkpoint: Checkpoint,
     pub language_model: String,
     pub codec: String,
@@ -65,9 +65,9 @@ pub(crate) struct Parts {
 ///
 /// # Errors
 /// When there are several folders of a kind, and nothing says which one is meant.
-pub(crate) fn find(checkpoint: Checkpoint) -> Result<Parts> {
+pub(crate) fn find(checkpoint: Checkpoint) -> Result<FoundParts> {
     let Checkpoint::Directory(directory) = &checkpoint else {
-        return Ok(Parts { checkpoint, language_model: LM_PARTS[0].to_owned(), codec: CODEC_PART.to_owned() });
+        return Ok(FoundParts { checkpoint, language_model: LM_PARTS[0].to_owned(), codec: CODEC_PART.to_owned() });
     };
     let given = PartKind::of_folder(directory);
     let around = given.and_then(|_| {
@@ -86,7 +86,7 @@ pub(crate) fn find(checkpoint: Checkpoint) -> Result<Parts> {
         _ => part(&directory, kind, published),
     };
     let (language_model, codec) = (part(PartKind::LanguageModel, &LM_PARTS)?, part(PartKind::Codec, &[CODEC_PART])?);
-    Ok(Parts { checkpoint: Checkpoint::Directory(directory), language_model, codec })
+    Ok(FoundParts { checkpoint: Checkpoint::Directory(directory), language_model, codec })
 }
 
 /// The only directory in `outer` that has both parts, where `outer` has neither itself.

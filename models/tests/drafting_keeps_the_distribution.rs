@@ -150,7 +150,7 @@ const WORKS: [DepthWork; 3] = [
 ];
 
 #[test]
-fn drafted_songs_follow_the_models_law() {
+fn drafted_songs_follow_the_models_distribution() {
     for (work, seed) in WORKS.into_iter().zip([1, 2, 3]) {
         // A seed for every song, shared by drafter and model.
         let z = counted(|song| verified(seed << 40 | song, seed << 40 | song, work));
@@ -159,7 +159,7 @@ fn drafted_songs_follow_the_models_law() {
 }
 
 #[test]
-fn every_code_follows_its_law_and_so_do_pairs_across_frames() {
+fn every_code_follows_its_distribution_and_so_do_pairs_across_frames() {
     for place in 0..4usize {
         let mut counts = [[0f64; CODES]; CODES];
         let before = place.saturating_sub(1);

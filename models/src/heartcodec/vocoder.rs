@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     error::{ModelError, Result},
-    kernels::{Awaited, CausalConv, ConvHistory, Epilogue, HostReader, Results, UpConv},
+    kernels::{Awaited, CausalConv, ConvEpilogue, ConvHistory, HostReader, Results, UpConv},
     weights::TensorStore,
 };
 
@@ -291,22 +291,25 @@ impl Vocoder {
         let mut histories = histories.iter_mut();
         // Histories are in the order of `start`.
         let mut next = || histories.next().ok_or_else(|| ModelError::shape("histories", "one for each layer", "less"));
-        let activated = |slope, results| Epilogue { slope: Some(slope), add: None, results };
-        let mut xs =
-            self.first.forward(latents, &mut seen, Epilogue { results: Results::Multiplied, ..Epilogue::default() })?;
+        let activated = |slope, results| ConvEpilogue { slope: Some(slope), add: None, results };
+        let mut xs = self.first.forward(
+            latents,
+            &mut seen,
+            ConvEpilogue { results: Results::Multiplied, ..ConvEpilogue::default() },
+        )?;
         for block in &self.blocks {
             xs = block.up.forward(&xs, next()?)?;
             for unit in &block.units {
                 let ys = unit.dilated.forward(&xs, next()?, activated(unit.slopes[0], Results::Multiplied))?;
                 let add = Some(xs);
-                let epilogue = Epilogue { slope: Some(unit.slopes[1]), add, ..Epilogue::default() };
+                let epilogue = ConvEpilogue { slope: Some(unit.slopes[1]), add, ..ConvEpilogue::default() };
                 xs = unit.pointwise.forward(&ys, next()?, epilogue)?;
             }
         }
         if let Some((times, convolution, slope)) = &self.repeat {
             xs = convolution.forward(xs.repeated(*times)?, next()?, activated(*slope, Results::Multiplied))?;
         }
-        let sound = Epilogue { results: Results::Read, ..Epilogue::default() };
+        let sound = ConvEpilogue { results: Results::Read, ..ConvEpilogue::default() };
         Ok(self.last.forward(&xs, next()?, sound)?.tensor()?)
     }
 }

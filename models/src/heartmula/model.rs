@@ -58,7 +58,7 @@ struct Tensors {
     backbone: Transformer,
     projection: Linear,
     decoder: Transformer,
-    /// Heads of the codebooks, the first on the backbone, the others on the depth decoder.
+    /// Output heads of the codebooks, the first on the backbone, the others on the depth decoder.
     heads: Vec<Linear>,
     /// The cached prefill of the last prompt, for another song with the same words.
     last_prompt: Mutex<Option<Arc<Prefix>>>,

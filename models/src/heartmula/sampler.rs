@@ -32,7 +32,7 @@ pub trait CodeSampler {
 pub struct KeyedSampler {
     options: Sampling,
     noise: KeyedNoise,
-    /// Kept between calls so that nothing is allocated for a code: scaled logits, the largest of each block of them, and
+    /// Reused between calls so that nothing is allocated for a code: scaled logits, the largest of each block of them, and
     /// those that may be among the `top_k` largest.
     scaled: Vec<f32>,
     largest: Vec<f32>,

@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Result, Tensor};
 
 use super::{
-    Linear, Operand, Outcome,
+    Linear, Operand, ProductResult,
     cpu::{self, KernelSet},
     cpu_dispatch::fused,
     gpu::{Prelu, tensor_cores},
@@ -63,9 +63,11 @@ pub fn silu_up(joined: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// When their width is odd.
-pub fn gated(joined: Outcome, product: &Linear) -> Result<Operand> {
+pub fn gated(joined: ProductResult, product: &Linear) -> Result<Operand> {
     match (joined, product.arrangement()) {
-        (Outcome::Parts(parts), Some(arrangement)) => Ok(Operand::Split(tensor_cores::silu_up(&parts, arrangement)?)),
+        (ProductResult::Partial(parts), Some(arrangement)) => {
+            Ok(Operand::Split(tensor_cores::silu_up(&parts, arrangement)?))
+        }
         (joined, _) => Operand::of(silu_up(&joined.tensor()?)?, product),
     }
 }

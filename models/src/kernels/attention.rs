@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use half::f16;
 
 use super::{
-    Linear, Operand, Outcome, RotaryTable,
+    Linear, Operand, ProductResult, RotaryTable,
     activation::softmax,
     cpu::{self, Angles, HeadDims, KernelSet, KvNumber, KvStore, STEP, WeightDtype},
     cpu_dispatch::{fused, is_plain, with_numbers},
@@ -100,7 +100,7 @@ impl FullAttention {
                 full_attention(&part(&each[0])?, &part(&each[1])?, &part(&each[2])?, self.head_dim, rotary)
             }
             Products::Joined(joined) => {
-                let Outcome::Parts(parts) = joined.multiply(xs)? else {
+                let ProductResult::Partial(parts) = joined.multiply(xs)? else {
                     bail!("queries, keys and values as one product come in parts")
                 };
                 let (cos, sin) = rotary.tensors();

@@ -21,7 +21,7 @@ mod signal;
 mod tests;
 
 use signal::Then;
-pub use signal::{ConvHistory, Epilogue, Results, Signal};
+pub use signal::{ConvEpilogue, ConvHistory, Results, Signal};
 
 /// A convolution on tensor cores; updates its history.
 fn convolve(
@@ -29,12 +29,12 @@ fn convolve(
     xs: &Signal,
     history: &mut ConvHistory,
     reach: Reach,
-    epilogue: Epilogue,
+    epilogue: ConvEpilogue,
 ) -> Result<Signal> {
     let xs = xs.halves()?;
     let old = history.exchange(&xs)?;
     let add = epilogue.add.as_ref().map(Signal::tensor).transpose()?;
-    let fused = tensor_cores::Epilogue {
+    let fused = tensor_cores::TapEpilogue {
         slope: epilogue.slope,
         add: add.as_ref(),
         numbers: epilogue.results != Results::Multiplied,
@@ -122,7 +122,7 @@ impl CausalConv {
     ///
     /// # Errors
     /// When batch or channels differ from those of the history.
-    pub fn forward(&self, xs: impl Into<Signal>, history: &mut ConvHistory, epilogue: Epilogue) -> Result<Signal> {
+    pub fn forward(&self, xs: impl Into<Signal>, history: &mut ConvHistory, epilogue: ConvEpilogue) -> Result<Signal> {
         let xs = xs.into();
         let product = match &self.product {
             Product::Rows(product) => product,
@@ -244,7 +244,7 @@ impl UpConv {
             Product::Rows(product) => Ok(Signal::Plain(self.forward_rows(product, &xs.tensor()?, history)?)),
             Product::Places(weight) => {
                 let reach = Reach { first: 0, step: -1, stride: self.stride };
-                convolve(weight, &xs, history, reach, Epilogue::default())
+                convolve(weight, &xs, history, reach, ConvEpilogue::default())
             }
         }
     }
@@ -307,7 +307,7 @@ fn fused_over_time(
         let mut multiply = |numbers: &[f32], times: std::ops::Range<usize>| {
             let range = times.start * batch * product.outputs()..times.end * batch * product.outputs();
             let rows = Rows { numbers, count: times.len() * batch, stride: inputs, runs, width: inputs };
-            let finish = cpu::Epilogue { bias, slope, add: add.map(|add| &add[range.clone()]) };
+            let finish = cpu::ProductEpilogue { bias, slope, add: add.map(|add| &add[range.clone()]) };
             matmul(KernelSet::chosen(), rows, weights, finish, &mut out[range]);
         };
         multiply(&seen, 0..first);

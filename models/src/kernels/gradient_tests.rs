@@ -3,8 +3,8 @@
 use candle_core::{Device, Result, Tensor, Var};
 
 use super::{
-    AdaLnModulation, HeadDims, KvLayer, Outcome, RmsNorm, RotaryTable, attention::full_attention, base_frequencies,
-    cpu::WeightDtype, gated_sum, layer_norm, prelu, silu_up, softmax,
+    AdaLnModulation, HeadDims, KvLayer, ProductResult, RmsNorm, RotaryTable, attention::full_attention,
+    base_frequencies, cpu::WeightDtype, gated_sum, layer_norm, prelu, silu_up, softmax,
 };
 use crate::kernels::test_tensors::{noise, values};
 
@@ -48,7 +48,7 @@ fn every_operation_can_be_trained_and_computes_the_same_then() {
     check("root mean square", &[2, 9, 24], |xs| norm.forward(xs));
     check("root mean square, modulated", &[2, 9, 24], |xs| norm.forward_modulated(xs, modulation));
     check("layer norm", &[2, 9, 24], |xs| layer_norm(xs, 1e-6, modulation));
-    check("gated sum", &[2, 9, 24], |xs| gated_sum(&others, &Outcome::Plain(xs.clone()), &table, 2));
+    check("gated sum", &[2, 9, 24], |xs| gated_sum(&others, &ProductResult::Plain(xs.clone()), &table, 2));
     check("silu and up", &[2, 9, 24], silu_up);
     check("prelu", &[2, 9, 24], |xs| prelu(xs, 0.2));
     check("softmax", &[2, 9, 24], softmax);
@@ -71,5 +71,5 @@ fn rows_that_do_not_fit_are_refused() {
     assert!(layer.attend(&queries, &queries, &queries, &rotary, 0).is_err(), "three key heads");
     assert!(silu_up(&noise(1, &[2, 3])).is_err(), "an odd width");
     let table = noise(5, &[2, 6, 24]);
-    assert!(gated_sum(&queries, &Outcome::Plain(queries.clone()), &table, 0).is_err(), "a table for two entries");
+    assert!(gated_sum(&queries, &ProductResult::Plain(queries.clone()), &table, 0).is_err(), "a table for two entries");
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, CustomOp1, D, DType, Device, Layout, Result, Shape, Tensor, bail};
 
 use super::{
-    Operand, Outcome,
-    cpu::{Epilogue, KernelSet, Packed, Rows, WeightDtype, matmul},
+    Operand, ProductResult,
+    cpu::{KernelSet, Packed, ProductEpilogue, Rows, WeightDtype, matmul},
     cpu_dispatch::fused,
     gpu::{
         Narrow, fits_narrow,
@@ -208,13 +208,13 @@ impl Linear {
     ///
     /// # Errors
     /// When the rows have another width, or were split for another weight.
-    pub fn multiply(&self, rows: &Operand) -> Result<Outcome> {
+    pub fn multiply(&self, rows: &Operand) -> Result<ProductResult> {
         match (&self.weight, rows) {
-            (Weight::Halved(weight, None), Operand::Split(rows)) => Ok(Outcome::Parts(weight.multiply(rows)?)),
+            (Weight::Halved(weight, None), Operand::Split(rows)) => Ok(ProductResult::Partial(weight.multiply(rows)?)),
             (Weight::Halved(weight, bias), Operand::Split(rows)) => {
-                Ok(Outcome::Plain(weight.multiply(rows)?.finish(bias.as_ref())?))
+                Ok(ProductResult::Plain(weight.multiply(rows)?.finish(bias.as_ref())?))
             }
-            (_, Operand::Plain(rows)) => Ok(Outcome::Plain(self.forward(rows)?)),
+            (_, Operand::Plain(rows)) => Ok(ProductResult::Plain(self.forward(rows)?)),
             (_, Operand::Split(_)) => bail!("rows were split for another weight than this of {} outputs", self.outputs),
         }
     }
@@ -327,7 +327,7 @@ impl PackedLinear {
     }
 
     fn product(&self, kernels: KernelSet, rows: &[f32], add: Option<&[f32]>, out: &mut [f32]) {
-        let finish = Epilogue { bias: self.bias.as_deref(), add, ..Epilogue::default() };
+        let finish = ProductEpilogue { bias: self.bias.as_deref(), add, ..ProductEpilogue::default() };
         matmul(kernels, Rows::new(rows, self.weights.inputs()), &self.weights, finish, out);
     }
 }

@@ -22,7 +22,9 @@ mod test_tensors;
 
 pub use activation::{gated, prelu, silu_up, softmax};
 pub use attention::{FullAttention, KvLayer};
-pub use convolution::{CausalConv, ConvHistory, Epilogue, Results, Signal, UpConv, centred_windows, taps_as_product};
+pub use convolution::{
+    CausalConv, ConvEpilogue, ConvHistory, Results, Signal, UpConv, centred_windows, taps_as_product,
+};
 pub use cpu::HeadDims;
 #[cfg(feature = "cuda")]
 pub(crate) use gpu::tensor_cores::{EulerStep, EulerWay};
@@ -33,5 +35,5 @@ pub(crate) use gpu::{
 };
 pub use linear::Linear;
 pub use norm::{AdaLnModulation, RmsNorm, gated_sum, layer_norm};
-pub use operand::{Operand, Outcome};
+pub use operand::{Operand, ProductResult};
 pub use rotary::{GrowingRotary, RotaryTable, base_frequencies};

@@ -3,7 +3,7 @@
 use candle_core::{D, Device, Result, Tensor};
 
 use super::{
-    Linear, Operand, Outcome,
+    Linear, Operand, ProductResult,
     cpu::{self, KernelSet, PerEntry},
     cpu_dispatch::fused,
     gpu::tensor_cores::{self, TableRows},
@@ -117,12 +117,12 @@ impl RmsNorm {
     /// When the shapes do not fit.
     pub fn operand_of_sum(
         &self,
-        (xs, ys): (&Tensor, &Outcome),
+        (xs, ys): (&Tensor, &ProductResult),
         (gates, row): (&Tensor, usize),
         modulation: AdaLnModulation<'_>,
         product: &Linear,
     ) -> Result<(Tensor, Operand)> {
-        if let (Outcome::Parts(parts), Some(arrangement)) = (ys, product.arrangement()) {
+        if let (ProductResult::Partial(parts), Some(arrangement)) = (ys, product.arrangement()) {
             let norm = (&self.weight, self.eps);
             let (sum, split) =
                 tensor_cores::gated_norm((xs, parts), (gates, row), norm, modulation.rows(), arrangement)?;
@@ -174,10 +174,10 @@ pub fn layer_norm(xs: &Tensor, eps: f64, modulation: AdaLnModulation<'_>) -> Res
 ///
 /// # Errors
 /// When the shapes do not fit.
-pub fn gated_sum(xs: &Tensor, ys: &Outcome, table: &Tensor, row: usize) -> Result<Tensor> {
+pub fn gated_sum(xs: &Tensor, ys: &ProductResult, table: &Tensor, row: usize) -> Result<Tensor> {
     let ys = match ys {
-        Outcome::Plain(ys) => ys,
-        Outcome::Parts(parts) => return tensor_cores::gated_sum(xs, parts, table, row),
+        ProductResult::Plain(ys) => ys,
+        ProductResult::Partial(parts) => return tensor_cores::gated_sum(xs, parts, table, row),
     };
     let places = Places::of(xs, AdaLnModulation { table, shift: row, scale: row })?;
     if xs.shape() != ys.shape() {

@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor, bail};
 use super::{
     Linear, centred_windows,
     cpu_dispatch::{is_plain, with_numbers},
-    gpu::tensor_cores::{Parts, SplitRows},
+    gpu::tensor_cores::{PartialResults, SplitRows},
 };
 
 /// Rows in the form that one product takes.
@@ -20,11 +20,11 @@ pub enum Operand {
 
 /// The results of a product.
 #[derive(Debug, Clone)]
-pub enum Outcome {
+pub enum ProductResult {
     /// As they are.
     Plain(Tensor),
-    /// Parts of them.
-    Parts(Parts),
+    /// Partial ones, which are added where they are used.
+    Partial(PartialResults),
 }
 
 impl Operand {
@@ -64,7 +64,7 @@ impl Operand {
     }
 }
 
-impl Outcome {
+impl ProductResult {
     /// The results as a tensor.
     ///
     /// # Shapes
@@ -75,7 +75,7 @@ impl Outcome {
     pub fn tensor(self) -> Result<Tensor> {
         match self {
             Self::Plain(tensor) => Ok(tensor),
-            Self::Parts(parts) => parts.finish(None),
+            Self::Partial(parts) => parts.finish(None),
         }
     }
 }

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn gumbel_noise_is_finite_and_has_the_mean_and_spread_of_its_law() {
+    fn gumbel_noise_is_finite_and_has_the_mean_and_spread_of_its_distribution() {
         let noise = KeyedNoise::new(7);
         let draws: Vec<f64> = (0..40_000).map(|i| noise.gumbel(i / 8, (i % 8) as u32, i as u32 % 8197)).collect();
         assert!(draws.iter().all(|g| g.is_finite()));

@@ -10,7 +10,7 @@ use crate::{
     kernels::{
         RotaryTable,
         cpu::HeadDims,
-        lm::{Attention, Buffer, Epilogue, GpuStream, Input, Matrix, PagedKvCache, Parts, Scratch, Start},
+        lm::{Attention, Bf16Rows, Buffer, Epilogue, GpuStream, Input, Matrix, PagedKvCache, Scratch, Start},
     },
     weights::TensorStore,
 };
@@ -41,10 +41,10 @@ pub(super) struct Working {
     /// The residual stream.
     pub stream: Buffer<f32>,
     /// Its rows, multiplied with the next norm's weights.
-    pub parts: Parts,
+    pub parts: Bf16Rows,
     joined: Buffer<f32>,
-    attended: Parts,
-    gated: Parts,
+    attended: Bf16Rows,
+    gated: Bf16Rows,
 }
 
 /// Which positions a pass is over.
@@ -106,10 +106,10 @@ impl Layers {
         let joined = embed_dim + 2 * num_kv_heads * self.config.head_dim();
         Ok(Working {
             stream: Buffer::zeros(gpu, rows * embed_dim)?,
-            parts: Parts::new(gpu, rows, embed_dim)?,
+            parts: Bf16Rows::new(gpu, rows, embed_dim)?,
             joined: Buffer::zeros(gpu, rows * joined)?,
-            attended: Parts::new(gpu, rows, embed_dim)?,
-            gated: Parts::new(gpu, rows, intermediate_dim)?,
+            attended: Bf16Rows::new(gpu, rows, embed_dim)?,
+            gated: Bf16Rows::new(gpu, rows, intermediate_dim)?,
         })
     }
 
@@ -121,7 +121,7 @@ impl Layers {
         working: &Working,
         (kv, scratch): (&PagedKvCache, &Scratch),
         pass: Pass<'_>,
-        out: Option<(&Parts, usize)>,
+        out: Option<(&Bf16Rows, usize)>,
     ) -> Result<()> {
         let (rows, eps) = (pass.rows, self.eps());
         let plain = |parts| Input { parts, first: 0, count: rows, normed: false, behind: None };

@@ -3,7 +3,7 @@
 use super::{GpuModel, GpuSong, layers::Pass};
 use crate::{
     error::Result,
-    kernels::lm::{Buffer, Epilogue, Input, Parts, Start},
+    kernels::lm::{Bf16Rows, Buffer, Epilogue, Input, Start},
 };
 
 /// Positions of the depth decoder in some frames.
@@ -77,7 +77,7 @@ impl GpuModel {
         &self,
         song: &GpuSong,
         codebook: usize,
-        (parts, row, normed): (&Parts, usize, bool),
+        (parts, row, normed): (&Bf16Rows, usize, bool),
         frames: usize,
         (list, guidance): (usize, f64),
     ) -> Result<()> {

@@ -6,7 +6,7 @@ use super::{GpuModel, GpuSong, PromptTokens, layers::Pass, prompt_positions, sta
 use crate::{
     error::Result,
     heartmula::prefix::MOST_BYTES,
-    kernels::lm::{Buffer, Parts, Start},
+    kernels::lm::{Bf16Rows, Buffer, Start},
 };
 
 /// KV pages and output of a prompt, for the next song with the same words.
@@ -17,7 +17,7 @@ pub(super) struct CachedPrompt {
     half: bool,
     page: usize,
     pages: Vec<Buffer<u8>>,
-    hidden: Parts,
+    hidden: Bf16Rows,
 }
 
 impl GpuModel {
@@ -60,7 +60,7 @@ impl GpuModel {
         let gpu = &self.gpu;
         song.gpu.wait()?;
         let pages = song.kv.pages(gpu, prompt_positions(prompt))?;
-        let mut hidden = Parts::new(gpu, song.batch, self.config.backbone.embed_dim)?;
+        let mut hidden = Bf16Rows::new(gpu, song.batch, self.config.backbone.embed_dim)?;
         hidden.copy(gpu, 0, &song.hidden, 0, song.batch)?;
         // Another song's stream reads them, and this song's may write over what they are copied from.
         gpu.wait()?;

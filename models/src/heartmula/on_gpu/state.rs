@@ -9,7 +9,7 @@ use crate::{
     error::{ModelError, Result},
     kernels::{
         cpu::WeightDtype,
-        lm::{Buffer, Drawn, GpuStream, KvCacheSizes, PagedKvCache, Parts, Scratch},
+        lm::{Bf16Rows, Buffer, Drawn, GpuStream, KvCacheSizes, PagedKvCache, Scratch},
     },
     speculation::MOST_FRAMES,
 };
@@ -33,9 +33,9 @@ pub(in crate::heartmula) struct GpuSong {
     pub(super) depth: PagedKvCache,
     pub(super) scratch: Scratch,
     /// What the backbone made for the frames of a window, and for the next frame where nothing is verified.
-    pub(super) hidden: Parts,
+    pub(super) hidden: Bf16Rows,
     /// Embeddings of codes, for the depth decoder.
-    pub(super) entering: Parts,
+    pub(super) entering: Bf16Rows,
     /// Rows of words, or of drafters.
     pub(super) given: Buffer<f32>,
     pub(super) ones: Buffer<f32>,
@@ -91,8 +91,8 @@ impl GpuSong {
             kv: PagedKvCache::new(&gpu, backbone, model.backbone.angles())?,
             depth: depth_kv,
             scratch: Scratch::new(&gpu, &[(backbone, rows), (depth, depth_rows)])?,
-            hidden: Parts::new(&gpu, rows, width)?,
-            entering: Parts::new(&gpu, depth_rows, width)?,
+            hidden: Bf16Rows::new(&gpu, rows, width)?,
+            entering: Bf16Rows::new(&gpu, depth_rows, width)?,
             given: Buffer::zeros(&gpu, rows * width)?,
             ones: Buffer::of(&gpu, &vec![1.0; width])?,
             logits: Buffer::zeros(&gpu, WINDOW * codebooks * config.audio_vocab_size)?,

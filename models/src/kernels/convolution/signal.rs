@@ -101,7 +101,7 @@ impl ConvHistory {
 
 /// Operations fused behind a convolution.
 #[derive(Debug, Clone, Default)]
-pub struct Epilogue {
+pub struct ConvEpilogue {
     /// A parametric ReLU with this slope.
     pub slope: Option<f64>,
     /// Then this is added, \[T, B, out\].

@@ -62,7 +62,7 @@ proptest! {
         let convolution = CausalConv::new(&weight, bias.flatten_all().expect("flat"), dilation).expect("a weight");
         let slope = Some(0.25);
         let mut history = convolution.zero_history(batch, &Device::Cpu).expect("a history");
-        let whole = convolution.forward(&xs, &mut history, Epilogue { slope, add: Some((&add).into()), ..Epilogue::default() }).and_then(|ys| ys.tensor()).expect("it fits");
+        let whole = convolution.forward(&xs, &mut history, ConvEpilogue { slope, add: Some((&add).into()), ..ConvEpilogue::default() }).and_then(|ys| ys.tensor()).expect("it fits");
         let expected: Vec<f64> = expected_causal(&xs, &weight, &numbers(&bias), dilation)
             .into_iter()
             .zip(numbers(&add))
@@ -73,7 +73,7 @@ proptest! {
         let mut start = 0;
         let parts = pieces.iter().map(|count| {
             let part = |xs: &Tensor| xs.narrow(0, start, *count).expect("a part");
-            let ys = convolution.forward(&part(&xs), &mut history, Epilogue { slope, add: Some((&part(&add)).into()), ..Epilogue::default() }).and_then(|ys| ys.tensor()).expect("it fits");
+            let ys = convolution.forward(&part(&xs), &mut history, ConvEpilogue { slope, add: Some((&part(&add)).into()), ..ConvEpilogue::default() }).and_then(|ys| ys.tensor()).expect("it fits");
             start += count;
             ys
         });
@@ -124,7 +124,7 @@ fn with_gradients_the_formula_computes_what_the_kernel_computes() {
         let convolution = CausalConv::new(weight, bias.clone(), 3).expect("a weight");
         let mut history = convolution.zero_history(2, &Device::Cpu).expect("a history");
         convolution
-            .forward(&xs, &mut history, Epilogue { slope: Some(0.1), ..Epilogue::default() })
+            .forward(&xs, &mut history, ConvEpilogue { slope: Some(0.1), ..ConvEpilogue::default() })
             .and_then(|ys| ys.tensor())
             .expect("it fits")
     };
@@ -140,6 +140,6 @@ fn inputs_of_another_width_than_the_history_are_refused() {
         CausalConv::new(&noise(2, [5, 6, 3]), Tensor::zeros(5, DType::F32, &Device::Cpu).expect("zeros"), 1)
             .expect("a weight");
     let mut history = convolution.zero_history(2, &Device::Cpu).expect("a history");
-    assert!(convolution.forward(&noise(1, [4, 1, 6]), &mut history, Epilogue::default()).is_err());
-    assert!(convolution.forward(&noise(1, [4, 2, 5]), &mut history, Epilogue::default()).is_err());
+    assert!(convolution.forward(&noise(1, [4, 1, 6]), &mut history, ConvEpilogue::default()).is_err());
+    assert!(convolution.forward(&noise(1, [4, 2, 5]), &mut history, ConvEpilogue::default()).is_err());
 }

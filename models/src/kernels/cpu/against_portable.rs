@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use proptest::prelude::*;
 
-use super::{Epilogue, KernelSet, Packed, Rows, WeightDtype, matmul, packed::PANEL};
+use super::{KernelSet, Packed, ProductEpilogue, Rows, WeightDtype, matmul, packed::PANEL};
 use crate::signal::KeyedNoise;
 
 const DTYPES: [WeightDtype; 3] = [WeightDtype::F32, WeightDtype::F16, WeightDtype::Bf16];
@@ -45,7 +45,7 @@ fn product(set: KernelSet, x: &[f32], weights: &Packed, bias: &[f32], offset: us
     let mut out = vec![7.5f32; offset + rows.count * weights.outputs() + PANEL];
     let (before, rest) = out.split_at_mut(offset);
     let (out, behind) = rest.split_at_mut(rows.count * weights.outputs());
-    matmul(set, rows, weights, Epilogue { bias: Some(bias), ..Epilogue::default() }, out);
+    matmul(set, rows, weights, ProductEpilogue { bias: Some(bias), ..ProductEpilogue::default() }, out);
     assert!(before.iter().chain(&*behind).all(|x| *x == 7.5), "{set}: written beside the result");
     out.to_vec()
 }

@@ -9,7 +9,7 @@ use super::{
     bf16_tiles::{self, Unit},
     lhs_packing::{MOST_INPUTS, Rows, packed_numbers},
     packed::{PANEL, Packed, WeightDtype},
-    results::{Epilogue, Results},
+    results::{ProductEpilogue, Results},
     tile::{Tile, Tiles, dtype_code, tiles},
 };
 
@@ -70,7 +70,7 @@ fn first(room: &mut Vec<f32>, count: usize) -> &mut [f32] {
 ///
 /// # Panics
 /// When shapes do not fit each other or the set does not run here: mistakes of the caller, not of the input.
-pub fn matmul(set: KernelSet, rows: Rows<'_>, weights: &Packed, finish: Epilogue<'_>, out: &mut [f32]) {
+pub fn matmul(set: KernelSet, rows: Rows<'_>, weights: &Packed, finish: ProductEpilogue<'_>, out: &mut [f32]) {
     let outputs = weights.outputs();
     assert_eq!(rows.inputs(), weights.inputs(), "inputs of a product");
     assert!(rows.extent() <= rows.numbers.len(), "rows of a product reach beyond their numbers");

@@ -36,5 +36,5 @@ pub use kv_store::{Angles, HeadDims, KvStore, STEP, full_attention};
 pub use lhs_packing::Rows;
 pub use matmul::matmul;
 pub use packed::{PANEL, Packed, WeightDtype};
-pub use results::Epilogue;
+pub use results::ProductEpilogue;
 pub use roofline::Limits;

@@ -58,7 +58,7 @@ pub(super) enum PanelRows<'a> {
     Brain(&'a [Narrow]),
 }
 
-enum Numbers {
+enum PanelData {
     Wide(Vec<Wide>),
     Narrow(Vec<Narrow>),
 }
@@ -69,7 +69,7 @@ pub struct Packed {
     outputs: usize,
     inputs: usize,
     dtype: WeightDtype,
-    numbers: Numbers,
+    numbers: PanelData,
 }
 
 impl Packed {
@@ -90,7 +90,7 @@ impl Packed {
                         to.iter_mut().zip(row).for_each(|(to, number)| to.0[column] = *number);
                     }
                 });
-                Numbers::Wide(numbers)
+                PanelData::Wide(numbers)
             }
             WeightDtype::F16 | WeightDtype::Bf16 => {
                 let narrow = |number: f32| match dtype {
@@ -103,7 +103,7 @@ impl Packed {
                         to.iter_mut().zip(row).for_each(|(to, number)| to.0[column] = narrow(*number));
                     }
                 });
-                Numbers::Narrow(numbers)
+                PanelData::Narrow(numbers)
             }
         };
         Self { outputs, inputs, dtype, numbers }
@@ -133,9 +133,9 @@ impl Packed {
     pub(super) fn panel_rows(&self, panel: usize, inputs: Range<usize>) -> PanelRows<'_> {
         let place = panel * self.inputs + inputs.start..panel * self.inputs + inputs.end;
         match (&self.numbers, self.dtype) {
-            (Numbers::Wide(numbers), _) => PanelRows::Wide(&numbers[place]),
-            (Numbers::Narrow(numbers), WeightDtype::F16) => PanelRows::Half(&numbers[place]),
-            (Numbers::Narrow(numbers), _) => PanelRows::Brain(&numbers[place]),
+            (PanelData::Wide(numbers), _) => PanelRows::Wide(&numbers[place]),
+            (PanelData::Narrow(numbers), WeightDtype::F16) => PanelRows::Half(&numbers[place]),
+            (PanelData::Narrow(numbers), _) => PanelRows::Brain(&numbers[place]),
         }
     }
 
@@ -150,8 +150,8 @@ impl Packed {
     /// The first byte of all panels: [`Packed::bytes`] bytes that live as long as `self`.
     pub(super) fn as_ptr(&self) -> *const u8 {
         match &self.numbers {
-            Numbers::Wide(numbers) => numbers.as_ptr().cast(),
-            Numbers::Narrow(numbers) => numbers.as_ptr().cast(),
+            PanelData::Wide(numbers) => numbers.as_ptr().cast(),
+            PanelData::Narrow(numbers) => numbers.as_ptr().cast(),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{KernelSet, packed::PANEL, vector::for_each_set};
 
 /// Operations fused behind a product, in this order.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Epilogue<'a> {
+pub struct ProductEpilogue<'a> {
     /// A bias for each output is added.
     pub bias: Option<&'a [f32]>,
     /// Where they are not positive, they are multiplied by this: a parametric ReLU.
@@ -19,7 +19,7 @@ pub struct Epilogue<'a> {
 pub(super) struct Results<'a> {
     set: KernelSet,
     outputs: usize,
-    finish: Epilogue<'a>,
+    finish: ProductEpilogue<'a>,
     out: *mut f32,
     numbers: PhantomData<&'a mut [f32]>,
 }
@@ -31,7 +31,7 @@ unsafe impl Sync for Results<'_> {}
 
 impl<'a> Results<'a> {
     /// Results in `out`, finished with the kernels of `set`.
-    pub fn new(set: KernelSet, outputs: usize, finish: Epilogue<'a>, out: &'a mut [f32]) -> Self {
+    pub fn new(set: KernelSet, outputs: usize, finish: ProductEpilogue<'a>, out: &'a mut [f32]) -> Self {
         Self { set, outputs, finish, out: out.as_mut_ptr(), numbers: PhantomData }
     }
 
@@ -60,7 +60,7 @@ impl<'a> Results<'a> {
     /// # Safety
     /// As [`Results::row`], for each of the rows.
     pub unsafe fn finish(&self, rows: Range<usize>, first: usize, panels: usize) {
-        let Epilogue { bias, slope, add } = self.finish;
+        let ProductEpilogue { bias, slope, add } = self.finish;
         if bias.is_none() && slope.is_none() && add.is_none() {
             return;
         }

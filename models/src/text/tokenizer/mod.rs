@@ -15,7 +15,7 @@ use tokenizers::{ModelWrapper, Tokenizer};
 
 use self::{
     file::{MOST_BYTES, TokenizerFile},
-    parts::{Parts, Template},
+    parts::{Template, TokenizerParts},
 };
 use super::{encoding::decode, known_tags::KnownTags, normalise::normalise, notes::WordsNote};
 use crate::{
@@ -167,7 +167,7 @@ fn make(path: &Path, file: TokenizerFile, notes: &mut Vec<String>) -> Result<(To
     }
     let model = Json::of(path.to_owned(), "model.", model);
     let mut tokenizer = Tokenizer::new(model::model(model, vocabulary, merges, notes)?);
-    let mut parts = Parts::new();
+    let mut parts = TokenizerParts::new();
     if let Some(normalizer) = json.object("normalizer")? {
         let normalizer = parts.normalizer(normalizer, 0)?;
         tokenizer.with_normalizer(Some(normalizer)).map_err(|error| damaged(path, shown(&error.to_string())))?;

@@ -41,7 +41,7 @@ const MOST_PIECES: usize = 64;
 const MOST_ADDED: usize = 1 << 12;
 
 /// What makes parts, and counts how much they lengthen a text.
-pub(super) struct Parts {
+pub(super) struct TokenizerParts {
     growth: usize,
     /// Whether one of them writes each byte of a text as a letter.
     byte_level: bool,
@@ -50,7 +50,7 @@ pub(super) struct Parts {
 /// The letters that a space and a line break are written as, byte by byte.
 const SPACE_AND_BREAK: [&str; 2] = ["Ġ", "Ċ"];
 
-impl Parts {
+impl TokenizerParts {
     pub(super) fn new() -> Self {
         Self { growth: 1, byte_level: false }
     }
@@ -137,7 +137,7 @@ impl Parts {
     /// A pre-tokenizer.
     ///
     /// # Errors
-    /// As [`Parts::normalizer`].
+    /// As [`TokenizerParts::normalizer`].
     pub(super) fn pre_tokenizer(&mut self, mut json: Json, depth: usize) -> Result<PreTokenizerWrapper> {
         let kind = json.text("type", "")?;
         Ok(match kind.as_str() {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{super::packed::WeightDtype, arrange::Order, parts::split, *};
 use crate::kernels::cpu::{
-    Epilogue, matmul,
+    ProductEpilogue, matmul,
     test_weights::{KINDS, noise, packed},
 };
 
@@ -81,7 +81,7 @@ fn products_in_tiles_have_sixteen_digits() {
         let weights = packed(outputs, inputs, kind);
         let compute = |set| {
             let mut out = vec![0f32; rows * outputs];
-            matmul(set, Rows::new(&numbers, inputs), &weights, Epilogue::default(), &mut out);
+            matmul(set, Rows::new(&numbers, inputs), &weights, ProductEpilogue::default(), &mut out);
             out
         };
         let expected = compute(KernelSet::Portable);
@@ -109,7 +109,7 @@ proptest! {
             let (weights, numbers) = (packed(outputs, inputs, KINDS[kind]), noise(2, rows * inputs));
             let compute = |set| {
                 let mut out = vec![0f32; rows * outputs];
-                matmul(set, Rows::new(&numbers, inputs), &weights, Epilogue::default(), &mut out);
+                matmul(set, Rows::new(&numbers, inputs), &weights, ProductEpilogue::default(), &mut out);
                 out
             };
             prop_assert!(compute(KernelSet::Amx) == compute(KernelSet::AmxInSoftware));

@@ -7,7 +7,7 @@ use crate::kernels::cpu::test_weights::{KINDS, noise, packed};
 
 fn product(set: KernelSet, rows: Rows<'_>, weights: &Packed, bias: Option<&[f32]>) -> Vec<f32> {
     let mut out = vec![f32::NAN; rows.count * weights.outputs()];
-    matmul(set, rows, weights, Epilogue { bias, ..Epilogue::default() }, &mut out);
+    matmul(set, rows, weights, ProductEpilogue { bias, ..ProductEpilogue::default() }, &mut out);
     out
 }
 

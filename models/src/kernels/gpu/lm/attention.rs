@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, bail};
 
-use super::{Buffer, GpuStream, Parts};
+use super::{Bf16Rows, Buffer, GpuStream};
 use crate::kernels::cpu::HeadDims;
 
 /// Threads of a block, queries that a thread works on at once, and numbers behind a key: as in `attention.cuh`.
@@ -172,7 +172,7 @@ pub(crate) struct Attention<'a> {
     pub first_batch: usize,
     /// Positions in the KV cache: as many as rows have, or more where one stands for all.
     pub appended: usize,
-    pub out: &'a Parts,
+    pub out: &'a Bf16Rows,
 }
 
 /// What blocks tell each other.

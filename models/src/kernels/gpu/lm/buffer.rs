@@ -141,13 +141,13 @@ impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
 /// Rows as kernels multiply them: each number as two bf16 that add up to it, padded to whole chunks; and of each row the
 /// sums of squares of 16 channels each, from which the next norm's scale follows.
 #[derive(Debug)]
-pub(crate) struct Parts {
+pub(crate) struct Bf16Rows {
     numbers: Buffer<u16>,
     squares: Buffer<f32>,
     width: usize,
 }
 
-impl Parts {
+impl Bf16Rows {
     /// Room for `rows` rows of `width` channels.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Storage, Tensor, bail, cuda_backend::cudarc::driver::DevicePtr};
 
-use super::{Buffer, GpuStream, Parts};
+use super::{Bf16Rows, Buffer, GpuStream};
 use crate::kernels::gpu::weight_pool;
 
 /// The embeddings of codes, \[codebooks · vocabulary, width\] in bf16 or f32.
@@ -69,7 +69,7 @@ impl GpuStream {
         (rows, batch): (usize, usize),
         stream: &Buffer<f32>,
         scale: &Buffer<f32>,
-        parts: &Parts,
+        parts: &Bf16Rows,
     ) -> Result<()> {
         let (given, codes) = from;
         let width = table.width;
@@ -102,7 +102,7 @@ impl GpuStream {
         codes: &Buffer<i32>,
         (first, positions): (usize, usize),
         (frames, batch): (usize, usize),
-        parts: &Parts,
+        parts: &Bf16Rows,
     ) -> Result<()> {
         let rows = positions * frames * batch;
         if parts.width() != table.width || first == 0 || first + positions > table.codebooks + 1 {
@@ -120,7 +120,7 @@ impl GpuStream {
         unsafe { self.launch("embed_codes", [table.width.div_ceil(256), rows, 1], 256, 0, arguments) }
     }
 
-    fn embedding(&self, table: &Table, parts: &Parts) -> EmbedArgs {
+    fn embedding(&self, table: &Table, parts: &Bf16Rows) -> EmbedArgs {
         EmbedArgs {
             table: table.address,
             codes: 0,

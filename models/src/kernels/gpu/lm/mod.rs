@@ -1,7 +1,7 @@
 //! GPU kernels of the language model, for a few rows at a time.
 //!
 //! A [`GpuStream`] is a stream with the kernels of `lm.cu`. What they take is checked here, so that everything above is
-//! safe: a [`Buffer`] checks bounds before it gives out a device pointer. Rows that are multiplied are [`Parts`]: two
+//! safe: a [`Buffer`] checks bounds before it gives out a device pointer. Rows that are multiplied are [`Bf16Rows`]: two
 //! bf16 numbers for each f32, within 2^-18 of it. A row's results depend on that row and the weights alone.
 
 mod attention;
@@ -12,7 +12,7 @@ mod gpu_stream;
 mod product;
 
 pub(crate) use attention::{Attention, KvCacheSizes, PagedKvCache, Scratch, Start};
-pub(crate) use buffer::{Buffer, Parts};
+pub(crate) use buffer::{Bf16Rows, Buffer};
 pub(crate) use draw::{Drawn, SongPlace};
 pub(crate) use embed::Table;
 pub(crate) use gpu_stream::GpuStream;

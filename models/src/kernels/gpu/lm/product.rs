@@ -5,7 +5,7 @@ use candle_core::{
     cuda_backend::{WrapErr, cudarc::driver::DevicePtr},
 };
 
-use super::{Buffer, CHUNK, GpuStream, Parts, TILE};
+use super::{Bf16Rows, Buffer, CHUNK, GpuStream, TILE};
 use crate::kernels::cpu::WeightDtype;
 
 /// Rows that a block takes at most, in units of 4; `ROWS` in `product.cuh`.
@@ -107,13 +107,13 @@ impl Matrix {
 #[derive(Clone, Copy)]
 pub(crate) struct Input<'a> {
     /// `count` rows from row `first` on.
-    pub parts: &'a Parts,
+    pub parts: &'a Bf16Rows,
     pub first: usize,
     pub count: usize,
     /// Whether they are to be divided by the root of their mean square.
     pub normed: bool,
     /// Rows behind them, which are taken as they are.
-    pub behind: Option<(&'a Parts, usize)>,
+    pub behind: Option<(&'a Bf16Rows, usize)>,
 }
 
 /// What becomes of the results.
@@ -122,9 +122,9 @@ pub(crate) enum Epilogue<'a> {
     /// They are kept.
     Store(&'a Buffer<f32>),
     /// They are added to (`add`) or begin the residual stream; its rows, multiplied with `scale`, are what comes next.
-    Residual { add: bool, stream: &'a Buffer<f32>, scale: &'a Buffer<f32>, parts: &'a Parts, first: usize },
+    Residual { add: bool, stream: &'a Buffer<f32>, scale: &'a Buffer<f32>, parts: &'a Bf16Rows, first: usize },
     /// The gated half becomes the next rows.
-    Gate(&'a Parts),
+    Gate(&'a Bf16Rows),
     /// Logits of frames from their one or two rows; list `first` and those behind it.
     Guide { logits: &'a Buffer<f32>, first: usize, batch: usize, guidance: f64 },
 }
@@ -163,7 +163,7 @@ impl GpuStream {
     pub fn product(&self, weight: &Matrix, input: Input<'_>, eps: f64, epilogue: Epilogue<'_>) -> Result<()> {
         let Input { parts, first, count, normed, behind } = input;
         let rows = count + behind.map_or(0, |behind| behind.1);
-        let fits = |parts: &Parts| parts.width() == weight.inputs;
+        let fits = |parts: &Bf16Rows| parts.width() == weight.inputs;
         if !fits(parts) || behind.is_some_and(|behind| !fits(behind.0)) || rows == 0 {
             bail!("{rows} rows of {} channels do not fit a weight of {} inputs", parts.width(), weight.inputs)
         }
@@ -193,11 +193,12 @@ impl GpuStream {
             guidance: 1.0,
         };
         let outputs = weight.outputs();
-        let of_width =
-            |parts: &Parts| match parts.width() == outputs && weight.gates == matches!(epilogue, Epilogue::Gate(_)) {
-                true => Ok(parts.stride() as i32),
-                false => bail!("{outputs} results do not fit rows of {} channels", parts.width()),
-            };
+        let of_width = |parts: &Bf16Rows| match parts.width() == outputs
+            && weight.gates == matches!(epilogue, Epilogue::Gate(_))
+        {
+            true => Ok(parts.stride() as i32),
+            false => bail!("{outputs} results do not fit rows of {} channels", parts.width()),
+        };
         let name = match epilogue {
             Epilogue::Store(out) => {
                 arguments.out = out.address_of(0, rows * outputs)?;

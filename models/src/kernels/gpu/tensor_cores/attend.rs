@@ -5,9 +5,9 @@ use std::f64::consts::LOG2_E;
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::{
-    Parts,
+    PartialResults,
     launch::{
-        Argument::{Float, Int, Long, Tensor as Numbers},
+        Argument::{Array, Float, Int, Long},
         Launch, Module, unwritten,
     },
 };
@@ -53,7 +53,7 @@ pub fn attends(head_dim: usize) -> bool {
 ///
 /// # Errors
 /// When the shapes do not fit, or there is no kernel for such heads ([`attends`]).
-pub fn attend(joined: &Parts, head_dim: usize, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+pub fn attend(joined: &PartialResults, head_dim: usize, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let (&[batch, positions], width) = (&joined.outer[..], joined.width()? / 3) else {
         bail!("an attention of rows {:?}", joined.outer)
     };
@@ -75,11 +75,11 @@ pub fn attend(joined: &Parts, head_dim: usize, cos: &Tensor, sin: &Tensor) -> Re
     // The softmax uses exp2, so scores are scaled by log2(e).
     let scale = (LOG2_E / (head_dim as f64).sqrt()) as f32;
     let arguments = [
-        Numbers(&joined.numbers),
-        Numbers(&joined.unscale),
-        Numbers(&cos),
-        Numbers(&sin),
-        Numbers(&split),
+        Array(&joined.numbers),
+        Array(&joined.unscale),
+        Array(&cos),
+        Array(&sin),
+        Array(&split),
         Long(joined.apart()?),
         Int(positions),
         Int(heads),
@@ -93,6 +93,6 @@ pub fn attend(joined: &Parts, head_dim: usize, cos: &Tensor, sin: &Tensor) -> Re
     let shared = 2 * 4 * keys * (head_dim + MARGIN) * size_of::<u16>();
     let blocks = [positions.div_ceil(QUERIES), batch * heads];
     Launch { module: MODULE, name, blocks, threads: THREADS, shared }
-        .run(device, &[Numbers(&split), Numbers(&out), Int(positions), Int(heads)])?;
+        .run(device, &[Array(&split), Array(&out), Int(positions), Int(heads)])?;
     Ok(out)
 }

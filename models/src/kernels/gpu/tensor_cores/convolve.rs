@@ -3,7 +3,7 @@
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::launch::{
-    Argument::{Float, Int, Long, Signed, Tensor as Numbers},
+    Argument::{Array, Float, Int, Long, Signed},
     Launch, Module, unwritten, unwritten_weight,
 };
 use crate::kernels::gpu::contiguous_aligned;
@@ -96,7 +96,7 @@ pub struct Reach {
 
 /// Operations fused behind the product: activation, then residual sum; and how results are stored.
 #[derive(Debug, Clone, Copy)]
-pub struct Epilogue<'a> {
+pub struct TapEpilogue<'a> {
     /// The slope.
     pub slope: Option<f64>,
     /// What is added, of the results' shape.
@@ -165,7 +165,7 @@ impl HalvedSignal {
         let repeated = unwritten(&[parts, length * times, batch, channels], DType::BF16, halves.device())?;
         let threads = parts * length * times * width / AT_ONCE;
         if threads > 0 {
-            let arguments = [Numbers(&halves), Numbers(&repeated), Long(parts * length), Int(width), Int(times)];
+            let arguments = [Array(&halves), Array(&repeated), Long(parts * length), Int(width), Int(times)];
             copies("repeat_places", threads).run(halves.device(), &arguments)?;
         }
         Ok(Self { halves: Some(repeated), numbers: None })
@@ -183,7 +183,7 @@ pub fn last_of(old: &Tensor, xs: &Tensor, kept: usize) -> Result<Tensor> {
         bail!("the last {kept} of {:?} and {:?}", old.shape(), xs.shape())
     }
     let last = unwritten(&[2, kept, batch, channels], DType::BF16, xs.device())?;
-    let arguments = [Numbers(&old), Numbers(&xs), Numbers(&last), Int(olds), Int(length), Int(kept), Int(inputs)];
+    let arguments = [Array(&old), Array(&xs), Array(&last), Int(olds), Int(length), Int(kept), Int(inputs)];
     copies("last_rows", 2 * kept * inputs / AT_ONCE).run(xs.device(), &arguments)?;
     Ok(last)
 }
@@ -202,7 +202,7 @@ fn split(xs: &Tensor) -> Result<Tensor> {
     if count > 0 {
         let blocks = (count / 2).div_ceil(SPLIT_THREADS).min(1 << 12);
         Launch { module: MODULE, name: "split_signal", blocks: [blocks, 1], threads: SPLIT_THREADS, shared: 0 }
-            .run(xs.device(), &[Numbers(&xs), Numbers(&halves), Long(count)])?;
+            .run(xs.device(), &[Array(&xs), Array(&halves), Long(count)])?;
     }
     Ok(halves)
 }
@@ -227,7 +227,7 @@ impl TapWeight {
         let halves = unwritten_weight(&[depth / DEEP, 2, outputs, DEEP], DType::BF16, weight.device())?;
         let blocks = (outputs * depth).div_ceil(SPLIT_THREADS).min(1 << 12);
         Launch { module: MODULE, name: "split_taps", blocks: [blocks, 1], threads: SPLIT_THREADS, shared: 0 }
-            .run(weight.device(), &[Numbers(&weight), Numbers(&halves), Int(outputs), Int(width), Int(depth)])?;
+            .run(weight.device(), &[Array(&weight), Array(&halves), Int(outputs), Int(width), Int(depth)])?;
         // Other streams read what this one wrote.
         weight.device().synchronize()?;
         Ok(Some(Self { halves, bias: contiguous_aligned(bias)?, inputs, taps }))
@@ -253,7 +253,7 @@ impl TapWeight {
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn convolve(&self, xs: &Tensor, old: &Tensor, reach: Reach, epilogue: Epilogue<'_>) -> Result<HalvedSignal> {
+    pub fn convolve(&self, xs: &Tensor, old: &Tensor, reach: Reach, epilogue: TapEpilogue<'_>) -> Result<HalvedSignal> {
         let ((_, length, batch, inputs), (_, olds, old_batch, old_inputs)) = (xs.dims4()?, old.dims4()?);
         let (outputs, stride) = (self.outputs(), reach.stride);
         if inputs != self.inputs || (old_batch, old_inputs) != (batch, inputs) {
@@ -276,13 +276,13 @@ impl TapWeight {
         let (rows, depth) = (length * batch, self.halves.dim(0)? * DEEP);
         let flag = |set: bool| Int(usize::from(set));
         let arguments = [
-            Numbers(&old),
-            Numbers(&xs),
-            Numbers(&self.halves),
-            Numbers(&self.bias),
-            Numbers(add.as_ref().unwrap_or(&self.bias)),
-            Numbers(numbers.as_ref().unwrap_or(&self.bias)),
-            Numbers(halves.as_ref().unwrap_or(&xs)),
+            Array(&old),
+            Array(&xs),
+            Array(&self.halves),
+            Array(&self.bias),
+            Array(add.as_ref().unwrap_or(&self.bias)),
+            Array(numbers.as_ref().unwrap_or(&self.bias)),
+            Array(halves.as_ref().unwrap_or(&xs)),
             Int(rows),
             Int(olds * batch),
             Int(inputs),

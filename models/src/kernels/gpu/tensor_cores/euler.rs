@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Tensor, bail};
 
 use super::launch::{
-    Argument::{Int, Tensor as Numbers},
+    Argument::{Array, Int},
     Launch, Module,
 };
 
@@ -112,11 +112,11 @@ impl EulerWay {
         let (device, count) = (state.device(), state.elem_count());
         let ((_, _, channels), (entries, length, inputs)) = (state.dims3()?, input.dims3()?);
         let arguments = [
-            Numbers(step),
-            Numbers(state),
-            Numbers(noise),
-            Numbers(known),
-            Numbers(input),
+            Array(step),
+            Array(state),
+            Array(noise),
+            Array(known),
+            Array(input),
             Int(known_count * channels),
             Int(count),
             Int(channels),
@@ -129,7 +129,7 @@ impl EulerWay {
             let (expected, found) = ([entries, length, channels], velocity.dims());
             return Err(candle_core::Error::Msg(format!("a velocity of {expected:?}, found {found:?}")).into());
         }
-        let arguments = [Numbers(step), Numbers(state), Numbers(&velocity), Int(count), Int(entries)];
+        let arguments = [Array(step), Array(state), Array(&velocity), Int(count), Int(entries)];
         Ok(launch("leave_step", count).run(device, &arguments)?)
     }
 

@@ -57,7 +57,7 @@ impl Module {
 #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "nothing is started without CUDA"))]
 pub enum Argument<'a> {
     /// What is read or written.
-    Tensor(&'a Tensor),
+    Array(&'a Tensor),
     /// An `int`.
     Int(usize),
     /// An `int` that may be negative.
@@ -110,7 +110,7 @@ impl Launch {
         }
         let tensors: Vec<_> = arguments
             .iter()
-            .filter_map(|argument| if let Argument::Tensor(tensor) = argument { Some(tensor) } else { None })
+            .filter_map(|argument| if let Argument::Array(tensor) = argument { Some(tensor) } else { None })
             .map(|tensor| tensor.storage_and_layout())
             .collect();
         let mut places = Vec::with_capacity(tensors.len());
@@ -123,7 +123,7 @@ impl Launch {
         let (mut ints, mut longs, mut floats) = (Vec::new(), Vec::new(), Vec::new());
         for argument in arguments {
             match argument {
-                Argument::Tensor(_) => (),
+                Argument::Array(_) => (),
                 Argument::Int(number) => ints.push(i32::try_from(*number)?),
                 Argument::Signed(number) => ints.push(i32::try_from(*number)?),
                 Argument::Long(number) => longs.push(i64::try_from(*number)?),
@@ -134,7 +134,7 @@ impl Launch {
         let mut builder = stream.launch_builder(&function);
         for argument in arguments {
             match argument {
-                Argument::Tensor(_) => place.next().map(|(address, _)| builder.arg(address)),
+                Argument::Array(_) => place.next().map(|(address, _)| builder.arg(address)),
                 Argument::Int(_) | Argument::Signed(_) => int.next().map(|number| builder.arg(number)),
                 Argument::Long(_) => long.next().map(|number| builder.arg(number)),
                 Argument::Float(_) => float.next().map(|number| builder.arg(number)),

@@ -8,7 +8,7 @@
 
 extern __shared__ __align__(16) float row_memory[];
 
-struct Parts {
+struct PartialResults {
     const float* numbers;
     long long apart;  // 0: there is one part
     const float* unscale;
@@ -146,7 +146,7 @@ extern "C" __global__ void gated_sum_parts(const float* in, const float* numbers
                                            int table_rows, int gate_row) {
     const long long row = blockIdx.x;
     const float* gate = table + (row / positions * table_rows + gate_row) * width;
-    const Parts parts{numbers, apart, unscale};
+    const PartialResults parts{numbers, apart, unscale};
     const float scale = unscale[row];
     for (int i = 4 * threadIdx.x; i < width; i += 4 * blockDim.x) {
         float4 x = *reinterpret_cast<const float4*>(in + row * width + i);
@@ -165,7 +165,7 @@ extern "C" __global__ void gated_norm_split(const float* in, const float* number
                                             int scale_row, float eps) {
     const long long row = blockIdx.x, entry = row / positions * table_rows;
     const float* gate = gates + (entry + gate_row) * width;
-    const Parts parts{numbers, apart_in, unscale_in};
+    const PartialResults parts{numbers, apart_in, unscale_in};
     const float scale_in = unscale_in[row];
     float squares = 0.0f;
     for (int i = 4 * threadIdx.x; i < width; i += 4 * blockDim.x) {
@@ -188,7 +188,7 @@ __device__ inline float silu(float x) { return x / (1.0f + expf(-x)); }
 extern "C" __global__ void silu_up_split(const float* numbers, const float* unscale, bits16* halves, float* unscale_out,
                                          long long apart, int width, int stride, long long apart_out) {
     const long long row = blockIdx.x;
-    const Parts parts{numbers, apart, unscale};
+    const PartialResults parts{numbers, apart, unscale};
     const float scale = unscale[row];
     float largest = 0.0f;
     for (int i = 4 * threadIdx.x; i < width; i += 4 * blockDim.x) {
@@ -206,7 +206,7 @@ extern "C" __global__ void silu_up_split(const float* numbers, const float* unsc
 extern "C" __global__ void finish_rows(const float* numbers, const float* unscale, const float* bias, float* out,
                                        long long apart, int width, int biased) {
     const long long row = blockIdx.x;
-    const Parts parts{numbers, apart, unscale};
+    const PartialResults parts{numbers, apart, unscale};
     const float scale = unscale[row];
     for (int i = 4 * threadIdx.x; i < width; i += 4 * blockDim.x) {
         float4 x = parts.four(row * width + i, scale);

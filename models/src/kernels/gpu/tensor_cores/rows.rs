@@ -6,7 +6,7 @@ use candle_core::{D, DType, Device, Result, Tensor, bail};
 use super::{
     SHARED,
     launch::{
-        Argument::{Float, Int, Long, Tensor as Numbers},
+        Argument::{Array, Float, Int, Long},
         Launch, Module, unwritten,
     },
 };
@@ -45,7 +45,7 @@ pub struct SplitRows {
 
 /// A product's results: the sum of the parts, times the row's power of two.
 #[derive(Debug, Clone)]
-pub struct Parts {
+pub struct PartialResults {
     /// \[parts, rows, width\], one part or two.
     pub(super) numbers: Tensor,
     pub(super) unscale: Tensor,
@@ -103,7 +103,7 @@ impl SplitRows {
         let split = Self::unwritten(outer, *width, arrangement, xs.device())?;
         let [stride, apart] = split.strides()?;
         let arguments =
-            [Numbers(&xs), Numbers(&split.halves), Numbers(&split.unscale), Int(*width), Int(stride), Long(apart)];
+            [Array(&xs), Array(&split.halves), Array(&split.unscale), Int(*width), Int(stride), Long(apart)];
         launch("split_rows", split.rows(), *width).run(xs.device(), &arguments)?;
         Ok(split)
     }
@@ -128,10 +128,10 @@ impl SplitRows {
         let split = Self::unwritten(&[batch, positions], taps * (first + second), arrangement, xs.device())?;
         let [stride, apart] = split.strides()?;
         let arguments = [
-            Numbers(&xs),
-            Numbers(beside.as_ref().unwrap_or(&xs)),
-            Numbers(&split.halves),
-            Numbers(&split.unscale),
+            Array(&xs),
+            Array(beside.as_ref().unwrap_or(&xs)),
+            Array(&split.halves),
+            Array(&split.unscale),
             Int(first),
             Int(second),
             Int(positions),
@@ -161,7 +161,7 @@ impl SplitRows {
     }
 }
 
-impl Parts {
+impl PartialResults {
     pub(super) fn width(&self) -> Result<usize> {
         self.numbers.dim(D::Minus1)
     }
@@ -190,10 +190,10 @@ impl Parts {
         }
         let out = unwritten(&[&self.outer[..], &[width]].concat(), DType::F32, self.numbers.device())?;
         let arguments = [
-            Numbers(&self.numbers),
-            Numbers(&self.unscale),
-            Numbers(bias.unwrap_or(&self.unscale)),
-            Numbers(&out),
+            Array(&self.numbers),
+            Array(&self.unscale),
+            Array(bias.unwrap_or(&self.unscale)),
+            Array(&out),
             Long(self.apart()?),
             Int(width),
             Int(usize::from(bias.is_some())),
@@ -230,11 +230,11 @@ pub fn norm(xs: &Tensor, weight: &Tensor, eps: f32, by: TableRows<'_>, arrangeme
     let split = SplitRows::unwritten(&xs.dims()[..2], width, arrangement, xs.device())?;
     let [stride, apart] = split.strides()?;
     let arguments = [
-        Numbers(&xs),
-        Numbers(&weight),
-        Numbers(&table),
-        Numbers(&split.halves),
-        Numbers(&split.unscale),
+        Array(&xs),
+        Array(&weight),
+        Array(&table),
+        Array(&split.halves),
+        Array(&split.unscale),
         Int(width),
         Int(stride),
         Long(apart),
@@ -263,9 +263,9 @@ pub fn layer_norm(xs: &Tensor, eps: f32, by: TableRows<'_>) -> Result<Tensor> {
     let (xs, table) = (contiguous_aligned(xs)?, contiguous_aligned(by.table)?);
     let out = unwritten(xs.dims(), DType::F32, xs.device())?;
     let arguments = [
-        Numbers(&xs),
-        Numbers(&table),
-        Numbers(&out),
+        Array(&xs),
+        Array(&table),
+        Array(&out),
         Int(width),
         Int(positions),
         Int(table_rows),
@@ -284,7 +284,7 @@ pub fn layer_norm(xs: &Tensor, eps: f32, by: TableRows<'_>) -> Result<Tensor> {
 ///
 /// # Errors
 /// When the shapes do not fit.
-pub fn gated_sum(xs: &Tensor, ys: &Parts, table: &Tensor, gate: usize) -> Result<Tensor> {
+pub fn gated_sum(xs: &Tensor, ys: &PartialResults, table: &Tensor, gate: usize) -> Result<Tensor> {
     let [rows, positions, width, table_rows] = modulated(xs.dims(), TableRows { table, shift: gate, scale: gate })?;
     if ys.rows() != rows || ys.width()? != width || !fits(width) {
         bail!("a gated sum of {:?} and {:?}", xs.shape(), ys.numbers.shape())
@@ -292,11 +292,11 @@ pub fn gated_sum(xs: &Tensor, ys: &Parts, table: &Tensor, gate: usize) -> Result
     let (xs, table) = (contiguous_aligned(xs)?, contiguous_aligned(table)?);
     let out = unwritten(xs.dims(), DType::F32, xs.device())?;
     let arguments = [
-        Numbers(&xs),
-        Numbers(&ys.numbers),
-        Numbers(&ys.unscale),
-        Numbers(&table),
-        Numbers(&out),
+        Array(&xs),
+        Array(&ys.numbers),
+        Array(&ys.unscale),
+        Array(&table),
+        Array(&out),
         Long(ys.apart()?),
         Int(width),
         Int(positions),
@@ -315,7 +315,7 @@ pub fn gated_sum(xs: &Tensor, ys: &Parts, table: &Tensor, gate: usize) -> Result
 /// # Errors
 /// When the shapes do not fit.
 pub fn gated_norm(
-    (xs, ys): (&Tensor, &Parts),
+    (xs, ys): (&Tensor, &PartialResults),
     (gates, gate): (&Tensor, usize),
     (weight, eps): (&Tensor, f32),
     by: TableRows<'_>,
@@ -338,15 +338,15 @@ pub fn gated_norm(
     let split = SplitRows::unwritten(&xs.dims()[..2], width, arrangement, xs.device())?;
     let [stride, apart] = split.strides()?;
     let arguments = [
-        Numbers(&xs),
-        Numbers(&ys.numbers),
-        Numbers(&ys.unscale),
-        Numbers(&gates),
-        Numbers(&out),
-        Numbers(&weight),
-        Numbers(&table),
-        Numbers(&split.halves),
-        Numbers(&split.unscale),
+        Array(&xs),
+        Array(&ys.numbers),
+        Array(&ys.unscale),
+        Array(&gates),
+        Array(&out),
+        Array(&weight),
+        Array(&table),
+        Array(&split.halves),
+        Array(&split.unscale),
         Long(ys.apart()?),
         Int(width),
         Int(stride),
@@ -369,7 +369,7 @@ pub fn gated_norm(
 ///
 /// # Errors
 /// When the width is odd or too large.
-pub fn silu_up(joined: &Parts, arrangement: Arrangement) -> Result<SplitRows> {
+pub fn silu_up(joined: &PartialResults, arrangement: Arrangement) -> Result<SplitRows> {
     let both = joined.width()?;
     let width = both / 2;
     if !both.is_multiple_of(2) {
@@ -378,10 +378,10 @@ pub fn silu_up(joined: &Parts, arrangement: Arrangement) -> Result<SplitRows> {
     let split = SplitRows::unwritten(&joined.outer, width, arrangement, joined.numbers.device())?;
     let [stride, apart] = split.strides()?;
     let arguments = [
-        Numbers(&joined.numbers),
-        Numbers(&joined.unscale),
-        Numbers(&split.halves),
-        Numbers(&split.unscale),
+        Array(&joined.numbers),
+        Array(&joined.unscale),
+        Array(&split.halves),
+        Array(&split.unscale),
         Long(joined.apart()?),
         Int(width),
         Int(stride),
@@ -397,7 +397,7 @@ pub(super) fn split_weight(weight: &Tensor, scale: f32) -> Result<[Tensor; 2]> {
     let halves = || unwritten(weight.dims(), DType::F16, weight.device());
     let (high, low) = (halves()?, halves()?);
     let count = weight.elem_count();
-    let arguments = [Numbers(&weight), Numbers(&high), Numbers(&low), Long(count), Float(scale)];
+    let arguments = [Array(&weight), Array(&high), Array(&low), Long(count), Float(scale)];
     let blocks = count.div_ceil(THREADS).clamp(1, 1 << 12);
     Launch { module: MODULE, name: "split_weight", blocks: [blocks, 1], threads: THREADS, shared: 0 }
         .run(weight.device(), &arguments)?;

@@ -7,8 +7,8 @@ use super::{Arrangement, HalvedWeight};
 use crate::{
     DeviceName,
     kernels::{
-        AdaLnModulation, CausalConv, Epilogue, FullAttention, Linear, Operand, Results, RmsNorm, RotaryTable, Signal,
-        UpConv, base_frequencies, gated, gated_sum, layer_norm,
+        AdaLnModulation, CausalConv, ConvEpilogue, FullAttention, Linear, Operand, Results, RmsNorm, RotaryTable,
+        Signal, UpConv, base_frequencies, gated, gated_sum, layer_norm,
     },
     signal::KeyedNoise,
     weights::{FlowPrecision, TensorStore},
@@ -131,7 +131,7 @@ fn on_a_gpu_convolutions_are_the_processors_and_the_same_bits_in_any_pieces() {
                 .map(|count| {
                     let part = |xs: &Tensor| place(&xs.narrow(0, start, *count).expect("a part"));
                     let (xs, add) = (part(&xs), Signal::from(&part(&add)));
-                    let epilogue = Epilogue { slope: Some(0.25), add: Some(add), results: Results::Read };
+                    let epilogue = ConvEpilogue { slope: Some(0.25), add: Some(add), results: Results::Read };
                     start += count;
                     convolution.forward(&xs, &mut history, epilogue).and_then(|ys| ys.tensor()).expect("it fits")
                 })

@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::{
     launch::{settled, unwritten_weight},
-    rows::{Arrangement, Parts, SplitRows, fits, split_weight},
+    rows::{Arrangement, PartialResults, SplitRows, fits, split_weight},
 };
 use crate::weights::FlowPrecision;
 
@@ -79,7 +79,7 @@ impl HalvedWeight {
     ///
     /// # Errors
     /// When the rows have another width or were split otherwise.
-    pub fn multiply(&self, rows: &SplitRows) -> Result<Parts> {
+    pub fn multiply(&self, rows: &SplitRows) -> Result<PartialResults> {
         let dims = self.halves.dims();
         let (Some(outputs), Some(inputs)) = (dims.first(), dims.last()) else { bail!("a weight is a matrix") };
         if rows.width()? != *inputs || rows.arrangement != self.arrangement {
@@ -94,12 +94,12 @@ impl HalvedWeight {
     }
 
     #[cfg(not(feature = "cuda"))]
-    fn product(&self, _: &SplitRows, outputs: usize, inputs: usize) -> Result<Parts> {
+    fn product(&self, _: &SplitRows, outputs: usize, inputs: usize) -> Result<PartialResults> {
         bail!("this program is built without CUDA, and has no product with a weight {outputs} x {inputs}")
     }
 
     #[cfg(feature = "cuda")]
-    fn product(&self, rows: &SplitRows, outputs: usize, inputs: usize) -> Result<Parts> {
+    fn product(&self, rows: &SplitRows, outputs: usize, inputs: usize) -> Result<PartialResults> {
         use super::launch::unwritten;
 
         let count = rows.rows();
@@ -120,7 +120,7 @@ impl HalvedWeight {
                 gemm(a, w, &numbers, size(count, inputs), self.unscale, 1.0)?;
             }
         }
-        Ok(Parts { numbers, unscale: rows.unscale.clone(), outer: rows.outer.clone() })
+        Ok(PartialResults { numbers, unscale: rows.unscale.clone(), outer: rows.outer.clone() })
     }
 }
 
