@@ -13,15 +13,15 @@ use std::{
 };
 
 /// A helper that found no work for so long may sleep: its stage waits for a GPU, or computes on one thread.
-const PATIENCE: Duration = Duration::from_millis(20);
+const IDLE_LIMIT: Duration = Duration::from_millis(20);
 /// How often a helper looks again whether its stage may go on.
 const REST: Duration = Duration::from_micros(200);
 /// Pauses of the processor (0.05 µs each) between two looks at the queues of the others.
 const PAUSES: usize = 4;
 
 /// Does `work` on this thread of a rayon pool, with the pool's other threads awake until it ends. They leave their cores
-/// to others while `rests` says that the stage gives way.
-pub fn kept_awake<R: Send>(rests: &(dyn Fn() -> bool + Sync), work: impl FnOnce() -> R + Send) -> R {
+/// to others while `yields` says that the stage gives way.
+pub fn kept_awake<R: Send>(yields: &(dyn Fn() -> bool + Sync), work: impl FnOnce() -> R + Send) -> R {
     let over = AtomicBool::new(false);
     let here = rayon::current_thread_index();
     rayon::in_place_scope(|scope| {
@@ -30,7 +30,7 @@ pub fn kept_awake<R: Send>(rests: &(dyn Fn() -> bool + Sync), work: impl FnOnce(
             scope.spawn_broadcast(move |_, thread| {
                 // The thread that does the work helps by itself where it waits.
                 if Some(thread.index()) != here {
-                    look_for_work(over, rests);
+                    look_for_work(over, yields);
                 }
             });
         }
@@ -39,15 +39,15 @@ pub fn kept_awake<R: Send>(rests: &(dyn Fn() -> bool + Sync), work: impl FnOnce(
     })
 }
 
-fn look_for_work(over: &AtomicBool, rests: &(dyn Fn() -> bool + Sync)) {
+fn look_for_work(over: &AtomicBool, yields: &(dyn Fn() -> bool + Sync)) {
     let mut idle_since = Instant::now();
     while !over.load(Ordering::Acquire) {
-        if rests() {
+        if yields() {
             sleep(REST);
             idle_since = Instant::now();
         } else if rayon::yield_now() == Some(rayon::Yield::Executed) {
             idle_since = Instant::now();
-        } else if idle_since.elapsed() > PATIENCE {
+        } else if idle_since.elapsed() > IDLE_LIMIT {
             return;
         }
         (0..PAUSES).for_each(|_| spin_loop());
@@ -75,10 +75,10 @@ mod tests {
 
     #[test]
     fn work_is_done_once_whether_the_helpers_are_awake_rest_or_sleep() {
-        for rests in [false, true] {
+        for yields in [false, true] {
             let sum = pool().install(|| {
                 let regions = || (0..200).map(|_| (0..64u32).into_par_iter().with_max_len(1).sum::<u32>()).sum::<u32>();
-                kept_awake(&|| rests, regions)
+                kept_awake(&|| yields, regions)
             });
             assert_eq!(sum, 200 * 63 * 32);
         }

@@ -65,11 +65,11 @@ impl ComputePool {
         self.run_awake(None, work)
     }
 
-    /// As [`ComputePool::run`]. Where the threads have cores of their own and `rests` is given, they are awake until the
-    /// work ends, but for when `rests` says that other stages compute on these cores.
-    pub fn run_awake<R: Send>(&self, rests: Option<&(dyn Fn() -> bool + Sync)>, work: impl FnOnce() -> R + Send) -> R {
-        match (&self.threads, rests.filter(|_| self.bound)) {
-            (Some(threads), Some(rests)) => threads.install(|| kept_awake(rests, work)),
+    /// As [`ComputePool::run`]. Where the threads have cores of their own and `yields` is given, they are awake until the
+    /// work ends, but for when `yields` says that other stages compute on these cores.
+    pub fn run_awake<R: Send>(&self, yields: Option<&(dyn Fn() -> bool + Sync)>, work: impl FnOnce() -> R + Send) -> R {
+        match (&self.threads, yields.filter(|_| self.bound)) {
+            (Some(threads), Some(yields)) => threads.install(|| kept_awake(yields, work)),
             (Some(threads), None) => threads.install(work),
             (None, _) => work(),
         }

@@ -117,15 +117,15 @@ impl Outlet for ToPlaces {
 pub struct FlowInlet {
     tasks: Receiver<FlowTask>,
     /// Tasks for workers of this machine alone.
-    home: Receiver<FlowTask>,
+    local: Receiver<FlowTask>,
     /// A task that waits; kept here so that waiting is cancellation-safe.
     waiting: Option<FlowTask>,
 }
 
 impl FlowInlet {
-    /// One of several inlets of the queues `tasks` and `home`.
-    pub fn new(tasks: Receiver<FlowTask>, home: Receiver<FlowTask>) -> Self {
-        Self { tasks, home, waiting: None }
+    /// One of several inlets of the queues `tasks` and `local`.
+    pub fn new(tasks: Receiver<FlowTask>, local: Receiver<FlowTask>) -> Self {
+        Self { tasks, local, waiting: None }
     }
 }
 
@@ -134,21 +134,21 @@ impl Inlet for FlowInlet {
 
     async fn take(&mut self) -> Option<FlowTask> {
         // A closed queue has nothing more to wait for.
-        let home = async {
-            match self.home.recv_async().await {
+        let local = async {
+            match self.local.recv_async().await {
                 Ok(task) => task,
                 Err(_) => std::future::pending().await,
             }
         };
         let waited = tokio::select! {
             biased;
-            task = home => return Some(task),
+            task = local => return Some(task),
             task = ready(&self.tasks, &mut self.waiting) => task,
         };
         match waited {
             Some(task) => Some(task),
             // No more segments come, but other machines may still give some back.
-            None => self.home.recv_async().await.ok(),
+            None => self.local.recv_async().await.ok(),
         }
     }
 }

@@ -135,14 +135,14 @@ impl SegmenterStage {
 pub struct Dispatch {
     tasks: Sender<FlowTask>,
     /// To the workers of this machine alone; there where others work beside them.
-    home: Option<HomeQueue>,
+    local: Option<LocalQueue>,
     places: Sender<flume::Receiver<LatentSegment>>,
     /// Receives the latents of the segment before.
     previous: Option<flume::Receiver<Vec<f32>>>,
 }
 
 /// The queue of the workers of this machine, where others work beside them.
-pub struct HomeQueue {
+pub struct LocalQueue {
     /// The queue.
     pub tasks: Sender<FlowTask>,
     /// Dropped after the last segment was sent: stages that send segments elsewhere then wait for no worker.
@@ -150,14 +150,14 @@ pub struct HomeQueue {
 }
 
 impl Dispatch {
-    /// Between the queue of the flow workers and the order of the vocoder. The first segment goes to `home`, if that is
+    /// Between the queue of the flow workers and the order of the vocoder. The first segment goes to `local`, if that is
     /// given: the first sound waits for no other machine.
     pub fn new(
         tasks: Sender<FlowTask>,
-        home: Option<HomeQueue>,
+        local: Option<LocalQueue>,
         places: Sender<flume::Receiver<LatentSegment>>,
     ) -> Self {
-        Self { tasks, home, places, previous: None }
+        Self { tasks, local, places, previous: None }
     }
 }
 
@@ -169,8 +169,11 @@ impl Outlet for Dispatch {
         let (hand_on, handed) = flume::bounded(1);
         let previous = self.previous.replace(handed);
         let previous = if segment.known > Frames(0) { previous } else { None };
-        let queue =
-            if segment.index.0 == 0 { self.home.as_ref().map_or(&self.tasks, |home| &home.tasks) } else { &self.tasks };
+        let queue = if segment.index.0 == 0 {
+            self.local.as_ref().map_or(&self.tasks, |local| &local.tasks)
+        } else {
+            &self.tasks
+        };
         self.places.send_async(reserved).await.is_ok()
             && queue.send_async(FlowTask { segment, previous, known: Vec::new(), hand_on, place }).await.is_ok()
     }

@@ -214,8 +214,8 @@ where
             work.step(event, outputs)
         });
         let EngineContext { turns, on_gpus, .. } = &self.song.engine;
-        let rests = || turns.is_behind(W::STAGE);
-        let awake = (!on_gpus.contains(&W::STAGE)).then_some(&rests as &(dyn Fn() -> bool + Sync));
+        let yields = || turns.is_behind(W::STAGE);
+        let awake = (!on_gpus.contains(&W::STAGE)).then_some(&yields as &(dyn Fn() -> bool + Sync));
         let result = match catch_unwind(AssertUnwindSafe(|| self.pool.run_awake(awake, once))) {
             Ok(result) => result.map_err(|failure| failed(W::STAGE, failure)),
             Err(panic) => {

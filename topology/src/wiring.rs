@@ -21,10 +21,10 @@ use heartstream_actors::{
     reader_queue::{Placed, reader_queue},
     remote::{
         answer::is_orderable,
-        stage::{RemoteFlowStage, RemoteInlet, ToPlacesOrHome},
+        stage::{RemoteFlowStage, RemoteInlet, ToPlacesOrLocal},
         workers::RemoteWorkers,
     },
-    segmenter::{Deadline, Dispatch, HomeQueue, SegmenterStage},
+    segmenter::{Deadline, Dispatch, LocalQueue, SegmenterStage},
     song_context::SongContext,
     song_writer::WriterSettings,
     speaker_sink::SpeakerSinkStage,
@@ -323,27 +323,27 @@ fn add_sound(pieces: &mut Pieces, decoder: &Decoder, sound: Sound, sinks: Vec<Si
     pieces.add_at(Some(vocoder), stage, InOrder::new(places_out), pcm, song);
 
     let (tasks, tasks_out) = bounded(segment_places);
-    let (home, home_out) = bounded(segment_places + 1);
+    let (local, local_out) = bounded(segment_places + 1);
     let (coming, coming_out) = bounded(0);
     let measure_flow = deadline.is_some() && rates.flow(flow).is_none();
     for (worker, (site, codec)) in flow_sites.iter().zip(workers).enumerate() {
         let (codec, handed_on) = (Arc::clone(codec), segments.longest_overlap());
         let stage = FlowWorkerStage::new(codec, flow, noise, handed_on, measure_flow && worker == 0, song.clone());
-        pieces.add_at(Some(site), stage, FlowInlet::new(tasks_out.clone(), home_out.clone()), ToPlaces, song);
+        pieces.add_at(Some(site), stage, FlowInlet::new(tasks_out.clone(), local_out.clone()), ToPlaces, song);
     }
     for workers in std::iter::repeat_n(&remote, elsewhere).flatten() {
         let (handed_on, runtime) = (segments.longest_overlap(), Handle::current());
         let stage = RemoteFlowStage::new(workers.clone(), flow, noise, handed_on, runtime, song.clone());
         let inlet = RemoteInlet::new(tasks_out.clone(), coming_out.clone(), workers.clone());
-        pieces.add(stage, inlet, ToPlacesOrHome(home.clone()), song);
+        pieces.add(stage, inlet, ToPlacesOrLocal(local.clone()), song);
     }
-    drop((tasks_out, home_out)); // only workers hold them, so that the channels close with the last of them
-    let home = remote.is_some().then_some(HomeQueue { tasks: home, coming });
+    drop((tasks_out, local_out)); // only workers hold them, so that the channels close with the last of them
+    let local = remote.is_some().then_some(LocalQueue { tasks: local, coming });
 
     let (frames, frames_out) = bounded(capacities.frame_places());
     let codebooks = codec.flow.quantizer.codebooks();
     let deadline = deadline.map(|within| Deadline { within, flow });
     let stage = SegmenterStage::new(segments, deadline, codebooks, song.clone());
-    pieces.add(stage, frames_out, Dispatch::new(tasks, home, places), song);
+    pieces.add(stage, frames_out, Dispatch::new(tasks, local, places), song);
     SoundEnds { frames, blocks: subscriber }
 }

@@ -197,9 +197,9 @@ impl Lockstep {
         turns: Vec<CoreTurns>,
         work: impl FnOnce(&mut Self) -> R + Send,
     ) -> R {
-        let rests = move || turns.iter().any(|turns| turns.is_behind(Stage::LanguageModel));
+        let yields = move || turns.iter().any(|turns| turns.is_behind(Stage::LanguageModel));
         let on_gpu = self.engine.on_gpus.contains(&Stage::LanguageModel);
-        let awake = (!on_gpu).then_some(&rests as &(dyn Fn() -> bool + Sync));
+        let awake = (!on_gpu).then_some(&yields as &(dyn Fn() -> bool + Sync));
         pool.run_awake(awake, || work(self))
     }
 

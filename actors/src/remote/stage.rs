@@ -145,9 +145,9 @@ impl Inlet for RemoteInlet {
 }
 
 /// Puts each result into its place, and what came back into the queue of this machine's workers, which has room for all.
-pub struct ToPlacesOrHome(pub Sender<FlowTask>);
+pub struct ToPlacesOrLocal(pub Sender<FlowTask>);
 
-impl Outlet for ToPlacesOrHome {
+impl Outlet for ToPlacesOrLocal {
     type Item = Sent;
 
     async fn give(&mut self, sent: Sent) -> bool {

@@ -80,7 +80,7 @@ struct Inner {
     sizes: (usize, usize),
     stages: usize,
     /// Seconds that this machine takes for a unit of work, once it was measured.
-    at_home: Option<f64>,
+    local_seconds: Option<f64>,
     workers: Mutex<Workers>,
     /// How many are free.
     free: watch::Sender<usize>,
@@ -117,18 +117,18 @@ pub fn work(order: &FlowOrder, codebooks: usize) -> f64 {
 
 impl RemoteWorkers {
     /// No workers yet, of those whose latents have `kind`, with `sizes` codes in a frame and numbers in a latent. A song
-    /// sends them up to `stages` windows at once. This machine takes `at_home` seconds for a unit of work. Excluded
+    /// sends them up to `stages` windows at once. This machine takes `local_seconds` for a unit of work. Excluded
     /// workers are sent to the receiver.
     pub fn new(
         kind: FlowKind,
         sizes: (usize, usize),
         stages: usize,
-        at_home: Option<f64>,
+        local_seconds: Option<f64>,
     ) -> (Self, mpsc::UnboundedReceiver<LeftOut>) {
         let (left_out, said) = mpsc::unbounded_channel();
         let (workers, free) = (Mutex::default(), watch::Sender::new(0));
         let stages = stages.clamp(1, MOST_STAGES);
-        (Self(Arc::new(Inner { kind, sizes, stages, at_home, workers, free, left_out })), said)
+        (Self(Arc::new(Inner { kind, sizes, stages, local_seconds, workers, free, left_out })), said)
     }
 
     /// What a worker must be.
@@ -236,7 +236,7 @@ impl Lease {
     /// Takes a measurement into the rate; a fault when the worker turns out to be slow.
     fn measured(&mut self, seconds: f64, work: f64) -> Option<Fault> {
         self.worker.rate += NEWEST * (seconds / work.max(1.0) - self.worker.rate);
-        let times = self.worker.rate / self.inner.at_home?;
+        let times = self.worker.rate / self.inner.local_seconds?;
         (times > SLOW_FACTOR && seconds > SLOW_SECONDS).then_some(Fault::Slow(times))
     }
 }
@@ -284,8 +284,8 @@ pub(crate) mod tests {
         })
     }
 
-    fn workers(at_home: f64) -> (RemoteWorkers, mpsc::UnboundedReceiver<LeftOut>) {
-        RemoteWorkers::new(kind(), (1, 2), 2, Some(at_home))
+    fn workers(local_seconds: f64) -> (RemoteWorkers, mpsc::UnboundedReceiver<LeftOut>) {
+        RemoteWorkers::new(kind(), (1, 2), 2, Some(local_seconds))
     }
 
     #[tokio::test]

@@ -20,7 +20,7 @@ const PIECE: usize = 4096;
 /// Poll interval of the stop flag, in milliseconds.
 const LOOK: u16 = 50;
 /// A reader that takes nothing for so long, once the song is cancelled, will not take the rest.
-const PATIENCE: Duration = Duration::from_millis(500);
+const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
 /// A pipe, a socket, a terminal or a device.
 pub(super) struct Pipe(pub(super) File);
@@ -53,7 +53,7 @@ impl Pipe {
                 Ok(_) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
-            if stop.is_set() && cancelled.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+            if stop.is_set() && cancelled.get_or_insert_with(Instant::now).elapsed() >= DRAIN_LIMIT {
                 return Err(ErrorKind::TimedOut.into());
             }
         }

@@ -47,7 +47,7 @@ pub(super) struct Proof {
     latents: Vec<f32>,
     sizes: (usize, usize),
     /// Seconds that this machine takes for a unit of work.
-    at_home: f64,
+    local_seconds: f64,
 }
 
 impl Proof {
@@ -65,19 +65,19 @@ impl Proof {
         let seconds = since.elapsed().as_secs_f64();
         let known = Numbers(known);
         let order = FlowOrder { kind, codes, noise_key: seed, first_latent: 0, flow: PROOF_FLOW, known };
-        let at_home = seconds / work(&order, sizes.0);
-        Ok(Self { order, latents, sizes, at_home })
+        let local_seconds = seconds / work(&order, sizes.0);
+        Ok(Self { order, latents, sizes, local_seconds })
     }
 
     /// No workers yet, that are to be proved so.
     pub fn workers(&self, stages: usize) -> (RemoteWorkers, mpsc::UnboundedReceiver<LeftOut>) {
-        RemoteWorkers::new(self.order.kind.clone(), self.sizes, stages, Some(self.at_home))
+        RemoteWorkers::new(self.order.kind.clone(), self.sizes, stages, Some(self.local_seconds))
     }
 
     /// Has a worker decode the window; its seconds for a unit of work.
     async fn of(self: Arc<Self>, ask: Ask) -> Result<f64, Fault> {
         let work = work(&self.order, self.sizes.0);
-        let time = PROOF_TIME + Duration::from_secs_f64((PROOF_FACTOR * self.at_home * work).min(600.0));
+        let time = PROOF_TIME + Duration::from_secs_f64((PROOF_FACTOR * self.local_seconds * work).min(600.0));
         let since = Instant::now();
         let answer = tokio::time::timeout(time, ask(self.order.clone(), time)).await.unwrap_or(Err(Fault::Late))?;
         let latents = checked(&self.order, answer, self.sizes)?;
@@ -184,7 +184,7 @@ impl Joining {
         let name = machine.name.clone();
         match rate {
             Ok(rate) => {
-                let times = rate / self.proof.at_home;
+                let times = rate / self.proof.local_seconds;
                 tracing::info!(
                     "the worker {name} joins; with the way there it takes {times:.1} times as long as this machine"
                 );

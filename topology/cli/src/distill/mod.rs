@@ -29,9 +29,9 @@ const HELD_OUT: usize = 8;
 /// More are not held out: they say enough.
 const MOST_HELD_OUT: usize = 16;
 /// Evaluations of the drafter, in a training that is not ended before.
-const LOOKS: usize = 24;
-/// Looks without a better drafter after which training ends.
-const PATIENCE: usize = 8;
+const EVALUATIONS: usize = 24;
+/// Evaluations without a better drafter after which training ends.
+const MOST_WITHOUT_GAIN: usize = 8;
 /// The notes that say how far training had come, and for which model.
 const STEP: &str = "step";
 const MODEL: &str = "model";
@@ -185,9 +185,9 @@ impl Student<'_> {
             }
         };
         let mut since_best = 0;
-        while !training.is_done() && since_best < PATIENCE {
+        while !training.is_done() && since_best < MOST_WITHOUT_GAIN {
             let mut loss = 0.0;
-            let until = training.step() + (args.steps / LOOKS).clamp(1, 1000);
+            let until = training.step() + (args.steps / EVALUATIONS).clamp(1, 1000);
             while !training.is_done() && training.step() < until {
                 loss = training.train(&taught)?;
             }
