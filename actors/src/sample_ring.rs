@@ -22,7 +22,7 @@ pub struct Playback {
 
 /// The stage's end of the ring.
 pub struct Feed {
-    /// Left and right in turn.
+    /// Interleaved stereo samples.
     pub samples: Producer<f32>,
     /// Samples and flags, shared by both ends.
     pub shared: Arc<Shared>,

@@ -31,7 +31,7 @@ pub struct PcmWindow {
 pub struct PcmBlock {
     /// The place of its first sample. Blocks follow each other without a gap.
     pub start: SampleIndex,
-    /// Left and right in turn; full scale is 1.
+    /// Left and right, interleaved; full scale is 1.
     pub samples: Vec<f32>,
 }
 

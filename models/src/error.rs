@@ -67,7 +67,7 @@ pub enum ModelError {
         /// What to do.
         remedy: &'static str,
     },
-    /// A file is no song whose codes were kept, or not one that can be used here.
+    /// A file is no saved song, or not one that can be used here.
     #[error("{} is damaged: {reason}. {remedy}", path.display())]
     SavedSong {
         /// The file.
@@ -202,7 +202,7 @@ pub enum ModelError {
     Compute(#[from] candle_core::Error),
 }
 
-/// What helps against a kept song that cannot be used.
+/// What helps against a saved song that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SavedSongRemedy {

@@ -78,7 +78,7 @@ pub fn text(path: &Path) -> &str {
     path.to_str().expect("temporary folders have plain names")
 }
 
-/// The samples of a WAV file, left and right in turn.
+/// The samples of a WAV file, interleaved.
 pub fn samples(path: &Path) -> Vec<f32> {
     let mut reader = hound::WavReader::open(path).expect("a WAV file");
     let spec = reader.spec();
@@ -136,7 +136,7 @@ pub fn wav(path: &Path) -> WavTarget {
     WavTarget::file(path, SampleFormat::F32).expect("a file")
 }
 
-/// Reads a song to its end: its samples, left and right in turn, and its report. Every block must follow the one before.
+/// Reads a song to its end: its samples, interleaved, and its report. Every block must follow the one before.
 pub async fn read(mut song: Song) -> (Vec<f32>, SongReport) {
     let mut samples = Vec::new();
     while let Some(block) = song.next_block().await {

@@ -108,7 +108,7 @@ impl Recording {
         fs::metadata(&self.path).map_or(0, |file| file.len())
     }
 
-    /// What was recorded, left and right in turn. Half a second more is waited for: what was played last is still on
+    /// What was recorded, interleaved. Half a second more is waited for: what was played last is still on
     /// its way.
     pub fn stop(mut self, rate: u32) -> Vec<f32> {
         let until = self.bytes() + u64::from(rate) * 4;

@@ -205,11 +205,11 @@ impl Heartstream {
     ///
     /// # Errors
     /// When another model wrote it, or `sinks` takes no sound.
-    pub async fn resume(&self, kept: SavedSong, path: &Path, sinks: impl Into<Sinks>) -> Result<Song, EngineError> {
-        kept.check_checkpoint(path, &self.lm_resources.fingerprint)?;
-        kept.codes.check(path, self.lm_resources.sizes.audio_num_codebooks, self.lm_resources.audio_eos)?;
-        let asked = kept.request.max_frames;
-        let mut checked = self.checked(kept.request)?;
+    pub async fn resume(&self, saved: SavedSong, path: &Path, sinks: impl Into<Sinks>) -> Result<Song, EngineError> {
+        saved.check_checkpoint(path, &self.lm_resources.fingerprint)?;
+        saved.codes.check(path, self.lm_resources.sizes.audio_num_codebooks, self.lm_resources.audio_eos)?;
+        let asked = saved.request.max_frames;
+        let mut checked = self.checked(saved.request)?;
         // A song is saved with a length that its model has room for; longer ones come from elsewhere.
         if asked > checked.request.max_frames {
             return Err(ModelError::SavedSong {
@@ -222,7 +222,7 @@ impl Heartstream {
             }
             .into());
         }
-        let (written, longest) = (kept.codes.frames() as u64, checked.request.max_frames);
+        let (written, longest) = (saved.codes.frames() as u64, checked.request.max_frames);
         if written > longest.0 {
             return Err(EngineError::Option {
                 option: "max-seconds",
@@ -230,7 +230,7 @@ impl Heartstream {
                 found: longest.seconds().to_string(),
             });
         }
-        checked.resumed_from = Arc::new(kept.codes);
+        checked.resumed_from = Arc::new(saved.codes);
         self.queued(checked, sinks.into())?.begin().await
     }
 

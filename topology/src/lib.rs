@@ -68,7 +68,7 @@ pub use plan::Placement;
 pub use sink::{Sink, Sinks};
 pub use song::{Song, SongBlocks, SongControl, SongId, WavBytes};
 
-/// Songs that were kept as codes, to be decoded again or resumed.
+/// Songs that were saved as codes, to be decoded again or resumed.
 pub mod codes {
     pub use heartstream_models::SongCodes;
 

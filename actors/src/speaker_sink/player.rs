@@ -99,7 +99,7 @@ impl Player {
         }
     }
 
-    /// Takes samples of the song, left and right in turn.
+    /// Takes samples of the song, interleaved.
     pub(super) fn push(&mut self, samples: &[f32]) {
         self.song.extend(samples);
     }

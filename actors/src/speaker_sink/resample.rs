@@ -21,7 +21,7 @@ pub struct ResampleError {
     pub reason: String,
 }
 
-/// A stream of samples, left and right in turn, on its way from one rate to another.
+/// A stream of samples, interleaved, on its way from one rate to another.
 pub struct Resampler {
     from: u32,
     to: u32,

@@ -65,7 +65,7 @@ impl HeartCodec {
         })
     }
 
-    /// The sound of windows of latents, left and right in turn, for a song of `frames` frames.
+    /// The sound of windows of latents, interleaved, for a song of `frames` frames.
     ///
     /// # Errors
     /// When the latents are not those of the plan.

@@ -2,8 +2,8 @@
 
 use std::f64::consts::PI;
 
-/// Fades what lies within `fade` samples of the song's beginning or of its `end`: half a cosine each. `sound` is left
-/// and right in turn, and begins at sample `start` of each channel.
+/// Fades what lies within `fade` samples of the song's beginning or of its `end`: half a cosine each. `sound` is
+/// interleaved, and begins at sample `start` of each channel.
 ///
 /// `end` is `u64::MAX` where it is not known yet. In a song of less than two fades both meet in the middle.
 pub fn fade_edges(sound: &mut [f32], start: u64, end: u64, fade: usize) {

@@ -29,7 +29,7 @@ pub(super) struct Asked<'a> {
     /// What was changed in the words, and what the engine says of them.
     pub notes: Vec<String>,
     /// The song that is resumed, and its file.
-    pub kept: Option<(SavedSong, &'a Path)>,
+    pub saved: Option<(SavedSong, &'a Path)>,
     /// How many such songs fit into the memory that is free; one where that is limited or a GPU's.
     pub fit_at_once: u64,
 }
@@ -44,20 +44,20 @@ impl<'a> Asked<'a> {
         let directory = ModelDirectory::open(checkpoint.clone())?
             .stored_as(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into());
         let fingerprint = directory.fingerprint()?;
-        let kept = match &args.resume {
+        let saved = match &args.resume {
             None => None,
             Some(path) => {
-                let mut kept = SavedSong::read(path)?;
-                kept.check_checkpoint(path, &fingerprint)?;
+                let mut saved = SavedSong::read(path)?;
+                saved.check_checkpoint(path, &fingerprint)?;
                 if let Some(seconds) = args.max_seconds {
-                    kept.request.max_frames = Seconds(seconds).frames();
+                    saved.request.max_frames = Seconds(seconds).frames();
                 }
-                Some((kept, path.as_path()))
+                Some((saved, path.as_path()))
             }
         };
-        let (request, notes) = match &kept {
+        let (request, notes) = match &saved {
             None => request(args, &fingerprint, live)?,
-            Some((kept, _)) => (kept.request.clone(), Vec::new()),
+            Some((saved, _)) => (saved.request.clone(), Vec::new()),
         };
         Heartstream::check_options(&request)?;
         let placement = placement(&args.placement);
@@ -71,7 +71,7 @@ impl<'a> Asked<'a> {
             }
             None => 1,
         };
-        Ok(Self { args, checkpoint, placement, fingerprint, request, notes, kept, fit_at_once })
+        Ok(Self { args, checkpoint, placement, fingerprint, request, notes, saved, fit_at_once })
     }
 
     /// Files that are read for it, which no output may overwrite.

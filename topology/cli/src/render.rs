@@ -13,7 +13,7 @@ use super::{
     interrupts::Interrupts,
     keys::{Key, Keys},
     recording::Recording,
-    request_args::kept_request,
+    request_args::saved_request,
     song_args::{DecodeArgs, PlayArgs, RenderArgs},
     status::{Status, Verbosity},
     status_line::SongLine,
@@ -64,8 +64,8 @@ fn sing(
         if let Some(path) = &args.save_codes {
             sinks = sinks.and_codes(path);
         }
-        let song = match asked.kept.take() {
-            Some((kept, path)) => engine.resume(kept, path, sinks).await?,
+        let song = match asked.saved.take() {
+            Some((saved, path)) => engine.resume(saved, path, sinks).await?,
             None => engine.sing_to(asked.request.clone(), sinks).await?,
         };
         let mut shown =
@@ -86,16 +86,16 @@ fn sing(
     })
 }
 
-/// Decodes a kept song.
+/// Decodes a saved song.
 pub(super) fn decode(args: &DecodeArgs, verbosity: Verbosity) -> Result<(), Failed> {
     let mut destination = Destination::file(&args.output, &args.model.model)?;
     let checkpoint = checkpoint(&args.model.model)?;
     let directory = ModelDirectory::open(checkpoint.clone())?;
     let fingerprint = directory.fingerprint()?;
-    let kept = SavedSong::read(&args.codes)?;
+    let saved = SavedSong::read(&args.codes)?;
     // Another codec is what decoding again may be for; codes that no model can have written are a mistake.
-    kept.codes.check(&args.codes, directory.codec.num_quantizers, directory.ids.audio_eos)?;
-    let request = kept_request(&kept, &args.sound, &fingerprint)?;
+    saved.codes.check(&args.codes, directory.codec.num_quantizers, directory.ids.audio_eos)?;
+    let request = saved_request(&saved, &args.sound, &fingerprint)?;
     Heartstream::check_options(&request)?;
     let placement = placement(&args.placement);
     let plan = Plan::new(&placement)?;
@@ -111,7 +111,7 @@ pub(super) fn decode(args: &DecodeArgs, verbosity: Verbosity) -> Result<(), Fail
         }
         let decoder = Decoder::load_as(checkpoint, codec, &placement).await?;
         let sinks = destination.open(&request, &fingerprint)?;
-        let song = decoder.decode(kept.codes, &request, sinks).await?;
+        let song = decoder.decode(saved.codes, &request, sinks).await?;
         let mut shown =
             SongLine { seed: request.seed, verb: destination.verb, keys: false, verbose: verbosity.verbose };
         let recording = destination.recording.take();

@@ -1,4 +1,4 @@
-//! The request that the options ask for: a new one, or that of a kept song.
+//! The request that the options ask for: a new one, or that of a saved song.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,10 +25,10 @@ pub(super) fn request(args: &RenderArgs, fingerprint: &str, live: bool) -> Resul
     Ok((request, words.notes))
 }
 
-/// The request of a kept song, with the options of `decode` for its sound.
-pub(super) fn kept_request(kept: &SavedSong, args: &SoundArgs, fingerprint: &str) -> Result<SongRequest, Failed> {
+/// The request of a saved song, with the options of `decode` for its sound.
+pub(super) fn saved_request(saved: &SavedSong, args: &SoundArgs, fingerprint: &str) -> Result<SongRequest, Failed> {
     let cut = song_plan::asked_for(args, fingerprint, false)?;
-    Ok(cut.of(SongRequest { flow: flow(args), ..kept.request.clone() }))
+    Ok(cut.of(SongRequest { flow: flow(args), ..saved.request.clone() }))
 }
 
 fn flow(args: &SoundArgs) -> Flow {

@@ -107,7 +107,7 @@ async fn what_was_kept_of_such_a_song_is_gone_on_with_and_decoded_as_if_nothing_
     assert!(std::fs::read(&again).expect("a song") == expected, "decoded");
 }
 
-/// Leaves the first frames of a kept song.
+/// Leaves the first frames of a saved song.
 fn cut(codes: &Path, frames: usize) {
     let mut kept = SavedSong::read(codes).expect("a song that was kept").codes;
     assert!(kept.frames() > frames);

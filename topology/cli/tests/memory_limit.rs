@@ -135,10 +135,10 @@ async fn codes_are_kept_and_gone_on_with_as_ever() {
     let path = out.path().join("song.codes");
     let sinks = Sinks::from(Sink::Subscriber).and_codes(&path);
     let (song, _) = read(engine.sing_to(request(4), sinks).await.expect("a song")).await;
-    let mut kept = SavedSong::read(&path).expect("a kept song");
-    assert_eq!(kept.codes.frames() as u64, FRAMES);
-    kept.codes.codes.truncate(20 * kept.codes.codebooks);
-    let again = engine.resume(kept, &path, Sink::Subscriber).await.expect("a song");
+    let mut saved = SavedSong::read(&path).expect("a saved song");
+    assert_eq!(saved.codes.frames() as u64, FRAMES);
+    saved.codes.codes.truncate(20 * saved.codes.codebooks);
+    let again = engine.resume(saved, &path, Sink::Subscriber).await.expect("a song");
     assert_same("resumed", &read(again).await.0, &song);
 }
 
@@ -221,7 +221,7 @@ fn the_program_says_that_nothing_streams_and_writes_the_same_file() {
 }
 
 #[test]
-fn a_kept_song_is_decoded_within_a_limit_or_refused_before_its_file_is_made() {
+fn a_saved_song_is_decoded_within_a_limit_or_refused_before_its_file_is_made() {
     let out = folder();
     let [song, codes, decoded] = ["song.wav", "song.codes", "decoded.wav"].map(|name| out.path().join(name));
     let render = ["render", "-q", "--seed", "1", "--max-seconds", "3", "--threads", "1", "-o", text(&song)];

@@ -28,7 +28,7 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The song that is played: left and right in turn at 48 kHz.
+/// The song that is played: interleaved at 48 kHz.
 fn rendered(folder: &Path) -> Vec<f32> {
     let path = folder.join("song.wav");
     let output = run(&[&["render", "-o", text(&path)], &SONG[..]].concat());

@@ -99,7 +99,7 @@ pub(crate) fn fit(
 }
 
 impl MemoryPlan {
-    /// How the codec is stored so that a kept song is decoded within the limits, and what that changes, in a sentence.
+    /// How the codec is stored so that a saved song is decoded within the limits, and what that changes, in a sentence.
     ///
     /// # Errors
     /// When no way fits, with what the least would need; or when a file of the codec is missing or damaged.
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_song_is_decoded_by_a_codec_in_f16_where_that_fits_and_refused_where_nothing_does() {
+    fn a_saved_song_is_decoded_by_a_codec_in_f16_where_that_fits_and_refused_where_nothing_does() {
         let directory = heartstream_tools::synth::random_model(SynthSize::Full, 1).expect("a model");
         let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(2), ..Placement::default() }).expect("a plan");
         let fit = |gigabytes: f64, asked| {

@@ -1,4 +1,4 @@
-//! Promise: nothing is lost. A song's codes can be kept, decoded again, and resumed, and it is the same song.
+//! Promise: nothing is lost. A song's codes can be saved, decoded again, and resumed, and it is the same song.
 
 #[path = "../../../tests/support/mod.rs"]
 mod support;
@@ -18,8 +18,8 @@ fn request(frames: u64, seed: u64) -> SongRequest {
     SongRequest { continuity: Continuity::Chained, ..support::request(frames, seed) }
 }
 
-/// A song of which the codes are kept in `path`, and its samples.
-async fn kept(engine: &heartstream::Heartstream, request: SongRequest, path: &Path) -> Vec<f32> {
+/// A song of which the codes are saved in `path`, and its samples.
+async fn saved(engine: &heartstream::Heartstream, request: SongRequest, path: &Path) -> Vec<f32> {
     let sinks = Sinks::from(Sink::Subscriber).and_codes(path);
     let (song, report) = read(engine.sing_to(request, sinks).await.expect("a song")).await;
     assert_eq!(report.outcome, Outcome::Finished);
@@ -27,7 +27,7 @@ async fn kept(engine: &heartstream::Heartstream, request: SongRequest, path: &Pa
     song
 }
 
-/// The samples of a kept song, decoded again.
+/// The samples of a saved song, decoded again.
 async fn decoded(engine: &heartstream::Heartstream, file: SavedSong) -> Vec<f32> {
     let decoder = engine.decoder().expect("the whole model");
     let song = decoder.decode(file.codes, &file.request, Sink::Subscriber).await.expect("a decoding");
@@ -40,8 +40,8 @@ async fn keeping_codes_changes_nothing_and_they_decode_to_the_same_sound() {
     let engine = engine(&model, 1, 1).await;
     let (expected, _) = sung(&engine, request(FRAMES, 3)).await;
     let path = out.path().join("song.codes");
-    assert_same("with its codes kept", &kept(&engine, request(FRAMES, 3), &path).await, &expected);
-    let file = SavedSong::read(&path).expect("a kept song");
+    assert_same("with its codes saved", &saved(&engine, request(FRAMES, 3), &path).await, &expected);
+    let file = SavedSong::read(&path).expect("a saved song");
     assert_eq!(file.codes.frames() as u64, FRAMES);
     assert_eq!((file.request.seed, file.request.lyrics.clone()), (3, request(FRAMES, 3).lyrics));
     let decoded = decoded(&engine, file).await;
@@ -54,8 +54,8 @@ async fn a_song_that_is_gone_on_with_is_the_song_that_never_stopped() {
     let (model, out) = (tiny_model(), folder());
     let engine = engine(&model, 1, 1).await;
     let path = out.path().join("song.codes");
-    let expected = kept(&engine, request(FRAMES, 4), &path).await;
-    let whole = SavedSong::read(&path).expect("a kept song");
+    let expected = saved(&engine, request(FRAMES, 4), &path).await;
+    let whole = SavedSong::read(&path).expect("a saved song");
     let width = whole.codes.codebooks;
     for frames in [1, 47, 48, 49, 96, FRAMES as usize - 1, FRAMES as usize] {
         let codes = SongCodes { codes: whole.codes.codes[..frames * width].to_vec(), ..whole.codes.clone() };
@@ -65,7 +65,7 @@ async fn a_song_that_is_gone_on_with_is_the_song_that_never_stopped() {
         let (song, report) = read(engine.resume(part, &path, sinks).await.expect("a song")).await;
         assert_same(&format!("resumed after {frames} frames"), &song, &expected);
         assert_eq!(report.frames, Frames(FRAMES));
-        assert_eq!(SavedSong::read(&again).expect("a kept song").codes.codes, whole.codes.codes);
+        assert_eq!(SavedSong::read(&again).expect("a saved song").codes.codes, whole.codes.codes);
     }
 }
 
@@ -74,8 +74,8 @@ async fn codes_of_another_model_are_not_gone_on_with() {
     let (model, out) = (tiny_model(), folder());
     let engine = engine(&model, 1, 1).await;
     let path = out.path().join("song.codes");
-    kept(&engine, request(20, 4), &path).await;
-    let file = SavedSong::read(&path).expect("a kept song");
+    saved(&engine, request(20, 4), &path).await;
+    let file = SavedSong::read(&path).expect("a saved song");
     let other = SavedSong { checkpoint: "0123456789abcdef".to_owned(), ..file.clone() };
     let error = engine.resume(other, &path, Sink::Subscriber).await.err().expect("another checkpoint").to_string();
     assert!(error.contains("0123456789abcdef") && error.contains(engine.fingerprint()), "{error}");
@@ -101,8 +101,8 @@ fn a_killed_run_is_gone_on_with_by_the_program() {
     assert!(output.status.success(), "{}", complaint(&output));
 
     // As a kill leaves it: the file as it was written some time before the end.
-    let kept = SongCodes::read(&codes).expect("kept codes");
-    SongCodes { codes: kept.codes[..60 * kept.codebooks].to_vec(), ..kept }.write(&codes).expect("written");
+    let saved = SongCodes::read(&codes).expect("saved codes");
+    SongCodes { codes: saved.codes[..60 * saved.codebooks].to_vec(), ..saved }.write(&codes).expect("written");
     let resumed = file("resumed.wav");
     let common = ["--quiet", "--model", text(model.path())];
     let output = program()
@@ -200,8 +200,8 @@ async fn a_plan_cuts_a_song_again_as_it_was_cut() {
     let (expected, report) = sung(&engine, SongRequest { first_window, ..request(FRAMES, 6) }).await;
     assert_eq!(report.first_window, Some(Frames(11)));
     let path = out.path().join("song.codes");
-    kept(&engine, SongRequest { first_window, ..request(FRAMES, 6) }, &path).await;
-    let file = SavedSong::read(&path).expect("a kept song");
+    saved(&engine, SongRequest { first_window, ..request(FRAMES, 6) }, &path).await;
+    let file = SavedSong::read(&path).expect("a saved song");
     assert_eq!(file.request.first_window, first_window);
     let decoded = decoded(&engine, file).await;
     assert_same("cut as before", &decoded, &expected);
