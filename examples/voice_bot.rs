@@ -6,7 +6,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use heartstream::{EngineError, Heartstream, SongBlocks, SongControl, SongRequest};
 
-/// 20 ms at 48 kHz, left and right in turn: what voice channels take at a time.
+/// 20 ms at 48 kHz, interleaved: what voice channels take at a time.
 pub const FRAME: usize = 2 * 960;
 
 /// A song on its way into a voice channel.

@@ -27,15 +27,15 @@ const FRAME: usize = 3840;
 
 /// The tables.
 pub struct Pitches {
-    /// Samples from look to look.
+    /// Samples from spectrum to spectrum.
     hop: usize,
     /// \[WINDOW, PITCHES\] each: windowed cosines and sines.
     transforms: [Tensor; 2],
 }
 
 impl Pitches {
-    /// For so many looks a frame.
-    pub fn new(looks: usize, device: &Device) -> Result<Self> {
+    /// For `spectra` in each frame.
+    pub fn new(spectra: usize, device: &Device) -> Result<Self> {
         let transform = |wave: fn(f64) -> f64| {
             let mut numbers = vec![0f32; WINDOW * PITCHES];
             for pitch in 0..PITCHES {
@@ -53,23 +53,24 @@ impl Pitches {
             }
             Tensor::from_vec(numbers, (WINDOW, PITCHES), device)
         };
-        Ok(Self { hop: FRAME / looks, transforms: [transform(f64::cos)?, transform(f64::sin)?] })
+        Ok(Self { hop: FRAME / spectra, transforms: [transform(f64::cos)?, transform(f64::sin)?] })
     }
 
     /// How loud each semitone is: 1 is the loudest of the song, 0 is 40 dB less and below.
     ///
     /// # Shapes
-    /// - `sound` \[channels, S\], whole frames; result \[looks, PITCHES\]
+    /// - `sound` \[channels, S\], whole frames; result \[spectra, PITCHES\]
     pub fn of(&self, sound: &Tensor) -> Result<Tensor> {
         let (channels, samples) = sound.dims2()?;
-        let (looks, pieces) = (samples / self.hop, WINDOW / self.hop);
+        let (spectra, pieces) = (samples / self.hop, WINDOW / self.hop);
         let edge = Tensor::zeros((channels, (WINDOW - self.hop) / 2), DType::F32, sound.device())?;
-        let hops = Tensor::cat(&[&edge, sound, &edge], 1)?.reshape((channels, looks + pieces - 1, self.hop))?;
-        let shifted = (0..pieces).map(|piece| hops.narrow(1, piece, looks)).collect::<candle_core::Result<Vec<_>>>()?;
-        let windows = Tensor::cat(&shifted, 2)?.contiguous()?.reshape((channels * looks, WINDOW))?;
+        let hops = Tensor::cat(&[&edge, sound, &edge], 1)?.reshape((channels, spectra + pieces - 1, self.hop))?;
+        let shifted =
+            (0..pieces).map(|piece| hops.narrow(1, piece, spectra)).collect::<candle_core::Result<Vec<_>>>()?;
+        let windows = Tensor::cat(&shifted, 2)?.contiguous()?.reshape((channels * spectra, WINDOW))?;
         let [cosines, sines] = &self.transforms;
         let power = (windows.matmul(cosines)?.sqr()? + windows.matmul(sines)?.sqr()?)?;
-        let level = ((power.reshape((channels, looks, PITCHES))?.mean(0)? + 1e-13)?.log()? * 0.5)?;
+        let level = ((power.reshape((channels, spectra, PITCHES))?.mean(0)? + 1e-13)?.log()? * 0.5)?;
         let loudest = level.flatten_all()?.max(0)?.maximum(SILENT)?;
         let below = level.broadcast_sub(&loudest)?;
         Ok(((below / DEPTH)? + 1.0)?.relu()?)
@@ -84,21 +85,21 @@ mod tests {
         let samples = 8 * FRAME;
         let tone = (0..samples).map(|n| (0.3 * (std::f64::consts::TAU * hertz * n as f64 / 48_000.0).sin()) as f32);
         let sound = Tensor::from_vec(tone.collect(), (1, samples), &Device::Cpu).expect("a sound");
-        let pitches = Pitches::new(2, &Device::Cpu).expect("tables").of(&sound).expect("looks");
+        let pitches = Pitches::new(2, &Device::Cpu).expect("tables").of(&sound).expect("spectra");
         assert_eq!(pitches.dims(), [16, PITCHES]);
-        pitches.get(8).and_then(|look| look.to_vec1()).expect("a look")
+        pitches.get(8).and_then(|spectrum| spectrum.to_vec1()).expect("a spectrum")
     }
 
     #[test]
     fn a_tone_sounds_at_its_own_semitone_most_and_hardly_two_further() {
         for midi in [55, 62, 69, 81, 93] {
-            let look = heard(440.0 * 2f64.powf((f64::from(midi) - 69.0) / 12.0));
+            let spectrum = heard(440.0 * 2f64.powf((f64::from(midi) - 69.0) / 12.0));
             let place = midi as usize - LOWEST as usize;
-            assert!((look[place] - 1.0).abs() < 0.02, "{midi}: {look:?}");
+            assert!((spectrum[place] - 1.0).abs() < 0.02, "{midi}: {spectrum:?}");
             // Where windows are too short for a semitone, a neighbour shows, too.
             let far = if midi < 67 { 4 } else { 2 };
-            let elsewhere = look.iter().enumerate().filter(|(other, _)| other.abs_diff(place) >= far);
-            assert!(elsewhere.clone().all(|(_, level)| *level < 0.35), "{midi}: {look:?}");
+            let elsewhere = spectrum.iter().enumerate().filter(|(other, _)| other.abs_diff(place) >= far);
+            assert!(elsewhere.clone().all(|(_, level)| *level < 0.35), "{midi}: {spectrum:?}");
         }
     }
 
@@ -106,12 +107,12 @@ mod tests {
     fn a_tone_a_little_out_of_tune_is_heard_and_not_on_another_line() {
         for midi in [69.0, 81.0, 93.0] {
             for cents in [-20.0, 20.0] {
-                let look = heard(440.0 * 2f64.powf((midi + cents / 100.0 - 69.0) / 12.0));
-                let loudest = look
+                let spectrum = heard(440.0 * 2f64.powf((midi + cents / 100.0 - 69.0) / 12.0));
+                let loudest = spectrum
                     .iter()
                     .enumerate()
-                    .fold(0, |best, (line, level)| if *level > look[best] { line } else { best });
-                assert_eq!(loudest, (midi - LOWEST) as usize, "{midi} and {cents} cents: {look:?}");
+                    .fold(0, |best, (line, level)| if *level > spectrum[best] { line } else { best });
+                assert_eq!(loudest, (midi - LOWEST) as usize, "{midi} and {cents} cents: {spectrum:?}");
             }
         }
     }
@@ -119,7 +120,7 @@ mod tests {
     #[test]
     fn silence_has_no_notes() {
         let sound = Tensor::zeros((2, 4 * FRAME), DType::F32, &Device::Cpu).expect("a sound");
-        let pitches = Pitches::new(2, &Device::Cpu).expect("tables").of(&sound).expect("looks");
+        let pitches = Pitches::new(2, &Device::Cpu).expect("tables").of(&sound).expect("spectra");
         let numbers = pitches.flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("numbers");
         assert!(numbers.iter().all(|number| *number == 0.0));
     }

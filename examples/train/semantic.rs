@@ -19,13 +19,13 @@ use crate::{
     spectral::Analyser,
 };
 
-/// Mel bands of a look and a channel.
+/// Mel bands of a spectrum and a channel.
 pub const BANDS: usize = 64;
 /// Looks of a frame.
-const LOOKS: usize = 4;
-const HOP: usize = 3840 / LOOKS;
+const SPECTRA: usize = 4;
+const HOP: usize = 3840 / SPECTRA;
 /// Numbers that a frame is described by: bands of both channels, then pitches.
-pub const FEATURES: usize = 2 * BANDS * LOOKS + PITCH_FEATURES;
+pub const FEATURES: usize = 2 * BANDS * SPECTRA + PITCH_FEATURES;
 /// Those of them that are pitches.
 pub const PITCH_FEATURES: usize = PITCHES * PITCH_LOOKS;
 /// Looks of a frame at the pitches: windows of 160 ms tell no more of time than that.
@@ -62,16 +62,16 @@ impl FrameFeatures {
     pub fn of(&self, song: &Song, device: &Device) -> Result<Tensor> {
         let (frames, sound) = (song.frames(), both(song, device)?);
         let mel = self.log_mel(&sound)?; // [2, 4 T, bands]
-        let mel = mel.reshape((2, frames, LOOKS * BANDS))?.transpose(0, 1)?.contiguous()?;
-        let mel = ((mel.reshape((frames, 2 * LOOKS * BANDS))? + 6.0)? / MEL_SCALE)?;
+        let mel = mel.reshape((2, frames, SPECTRA * BANDS))?.transpose(0, 1)?.contiguous()?;
+        let mel = ((mel.reshape((frames, 2 * SPECTRA * BANDS))? + 6.0)? / MEL_SCALE)?;
         let pitches = self.pitches.of(&sound)?.reshape((frames, PITCH_LOOKS * PITCHES))?;
         Ok(Tensor::cat(&[mel, (pitches * PITCH_SCALE)?], 1)?)
     }
 
-    /// The log-mel spectra of both channels, [`LOOKS`] a frame.
+    /// The log-mel spectra of both channels, [`SPECTRA`] a frame.
     ///
     /// # Shapes
-    /// - `sound` \[2, S\], result \[2, LOOKS · T, BANDS\]
+    /// - `sound` \[2, S\], result \[2, SPECTRA · T, BANDS\]
     fn log_mel(&self, sound: &Tensor) -> Result<Tensor> {
         let edge = Tensor::zeros((2, HOP / 2), DType::F32, sound.device())?;
         let sound = Tensor::cat(&[&edge, sound, &edge], 1)?;
@@ -81,8 +81,8 @@ impl FrameFeatures {
     /// The log-mel spectra of the mean of both channels' spectra.
     ///
     /// # Shapes
-    /// - result \[LOOKS · T, BANDS\]
-    pub fn looks(&self, song: &Song, device: &Device) -> Result<Tensor> {
+    /// - result \[SPECTRA · T, BANDS\]
+    pub fn spectra(&self, song: &Song, device: &Device) -> Result<Tensor> {
         Ok(self.log_mel(&both(song, device)?)?.mean(0)?)
     }
 }

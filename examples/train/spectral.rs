@@ -52,32 +52,32 @@ impl Analyser {
     }
 
     /// Windows that fit into `samples`.
-    pub fn looks(&self, samples: usize) -> usize {
+    pub fn spectra(&self, samples: usize) -> usize {
         if samples < self.window { 0 } else { (samples - self.window) / self.hop + 1 }
     }
 
     /// # Shapes
-    /// - `sound` \[B, S\], result \[B, looks, bins\]
+    /// - `sound` \[B, S\], result \[B, spectra, bins\]
     pub fn magnitudes(&self, sound: &Tensor) -> Result<Tensor> {
         let (batch, samples) = sound.dims2()?;
-        let (looks, pieces) = (self.looks(samples), self.window / self.hop);
-        let used = (looks + pieces - 1) * self.hop;
-        let hops = sound.narrow(1, 0, used)?.contiguous()?.reshape((batch, looks + pieces - 1, self.hop))?;
-        let shifted = (0..pieces).map(|piece| hops.narrow(1, piece, looks)).collect::<Result<Vec<_>>>()?;
-        let windows = Tensor::cat(&shifted, 2)?.contiguous()?.reshape((batch * looks, self.window))?;
+        let (spectra, pieces) = (self.spectra(samples), self.window / self.hop);
+        let used = (spectra + pieces - 1) * self.hop;
+        let hops = sound.narrow(1, 0, used)?.contiguous()?.reshape((batch, spectra + pieces - 1, self.hop))?;
+        let shifted = (0..pieces).map(|piece| hops.narrow(1, piece, spectra)).collect::<Result<Vec<_>>>()?;
+        let windows = Tensor::cat(&shifted, 2)?.contiguous()?.reshape((batch * spectra, self.window))?;
         // Two products, not one of twice the width: their halves would not lie behind each other.
         let [cosines, sines] = &self.transforms;
         let power = (windows.matmul(cosines)?.sqr()? + windows.matmul(sines)?.sqr()?)?;
-        (power + 1e-13)?.sqrt()?.reshape((batch, looks, self.bins))
+        (power + 1e-13)?.sqrt()?.reshape((batch, spectra, self.bins))
     }
 
     /// The natural logarithm of mel bands of `magnitudes`.
     pub fn log_mel(&self, magnitudes: &Tensor) -> Result<Tensor> {
-        let (batch, looks, bins) = magnitudes.dims3()?;
-        let bands = magnitudes.reshape((batch * looks, bins))?.matmul(&self.mel)?;
+        let (batch, spectra, bins) = magnitudes.dims3()?;
+        let bands = magnitudes.reshape((batch * spectra, bins))?.matmul(&self.mel)?;
         // Not `maximum`: where a band is under the floor there must be no gradient.
         let bands = ((bands - FLOOR)?.relu()? + FLOOR)?.log()?;
-        bands.reshape((batch, looks, ()))
+        bands.reshape((batch, spectra, ()))
     }
 }
 

@@ -99,20 +99,20 @@ fn likelihood(store: &TensorStore, windows: &Tensor) -> Result<Tensor> {
 
 /// Windows of a song as numbers, whatever their level.
 fn described(features: &FrameFeatures, song: &Song) -> Result<Vec<Vec<f32>>> {
-    let looks = features.looks(song, &Device::Cpu)?.to_vec2::<f32>()?;
-    let per_frame = looks.len() / song.frames().max(1);
-    let window = |looks: &[Vec<f32>]| {
-        let count = looks.len() as f32;
+    let spectra = features.spectra(song, &Device::Cpu)?.to_vec2::<f32>()?;
+    let per_frame = spectra.len() / song.frames().max(1);
+    let window = |spectra: &[Vec<f32>]| {
+        let count = spectra.len() as f32;
         let mut numbers = vec![0f32; NUMBERS];
         for band in 0..BANDS {
-            let mean = looks.iter().map(|look| look[band]).sum::<f32>() / count;
-            let spread = looks.iter().map(|look| (look[band] - mean).powi(2)).sum::<f32>() / count;
-            let change = looks.windows(2).map(|two| (two[1][band] - two[0][band]).abs()).sum::<f32>() / count;
+            let mean = spectra.iter().map(|spectrum| spectrum[band]).sum::<f32>() / count;
+            let spread = spectra.iter().map(|spectrum| (spectrum[band] - mean).powi(2)).sum::<f32>() / count;
+            let change = spectra.windows(2).map(|two| (two[1][band] - two[0][band]).abs()).sum::<f32>() / count;
             (numbers[band], numbers[BANDS + band], numbers[2 * BANDS + band]) = (mean, spread.sqrt(), 4.0 * change);
         }
         let level = numbers[..BANDS].iter().sum::<f32>() / BANDS as f32;
         numbers[..BANDS].iter_mut().for_each(|number| *number -= level);
         numbers
     };
-    Ok(looks.chunks_exact((WINDOW * per_frame).max(1)).map(window).collect())
+    Ok(spectra.chunks_exact((WINDOW * per_frame).max(1)).map(window).collect())
 }

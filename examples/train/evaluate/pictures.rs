@@ -61,23 +61,23 @@ fn line<T>(columns: &[T], width: usize, value: impl Fn(&T) -> f64) -> Vec<u8> {
 /// Log-mel spectra between 90 dB under full scale, 0, and full scale, 1.
 fn spectrogram(sound: &[f32]) -> Result<Vec<Vec<f64>>> {
     let analyser = Analyser::new(2048, 512, BANDS, &Device::Cpu)?;
-    if analyser.looks(sound.len()) == 0 {
+    if analyser.spectra(sound.len()) == 0 {
         return Ok(Vec::new());
     }
     let sound = Tensor::from_slice(sound, (1, sound.len()), &Device::Cpu)?;
-    let looks = analyser.log_mel(&analyser.magnitudes(&sound)?)?.squeeze(0)?.to_vec2::<f32>()?;
+    let spectra = analyser.log_mel(&analyser.magnitudes(&sound)?)?.squeeze(0)?.to_vec2::<f32>()?;
     let scaled = |value: &f32| 1.0 + f64::from(*value) / (90.0 / 20.0 * std::f64::consts::LN_10);
-    Ok(looks.iter().map(|look| look.iter().map(scaled).collect()).collect())
+    Ok(spectra.iter().map(|spectrum| spectrum.iter().map(scaled).collect()).collect())
 }
 
-/// The share of each pitch class in a look, the strongest at 1, quiet looks paler.
+/// The share of each pitch class in a spectrum, the strongest at 1, quiet spectra paler.
 fn chromagram(sound: &[f32]) -> Result<Vec<[f64; 12]>> {
-    let looks = chroma(sound)?;
-    let strongest = |look: &[f64; 12]| look.iter().copied().fold(0.0, f64::max);
-    let loudest = looks.iter().map(strongest).fold(f64::MIN_POSITIVE, f64::max);
-    let scaled = |look: &[f64; 12]| {
-        let paleness = (strongest(look) / loudest).powf(0.15);
-        look.map(|energy| paleness * (energy / strongest(look).max(f64::MIN_POSITIVE)).sqrt())
+    let spectra = chroma(sound)?;
+    let strongest = |spectrum: &[f64; 12]| spectrum.iter().copied().fold(0.0, f64::max);
+    let loudest = spectra.iter().map(strongest).fold(f64::MIN_POSITIVE, f64::max);
+    let scaled = |spectrum: &[f64; 12]| {
+        let paleness = (strongest(spectrum) / loudest).powf(0.15);
+        spectrum.map(|energy| paleness * (energy / strongest(spectrum).max(f64::MIN_POSITIVE)).sqrt())
     };
-    Ok(looks.iter().map(scaled).collect())
+    Ok(spectra.iter().map(scaled).collect())
 }

@@ -2,7 +2,7 @@
 
 use super::spectrum::Spectrum;
 
-/// The norm of the difference of both magnitude spectra over the norm of the golden one's, all looks together; 0 where
+/// The norm of the difference of both magnitude spectra over the norm of the golden one's, all spectra together; 0 where
 /// nothing differs, not a number where the golden sound is silent or one of both has no sample.
 pub fn spectral_convergence(ours: &[f32], golden: &[f32]) -> f64 {
     let (mut ours_at, mut golden_at) = (Spectrum::new(), Spectrum::new());

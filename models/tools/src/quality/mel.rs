@@ -12,7 +12,7 @@ pub const MEL_BANDS: usize = 128;
 /// What is softer counts as being so soft: 100 dB under a full-scale sine.
 const FLOOR: f32 = 1e-5;
 
-/// The log-mel spectra of one channel, look after look.
+/// The log-mel spectra of one channel, one after the other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogMel {
     values: Vec<f32>,
@@ -89,7 +89,7 @@ impl MelAnalyser {
     }
 }
 
-/// How different two sounds are at each look; as many numbers as the shorter has looks.
+/// How different two sounds are at each spectrum; as many numbers as the shorter has spectra.
 pub fn mel_distances(ours: &LogMel, golden: &LogMel) -> Vec<f64> {
     ours.frames().zip(golden.frames()).map(|(ours, golden)| distance(ours, golden)).collect()
 }

@@ -6,7 +6,7 @@ use realfft::{RealFftPlanner, RealToComplex, num_complex::Complex};
 
 /// Samples that are looked at together: 43 ms at 48 kHz.
 pub const SPECTRUM_WINDOW: usize = 2048;
-/// Samples from one look to the next: 10.7 ms at 48 kHz.
+/// Samples from one spectrum to the next: 10.7 ms at 48 kHz.
 pub const SPECTRUM_HOP: usize = 512;
 
 /// Transforms [`SPECTRUM_WINDOW`] samples at a time, with a periodic Hann window.
@@ -63,8 +63,8 @@ impl Spectrum {
 
     /// The places at which a signal of `length` samples is looked at, so that each of its samples is seen.
     pub fn places(length: usize) -> impl Iterator<Item = usize> {
-        let looks = if length == 0 { 0 } else { length.saturating_sub(SPECTRUM_WINDOW).div_ceil(SPECTRUM_HOP) + 1 };
-        (0..looks).map(|look| look * SPECTRUM_HOP)
+        let spectra = if length == 0 { 0 } else { length.saturating_sub(SPECTRUM_WINDOW).div_ceil(SPECTRUM_HOP) + 1 };
+        (0..spectra).map(|spectrum| spectrum * SPECTRUM_HOP)
     }
 }
 
