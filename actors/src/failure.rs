@@ -11,7 +11,7 @@ use crate::{speaker_sink::SpeakerError, stage::Failure};
 pub fn failed(stage: Stage, failure: impl Into<Failure>) -> StageError {
     let failure: Failure = failure.into();
     let (kind, message) = (kind(&*failure), failure.to_string());
-    StageError { stage, kind, message, source: Some(Arc::from(failure)) }
+    StageError::new(stage, kind, message, Some(Arc::from(failure)))
 }
 
 /// The kind of the first error in the chain that has one.

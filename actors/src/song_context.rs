@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use heartstream_messages::Flow;
+use heartstream_messages::{Flow, Outcome, SongReport};
 use heartstream_models::signal::Rates;
 
 mod engine_context;
@@ -59,6 +59,24 @@ impl SongContext {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let span = tracing::info_span!("song", id, seed = tracing::field::Empty);
         Self { meter, facts, stop: StopFlag::default(), pause, faults, mishaps: Mishaps::default(), engine, id, span }
+    }
+
+    /// The report of the song as it is now: what its meter counted, and its facts. The stages are not in it.
+    pub fn report(&self, outcome: Outcome, notes: Vec<String>) -> SongReport {
+        let progress = self.meter.progress();
+        let mut report = SongReport::new(outcome);
+        report.frames = progress.frames_written;
+        report.redraws = self.meter.redraws.load(Ordering::Relaxed);
+        report.audio = progress.delivered.seconds();
+        (report.wall, report.working) = (progress.elapsed, progress.working);
+        report.first_audio = progress.first_audio;
+        report.milestones = self.meter.milestones();
+        report.first_window = self.facts.first_window();
+        (report.underrun_samples, report.xruns) = (progress.underrun_samples, progress.xruns);
+        report.buffer_depth = self.meter.buffer_depth();
+        report.notes = notes;
+        report.speculation = self.meter.speculation_report();
+        report
     }
 
     /// Measured rates of the stages, flow matching's with the options `flow`; `None` before all have been measured.

@@ -24,41 +24,41 @@ pub(crate) fn speculation_report(
         draft_frames: *drafted,
         accepted_frames: *accepted,
     });
-    SpeculationReport {
-        plain_frames: counters.plain_rounds,
-        spec_rounds: counters.rounds,
-        spec_frames: counters.frames,
-        spec_draft_frames: counters.draft_frames,
-        spec_accepted_frames: counters.accepted_frames,
-        spec_accepted_frames_by_pos: counters.accepted_by_pos.clone(),
-        spec_match_by_codebook: counters.compared.iter().map(share).collect(),
-        spec_first_reject_codebook: counters.first_reject.clone(),
-        frames_per_verify: counters.frames_per_verify(),
-        depth_passes_per_frame: counters.depth_passes_per_frame(),
-        jacobi_guess_right: counters.guessed.iter().map(share).collect(),
-        k_chosen: counters.k_chosen.map(|frames| frames as u64),
-        prefetch_chosen: counters.prefetch_chosen,
-        policy_switches: counters.policy_switches,
-        drafters: by_drafter.collect(),
-        cache,
-        time: SpeculationTimes {
-            backbone: seconds(counters.times.backbone),
-            depth_verify: seconds(counters.times.depth_verify),
-            completion: seconds(counters.times.completion),
-            draft: seconds(counters.draft),
-            wait_draft: seconds(waited),
-            sample: seconds(counters.times.sample),
-            plain: seconds(counters.plain),
-            host_sync: Seconds(0.0),
-            codec: Seconds(0.0),
-        },
-        bytes_read_estimate: bytes as u64,
-        effective_gb_per_s: (time > 0.0).then(|| bytes / time / 1e9),
-        noised_gap_min: margins.least,
-        noised_gap_mean: (margins.codes > 0).then(|| margins.sum / margins.codes as f64),
-        tau_hits: margins.near_ties,
-        burst_frames_most: counters.burst_most as u64,
-    }
+    let mut report = SpeculationReport::default();
+    report.plain_frames = counters.plain_rounds;
+    report.spec_rounds = counters.rounds;
+    report.spec_frames = counters.frames;
+    report.spec_draft_frames = counters.draft_frames;
+    report.spec_accepted_frames = counters.accepted_frames;
+    report.spec_accepted_frames_by_pos = counters.accepted_by_pos.clone();
+    report.spec_match_by_codebook = counters.compared.iter().map(share).collect();
+    report.spec_first_reject_codebook = counters.first_reject.clone();
+    report.frames_per_verify = counters.frames_per_verify();
+    report.depth_passes_per_frame = counters.depth_passes_per_frame();
+    report.jacobi_guess_right = counters.guessed.iter().map(share).collect();
+    report.k_chosen = counters.k_chosen.map(|frames| frames as u64);
+    report.prefetch_chosen = counters.prefetch_chosen;
+    report.policy_switches = counters.policy_switches;
+    report.drafters = by_drafter.collect();
+    report.cache = cache;
+    report.time = SpeculationTimes {
+        backbone: seconds(counters.times.backbone),
+        depth_verify: seconds(counters.times.depth_verify),
+        completion: seconds(counters.times.completion),
+        draft: seconds(counters.draft),
+        wait_draft: seconds(waited),
+        sample: seconds(counters.times.sample),
+        plain: seconds(counters.plain),
+        host_sync: Seconds(0.0),
+        codec: Seconds(0.0),
+    };
+    report.bytes_read_estimate = bytes as u64;
+    report.effective_gb_per_s = (time > 0.0).then(|| bytes / time / 1e9);
+    report.noised_gap_min = margins.least;
+    report.noised_gap_mean = (margins.codes > 0).then(|| margins.sum / margins.codes as f64);
+    report.tau_hits = margins.near_ties;
+    report.burst_frames_most = counters.burst_most as u64;
+    report
 }
 
 /// Traces the report of drafting, under the names of the record.

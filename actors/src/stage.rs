@@ -218,10 +218,7 @@ where
         let awake = (!on_gpus.contains(&W::STAGE)).then_some(&yields as &(dyn Fn() -> bool + Sync));
         let result = match catch_unwind(AssertUnwindSafe(|| self.pool.run_awake(awake, once))) {
             Ok(result) => result.map_err(|failure| failed(W::STAGE, failure)),
-            Err(panic) => {
-                let (stage, kind, message) = (W::STAGE, FailureKind::Panic, panic_message(&*panic));
-                Err(StageError { stage, kind, message, source: None })
-            }
+            Err(panic) => Err(StageError::new(W::STAGE, FailureKind::Panic, panic_message(&*panic), None)),
         };
         self.song.meter.stage(W::STAGE).worked(since.elapsed());
         if result.is_err() {

@@ -103,6 +103,6 @@ async fn sing(engine: Heartstream, seed: u64, until: Until) -> Result<(), String
     };
     match outcome {
         Outcome::Failed(error) => Err(error.to_string()),
-        Outcome::Finished | Outcome::Cancelled | Outcome::ReaderLeft => Ok(()),
+        _ => Ok(()),
     }
 }

@@ -10,10 +10,12 @@ use crate::units::{Frames, SampleIndex, Seconds};
 /// use heartstream_messages::{Progress, units::{SampleIndex, Seconds}};
 ///
 /// // Two seconds of audio after one second of time.
-/// let progress = Progress { elapsed: Seconds(1.0), delivered: SampleIndex(96_000), ..Progress::default() };
+/// let mut progress = Progress::default();
+/// (progress.elapsed, progress.delivered) = (Seconds(1.0), SampleIndex(96_000));
 /// assert_eq!(progress.real_time_factor(), Some(0.5));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Progress {
     /// Time since the request.
     pub elapsed: Seconds,
@@ -60,6 +62,7 @@ pub struct SpeakerProgress {
 
 /// What a speaker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum SpeakerState {
     /// It waits, so that playing will not stop once it has started.
     Waits,

@@ -11,6 +11,7 @@ use crate::{
 
 /// How a song ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Outcome {
     /// The model ended it, or its longest allowed length was reached.
     Finished,
@@ -24,6 +25,7 @@ pub enum Outcome {
 
 /// What is known about a song when it has ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SongReport {
     /// How it ended.
     pub outcome: Outcome,
@@ -60,6 +62,7 @@ pub struct SongReport {
 
 /// Milestones on the way to the first sound, in time since the request. `None` where the song never came so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Milestones {
     /// The prompt was read and the first frame drawn.
     pub first_frame: Option<Seconds>,
@@ -70,6 +73,27 @@ pub struct Milestones {
 }
 
 impl SongReport {
+    /// A report that knows the outcome alone: all counts and times are 0.
+    pub fn new(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            frames: Frames(0),
+            redraws: 0,
+            audio: Seconds(0.0),
+            wall: Seconds(0.0),
+            working: Seconds(0.0),
+            first_audio: None,
+            milestones: Milestones::default(),
+            first_window: None,
+            underrun_samples: 0,
+            xruns: 0,
+            buffer_depth: None,
+            notes: Vec::new(),
+            stages: Vec::new(),
+            speculation: None,
+        }
+    }
+
     /// Time over audio: below 1 is faster than real time. `None` without audio. Of a song that was played, only the time
     /// counts in which it was being made.
     pub fn real_time_factor(&self) -> Option<f64> {
@@ -81,6 +105,7 @@ impl SongReport {
 
 /// What one stage (all its workers together) did for a song.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct StageReport {
     /// The stage.
     pub stage: Stage,
@@ -92,29 +117,27 @@ pub struct StageReport {
     pub items: u64,
 }
 
+impl StageReport {
+    /// What `stage` did: time at work, time waiting, and inputs worked on.
+    pub fn new(stage: Stage, busy: Seconds, wait: Seconds, items: u64) -> Self {
+        Self { stage, busy, wait, items }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_real_time_factor_of_a_song_that_is_played_counts_only_the_time_in_which_it_was_made() {
-        let stage = |stage| StageReport { stage, busy: Seconds(0.0), wait: Seconds(0.0), items: 0 };
+        let stage = |stage| StageReport::new(stage, Seconds(0.0), Seconds(0.0), 0);
         let written = SongReport {
-            outcome: Outcome::Finished,
             frames: Frames(125),
-            redraws: 0,
             audio: Seconds(10.0),
             wall: Seconds(12.0),
             working: Seconds(3.0),
-            first_audio: None,
-            milestones: Milestones::default(),
-            first_window: None,
-            underrun_samples: 0,
-            xruns: 0,
-            buffer_depth: None,
-            notes: Vec::new(),
             stages: vec![stage(Stage::WavSink)],
-            speculation: None,
+            ..SongReport::new(Outcome::Finished)
         };
         assert_eq!(written.real_time_factor(), Some(1.2));
         let played = SongReport { stages: vec![stage(Stage::SpeakerSink)], ..written.clone() };

@@ -6,6 +6,7 @@ use crate::units::Seconds;
 
 /// What drafting the language model's frames came to.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SpeculationReport {
     /// Frames that were written plainly, one code after the other.
     pub plain_frames: u64,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A stage of the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Stage {
     /// Words to ids.
     PromptTokenizer,

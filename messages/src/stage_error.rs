@@ -32,6 +32,7 @@ pub enum FailureKind {
 /// Why a stage ended before the song did. Two are equal when stage, kind and message are.
 #[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize)]
 #[error("the {stage} {}: {message}", if *.kind == FailureKind::Panic { "panicked" } else { "failed" })]
+#[non_exhaustive]
 pub struct StageError {
     /// The stage.
     pub stage: Stage,
@@ -43,6 +44,13 @@ pub struct StageError {
     #[serde(skip)]
     #[source]
     pub source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl StageError {
+    /// A failure of `stage`, with what happened and what to do, and the error that it came to.
+    pub fn new(stage: Stage, kind: FailureKind, message: String, source: Option<Arc<dyn Error + Send + Sync>>) -> Self {
+        Self { stage, kind, message, source }
+    }
 }
 
 impl PartialEq for StageError {

@@ -93,12 +93,7 @@ impl Actor for Conductor {
         self.song.span.in_scope(|| tracing::debug!(%stage, ?reason, "stage ended"));
         if let ActorStopReason::Panicked(panic) = &reason {
             let known = panic.with_downcast_ref(|error: &StageError| error.clone());
-            let error = known.unwrap_or_else(|| StageError {
-                stage,
-                kind: FailureKind::Panic,
-                message: panic.to_string(),
-                source: None,
-            });
+            let error = known.unwrap_or_else(|| StageError::new(stage, FailureKind::Panic, panic.to_string(), None));
             if !matches!(self.ended_early, Some(Outcome::Failed(_))) {
                 self.end_early(Outcome::Failed(error));
             }
@@ -129,7 +124,6 @@ impl Conductor {
     }
 
     fn write_report(&mut self) {
-        let progress = self.song.meter.progress();
         let redraws = self.song.meter.redraws.load(Ordering::Relaxed);
         let mut notes = std::mem::take(&mut self.ending.notes);
         notes.extend(self.song.mishaps.all());
@@ -143,23 +137,8 @@ impl Conductor {
         }
         // A stop flag without a message of cancellation is a cancelled song all the same.
         let own_end = if self.song.stop.is_set() { Outcome::Cancelled } else { Outcome::Finished };
-        let report = SongReport {
-            outcome: self.ended_early.take().unwrap_or(own_end),
-            frames: progress.frames_written,
-            redraws,
-            audio: progress.delivered.seconds(),
-            wall: progress.elapsed,
-            working: progress.working,
-            first_audio: progress.first_audio,
-            milestones: self.song.meter.milestones(),
-            first_window: self.song.facts.first_window(),
-            underrun_samples: progress.underrun_samples,
-            xruns: progress.xruns,
-            buffer_depth: self.song.meter.buffer_depth(),
-            notes,
-            stages: self.song.meter.stage_reports(|stage| self.took_part.contains(&stage)),
-            speculation: self.song.meter.speculation_report(),
-        };
+        let mut report = self.song.report(self.ended_early.take().unwrap_or(own_end), notes);
+        report.stages = self.song.meter.stage_reports(|stage| self.took_part.contains(&stage));
         if self.ending.is_the_songs {
             self.song.meter.end();
         }

@@ -161,7 +161,9 @@ impl SecondHalf {
                 EngineError::Model(error) => failure::failed(Stage::FlowWorker, error),
                 error => failure::failed(Stage::FlowWorker, error),
             };
-            SongReport { outcome: Outcome::Failed(error), ..written.clone() }
+            let mut report = written.clone();
+            report.outcome = Outcome::Failed(error);
+            report
         };
         tracing::info!(
             frames = codes.frames(),
@@ -194,14 +196,15 @@ impl SecondHalf {
 }
 
 /// The report of a song from those of its halves.
-fn joined(written: &SongReport, sung: SongReport) -> SongReport {
+fn joined(written: &SongReport, mut sung: SongReport) -> SongReport {
     let of = |stage: Stage| {
         let said = |report: &SongReport| report.stages.iter().find(|said| said.stage == stage).copied();
         said(&sung).or_else(|| said(written))
     };
     let stages: Vec<StageReport> = Stage::ALL.into_iter().filter_map(of).collect();
     let notes = written.notes.iter().chain(&sung.notes).cloned().collect();
-    SongReport { stages, notes, ..sung }
+    (sung.stages, sung.notes) = (stages, notes);
+    sung
 }
 
 #[cfg(test)]

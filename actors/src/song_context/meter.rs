@@ -175,22 +175,22 @@ impl SongMeter {
     pub fn progress(&self) -> Progress {
         let first = self.first_audio.load(Ordering::Relaxed);
         let delivered = self.delivered.iter().map(|place| place.load(Ordering::Relaxed)).min().unwrap_or(0);
-        Progress {
-            elapsed: Seconds(self.since.elapsed().as_secs_f64()),
-            working: Seconds(self.working.so_far().as_secs_f64()),
-            // Read before the frames: once it is set, they grow no more.
-            all_written: self.facts.length().is_some(),
-            frames_written: Frames(self.frames.load(Ordering::Relaxed)),
-            segments_decoded: self.segments.load(Ordering::Relaxed),
-            delivered: SampleIndex(delivered),
-            first_audio: (first > 0).then_some(Seconds(first as f64 * 1e-9)),
-            underrun_samples: self.underruns.load(Ordering::Relaxed),
-            ended: self.ended.load(Ordering::Acquire),
-            xruns: self.xruns.load(Ordering::Relaxed),
-            speaker: *self.speaker.lock().unwrap_or_else(PoisonError::into_inner),
-            frames_per_verify: self.speculation().as_ref().and_then(|report| report.frames_per_verify),
-            paused: self.pause.is_on(),
-        }
+        let mut progress = Progress::default();
+        progress.elapsed = Seconds(self.since.elapsed().as_secs_f64());
+        progress.working = Seconds(self.working.so_far().as_secs_f64());
+        // Read before the frames: once it is set, they grow no more.
+        progress.all_written = self.facts.length().is_some();
+        progress.frames_written = Frames(self.frames.load(Ordering::Relaxed));
+        progress.segments_decoded = self.segments.load(Ordering::Relaxed);
+        progress.delivered = SampleIndex(delivered);
+        progress.first_audio = (first > 0).then_some(Seconds(first as f64 * 1e-9));
+        progress.underrun_samples = self.underruns.load(Ordering::Relaxed);
+        progress.ended = self.ended.load(Ordering::Acquire);
+        progress.xruns = self.xruns.load(Ordering::Relaxed);
+        progress.speaker = *self.speaker.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.frames_per_verify = self.speculation().as_ref().and_then(|report| report.frames_per_verify);
+        progress.paused = self.pause.is_on();
+        progress
     }
 
     /// Sets the report of drafting.
@@ -221,7 +221,7 @@ impl SongMeter {
         let report = |stage: Stage| {
             let StageMeter { busy, wait, items } = self.stage(stage);
             let seconds = |counter: &AtomicU64| Seconds(counter.load(Ordering::Relaxed) as f64 * 1e-9);
-            StageReport { stage, busy: seconds(busy), wait: seconds(wait), items: items.load(Ordering::Relaxed) }
+            StageReport::new(stage, seconds(busy), seconds(wait), items.load(Ordering::Relaxed))
         };
         Stage::ALL.into_iter().filter(|stage| took_part(*stage)).map(report).collect()
     }

@@ -16,6 +16,7 @@ use heartstream_messages::units::Seconds;
 
 /// When playing starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum StartPolicy {
     /// With the first sound, at the risk of under-runs.
     Now,

@@ -54,6 +54,7 @@ fn outcome(report: &SongReport) -> Result<(), Failed> {
         Outcome::Finished | Outcome::ReaderLeft => Ok(()),
         Outcome::Cancelled => Err(Failed::Cancelled),
         Outcome::Failed(error) => Err(Failed::Error(error.to_string())),
+        other => Err(Failed::Error(format!("the song ended in a way that this program does not know: {other:?}"))),
     }
 }
 

@@ -72,6 +72,7 @@ fn kind(outcome: &Outcome) -> &'static str {
         Outcome::Cancelled => "cancelled",
         Outcome::ReaderLeft => "reader_left",
         Outcome::Failed(_) => "failed",
+        _ => "other",
     }
 }
 

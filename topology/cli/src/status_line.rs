@@ -115,7 +115,7 @@ fn state(progress: &Progress, speaker: &SpeakerProgress) -> &'static str {
         SpeakerState::DeviceLost => "device_lost",
         _ if progress.paused => "paused",
         SpeakerState::Waits => "waits",
-        SpeakerState::Plays => "plays",
+        _ => "plays",
     }
 }
 
@@ -219,14 +219,17 @@ mod tests {
             real_time_factor: 1.625,
             wait: Seconds(wait),
         };
-        Progress {
-            speaker: Some(speaker),
-            delivered: SampleIndex(48_000 * 80),
-            elapsed: Seconds(70.0),
-            working: Seconds(40.0),
-            frames_written: Frames(1500),
-            ..Progress::default()
-        }
+        with(Progress::default(), |progress| {
+            progress.speaker = Some(speaker);
+            progress.delivered = SampleIndex(48_000 * 80);
+            (progress.elapsed, progress.working) = (Seconds(70.0), Seconds(40.0));
+            progress.frames_written = Frames(1500);
+        })
+    }
+
+    fn with(mut progress: Progress, change: impl FnOnce(&mut Progress)) -> Progress {
+        change(&mut progress);
+        progress
     }
 
     #[test]
@@ -257,15 +260,15 @@ mod tests {
         assert!(news(playing(SpeakerState::DeviceLost, 0.0)).contains("lost after 63.00 s"));
         assert_eq!(news(playing(SpeakerState::DeviceLost, 0.0)), "");
         assert!(news(playing(SpeakerState::Plays, 0.0)).contains("back"));
-        let paused = Progress { paused: true, ..playing(SpeakerState::Plays, 0.0) };
+        let paused = with(playing(SpeakerState::Plays, 0.0), |progress| progress.paused = true);
         assert_eq!([news(paused), news(paused), news(playing(SpeakerState::Plays, 0.0))], ["paused", "", "resumed"]);
     }
 
     #[test]
     fn silence_is_said_at_once_and_its_length_when_it_is_over() {
         let mut announced = Announced::default();
-        let mut news =
-            |underrun_samples| announced.news(&Progress { underrun_samples, ..playing(SpeakerState::Plays, 0.0) });
+        let silent = |samples| with(playing(SpeakerState::Plays, 0.0), |progress| progress.underrun_samples = samples);
+        let mut news = |samples| announced.news(&silent(samples));
         assert_eq!(news(0).len(), 1);
         assert!(news(4_800)[0].starts_with("silence after 63.00 s"));
         assert!(news(48_000).is_empty());
@@ -283,13 +286,13 @@ mod tests {
         let progress = playing(SpeakerState::Plays, 0.0);
         let shown = line(false).fitted(&progress, 200);
         assert_eq!(shown, "1:03 of 2:00 so far · 22 s ahead · seed 7 · space pauses, q stops");
-        let complete = Progress { all_written: true, paused: true, ..progress };
+        let complete = with(progress, |progress| (progress.all_written, progress.paused) = (true, true));
         let shown = line(false).fitted(&complete, 200);
         assert_eq!(shown, "paused at 1:03 of 2:00 · 22 s ahead · seed 7 · space goes on, q stops");
         let shown = line(true).fitted(&progress, 200);
         assert!(shown.contains("1500 frames") && shown.contains("RTF 0.50"), "{shown}");
         let written = SongLine { verb: "written", keys: false, ..line(false) };
-        let progress = Progress { speaker: None, ..progress };
+        let progress = with(progress, |progress| progress.speaker = None);
         assert_eq!(written.fitted(&progress, 200), "1:20 written of 2:00 so far · seed 7");
     }
 

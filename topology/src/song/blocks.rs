@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -93,24 +93,7 @@ impl SongBlocks {
 /// The report of a song that has none. A conductor always reports unless the runtime shuts down, which cancels its
 /// songs.
 pub(crate) fn unreported(song: &SongContext) -> SongReport {
-    let progress = song.meter.progress();
-    SongReport {
-        outcome: Outcome::Cancelled,
-        frames: progress.frames_written,
-        redraws: song.meter.redraws.load(Ordering::Relaxed),
-        audio: progress.delivered.seconds(),
-        wall: progress.elapsed,
-        working: progress.working,
-        first_audio: progress.first_audio,
-        milestones: song.meter.milestones(),
-        first_window: None,
-        underrun_samples: progress.underrun_samples,
-        xruns: progress.xruns,
-        buffer_depth: song.meter.buffer_depth(),
-        notes: Vec::new(),
-        stages: Vec::new(),
-        speculation: None,
-    }
+    song.report(Outcome::Cancelled, Vec::new())
 }
 
 impl Stream for SongBlocks {

@@ -209,7 +209,7 @@ RTF        time per time of music; a flow step is one of those that --flow-steps
 
 /// What the latency of the first sound is made of, in seconds.
 fn parts(milestones: Milestones, first_audio: Seconds) -> Vec<(&'static str, f64)> {
-    let Milestones { first_frame, first_window, first_latents } = milestones;
+    let Milestones { first_frame, first_window, first_latents, .. } = milestones;
     let times = [first_frame, first_window, first_latents, Some(first_audio)];
     let names = ["prompt and first frame", "frames of the first window", "flow matching", "vocoder"];
     let mut before = 0.0;

@@ -58,6 +58,7 @@ fn end(row: &Row) -> &'static str {
         Some(Outcome::Finished | Outcome::ReaderLeft) => "finished",
         Some(Outcome::Cancelled) => "cancelled",
         Some(Outcome::Failed(_)) => "failed",
+        Some(_) => "other",
         None => "not begun",
     }
 }

@@ -129,9 +129,7 @@ fn ending(song: &LiveSong, report: &SongReport, written: Result<Written, ApiErro
         (_, Err(error)) => (State::Failed, Some(error.to_string())),
         (Outcome::Finished, Ok(_)) => (State::Finished, None),
         (Outcome::Failed(error), Ok(_)) => (State::Failed, Some(error.to_string())),
-        (Outcome::Cancelled | Outcome::ReaderLeft, Ok(_)) => {
-            (if wished == Some(End::Interrupted) { State::Interrupted } else { State::Cancelled }, None)
-        }
+        (_, Ok(_)) => (if wished == Some(End::Interrupted) { State::Interrupted } else { State::Cancelled }, None),
     };
     let error = error.map(|error| shown(&error));
     let ending = Ending { state, error, frames: report.frames.0, ..Ending::default() };
