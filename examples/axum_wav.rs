@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use heartstream::{Heartstream, SampleFormat, SongRequest};
+use heartstream::{Heartstream, SongRequest, wav::SampleFormat};
 
 /// What a client may ask for.
 #[allow(dead_code)] // a test has `answer` alone

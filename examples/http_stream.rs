@@ -18,7 +18,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use heartstream::{Heartstream, SampleFormat, Sink, SongRequest, WavTarget, units::Seconds};
+use heartstream::{
+    Heartstream, Sink, SongRequest,
+    units::Seconds,
+    wav::{SampleFormat, WavTarget},
+};
 use patient::PatientListener;
 use tokio::{
     net::TcpListener,

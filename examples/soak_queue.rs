@@ -17,7 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use heartstream::{EngineError, Heartstream, Outcome, SampleFormat, Sink, SongReport, WavTarget};
+use heartstream::{
+    EngineError, Heartstream, Outcome, Sink, SongReport,
+    wav::{SampleFormat, WavTarget},
+};
 use held::{Held, TOLERANCE, print};
 use songs::{ClosingPipe, FRAMES, Until, moment, request};
 use tokio::{sync::Barrier, task::JoinSet};

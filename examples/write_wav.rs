@@ -2,7 +2,11 @@
 //!
 //! Run with: `cargo run --release --example write_wav`
 
-use heartstream::{Heartstream, SampleFormat, Sink, SongRequest, WavTarget, units::Seconds};
+use heartstream::{
+    Heartstream, Sink, SongRequest,
+    units::Seconds,
+    wav::{SampleFormat, WavTarget},
+};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

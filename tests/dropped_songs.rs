@@ -4,7 +4,10 @@ mod support;
 
 use std::io;
 
-use heartstream::{Heartstream, Outcome, SampleFormat, Sink, WavTarget};
+use heartstream::{
+    Heartstream, Outcome, Sink,
+    wav::{SampleFormat, WavTarget},
+};
 use support::{engine, read, request, sung, tiny_model, until};
 
 /// Stages of a song for a reader, with two flow workers.

@@ -17,7 +17,7 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use heartstream::{Checkpoint, Heartstream, Outcome, SampleFormat, blocking::Engine};
+use heartstream::{Checkpoint, Heartstream, Outcome, blocking::Engine, wav::SampleFormat};
 use support::{assert_same, engine, folder, request, sung, tiny_model, until, wav};
 use voice_bot::{FRAME, Track};
 
@@ -126,7 +126,7 @@ async fn the_bytes_of_a_song_are_those_of_its_wav() {
             bytes.extend(piece.expect("no failure"));
         }
         assert_eq!(stream.finished().await.outcome, Outcome::Finished);
-        let target = heartstream::WavTarget::stream("a test", Shared(sent.clone()), format);
+        let target = heartstream::wav::WavTarget::stream("a test", Shared(sent.clone()), format);
         let song = engine.sing_to(request(30, 5), heartstream::Sink::Wav(target)).await.expect("a song");
         song.finished().await;
         assert!(bytes == *sent.lock().expect("bytes"), "{format:?}");

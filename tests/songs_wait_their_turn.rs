@@ -9,7 +9,7 @@ use std::sync::{
 };
 
 use heartstream::{
-    EngineError, FirstWindow, Flow, Heartstream, Outcome, Sink, SongRequest, plan::Waiting, units::Frames,
+    EngineError, FirstWindow, Flow, Heartstream, Outcome, Sink, SongRequest, queue::QueuedSong, units::Frames,
 };
 use support::{assert_same, noise_engine, read};
 
@@ -34,11 +34,11 @@ fn long(seed: u64) -> SongRequest {
     SongRequest { max_frames: Frames(750), ..request(seed) }
 }
 
-fn queued(engine: &Heartstream, request: SongRequest) -> Waiting {
+fn queued(engine: &Heartstream, request: SongRequest) -> QueuedSong {
     engine.queue(request, Sink::Subscriber).expect("a song")
 }
 
-async fn turn(waiting: &mut Waiting) {
+async fn turn(waiting: &mut QueuedSong) {
     while !waiting.place().turn {
         waiting.changed().await;
     }

@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use heartstream::{Heartstream, Outcome, SampleFormat, Sink, WavTarget};
+use heartstream::{
+    Heartstream, Outcome, Sink,
+    wav::{SampleFormat, WavTarget},
+};
 use held::{Held, print};
 use songs::{ClosingPipe, Until, moment, request};
 use tokio::sync::Barrier;

@@ -16,8 +16,10 @@ use std::{
 };
 
 use heartstream::{
-    Checkpoint, Continuity, FirstWindow, Flow, Heartstream, Placement, SampleFormat, Sampling, Song, SongReport,
-    SongRequest, WavTarget, plan::DeviceName, units,
+    Checkpoint, Continuity, FirstWindow, Flow, Heartstream, Placement, Sampling, Song, SongReport, SongRequest,
+    plan::DeviceName,
+    units,
+    wav::{SampleFormat, WavTarget},
 };
 use heartstream_tools::synth::{SynthSize, synthesise};
 use tempfile::TempDir;

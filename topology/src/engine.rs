@@ -22,7 +22,7 @@ use crate::{
     lm_resources::LmResources,
     lockstep::SharedLockstep,
     plan::Plan,
-    queue::{QueuePlace, SongQueue, Waiting},
+    queue::{QueuePlace, QueuedSong, SongQueue},
     request::{self, CheckedRequest},
     saved_song::SavedSong,
     sequential::Sequential,
@@ -173,14 +173,14 @@ impl Heartstream {
     ///
     /// # Errors
     /// As [`Heartstream::sing_to`].
-    pub fn queue(&self, request: SongRequest, sinks: impl Into<Sinks>) -> Result<Waiting, EngineError> {
+    pub fn queue(&self, request: SongRequest, sinks: impl Into<Sinks>) -> Result<QueuedSong, EngineError> {
         self.queued(self.checked(request)?, sinks.into())
     }
 
-    fn queued(&self, checked: CheckedRequest, sinks: Sinks) -> Result<Waiting, EngineError> {
+    fn queued(&self, checked: CheckedRequest, sinks: Sinks) -> Result<QueuedSong, EngineError> {
         let sinks = sinks.checked()?;
         check_runtime()?;
-        Ok(Waiting::new(self.clone(), checked, sinks))
+        Ok(QueuedSong::new(self.clone(), checked, sinks))
     }
 
     /// Makes a song for a subscriber: read its blocks.

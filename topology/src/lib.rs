@@ -21,9 +21,10 @@
 //! - `wiring`: the plan becomes actors and channels, from the sinks back to the source
 //! - `conductor`: the kameo actor that every stage of a song is linked to
 //! - [`Song`]: the handle of a running song
-//! - [`plan::Waiting`]: a song that waits for its turn, where an engine makes so many at once ([`Builder::max_songs`])
+//! - [`queue::QueuedSong`]: a song that waits for its turn, where an engine limits the songs at once
+//!   ([`Builder::max_songs`])
 //! - [`memory`]: the estimated memory of a song, and the way in which it fits
-//! - `plan::machines`, a feature: flow workers on other machines
+//! - `machines`, a feature: flow workers on other machines
 //! - `pull`, a feature: the published checkpoints, from the hub into a directory
 //!
 //! The program around it is the package `heartstream-cli`.
@@ -39,12 +40,12 @@ mod error;
 mod lm_resources;
 mod lockstep;
 #[cfg(feature = "remote")]
-mod machines;
+pub mod machines;
 pub mod memory;
 pub mod plan;
 #[cfg(feature = "pull")]
 pub mod pull;
-mod queue;
+pub mod queue;
 mod request;
 mod saved_song;
 mod sequential;
@@ -56,7 +57,6 @@ pub use builder::Builder;
 pub use decoder::Decoder;
 pub use engine::Heartstream;
 pub use error::EngineError;
-pub use heartstream_actors::wav_sink::{SampleFormat, WavError, WavTarget};
 pub use heartstream_messages::{
     Continuity, FailureKind, FirstWindow, Flow, Outcome, PcmBlock, Progress, Sampling, SongReport, SongRequest, Stage,
     StageError, units,
@@ -66,7 +66,7 @@ pub use heartstream_models as models;
 pub use heartstream_models::{speculation::Speculation, weights::Checkpoint};
 pub use plan::Placement;
 pub use sink::{Sink, Sinks};
-pub use song::{Song, SongBlocks, SongControl, SongId, WavBytes};
+pub use song::{Song, SongBlocks, SongControl, SongId};
 
 /// Songs that were saved as codes, to be decoded again or resumed.
 pub mod codes {
@@ -101,6 +101,13 @@ pub mod speaker {
             resample::ResampleError,
         },
     };
+}
+
+/// Songs as WAV: files and streams that a song is written to, and the bytes of one.
+pub mod wav {
+    pub use heartstream_actors::wav_sink::{SampleFormat, WavError, WavTarget};
+
+    pub use crate::song::WavBytes;
 }
 
 /// Tags and lyrics: what a model is known to take, and what is changed in words before they are sung.

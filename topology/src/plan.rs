@@ -13,17 +13,8 @@ pub use heartstream_models::{
     weights::{FlowPrecision, Storage},
 };
 
+pub use crate::capacity::Capacities;
 use crate::error::EngineError;
-pub use crate::{
-    capacity::Capacities,
-    queue::{Place, Waiting},
-};
-
-/// Flow workers on other machines.
-#[cfg(feature = "remote")]
-pub mod machines {
-    pub use crate::machines::{FlowWorkers, MachineAddress, Machines, MachinesError, Network, Throughput, Token};
-}
 
 /// Physical cores below which stages share all of them: binding would leave some idle while others wait.
 const CORES_WORTH_DIVIDING: usize = 4;

@@ -9,7 +9,7 @@ use crate::error::EngineError;
 /// A sink of a song's sound.
 ///
 /// ```no_run
-/// use heartstream::{Heartstream, SampleFormat, Sink, Sinks, SongRequest, WavTarget};
+/// use heartstream::{Heartstream, Sink, Sinks, SongRequest, wav::{SampleFormat, WavTarget}};
 ///
 /// # async fn example(engine: Heartstream) -> Result<(), heartstream::EngineError> {
 /// // To a file and to the reader of the blocks; the slower of both holds back the song.

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use heartstream::{SampleFormat, WavTarget};
+use heartstream::wav::{SampleFormat, WavTarget};
 use heartstream_formats::Format;
 
 use super::{Failed, output_names};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::ValueEnum;
-use heartstream::SampleFormat;
+use heartstream::wav::SampleFormat;
 use heartstream_formats::Format;
 
 use super::{Failed, output_names};

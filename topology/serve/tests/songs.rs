@@ -26,7 +26,7 @@ fn sung(seconds: f64) -> Vec<u8> {
     request.seed = 7;
     request.max_frames = heartstream::units::Seconds(seconds).frames();
     request.first_window.most = heartstream::units::Frames(8);
-    let target = heartstream::WavTarget::file(&path, heartstream::SampleFormat::S16).expect("a file");
+    let target = heartstream::wav::WavTarget::file(&path, heartstream::wav::SampleFormat::S16).expect("a file");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let song = runtime.block_on(engine().sing_to(request, heartstream::Sink::Wav(target))).expect("a song");
     runtime.block_on(song.finished());

@@ -37,7 +37,7 @@ struct Running {
 /// A song's place in the queue of its engine.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
-pub struct Place {
+pub struct QueuePosition {
     /// Songs that begin before it, as it stands now: one that is due earlier goes ahead.
     pub ahead: usize,
     /// Whether its turn has come.
@@ -95,13 +95,13 @@ impl Line {
     }
 
     /// Where a song stands.
-    pub fn place(&self, number: u64) -> Place {
+    pub fn place(&self, number: u64) -> QueuePosition {
         let turn = self.has_turn(number);
         let ahead = self.waiting.iter().position(|waiter| waiter.number == number).unwrap_or(0);
         let songs = (self.running.len() + self.waiting.len()).clamp(1, self.most);
         let starts_in = if turn { Some(0.0) } else { self.starts_in(ahead) };
         let speed = self.paces.of(songs).map(|pace| 1.0 / pace.working);
-        Place { ahead, turn, starts_in: starts_in.map(Seconds), speed, songs }
+        QueuePosition { ahead, turn, starts_in: starts_in.map(Seconds), speed, songs }
     }
 
     fn starts_in(&self, ahead: usize) -> Option<f64> {

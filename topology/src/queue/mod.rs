@@ -21,7 +21,7 @@ use heartstream_messages::{FirstWindow, units::Seconds};
 use tokio::sync::watch;
 
 use line::Line;
-pub use line::Place;
+pub use line::QueuePosition;
 
 use crate::{
     engine::Heartstream,
@@ -73,7 +73,7 @@ pub(crate) struct QueuePlace {
 }
 
 impl QueuePlace {
-    fn place(&self) -> Place {
+    fn place(&self) -> QueuePosition {
         self.queue.line().place(self.number)
     }
 
@@ -128,14 +128,14 @@ impl Drop for QueuePlace {
 /// # Ok(())
 /// # }
 /// ```
-pub struct Waiting {
+pub struct QueuedSong {
     engine: Heartstream,
     checked: CheckedRequest,
     sinks: Sinks,
     place: QueuePlace,
 }
 
-impl Waiting {
+impl QueuedSong {
     pub(crate) fn new(engine: Heartstream, checked: CheckedRequest, sinks: Sinks) -> Self {
         let length = checked.request.max_frames.seconds();
         let due = if is_live(&checked, &sinks) {
@@ -148,7 +148,7 @@ impl Waiting {
     }
 
     /// Where it stands, what is forecast of its start, and whether it could be played while it is made.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> QueuePosition {
         self.place.place()
     }
 
@@ -158,20 +158,22 @@ impl Waiting {
     }
 
     /// Refuses a song that is played and would be made more slowly than it is: for a caller that would rather not begin
-    /// it. [`Waiting::begin`] begins it, with a note.
+    /// it. [`QueuedSong::begin`] begins it, with a note.
     ///
     /// # Errors
     /// [`EngineError::TooSlow`], by the pace of the engine's songs before; not before one was finished.
     pub fn in_time(self) -> Result<Self, EngineError> {
         match self.too_slow() {
             None => Ok(self),
-            Some(Place { songs, speed, .. }) => Err(EngineError::TooSlow { songs, speed: speed.unwrap_or_default() }),
+            Some(QueuePosition { songs, speed, .. }) => {
+                Err(EngineError::TooSlow { songs, speed: speed.unwrap_or_default() })
+            }
         }
     }
 
     /// The place of a song that is played and cannot keep real time.
-    fn too_slow(&self) -> Option<Place> {
-        let slow = |place: &Place| place.speed.is_some_and(|speed| speed < 1.0);
+    fn too_slow(&self) -> Option<QueuePosition> {
+        let slow = |place: &QueuePosition| place.speed.is_some_and(|speed| speed < 1.0);
         Some(self.place()).filter(|place| is_live(&self.checked, &self.sinks) && slow(place))
     }
 
@@ -181,7 +183,7 @@ impl Waiting {
     /// When the system has no threads for it.
     pub async fn begin(mut self) -> Result<Song, EngineError> {
         self.place.turn().await;
-        if let Some(Place { songs, speed: Some(speed), .. }) = self.too_slow() {
+        if let Some(QueuePosition { songs, speed: Some(speed), .. }) = self.too_slow() {
             let note = format!(
                 "with {songs} at once this machine makes {speed:.2} s of music in a second: the song pauses while it plays"
             );

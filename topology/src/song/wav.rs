@@ -18,7 +18,7 @@ use super::{SongBlocks, SongControl};
 /// language model still reads the prompt: a client that has left costs no further work.
 ///
 /// ```no_run
-/// use heartstream::{Heartstream, SampleFormat, SongRequest};
+/// use heartstream::{Heartstream, SongRequest, wav::SampleFormat};
 ///
 /// # async fn example(engine: Heartstream) -> Result<(), heartstream::EngineError> {
 /// let song = engine.sing(SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in")).await?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use heartstream::{
     Builder,
-    plan::machines::{MachineAddress, Machines, MachinesError, Network, Token},
+    machines::{MachineAddress, Machines, MachinesError, Network, Token},
 };
 
 use super::args::{WorkerArgs, WorkersArgs};

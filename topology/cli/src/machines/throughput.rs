@@ -2,7 +2,7 @@
 
 use heartstream::{
     Decoder, Placement,
-    plan::machines::{Machines, Throughput},
+    machines::{Machines, Throughput},
 };
 use serde_json::json;
 

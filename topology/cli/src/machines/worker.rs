@@ -6,10 +6,7 @@ use crate::Failed;
 /// Works until the process is asked to end.
 #[cfg(feature = "remote")]
 pub(crate) fn worker(args: &WorkerArgs) -> Result<(), Failed> {
-    use heartstream::{
-        Placement,
-        plan::{Devices, machines::FlowWorkers},
-    };
+    use heartstream::{Placement, machines::FlowWorkers, plan::Devices};
 
     use crate::{asked::checkpoint, interrupts::Interrupts, render::runtime};
 

@@ -10,7 +10,7 @@ use std::{path::Path, process::Output, thread, time::Duration};
 
 use heartstream::{
     Checkpoint, Continuity, Heartstream, Placement, SongReport, SongRequest, Stage,
-    plan::machines::{Machines, Network, Token},
+    machines::{Machines, Network, Token},
 };
 use support::{assert_same, complaint, engine, folder, program, request, sung, text, tiny_model, until};
 use workers::{Worker, token};

@@ -16,7 +16,7 @@ use std::{sync::atomic::Ordering, thread, time::Duration};
 
 use heartstream::{
     Checkpoint, Continuity, Heartstream, Placement, SongReport, SongRequest, Stage,
-    plan::machines::{Machines, Network, Token},
+    machines::{Machines, Network, Token},
     units::Frames,
 };
 use hosts::Hosts;
