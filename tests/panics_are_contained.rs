@@ -4,7 +4,7 @@ mod support;
 
 use heartstream::{
     Continuity, FailureKind, Outcome, Sink, Sinks, SongRequest, Stage,
-    faults::{Fault, Faults},
+    faults::{Faults, PlantedPanic},
     units,
 };
 use support::{FRAME, HOP, assert_prefix, assert_same, engine, folder, read, request, samples, sung, tiny_model, wav};
@@ -43,7 +43,7 @@ async fn a_panic_in_any_stage_ends_its_song_by_name_and_nothing_else() {
         let bystander = engine.sing(request(60, 2)).await.expect("a song");
         // A flow worker does a segment again once, so it takes two panics there.
         let times = if stage == Stage::FlowWorker { 2 } else { 1 };
-        let faults = Faults::new([Fault { stage, item, times }]);
+        let faults = Faults::new([PlantedPanic { stage, item, times }]);
         let path = out.path().join(format!("{stage}.wav"));
         let sinks = Sinks::from(vec![Sink::Wav(wav(&path)), Sink::Subscriber]);
         let sinks = sinks.and_codes(out.path().join(format!("{stage}.codes")));
@@ -81,7 +81,7 @@ async fn windows_that_grow_leave_a_prefix_too() {
         let song = SongRequest { continuity, ..request(300, 1) };
         let (whole, _) = sung(&engine, song.clone()).await;
         for (stage, item, times) in [(Stage::Segmenter, 200, 1), (Stage::FlowWorker, 2, 2), (Stage::Vocoder, 2, 1)] {
-            let engine = engine.with_faults(Faults::new([Fault { stage, item, times }]));
+            let engine = engine.with_faults(Faults::new([PlantedPanic { stage, item, times }]));
             // A song that fails before its first sample leaves what is in its file, so each has its own.
             let path = out.path().join(format!("{continuity:?} {stage}.wav"));
             let song = engine.sing_to(song.clone(), Sink::Wav(wav(&path))).await.expect("a song");
@@ -108,7 +108,7 @@ fn every_stage_has_its_crash() {
 async fn a_song_whose_file_fails_ends_for_its_subscriber_too() {
     let (model, out) = (tiny_model(), folder());
     let engine = engine(&model, 1, 1).await;
-    let faults = Faults::new([Fault { stage: Stage::WavSink, item: 2, times: 1 }]);
+    let faults = Faults::new([PlantedPanic { stage: Stage::WavSink, item: 2, times: 1 }]);
     let sinks = vec![Sink::Subscriber, Sink::Wav(wav(&out.path().join("x.wav")))];
     let song = engine.with_faults(faults).sing_to(request(200, 1), sinks).await.expect("a song");
     let (heard, report) = read(song).await;

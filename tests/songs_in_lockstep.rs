@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use heartstream::{
     Heartstream, Outcome, Song, SongRequest, Speculation, Stage,
-    faults::{Fault, Faults},
+    faults::{Faults, PlantedPanic},
 };
 use support::{FRAME, assert_prefix, assert_same, read, request, sung, tiny_model};
 
@@ -36,7 +36,7 @@ async fn songs_that_are_paused_cancelled_or_broken_change_no_other() {
     for request in &requests {
         alone.push(sung(&plain, request.clone()).await.0);
     }
-    let faults = Faults::new([Fault { stage: Stage::LanguageModel, item: 12, times: 1 }]);
+    let faults = Faults::new([PlantedPanic { stage: Stage::LanguageModel, item: 12, times: 1 }]);
     let broken = engine.with_faults(faults.clone());
     let mut songs = Vec::new();
     for (number, request) in requests.iter().enumerate() {

@@ -47,7 +47,7 @@ impl FlowTask {
         latents: Vec<f32>,
         (channels, handed_on): (usize, usize),
         (song, stage): (&SongContext, Stage),
-    ) -> Placed {
+    ) -> DecodedWindow {
         let segment = &self.segment;
         // The next segment computes the look-ahead again, so that is not handed on.
         let played = latents.len() - segment.look_ahead.0 as usize * LATENTS_PER_FRAME * channels;
@@ -60,7 +60,7 @@ impl FlowTask {
         song.meter.stage(stage).did_one();
         let CodeSegment { index, first_frame, lead_in, known, look_ahead, fade_out, song_end, .. } = *segment;
         let latents = LatentSegment { index, first_frame, latents, lead_in, known, look_ahead, fade_out, song_end };
-        Placed { latents, place: self.place.clone() }
+        DecodedWindow { latents, place: self.place.clone() }
     }
 }
 
@@ -86,12 +86,12 @@ pub fn solve_window(
 }
 
 /// A result and its place.
-pub struct Placed {
+pub struct DecodedWindow {
     latents: LatentSegment,
     place: Sender<LatentSegment>,
 }
 
-impl Placed {
+impl DecodedWindow {
     /// Puts the result into its place, which always has room; false when no stage waits for it.
     pub(crate) async fn put(self) -> bool {
         self.place.send_async(self.latents).await.is_ok()
@@ -102,9 +102,9 @@ impl Placed {
 pub struct ToPlaces;
 
 impl Outlet for ToPlaces {
-    type Item = Placed;
+    type Item = DecodedWindow;
 
-    async fn give(&mut self, placed: Placed) -> bool {
+    async fn give(&mut self, placed: DecodedWindow) -> bool {
         placed.put().await
     }
 }

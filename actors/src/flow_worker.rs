@@ -14,7 +14,7 @@ use heartstream_models::{
 };
 
 use crate::{
-    flow_task::{FlowTask, Placed, solve_window},
+    flow_task::{DecodedWindow, FlowTask, solve_window},
     song_context::SongContext,
     stage::{Event, Failure, Next, StageWork, panic_message},
 };
@@ -74,9 +74,9 @@ impl FlowWorkerStage {
 impl StageWork for FlowWorkerStage {
     const STAGE: Stage = Stage::FlowWorker;
     type Input = FlowTask;
-    type Output = Placed;
+    type Output = DecodedWindow;
 
-    fn step(&mut self, event: Event<FlowTask>, outputs: &mut VecDeque<Placed>) -> Result<Next, Failure> {
+    fn step(&mut self, event: Event<FlowTask>, outputs: &mut VecDeque<DecodedWindow>) -> Result<Next, Failure> {
         match event {
             Event::Begin if self.calibrate => self.measure()?,
             Event::Input(task) => {
@@ -114,7 +114,7 @@ impl FlowWorkerStage {
     }
 
     /// Makes the latents of a segment, and once more after a panic: they are a pure function of it.
-    fn solve_with_retry(&self, task: &FlowTask) -> Result<Option<Placed>, Failure> {
+    fn solve_with_retry(&self, task: &FlowTask) -> Result<Option<DecodedWindow>, Failure> {
         let attempt = || {
             self.song.faults.strike(Self::STAGE, self.taken);
             self.solve(task)
@@ -126,7 +126,7 @@ impl FlowWorkerStage {
     }
 
     /// `None` when the song was ended: the place of the segment is given up.
-    fn solve(&self, task: &FlowTask) -> Result<Option<Placed>, Failure> {
+    fn solve(&self, task: &FlowTask) -> Result<Option<DecodedWindow>, Failure> {
         let (flow, channels) = (&self.codec.flow, self.codec.flow.channels());
         let (in_context, noise) = (task.in_context(channels), (self.noise, task.first_latent()));
         let stop = || self.gives_way_or_stops();

@@ -52,13 +52,13 @@ pub struct LanguageModelStage {
     /// There until the song joins.
     joining: Option<(WriterSettings, ToAll<CodeFrame>, Sender<WritingEnd>)>,
     /// There once the song has joined.
-    place: Option<Place>,
+    place: Option<LockstepPlace>,
     lockstep: Option<LockstepHandle>,
     song: SongContext,
 }
 
 /// What the stage holds of a song that has joined.
-struct Place {
+struct LockstepPlace {
     /// Whether the end of its frames is known.
     over: bool,
     /// Closed when the lockstep has let go of the song.
@@ -86,7 +86,7 @@ impl LanguageModelStage {
         let (alive, gone) = bounded(1);
         let song = self.song.clone();
         lockstep.join(Joining { writer: SongWriter::new(settings, song.clone()), prompt, takers, song, end, alive })?;
-        self.place = Some(Place { over: false, gone });
+        self.place = Some(LockstepPlace { over: false, gone });
         Ok(Next::Input)
     }
 }
@@ -119,7 +119,7 @@ impl Drop for LanguageModelStage {
     fn drop(&mut self) {
         self.joining = None;
         let Some(lockstep) = self.lockstep.take() else { return };
-        if let Some(Place { over, gone }) = self.place.take() {
+        if let Some(LockstepPlace { over, gone }) = self.place.take() {
             if !over {
                 lockstep.leave(&self.song);
             }

@@ -14,12 +14,12 @@ use crate::channel::Outlet;
 
 /// An item with its place, which is free when the item is taken out or dropped.
 #[derive(Debug)]
-pub struct Placed<T> {
+pub struct QueuedItem<T> {
     item: T,
     _place: Option<OwnedSemaphorePermit>,
 }
 
-impl<T> Placed<T> {
+impl<T> QueuedItem<T> {
     /// Takes the item out.
     pub fn take(self) -> T {
         self.item
@@ -28,15 +28,15 @@ impl<T> Placed<T> {
 
 /// The song's end of the queue.
 pub struct ToReader<T> {
-    items: UnboundedSender<Placed<T>>,
-    places: Places,
+    items: UnboundedSender<QueuedItem<T>>,
+    places: ReaderPlaces,
 }
 
 /// The places of a queue.
 #[derive(Debug, Clone)]
-pub struct Places(Arc<Semaphore>);
+pub struct ReaderPlaces(Arc<Semaphore>);
 
-impl Places {
+impl ReaderPlaces {
     /// Opens the queue: from now on nothing waits for a place. What comes is bounded by what the song has in hand.
     pub fn open(&self) {
         self.0.close();
@@ -44,9 +44,9 @@ impl Places {
 }
 
 /// A queue with `places` places.
-pub fn reader_queue<T>(places: usize) -> (ToReader<T>, Places, UnboundedReceiver<Placed<T>>) {
+pub fn reader_queue<T>(places: usize) -> (ToReader<T>, ReaderPlaces, UnboundedReceiver<QueuedItem<T>>) {
     let (items, reader) = unbounded_channel();
-    let places = Places(Arc::new(Semaphore::new(places)));
+    let places = ReaderPlaces(Arc::new(Semaphore::new(places)));
     (ToReader { items, places: places.clone() }, places, reader)
 }
 
@@ -56,7 +56,7 @@ impl<T: Send + 'static> Outlet for ToReader<T> {
     async fn give(&mut self, item: T) -> bool {
         // A reader that is dropped drops what is in the queue, so its places become free and this ends.
         let place = Arc::clone(&self.places.0).acquire_owned().await.ok();
-        self.items.send(Placed { item, _place: place }).is_ok()
+        self.items.send(QueuedItem { item, _place: place }).is_ok()
     }
 }
 
@@ -80,12 +80,12 @@ mod tests {
             [is_ready(queue.give(1)), is_ready(queue.give(2)), is_ready(queue.give(3))],
             [Some(true), Some(true), None]
         );
-        assert_eq!(reader.try_recv().map(Placed::take), Ok(1));
+        assert_eq!(reader.try_recv().map(QueuedItem::take), Ok(1));
         assert_eq!([is_ready(queue.give(3)), is_ready(queue.give(4))], [Some(true), None]);
         places.open();
         assert_eq!(is_ready(queue.give(4)), Some(true));
         drop(queue);
-        let rest: Vec<i32> = std::iter::from_fn(|| reader.try_recv().ok().map(Placed::take)).collect();
+        let rest: Vec<i32> = std::iter::from_fn(|| reader.try_recv().ok().map(QueuedItem::take)).collect();
         assert_eq!(rest, [2, 3, 4]);
     }
 

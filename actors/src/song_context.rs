@@ -15,7 +15,7 @@ mod meter;
 
 pub use engine_context::{CodecRates, EngineContext};
 pub use facts::{FrameRate, SongFacts};
-pub use faults::{Fault, Faults, Hold};
+pub use faults::{Faults, Hold, PlantedPanic};
 pub use meter::{SongMeter, StageMeter};
 
 /// The next song's id.

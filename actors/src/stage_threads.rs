@@ -38,12 +38,12 @@ impl Default for StageThreads {
 
 /// Idle threads, which no song has.
 struct Idle {
-    places: Mutex<Places>,
+    places: Mutex<ThreadPlaces>,
     linger: Duration,
 }
 
 #[derive(Default)]
-struct Places {
+struct ThreadPlaces {
     /// Each with the moment since which it is idle.
     idle: Vec<(StageThread, Instant)>,
     /// Threads that a song has.
@@ -53,7 +53,7 @@ struct Places {
 }
 
 impl Idle {
-    fn places(&self) -> MutexGuard<'_, Places> {
+    fn places(&self) -> MutexGuard<'_, ThreadPlaces> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner) // a list that is pushed to and taken from is never half done
     }
 

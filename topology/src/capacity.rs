@@ -55,22 +55,22 @@ impl Capacities {
         }
     }
 
-    /// Places in the channel from language model to segmenter.
+    /// ReaderPlaces in the channel from language model to segmenter.
     pub fn frame_places(&self) -> usize {
         (self.frames.frames().0 as usize).max(1)
     }
 
-    /// Places for segments between segmenter and vocoder, with `workers` flow workers.
+    /// ReaderPlaces for segments between segmenter and vocoder, with `workers` flow workers.
     pub fn segment_places(&self, windows: ReferenceWindows, workers: usize) -> usize {
         workers * segments(self.segments_per_worker, windows)
     }
 
-    /// Places in the channel from vocoder to stitcher.
+    /// ReaderPlaces in the channel from vocoder to stitcher.
     pub fn sound_places(&self) -> usize {
         (self.sound.samples() as usize / PIECE_SAMPLES).max(1)
     }
 
-    /// Places in each channel of blocks.
+    /// ReaderPlaces in each channel of blocks.
     pub fn block_places(&self) -> usize {
         (self.blocks.samples() as usize / BLOCK_SAMPLES).max(1)
     }

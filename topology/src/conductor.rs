@@ -17,7 +17,7 @@ use kameo::{
 use tokio::sync::oneshot;
 
 /// A stage of the song.
-pub(crate) struct Member {
+pub(crate) struct StageLink {
     pub id: ActorId,
     pub stage: Stage,
     /// Has the actor end soon: at its next await, or, for what hands over what was made, without waiting for a reader.
@@ -34,7 +34,7 @@ pub(crate) struct Ending {
 
 /// Arguments of the conductor.
 pub(crate) struct ConductorArgs {
-    pub members: Vec<Member>,
+    pub members: Vec<StageLink>,
     pub song: SongContext,
     pub ending: Ending,
     pub report: oneshot::Sender<SongReport>,
@@ -43,7 +43,7 @@ pub(crate) struct ConductorArgs {
 /// The actor.
 pub(crate) struct Conductor {
     /// Stages that have not ended.
-    members: Vec<Member>,
+    members: Vec<StageLink>,
     /// Stages that took part.
     took_part: Vec<Stage>,
     song: SongContext,

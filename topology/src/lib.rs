@@ -78,7 +78,7 @@ pub mod codes {
 /// Panics that tests plant in a song.
 #[cfg(feature = "fault-injection")]
 pub mod faults {
-    pub use heartstream_actors::song_context::{Fault, Faults, Hold};
+    pub use heartstream_actors::song_context::{Faults, Hold, PlantedPanic};
 }
 
 /// What a [`SongReport`] and a [`Progress`] are made of.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use flume::{Receiver, Sender, bounded};
-use heartstream_actors::{failure, reader_queue::Placed, song_context::SongContext};
+use heartstream_actors::{failure, reader_queue::QueuedItem, song_context::SongContext};
 use heartstream_messages::{CodeFrame, Outcome, PcmBlock, SongReport, Stage, StageReport};
 use heartstream_models::{ModelDirectory, SongCodes, heartmula::HeartMula};
 use tokio::sync::{
@@ -102,7 +102,7 @@ struct SecondHalf {
     sound: Sound,
     audio: Vec<Sink>,
     /// Blocks to the subscriber; as many as there are places for.
-    blocks: UnboundedSender<Placed<Arc<PcmBlock>>>,
+    blocks: UnboundedSender<QueuedItem<Arc<PcmBlock>>>,
     conductor: CurrentConductor,
     song: SongContext,
 }

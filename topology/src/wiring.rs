@@ -18,7 +18,7 @@ use heartstream_actors::{
     lockstep::LockstepHandle,
     prefetcher::{PrefetchRing, PrefetcherArgs},
     prompt_tokenizer::PromptTokenizerStage,
-    reader_queue::{Placed, reader_queue},
+    reader_queue::{QueuedItem, reader_queue},
     remote::{
         answer::is_orderable,
         stage::{RemoteFlowStage, RemoteInlet, ToPlacesOrLocal},
@@ -51,7 +51,7 @@ use tokio::{
 };
 
 use crate::{
-    conductor::{Conductor, ConductorArgs, Ending, Member},
+    conductor::{Conductor, ConductorArgs, Ending, StageLink},
     decoder::Decoder,
     error::EngineError,
     lm_resources::LmResources,
@@ -62,7 +62,7 @@ use crate::{
 };
 
 /// The reader's end of a song's blocks.
-pub(crate) type Blocks = UnboundedReceiver<Placed<Arc<PcmBlock>>>;
+pub(crate) type Blocks = UnboundedReceiver<QueuedItem<Arc<PcmBlock>>>;
 
 /// Handles of a wired song that are not moved into actors.
 pub(crate) struct Wired {
@@ -80,7 +80,7 @@ type Link = Box<dyn FnOnce(ActorRef<Conductor>) -> Pin<Box<dyn Future<Output = (
 /// Actors that are prepared and do not run yet.
 #[derive(Default)]
 struct Pieces {
-    members: Vec<Member>,
+    members: Vec<StageLink>,
     links: Vec<Link>,
     /// For each the thread that it needs.
     needs: Vec<(Stage, Option<ComputeSite>)>,
@@ -109,7 +109,7 @@ impl Pieces {
         let prepared = StageActor::<W, I, O>::prepare();
         let actor = prepared.actor_ref().clone();
         let (linked, killed) = (actor.clone(), actor.clone());
-        self.members.push(Member { id: actor.id(), stage: W::STAGE, end: Box::new(move || killed.kill()) });
+        self.members.push(StageLink { id: actor.id(), stage: W::STAGE, end: Box::new(move || killed.kill()) });
         self.links.push(Box::new(move |conductor| Box::pin(async move { conductor.link(&linked).await })));
         let (runtime, song) = (Handle::current(), song.clone());
         // As kameo's own `spawn_in_thread`, but on a thread that outlives the actor.

@@ -50,7 +50,7 @@ pub(super) enum Ended {
 }
 
 /// A song.
-pub(super) struct Member {
+pub(super) struct LockstepSong {
     writer: SongWriter,
     /// There until it was read.
     prompt: Option<PromptTokens>,
@@ -61,7 +61,7 @@ pub(super) struct Member {
     _alive: Sender<Infallible>,
 }
 
-impl Member {
+impl LockstepSong {
     pub fn new(joining: Joining) -> Self {
         let Joining { writer, prompt, takers, song, end, alive } = joining;
         Self { writer, prompt: Some(prompt), takers: Takers::Free(takers), song, end, _alive: alive }

@@ -36,7 +36,7 @@ use kameo::{
 use crate::{compute_site::ComputePool, core_turns::CoreTurns, song_context::EngineContext, stage::Failure};
 use handle::{Command, JOINING};
 pub use handle::{Joining, LockstepHandle, WeakLockstep, WritingEnd};
-use member::{Ended, Member, Work, caught};
+use member::{Ended, LockstepSong, Work, caught};
 
 /// Poll interval while no song can go on and nothing tells when one can.
 const REST: Duration = Duration::from_millis(10);
@@ -49,8 +49,8 @@ pub struct Lockstep {
     engine: EngineContext,
     commands: Receiver<Command>,
     /// Songs whose prompt is not read yet.
-    joining: VecDeque<Member>,
-    members: Vec<Member>,
+    joining: VecDeque<LockstepSong>,
+    members: Vec<LockstepSong>,
     pool: ComputePool,
 }
 
@@ -127,7 +127,7 @@ impl Lockstep {
 
     fn receive(&mut self, command: Command) {
         if let Command::Join(joining) = command {
-            self.joining.push_back(Member::new(*joining));
+            self.joining.push_back(LockstepSong::new(*joining));
         }
     }
 
@@ -158,7 +158,7 @@ impl Lockstep {
     }
 
     /// Reads the prompt of a song, while the others go on.
-    fn let_in(&mut self, mut member: Member) {
+    fn let_in(&mut self, mut member: LockstepSong) {
         let (model, pool) = (Arc::clone(&self.model), self.pool.clone());
         let turns = member.song.engine.turns.clone();
         let begun = self.awake(&pool, vec![turns], |lockstep| {
@@ -179,7 +179,7 @@ impl Lockstep {
 
     /// Writes the next frame of those that can go on, on the threads of the lockstep.
     fn pass_on_pool(&mut self) -> bool {
-        if !self.members.iter().any(Member::is_ready) {
+        if !self.members.iter().any(LockstepSong::is_ready) {
             return false;
         }
         let pool = self.pool.clone();
@@ -205,7 +205,7 @@ impl Lockstep {
 
     /// Writes the next frame of those that can go on.
     fn pass(&mut self) {
-        let ready: Vec<Member> = self.members.extract_if(.., |member| member.is_ready()).collect();
+        let ready: Vec<LockstepSong> = self.members.extract_if(.., |member| member.is_ready()).collect();
         if ready.is_empty() {
             return;
         }
@@ -236,7 +236,7 @@ impl Lockstep {
     async fn wait(&mut self, mailbox: &mut MailboxReceiver<Self>) -> Option<Signal<Self>> {
         // What waits for a later stage of its own is told by that stage, what is paused by nothing, and all others wait
         // for their takers, or can go on by now.
-        let sits_out = |member: &&Member| !member.waits_for_takers();
+        let sits_out = |member: &&LockstepSong| !member.waits_for_takers();
         let rest = if self.members.iter().all(|member| sits_out(&member)) { REST } else { BRIEF_REST };
         if let Some(member) = self.members.iter().filter(sits_out).find(|member| member.gives_way()) {
             let song = member.song.clone();
@@ -264,7 +264,7 @@ impl Lockstep {
 }
 
 /// Ends when the takers of a song have taken its frames.
-async fn any_taken(members: &mut [Member]) {
+async fn any_taken(members: &mut [LockstepSong]) {
     poll_fn(|context| {
         let waiting = members.iter_mut().filter(|member| member.waits_for_takers());
         let taken = waiting.fold(false, |taken, member| taken | member.poll_taken(context).is_ready());
@@ -275,8 +275,8 @@ async fn any_taken(members: &mut [Member]) {
 
 /// The next frames of the songs, in one pass. Where that panics or cannot be computed, each is tried alone: the songs are
 /// then as they were before.
-fn write(model: &HeartMula, members: &mut [Member]) -> Vec<Work<Vec<Frame>>> {
-    let mut songs: Vec<SpeculatedSong<'_>> = members.iter_mut().filter_map(Member::in_pass).collect();
+fn write(model: &HeartMula, members: &mut [LockstepSong]) -> Vec<Work<Vec<Frame>>> {
+    let mut songs: Vec<SpeculatedSong<'_>> = members.iter_mut().filter_map(LockstepSong::in_pass).collect();
     if songs.is_empty() {
         return Vec::new();
     }

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use super::workers::RemoteWorkers;
 use crate::{
     channel::{Inlet, Outlet},
-    flow_task::{FlowTask, Placed, ready},
+    flow_task::{DecodedWindow, FlowTask, ready},
     song_context::SongContext,
     stage::{Event, Failure, Next, StageWork},
 };
@@ -79,7 +79,7 @@ impl RemoteFlowStage {
         match decoded {
             Ok(latents) => {
                 let sizes = (self.workers.sizes().1, self.handed_on);
-                Some(Sent::There(task.complete(latents, sizes, (&self.song, Self::STAGE))))
+                Some(Sent::Decoded(task.complete(latents, sizes, (&self.song, Self::STAGE))))
             }
             Err(fault) => {
                 let sentence = format!("the worker {name} is left out: {fault}; its window is decoded on this machine");
@@ -93,7 +93,7 @@ impl RemoteFlowStage {
 /// What became of a segment.
 pub enum Sent {
     /// Its latents are there.
-    There(Placed),
+    Decoded(DecodedWindow),
     /// It must be decoded on this machine.
     Back(FlowTask),
 }
@@ -152,7 +152,7 @@ impl Outlet for ToPlacesOrLocal {
 
     async fn give(&mut self, sent: Sent) -> bool {
         match sent {
-            Sent::There(placed) => placed.put().await,
+            Sent::Decoded(placed) => placed.put().await,
             Sent::Back(task) => self.0.send_async(task).await.is_ok(),
         }
     }

@@ -10,13 +10,13 @@ pub struct Faults(Arc<Mutex<Planted>>);
 
 #[derive(Debug, Default)]
 struct Planted {
-    panics: Vec<Fault>,
+    panics: Vec<PlantedPanic>,
     holds: Vec<Hold>,
 }
 
 /// One planted panic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fault {
+pub struct PlantedPanic {
     /// The stage that panics.
     pub stage: Stage,
     /// While it works on its input number `item`, counted from 1. The language model's first is its prompt, those after
@@ -37,7 +37,7 @@ pub struct Hold {
 
 impl Faults {
     /// Plants panics.
-    pub fn new(faults: impl IntoIterator<Item = Fault>) -> Self {
+    pub fn new(faults: impl IntoIterator<Item = PlantedPanic>) -> Self {
         Self::default().with(|planted| planted.panics.extend(faults))
     }
 
@@ -56,7 +56,7 @@ impl Faults {
     pub(crate) fn strike(&self, stage: Stage, item: u64) {
         let struck = {
             let mut planted = self.planted();
-            let here = |fault: &&mut Fault| fault.stage == stage && fault.item == item && fault.times > 0;
+            let here = |fault: &&mut PlantedPanic| fault.stage == stage && fault.item == item && fault.times > 0;
             planted.panics.iter_mut().find(here).map(|fault| fault.times -= 1).is_some()
         };
         assert!(!struck, "planted in item {item} of the {stage}");

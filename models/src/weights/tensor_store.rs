@@ -30,7 +30,7 @@ pub struct TensorStore {
     /// The first file, named when a tensor is in none of them.
     first: PathBuf,
     files: Vec<(PathBuf, FileBytes)>,
-    tensors: BTreeMap<String, Place>,
+    tensors: BTreeMap<String, TensorEntry>,
     pub(super) in_memory: BTreeMap<String, Tensor>,
     matrices: Option<WeightDtype>,
     /// The fake quantisation of the matrices of products.
@@ -43,7 +43,7 @@ pub struct TensorStore {
 
 /// Where a tensor's numbers are.
 #[derive(Debug, Clone)]
-struct Place {
+struct TensorEntry {
     origin: Origin,
     dtype: Dtype,
     shape: Vec<usize>,
@@ -64,7 +64,7 @@ impl TensorStore {
     pub fn open(checkpoint: &Checkpoint, part: &str) -> Result<Self> {
         if let Checkpoint::Seeded(seeded) = checkpoint {
             let place = |(tensor, numbers): (Expected, SeededNumbers)| {
-                let place = Place { origin: Origin::Seeded(numbers), dtype: Dtype::F32, shape: tensor.shape };
+                let place = TensorEntry { origin: Origin::Seeded(numbers), dtype: Dtype::F32, shape: tensor.shape };
                 (tensor.name, place)
             };
             let tensors = seeded.tensors(part).into_iter().map(place).collect();
@@ -205,7 +205,7 @@ impl TensorStore {
         let file = self.files.len();
         for (name, info) in metadata.tensors() {
             let origin = Origin::File(file, start + info.data_offsets.0..start + info.data_offsets.1);
-            self.tensors.insert(name, Place { origin, dtype: info.dtype, shape: info.shape.clone() });
+            self.tensors.insert(name, TensorEntry { origin, dtype: info.dtype, shape: info.shape.clone() });
         }
         self.files.push((path, bytes));
         Ok(())
@@ -360,14 +360,14 @@ impl TensorStore {
         self.files.iter().map(|(path, bytes)| (path.as_path(), bytes.len() as u64))
     }
 
-    fn place(&self, name: &str, shape: &[usize]) -> Result<&Place> {
+    fn place(&self, name: &str, shape: &[usize]) -> Result<&TensorEntry> {
         if let Some(problem) = self.problem(&Expected::new(name, shape)) {
             return Err(TensorProblems { problems: vec![problem] }.into());
         }
         self.tensors.get(name).ok_or_else(|| self.missing(name, shape))
     }
 
-    fn file_of(&self, place: &Place) -> &PathBuf {
+    fn file_of(&self, place: &TensorEntry) -> &PathBuf {
         match &place.origin {
             Origin::File(file, _) => &self.files[*file].0,
             Origin::Seeded(_) => &self.first,

@@ -15,9 +15,9 @@ use super::{
     card,
     output::{Output, probe_file},
     output_names,
-    recording::{Recording, RecordingArgs},
     song_args::{PlayArgs, RenderArgs},
     song_format::song_format,
+    song_recorder::{RecordingArgs, SongRecorder},
 };
 
 /// Where the song's sound goes, and what is written down about it.
@@ -35,7 +35,7 @@ pub(super) struct Destination {
     pub verb: &'static str,
     pub record: Option<PathBuf>,
     /// What the song's blocks are written to, where the engine does not write its file.
-    pub recording: Option<Recording>,
+    pub recording: Option<SongRecorder>,
     /// Why there is no loudspeaker, until it is said.
     without_speaker: Option<SpeakerError>,
 }
@@ -157,7 +157,7 @@ impl Destination {
                 (format, gain) => {
                     let path = output.reserve()?.map(Path::to_owned);
                     let args = RecordingArgs { path, format, metadata, seed: request.seed, gain };
-                    self.recording = Some(Recording::begin(args));
+                    self.recording = Some(SongRecorder::begin(args));
                     sinks.push(Sink::Subscriber);
                 }
             }

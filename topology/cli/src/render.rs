@@ -12,9 +12,9 @@ use super::{
     destination::Destination,
     interrupts::Interrupts,
     keys::{Key, Keys},
-    recording::Recording,
     request_args::saved_request,
     song_args::{DecodeArgs, PlayArgs, RenderArgs},
+    song_recorder::SongRecorder,
     status::{Status, Verbosity},
     status_line::SongLine,
     takes,
@@ -131,7 +131,7 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
 /// program. Where its blocks are to be recorded, they are; what cannot be written ends the song.
 async fn follow(
     mut song: Song,
-    mut recording: Option<Recording>,
+    mut recording: Option<SongRecorder>,
     status: &mut Status,
     shown: &mut SongLine,
 ) -> Result<(SongReport, bool), Failed> {
@@ -167,7 +167,7 @@ async fn follow(
 }
 
 /// The end of a song, all of whose blocks are recorded if they are to be. May be dropped while it waits.
-async fn ended(song: &mut Song, recording: &mut Option<Recording>) -> Result<SongReport, Failed> {
+async fn ended(song: &mut Song, recording: &mut Option<SongRecorder>) -> Result<SongReport, Failed> {
     if let Some(recording) = recording {
         while let Some(room) = recording.room().await {
             match song.next_block().await {

@@ -6,7 +6,7 @@ mod support;
 
 use heartstream::{
     Checkpoint, Continuity, Heartstream, Outcome, Placement, SongRequest, Stage,
-    faults::{Fault, Faults},
+    faults::{Faults, PlantedPanic},
     plan::Capacities,
     units::Seconds,
 };
@@ -30,7 +30,7 @@ async fn a_song_is_the_same_song_however_it_is_made() {
         assert!(other.0[..1000] != first.0[..1000], "another seed is another song");
 
         // The first worker to take a segment panics in it, and does it again.
-        let faults = Faults::new([Fault { stage: Stage::FlowWorker, item: 1, times: 1 }]);
+        let faults = Faults::new([PlantedPanic { stage: Stage::FlowWorker, item: 1, times: 1 }]);
         let again = three.with_faults(faults.clone());
         // As little room as there can be: every stage waits for the next.
         let (repeated, tight) = tokio::join!(sung(&again, song(length, 7)), sung(&tight, song(length, 7)));

@@ -13,7 +13,7 @@ const CHECKSUM: std::ops::Range<usize> = 22..26;
 
 /// Where pages stand in their stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum PagePlace {
     First,
     Between,
     Last,
@@ -33,14 +33,14 @@ impl OggStream {
     }
 
     /// Appends `packets` to `bytes`, in as few pages as hold them. `granule` is the position at which the last one ends.
-    pub fn write(&mut self, packets: &[Vec<u8>], granule: u64, place: Place, bytes: &mut Vec<u8>) {
+    pub fn write(&mut self, packets: &[Vec<u8>], granule: u64, place: PagePlace, bytes: &mut Vec<u8>) {
         let lacing: Vec<u8> = packets.iter().flat_map(|packet| lacing(packet.len())).collect();
         let mut content = packets.iter().flatten().copied();
         let pages = lacing.len().div_ceil(MOST_SEGMENTS);
         let mut continued = false;
         for (number, segments) in lacing.chunks(MOST_SEGMENTS).enumerate() {
-            let first = if place == Place::First && number == 0 { FIRST } else { 0 };
-            let last = if place == Place::Last && number + 1 == pages { LAST } else { 0 };
+            let first = if place == PagePlace::First && number == 0 { FIRST } else { 0 };
+            let last = if place == PagePlace::Last && number + 1 == pages { LAST } else { 0 };
             let flags = if continued { CONTINUED } else { 0 } | first | last;
             let packet_ends = segments.iter().any(|length| *length < u8::MAX);
             let start = bytes.len();
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_packet_that_no_page_holds_goes_on_in_the_next_and_has_its_position_where_it_ends() {
         let (mut stream, mut bytes) = (OggStream::new(7), Vec::new());
-        stream.write(&[vec![1; 70_000]], 9, Place::Between, &mut bytes);
+        stream.write(&[vec![1; 70_000]], 9, PagePlace::Between, &mut bytes);
         let second = 27 + 255 + 255 * 255;
         assert_eq!(&bytes[second..second + 4], b"OggS");
         assert_eq!([bytes[5], bytes[second + 5]], [0, CONTINUED]);

@@ -9,7 +9,7 @@ use ropus::{Application, Bitrate, Channels, Signal};
 
 use crate::{
     Encoder, FormatError, Metadata,
-    ogg::{OggStream, Place},
+    ogg::{OggStream, PagePlace},
     vorbis_comments::vorbis_comments,
 };
 
@@ -56,8 +56,8 @@ impl OpusEncoder {
         // Any number does where a file has one stream.
         let mut ogg = OggStream::new(seed as u32);
         let mut head = Vec::new();
-        ogg.write(&[identification(pre_skip as u16)], 0, Place::First, &mut head);
-        ogg.write(&[[&b"OpusTags"[..], &vorbis_comments(metadata)].concat()], 0, Place::Between, &mut head);
+        ogg.write(&[identification(pre_skip as u16)], 0, PagePlace::First, &mut head);
+        ogg.write(&[[&b"OpusTags"[..], &vorbis_comments(metadata)].concat()], 0, PagePlace::Between, &mut head);
         let (waiting, page) = (Vec::new(), Vec::new());
         Ok(Self { encoder, head, ogg, pre_skip: pre_skip.into(), waiting, page, samples: 0, encoded: 0 })
     }
@@ -85,7 +85,7 @@ impl Encoder for OpusEncoder {
         for packet in packets {
             self.encode_packet(packet)?;
             if self.page.len() == PACKETS_IN_PAGE {
-                self.ogg.write(&self.page, self.encoded, Place::Between, bytes);
+                self.ogg.write(&self.page, self.encoded, PagePlace::Between, bytes);
                 self.page.clear();
             }
         }
@@ -102,7 +102,7 @@ impl Encoder for OpusEncoder {
         for packet in last.as_chunks::<{ PACKET * CHANNELS }>().0 {
             self.encode_packet(packet)?;
         }
-        self.ogg.write(&self.page, end, Place::Last, bytes);
+        self.ogg.write(&self.page, end, PagePlace::Last, bytes);
         self.page.clear();
         Ok(())
     }

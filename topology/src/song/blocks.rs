@@ -10,7 +10,7 @@ use std::{
 
 use flume::Receiver;
 use futures_core::Stream;
-use heartstream_actors::{reader_queue::Placed, song_context::SongContext};
+use heartstream_actors::{reader_queue::QueuedItem, song_context::SongContext};
 use heartstream_messages::{Outcome, PcmBlock, SongReport};
 use heartstream_models::signal::KeyedNoise;
 use tokio::sync::oneshot;
@@ -101,7 +101,7 @@ impl Stream for SongBlocks {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Arc<PcmBlock>>> {
         match &mut self.blocks {
-            Some(blocks) => blocks.poll_recv(context).map(|block| block.map(Placed::take)),
+            Some(blocks) => blocks.poll_recv(context).map(|block| block.map(QueuedItem::take)),
             None => Poll::Ready(None),
         }
     }

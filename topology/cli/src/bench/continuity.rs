@@ -53,7 +53,7 @@ pub(super) fn continuity(args: &ContinuityArgs, quiet: bool) -> Result<(), Faile
     let modes = shortest.map_or(Ok(Vec::new()), |request| modes::modes(args, request))?;
     let mut songs = Vec::with_capacity(written.len());
     for (index, (request, codes)) in written.iter().enumerate() {
-        let decoder = Decoder { codec: &codec, codes, frames: request.max_frames.0 as usize, request };
+        let decoder = WindowDecoder { codec: &codec, codes, frames: request.max_frames.0 as usize, request };
         let song = format!("song {} of {}", index + 1, written.len());
         status.say(&format!("{song}: as the reference does, in {} steps", args.reference_steps));
         let golden = decoder.decode(&modes::golden(args, request)?)?;
@@ -141,7 +141,7 @@ pub(super) fn probe_plot(path: Option<&Path>) -> Result<(), Failed> {
 }
 
 /// A song that is decoded again and again.
-struct Decoder<'a> {
+struct WindowDecoder<'a> {
     codec: &'a HeartCodec,
     codes: &'a [u16],
     frames: usize,
@@ -156,7 +156,7 @@ struct Decoded {
     vocoder: Seconds,
 }
 
-impl Decoder<'_> {
+impl WindowDecoder<'_> {
     fn decode(&self, mode: &Mode) -> Result<Decoded, Failed> {
         let noise = KeyedNoise::new(self.request.seed);
         let options = Flow { steps: mode.steps, guidance: self.request.flow.guidance };

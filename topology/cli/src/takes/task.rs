@@ -3,7 +3,7 @@
 use heartstream::{Heartstream, Sink, SongBlocks, SongControl, SongReport, SongRequest};
 use heartstream_formats::{FormatError, Loudness, LoudnessMeter};
 
-use crate::{Failed, destination::Destination, recording::Recording, song_args::RenderArgs};
+use crate::{Failed, destination::Destination, song_args::RenderArgs, song_recorder::SongRecorder};
 
 /// A take that is to be made.
 pub(super) struct Take {
@@ -26,7 +26,7 @@ pub(super) struct Taken {
 pub(super) struct Taking {
     take: Take,
     blocks: SongBlocks,
-    recording: Option<Recording>,
+    recording: Option<SongRecorder>,
     meter: LoudnessMeter,
 }
 

@@ -20,7 +20,7 @@ pub(super) fn parts_of(dtype: WeightDtype) -> usize {
 
 /// Where the tiles of one panel lie among those of a group: \[step, part, panel\].
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct PanelPlace {
     /// Panels of the group.
     pub panels: usize,
     /// Which of them this one is.
@@ -44,7 +44,7 @@ pub(super) fn arrange(
     weights: &Packed,
     panel: usize,
     inputs: Range<usize>,
-    place: Place,
+    place: PanelPlace,
     to: &mut [PartTile],
 ) {
     let parts = parts_of(weights.dtype());
@@ -65,7 +65,13 @@ pub(super) fn arrange(
 }
 
 /// Lays out groups of `G` inputs.
-fn arrange_groups<const G: usize>(rows: PanelRows<'_>, inputs: usize, parts: usize, place: Place, to: &mut [PartTile]) {
+fn arrange_groups<const G: usize>(
+    rows: PanelRows<'_>,
+    inputs: usize,
+    parts: usize,
+    place: PanelPlace,
+    to: &mut [PartTile],
+) {
     let line = |input: usize| match rows {
         _ if input >= inputs => [[0; 2]; PANEL],
         PanelRows::Wide(rows) => rows[input].0.map(cut),
@@ -90,7 +96,7 @@ pub(super) fn group_of<const G: usize>(
     group: usize,
     part: usize,
     parts: usize,
-    place: Place,
+    place: PanelPlace,
     to: &mut [PartTile],
 ) -> &mut [u16] {
     let groups = STEP / G;
@@ -109,7 +115,7 @@ fn cut(weight: f32) -> [u16; 2] {
 }
 
 /// Zeros for the inputs of the last step from `inputs`, whole groups, on.
-fn clear_beyond<const G: usize>(inputs: usize, parts: usize, place: Place, to: &mut [PartTile]) {
+fn clear_beyond<const G: usize>(inputs: usize, parts: usize, place: PanelPlace, to: &mut [PartTile]) {
     for group in inputs / G..inputs.next_multiple_of(STEP) / G {
         for part in 0..parts {
             group_of::<G>(group, part, parts, place, to).fill(0);

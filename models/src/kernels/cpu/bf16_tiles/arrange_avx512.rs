@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{
     super::packed::{Narrow, PanelRows},
-    arrange::{Place, group_of},
+    arrange::{PanelPlace, group_of},
     parts::{HALF, PartTile, UPPER},
 };
 
@@ -13,7 +13,7 @@ const AHEAD: usize = 4096;
 
 /// Lays out the pairs of `rows`, an even number, among the tiles of the group.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,f16c")]
-pub(super) fn arrange(rows: PanelRows<'_>, place: Place, to: &mut [PartTile]) {
+pub(super) fn arrange(rows: PanelRows<'_>, place: PanelPlace, to: &mut [PartTile]) {
     match rows {
         PanelRows::Wide(rows) => {
             for (pair, [one, other]) in rows.as_chunks::<2>().0.iter().enumerate() {
@@ -59,7 +59,7 @@ fn ahead<T>(place: &T) {
 /// Splits two rows of weights into parts, and puts each where it belongs. The low parts of f16 are exact as they are.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn put_parts<const EXACT: bool>(rows: [__m512; 2], pair: usize, place: Place, to: &mut [PartTile]) {
+fn put_parts<const EXACT: bool>(rows: [__m512; 2], pair: usize, place: PanelPlace, to: &mut [PartTile]) {
     let (upper, half) = (_mm512_set1_epi32(UPPER.cast_signed()), _mm512_set1_epi32(HALF.cast_signed()));
     let rounded = |row: __m512| _mm512_add_epi32(_mm512_castps_si512(row), half);
     // What is below the upper bits is cut off here, by the shift or by the mask.
@@ -80,7 +80,7 @@ fn put_parts<const EXACT: bool>(rows: [__m512; 2], pair: usize, place: Place, to
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn put(line: __m512i, pair: usize, (part, parts): (usize, usize), place: Place, to: &mut [PartTile]) {
+fn put(line: __m512i, pair: usize, (part, parts): (usize, usize), place: PanelPlace, to: &mut [PartTile]) {
     let group = group_of::<2>(pair, part, parts, place, to);
     // SAFETY: a pair of inputs has 32 numbers, 64 bytes that begin at one of the tile's lines.
     unsafe { _mm512_store_si512(group.as_mut_ptr().cast(), line) };

@@ -32,7 +32,7 @@ mod unit;
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use amx::{ROUND, is_permitted, multiply_zeros};
-use arrange::{Place, arrange, parts_of};
+use arrange::{PanelPlace, arrange, parts_of};
 use parts::{PartTile, RowParts, SIDE, STEP, STEPS_AT_ONCE, SumTile, split_rows};
 use split::Split;
 pub(super) use unit::Unit;
@@ -160,7 +160,7 @@ impl Product<'_> {
                 let weights = &mut room[..steps.len() * parts * group];
                 for (sums, first) in sums.chunks_exact_mut(group * tiles).zip(chunk.clone().step_by(group)) {
                     for panel in 0..group {
-                        let place = Place { panels: group, panel };
+                        let place = PanelPlace { panels: group, panel };
                         // Beside the last panel, sums of stale weights are computed and not used.
                         if first + panel < chunk.end {
                             arrange(order, self.weights, first + panel, taken.clone(), place, weights);

@@ -36,7 +36,7 @@ fn weights_are_arranged_alike_with_and_without_vectors() {
         for (inputs, taken) in [(64, 0..64), (96, 32..96), (75, 32..75), (6, 0..6), (40, 0..40)] {
             let weights = packed(20, inputs, kind);
             for panel in 0..2 {
-                let place = Place { panels: 2, panel };
+                let place = PanelPlace { panels: 2, panel };
                 let [mut found, mut expected] = [(); 2].map(|()| vec![PartTile([[7; STEP]; SIDE]); 2 * parts * 2]);
                 arrange(Order::PairsInAvx512, &weights, panel, taken.clone(), place, &mut found);
                 arrange(Order::Pairs, &weights, panel, taken.clone(), place, &mut expected);
@@ -53,7 +53,7 @@ fn fours_of_inputs_hold_the_weights_that_pairs_hold() {
         for (inputs, taken) in [(64, 0..64), (75, 32..75), (5, 0..5)] {
             let weights = packed(20, inputs, kind);
             for panel in 0..2 {
-                let place = Place { panels: 2, panel };
+                let place = PanelPlace { panels: 2, panel };
                 let [mut pairs, mut fours] = [(); 2].map(|()| vec![PartTile([[7; STEP]; SIDE]); 2 * parts * 2]);
                 arrange(Order::Pairs, &weights, panel, taken.clone(), place, &mut pairs);
                 arrange(Order::Fours, &weights, panel, taken.clone(), place, &mut fours);

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use serde_json::json;
 
 use self::{
-    scene::{Outcome, Scene},
+    scene::{Scene, SceneResult},
     simulation::play,
 };
 use super::args::MachinesArgs;
@@ -21,7 +21,8 @@ pub(super) fn machines(args: &MachinesArgs) -> Result<(), Failed> {
         return machines::measured(args);
     }
     let scene = scene(args)?;
-    let rows: Vec<(usize, Outcome)> = args.workers.iter().map(|workers| (*workers, play(&scene, *workers))).collect();
+    let rows: Vec<(usize, SceneResult)> =
+        args.workers.iter().map(|workers| (*workers, play(&scene, *workers))).collect();
     if args.json {
         out!("{}", serde_json::Value::from_iter(rows.iter().map(|(workers, outcome)| json_of(*workers, outcome))));
     } else {
@@ -59,7 +60,7 @@ fn scene(args: &MachinesArgs) -> Result<Scene, Failed> {
     })
 }
 
-fn table(rows: &[(usize, Outcome)]) -> String {
+fn table(rows: &[(usize, SceneResult)]) -> String {
     let mut text = format!(
         "{:>8}{:>14}{:>14}{:>18}{:>10}  {}\n",
         "workers", "first sound", "of the last", "music a second", "wasted", "busiest"
@@ -80,7 +81,7 @@ fn table(rows: &[(usize, Outcome)]) -> String {
     text
 }
 
-fn json_of(workers: usize, outcome: &Outcome) -> serde_json::Value {
+fn json_of(workers: usize, outcome: &SceneResult) -> serde_json::Value {
     let loads: serde_json::Map<_, _> =
         outcome.loads.iter().map(|(part, load)| (part.name().to_owned(), json!(load))).collect();
     json!({

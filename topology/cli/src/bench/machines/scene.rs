@@ -56,7 +56,7 @@ impl Part {
 
 /// What came of it.
 #[derive(Debug, Clone)]
-pub(crate) struct Outcome {
+pub(crate) struct SceneResult {
     /// Mean over the songs, and the last, in seconds.
     pub first_sound: f64,
     pub last_first_sound: f64,
@@ -68,7 +68,7 @@ pub(crate) struct Outcome {
     pub loads: [(Part, f64); 5],
 }
 
-impl Outcome {
+impl SceneResult {
     /// The part that was at work for most of the time.
     pub fn bottleneck(&self) -> (Part, f64) {
         self.loads.into_iter().fold(self.loads[0], |most, load| if load.1 > most.1 { load } else { most })

@@ -11,7 +11,7 @@ use std::{
 
 use heartstream_models::signal::{Draws, KeyedNoise, SegmentPlan, Window};
 
-use super::scene::{FRAMES_PER_SECOND, Outcome, Part, Scene};
+use super::scene::{FRAMES_PER_SECOND, Part, Scene, SceneResult};
 
 /// Bytes of an answer for a frame: two latents of 256 numbers of 4 bytes, each of which is 1.9 on its way.
 const ANSWER_BYTES: f64 = 2.0 * 256.0 * 4.0 * 1.9;
@@ -106,7 +106,7 @@ struct Simulation<'a> {
 }
 
 /// Plays the songs of `scene` with `workers` workers.
-pub(crate) fn play(scene: &Scene, workers: usize) -> Outcome {
+pub(crate) fn play(scene: &Scene, workers: usize) -> SceneResult {
     let frames = (scene.seconds * FRAMES_PER_SECOND).ceil() as usize;
     let plan = SegmentPlan::parallel(scene.first_window.clamp(1, 372));
     let windows = plan.map(|plan| plan.windows(frames)).unwrap_or_default(); // the first window is in range
@@ -263,7 +263,7 @@ impl Simulation<'_> {
         }
     }
 
-    fn outcome(self, lm_busy: f64) -> Outcome {
+    fn outcome(self, lm_busy: f64) -> SceneResult {
         let songs = self.songs.len() as f64;
         let ends = self.ends.max(lm_busy);
         let loads = [
@@ -273,7 +273,7 @@ impl Simulation<'_> {
             (Part::Line, self.line.busy),
             (Part::Vocoder, self.vocoder.busy),
         ];
-        Outcome {
+        SceneResult {
             first_sound: self.songs.iter().map(|song| song.first_sound).sum::<f64>() / songs,
             last_first_sound: self.songs.iter().map(|song| song.first_sound).fold(0.0, f64::max),
             speed: songs * self.scene.seconds / ends,

@@ -27,7 +27,7 @@ pub(super) struct RecordingArgs {
 
 /// A file or a stream that the blocks of a song are written to. It is made with the first of them: what was there before
 /// stays where a song has none.
-pub(super) struct Recording {
+pub(super) struct SongRecorder {
     /// `None` once all blocks are given.
     blocks: Option<mpsc::Sender<Arc<PcmBlock>>>,
     /// `None` once all is written.
@@ -36,7 +36,7 @@ pub(super) struct Recording {
     pub reader_left: bool,
 }
 
-impl Recording {
+impl SongRecorder {
     /// Begins within the current runtime.
     pub fn begin(args: RecordingArgs) -> Self {
         let (blocks, received) = mpsc::channel(1);
