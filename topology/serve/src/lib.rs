@@ -18,7 +18,7 @@
 //!
 //! # Layout
 //! - `jukebox`: the queue, and the songs that are written
-//! - `recording`: what listeners read, at their own pace
+//! - `growing_file`: what listeners read, at their own pace
 //! - `library`: the songs on disk
 //! - `routes`: the answers; `guard`: who gets any; `page`: what a browser shows
 //! - [`Server`]: the connections
@@ -28,19 +28,19 @@ mod body;
 mod client;
 mod error;
 mod forecast;
+mod growing_file;
 mod guard;
 mod jukebox;
 mod library;
+mod library_id;
 mod live_song;
 mod metrics;
 mod options;
 mod order;
 mod page;
 mod patient_stream;
-mod recording;
 mod routes;
 mod server;
-mod song_id;
 mod views;
 mod whole_number;
 

@@ -16,9 +16,9 @@ use tokio::sync::watch;
 use utoipa::ToSchema;
 
 use crate::{
+    growing_file::{GrowingFile, Grown},
     library::SongFiles,
-    recording::{Grown, Recording},
-    song_id::SongId,
+    library_id::LibraryId,
 };
 
 /// Where a song stands.
@@ -100,7 +100,7 @@ pub(crate) enum End {
 /// A song that waits or is written.
 #[derive(Debug)]
 pub(crate) struct LiveSong {
-    pub id: SongId,
+    pub id: LibraryId,
     pub request: SongRequest,
     pub format: Format,
     pub metadata: Metadata,
@@ -119,7 +119,7 @@ pub(crate) struct LiveSong {
 
 /// What a live song is made of.
 pub(crate) struct NewSong {
-    pub id: SongId,
+    pub id: LibraryId,
     pub request: SongRequest,
     pub format: Format,
     pub client: String,
@@ -159,8 +159,8 @@ impl LiveSong {
     }
 
     /// The recording, to be listened to.
-    pub fn recording(&self) -> Recording {
-        Recording { path: self.files.audio(self.format), head: self.head.clone(), grown: self.grown.subscribe() }
+    pub fn recording(&self) -> GrowingFile {
+        GrowingFile { path: self.files.audio(self.format), head: self.head.clone(), grown: self.grown.subscribe() }
     }
 
     /// Changes the status and wakes those who watch it.

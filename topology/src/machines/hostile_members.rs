@@ -25,14 +25,14 @@ use libp2p::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{FlowWorkers, Machines, Network, Token, address::of_socket, offer, swarm::PROTOCOL, transport};
+use super::{FlowWorkers, Machines, Network, SharedSecret, address::of_socket, offer, swarm::PROTOCOL, transport};
 use crate::{Decoder, Placement};
 
 /// How long a test waits for something that must happen: far longer than it ever takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn token() -> Token {
-    Token::new(&"x".repeat(40)).expect("a secret")
+fn token() -> SharedSecret {
+    SharedSecret::new(&"x".repeat(40)).expect("a secret")
 }
 
 fn network(listen: &[SocketAddr], dial: &[String]) -> Network {

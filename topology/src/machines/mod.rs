@@ -3,7 +3,7 @@
 //! Machines that have the same secret connect over TCP: libp2p's private network, in it noise, in it yamux. Orders and
 //! answers are messages of kameo's remote actors. `docs/machines.md` says when it pays and what is protected.
 //!
-//! - [`Token`], [`MachineAddress`]: the secret, and where machines are
+//! - [`SharedSecret`], [`MachineAddress`]: the secret, and where machines are
 //! - `transport`: the connections, `swarm`: with whom, `dialing`: those that are set up again and again; `offer`: what machines say they can do,
 //!   `asking`: what they are asked to do
 //! - [`FlowWorkers`]: this machine decodes windows for others
@@ -40,7 +40,7 @@ pub use error::MachinesError;
 pub(crate) use flow_kind::flow_kind;
 pub use flow_workers::FlowWorkers;
 pub use throughput::Throughput;
-pub use token::Token;
+pub use token::SharedSecret;
 
 use crate::{EngineError, Heartstream, decoder::Decoder, engine::Weights};
 use joining::Joining;
@@ -53,7 +53,7 @@ const WAIT_FOR_NAMED: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Network {
     /// The secret that all machines share.
-    pub token: Token,
+    pub token: SharedSecret,
     /// Where it listens for them.
     pub listen: Vec<SocketAddr>,
     /// Machines that it connects to, again when a connection ends.

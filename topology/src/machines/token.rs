@@ -15,9 +15,9 @@ const DOMAIN: &[u8] = b"heartstream machines 1\n";
 
 /// A secret that every machine of a group has. Only the key that is made of it is kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Token([u8; 32]);
+pub struct SharedSecret([u8; 32]);
 
-impl Token {
+impl SharedSecret {
     /// The secret, without white space around it.
     ///
     /// # Errors
@@ -36,9 +36,9 @@ impl Token {
     }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for SharedSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
+        f.write_str("SharedSecret(…)")
     }
 }
 
@@ -49,15 +49,15 @@ mod tests {
     #[test]
     fn a_secret_is_the_same_with_white_space_around_it_and_another_one_is_not() {
         let secret = "0123456789abcdef0123456789abcdef";
-        let token = Token::new(secret).expect("a secret");
-        assert_eq!(Token::new(&format!("\n{secret} \n")).expect("a secret"), token);
-        assert_ne!(Token::new(&secret.replace('f', "0")).expect("a secret"), token);
-        assert_eq!(format!("{token:?}"), "Token(…)");
+        let token = SharedSecret::new(secret).expect("a secret");
+        assert_eq!(SharedSecret::new(&format!("\n{secret} \n")).expect("a secret"), token);
+        assert_ne!(SharedSecret::new(&secret.replace('f', "0")).expect("a secret"), token);
+        assert_eq!(format!("{token:?}"), "SharedSecret(…)");
     }
 
     #[test]
     fn a_secret_that_can_be_tried_out_is_refused() {
-        let error = Token::new(&"x".repeat(31)).expect_err("too short").to_string();
+        let error = SharedSecret::new(&"x".repeat(31)).expect_err("too short").to_string();
         assert!(error.contains("31 characters") && error.contains("at least 32"), "{error}");
     }
 }

@@ -7,7 +7,7 @@ use libp2p::{
     swarm::NetworkBehaviour, tcp, yamux,
 };
 
-use super::Token;
+use super::SharedSecret;
 
 /// Time in which a connection must have come about, secret and all.
 const SETUP_TIME: Duration = Duration::from_secs(10);
@@ -16,7 +16,7 @@ const IDLE: Duration = Duration::from_secs(24 * 3600);
 
 /// A swarm with an identity of its own, of machines that have the secret.
 pub(super) fn swarm<B: NetworkBehaviour>(
-    token: Token,
+    token: SharedSecret,
     behaviour: impl FnOnce(&Keypair) -> Result<B, Box<dyn Error + Send + Sync>>,
 ) -> Result<Swarm<B>, Box<dyn Error>> {
     let swarm = SwarmBuilder::with_new_identity()

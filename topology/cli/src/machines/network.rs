@@ -4,7 +4,7 @@ use std::path::Path;
 
 use heartstream::{
     Builder,
-    machines::{MachineAddress, Machines, MachinesError, Network, Token},
+    machines::{MachineAddress, Machines, MachinesError, Network, SharedSecret},
 };
 
 use super::args::{WorkerArgs, WorkersArgs};
@@ -37,7 +37,7 @@ pub(super) fn of_worker(args: &WorkerArgs) -> Result<Network, Failed> {
 
 /// A network of `places`: HOST:PORT, listen:ADDRESS:PORT or mdns.
 pub(super) fn network(places: &[String], token: &Path) -> Result<Network, Failed> {
-    let token = Token::new(&token_file::read(token)?)?;
+    let token = SharedSecret::new(&token_file::read(token)?)?;
     let mut network = Network { token, listen: Vec::new(), dial: Vec::new(), mdns: false };
     for place in places.iter().map(|place| place.trim()) {
         match place.split_once("listen:") {

@@ -10,7 +10,7 @@ use std::{path::Path, process::Output, thread, time::Duration};
 
 use heartstream::{
     Checkpoint, Continuity, Heartstream, Placement, SongReport, SongRequest, Stage,
-    machines::{Machines, Network, Token},
+    machines::{Machines, Network, SharedSecret},
 };
 use support::{assert_same, complaint, engine, folder, program, request, sung, text, tiny_model, until};
 use workers::{Worker, token};
@@ -37,7 +37,7 @@ async fn songs_are_the_same_with_workers_that_are_killed_come_back_and_stop_for_
     let start = |address: &str| Worker::start(&token_file, address, &["--model", text(model.path())], None);
     let mut team = [start("127.0.0.1:0"), start("127.0.0.1:0")];
     let dial = team.iter().map(|worker| worker.address.parse().expect("an address")).collect();
-    let token = Token::new(&"a".repeat(40)).expect("a secret");
+    let token = SharedSecret::new(&"a".repeat(40)).expect("a secret");
     let machines = Machines::meet(Network { token, listen: Vec::new(), dial, mdns: false }).await.expect("a network");
 
     let alone = engine(&model, 1, 1).await;
@@ -94,7 +94,7 @@ async fn songs_are_the_same_with_workers_that_are_killed_come_back_and_stop_for_
 async fn workers_that_join_an_engine_decode_for_it_as_long_as_they_are_there() {
     let (model, folder) = (tiny_model(), folder());
     let (ours, theirs) = (token(folder.path(), 'a'), token(folder.path(), 'b'));
-    let (token, listen) = (Token::new(&"a".repeat(40)).expect("a secret"), vec![([127, 0, 0, 1], 0).into()]);
+    let (token, listen) = (SharedSecret::new(&"a".repeat(40)).expect("a secret"), vec![([127, 0, 0, 1], 0).into()]);
     let network = Network { token, listen, dial: Vec::new(), mdns: false };
     let machines = Machines::meet(network).await.expect("a network");
     let place = machines.listening()[0].clone();

@@ -16,7 +16,7 @@ use std::{sync::atomic::Ordering, thread, time::Duration};
 
 use heartstream::{
     Checkpoint, Continuity, Heartstream, Placement, SongReport, SongRequest, Stage,
-    machines::{Machines, Network, Token},
+    machines::{Machines, Network, SharedSecret},
     units::Frames,
 };
 use hosts::Hosts;
@@ -70,7 +70,7 @@ async fn sing(hosts: &Hosts, wire: &Wire) {
     let mut team = [start(1), start(2)];
     let dial = team.iter().map(|worker| worker.address.parse().expect("an address")).collect();
     let network =
-        Network { token: Token::new(&"a".repeat(40)).expect("a secret"), listen: Vec::new(), dial, mdns: false };
+        Network { token: SharedSecret::new(&"a".repeat(40)).expect("a secret"), listen: Vec::new(), dial, mdns: false };
     let machines = Machines::meet(network).await.expect("a network");
     let alone = engine(&model, 1, 1).await;
     let placement = Placement { threads: Some(1), ..Placement::default() };

@@ -16,7 +16,7 @@ use axum::{
 };
 
 use crate::{app::App, error::ApiError};
-pub(crate) use token::{Token, cookie, is_encrypted};
+pub(crate) use token::{ClientToken, cookie, is_encrypted};
 
 /// Paths that need no token: the page has to be there to ask for it.
 const OPEN: [&str; 4] = ["/", "/healthz", "/openapi.json", "/v1/session"];
@@ -34,12 +34,12 @@ const HEADERS: [(&str, &str); 4] = [
 pub(crate) struct Guard {
     address: SocketAddr,
     hosts: Vec<String>,
-    pub token: Option<Token>,
+    pub token: Option<ClientToken>,
 }
 
 impl Guard {
     pub fn new(address: SocketAddr, hosts: Vec<String>, token: Option<&str>) -> Self {
-        Self { address, hosts, token: token.map(Token::new) }
+        Self { address, hosts, token: token.map(ClientToken::new) }
     }
 
     fn check(&self, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {

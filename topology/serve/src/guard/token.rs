@@ -9,9 +9,9 @@ use sha2::{Digest, Sha256};
 const COOKIE: &str = "heartstream";
 
 /// A secret, of which only a hash is kept: comparing hashes takes as long wherever they differ.
-pub(crate) struct Token([u8; 32]);
+pub(crate) struct ClientToken([u8; 32]);
 
-impl Token {
+impl ClientToken {
     pub fn new(secret: &str) -> Self {
         Self(hash(secret))
     }
@@ -50,8 +50,8 @@ fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for ClientToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
+        f.write_str("ClientToken(…)")
     }
 }

@@ -17,11 +17,11 @@ use tokio::sync::Notify;
 use crate::{
     error::ApiError,
     library::{Ending, Library, Row},
+    library_id::LibraryId,
     live_song::{End, Listener, LiveSong, NewSong, State},
     metrics::Metrics,
     options::Limits,
     order::Checked,
-    song_id::SongId,
 };
 use queue::Queue;
 
@@ -72,7 +72,7 @@ impl Jukebox {
         tokio::task::spawn_blocking(move || engine.check(&first)).await??;
         let songs: Vec<Arc<LiveSong>> = requests
             .into_iter()
-            .map(|request| self.song(SongId::new()?, request, format, client, while_listened, false))
+            .map(|request| self.song(LibraryId::new()?, request, format, client, while_listened, false))
             .collect::<Result<_, ApiError>>()?;
         let (first, created) = (songs.first().map(|song| song.id), now());
         let rows = songs
@@ -136,7 +136,7 @@ impl Jukebox {
 
     fn song(
         &self,
-        id: SongId,
+        id: LibraryId,
         request: SongRequest,
         format: Format,
         client: &str,
@@ -149,7 +149,7 @@ impl Jukebox {
     }
 
     /// A song that waits or is written.
-    pub fn live(&self, id: SongId) -> Option<Arc<LiveSong>> {
+    pub fn live(&self, id: LibraryId) -> Option<Arc<LiveSong>> {
         self.lock().live(id)
     }
 
@@ -243,7 +243,7 @@ fn now() -> f64 {
 }
 
 /// The entry of a song that waits.
-fn row(song: &LiveSong, created: f64, take_of: Option<SongId>) -> Result<Row, ApiError> {
+fn row(song: &LiveSong, created: f64, take_of: Option<LibraryId>) -> Result<Row, ApiError> {
     let request = serde_json::to_string(&song.request).map_err(|error| ApiError::Internal(error.to_string()))?;
     Ok(Row {
         id: song.id,

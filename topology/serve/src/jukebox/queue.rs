@@ -7,16 +7,16 @@ use std::{
 
 use crate::{
     error::ApiError,
+    library_id::LibraryId,
     live_song::{LiveSong, State},
     options::Limits,
-    song_id::SongId,
 };
 
 /// Songs that wait or are written.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: VecDeque<Arc<LiveSong>>,
-    live: HashMap<SongId, Arc<LiveSong>>,
+    live: HashMap<LibraryId, Arc<LiveSong>>,
     /// Places that are promised to songs which are being noted in the library, for each client.
     promised: HashMap<String, usize>,
     writing: usize,
@@ -80,7 +80,7 @@ impl Queue {
     }
 
     /// Takes out a song that waits; `None` when its turn has come.
-    pub fn leave(&mut self, id: SongId) -> Option<Arc<LiveSong>> {
+    pub fn leave(&mut self, id: LibraryId) -> Option<Arc<LiveSong>> {
         let place = self.waiting.iter().position(|song| song.id == id)?;
         let song = self.waiting.remove(place);
         self.tell_places();
@@ -93,11 +93,11 @@ impl Queue {
     }
 
     /// Nothing is known of the song any more but what the library says.
-    pub fn forget(&mut self, id: SongId) {
+    pub fn forget(&mut self, id: LibraryId) {
         self.live.remove(&id);
     }
 
-    pub fn live(&self, id: SongId) -> Option<Arc<LiveSong>> {
+    pub fn live(&self, id: LibraryId) -> Option<Arc<LiveSong>> {
         self.live.get(&id).cloned()
     }
 
@@ -147,7 +147,7 @@ mod tests {
 
     fn song(client: &str) -> Arc<LiveSong> {
         let new = NewSong {
-            id: SongId::new().unwrap(),
+            id: LibraryId::new().unwrap(),
             request: SongRequest::new("piano", "la"),
             format: "wav".parse::<Format>().unwrap(),
             client: client.to_owned(),

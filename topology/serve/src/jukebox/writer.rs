@@ -11,9 +11,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     error::ApiError,
+    growing_file::Grown,
     live_song::{LiveSong, Wish},
     metrics::Metrics,
-    recording::Grown,
 };
 
 /// What was written.

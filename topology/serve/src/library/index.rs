@@ -6,8 +6,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row as SqlRow, named_pa
 
 use crate::{
     forecast::{self, Sung},
+    library_id::LibraryId,
     live_song::State,
-    song_id::SongId,
 };
 
 /// The version of the table, in `user_version`.
@@ -43,7 +43,7 @@ const TABLE: &str = "
 /// What the index says about a song.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Row {
-    pub id: SongId,
+    pub id: LibraryId,
     /// Seconds since 1970.
     pub created: f64,
     /// The request, as JSON.
@@ -57,7 +57,7 @@ pub(crate) struct Row {
     /// The fingerprint of the model.
     pub model: String,
     /// The first of the songs that were ordered together.
-    pub take_of: Option<SongId>,
+    pub take_of: Option<LibraryId>,
     pub ending: Ending,
 }
 
@@ -143,14 +143,14 @@ impl Index {
                     row.lyrics,
                     row.seed,
                     row.model,
-                    row.take_of.as_ref().map(SongId::as_str),
+                    row.take_of.as_ref().map(LibraryId::as_str),
                 ],
             )?;
         }
         transaction.commit()
     }
 
-    pub fn update(&mut self, id: SongId, ending: &Ending) -> rusqlite::Result<()> {
+    pub fn update(&mut self, id: LibraryId, ending: &Ending) -> rusqlite::Result<()> {
         self.0.execute(
             "UPDATE songs SET state = :state, frames = :frames, seconds = :seconds, bytes = :bytes,
                  loudness = :loudness, true_peak = :true_peak, error = :error WHERE id = :id",
@@ -168,12 +168,12 @@ impl Index {
         Ok(())
     }
 
-    pub fn set_state(&mut self, id: SongId, state: State) -> rusqlite::Result<()> {
+    pub fn set_state(&mut self, id: LibraryId, state: State) -> rusqlite::Result<()> {
         let sql = "UPDATE songs SET state = ?2, error = NULL WHERE id = ?1";
         self.0.execute(sql, params![id.as_str(), state.name()]).map(|_| ())
     }
 
-    pub fn row(&mut self, id: SongId) -> rusqlite::Result<Option<Row>> {
+    pub fn row(&mut self, id: LibraryId) -> rusqlite::Result<Option<Row>> {
         self.0.query_row("SELECT * FROM songs WHERE id = ?1", [id.as_str()], row).optional()
     }
 
@@ -201,7 +201,7 @@ impl Index {
     }
 
     /// The ids of all songs.
-    pub fn ids(&mut self) -> rusqlite::Result<HashSet<SongId>> {
+    pub fn ids(&mut self) -> rusqlite::Result<HashSet<LibraryId>> {
         let mut statement = self.0.prepare("SELECT id FROM songs")?;
         let ids = statement.query_map([], |row| id(row.get("id")?, "id"))?;
         ids.collect()
@@ -218,7 +218,7 @@ impl Index {
         statement.query_map(params![model, forecast::LATEST], sung)?.collect()
     }
 
-    pub fn remove(&mut self, id: SongId) -> rusqlite::Result<()> {
+    pub fn remove(&mut self, id: LibraryId) -> rusqlite::Result<()> {
         self.0.execute("DELETE FROM songs WHERE id = ?1", [id.as_str()]).map(|_| ())
     }
 }
@@ -229,7 +229,7 @@ fn like(word: &str) -> String {
     format!("%{escaped}%")
 }
 
-fn id(text: String, column: &str) -> rusqlite::Result<SongId> {
+fn id(text: String, column: &str) -> rusqlite::Result<LibraryId> {
     text.parse().map_err(|_| rusqlite::Error::InvalidParameterName(format!("{column} is no id of a song")))
 }
 
@@ -265,7 +265,7 @@ mod tests {
 
     fn song(title: &str, state: State) -> Row {
         Row {
-            id: SongId::new().unwrap(),
+            id: LibraryId::new().unwrap(),
             created: 1.5,
             request: "{}".to_owned(),
             format: "wav".to_owned(),

@@ -16,8 +16,8 @@ use std::{
 use crate::{
     error::{ApiError, ServeError},
     forecast::Sung,
+    library_id::LibraryId,
     live_song::State,
-    song_id::SongId,
 };
 pub(crate) use files::SongFiles;
 use index::Index;
@@ -47,7 +47,7 @@ impl Library {
     }
 
     /// Where the files of a song are.
-    pub fn files(&self, id: SongId) -> SongFiles {
+    pub fn files(&self, id: LibraryId) -> SongFiles {
         SongFiles::new(self.directory.join("songs").join(id.as_str()))
     }
 
@@ -57,17 +57,17 @@ impl Library {
     }
 
     /// Notes what became of a song.
-    pub async fn update(&self, id: SongId, ending: Ending) -> Result<(), ApiError> {
+    pub async fn update(&self, id: LibraryId, ending: Ending) -> Result<(), ApiError> {
         self.with(move |index| index.update(id, &ending)).await
     }
 
     /// Notes that a song has another state.
-    pub async fn set_state(&self, id: SongId, state: State) -> Result<(), ApiError> {
+    pub async fn set_state(&self, id: LibraryId, state: State) -> Result<(), ApiError> {
         self.with(move |index| index.set_state(id, state)).await
     }
 
     /// What is known about a song.
-    pub async fn row(&self, id: SongId) -> Result<Row, ApiError> {
+    pub async fn row(&self, id: LibraryId) -> Result<Row, ApiError> {
         self.with(move |index| index.row(id)).await?.ok_or(ApiError::NoSong)
     }
 
@@ -82,7 +82,7 @@ impl Library {
     }
 
     /// Removes a song and its files.
-    pub async fn remove(&self, id: SongId) -> Result<(), ApiError> {
+    pub async fn remove(&self, id: LibraryId) -> Result<(), ApiError> {
         let files = self.files(id);
         // The index first: a song whose files are gone would be a broken one, files without a song are only in the way.
         self.with(move |index| index.remove(id)).await?;
@@ -102,9 +102,9 @@ impl Library {
 
 /// Removes directories of songs that the index does not know: a kill between the two steps of [`Library::remove`] leaves
 /// one. What has another name than a song's id stays.
-fn remove_all_but(directory: &Path, songs: &HashSet<SongId>) {
+fn remove_all_but(directory: &Path, songs: &HashSet<LibraryId>) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        let id = entry.file_name().to_str().and_then(|name| name.parse::<SongId>().ok());
+        let id = entry.file_name().to_str().and_then(|name| name.parse::<LibraryId>().ok());
         if id.is_some_and(|id| !songs.contains(&id))
             && let Err(error) = std::fs::remove_dir_all(entry.path())
         {
@@ -122,7 +122,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         drop(Library::open(folder.path()).unwrap());
         let songs = folder.path().join("songs");
-        let left = songs.join(SongId::new().unwrap().as_str());
+        let left = songs.join(LibraryId::new().unwrap().as_str());
         std::fs::create_dir(&left).unwrap();
         std::fs::write(left.join("audio.wav"), "RIFF").unwrap();
         let mine = songs.join("my notes");

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     app::App,
+    library_id::LibraryId,
     live_song::{LiveSong, Status},
-    song_id::SongId,
 };
 
 /// Between two looks at the songs that wait or are written.
@@ -45,7 +45,7 @@ struct OfSong<'a> {
 #[derive(Default)]
 struct FollowingAll {
     /// The songs that are not over yet, and what was last said of each.
-    said: HashMap<SongId, (Arc<LiveSong>, Option<Status>)>,
+    said: HashMap<LibraryId, (Arc<LiveSong>, Option<Status>)>,
 }
 
 fn following_all(app: Arc<App>) -> impl Stream<Item = sse::Event> + Send {

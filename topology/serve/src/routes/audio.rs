@@ -16,10 +16,10 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     app::App,
     error::{ApiError, ErrorBody},
+    growing_file,
     library::Row,
+    library_id::LibraryId,
     live_song::{Listener, LiveSong},
-    recording,
-    song_id::SongId,
 };
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -59,7 +59,7 @@ pub(crate) async fn audio(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Query(wanted) = wanted.map_err(|error| ApiError::Refused(error.body_text()))?;
-    let id: SongId = id.parse()?;
+    let id: LibraryId = id.parse()?;
     if let Some(song) = app.jukebox.live(id) {
         // Who asks for the head alone does not listen, and ends no song by leaving.
         return Ok(if method == Method::HEAD {
@@ -105,7 +105,7 @@ async fn finished(app: &App, row: &Row, headers: &HeaderMap, download: bool) -> 
     };
     let (start, end) = range.unwrap_or((0, bytes));
     let status = if range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
-    let mut response = (status, Body::from_stream(recording::part(file, start, end))).into_response();
+    let mut response = (status, Body::from_stream(growing_file::part(file, start, end))).into_response();
     let own = response.headers_mut();
     let mut set = |name, value: String| {
         if let Ok(value) = HeaderValue::try_from(value) {

@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use crate::{
     app::App,
     error::{ApiError, ErrorBody},
+    library_id::LibraryId,
     live_song::{State, Status},
-    song_id::SongId,
 };
 
 use super::songs;
@@ -33,7 +33,7 @@ pub(super) const SIGNS_OF_LIFE: Duration = Duration::from_secs(15);
     (status = 404, description = "No such song", body = ErrorBody),
 ))]
 pub(crate) async fn events(With(app): With<Arc<App>>, Path(id): Path<String>) -> Result<Response, ApiError> {
-    let id: SongId = id.parse()?;
+    let id: LibraryId = id.parse()?;
     let live = app.jukebox.live(id);
     let view = songs::view(&app.jukebox, id).await?;
     let first = event("song", &view);

@@ -16,9 +16,9 @@ use crate::{
     error::{ApiError, ErrorBody},
     jukebox::Jukebox,
     library::Row,
+    library_id::LibraryId,
     live_song::{End, LiveSong, State},
     order::Order,
-    song_id::SongId,
     views::{Ordered, SongView},
 };
 
@@ -65,7 +65,7 @@ pub(crate) async fn show(With(app): With<Arc<App>>, Path(id): Path<String>) -> R
     (status = 404, description = "No such song", body = ErrorBody),
 ))]
 pub(crate) async fn end(With(app): With<Arc<App>>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
-    let id: SongId = id.parse()?;
+    let id: LibraryId = id.parse()?;
     if let Some(song) = app.jukebox.live(id) {
         app.jukebox.end(&song, End::Cancelled).await?;
         return Ok(StatusCode::ACCEPTED);
@@ -82,7 +82,7 @@ pub(crate) async fn end(With(app): With<Arc<App>>, Path(id): Path<String>) -> Re
     (status = 409, description = "It is over", body = ErrorBody),
 ))]
 pub(crate) async fn pause(With(app): With<Arc<App>>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
-    let id: SongId = id.parse()?;
+    let id: LibraryId = id.parse()?;
     match app.jukebox.live(id) {
         Some(song) => Ok(set_paused(&song, true)),
         None => Err(over(&app.jukebox.library.row(id).await?)),
@@ -101,7 +101,7 @@ pub(crate) async fn resume(
     Client(client): Client,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    let id: SongId = id.parse()?;
+    let id: LibraryId = id.parse()?;
     if let Some(song) = app.jukebox.live(id) {
         return Ok(set_paused(&song, false));
     }
@@ -124,7 +124,7 @@ fn over(row: &Row) -> ApiError {
 }
 
 /// What is known about a song, wherever it is.
-pub(super) async fn view(jukebox: &Jukebox, id: SongId) -> Result<SongView, ApiError> {
+pub(super) async fn view(jukebox: &Jukebox, id: LibraryId) -> Result<SongView, ApiError> {
     // Live first: what ends in between is in the library when it is no longer live.
     match jukebox.live(id) {
         Some(song) => view_of(jukebox, &song).await,

@@ -1,4 +1,4 @@
-//! Recording of a song: a file that grows, and any number of listeners who read it at their own pace.
+//! Growing file of a song, and any number of listeners who read it at their own pace.
 //!
 //! A listener costs a file handle and a buffer. The song does not know its listeners, so a slow one holds back only
 //! itself.
@@ -27,7 +27,7 @@ pub(crate) struct Grown {
 
 /// A recording that may still grow.
 #[derive(Debug, Clone)]
-pub(crate) struct Recording {
+pub(crate) struct GrowingFile {
     pub path: PathBuf,
     /// What a stream begins with, in the place of the file's own head, which changes as the file grows.
     pub head: Bytes,
@@ -35,7 +35,7 @@ pub(crate) struct Recording {
 }
 
 struct Reader {
-    recording: Recording,
+    recording: GrowingFile,
     file: Option<File>,
     place: u64,
     /// The head, until it was given.
@@ -44,7 +44,7 @@ struct Reader {
     from_now: bool,
 }
 
-impl Recording {
+impl GrowingFile {
     /// The song from its start, or `from_now`; it ends with the song.
     pub fn listen(self, from_now: bool) -> impl Stream<Item = io::Result<Bytes>> + Send {
         let head = Some(self.head.clone());
@@ -117,7 +117,7 @@ mod tests {
         let path = folder.path().join("song");
         std::fs::write(&path, b"HEADabcdefgh").unwrap();
         let (grow, grown) = watch::channel(Grown { bytes: 8, over: false });
-        let recording = Recording { path, head: Bytes::from_static(b"head"), grown };
+        let recording = GrowingFile { path, head: Bytes::from_static(b"head"), grown };
         let mut early = pin!(recording.clone().listen(false));
         let mut late = pin!(recording.clone().listen(true));
         assert_eq!(early.next().await.unwrap().unwrap(), "head", "the head of a stream, not that of the file");
@@ -136,7 +136,7 @@ mod tests {
     #[tokio::test]
     async fn a_song_whose_maker_is_gone_ends() {
         let (_, grown) = watch::channel(Grown::default());
-        let recording = Recording { path: "nowhere".into(), head: Bytes::from_static(b"head"), grown };
+        let recording = GrowingFile { path: "nowhere".into(), head: Bytes::from_static(b"head"), grown };
         let all: Vec<_> = recording.listen(false).map(Result::unwrap).collect().await;
         assert_eq!(all.concat(), b"head");
     }

@@ -1,4 +1,4 @@
-//! Song ids: what a song is called in addresses and on disk.
+//! Ids of the library: what a song is called in addresses and on disk.
 
 use std::{fmt, str::FromStr};
 
@@ -11,9 +11,9 @@ const LENGTH: usize = 16;
 
 /// The id of a song. It holds letters and digits only, so as the name of a file it stays where it is put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct SongId([u8; LENGTH]);
+pub(crate) struct LibraryId([u8; LENGTH]);
 
-impl SongId {
+impl LibraryId {
     /// An id that no other song has.
     pub fn new() -> Result<Self, ApiError> {
         let mut random = [0; LENGTH];
@@ -28,7 +28,7 @@ impl SongId {
     }
 }
 
-impl FromStr for SongId {
+impl FromStr for LibraryId {
     type Err = ApiError;
 
     fn from_str(text: &str) -> Result<Self, ApiError> {
@@ -37,7 +37,7 @@ impl FromStr for SongId {
     }
 }
 
-impl fmt::Display for SongId {
+impl fmt::Display for LibraryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -49,11 +49,11 @@ mod tests {
 
     #[test]
     fn an_id_is_read_back_and_what_is_no_id_is_no_song() {
-        let id = SongId::new().unwrap();
-        assert_eq!(id.as_str().parse::<SongId>().unwrap(), id);
-        assert_ne!(SongId::new().unwrap(), id);
+        let id = LibraryId::new().unwrap();
+        assert_eq!(id.as_str().parse::<LibraryId>().unwrap(), id);
+        assert_ne!(LibraryId::new().unwrap(), id);
         for wrong in ["", "..", "../../etc/passwd", "aaaaaaaaaaaaaaa/", "aaaaaaaaaaaaaaaA", "aaaaaaaaaaaaaaaaa"] {
-            assert!(wrong.parse::<SongId>().is_err(), "{wrong}");
+            assert!(wrong.parse::<LibraryId>().is_err(), "{wrong}");
         }
     }
 }
