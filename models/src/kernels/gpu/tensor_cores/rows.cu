@@ -119,7 +119,7 @@ extern "C" __global__ void norm_split(const float* in, const float* weight, cons
 }
 
 // Rows minus their mean over the root of their variance, modulated as above, in f32.
-extern "C" __global__ void layer_norm_steered(const float* in, const float* table, float* out, int width, int positions,
+extern "C" __global__ void layer_norm_modulated(const float* in, const float* table, float* out, int width, int positions,
                                               int table_rows, int shift_row, int scale_row, float eps) {
     const long long row = blockIdx.x;
     const float* entry = table + row / positions * table_rows * width;
