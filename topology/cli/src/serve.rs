@@ -10,6 +10,7 @@ use crate::{
     arg_groups::{ModelArgs, heading},
     asked::checkpoint,
     card::card,
+    interrupts::Interrupts,
     machines::{self, WorkersArgs},
     token_file, values,
 };
@@ -71,30 +72,25 @@ pub(super) fn serve(args: &ServeArgs) -> Result<(), Failed> {
         let builder = Heartstream::builder(checkpoint);
         let engine = machines::with_workers(builder, &args.workers).await?.build().await?;
         let server = Server::bind(engine, options).await?;
+        let interrupts = Interrupts::listen();
         out!("heartstream listens on http://{} (songs in {})", server.address(), library.display());
         if is_unlevelled {
             out!("songs keep the level that the model gives them: it has no card.json with a gain (\"gain_db\")");
         }
-        Ok(server.run(stopped()).await?)
+        Ok(server.run(stopped(interrupts)).await?)
     })
 }
 
-/// Done when the process is asked to end.
-async fn stopped() {
-    let interrupt = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
+/// Done when the process is asked to end. Asked a second time, it ends at once: what songs have on the disk is resumed.
+async fn stopped(mut interrupts: Interrupts) {
+    interrupts.next().await;
+    interrupts.came(&mut None);
+    tokio::spawn(async move {
+        loop {
+            interrupts.next().await;
+            interrupts.came(&mut None);
         }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        _ = interrupt => (),
-        () = terminate => (),
-    }
+    });
 }
 
 impl ServeArgs {

@@ -6,6 +6,7 @@ mod served;
 
 use std::{collections::HashMap, path::Path, thread, time::Duration};
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use served::{Program, support::Client};
 
@@ -73,4 +74,18 @@ fn a_kill_at_any_moment_loses_nothing_that_was_finished_and_the_rest_goes_on() {
         seen_finished = songs(&client, "finished");
         drop(program);
     }
+}
+
+#[test]
+fn a_server_that_is_asked_to_end_or_whose_terminal_is_closed_keeps_its_songs_to_be_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    for (count, signal) in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().enumerate() {
+        let (program, client) = start(folder.path());
+        assert_eq!(songs(&client, "interrupted").len(), count, "before {signal}");
+        client.order(240.0, json!({ "seed": count }));
+        program.signal(signal);
+        assert_eq!(program.exit_code(), Some(0), "{signal}");
+    }
+    let (_program, client) = start(folder.path());
+    assert_eq!(songs(&client, "interrupted").len(), 3);
 }

@@ -45,6 +45,17 @@ impl Program {
         self.0.try_wait().expect("its state").is_none()
     }
 
+    /// Sends it a signal.
+    #[cfg(unix)]
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.0.id() as i32), signal).expect("it runs");
+    }
+
+    /// Waits for its end; its exit code, `None` where a signal ended it.
+    pub fn exit_code(mut self) -> Option<i32> {
+        self.0.wait().expect("its end").code()
+    }
+
     /// Its resident memory, in bytes.
     #[cfg(target_os = "linux")]
     pub fn memory(&self) -> u64 {
