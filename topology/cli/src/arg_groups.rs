@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use heartstream_messages::Continuity;
+use heartstream::Continuity;
 use heartstream_models::{
     DeviceName, WeightDtype,
     weights::{FlowPrecision, Storage},

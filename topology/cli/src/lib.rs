@@ -56,7 +56,7 @@ use arg_groups::{MODEL_VARIABLE, ProgressForm};
 use args::{Args, Command};
 use clap::{CommandFactory, FromArgMatches};
 pub(crate) use failed::Failed;
-use heartstream_messages::Stage;
+use heartstream::Stage;
 use heartstream_models::{is_contained, kernels::cpu::KernelSet};
 use tracing_subscriber::EnvFilter;
 

@@ -1,8 +1,7 @@
 //! Codes that are decoded: those that the language model writes for the words and the seed.
 
 use candle_core::Device;
-use heartstream::Heartstream;
-use heartstream_messages::SongRequest;
+use heartstream::{Heartstream, SongRequest};
 use heartstream_models::{
     ModelDirectory,
     heartmula::{Begun, KeyedSampler, prompt_positions},

@@ -6,9 +6,8 @@
 use std::{path::Path, time::Instant};
 
 use candle_core::Device;
-use heartstream::{EngineError, Heartstream};
-use heartstream_messages::{
-    Flow, SongRequest,
+use heartstream::{
+    EngineError, Flow, Heartstream, SongRequest,
     units::{Frames, SAMPLE_RATE, Seconds},
 };
 use heartstream_models::{

@@ -1,7 +1,6 @@
 //! Ways of decoding that `bench continuity` compares.
 
-use heartstream::Heartstream;
-use heartstream_messages::{Continuity, FirstWindow, SongRequest, units::Frames};
+use heartstream::{Continuity, FirstWindow, Heartstream, SongRequest, units::Frames};
 use heartstream_models::signal::SegmentPlan;
 
 use super::args::ContinuityArgs;

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use heartstream_messages::{Continuity, SongRequest, units::SampleIndex};
+use heartstream::{Continuity, SongRequest, units::SampleIndex};
 use plotters::{coord::Shift, prelude::*, style::FontFamily};
 
 use super::{

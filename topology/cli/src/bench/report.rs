@@ -1,6 +1,6 @@
 //! Report of `bench continuity`, and its JSON.
 
-use heartstream_messages::{
+use heartstream::{
     SongRequest,
     units::{SAMPLE_RATE, SampleIndex, Seconds},
 };

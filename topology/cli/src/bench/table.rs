@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use heartstream_messages::Continuity;
+use heartstream::Continuity;
 use heartstream_tools::quality::{Heard, SeamMeasure, Thumps};
 
 use super::report::{Measured, Report};
