@@ -7,7 +7,7 @@ use rustysynth::SoundFont;
 use super::{
     error::{CorpusError, Result},
     render::{FRAME_SAMPLES, render},
-    rng::Rng,
+    rng::CorpusRng,
     scores::{self, Kind, Piece},
     song::{Song, play},
     soundfont, user_words,
@@ -135,7 +135,7 @@ impl Dataset {
         let pieces = self.pieces(split);
         let round = (index / pieces.len()) as u64;
         let mut order: Vec<usize> = (0..pieces.len()).collect();
-        Rng::new(&[seed, Purpose::Order as u64, round]).shuffle(&mut order);
+        CorpusRng::new(&[seed, Purpose::Order as u64, round]).shuffle(&mut order);
         let keys = |purpose: Purpose| [seed, purpose as u64, split as u64, index as u64];
         let drawn = (0..pieces.len()).find_map(|further| {
             let piece = &pieces[order[(index + further) % pieces.len()]];
@@ -143,8 +143,8 @@ impl Dataset {
         });
         // Every piece of the corpus has been drawn from once, when it was opened; another may need another try.
         let (piece, variation) = drawn.unwrap_or_else(|| panic!("no piece of {split:?} has a variation"));
-        let song = play(piece, &variation, &mut Rng::new(&keys(Purpose::Playing)));
-        let mut rng = Rng::new(&keys(Purpose::Words));
+        let song = play(piece, &variation, &mut CorpusRng::new(&keys(Purpose::Playing)));
+        let mut rng = CorpusRng::new(&keys(Purpose::Words));
         let tags = words::tags(piece, &variation, &song, &mut rng);
         let lyrics = match manner {
             Manner::Excerpt => words::lyrics(piece, &variation, &song, &mut rng),
@@ -207,7 +207,7 @@ fn times(piece: &Piece) -> usize {
 }
 
 fn draw(piece: &Piece, manner: Manner, keys: &[u64]) -> Option<Variation> {
-    (0..TRIES).find_map(|attempt| Variation::draw(piece, manner, &mut Rng::new(&[keys, &[attempt]].concat())))
+    (0..TRIES).find_map(|attempt| Variation::draw(piece, manner, &mut CorpusRng::new(&[keys, &[attempt]].concat())))
 }
 
 /// Examples in the order of their indices, rendered ahead.

@@ -5,7 +5,7 @@
 
 use super::{
     phrases::Division,
-    rng::Rng,
+    rng::CorpusRng,
     scores::{Kind, Note, Piece},
 };
 
@@ -90,7 +90,7 @@ const ORDERS: [(&[usize], u32); 11] = [
 ];
 
 /// Draws the sections of a song with `lines` lines, or `None` if the piece has no part.
-pub fn draw(parts: &[Vec<usize>], lines: usize, rng: &mut Rng) -> Option<Vec<Section>> {
+pub fn draw(parts: &[Vec<usize>], lines: usize, rng: &mut CorpusRng) -> Option<Vec<Section>> {
     // Order of the parts, lines of each, lines of the coda.
     type Choice = (&'static [usize], [usize; PARTS], usize);
     let mut choices: Vec<(Choice, u32)> = Vec::new();
@@ -150,7 +150,7 @@ mod tests {
         let parts = vec![vec![0, 1, 2, 3], vec![8, 9, 10, 11]];
         for lines in 1..=17 {
             for seed in 0..20 {
-                let sections = draw(&parts, lines, &mut Rng::new(&[seed, lines as u64])).expect("two parts");
+                let sections = draw(&parts, lines, &mut CorpusRng::new(&[seed, lines as u64])).expect("two parts");
                 assert_eq!(sections.iter().map(|section| section.phrases.len()).sum::<usize>(), lines);
                 for part in 0..PARTS {
                     let played: Vec<_> = sections.iter().filter(|one| one.part == part && !one.coda).collect();
@@ -158,8 +158,8 @@ mod tests {
                 }
             }
         }
-        assert!(draw(&[], 4, &mut Rng::new(&[1])).is_none());
-        let alone = draw(&parts[..1], 17, &mut Rng::new(&[1])).expect("a verse twice, and a coda");
+        assert!(draw(&[], 4, &mut CorpusRng::new(&[1])).is_none());
+        let alone = draw(&parts[..1], 17, &mut CorpusRng::new(&[1])).expect("a verse twice, and a coda");
         assert!(alone.iter().all(|section| section.part == 0));
     }
 

@@ -29,9 +29,9 @@ impl SplitMix64 {
 
 /// A stream of the choices of a variation.
 #[derive(Debug, Clone)]
-pub struct Rng(SplitMix64);
+pub struct CorpusRng(SplitMix64);
 
-impl Rng {
+impl CorpusRng {
     /// The stream that belongs to all of `keys` in their order.
     pub fn new(keys: &[u64]) -> Self {
         Self(SplitMix64::new(0, keys))

@@ -5,7 +5,7 @@ use super::{
     instruments::{Instrument, VELOCITIES},
     phrases::Phrase,
     render::{FRAME_SAMPLES, SAMPLE_RATE},
-    rng::Rng,
+    rng::CorpusRng,
     scores::{Note, Piece},
     variation::{LEAD_IN_SECONDS, RING_SECONDS, Texture, Variation},
 };
@@ -145,7 +145,7 @@ impl<'a> Clock<'a> {
 
 /// Plays `piece` as `variation` says; `rng` moves onsets and velocities a little, in a form alike each time that a
 /// phrase is played.
-pub fn play(piece: &Piece, variation: &Variation, rng: &mut Rng) -> Song {
+pub fn play(piece: &Piece, variation: &Variation, rng: &mut CorpusRng) -> Song {
     let clock = Clock::of(variation);
     let rest = variation.second.unwrap_or(variation.lead);
     let own = (!variation.sections.is_empty()).then(|| rng.below(1 << 30) as u64);
@@ -154,7 +154,7 @@ pub fn play(piece: &Piece, variation: &Variation, rng: &mut Rng) -> Song {
         let instrument: &'static Instrument = instrument;
         for number in numbers {
             let Played { phrase, place, .. } = clock.played[number];
-            let mut again = own.map(|key| Rng::new(&[key, place as u64, u64::from(instrument.program)]));
+            let mut again = own.map(|key| CorpusRng::new(&[key, place as u64, u64::from(instrument.program)]));
             let rng = again.as_mut().unwrap_or(&mut *rng);
             for note in part.iter().filter(|note| (phrase.start..phrase.end).contains(&note.onset)) {
                 let Some(pitch) = moved(note.pitch, by, instrument) else { continue };

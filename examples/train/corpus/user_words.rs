@@ -5,7 +5,7 @@
 
 use super::{
     form::Section,
-    rng::Rng,
+    rng::CorpusRng,
     vocabulary::{FILLERS, FOREIGN},
     words::{Style, line},
 };
@@ -46,7 +46,7 @@ struct Manner {
 }
 
 impl Manner {
-    fn draw(rng: &mut Rng) -> Self {
+    fn draw(rng: &mut CorpusRng) -> Self {
         Self {
             foreign: rng.happens(0.2).then(|| rng.pick(FOREIGN)),
             style: rng.weighted(&[(Style::Plain, 60), (Style::Invented, 34), (Style::Fillers, 6)]),
@@ -57,7 +57,7 @@ impl Manner {
     }
 
     /// A line that stands on a phrase of `syllables` syllables.
-    fn line(&self, syllables: usize, rng: &mut Rng) -> String {
+    fn line(&self, syllables: usize, rng: &mut CorpusRng) -> String {
         let words = self.metre.0 + rng.below(self.metre.1 - self.metre.0 + 1);
         let mut line = match self.foreign {
             Some(language) => {
@@ -82,7 +82,7 @@ impl Manner {
 }
 
 /// The lyrics of a song with these sections; `syllables` are those of each phrase.
-pub fn lyrics(sections: &[Section], syllables: &[usize], rng: &mut Rng) -> String {
+pub fn lyrics(sections: &[Section], syllables: &[usize], rng: &mut CorpusRng) -> String {
     let manner = Manner::draw(rng);
     let marks = rng.weighted(&[(Marks::Plain, 70), (Marks::Numbered, 8), (Marks::Stanzas, 14), (Marks::None, 8)]);
     // A chorus has the same words each time, as a rule, and a verse has others.
@@ -132,7 +132,7 @@ mod tests {
         let parts = vec![vec![0, 1, 2, 3], vec![4, 5, 6, 7]];
         let (mut marked, mut repeated) = (0, 0);
         for seed in 0..300 {
-            let rng = &mut Rng::new(&[seed]);
+            let rng = &mut CorpusRng::new(&[seed]);
             let lines = 1 + rng.below(17);
             let sections = form::draw(&parts, lines, rng).expect("two parts");
             let lyrics = lyrics(&sections, &vec![6; lines], rng);

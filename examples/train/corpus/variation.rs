@@ -4,7 +4,7 @@ use super::{
     form::{self, Section},
     instruments::{ACCOMPANISTS, INSTRUMENTS, Instrument, by_tag},
     phrases::{Division, LINE_SECONDS, divide},
-    rng::Rng,
+    rng::CorpusRng,
     scores::{Kind, Piece},
     song::FRAME_SECONDS,
 };
@@ -98,7 +98,7 @@ pub const LONGEST_FORM_SECONDS: f64 = 62.0;
 
 impl Variation {
     /// Draws a variation of `piece`; `None` when the piece has no phrases in this manner that end on its tonic and fit.
-    pub fn draw(piece: &Piece, manner: Manner, rng: &mut Rng) -> Option<Self> {
+    pub fn draw(piece: &Piece, manner: Manner, rng: &mut CorpusRng) -> Option<Self> {
         match manner {
             Manner::Excerpt => {
                 let division = divide(piece, rng.between(LINE_DRAWN.0, LINE_DRAWN.1), EXCERPT_BARS);
@@ -137,7 +137,7 @@ impl Variation {
         division: Division,
         (order, sections): (Vec<usize>, Vec<Section>),
         [breath, hold, slowing]: [f64; 3],
-        rng: &mut Rng,
+        rng: &mut CorpusRng,
     ) -> Option<Self> {
         let lead = lead(piece, rng);
         let texture = texture(piece, lead, rng);
@@ -168,7 +168,7 @@ impl Variation {
 }
 
 /// The leading instrument. Instruments that swell play slow pieces only.
-fn lead(piece: &Piece, rng: &mut Rng) -> &'static Instrument {
+fn lead(piece: &Piece, rng: &mut CorpusRng) -> &'static Instrument {
     let slow = matches!(piece.kind, Kind::Chorale | Kind::Air | Kind::Waltz);
     let weight = |one: &Instrument| match (swells(one), slow) {
         (true, true) => 3 * one.weight,
@@ -184,7 +184,7 @@ fn swells(instrument: &Instrument) -> bool {
     matches!(instrument.tag, "choir" | "strings")
 }
 
-fn texture(piece: &Piece, lead: &Instrument, rng: &mut Rng) -> Texture {
+fn texture(piece: &Piece, lead: &Instrument, rng: &mut CorpusRng) -> Texture {
     use Texture::{AfterBeat, Block, Broken, Duet, Full, Solo};
     let solo = if lead.polyphonic { 2 } else { 8 };
     if piece.kind == Kind::Chorale {
@@ -211,7 +211,7 @@ fn excerpt(
     breath: f64,
     slowing: f64,
     hold: f64,
-    rng: &mut Rng,
+    rng: &mut CorpusRng,
 ) -> Option<(usize, usize)> {
     let seconds: Vec<f64> = division
         .phrases
@@ -243,7 +243,7 @@ fn excerpt(
 }
 
 /// A transposition that brings the melody into the middle of the lead's range.
-fn transposition(piece: &Piece, lead: &Instrument, rng: &mut Rng) -> Option<i32> {
+fn transposition(piece: &Piece, lead: &Instrument, rng: &mut CorpusRng) -> Option<i32> {
     let mut pitches: Vec<i32> = piece.melody().iter().map(|note| i32::from(note.pitch)).collect();
     pitches.sort_unstable();
     let (low, high, middle) = (*pitches.first()?, *pitches.last()?, pitches[pitches.len() / 2]);

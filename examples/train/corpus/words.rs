@@ -1,7 +1,7 @@
 //! Words of a song: tags of its sound, and a line of as many syllables for every phrase.
 
 use super::{
-    rng::Rng,
+    rng::CorpusRng,
     scores::{Collection, Kind, Piece},
     song::Song,
     variation::{Texture, Variation},
@@ -59,7 +59,7 @@ pub const MARKS: &[&str] = &["[Intro]", "[Verse]", "[Chorus]", "[Outro]", "[Inst
 const PACES: (f64, f64) = (2.3, 3.8);
 
 /// Tags of a song: lower case, separated by commas, the instruments first as a rule. Moods come from mode and pace.
-pub fn tags(piece: &Piece, variation: &Variation, song: &Song, rng: &mut Rng) -> String {
+pub fn tags(piece: &Piece, variation: &Variation, song: &Song, rng: &mut CorpusRng) -> String {
     let minor = piece.mode.is_minor();
     let pace = usize::from(song.pace > PACES.0) + usize::from(song.pace > PACES.1);
     let moods: &[&str] = match (minor, pace) {
@@ -123,7 +123,7 @@ pub fn tags(piece: &Piece, variation: &Variation, song: &Song, rng: &mut Rng) ->
 
 /// The lyrics of an excerpt: each phrase is a line under a section mark, but for an `[Intro]`, which is one phrase that is
 /// not sung. `[Outro]` is the last section as a rule; without a line it is the last chord alone.
-pub fn lyrics(piece: &Piece, variation: &Variation, song: &Song, rng: &mut Rng) -> String {
+pub fn lyrics(piece: &Piece, variation: &Variation, song: &Song, rng: &mut CorpusRng) -> String {
     let count = variation.order.len();
     if count <= 3 && rng.happens(0.04) {
         return "[Instrumental]\n\n[Outro]".to_owned();
@@ -173,7 +173,7 @@ pub enum Style {
 }
 
 /// A line of `syllables` syllables.
-pub fn line(syllables: usize, style: Style, rng: &mut Rng) -> String {
+pub fn line(syllables: usize, style: Style, rng: &mut CorpusRng) -> String {
     let mut words: Vec<String> = match style {
         Style::Fillers => vec![rng.pick(FILLERS).to_owned(); syllables],
         Style::Plain | Style::Invented => sentence(syllables, rng)
@@ -192,7 +192,7 @@ pub fn line(syllables: usize, style: Style, rng: &mut Rng) -> String {
     words.join(" ")
 }
 
-fn invented(syllables: usize, rng: &mut Rng) -> String {
+fn invented(syllables: usize, rng: &mut CorpusRng) -> String {
     let syllable = |_| [rng.pick(ONSETS), rng.pick(NUCLEI), rng.pick(CODAS)].concat();
     (0..syllables).map(syllable).collect()
 }
@@ -214,7 +214,7 @@ fn following(class: Option<Class>) -> &'static [(Class, u32)] {
 }
 
 /// Words of `syllables` syllables together, in an order that could be a sentence, and ending as one could.
-fn sentence(syllables: usize, rng: &mut Rng) -> Vec<Word> {
+fn sentence(syllables: usize, rng: &mut CorpusRng) -> Vec<Word> {
     const TRIES: usize = 60;
     for _ in 0..TRIES {
         let (mut words, mut left, mut class) = (Vec::new(), syllables, None);
