@@ -43,7 +43,7 @@ impl StageWork for CodesSourceStage {
         let codes = kept.codes[self.next * kept.codebooks..][..kept.codebooks].to_vec();
         let meter = &self.song.meter;
         if self.next == 0 {
-            self.song.facts.frames_take(FrameRate { first: Seconds(meter.seconds()), each: Seconds(0.0) });
+            self.song.facts.frames_take(FrameRate { first: Seconds(self.song.clock.seconds()), each: Seconds(0.0) });
         }
         outputs.push_back(CodeFrame { index: FrameIndex(self.next as u64), codes });
         self.next += 1;

@@ -58,7 +58,7 @@ impl SegmenterStage {
         let enough = match rates {
             Some(rates) => longest_first_window(deadline, rates),
             // The other stages are not measured yet; half of the time must be enough for them.
-            None if self.song.meter.seconds() > deadline / 2.0 => SHORTEST_FIRST_WINDOW,
+            None if self.song.clock.seconds() > deadline / 2.0 => SHORTEST_FIRST_WINDOW,
             None => return,
         };
         if frames >= enough {

@@ -14,7 +14,7 @@ mod faults;
 mod meter;
 
 pub use engine_context::{CodecRates, EngineContext};
-pub use facts::{FrameRate, SongFacts};
+pub use facts::{FrameRate, SongClock, SongFacts};
 pub use faults::{Faults, Hold, PlantedPanic};
 pub use meter::{SongMeter, StageMeter};
 
@@ -24,6 +24,8 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 /// Shared state of one song's stages. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SongContext {
+    /// Time since its request.
+    pub clock: SongClock,
     /// Its counters.
     pub meter: Arc<SongMeter>,
     /// What one stage finds out and another one decides by.
@@ -55,10 +57,12 @@ impl SongContext {
         let engine = EngineContext { turns: engine.turns.of_a_song(), ..engine };
         let pause = Pause::default();
         let facts = Arc::<SongFacts>::default();
-        let meter = Arc::new(SongMeter::new(sinks, pause.clone(), Arc::clone(&facts)));
+        let clock = SongClock::start();
+        let meter = Arc::new(SongMeter::new(sinks, clock, pause.clone(), Arc::clone(&facts)));
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         let span = tracing::info_span!("song", id, seed = tracing::field::Empty);
-        Self { meter, facts, stop: StopFlag::default(), pause, faults, mishaps: Mishaps::default(), engine, id, span }
+        let (stop, mishaps) = (StopFlag::default(), Mishaps::default());
+        Self { clock, meter, facts, stop, pause, faults, mishaps, engine, id, span }
     }
 
     /// The report of the song as it is now: what its meter counted, and its facts. The stages are not in it.

@@ -159,9 +159,9 @@ impl SongWriter {
         let meter = &self.song.meter;
         if let Some(CodeFrame { index, .. }) = outputs.back() {
             meter.first_frame_is_there();
-            let first = *self.first_frame.get_or_insert(meter.seconds());
+            let first = *self.first_frame.get_or_insert(self.song.clock.seconds());
             if index.0 > 0 {
-                let each = Seconds((meter.seconds() - first) / index.0 as f64);
+                let each = Seconds((self.song.clock.seconds() - first) / index.0 as f64);
                 self.song.facts.frames_take(FrameRate { first: Seconds(first), each });
             }
             meter.frames.store(index.0 + 1, Ordering::Relaxed);

@@ -237,7 +237,7 @@ fn a_gapless_start_keeps_what_it_waits_for_and_says_so() {
     let (song, device, context) = (song(1), FakeDevice::new([Offer::Rate(48_000)]), context());
     let mut stage = SpeakerSinkStage::new(device.speaker(), 0, Frames(75_000), &[Seconds(0.24)], context.clone());
     let mut none = VecDeque::new();
-    while context.meter.elapsed() < Duration::from_millis(300) {
+    while context.clock.elapsed() < Duration::from_millis(300) {
         std::thread::yield_now();
     }
     for (index, samples) in song.chunks(BLOCK / 5).enumerate() {

@@ -98,7 +98,7 @@ impl Actor for Conductor {
                 self.end_early(Outcome::Failed(error));
             }
         }
-        if self.ended_early.is_none() && self.song.meter.reader_left.load(Ordering::Relaxed) {
+        if self.ended_early.is_none() && self.song.facts.reader_left() {
             self.end_early(Outcome::ReaderLeft);
         }
         if !self.members.is_empty() {

@@ -1,6 +1,12 @@
 //! Facts of a song: what one stage finds out and another one decides by.
 
-use std::sync::OnceLock;
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use heartstream_messages::units::{Frames, SampleIndex, Seconds};
 use tokio::sync::watch;
@@ -12,6 +18,27 @@ pub struct SongFacts {
     length: OnceLock<Frames>,
     song_end: OnceLock<SampleIndex>,
     frame_rate: watch::Sender<Option<FrameRate>>,
+    reader_left: AtomicBool,
+}
+
+/// Clock of a song, which begins with its request.
+#[derive(Debug, Clone, Copy)]
+pub struct SongClock(Instant);
+
+impl SongClock {
+    pub(super) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Time since the request.
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+
+    /// The same, in seconds.
+    pub fn seconds(self) -> f64 {
+        self.elapsed().as_secs_f64()
+    }
 }
 
 /// Time that the frames of a song take.
@@ -55,6 +82,16 @@ impl SongFacts {
     /// Where the song ends; `None` before its last frame was written.
     pub fn song_end(&self) -> Option<SampleIndex> {
         self.song_end.get().copied()
+    }
+
+    /// The reader of a stream has closed it before the song was over.
+    pub fn reader_leaves(&self) {
+        self.reader_left.store(true, Ordering::Release);
+    }
+
+    /// Whether the reader of a stream has left.
+    pub fn reader_left(&self) -> bool {
+        self.reader_left.load(Ordering::Acquire)
     }
 
     /// The language model has measured its frames, again.

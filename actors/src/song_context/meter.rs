@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use heartstream_messages::{
@@ -14,13 +14,13 @@ use heartstream_messages::{
 };
 use tokio::sync::watch;
 
-use super::{Pause, SongFacts};
+use super::{Pause, SongClock, SongFacts};
 use crate::working_time::WorkingTime;
 
-/// The counters of one song. Each is written by one stage and may be read from any thread.
+/// The counters of one song. Each is written by one stage. No stage decides by one, but for planted delays.
 #[derive(Debug)]
 pub struct SongMeter {
-    since: Instant,
+    clock: SongClock,
     /// Frames that the language model has written.
     pub frames: AtomicU64,
     /// Rejected draws of the first frame, each of which would have ended the song.
@@ -30,8 +30,6 @@ pub struct SongMeter {
     /// Samples of silence that a speaker had to play.
     pub underruns: AtomicU64,
     milestones: Mutex<Milestones>,
-    /// Whether the reader of a stream closed it before the song was over.
-    pub reader_left: AtomicBool,
     /// How often a speaker's own buffer ran dry.
     pub xruns: AtomicU64,
     /// For each sink, the place up to which it has the song.
@@ -62,15 +60,14 @@ pub struct StageMeter {
 }
 
 impl SongMeter {
-    pub(super) fn new(sinks: usize, pause: Pause, facts: Arc<SongFacts>) -> Self {
+    pub(super) fn new(sinks: usize, clock: SongClock, pause: Pause, facts: Arc<SongFacts>) -> Self {
         Self {
-            since: Instant::now(),
+            clock,
             frames: AtomicU64::new(0),
             redraws: AtomicU32::new(0),
             segments: AtomicU64::new(0),
             underruns: AtomicU64::new(0),
             milestones: Mutex::default(),
-            reader_left: AtomicBool::new(false),
             xruns: AtomicU64::new(0),
             delivered: (0..sinks).map(|_| AtomicU64::new(0)).collect(),
             first_audio: AtomicU64::new(0),
@@ -91,11 +88,6 @@ impl SongMeter {
         &self.stages[stage as usize]
     }
 
-    /// Seconds since the request.
-    pub fn seconds(&self) -> f64 {
-        self.elapsed().as_secs_f64()
-    }
-
     /// The first frame is drawn.
     pub fn first_frame_is_there(&self) {
         self.reach(|milestones| &mut milestones.first_frame);
@@ -114,7 +106,7 @@ impl SongMeter {
     /// Sets a milestone, the first time that it is reached.
     fn reach(&self, milestone: impl Fn(&mut Milestones) -> &mut Option<Seconds>) {
         let mut milestones = self.milestones.lock().unwrap_or_else(PoisonError::into_inner);
-        milestone(&mut milestones).get_or_insert(Seconds(self.seconds()));
+        milestone(&mut milestones).get_or_insert(Seconds(self.clock.seconds()));
     }
 
     /// The milestones so far.
@@ -124,7 +116,7 @@ impl SongMeter {
 
     /// Records the time to first audio, at the first call.
     pub fn audio_arrives(&self) {
-        let now = nanoseconds(self.since.elapsed()).max(1);
+        let now = nanoseconds(self.clock.elapsed()).max(1);
         let _ = self.first_audio.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
     }
 
@@ -157,11 +149,6 @@ impl SongMeter {
         receiver
     }
 
-    /// Time since the request.
-    pub fn elapsed(&self) -> Duration {
-        self.since.elapsed()
-    }
-
     /// The speaker does this now.
     pub fn speaker_does(&self, progress: SpeakerProgress) {
         if progress.state == SpeakerState::Plays {
@@ -176,7 +163,7 @@ impl SongMeter {
         let first = self.first_audio.load(Ordering::Relaxed);
         let delivered = self.delivered.iter().map(|place| place.load(Ordering::Relaxed)).min().unwrap_or(0);
         let mut progress = Progress::default();
-        progress.elapsed = Seconds(self.since.elapsed().as_secs_f64());
+        progress.elapsed = Seconds(self.clock.seconds());
         progress.working = Seconds(self.working.so_far().as_secs_f64());
         // Read before the frames: once it is set, they grow no more.
         progress.all_written = self.facts.length().is_some();

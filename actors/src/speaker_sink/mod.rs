@@ -145,7 +145,7 @@ impl SpeakerSinkStage {
     /// Serves the device and publishes the progress.
     fn pump(&mut self) -> Result<(), Failure> {
         let meter = &self.song.meter;
-        let now = meter.elapsed();
+        let now = self.song.clock.elapsed();
         let open = self.gate.is_open(now);
         if open && self.allowance.is_none() {
             let waited = self.gate.decision().is_some_and(|decision| decision.wait.0 > 0.0);
@@ -200,7 +200,7 @@ impl SpeakerSinkStage {
         self.player.push(&block.samples);
         let longest = self.longest();
         if self.allowance.is_none() {
-            self.gate.arrived(self.song.meter.elapsed(), block.end().seconds(), longest);
+            self.gate.arrived(self.song.clock.elapsed(), block.end().seconds(), longest);
         }
         self.pump()?;
         while self.is_full() && !self.is_stopped() {
@@ -214,7 +214,7 @@ impl SpeakerSinkStage {
 
     fn finish(&mut self) -> Result<(), Failure> {
         self.player.complete();
-        self.gate.complete(self.song.meter.elapsed());
+        self.gate.complete(self.song.clock.elapsed());
         while self.has_begun && !self.player.is_done() && !self.is_stopped() {
             self.pump()?;
             if !self.player.is_done() {

@@ -18,7 +18,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 use heartstream_messages::{PcmBlock, Stage, units::SampleIndex};
@@ -154,7 +154,7 @@ impl WavSinkStage {
     fn failed(&mut self, error: io::Error) -> Result<(), Failure> {
         if error.kind() == ErrorKind::BrokenPipe {
             self.reader_left = true;
-            self.song.meter.reader_left.store(true, Ordering::Relaxed);
+            self.song.facts.reader_leaves();
             self.song.stop.set();
             return Ok(());
         }
