@@ -1,4 +1,4 @@
-//! What a process holds: memory, threads and files.
+//! Resources of a process: memory, threads and files.
 
 use std::{fs, io};
 

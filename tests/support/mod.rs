@@ -1,4 +1,4 @@
-//! What the tests share: the program, a small model, songs, and a place for files.
+//! Support of the tests: the program, a small model, songs, and a place for files.
 #![allow(dead_code)] // each test file uses its part of this
 
 pub mod drafter;

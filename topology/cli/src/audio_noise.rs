@@ -1,5 +1,5 @@
-//! What the system's sound libraries print on their own: ALSA and JACK write lines to standard error while they look for
-//! devices, for every caller. They are shown with `-v` alone.
+//! Messages of the system's sound libraries: ALSA and JACK write lines to standard error while they look for devices,
+//! for every caller. They are shown with `-v` alone.
 
 use heartstream::speaker::{DeviceNews, OpenStream, OutputDevice, Playback, SpeakerError};
 

@@ -1,4 +1,4 @@
-//! Where a song goes: a loudspeaker, a file, or both; and what is written down about it.
+//! Destination of a song: a loudspeaker, a file, or both; and what is written down about it.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What a song needs of the system, asked for before it begins: threads, open files, address space.
+//! Resources that a song needs of the system, asked for before it begins: threads, open files, address space.
 //!
 //! Libraries that cannot have them panic or abort in the middle of a song. So they are asked for at the start, all at
 //! once, and given back; where the system says no, an error names the limit.

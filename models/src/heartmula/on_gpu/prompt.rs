@@ -1,4 +1,5 @@
-//! A prompt is read once: a few positions at a time, and the unconditional row at one position that stands for all.
+//! Prefill on a GPU: a prompt is read once, a few positions at a time, and the unconditional row at one position that
+//! stands for all.
 
 use std::sync::{Arc, PoisonError};
 

@@ -1,4 +1,4 @@
-//! What the server is: its page, its health, its model, its counters.
+//! Routes about the server: its page, its health, its model, its counters.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The same arrangement of weights with AVX-512: a pair of inputs is one register for each part.
+//! Arrangement of weights with AVX-512, the same as in `arrange`: a pair of inputs is one register for each part.
 
 use std::arch::x86_64::*;
 

@@ -1,4 +1,4 @@
-//! How a product is cut into tasks.
+//! Split of a product into tasks.
 
 use std::ops::Range;
 
