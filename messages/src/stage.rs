@@ -15,6 +15,8 @@ pub enum Stage {
     LanguageModel,
     /// A saved song's codes, in the place of the two before.
     CodesSource,
+    /// The codes and the sound of a song that another machine makes, in the place of all stages before the sinks.
+    RemoteSong,
     /// Codes to a file.
     CodesSink,
     /// Codes to segments.
@@ -37,10 +39,11 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order in which a song passes them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::PromptTokenizer,
         Self::LanguageModel,
         Self::CodesSource,
+        Self::RemoteSong,
         Self::CodesSink,
         Self::Segmenter,
         Self::FlowWorker,
@@ -58,6 +61,7 @@ impl Stage {
             Self::PromptTokenizer => "tokenizer",
             Self::LanguageModel => "language_model",
             Self::CodesSource => "codes_source",
+            Self::RemoteSong => "remote_song",
             Self::CodesSink => "codes_sink",
             Self::Segmenter => "segmenter",
             Self::FlowWorker => "flow_worker",

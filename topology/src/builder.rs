@@ -193,6 +193,8 @@ impl Builder {
                 faults: Faults::default(),
                 queue: SongQueue::new(songs),
                 memory_adjustment,
+                #[cfg(feature = "remote")]
+                machines: None,
             })
         };
         let engine = blocking(load).await?;
@@ -235,6 +237,8 @@ fn load(
         sizes: directory.lm.clone(),
         audio_eos: directory.ids.audio_eos,
         learned: LearnedBefore::default(),
+        #[cfg(feature = "remote")]
+        storage: directory.lm_storage,
         tokenizer,
     };
     let asked = max_songs.unwrap_or(usize::MAX);

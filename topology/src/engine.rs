@@ -58,6 +58,9 @@ pub struct Heartstream {
     pub(crate) queue: SongQueue,
     /// What was changed to stay within the memory limit, in a sentence.
     pub(crate) memory_adjustment: Option<String>,
+    /// Other machines, if there are to be any.
+    #[cfg(feature = "remote")]
+    pub(crate) machines: Option<crate::machines::Machines>,
 }
 
 impl Heartstream {
@@ -162,7 +165,7 @@ impl Heartstream {
         self.checked(request.clone()).map(|checked| checked.prompt_positions)
     }
 
-    fn checked(&self, request: SongRequest) -> Result<CheckedRequest, EngineError> {
+    pub(crate) fn checked(&self, request: SongRequest) -> Result<CheckedRequest, EngineError> {
         let positions = self.lm_resources.sizes.backbone.max_seq_len;
         Ok(request::check(request, &self.lm_resources.tokenizer, positions)?)
     }
@@ -206,6 +209,11 @@ impl Heartstream {
     /// # Errors
     /// When another model wrote it, or `sinks` takes no sound.
     pub async fn resume(&self, saved: SavedSong, path: &Path, sinks: impl Into<Sinks>) -> Result<Song, EngineError> {
+        self.queued(self.resumed(saved, path)?, sinks.into())?.begin().await
+    }
+
+    /// The request of a saved song, with what is written of it.
+    pub(crate) fn resumed(&self, saved: SavedSong, path: &Path) -> Result<CheckedRequest, EngineError> {
         saved.check_checkpoint(path, &self.lm_resources.fingerprint)?;
         saved.codes.check(path, self.lm_resources.sizes.audio_num_codebooks, self.lm_resources.audio_eos)?;
         let asked = saved.request.max_frames;
@@ -231,7 +239,7 @@ impl Heartstream {
             });
         }
         checked.resumed_from = Arc::new(saved.codes);
-        self.queued(checked, sinks.into())?.begin().await
+        Ok(checked)
     }
 
     /// Begins a song whose turn has come, and which has the place until its end.
@@ -254,6 +262,7 @@ impl Heartstream {
                     lockstep: lockstep.join(lm, &decoder.plan.lm, &self.threads, &self.context)?,
                     speculation: &self.speculation,
                     codes: sinks.codes,
+                    frames: sinks.frames,
                 };
                 let wired = wire_song(writing, decoder, sinks.audio, context.clone()).await?;
                 Song::new(wired, context.clone(), noise)

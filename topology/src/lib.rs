@@ -24,7 +24,8 @@
 //! - [`queue::QueuedSong`]: a song that waits for its turn, where an engine limits the songs at once
 //!   ([`Builder::max_songs`])
 //! - [`memory`]: the estimated memory of a song, and the way in which it fits
-//! - `machines`, a feature: flow workers on other machines
+//! - `elsewhere`: songs that another machine makes ([`Heartstream::sing_elsewhere`])
+//! - `machines`, a feature: workers on other machines
 //! - `pull`, a feature: the published checkpoints, from the hub into a directory
 //!
 //! The program around it is the package `heartstream-cli`.
@@ -35,6 +36,7 @@ mod builder;
 mod capacity;
 mod conductor;
 mod decoder;
+mod elsewhere;
 mod engine;
 mod error;
 mod lm_resources;

@@ -28,6 +28,9 @@ pub(crate) struct LmResources {
     pub fingerprint: String,
     /// Measurements of drafting in its songs.
     pub learned: LearnedBefore,
+    /// How the weights are stored in memory.
+    #[cfg(feature = "remote")]
+    pub storage: heartstream_models::weights::Storage,
 }
 
 /// A drafting model on another device than the language model.

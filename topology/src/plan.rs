@@ -1,6 +1,9 @@
 //! Plan of a machine for the stages: workers, threads, cores, devices and capacities, as one checked value.
 
-pub use heartstream_actors::compute_site::ComputeSite;
+pub use heartstream_actors::{
+    compute_site::ComputeSite,
+    remote::song_workers::{SongLease, SongWorkers},
+};
 use heartstream_actors::{
     compute_site::available_cores, core_layout::CoreLayout, core_turns::CoreTurns, prompt_cores::PromptCores,
     song_context::EngineContext,

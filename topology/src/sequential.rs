@@ -65,9 +65,9 @@ impl Sequential {
         let lm = blocking(move || Ok(Arc::new(directory.load_lm(&device.open()?)?))).await?;
         checked.request.first_window.deadline = None;
         let sound = Sound { deadline: None, ..checked.sound };
-        let Sinks { audio, codes } = sinks;
+        let Sinks { audio, codes, frames } = sinks;
         let lockstep = SharedLockstep::default().join(&lm, &plan.lm, threads, context)?;
-        let writing = Writing { lm_resources, lm: &lm, plan, checked, lockstep, speculation, codes };
+        let writing = Writing { lm_resources, lm: &lm, plan, checked, lockstep, speculation, codes, frames };
         let (wired, frames) = wire_writing(writing, threads, song.clone()).await?;
         let conductor = CurrentConductor::default();
         conductor.set(wired.conductor.clone());
@@ -246,6 +246,8 @@ mod tests {
             audio_eos: u32::MAX,
             fingerprint: String::new(),
             learned: Default::default(),
+            #[cfg(feature = "remote")]
+            storage: Default::default(),
         };
         let lm = Arc::new(directory.load_lm(&Device::Cpu).expect("a language model"));
         let held = Arc::downgrade(&lm);
@@ -254,7 +256,16 @@ mod tests {
         let (lm_resources, speculation) = (&lm_resources, &Speculation::Auto);
         let lockstep =
             SharedLockstep::default().join(&lm, &plan.lm, &threads, &EngineContext::default()).expect("a thread");
-        let writing = Writing { lm_resources, lm: &lm, plan: &plan, checked, lockstep, speculation, codes: Vec::new() };
+        let writing = Writing {
+            lm_resources,
+            lm: &lm,
+            plan: &plan,
+            checked,
+            lockstep,
+            speculation,
+            codes: Vec::new(),
+            frames: None,
+        };
         let (wired, frames) = wire_writing(writing, &threads, song.clone()).await.expect("a song");
         let first =
             FirstHalf { wired, frames, lm, codebooks: lm_resources.sizes.audio_num_codebooks, song: song.clone() };

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use flume::Sender;
 use heartstream_actors::{speaker_sink::Speaker, wav_sink::WavTarget};
+use heartstream_messages::CodeFrame;
 
 use crate::error::EngineError;
 
@@ -37,17 +39,19 @@ pub struct Sinks {
     pub audio: Vec<Sink>,
     /// Files that save the codes.
     pub codes: Vec<PathBuf>,
+    /// Who else takes the frames.
+    pub(crate) frames: Option<Sender<CodeFrame>>,
 }
 
 impl From<Sink> for Sinks {
     fn from(sink: Sink) -> Self {
-        Self { audio: vec![sink], codes: Vec::new() }
+        Self { audio: vec![sink], ..Self::default() }
     }
 }
 
 impl From<Vec<Sink>> for Sinks {
     fn from(audio: Vec<Sink>) -> Self {
-        Self { audio, codes: Vec::new() }
+        Self { audio, ..Self::default() }
     }
 }
 
@@ -56,6 +60,12 @@ impl Sinks {
     pub fn and_codes(mut self, path: impl Into<PathBuf>) -> Self {
         self.codes.push(path.into());
         self
+    }
+
+    /// Hands the frames to `frames`, too, each before the sound that is made of it.
+    #[cfg(feature = "remote")]
+    pub(crate) fn and_frames(self, frames: Sender<CodeFrame>) -> Self {
+        Self { frames: Some(frames), ..self }
     }
 
     /// Accepts sinks of which at least one takes the sound.

@@ -51,6 +51,7 @@ use tokio::{
 };
 
 use crate::{
+    capacity::Capacities,
     conductor::{Conductor, ConductorArgs, Ending, StageLink},
     decoder::Decoder,
     error::EngineError,
@@ -79,7 +80,7 @@ type Link = Box<dyn FnOnce(ActorRef<Conductor>) -> Pin<Box<dyn Future<Output = (
 
 /// Actors that are prepared and do not run yet.
 #[derive(Default)]
-struct Pieces {
+pub(crate) struct Pieces {
     members: Vec<StageLink>,
     links: Vec<Link>,
     /// For each the thread that it needs.
@@ -90,7 +91,7 @@ struct Pieces {
 
 impl Pieces {
     /// Prepares the actor of a stage that does not compute.
-    fn add<W, I, O>(&mut self, work: W, inlet: I, outlet: O, song: &SongContext)
+    pub fn add<W, I, O>(&mut self, work: W, inlet: I, outlet: O, song: &SongContext)
     where
         W: StageWork,
         I: Inlet<Item = W::Input>,
@@ -125,7 +126,7 @@ impl Pieces {
     ///
     /// # Errors
     /// When the system has no thread for one of them; then none starts.
-    async fn start(
+    pub async fn start(
         self,
         threads: &StageThreads,
         song: SongContext,
@@ -154,6 +155,8 @@ pub(crate) struct Writing<'a> {
     pub speculation: &'a Speculation,
     /// Files that save the codes.
     pub codes: Vec<PathBuf>,
+    /// Who else takes the frames.
+    pub frames: Option<Sender<CodeFrame>>,
 }
 
 /// Wires a song and starts it; its sound goes to `audio`.
@@ -192,18 +195,12 @@ fn add_writing(
     frames: Sender<CodeFrame>,
     song: &SongContext,
 ) -> Result<Vec<String>, EngineError> {
-    let Writing { lm_resources, lm, plan, checked, lockstep, speculation, codes } = writing;
+    let Writing { lm_resources, lm, plan, checked, lockstep, speculation, codes, frames: also } = writing;
+    let keepers = add_codes_sinks(pieces, lm_resources, &checked, codes, &plan.capacities, song);
     let CheckedRequest { request, sampler, resumed_from, notes, .. } = checked;
     let speculator = speculator(lm_resources, lm, plan.draft.as_ref(), speculation, sampler.clone())?;
-    let mut takers = vec![frames];
-    for path in codes {
-        let (give, take) = bounded(plan.capacities.frame_places());
-        let metadata = metadata(&request, &lm_resources.fingerprint);
-        let kept = SongCodes { codebooks: lm_resources.sizes.audio_num_codebooks, codes: Vec::new(), notes: metadata };
-        let stage = CodesSinkStage::new(path, kept, resumed_from.codes.len(), song.clone());
-        pieces.add(stage, take, Nowhere, song);
-        takers.push(give);
-    }
+    // Before the sound that is made of it, so that who takes both has no sound without its frames.
+    let takers = also.into_iter().chain([frames]).chain(keepers).collect();
     let (prompts, prompts_out) = bounded(1);
     let settings = WriterSettings {
         speculator,
@@ -222,6 +219,27 @@ fn add_writing(
     pieces.add(tokenizer, requests_out, prompts, song);
     let _ = requests.try_send(request); // the channel is empty and has a place; dropping its sender ends the source
     Ok(notes)
+}
+
+/// Adds stages that save the codes of a song in files; where they take the frames.
+pub(crate) fn add_codes_sinks(
+    pieces: &mut Pieces,
+    lm_resources: &LmResources,
+    checked: &CheckedRequest,
+    codes: Vec<PathBuf>,
+    capacities: &Capacities,
+    song: &SongContext,
+) -> Vec<Sender<CodeFrame>> {
+    let mut takers = Vec::new();
+    for path in codes {
+        let (give, take) = bounded(capacities.frame_places());
+        let notes = metadata(&checked.request, &lm_resources.fingerprint);
+        let kept = SongCodes { codebooks: lm_resources.sizes.audio_num_codebooks, codes: Vec::new(), notes };
+        let stage = CodesSinkStage::new(path, kept, checked.resumed_from.codes.len(), song.clone());
+        pieces.add(stage, take, Nowhere, song);
+        takers.push(give);
+    }
+    takers
 }
 
 /// Speculator of a song, with a prefetcher where the plan has cores for one.
@@ -265,11 +283,15 @@ struct SoundEnds {
     blocks: Option<Blocks>,
 }
 
-/// Adds the stages from the segmenter to the sinks.
-fn add_sound(pieces: &mut Pieces, decoder: &Decoder, sound: Sound, sinks: Vec<Sink>, song: &SongContext) -> SoundEnds {
-    let Decoder { codec, workers, plan, .. } = decoder;
-    let Plan { flow: flow_sites, vocoder, capacities, windows, .. } = plan;
-    let Sound { segments, deadline, flow, noise, longest } = sound;
+/// Adds the sinks of a song; where they take its blocks, and where a reader has them.
+pub(crate) fn add_sinks(
+    pieces: &mut Pieces,
+    sound: Sound,
+    sinks: Vec<Sink>,
+    capacities: &Capacities,
+    song: &SongContext,
+) -> (Vec<Sender<Arc<PcmBlock>>>, Option<Blocks>) {
+    let Sound { segments, noise, longest, .. } = sound;
     let mut subscriber = None;
     let mut takers: Vec<Sender<Arc<PcmBlock>>> = Vec::new();
     for (index, sink) in sinks.into_iter().enumerate() {
@@ -302,7 +324,15 @@ fn add_sound(pieces: &mut Pieces, decoder: &Decoder, sound: Sound, sinks: Vec<Si
             }
         }
     }
+    (takers, subscriber)
+}
 
+/// Adds the stages from the segmenter to the sinks.
+fn add_sound(pieces: &mut Pieces, decoder: &Decoder, sound: Sound, sinks: Vec<Sink>, song: &SongContext) -> SoundEnds {
+    let Decoder { codec, workers, plan, .. } = decoder;
+    let Plan { flow: flow_sites, vocoder, capacities, windows, .. } = plan;
+    let (takers, subscriber) = add_sinks(pieces, sound, sinks, capacities, song);
+    let Sound { segments, deadline, flow, noise, .. } = sound;
     let (pcm, pcm_out) = bounded(capacities.sound_places());
     pieces.add(StitcherStage::new(segments.edge_fade(), song.clone()), pcm_out, ToAll(takers), song);
 

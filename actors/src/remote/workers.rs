@@ -8,10 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use heartstream_messages::{FlowAnswer, FlowKind, FlowOrder, FlowRefusal};
+use heartstream_messages::{FlowAnswer, FlowKind, FlowOrder, FlowRefusal, SongRefusal};
 use tokio::sync::{mpsc, watch};
 
-use super::answer::{WrongAnswer, checked};
+use super::{
+    answer::{WrongAnswer, checked},
+    song_part::WrongPart,
+};
 
 /// How often a deadline is longer than what the measured rate says. A window of 372 frames takes up to twice as long for a
 /// frame as the proof window, for attention sees all of it; the rest is for what else the machine does.
@@ -52,12 +55,23 @@ pub enum Fault {
     /// Its answer is none.
     #[error("{0}")]
     Wrong(#[from] WrongAnswer),
+    /// It refused the song.
+    #[error("{0}")]
+    SongRefused(SongRefusal),
+    /// A part of its song is none.
+    #[error("{0}")]
+    WrongPart(#[from] WrongPart),
+    /// It makes a song much more slowly than it was measured.
+    #[error("it makes the song much more slowly than it was measured")]
+    Behind,
 }
 
 impl Fault {
     /// Whether the worker is never asked again: it would be wrong again.
     pub fn is_for_good(&self) -> bool {
-        matches!(self, Self::Refused(FlowRefusal::OtherKind(_)) | Self::Wrong(_))
+        let other_kind =
+            matches!(self, Self::Refused(FlowRefusal::OtherKind(_)) | Self::SongRefused(SongRefusal::OtherKind(_)));
+        other_kind || matches!(self, Self::Wrong(_) | Self::WrongPart(_))
     }
 }
 

@@ -75,7 +75,7 @@ pub(crate) enum Command {
     /// Serve songs that are heard while they are written: a page, an HTTP API, a library on disk
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArgs),
-    /// Decode windows for the songs of other machines, which then come sooner and are the same
+    /// Work for other machines: decode windows of their songs, or make whole songs; they come sooner and are the same
     Worker(WorkerArgs),
     /// Measure what a way of making a song costs
     Bench(BenchArgs),

@@ -5,8 +5,8 @@
 
 use std::{borrow::Cow, collections::HashMap, time::Duration};
 
-use heartstream_actors::remote::{server::FlowServer, workers::Fault};
-use heartstream_messages::{FlowAnswer, FlowKind, FlowOrder, FlowRefusal};
+use heartstream_actors::remote::workers::Fault;
+use heartstream_messages::{FlowKind, FlowRefusal, SongKind, SongRefusal};
 use heartstream_models::foreign_text::shown;
 use kameo::{
     actor::ActorId,
@@ -14,49 +14,72 @@ use kameo::{
     remote::{RemoteActor, RemoteMessage, messaging},
 };
 use libp2p::PeerId;
-use tokio::sync::oneshot;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::{mpsc, oneshot};
 
-/// A window for a server of another machine.
+use super::swarm::Command;
+
+/// A message for a server of another machine.
 #[derive(Debug)]
 pub(super) struct Request {
     /// The machine, and the number of its server.
-    pub server: (PeerId, u64),
-    pub order: FlowOrder,
+    server: (PeerId, u64),
+    /// What kameo calls the actor and the message.
+    names: [&'static str; 2],
+    payload: Vec<u8>,
     /// How long the server may take.
-    pub time: Duration,
-    pub answer: oneshot::Sender<Result<FlowAnswer, Fault>>,
+    time: Duration,
+    answer: oneshot::Sender<Result<Vec<u8>, Fault>>,
+}
+
+/// Sends `message` to the actor `A` of another machine, and waits for its answer.
+pub(super) fn ask<A: RemoteActor + RemoteMessage<M>, M: Serialize, R: DeserializeOwned>(
+    commands: &mpsc::UnboundedSender<Command>,
+    server: (PeerId, u64),
+    message: &M,
+    time: Duration,
+) -> impl Future<Output = Result<R, Fault>> + use<A, M, R> {
+    let (answer, answered) = oneshot::channel();
+    let gone = || Fault::Gone("the connections of this machine have ended".to_owned());
+    let names = [<A as RemoteActor>::REMOTE_ID, <A as RemoteMessage<M>>::REMOTE_ID];
+    let payload = rmp_serde::to_vec_named(message).map_err(|error| Fault::Gone(error.to_string()));
+    let sent = payload.and_then(|payload| {
+        let request = Request { server, names, payload, time, answer };
+        commands.send(Command::Ask(request)).map_err(|_| gone())
+    });
+    async move {
+        sent?;
+        read(&answered.await.unwrap_or_else(|_| Err(gone()))?)
+    }
 }
 
 /// Requests that are not answered yet.
 #[derive(Default)]
-pub(super) struct Asking(HashMap<messaging::RequestId, oneshot::Sender<Result<FlowAnswer, Fault>>>);
+pub(super) struct Asking(HashMap<messaging::RequestId, oneshot::Sender<Result<Vec<u8>, Fault>>>);
 
 impl Asking {
     /// Sends a request.
     pub fn send(&mut self, messages: &mut messaging::Behaviour, request: Request) {
         self.0.retain(|_, answer| !answer.is_closed()); // those that are no longer waited for
-        let Request { server: (peer, number), order, time, answer } = request;
-        match rmp_serde::to_vec_named(&order) {
-            Ok(payload) => {
-                let id = messages.ask(
-                    ActorId::new_with_peer_id(number, peer),
-                    Cow::Borrowed(<FlowServer as RemoteActor>::REMOTE_ID),
-                    Cow::Borrowed(<FlowServer as RemoteMessage<FlowOrder>>::REMOTE_ID),
-                    payload,
-                    Some(time),
-                    Some(time),
-                    false,
-                );
-                self.0.insert(id, answer);
-            }
-            Err(error) => drop(answer.send(Err(Fault::Gone(error.to_string())))), // it may not be waited for
-        }
+        let Request { server: (peer, number), names: [actor, message], payload, time, answer } = request;
+        let id = messages.ask(
+            ActorId::new_with_peer_id(number, peer),
+            Cow::Borrowed(actor),
+            Cow::Borrowed(message),
+            payload,
+            Some(time),
+            Some(time),
+            false,
+        );
+        self.0.insert(id, answer);
     }
 
     /// Takes what the messages say.
     pub fn handle(&mut self, event: messaging::Event) {
         let (id, answer) = match event {
-            messaging::Event::AskResult { request_id, result, .. } => (request_id, read(result)),
+            messaging::Event::AskResult { request_id, result, .. } => {
+                (request_id, result.map_err(|error| fault(&error)))
+            }
             messaging::Event::OutboundFailure { request_id, error, .. } => {
                 (messaging::RequestId::Outbound(request_id), Err(fault(&error)))
             }
@@ -68,11 +91,11 @@ impl Asking {
     }
 }
 
-fn read(result: Result<Vec<u8>, RemoteSendError<Vec<u8>>>) -> Result<FlowAnswer, Fault> {
-    let bytes = result.map_err(|error| fault(&error))?;
-    let answer: Result<FlowAnswer, FlowRefusal> = rmp_serde::from_slice(&bytes)
-        .map_err(|error| Fault::Gone(format!("it answers what is no answer: {}", shown(&error.to_string()))))?;
-    answer.map_err(|refusal| Fault::Refused(readable(refusal)))
+fn read<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, Fault> {
+    let none = |error: rmp_serde::decode::Error| {
+        Fault::Gone(format!("it answers what is no answer: {}", shown(&error.to_string())))
+    };
+    rmp_serde::from_slice(bytes).map_err(none)
 }
 
 fn fault<E: std::fmt::Debug>(error: &RemoteSendError<E>) -> Fault {
@@ -85,7 +108,7 @@ fn fault<E: std::fmt::Debug>(error: &RemoteSendError<E>) -> Fault {
 }
 
 /// A refusal that can be shown: its text comes from another machine.
-fn readable(refusal: FlowRefusal) -> FlowRefusal {
+pub(super) fn readable(refusal: FlowRefusal) -> FlowRefusal {
     let shown = |text: String| shown(&text);
     match refusal {
         FlowRefusal::OtherKind(FlowKind { engine, codec, kernels }) => {
@@ -96,21 +119,40 @@ fn readable(refusal: FlowRefusal) -> FlowRefusal {
     }
 }
 
+/// The same of a song.
+pub(super) fn readable_of_song(refusal: SongRefusal) -> SongRefusal {
+    let shown = |text: String| shown(&text);
+    match refusal {
+        SongRefusal::OtherKind(SongKind { engine, model, kernels }) => {
+            SongRefusal::OtherKind(SongKind { engine: shown(engine), model: shown(model), kernels: shown(kernels) })
+        }
+        SongRefusal::Order(text) => SongRefusal::Order(shown(text)),
+        SongRefusal::Failed(text) => SongRefusal::Failed(shown(text)),
+        SongRefusal::Full | SongRefusal::Unknown => refusal,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use heartstream_messages::{FlowAnswer, SongAnswer};
 
     #[test]
     fn bytes_that_are_no_answer_are_a_fault_and_no_panic() {
         for bytes in [vec![], vec![0xc1], vec![0xdd, 0xff, 0xff, 0xff, 0xff], vec![0x81; 100_000]] {
-            assert!(matches!(read(Ok(bytes)), Err(Fault::Gone(_))));
+            assert!(matches!(read::<Result<FlowAnswer, FlowRefusal>>(&bytes), Err(Fault::Gone(_))));
+            assert!(matches!(read::<Result<SongAnswer, SongRefusal>>(&bytes), Err(Fault::Gone(_))));
         }
     }
 
     #[test]
     fn what_a_refusal_says_is_shown_without_what_a_terminal_would_do_with_it() {
-        let refusal = FlowRefusal::Failed("\u{1b}[31m".repeat(1000));
-        let text = readable(refusal).to_string();
-        assert!(text.len() < 1000 && !text.contains('\u{1b}'), "{text}");
+        let foreign = "\u{1b}[31m".repeat(1000);
+        let kind = SongKind { engine: foreign.clone(), model: foreign.clone(), kernels: foreign.clone() };
+        let flow = readable(FlowRefusal::Failed(foreign.clone())).to_string();
+        let song = readable_of_song(SongRefusal::Failed(foreign)).to_string();
+        for text in [flow, song, readable_of_song(SongRefusal::OtherKind(kind)).to_string()] {
+            assert!(text.len() < 1000 && !text.contains('\u{1b}'), "{text}");
+        }
     }
 }

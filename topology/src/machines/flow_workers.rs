@@ -8,7 +8,11 @@ use heartstream_models::weights::{Checkpoint, Storage};
 use kameo::actor::{ActorRef, Spawn};
 use tokio::sync::mpsc;
 
-use super::{Network, offer, swarm};
+use super::{
+    Network,
+    offer::{self, Offer},
+    swarm,
+};
 use crate::{Decoder, EngineError, Placement};
 
 /// Flow workers that decode windows for engines on other machines, as long as this lives.
@@ -49,9 +53,9 @@ impl FlowWorkers {
             servers.push(server);
         }
         let workers = Self { servers, listening: Vec::new() };
-        let numbers = workers.numbers();
+        let offer = Offer { flow: workers.numbers(), songs: None };
         let (news, _) = mpsc::unbounded_channel(); // of no use here: engines come by themselves
-        let listening = swarm::start(network, &numbers, news).await?.listening;
+        let listening = swarm::start(network, &offer, news).await?.listening;
         for server in &workers.servers {
             server.into_remote_ref().await; // from now on it is found by its number
         }

@@ -7,10 +7,13 @@ use std::{
 };
 
 use heartstream_actors::remote::{answer::checksum, server::FlowServer};
-use heartstream_messages::{FlowAnswer, FlowOrder, FlowRefusal, Numbers};
+use heartstream_messages::{
+    FlowAnswer, FlowOrder, FlowRefusal, Numbers, SongAnswer, SongCall, SongOrder, SongRefusal, SongRequest,
+    units::SampleIndex,
+};
 use heartstream_models::weights::Storage;
 use kameo::{
-    actor::ActorId,
+    actor::{ActorId, Spawn},
     remote::{
         RemoteActor, RemoteMessage,
         messaging::{SwarmRequest, SwarmResponse},
@@ -19,14 +22,17 @@ use kameo::{
 use libp2p::{
     PeerId, StreamProtocol, Swarm,
     futures::StreamExt,
-    identify,
+    identify, ping,
     request_response::{self, Event, Message, ProtocolSupport, cbor},
     swarm::{NetworkBehaviour, SwarmEvent},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{FlowWorkers, Machines, Network, SharedSecret, address::of_socket, offer, swarm::PROTOCOL, transport};
-use crate::{Decoder, Placement};
+use super::{
+    FlowWorkers, Machines, Network, SharedSecret, address::of_socket, kind::song_kind, offer::Offer,
+    song_server::SongServer, swarm::PROTOCOL, transport,
+};
+use crate::{Decoder, Heartstream, Placement};
 
 /// How long a test waits for something that must happen: far longer than it ever takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,6 +55,8 @@ fn anywhere() -> SocketAddr {
 struct Member<Q: Wire, A: Wire> {
     messages: cbor::Behaviour<Q, A>,
     identify: identify::Behaviour,
+    /// Without an answer to pings, the connection would be closed before anything was said.
+    ping: ping::Behaviour,
 }
 
 /// What travels.
@@ -64,6 +72,7 @@ fn member<Q: Wire, A: Wire>(says: &str) -> Swarm<Member<Q, A>> {
         Ok(Member {
             messages: cbor::Behaviour::with_codec(codec, [(protocol, ProtocolSupport::Full)], config),
             identify: identify::Behaviour::new(identify.with_agent_version(says.to_owned())),
+            ping: ping::Behaviour::default(),
         })
     });
     made.expect("a swarm")
@@ -110,7 +119,8 @@ fn is_work(response: &SwarmResponse) -> bool {
         return matches!(response, SwarmResponse::Link(Ok(())) | SwarmResponse::Unlink(Ok(())));
     };
     let answer: Result<Result<FlowAnswer, FlowRefusal>, _> = rmp_serde::from_slice(bytes);
-    matches!(answer, Ok(Ok(_)))
+    let song: Result<Result<SongAnswer, SongRefusal>, _> = rmp_serde::from_slice(bytes);
+    matches!(answer, Ok(Ok(_))) || matches!(song, Ok(Ok(SongAnswer::Begun(_) | SongAnswer::Part(_))))
 }
 
 fn ask(server: u64, peer: PeerId, payload: Vec<u8>) -> SwarmRequest {
@@ -118,6 +128,19 @@ fn ask(server: u64, peer: PeerId, payload: Vec<u8>) -> SwarmRequest {
         actor_id: ActorId::new_with_peer_id(server, peer),
         actor_remote_id: <FlowServer as RemoteActor>::REMOTE_ID.into(),
         message_remote_id: <FlowServer as RemoteMessage<FlowOrder>>::REMOTE_ID.into(),
+        payload,
+        mailbox_timeout: None,
+        reply_timeout: None,
+        immediate: false,
+    }
+}
+
+/// The same to a server that makes songs.
+fn ask_for_song(server: u64, peer: PeerId, payload: Vec<u8>) -> SwarmRequest {
+    SwarmRequest::Ask {
+        actor_id: ActorId::new_with_peer_id(server, peer),
+        actor_remote_id: <SongServer as RemoteActor>::REMOTE_ID.into(),
+        message_remote_id: <SongServer as RemoteMessage<SongCall>>::REMOTE_ID.into(),
         payload,
         mailbox_timeout: None,
         reply_timeout: None,
@@ -177,9 +200,8 @@ async fn a_worker_works_on_after_whatever_members_and_others_say_to_it() {
     assert_eq!(attack(address, [malformed(0), malformed(4), malformed(8), malformed(4096), other()]).await, 0);
 
     type Hostile = Box<dyn Fn(PeerId) -> SwarmRequest>;
-    let payloads = [vec![], vec![0xc1; 64], vec![0xdd, 0xff, 0xff, 0xff, 0xff], vec![0x91; 200_000], vec![7; 3 << 20]];
     let mut requests: Vec<Hostile> = Vec::new();
-    for payload in payloads {
+    for payload in payloads() {
         requests.push(Box::new(move |peer| ask(number, peer, payload.clone())));
     }
     requests.push(Box::new(move |peer| ask(u64::MAX, peer, Vec::new())));
@@ -198,7 +220,47 @@ async fn a_worker_works_on_after_whatever_members_and_others_say_to_it() {
         sibling_remote_id: <FlowServer as RemoteActor>::REMOTE_ID.into(),
     }));
     assert_eq!(attack(address, requests).await, 0, "nothing of this is work, and no link is taken");
+    attack_on_songs(address).await;
     assert_eq!(joined(&decoder, &[address.to_string()]).await, 1, "the worker works on");
+}
+
+/// Bytes that are no message.
+fn payloads() -> [Vec<u8>; 5] {
+    [vec![], vec![0xc1; 64], vec![0xdd, 0xff, 0xff, 0xff, 0xff], vec![0x91; 200_000], vec![7; 3 << 20]]
+}
+
+/// What members say to a server that makes one song at once: nothing of it is work, but for the last order.
+async fn attack_on_songs(address: SocketAddr) {
+    let placement = Placement { threads: Some(1), ..Placement::default() };
+    let builder = Heartstream::builder(heartstream_tools::synth::noise()).placement(placement);
+    let engine = builder.build().await.expect("an engine");
+    let kind = song_kind(&engine).expect("a whole model");
+    let server = SongServer::spawn(SongServer::new(engine, kind.clone(), 1));
+    server.into_remote_ref().await;
+    let number = server.id().sequence_id();
+    let call = |call: &SongCall| rmp_serde::to_vec_named(call).expect("a call");
+    let order = |change: fn(&mut SongOrder)| {
+        let request = SongRequest::new("calm", "la la");
+        let mut order = SongOrder { kind: kind.clone(), request, codes: Vec::new(), played: SampleIndex(0) };
+        change(&mut order);
+        call(&SongCall::Begin(Box::new(order)))
+    };
+    let hostile: [Vec<u8>; 8] = [
+        order(|order| order.kind.kernels.push('x')),
+        order(|order| order.request.lyrics = "la ".repeat(100_000)),
+        order(|order| order.request.sampling.temperature = f32::NAN),
+        order(|order| order.codes = vec![u16::MAX; 800]),
+        order(|order| order.codes = vec![0; 200_000]),
+        order(|order| order.request.lyrics = String::new()),
+        call(&SongCall::Next { song: 1, paused: false }),
+        call(&SongCall::End { song: 1 }),
+    ];
+    let say = |payload: Vec<u8>| -> Box<dyn Fn(PeerId) -> SwarmRequest> {
+        Box::new(move |peer| ask_for_song(number, peer, payload.clone()))
+    };
+    assert_eq!(attack(address, payloads().into_iter().chain(hostile).map(say)).await, 0, "nothing of this is work");
+    // The song of a member that never asks for it keeps its place for a while; no other one is begun.
+    assert_eq!(attack(address, [say(order(|_| ())), say(order(|_| ()))]).await, 1, "the server makes one song at once");
 }
 
 /// How a hostile worker answers an order.
@@ -206,7 +268,7 @@ type Answer = fn(&FlowOrder) -> Vec<u8>;
 
 /// Works for engines with `answer`, as long as its runtime; where it listens.
 async fn hostile_worker(answer: Answer) -> String {
-    let mut swarm = member::<SwarmRequest, SwarmResponse>(&offer::text(&[1]));
+    let mut swarm = member::<SwarmRequest, SwarmResponse>(&Offer { flow: vec![1], songs: None }.text());
     swarm.listen_on(of_socket(anywhere())).expect("a place to listen");
     let address = loop {
         if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {

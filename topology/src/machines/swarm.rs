@@ -24,7 +24,8 @@ use super::{
     address::{of_socket, shown},
     asking::{Asking, Request},
     dialing::{Dialing, Place},
-    offer, transport,
+    offer::{self, Offer},
+    transport,
 };
 
 /// What machines of this protocol call it.
@@ -57,14 +58,14 @@ pub(super) enum Command {
 /// What an engine is told.
 #[derive(Debug)]
 pub(super) enum News {
-    /// A machine offers servers.
+    /// A machine offers work.
     Offer {
         /// The machine.
         peer: PeerId,
         /// How people write it.
         name: String,
         /// Its servers.
-        servers: Vec<u64>,
+        offer: Offer,
     },
     /// The last connection with a machine has ended.
     Gone(PeerId),
@@ -87,14 +88,14 @@ struct Behaviour {
     mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
-/// Starts the process's swarm, which offers `servers`, and says `news`.
+/// Starts the process's swarm, which makes the offer, and says `news`.
 pub(super) async fn start(
     network: Network,
-    servers: &[u64],
+    offer: &Offer,
     news: mpsc::UnboundedSender<News>,
 ) -> Result<Started, MachinesError> {
-    let mut swarm = build(&network, servers).map_err(|error| MachinesError::Setup(error.to_string()))?;
-    if !servers.is_empty() {
+    let mut swarm = build(&network, offer).map_err(|error| MachinesError::Setup(error.to_string()))?;
+    if !offer.is_empty() {
         // kameo finds the actors of this process under the name that the process has in its global swarm. That one itself
         // stays without connections: see `asking`.
         let own = remote::Behaviour::new(*swarm.local_peer_id(), messaging::Config::default());
@@ -113,8 +114,8 @@ pub(super) async fn start(
     Ok(Started { commands, listening })
 }
 
-fn build(network: &Network, servers: &[u64]) -> Result<Swarm<Behaviour>, Box<dyn Error>> {
-    let (says, has_mdns) = (offer::text(servers), network.mdns);
+fn build(network: &Network, offer: &Offer) -> Result<Swarm<Behaviour>, Box<dyn Error>> {
+    let (says, has_mdns) = (offer.text(), network.mdns);
     let limits = ConnectionLimits::default()
         .with_max_pending_incoming(Some(MOST_BEING_SET_UP))
         .with_max_pending_outgoing(Some(MOST_BEING_SET_UP))
@@ -254,10 +255,10 @@ impl Meeting {
             }
             SwarmEvent::Behaviour(BehaviourEvent::Messages(event)) => self.asking.handle(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
-                let servers = offer::servers(&info.agent_version);
+                let offer = Offer::read(&info.agent_version);
                 let name = self.names.get(&peer_id).cloned();
-                if let (Some(name), false) = (name, servers.is_empty()) {
-                    self.say(News::Offer { peer: peer_id, name, servers });
+                if let (Some(name), false) = (name, offer.is_empty()) {
+                    self.say(News::Offer { peer: peer_id, name, offer });
                 }
             }
             SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { connection, result: Err(_), .. })) => {

@@ -13,9 +13,9 @@ use crate::{
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = heading::MACHINE)]
 pub(crate) struct WorkersArgs {
-    /// Flow workers on other machines, beside those of this one: HOST:PORT of each `heartstream worker`, listen:ADDRESS:PORT
-    /// for those that join this machine, mdns for those that are found in the local network (docs/machines.md). They decode
-    /// windows side by side with --continuity parallel
+    /// Workers on other machines, beside those of this one: HOST:PORT of each `heartstream worker`, listen:ADDRESS:PORT for
+    /// those that join this machine, mdns for those that are found in the local network (docs/machines.md). They decode
+    /// windows side by side with --continuity parallel; those with --songs make whole songs for `serve`
     #[arg(long, value_name = "HOST:PORT,…|mdns", value_delimiter = ',', requires = "workers_token_file")]
     pub workers: Vec<String>,
     /// File with the secret that all machines share, as `openssl rand -hex 32` makes one
@@ -28,6 +28,12 @@ pub(crate) struct WorkerArgs {
     /// Decode windows of songs; this is what a worker does unless it is told otherwise
     #[arg(long)]
     pub flow: bool,
+    /// Make whole songs of a `heartstream serve` that has the same model; it takes the memory of all of the model
+    #[arg(long, conflicts_with = "flow")]
+    pub songs: bool,
+    /// Songs that are made at once, from 1 to 8
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count, allow_hyphen_values = true, requires = "songs")]
+    pub max_songs: usize,
     /// Where to listen for machines that name this one with --workers
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = address, required_unless_present = "join")]
     pub listen: Option<SocketAddr>,
