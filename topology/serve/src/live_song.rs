@@ -79,6 +79,8 @@ pub(crate) struct Status {
     pub first_sound: Option<f64>,
     /// Why it failed.
     pub error: Option<String>,
+    /// The other machine that writes it; none where it is this one.
+    pub machine: Option<String>,
 }
 
 /// What its clients want of a song: the last word counts, so that any number of them takes no room.
@@ -137,8 +139,15 @@ impl LiveSong {
         let NewSong { id, request, format, client, files, resumed, while_listened } = new;
         let metadata = Metadata::new(&request.tags, &request.lyrics, request.seed, fingerprint);
         let head = format.encoder(&metadata, request.seed)?.head()?.into();
-        let status =
-            Status { state: State::Queued, place: None, frames: 0, buffered: 0.0, first_sound: None, error: None };
+        let status = Status {
+            state: State::Queued,
+            place: None,
+            frames: 0,
+            buffered: 0.0,
+            first_sound: None,
+            error: None,
+            machine: None,
+        };
         let song = Self {
             id,
             request,

@@ -79,8 +79,8 @@ impl Metrics {
         self.0.stalled.fetch_add(1, Relaxed);
     }
 
-    /// All of it as text, with the songs that wait and those that are written.
-    pub fn text(&self, (waiting, writing): (usize, usize)) -> String {
+    /// All of it as text, with the songs that wait and those that are written, and how many other machines write at once.
+    pub fn text(&self, (waiting, writing): (usize, usize), elsewhere: usize) -> String {
         let counters = &*self.0;
         let get = |counter: &AtomicU64| counter.load(Relaxed);
         let mut text = String::new();
@@ -93,6 +93,7 @@ impl Metrics {
         };
         one("songs_waiting", "gauge", "Songs in the queue.", waiting as u64);
         one("songs_writing", "gauge", "Songs that are written.", writing as u64);
+        one("places_elsewhere", "gauge", "Songs that other machines write at once.", elsewhere as u64);
         one("frames_total", "counter", "Frames that were written, 80 ms each.", get(&counters.frames));
         one(
             "underruns_total",
@@ -139,9 +140,10 @@ mod tests {
         metrics.first_sound(Duration::from_millis(500));
         metrics.first_sound(Duration::from_secs(60));
         let _open = metrics.connected();
-        let text = metrics.text((3, 1));
+        let text = metrics.text((3, 1), 2);
         for line in [
             "heartstream_songs_waiting 3",
+            "heartstream_places_elsewhere 2",
             "heartstream_connections 1",
             "heartstream_songs_total{outcome=\"finished\"} 1",
             "heartstream_first_sound_seconds_bucket{le=\"0.3\"} 0",

@@ -49,6 +49,8 @@ pub(crate) struct SongView {
     pub true_peak: Option<f64>,
     /// Why it failed.
     pub error: Option<String>,
+    /// The other machine that writes it, while it is written; none where it is this one.
+    pub machine: Option<String>,
     /// The sections of its words, in order.
     pub sections: Vec<Section>,
 }
@@ -110,6 +112,7 @@ impl SongView {
             buffered: ending.seconds,
             first_sound: None,
             error: ending.error.clone(),
+            machine: None,
         });
         let sections = sections(&lyrics);
         Self {
@@ -133,6 +136,7 @@ impl SongView {
             loudness: ending.loudness,
             true_peak: ending.true_peak,
             error: status.error,
+            machine: status.machine,
             sections,
         }
     }

@@ -2,6 +2,9 @@
 //! only machines that have the secret and give the same bits take part. Four kills; `HEARTSTREAM_KILLS` asks for more.
 #![cfg(unix)]
 
+#[path = "../served/mod.rs"]
+mod served;
+mod songs;
 #[path = "../../../../tests/support/mod.rs"]
 mod support;
 mod workers;
@@ -184,6 +187,9 @@ fn options_of_workers_that_cannot_be_are_refused_with_what_to_do() {
         (vec!["worker", "--token-file", good], "--listen"),
         (vec!["worker", "--listen", "127.0.0.1:0"], "--token-file"),
         (vec!["worker", "--listen", "127.0.0.1:0", "--token-file", short], "at least 32"),
+        (vec!["worker", "--listen", "127.0.0.1:0", "--token-file", good, "--songs", "--flow"], "--flow"),
+        (vec!["worker", "--listen", "127.0.0.1:0", "--token-file", good, "--max-songs", "2"], "--songs"),
+        (vec!["worker", "--listen", "127.0.0.1:0", "--token-file", good, "--songs", "--max-songs", "9"], "from 1 to 8"),
     ] {
         let output = support::run(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

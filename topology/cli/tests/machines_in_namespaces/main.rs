@@ -1,5 +1,6 @@
 //! Promise: on three hosts with 20 ms from each to the other and one packet in a hundred lost, songs with two workers are
-//! those of one machine, whenever workers are killed, and a host that is cut off for ten seconds works again.
+//! those of one machine, whenever workers are killed, and a host that is cut off for ten seconds works again. So are songs
+//! that a host makes whole, and those that go on after it was killed.
 //!
 //! `make test-machines`; it needs root for the namespaces, and does nothing unless `HEARTSTREAM_NAMESPACES` is set.
 //! `HEARTSTREAM_KILLS` says how many songs have a worker killed.
@@ -15,12 +16,13 @@ mod workers;
 use std::{sync::atomic::Ordering, thread, time::Duration};
 
 use heartstream::{
-    Checkpoint, Continuity, Heartstream, Placement, SongReport, SongRequest, Stage,
+    Checkpoint, Continuity, Heartstream, Outcome, Placement, Sink, Sinks, SongReport, SongRequest, Stage,
+    codes::SavedSong,
     machines::{Machines, Network, SharedSecret},
-    units::Frames,
+    units::{CHANNELS, Frames, SampleIndex},
 };
 use hosts::Hosts;
-use support::{assert_same, engine, folder, request, sung, text, tiny_model, until};
+use support::{assert_prefix, assert_same, engine, folder, read, request, sung, text, tiny_model, until};
 use wire::Wire;
 use workers::{PROGRAM, Worker, token};
 
@@ -68,7 +70,11 @@ async fn sing(hosts: &Hosts, wire: &Wire) {
         Worker::start_by(hosts.command(host, PROGRAM), &token_file, &address, &["--model", text(model.path())], None)
     };
     let mut team = [start(1), start(2)];
-    let dial = team.iter().map(|worker| worker.address.parse().expect("an address")).collect();
+    let of_songs = format!("{}:7980", hosts::address(2));
+    let makes_songs = ["--songs", "--model", text(model.path())];
+    let song_worker = Worker::start_by(hosts.command(2, PROGRAM), &token_file, &of_songs, &makes_songs, None);
+    let everyone = team.iter().chain([&song_worker]);
+    let dial = everyone.map(|worker| worker.address.parse().expect("an address")).collect();
     let network =
         Network { token: SharedSecret::new(&"a".repeat(40)).expect("a secret"), listen: Vec::new(), dial, mdns: false };
     let machines = Machines::meet(network).await.expect("a network");
@@ -121,7 +127,42 @@ async fn sing(hosts: &Hosts, wire: &Wire) {
     until("the host that was cut off works again", || machines.workers() == 2).await;
     let (found, _) = sung(&together, song(0)).await;
     assert_same("after the cut", &found, &expected[0]);
+    make_elsewhere(&together, &expected, song_worker).await;
     let [delivered, lost] = [0, 1].map(|count| wire.counts[count].load(Ordering::Relaxed));
     println!("a cut of {CUT:?} healed; {delivered} packets delivered, {lost} lost");
     assert!(lost > 0 && delivered > lost, "the wire loses some");
+}
+
+/// Songs that `worker` makes, and one in which it is killed.
+async fn make_elsewhere(engine: &Heartstream, expected: &[Vec<f32>], worker: Worker) {
+    let workers = engine.song_workers().expect("machines");
+    until("the song worker joins", || workers.count() == 1).await;
+    let folder = folder();
+    for seed in 0..3 {
+        let is_killed = seed == 2;
+        let path = folder.path().join("song.codes");
+        let sinks = Sinks::from(Sink::Subscriber).and_codes(&path);
+        let place = workers.lease(None).expect("a place");
+        let begun = engine.sing_elsewhere(place, song(seed), SampleIndex(0), sinks).await;
+        let mut song = begun.expect("a song");
+        let mut found = song.next_block().await.expect("a block").samples.clone();
+        if is_killed {
+            worker.kill();
+        }
+        while let Some(block) = song.next_block().await {
+            found.extend_from_slice(&block.samples);
+        }
+        let report = song.finished().await;
+        if let (true, Outcome::Failed(error)) = (is_killed, &report.outcome) {
+            assert_eq!(error.stage, Stage::RemoteSong, "{error}");
+            assert_prefix("what was heard before the kill", &found, &expected[seed as usize]);
+            let heard = found.len() / CHANNELS;
+            let kept = SavedSong::read(&path).expect("codes");
+            let resumed = engine.resume(kept, &path, Sink::Subscriber).await.expect("a song");
+            found.extend_from_slice(&read(resumed).await.0[heard * CHANNELS..]);
+            println!("a song worker was killed after {:.1} s of sound", SampleIndex(heard as u64).seconds().0);
+        }
+        assert_same("a song that another host makes", &found, &expected[seed as usize]);
+    }
+    println!("three songs that another host makes, one of which goes on here: equal");
 }

@@ -26,11 +26,17 @@ impl Drop for Program {
 impl Program {
     /// Serves the library `folder`; returns once it listens.
     pub fn serve(folder: &Path, arguments: &[&str]) -> (Self, Client) {
+        Self::serve_noting(folder, arguments, Stdio::inherit())
+    }
+
+    /// The same, with its notes to `notes`.
+    pub fn serve_noting(folder: &Path, arguments: &[&str], notes: Stdio) -> (Self, Client) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_heartstream"))
             .args(["serve", "--listen", "127.0.0.1:0", "--library"])
             .arg(folder)
             .args(arguments)
             .stdout(Stdio::piped())
+            .stderr(notes)
             .spawn()
             .expect("the program");
         let mut said = String::new();

@@ -1,5 +1,6 @@
 //! Jukebox: takes orders, gives each song its turn, and lets clients pause and end them.
 
+mod places;
 mod queue;
 mod song_task;
 mod writer;
@@ -10,7 +11,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use heartstream::{Heartstream, SongRequest};
+use heartstream::{Heartstream, SongRequest, plan::SongWorkers};
 use heartstream_formats::Format;
 use tokio::sync::Notify;
 
@@ -36,15 +37,31 @@ pub(crate) struct Jukebox {
     pub limits: Limits,
     /// Gain of the model's card in decibels, where songs are levelled.
     pub gain: Option<f64>,
+    /// Machines that make songs beside this one.
+    elsewhere: Option<SongWorkers>,
     queue: Mutex<Queue>,
     /// A song has ended.
     ended: Notify,
+    /// A place on this machine is free.
+    freed: Notify,
 }
 
 impl Jukebox {
     pub fn new(engine: Heartstream, library: Library, limits: Limits, gain: Option<f64>) -> Arc<Self> {
-        let (queue, ended) = (Mutex::default(), Notify::new());
-        Arc::new(Self { engine, library, metrics: Metrics::default(), limits, gain, queue, ended })
+        let elsewhere = engine.song_workers();
+        let (queue, ended, freed) = (Mutex::default(), Notify::new(), Notify::new());
+        let metrics = Metrics::default();
+        let jukebox = Arc::new(Self { engine, library, metrics, limits, gain, elsewhere, queue, ended, freed });
+        if let Some(workers) = &jukebox.elsewhere {
+            let (mut changes, jukebox) = (workers.changes(), Arc::downgrade(&jukebox));
+            tokio::spawn(async move {
+                while changes.changed().await.is_ok() {
+                    let Some(jukebox) = jukebox.upgrade() else { return };
+                    jukebox.start_waiting();
+                }
+            });
+        }
+        jukebox
     }
 
     /// Takes the songs of an order, all of them or none.
@@ -111,7 +128,7 @@ impl Jukebox {
         noted: impl Future<Output = Result<(), ApiError>> + Send + 'static,
         placed: impl FnOnce(Vec<Arc<LiveSong>>) -> T + Send + 'static,
     ) -> Result<T, ApiError> {
-        self.lock().promise(client, songs.len(), &self.limits)?;
+        self.lock().promise(client, songs.len(), &self.limits, self.places_elsewhere())?;
         let (jukebox, client) = (Arc::clone(self), client.to_owned());
         let placing = async move {
             let noted = noted.await;
@@ -201,10 +218,10 @@ impl Jukebox {
 
     /// Gives their turn to as many songs as may be written at once.
     fn start_waiting(self: &Arc<Self>) {
-        while let Some(song) = self.lock().next(&self.limits) {
+        while let Some((song, place)) = self.next() {
             let jukebox = Arc::clone(self);
             tokio::spawn(async move {
-                let ending = song_task::perform(&jukebox, &song).await;
+                let ending = song_task::perform(&jukebox, &song, place).await;
                 let free = || jukebox.lock().ended();
                 if let Err(error) = jukebox.over(&song, ending, free).await {
                     tracing::error!("the end of the song {} was not noted: {error}", song.id);

@@ -20,17 +20,21 @@ pub(super) struct Queue {
     /// Places that are promised to songs which are being noted in the library, for each client.
     promised: HashMap<String, usize>,
     writing: usize,
+    /// Those of them that this machine makes.
+    local: usize,
+    /// Songs that were written and wait for another machine; they go before the others.
+    displaced: usize,
     closed: bool,
 }
 
 impl Queue {
-    /// Promises `songs` places to `client`: all or none.
-    pub fn promise(&mut self, client: &str, songs: usize, limits: &Limits) -> Result<(), ApiError> {
+    /// Promises `songs` places to `client`: all or none. Other machines write `elsewhere` songs at once.
+    pub fn promise(&mut self, client: &str, songs: usize, limits: &Limits, elsewhere: usize) -> Result<(), ApiError> {
         if self.closed {
             return Err(ApiError::Full("the server is ending. Ask again when it is back".to_owned()));
         }
         let promised: usize = self.promised.values().sum();
-        let free = limits.songs.saturating_sub(self.writing) + limits.queue;
+        let free = (limits.songs + elsewhere).saturating_sub(self.writing) + limits.queue;
         if self.waiting.len() + promised + songs > free {
             return Err(ApiError::Full(format!(
                 "{} songs wait already, and no more than {} may. Ask again later",
@@ -67,16 +71,49 @@ impl Queue {
         self.tell_places();
     }
 
-    /// The song whose turn it is; from now on it is written.
-    pub fn next(&mut self, limits: &Limits) -> Option<Arc<LiveSong>> {
-        if self.closed || self.writing >= limits.songs {
+    /// The song whose turn it is, and its place, as [`Queue::place`] gives it; from now on it is written.
+    pub fn next<P>(
+        &mut self,
+        limits: &Limits,
+        elsewhere: impl FnOnce(Option<usize>) -> Option<P>,
+    ) -> Option<(Arc<LiveSong>, Option<P>)> {
+        if self.closed || self.displaced > 0 || self.waiting.is_empty() {
             return None;
         }
+        let place = self.place(limits, elsewhere)?;
         let song = self.waiting.pop_front()?;
         self.writing += 1;
         song.set(|status| (status.state, status.place) = (State::Writing, None));
         self.tell_places();
-        Some(song)
+        Some((song, place))
+    }
+
+    /// A place for a song, if there is one: the one that `elsewhere` gives, or none of those, which is a place on this
+    /// machine. It is told how many songs this machine makes, if it can make another one.
+    pub fn place<P>(
+        &mut self,
+        limits: &Limits,
+        elsewhere: impl FnOnce(Option<usize>) -> Option<P>,
+    ) -> Option<Option<P>> {
+        let is_free = self.local < limits.songs;
+        match elsewhere(is_free.then_some(self.local)) {
+            Some(place) => Some(Some(place)),
+            None if is_free => {
+                self.local += 1;
+                Some(None)
+            }
+            None => None,
+        }
+    }
+
+    /// This machine makes a song less.
+    pub fn left_here(&mut self) {
+        self.local = self.local.saturating_sub(1);
+    }
+
+    /// A song waits for another machine, or does not any more.
+    pub fn displaced(&mut self, waits: bool) {
+        self.displaced = if waits { self.displaced + 1 } else { self.displaced.saturating_sub(1) };
     }
 
     /// Takes out a song that waits; `None` when its turn has come.
@@ -168,32 +205,50 @@ mod tests {
         let (mut queue, songs) = (Queue::default(), [song("a"), song("a"), song("b"), song("a")]);
         songs.iter().for_each(|song| queue.join(Arc::clone(song)));
         assert_eq!(songs.each_ref().map(|song| place(song)), [Some(0), Some(1), Some(2), Some(3)]);
-        assert_eq!([queue.next(&limits), queue.next(&limits)].map(|song| song.unwrap().id), [songs[0].id, songs[1].id]);
-        assert!(queue.next(&limits).is_none(), "two are written");
+        let next = |queue: &mut Queue| queue.next(&limits, |_| None::<()>).map(|(song, _)| song.id);
+        assert_eq!([next(&mut queue), next(&mut queue)], [Some(songs[0].id), Some(songs[1].id)]);
+        assert!(next(&mut queue).is_none(), "two are written");
         assert_eq!(queue.leave(songs[2].id).unwrap().id, songs[2].id);
         assert!(queue.leave(songs[0].id).is_none(), "its turn has come");
         assert_eq!(place(&songs[3]), Some(0));
         queue.ended();
-        assert_eq!(queue.next(&limits).unwrap().id, songs[3].id);
+        queue.left_here();
+        assert_eq!(next(&mut queue), Some(songs[3].id));
         assert_eq!(queue.counts(), (0, 2));
+    }
+
+    #[test]
+    fn songs_go_elsewhere_where_there_are_places_and_displaced_ones_go_before_those_that_wait() {
+        let limits = Limits { songs: 1, ..Limits::default() };
+        let mut queue = Queue::default();
+        (0..4).for_each(|_| queue.join(song("a")));
+        let there = queue.next(&limits, |local| local.map(|songs| songs + 10));
+        assert_eq!(there.unwrap().1, Some(10), "none is made here");
+        assert_eq!(queue.next(&limits, |_| None::<()>).unwrap().1, None, "here");
+        assert!(queue.next(&limits, |_| None::<()>).is_none());
+        queue.displaced(true);
+        assert!(queue.next(&limits, |_| Some(())).is_none());
+        assert_eq!(queue.place(&limits, |local| local.is_none().then_some(7)), Some(Some(7)));
+        queue.displaced(false);
+        assert_eq!(queue.next(&limits, |_| Some(())).unwrap().1, Some(()));
     }
 
     #[test]
     fn neither_the_queue_nor_a_client_gets_more_than_its_places_even_while_they_are_only_promised() {
         let limits = Limits { songs: 1, queue: 2, songs_per_client: 2, ..Limits::default() };
         let mut queue = Queue::default();
-        queue.promise("a", 2, &limits).unwrap();
-        assert!(queue.promise("a", 1, &limits).unwrap_err().to_string().contains("this client"));
-        queue.promise("b", 1, &limits).unwrap();
-        assert!(queue.promise("c", 1, &limits).unwrap_err().to_string().contains("wait already"));
+        queue.promise("a", 2, &limits, 0).unwrap();
+        assert!(queue.promise("a", 1, &limits, 0).unwrap_err().to_string().contains("this client"));
+        queue.promise("b", 1, &limits, 0).unwrap();
+        assert!(queue.promise("c", 1, &limits, 0).unwrap_err().to_string().contains("wait already"));
         queue.settle("b", 1);
-        queue.promise("c", 1, &limits).unwrap();
+        queue.promise("c", 1, &limits, 0).unwrap();
         queue.settle("a", 2);
         for _ in 0..2 {
             queue.join(song("a"));
         }
-        assert!(queue.promise("a", 1, &limits).is_err());
+        assert!(queue.promise("a", 1, &limits, 0).is_err());
         queue.close();
-        assert!(queue.promise("d", 1, &limits).is_err() && queue.next(&limits).is_none());
+        assert!(queue.promise("d", 1, &limits, 0).is_err() && queue.next(&limits, |_| Some(())).is_none());
     }
 }

@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
-use heartstream::{Outcome, Sink, Sinks, Song, SongReport, codes::SavedSong};
+use heartstream::{
+    Outcome, PcmBlock, Sink, Sinks, Song, SongReport, Stage,
+    codes::SavedSong,
+    units::{CHANNELS, SampleIndex},
+};
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{
     Jukebox,
+    places::{LocalPlace, Place},
     writer::{Writer, Written},
 };
 use crate::{
@@ -19,6 +24,8 @@ use crate::{
 
 /// Blocks between the engine and the writer, of a quarter of a second each: the file is never far behind.
 const BLOCKS: usize = 1;
+/// Other machines that a song may lose, at most; after so many it is made on this one.
+const MOST_LOST: usize = 3;
 
 /// What becomes of a song that ends before its turn.
 pub(super) fn unplayed(end: End) -> Ending {
@@ -29,29 +36,45 @@ pub(super) fn unplayed(end: End) -> Ending {
     Ending { state, ..Ending::default() }
 }
 
-/// Sings the song to its end, and says what became of it.
-pub(super) async fn perform(jukebox: &Jukebox, song: &Arc<LiveSong>) -> Ending {
-    match sung(jukebox, song).await {
+/// Sings the song to its end, beginning at `place`, and says what became of it.
+pub(super) async fn perform(jukebox: &Arc<Jukebox>, song: &Arc<LiveSong>, place: Place) -> Ending {
+    match sung(jukebox, song, place).await {
         Ok(ending) => ending,
         Err(error) => Ending { state: State::Failed, error: Some(shown(&error.to_string())), ..Ending::default() },
     }
 }
 
-async fn sung(jukebox: &Jukebox, song: &Arc<LiveSong>) -> Result<Ending, ApiError> {
+async fn sung(jukebox: &Arc<Jukebox>, song: &Arc<LiveSong>, place: Place) -> Result<Ending, ApiError> {
     jukebox.library.set_state(song.id, State::Writing).await?;
     let files = song.files.clone();
     tokio::task::spawn_blocking(move || files.make()).await??;
-    let mut playing = begun(jukebox, song).await?;
+    let mut machines = vec![place.machine()];
+    let mut made = begun(jukebox, song, place, song.resumed, SampleIndex(0)).await?;
     let (blocks, received) = mpsc::channel(BLOCKS);
     let writer = Writer::begin(song, jukebox.gain, jukebox.metrics.clone())?;
     let writer = tokio::task::spawn_blocking(move || writer.write(received));
-    play(&mut playing, song, blocks, &jukebox.metrics).await;
-    let report = playing.finished().await;
+    let (mut played, mut lost) = (SampleIndex(0), Vec::new());
+    let mut report = loop {
+        play(&mut made.song, song, &blocks, &jukebox.metrics, &mut played).await;
+        let mut report = made.song.finished().await;
+        drop(made.here); // its place is free
+        let Some(reason) = lost_machine(&report) else { break report };
+        lost.push(reason);
+        let another = jukebox.another_place(song, lost.len() < MOST_LOST).await;
+        let Some(place) = another.filter(|_| song.wish.borrow().end.is_none()) else {
+            report.outcome = Outcome::Cancelled;
+            break report;
+        };
+        machines.push(place.machine());
+        made = begun(jukebox, song, place, true, played).await?;
+    };
+    drop(blocks);
+    report.notes.extend(lost);
     let written = writer.await?;
     let ending = ending(song, &report, written);
     // Those that were written since the last look.
     jukebox.metrics.frames(report.frames.0.saturating_sub(song.status.borrow().frames));
-    let (files, record) = (song.files.clone(), record(song, &report, &ending));
+    let (files, record) = (song.files.clone(), record(song, &report, &ending, &machines));
     // The song is there without it.
     if let Err(error) = tokio::task::spawn_blocking(move || files.write_record(&record)).await? {
         tracing::error!("the record of the song {} was not written: {error}", song.id);
@@ -59,27 +82,59 @@ async fn sung(jukebox: &Jukebox, song: &Arc<LiveSong>) -> Result<Ending, ApiErro
     Ok(ending)
 }
 
-/// Has the engine begin, or go on with what was kept.
-async fn begun(jukebox: &Jukebox, song: &LiveSong) -> Result<Song, ApiError> {
-    let codes = song.files.codes();
+/// Why the machine that made a song does not go on with it; `None` where the song ended otherwise.
+fn lost_machine(report: &SongReport) -> Option<String> {
+    match &report.outcome {
+        Outcome::Failed(error) if error.stage == Stage::RemoteSong => Some(shown(&error.message)),
+        _ => None,
+    }
+}
+
+/// A song that is made, and its place on this machine, where it is made here.
+struct Made {
+    song: Song,
+    here: Option<LocalPlace>,
+}
+
+/// Has the engine or another machine begin, or go on with what was kept. Its reader has what was `played`.
+async fn begun(
+    jukebox: &Jukebox,
+    song: &LiveSong,
+    place: Place,
+    resumed: bool,
+    played: SampleIndex,
+) -> Result<Made, ApiError> {
+    let (engine, codes, machine) = (&jukebox.engine, song.files.codes(), place.machine());
+    song.set(|status| status.machine = machine);
     let sinks = Sinks::from(Sink::Subscriber).and_codes(codes.clone());
-    if song.resumed {
+    let mut kept = None;
+    if resumed {
         let path = codes.clone();
         match tokio::task::spawn_blocking(move || SavedSong::read(&path)).await? {
-            Ok(kept) => return Ok(jukebox.engine.resume(kept, &codes, sinks).await?),
-            // Killed before its first second was kept. From its start it is the same song.
+            Ok(saved) => kept = Some(saved),
+            // Ended before its first second was kept. From its start it is the same song.
             Err(error) => tracing::info!("the song {} begins anew: {error}", song.id),
         }
     }
-    Ok(jukebox.engine.sing_to(song.request.clone(), sinks).await?)
+    let request = song.request.clone();
+    let (song, here) = match (place, kept) {
+        (Place::Here(here), Some(kept)) => (engine.resume(kept, &codes, sinks).await?, Some(here)),
+        (Place::Here(here), None) => (engine.sing_to(request, sinks).await?, Some(here)),
+        (Place::Elsewhere(lease), Some(kept)) => {
+            (engine.resume_elsewhere(lease, kept, &codes, played, sinks).await?, None)
+        }
+        (Place::Elsewhere(lease), None) => (engine.sing_elsewhere(lease, request, played, sinks).await?, None),
+    };
+    Ok(Made { song, here })
 }
 
-/// Hands the blocks to the writer, and what clients want to the song.
+/// Hands the blocks to the writer, but for those that it has from the machine before, and what clients want to the song.
 async fn play(
     playing: &mut Song,
     song: &LiveSong,
-    blocks: mpsc::Sender<Arc<heartstream::PcmBlock>>,
+    blocks: &mpsc::Sender<Arc<PcmBlock>>,
     metrics: &Metrics,
+    played: &mut SampleIndex,
 ) {
     let (mut wish, mut progress) = (song.wish.subscribe(), playing.progress());
     wish.mark_changed(); // something may have been wished for before
@@ -90,21 +145,34 @@ async fn play(
                 let frames = progress.borrow_and_update().frames_written.0;
                 let mut before = frames;
                 song.status.send_if_modified(|status| {
-                    before = std::mem::replace(&mut status.frames, frames);
-                    before != frames
+                    before = status.frames;
+                    status.frames = before.max(frames); // on another machine a song is written from its start
+                    before < frames
                 });
                 metrics.frames(frames.saturating_sub(before));
             }
             block = playing.next_block() => match block {
                 None => return,
                 Some(block) => {
-                    if blocks.send(block).await.is_err() {
+                    let Some(rest) = behind(block, *played) else { continue };
+                    *played = rest.end();
+                    if blocks.send(rest).await.is_err() {
                         return playing.cancel(); // the writer failed, and says why
                     }
                 }
             },
         }
     }
+}
+
+/// What of a block is behind a place; `None` where nothing is.
+fn behind(block: Arc<PcmBlock>, place: SampleIndex) -> Option<Arc<PcmBlock>> {
+    if block.start >= place {
+        return Some(block);
+    }
+    let known = (place.0 - block.start.0) as usize * CHANNELS;
+    let rest = block.samples.get(known..).filter(|rest| !rest.is_empty())?;
+    Some(Arc::new(PcmBlock { start: place, samples: rest.to_vec() }))
 }
 
 fn follow(wish: Wish, playing: &Song, song: &LiveSong) {
@@ -142,7 +210,7 @@ fn ending(song: &LiveSong, report: &SongReport, written: Result<Written, ApiErro
 }
 
 /// What was asked for and what came of it.
-fn record(song: &LiveSong, report: &SongReport, ending: &Ending) -> String {
+fn record(song: &LiveSong, report: &SongReport, ending: &Ending, machines: &[Option<String>]) -> String {
     let record = json!({
         "id": song.id.as_str(),
         "model": song.metadata.model,
@@ -150,6 +218,7 @@ fn record(song: &LiveSong, report: &SongReport, ending: &Ending) -> String {
         "format": song.format.name(),
         "request": song.request,
         "state": ending.state.name(),
+        "machines": machines, // none: this one
         "loudness_lufs": ending.loudness,
         "true_peak_dbtp": ending.true_peak,
         "report": report,

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     fn status(state: State, place: Option<usize>, frames: u64, first_sound: Option<f64>) -> Status {
-        Status { state, place, frames, buffered: frames as f64, first_sound, error: None }
+        Status { state, place, frames, buffered: frames as f64, first_sound, error: None, machine: None }
     }
 
     #[test]

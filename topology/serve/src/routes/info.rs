@@ -46,7 +46,7 @@ pub(crate) async fn health() -> Json<Health> {
     (status = 200, description = "Counters", content_type = "text/plain", body = String),
 ))]
 pub(crate) async fn metrics(With(app): With<Arc<App>>) -> Response {
-    let text = app.jukebox.metrics.text(app.jukebox.counts());
+    let text = app.jukebox.metrics.text(app.jukebox.counts(), app.jukebox.places_elsewhere());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
