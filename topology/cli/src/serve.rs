@@ -75,7 +75,7 @@ pub(super) fn serve(args: &ServeArgs) -> Result<(), Failed> {
         let interrupts = Interrupts::listen();
         out!("heartstream listens on http://{} (songs in {})", server.address(), library.display());
         if is_unlevelled {
-            out!("songs keep the level that the model gives them: it has no card.json with a gain (\"gain_db\")");
+            note!("songs keep the level that the model gives them: it has no card.json with a gain (\"gain_db\")");
         }
         Ok(server.run(stopped(interrupts)).await?)
     })
