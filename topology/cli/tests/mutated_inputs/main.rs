@@ -3,6 +3,9 @@
 //!
 //! `HEARTSTREAM_MUTATIONS=10000 cargo test --release --workspace --test mutated_inputs` tries 10000 inputs; without it 500
 //! are tried. A failure names the number of its input, and `HEARTSTREAM_MUTATION=N` tries that one alone.
+//!
+//! All are given to the engine in this process. To the program as well go all plans, options and variables, and of the
+//! others one in ten, or each with `HEARTSTREAM_MUTATIONS_BY_PROGRAM=1`.
 
 mod by_program;
 mod in_process;
@@ -28,7 +31,7 @@ use support::{copy_tree, folder};
 
 /// Inputs that are tried without a word in the environment.
 const USUAL: u64 = 500;
-/// One of this number is given to the program as well, which takes longer.
+/// One of this number is given to the program as well, which takes longer, unless all are.
 const PROGRAM_SHARE: u64 = 10;
 
 /// What is changed.
@@ -66,10 +69,15 @@ const TARGETS: [Target; 19] = [
     Target::Environment,
 ];
 
-/// Tries input `number`: in this process, and now and then by the program.
+/// What input `number` changes.
+fn target(number: u64) -> Target {
+    TARGETS[(number % TARGETS.len() as u64) as usize]
+}
+
+/// Tries input `number`: in this process, and perhaps by the program.
 fn try_out(scene: &Scene, number: u64, runtime: &tokio::runtime::Runtime, by_the_program: bool) {
     let mut rng = Rng::new(number);
-    let target = TARGETS[(number % TARGETS.len() as u64) as usize];
+    let target = target(number);
     let model = folder();
     copy_tree(scene.good.path(), model.path());
     let mut words = ("piano".to_owned(), "[Verse]\nla la".to_owned());
@@ -94,7 +102,7 @@ fn try_out(scene: &Scene, number: u64, runtime: &tokio::runtime::Runtime, by_the
         Target::Options | Target::Environment => (),
     }
     in_process(model.path(), target, &words, codes.as_deref(), runtime);
-    if by_the_program || matches!(target, Target::Plan | Target::Options | Target::Environment) {
+    if by_the_program {
         by_program(model.path(), target, &words, codes, plan, &mut rng);
     }
 }
@@ -111,9 +119,13 @@ fn mutated_inputs_become_a_song_or_a_few_lines() {
     in_process(scene.good.path(), Target::Words, &("piano".to_owned(), "la".to_owned()), None, &runtime);
     let before = Peak::now();
     let watch = Watch::new();
-    let (mut failures, mut slowest) = (0, (Duration::ZERO, 0));
+    let (mut failures, mut by_program_too, mut slowest) = (0, 0, (Duration::ZERO, 0));
     for number in numbers {
-        let by_the_program = only.is_some() || number % PROGRAM_SHARE == 0;
+        let by_the_program = only.is_some()
+            || variable("HEARTSTREAM_MUTATIONS_BY_PROGRAM").is_some_and(|all| all > 0)
+            || number % PROGRAM_SHARE == 0
+            || matches!(target(number), Target::Plan | Target::Options | Target::Environment);
+        by_program_too += u64::from(by_the_program);
         let attempt = || {
             watch.begin(number);
             let since = Instant::now();
@@ -132,7 +144,7 @@ fn mutated_inputs_become_a_song_or_a_few_lines() {
         }
         slowest = slowest.max((took, number));
     }
-    println!("the slowest was input {}: {:.1?}", slowest.1, slowest.0);
+    println!("{by_program_too} of them by the program; the slowest was input {}: {:.1?}", slowest.1, slowest.0);
     assert_eq!(failures, 0, "inputs that were not answered well");
     before.assert_kept();
 }
