@@ -7,7 +7,8 @@ hub() {
 	python3 "$cases/hub.py" "$1" "$tiny" >.port 2>/dev/null &
 	hub=$!
 	hubs+=("$hub")
-	for _ in $(seq 100); do [ ! -s .port ] || break; sleep 0.1; done
+	# As long as a busy machine may take to start Python, unless it has failed.
+	for _ in $(seq 1200); do [ ! -s .port ] && kill -0 "$hub" 2>/dev/null || break; sleep 0.1; done
 	address=http://127.0.0.1:$(cat .port)
 }
 # pulled NAME [VARIABLE=VALUE...]: a machine that has nothing but a home of that name pulls from $address into $home/model.
