@@ -103,5 +103,5 @@ fn a_level_is_given_by_the_models_gain_and_refused_where_no_card_names_one() {
     assert!(start.into_iter().all(|(plain, levelled)| (*plain * gain - *levelled).abs() < 1e-6));
     let refused = run(&["render", "--loudness", "-16"]);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(complaint(&refused).contains("whose card names a gain"), "{}", complaint(&refused));
+    assert!(complaint(&refused).contains("whose card.json names a gain"), "{}", complaint(&refused));
 }
