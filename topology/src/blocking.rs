@@ -3,12 +3,15 @@
 //! An [`Engine`] brings a tokio runtime with it, which ends with the last handle to the engine or to one of its songs.
 //! Nothing here may be called from within another runtime's tasks.
 //!
-//! ```no_run
-//! use heartstream::{Checkpoint, Heartstream, SongRequest, blocking::Engine};
+//! ```
+//! use heartstream::{Heartstream, SongRequest, blocking::Engine};
 //!
-//! # fn example() -> Result<(), heartstream::EngineError> {
-//! let engine = Engine::build(Heartstream::builder(Checkpoint::open("models/heartmula")?))?;
-//! for block in engine.sing(SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in"))? {
+//! # fn main() -> Result<(), heartstream::EngineError> {
+//! # let checkpoint = heartstream_tools::synth::noise();
+//! # let mut request = SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in");
+//! # request.max_frames = heartstream::units::Frames(16);
+//! let engine = Engine::build(Heartstream::builder(checkpoint))?;
+//! for block in engine.sing(request)? {
 //!     println!("up to {}", block.end().seconds());
 //! }
 //! # Ok(())

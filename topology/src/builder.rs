@@ -30,14 +30,16 @@ use crate::{
 
 /// Settings of an engine; see [`Heartstream::builder`].
 ///
-/// ```no_run
-/// use heartstream::{Checkpoint, Heartstream, Placement, Speculation};
+/// ```
+/// use heartstream::{Heartstream, Placement, Speculation};
 ///
-/// # async fn example() -> Result<(), heartstream::EngineError> {
-/// let checkpoint = Checkpoint::open("models/heartmula")?;
-/// let placement = Placement { flow_workers: 2, threads: Some(4), ..Placement::default() };
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), heartstream::EngineError> {
+/// # let checkpoint = heartstream_tools::synth::noise();
+/// // A checkpoint of a directory is `Checkpoint::open("models/heartmula")?`.
+/// let placement = Placement { flow_workers: 2, threads: Some(1), ..Placement::default() };
 /// let engine = Heartstream::builder(checkpoint).placement(placement).speculation(Speculation::Off).build().await?;
-/// # drop(engine);
+/// assert_eq!(engine.plan().flow.len(), 2);
 /// # Ok(())
 /// # }
 /// ```

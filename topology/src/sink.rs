@@ -10,15 +10,25 @@ use crate::error::EngineError;
 
 /// A sink of a song's sound.
 ///
-/// ```no_run
+/// ```
 /// use heartstream::{Heartstream, Sink, Sinks, SongRequest, wav::{SampleFormat, WavTarget}};
 ///
-/// # async fn example(engine: Heartstream) -> Result<(), heartstream::EngineError> {
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let engine = Heartstream::builder(heartstream_tools::synth::noise()).build().await?;
+/// # let folder = tempfile::tempdir()?;
+/// # let (song_wav, song_codes) = (folder.path().join("song.wav"), folder.path().join("song.codes"));
+/// # let mut request = SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in");
+/// # request.max_frames = heartstream::units::Frames(16);
 /// // To a file and to the reader of the blocks; the slower of both holds back the song.
-/// let file = WavTarget::file("song.wav".as_ref(), SampleFormat::F32)?;
-/// let sinks = Sinks::from(vec![Sink::Wav(file), Sink::Subscriber]).and_codes("song.codes");
-/// let song = engine.sing_to(SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in"), sinks).await?;
-/// # drop(song);
+/// let file = WavTarget::file(&song_wav, SampleFormat::F32)?;
+/// let sinks = Sinks::from(vec![Sink::Wav(file), Sink::Subscriber]).and_codes(&song_codes);
+/// let mut song = engine.sing_to(request, sinks).await?;
+/// while let Some(block) = song.next_block().await {
+///     println!("up to {}", block.end().seconds());
+/// }
+/// song.finished().await;
+/// assert!(song_wav.is_file() && song_codes.is_file());
 /// # Ok(())
 /// # }
 /// ```

@@ -113,11 +113,13 @@ impl Drop for QueuePlace {
 
 /// A song that waits for its turn in the queue of its engine ([`Heartstream::queue`]). Dropping it gives up its place.
 ///
-/// ```no_run
-/// use heartstream::{Checkpoint, Heartstream, Sink, SongRequest};
+/// ```
+/// use heartstream::{Heartstream, Sink, SongRequest};
 ///
-/// # async fn example() -> Result<(), heartstream::EngineError> {
-/// let engine = Heartstream::builder(Checkpoint::open("models/heartmula")?).max_songs(4).build().await?;
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), heartstream::EngineError> {
+/// # let checkpoint = heartstream_tools::synth::noise();
+/// let engine = Heartstream::builder(checkpoint).max_songs(4).build().await?;
 /// let mut waiting = engine.queue(SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in"), Sink::Subscriber)?;
 /// while !waiting.place().turn {
 ///     println!("{} songs ahead, {:?} to wait", waiting.place().ahead, waiting.place().starts_in);

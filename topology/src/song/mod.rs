@@ -68,17 +68,20 @@ impl Song {
     /// The blocks and the control of the song, for two tasks. The song is cancelled when the blocks are dropped, as it
     /// was by dropping the song.
     ///
-    /// ```no_run
-    /// # async fn example(song: heartstream::Song) {
+    /// ```
+    /// # use heartstream::{Heartstream, Outcome, SongRequest};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), heartstream::EngineError> {
+    /// # let engine = Heartstream::builder(heartstream_tools::synth::noise()).build().await?;
+    /// # let song = engine.sing(SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in")).await?;
     /// let (mut blocks, control) = song.split();
-    /// tokio::spawn(async move {
-    ///     tokio::time::sleep(std::time::Duration::from_secs(5)).await;
-    ///     control.cancel();
-    /// });
+    /// let canceller = tokio::spawn(async move { control.cancel() });
     /// while let Some(block) = blocks.next_block().await {
     ///     println!("up to {}", block.end().seconds());
     /// }
-    /// println!("{:?}", blocks.finished().await.outcome);
+    /// assert_eq!(blocks.finished().await.outcome, Outcome::Cancelled);
+    /// # drop(canceller);
+    /// # Ok(())
     /// # }
     /// ```
     pub fn split(self) -> (SongBlocks, SongControl) {
@@ -104,12 +107,20 @@ impl Song {
 
     /// As [`SongControl::progress`].
     ///
-    /// ```no_run
-    /// # async fn example(song: heartstream::Song) {
+    /// ```
+    /// # use heartstream::{Heartstream, Sink, SongRequest, wav::{SampleFormat, WavTarget}};
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), heartstream::EngineError> {
+    /// # let engine = Heartstream::builder(heartstream_tools::synth::noise()).build().await?;
+    /// # let mut request = SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in");
+    /// # request.max_frames = heartstream::units::Frames(16);
+    /// # let sink = WavTarget::stream("nowhere", std::io::sink(), SampleFormat::S16);
+    /// # let song = engine.sing_to(request, Sink::Wav(sink)).await?;
     /// let mut progress = song.progress();
     /// while progress.changed().await.is_ok() && !progress.borrow().ended {
     ///     println!("{} frames written", progress.borrow().frames_written.0);
     /// }
+    /// # Ok(())
     /// # }
     /// ```
     pub fn progress(&self) -> watch::Receiver<Progress> {

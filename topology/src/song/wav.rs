@@ -17,13 +17,15 @@ use super::{SongBlocks, SongControl};
 /// A [`Stream`] of pieces; a song that fails ends with its error. Dropping it cancels the song at once, also while the
 /// language model still reads the prompt: a client that has left costs no further work.
 ///
-/// ```no_run
+/// ```
 /// use heartstream::{Heartstream, SongRequest, wav::SampleFormat};
 ///
-/// # async fn example(engine: Heartstream) -> Result<(), heartstream::EngineError> {
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), heartstream::EngineError> {
+/// # let engine = Heartstream::builder(heartstream_tools::synth::noise()).build().await?;
 /// let song = engine.sing(SongRequest::new("piano,calm", "[Verse]\nThe sun creeps in")).await?;
 /// let bytes = song.into_wav(SampleFormat::S16); // axum: Body::from_stream(bytes)
-/// # drop(bytes);
+/// drop(bytes); // the client leaves: the song is cancelled
 /// # Ok(())
 /// # }
 /// ```
