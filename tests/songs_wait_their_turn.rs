@@ -89,7 +89,7 @@ async fn a_song_that_is_played_goes_ahead_of_files_and_they_keep_their_order() {
     let one = one.begin().await.expect("a song");
     one.cancel();
     assert_eq!(one.finished().await.outcome, Outcome::Cancelled);
-    assert!(queued(&engine, request(5)).place().turn, "all places are given back");
+    turn(&mut queued(&engine, request(5))).await; // all places are given back
 }
 
 #[tokio::test(flavor = "multi_thread")]
