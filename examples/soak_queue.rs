@@ -22,22 +22,14 @@ use heartstream::{
     wav::{SampleFormat, WavTarget},
 };
 use held::{Held, TOLERANCE, print};
-use songs::{ClosingPipe, FRAMES, Until, moment, request};
+use songs::{ClosingPipe, FRAMES, USUAL_SONGS, Until, WARM, moment, number, request};
 use tokio::{sync::Barrier, task::JoinSet};
 
-/// Songs where the environment says nothing: some minutes on two cores.
-const USUAL_SONGS: u64 = 300;
-/// Songs (in the part with several at once, batches of songs) before the first measure of a part; the same number comes
-/// twice. None of the first ends early, and those of a batch wait until all of it have begun: an engine keeps the threads
-/// of its songs, and starts no more for the songs that come after them. The others end when they like, as all that follow, so that the heaps
-/// of the allocator, which threads share, have their size.
-const WARM: u64 = 10;
 /// Songs at once in the second part, where the environment says nothing.
 const USUAL_AT_ONCE: u64 = 8;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let number = |name: &str, usual| std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual);
     let (songs, at_once) = (number("SONGS", USUAL_SONGS), number("AT_ONCE", USUAL_AT_ONCE).max(1));
     let builder = Heartstream::builder(heartstream_tools::synth::noise()).max_songs(at_once as usize);
     let engine = builder.build().await?;
@@ -60,6 +52,8 @@ async fn part(
     mut usual: Duration,
 ) -> Result<bool, Box<dyn std::error::Error>> {
     let since = Instant::now();
+    // As many again end when they like before the first measure that counts: the heaps of the allocator, which threads
+    // share, have their size by then.
     let (warm, songs) = (WARM * at_once, songs.max(3 * WARM * at_once));
     for first in (0..warm).step_by(at_once as usize) {
         let begun = Arc::new(Barrier::new(at_once as usize));

@@ -17,21 +17,15 @@ use heartstream::{
     wav::{SampleFormat, WavTarget},
 };
 use held::{Held, print};
-use songs::{ClosingPipe, Until, moment, request};
+use songs::{ClosingPipe, USUAL_SONGS, Until, WARM, moment, number, request};
 use tokio::sync::Barrier;
 
-/// Songs where the environment says nothing: some minutes on two cores.
-const USUAL_SONGS: u64 = 300;
-/// Songs before the first measure of a part, or batches of songs in the part that has several at once. None of them ends
-/// early, and those of a batch wait until all of it have begun. So a part has by then taken all that its songs need at
-/// once: an engine keeps the threads of its songs, and starts no more for the songs that come after them.
-const WARM: u64 = 10;
 /// Songs at once in the second part.
 const AT_ONCE: u64 = 8;
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let songs = std::env::var("SONGS").ok().and_then(|songs| songs.parse().ok()).unwrap_or(USUAL_SONGS);
+    let songs = number("SONGS", USUAL_SONGS);
     let engine = Heartstream::builder(heartstream_tools::synth::noise()).build().await?;
     let since = Instant::now();
     sing(engine.clone(), 0, Until::All(Arc::new(Barrier::new(1)))).await?;

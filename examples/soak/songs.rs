@@ -8,6 +8,18 @@ use tokio::sync::Barrier;
 /// Frames of a song that comes to its end: the least that two windows need.
 pub const FRAMES: Frames = Frames(25);
 
+/// Songs of a part where the environment says nothing: some minutes on two cores.
+pub const USUAL_SONGS: u64 = 300;
+/// Songs of a part before its first measure; of several at once, batches of songs. None of them ends early, and those of a
+/// batch wait until all of it have begun. So a part has by then taken all that its songs need at once: an engine keeps the
+/// threads of its songs, and starts no more for the songs that come after them.
+pub const WARM: u64 = 10;
+
+/// A number of the environment, or the usual one.
+pub fn number(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
+}
+
 /// The request of song `seed`.
 pub fn request(seed: u64) -> SongRequest {
     SongRequest {

@@ -69,7 +69,8 @@ impl fmt::Debug for SongWorkers {
 }
 
 impl SongWorkers {
-    /// No workers yet, of those whose songs have `kind`; to be called in a runtime. Who is left out is said to the receiver.
+    /// No workers yet, of those whose songs have `kind`; to be called in a runtime. Excluded workers are sent
+    /// to the receiver.
     pub fn new(kind: SongKind) -> (Self, mpsc::UnboundedReceiver<LeftOut>) {
         let (left_out, said) = mpsc::unbounded_channel();
         let (local_seconds, workers, changes) = (OnceLock::new(), Mutex::default(), watch::Sender::new(()));
