@@ -5,6 +5,8 @@
 
 use flume::{Receiver, Sender};
 
+use crate::song_context::StopFlag;
+
 /// Where a stage's inputs come from.
 pub trait Inlet: Send + 'static {
     /// One input.
@@ -50,12 +52,13 @@ pub struct InOrder<T> {
     places: Receiver<Receiver<T>>,
     /// The place that is waited for; kept here so that waiting is cancellation-safe.
     current: Option<Receiver<T>>,
+    stop: StopFlag,
 }
 
 impl<T> InOrder<T> {
-    /// Takes the results of `places` in turn.
-    pub fn new(places: Receiver<Receiver<T>>) -> Self {
-        Self { places, current: None }
+    /// Takes the results of `places` in turn. A place that is given up sets the flag `stop` of the song.
+    pub fn new(places: Receiver<Receiver<T>>, stop: StopFlag) -> Self {
+        Self { places, current: None, stop }
     }
 }
 
@@ -67,8 +70,12 @@ impl<T: Send + 'static> Inlet for InOrder<T> {
             Some(place) => place,
             none => none.insert(self.places.recv_async().await.ok()?),
         };
-        // A place that was given up ends the stream: the worker behind it failed, and with it the song.
-        let result = place.recv_async().await.ok()?;
+        let Ok(result) = place.recv_async().await else {
+            // A place that was given up ends the stream: the worker behind it failed, and with it the song. The worker
+            // drops its task before it sets the flag, and later stages must not take this for the end of the song.
+            self.stop.set();
+            return None;
+        };
         self.current = None;
         Some(result)
     }
@@ -109,7 +116,7 @@ mod tests {
     #[tokio::test]
     async fn results_come_in_the_order_of_their_places_whenever_they_are_ready() {
         let (reserve, places) = flume::bounded(3);
-        let mut inlet = InOrder::new(places);
+        let mut inlet = InOrder::new(places, StopFlag::default());
         let workers: Vec<_> = (0..3)
             .map(|_| {
                 let (give, place) = flume::bounded(1);
@@ -128,12 +135,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_place_given_up_ends_the_stream() {
+    async fn a_place_given_up_ends_the_stream_and_stops_the_song() {
         let (reserve, places) = flume::bounded(1);
         let (give, place) = flume::bounded::<u8>(1);
         reserve.send(place).expect("room for one");
         drop(give);
-        assert_eq!(InOrder::new(places).take().await, None);
+        let stop = StopFlag::default();
+        assert_eq!(InOrder::new(places, stop.clone()).take().await, None);
+        assert!(stop.is_set());
     }
 
     #[tokio::test]
@@ -141,7 +150,7 @@ mod tests {
         let (reserve, places) = flume::bounded(1);
         let (give, place) = flume::bounded(1);
         reserve.send(place).expect("room for one");
-        let mut inlet = InOrder::new(places);
+        let mut inlet = InOrder::new(places, StopFlag::default());
         tokio::select! {
             biased;
             _ = inlet.take() => unreachable!("nothing was given yet"),

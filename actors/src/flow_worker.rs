@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -82,13 +82,7 @@ impl StageWork for FlowWorkerStage {
             Event::Input(task) => {
                 self.taken += 1;
                 self.wait_if_held();
-                let solved = catch_unwind(AssertUnwindSafe(|| self.solve_with_retry(&task)));
-                if !matches!(solved, Ok(Ok(_))) {
-                    // The task gives up its place when it is dropped, and later stages see their input end. They must
-                    // not take that for the end of the song.
-                    self.song.stop.set();
-                }
-                outputs.extend(solved.unwrap_or_else(|panic| resume_unwind(panic))?);
+                outputs.extend(self.solve_with_retry(&task)?);
             }
             _ => (),
         }

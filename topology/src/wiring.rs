@@ -350,7 +350,7 @@ fn add_sound(pieces: &mut Pieces, decoder: &Decoder, sound: Sound, sinks: Vec<Si
     let rates = &song.engine.rates;
     let measure_sound = deadline.is_some() && rates.sound().is_none();
     let stage = VocoderStage::new(Arc::clone(codec), segments, measure_sound, song.clone());
-    pieces.add_at(Some(vocoder), stage, InOrder::new(places_out), pcm, song);
+    pieces.add_at(Some(vocoder), stage, InOrder::new(places_out, song.stop.clone()), pcm, song);
 
     let (tasks, tasks_out) = bounded(segment_places);
     let (local, local_out) = bounded(segment_places + 1);
