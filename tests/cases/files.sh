@@ -51,6 +51,19 @@ holds K8 "… and the song is whole" cmp -s full.wav whole.wav
 ) >.out 2>.err; echo $? >.code
 outcome K8 "a conversion beyond the limit of files" 1 "limit of the size of files" "!panicked"
 holds K8 "which leaves nothing" test ! -e converted -a ! -e converted.unfinished
+# A power cut must leave the old codes or the new ones: the file is synced before it has its name, the folder after.
+synced_renames() {
+	awk -v folder="$PWD/kept" '
+		$1 == "sync" && NF >= 2 { synced[$2] = 1; if ($2 == folder) waiting = 0 }
+		$1 == "rename" { renames++; if (!synced[$2] || waiting) bad = 1; waiting = 1 }
+		END { exit bad || waiting || !renames }' syncs.log
+}
+mkdir kept
+if cc -shared -fPIC -o syncs.so "$cases/syncs.c" -ldl 2>.err; then
+	LD_PRELOAD=$PWD/syncs.so SYNCS=$PWD/syncs.log sing --save-codes "$PWD/kept/song.codes"
+	outcome K8 "codes that are kept" 0
+	holds K8 "… and on the disk before they have their name" synced_renames
+fi
 
 # --- tokenizers
 # tokenizer NAME PYTHON: a model whose tokenizer t is changed.
