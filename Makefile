@@ -41,10 +41,14 @@ soak: setup
 soak-queue: setup
 	cargo run --release --example soak_queue
 
+# What the default build leaves out is tested, too, and all targets here have the same features, so that nothing is
+# compiled twice.
+TESTED := --workspace --features heartstream-cli/remote
+
 ## Run every test.
 test: setup-tests
-	cargo test --workspace --all-targets
-	cargo test --workspace --doc
+	cargo test $(TESTED) --all-targets
+	cargo test $(TESTED) --doc
 
 ## Build everything for ARM64, and run the kernels and the reference's numbers on emulated processors.
 test-arm64: setup
@@ -62,7 +66,7 @@ test-memory: setup
 	@$(call install,command -v valgrind,valgrind)
 	runner=CARGO_TARGET_$$(rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)_RUNNER; \
 	env "$$runner=valgrind --quiet --error-exitcode=1 --undef-value-errors=no" PROPTEST_CASES=8 \
-		cargo test --workspace --lib -- kernels::cpu
+		cargo test $(TESTED) --lib -- kernels::cpu
 
 ## Serve the demo model to two hundred clients for five minutes: some slow, some that leave, some that send anything.
 test-serve-load: setup
@@ -75,7 +79,7 @@ test-serve-kill: setup
 
 ## Sing with workers on three hosts: network namespaces with delay and loss between. Needs root, and says so where it has none.
 test-machines: setup
-	HEARTSTREAM_NAMESPACES=1 cargo test --workspace --features heartstream-cli/remote --test machines_in_namespaces -- --nocapture
+	HEARTSTREAM_NAMESPACES=1 cargo test $(TESTED) --test machines_in_namespaces -- --nocapture
 
 ## Measure flow matching by two workers on this machine beside one: CORES="0,1 2,3" are those of each. Fails below 1.8 times.
 measure-machines: setup
