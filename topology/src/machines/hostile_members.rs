@@ -105,6 +105,10 @@ async fn attack<Q: Wire>(address: SocketAddr, requests: impl IntoIterator<Item =
                     })) => return usize::from(is_work(&response)),
                     SwarmEvent::Behaviour(MemberEvent::Messages(Event::OutboundFailure { .. }))
                     | SwarmEvent::ConnectionClosed { .. } => return 0,
+                    // A busy machine may not have done with the handshake in time.
+                    SwarmEvent::OutgoingConnectionError { .. } => {
+                        swarm.dial(of_socket(address)).expect("a connection");
+                    }
                     _ => (),
                 }
             }
