@@ -23,7 +23,7 @@ use crate::{
     steady::CodePath,
 };
 
-/// Songs of a step: 32 that last a minute did not fit into the 139 GB of an H200, 12 took 63 GB.
+/// Songs of a step: 32 that last a minute did not fit into the 139 GB of an H200, 12 took 66 GB.
 const BATCH: usize = 12;
 /// Songs that are there before the first step.
 const FIRST: usize = 512;

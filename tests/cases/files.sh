@@ -63,6 +63,8 @@ if cc -shared -fPIC -o syncs.so "$cases/syncs.c" -ldl 2>.err; then
 	LD_PRELOAD=$PWD/syncs.so SYNCS=$PWD/syncs.log sing --save-codes "$PWD/kept/song.codes"
 	outcome K8 "codes that are kept" 0
 	holds K8 "… and on the disk before they have their name" synced_renames
+else
+	echo "skipped: what is on the disk before it has its name (a C compiler is needed)"
 fi
 
 # --- tokenizers
