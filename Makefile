@@ -56,7 +56,7 @@ test-arm64: setup
 
 ## Run what needs an NVIDIA GPU: its kernels beside the processor's, songs however they are written, the reference's numbers.
 test-gpu: setup
-	cargo test --release --workspace --features cuda --lib --test language_model_on_a_gpu --test codec_on_a_gpu -- on_a_gpu
+	cargo test --release --workspace --features cuda --lib --test language_model_on_a_gpu --test songs_in_one_pass --test codec_on_a_gpu -- on_a_gpu
 	cargo build --release --features cuda
 	for data in half windows; do target/release/heartstream check tests/golden/$$data --device cuda:0 || exit 1; done
 

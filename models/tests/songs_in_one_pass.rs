@@ -21,10 +21,14 @@ use heartstream_tools::synth::{SynthSize, synthesise};
 const AGAIN: &str = "HEARTSTREAM_KERNELS";
 
 fn model(size: SynthSize) -> Arc<HeartMula> {
+    model_on(&Device::Cpu, size)
+}
+
+fn model_on(device: &Device, size: SynthSize) -> Arc<HeartMula> {
     let folder = tempfile::tempdir().expect("a folder");
     synthesise(size, 5, folder.path(), &mut |_, _| ()).expect("a checkpoint");
     let directory = ModelDirectory::open(Checkpoint::open(folder.path()).expect("a directory")).expect("configs");
-    Arc::new(directory.load_lm(&Device::Cpu).expect("a model"))
+    Arc::new(directory.load_lm(device).expect("a model"))
 }
 
 /// Numbers from 0 up to below `many`, by a seed and a place.
@@ -209,4 +213,17 @@ fn a_song_that_fails_or_has_no_room_touches_no_other_and_a_pass_that_panics_can_
         }
     }
     assert!(planted.0.get().is_some());
+}
+
+#[cfg(feature = "cuda")]
+#[test]
+fn on_a_gpu_songs_that_join_sit_out_and_leave_are_the_songs_that_they_are_alone() {
+    let gpu = heartstream_models::DeviceName::Cuda(0).open().expect("an NVIDIA GPU: this test is for nothing else");
+    let of = |size, kept| {
+        Arc::new(Arc::into_inner(model_on(&gpu, size)).expect("the only one").keeping_kv_as(kept))
+    };
+    // Of 30 songs more than 16 have guidance, which is more than one pass has room for.
+    sing(&of(SynthSize::Tiny, WeightDtype::F32), songs() * 3 / 4, 30, 4);
+    sing(&of(SynthSize::Odd, WeightDtype::F32), songs() / 4, 5, 5);
+    sing(&of(SynthSize::Small, WeightDtype::F16), songs() / 4, 9, 6);
 }

@@ -99,6 +99,11 @@ impl Heartstream {
         &self.plan
     }
 
+    /// Songs that are made at once, at most: those of [`Builder::max_songs`] that there is memory for. Further ones wait.
+    pub fn max_songs(&self) -> usize {
+        self.queue.max_songs()
+    }
+
     /// What was changed to stay within the memory limit, in a sentence; `None` where nothing was.
     pub fn memory_adjustment(&self) -> Option<&str> {
         self.memory_adjustment.as_deref()

@@ -17,7 +17,7 @@ pub use prompt::prompt_positions;
 pub use verify::{SongTarget, VerifyBuffers};
 
 #[cfg(feature = "cuda")]
-use super::on_gpu::{Drawing, GpuModel, GpuSong, GpuTarget, GpuWindow};
+use super::on_gpu::{GpuModel, GpuSong, GpuTarget, GpuWindow};
 use super::{
     PromptTokens, config::HeartMulaConfig, kv_cache::KvCache, prefix::Prefix, tensors::expected_tensors,
     transformer::Transformer,

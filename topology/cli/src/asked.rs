@@ -30,8 +30,9 @@ pub(super) struct Asked<'a> {
     pub notes: Vec<String>,
     /// The song that is resumed, and its file.
     pub saved: Option<(SavedSong, &'a Path)>,
-    /// How many such songs fit into the memory that is free; one where that is limited or a GPU's.
-    pub fit_at_once: u64,
+    /// How many such songs fit into the memory that is free; `None` where the engine is to see to it: with a limit, and on a
+    /// GPU.
+    fit_at_once: Option<u64>,
 }
 
 impl<'a> Asked<'a> {
@@ -64,13 +65,11 @@ impl<'a> Asked<'a> {
         let plan = Plan::new(&placement)?;
         preflight::enough_memory(&directory, &plan, &request)?;
         let is_limited = args.memory_limit.is_some() || !placement.devices.gpus().is_empty();
-        let fit_at_once = match MemorySize::available().filter(|_| !is_limited) {
-            Some(free) => {
-                let size = SongSize::of(&request, SongSize::USUAL_PROMPT)?;
-                MemoryPlan::estimate(&directory, &plan, &size)?.songs_within(free)
-            }
-            None => 1,
+        let fit = |free| {
+            let size = SongSize::of(&request, SongSize::USUAL_PROMPT)?;
+            Ok::<_, Failed>(MemoryPlan::estimate(&directory, &plan, &size)?.songs_within(free))
         };
+        let fit_at_once = MemorySize::available().filter(|_| !is_limited).map(fit).transpose()?;
         Ok(Self { args, checkpoint, placement, fingerprint, request, notes, saved, fit_at_once })
     }
 
@@ -82,18 +81,20 @@ impl<'a> Asked<'a> {
         words.chain(files).collect()
     }
 
-    /// Loads the model, and shows all notes.
+    /// Loads the model for `songs` songs at once, or as many as there is memory for, and shows all notes.
     ///
     /// # Errors
     /// When it cannot be loaded, or cannot sing the request.
-    pub async fn engine(&mut self, status: &mut Status) -> Result<Heartstream, Failed> {
+    pub async fn engine(&mut self, songs: usize, status: &mut Status) -> Result<Heartstream, Failed> {
+        let fit = self.fit_at_once.map_or(usize::MAX, |fit| usize::try_from(fit).unwrap_or(usize::MAX));
         let args = self.args;
         status.say(&format!("loading the model {}", args.model.model));
         let on_gpu = !self.placement.devices.gpus().is_empty();
         let mut builder = Heartstream::builder(self.checkpoint.clone())
             .weights(args.lm_weights.lm_weights.into(), args.codec_weights.codec_weights.into())
             .placement(self.placement.clone())
-            .speculation(args.speculate.clone());
+            .speculation(args.speculate.clone())
+            .max_songs(songs.min(fit));
         // What is free on a GPU is a limit, whether one is given or not.
         if args.memory_limit.is_some() || on_gpu {
             builder = builder.memory_limit(args.memory_limit.clone().unwrap_or_default(), &self.request);

@@ -59,7 +59,7 @@ fn sing(
     destination.probe(args.save_codes.as_deref(), &asked.read_files())?;
     runtime()?.block_on(async {
         let mut status = Status::new(verbosity.quiet);
-        let engine = asked.engine(&mut status).await?;
+        let engine = asked.engine(1, &mut status).await?;
         let mut sinks = destination.open(&asked.request, &asked.fingerprint)?;
         if let Some(path) = &args.save_codes {
             sinks = sinks.and_codes(path);

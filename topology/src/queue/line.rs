@@ -57,6 +57,11 @@ impl Line {
         Self { most: most.max(1), waiting: Vec::new(), running: Vec::new(), next: 0, paces: Paces::default() }
     }
 
+    /// Songs at once, at most.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
     /// Puts a song into the line, and returns its number.
     pub fn join(&mut self, due: Instant, length: Seconds) -> u64 {
         let number = self.next;

@@ -47,6 +47,11 @@ impl SongQueue {
         Self(Arc::new(Inner { line: Mutex::new(Line::new(most)), changes: watch::Sender::new(()) }))
     }
 
+    /// Songs at once, at most.
+    pub fn max_songs(&self) -> usize {
+        self.0.line().most()
+    }
+
     /// Puts a song at its place.
     pub fn join(&self, due: Duration, length: Seconds) -> QueuePlace {
         let changes = self.0.changes.subscribe();

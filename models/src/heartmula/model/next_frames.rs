@@ -3,14 +3,19 @@
 //! Every song has its own keys and values, position, guidance and sampler. A row of a pass does not depend on the rows
 //! beside it, so each song is the one that it is alone, bit for bit, whatever songs are beside it.
 
+#[cfg(feature = "cuda")]
+mod gpu_frames;
+
 use candle_core::Tensor;
 
 #[cfg(feature = "cuda")]
-use super::{Drawing, elsewhere};
+use super::elsewhere;
 use super::{
     HeartMula, SongKv, SongState, TensorSong, Tensors, Weights,
     frame::{FrameInPass, joined},
 };
+#[cfg(feature = "cuda")]
+use gpu_frames::gpu_frames;
 use crate::{
     error::{ModelError, Result},
     heartmula::sampler::CodeSampler,
@@ -37,7 +42,8 @@ impl HeartMula {
         self.next_frames(&mut [SongInPass { state, sampler }])?.swap_remove(0)
     }
 
-    /// Writes the next frame of each song, in one pass over the weights; on a GPU one song after the other.
+    /// Writes the next frame of each song, in one pass over the weights. On a GPU a song's first frame is written by itself, and
+    /// so are those whose codes are drawn on the host.
     ///
     /// # Errors
     /// The outer one when nothing could be computed for any of them. The songs are then as before, and so they are after
@@ -46,7 +52,7 @@ impl HeartMula {
         match &self.weights {
             Weights::Tensors(weights) => self.tensor_frames(weights, songs),
             #[cfg(feature = "cuda")]
-            Weights::Gpu(model) => Ok(songs.iter_mut().map(|song| gpu_frame(model, song)).collect()),
+            Weights::Gpu(model) => gpu_frames(model, songs),
         }
     }
 
@@ -152,16 +158,4 @@ fn refusal(state: &SongState) -> Option<ModelError> {
         #[cfg(feature = "cuda")]
         SongKv::Gpu(_) => Some(elsewhere()),
     }
-}
-
-#[cfg(feature = "cuda")]
-fn gpu_frame(model: &super::GpuModel, SongInPass { state, sampler }: &mut SongInPass<'_>) -> Written {
-    let SongState { kv, guidance, frame } = &mut **state;
-    let SongKv::Gpu(song) = kv else { return Err(elsewhere()) };
-    let codes = match sampler.keyed() {
-        Some((options, noise)) => model.next_frame(song, *frame, Drawing { options, noise, guidance: *guidance })?,
-        None => model.sampled_frame(song, *frame, *guidance, &mut **sampler)?,
-    };
-    *frame += 1;
-    Ok(codes)
 }

@@ -8,6 +8,7 @@ mod frames;
 mod layers;
 mod passes;
 mod prompt;
+mod side_by_side;
 mod state;
 mod target;
 mod verify;
@@ -16,14 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Device;
 
-pub(super) use self::{frames::Drawing, state::GpuSong, target::GpuTarget, verify::GpuWindow};
-use self::{layers::Layers, prompt::CachedPrompt};
+pub(super) use self::{frames::Drawing, side_by_side::{GpuSongInPass, MOST_SONGS}, state::GpuSong, target::GpuTarget, verify::GpuWindow};
+use self::{layers::Layers, prompt::CachedPrompt, side_by_side::SideBySide};
 use super::{HeartMulaConfig, PromptTokens, Sampling, prompt_positions};
 use crate::{
     error::Result,
     kernels::{
         cpu::WeightDtype,
-        lm::{GpuStream, Matrix, Table},
+        lm::{GpuStream, KvCacheSizes, Matrix, Table},
     },
     signal::KeyedNoise,
     weights::TensorStore,
@@ -45,6 +46,8 @@ pub(super) struct GpuModel {
     /// What drafters compute with, by the rows of their batch.
     drafting: Mutex<[Option<Box<GpuSong>>; 2]>,
     last_prompt: Mutex<Option<Arc<CachedPrompt>>>,
+    /// What songs write frames in together, by the rows of each.
+    side_by_side: Mutex<[Option<SideBySide>; 2]>,
 }
 
 impl GpuModel {
@@ -77,6 +80,7 @@ impl GpuModel {
             config: config.clone(),
             drafting: Mutex::new([None, None]),
             last_prompt: Mutex::new(None),
+            side_by_side: Mutex::new([None, None]),
             gpu,
         };
         // Songs have streams of their own.
@@ -89,13 +93,13 @@ impl GpuModel {
     fn warm_up(&self) -> Result<()> {
         let width = self.config.backbone.embed_dim;
         let mut song = GpuSong::new(self, 2, WARMING.min(self.config.backbone.max_seq_len), WeightDtype::F16)?;
-        song.kv.reserve(&song.gpu, WARMING)?;
+        song.kv.reserve(&song.work.gpu, WARMING)?;
         self.compute_prompt(&mut song, 1, &vec![0.0; 2 * width])?;
         (song.length, song.has_output) = (1, true);
         let options = Sampling { top_k: 1, ..Sampling::default() };
         let drawing = Drawing { options, noise: KeyedNoise::new(0), guidance: 1.5 };
         for frame in 0..WARMING as u64 - 1 {
-            self.next_frame(&mut song, frame, drawing)?;
+            self.next_frame(&mut song, frame, drawing, true)?;
         }
         Ok(())
     }
@@ -107,6 +111,11 @@ impl GpuModel {
             2 => WeightDtype::F16,
             _ => WeightDtype::F32,
         }
+    }
+
+    /// Sizes of the KV cache of a song.
+    fn kv_sizes(&self, batches: usize, capacity: usize, half: bool) -> KvCacheSizes {
+        KvCacheSizes { heads: self.backbone.heads(), layers: self.backbone.count(), batches, capacity, half }
     }
 
     /// Runs `work` with what drafters compute with for `batch` rows; one drafter at a time.

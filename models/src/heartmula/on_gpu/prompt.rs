@@ -34,18 +34,18 @@ impl GpuModel {
         embed: impl FnOnce() -> Result<Vec<f32>>,
     ) -> Result<()> {
         let count = prompt_positions(prompt);
-        song.kv.reserve(&song.gpu, count)?;
+        song.kv.reserve(&song.work.gpu, count)?;
         let last = || self.last_prompt.lock().unwrap_or_else(PoisonError::into_inner);
         let page = song.kv.page_positions();
         let serves = |cached: &Arc<CachedPrompt>| {
-            cached.prompt == *prompt && cached.batch == song.batch && cached.half == half && cached.page == page
+            cached.prompt == *prompt && cached.batch == song.work.batch && cached.half == half && cached.page == page
         };
         let cached = last().clone().filter(serves);
         if let Some(cached) = cached {
-            song.kv.fill(&song.gpu, &cached.pages)?;
-            song.hidden.copy(&song.gpu, 0, &cached.hidden, 0, song.batch)?;
+            song.kv.fill(&song.work.gpu, &cached.pages)?;
+            song.work.hidden.copy(&song.work.gpu, 0, &cached.hidden, 0, song.work.batch)?;
             // Another song with other words may let it go next.
-            song.gpu.wait()?;
+            song.work.gpu.wait()?;
         } else {
             self.compute_prompt(song, count, &embed()?)?;
             // Pages of a prompt are whole ones, and copied as such.
@@ -59,13 +59,13 @@ impl GpuModel {
 
     fn keep(&self, song: &GpuSong, prompt: &PromptTokens, half: bool) -> Result<CachedPrompt> {
         let gpu = &self.gpu;
-        song.gpu.wait()?;
+        song.work.gpu.wait()?;
         let pages = song.kv.pages(gpu, prompt_positions(prompt))?;
-        let mut hidden = Bf16Rows::new(gpu, song.batch, self.config.backbone.embed_dim)?;
-        hidden.copy(gpu, 0, &song.hidden, 0, song.batch)?;
+        let mut hidden = Bf16Rows::new(gpu, song.work.batch, self.config.backbone.embed_dim)?;
+        hidden.copy(gpu, 0, &song.work.hidden, 0, song.work.batch)?;
         // Another song's stream reads them, and this song's may write over what they are copied from.
         gpu.wait()?;
-        let (batch, page) = (song.batch, song.kv.page_positions());
+        let (batch, page) = (song.work.batch, song.kv.page_positions());
         Ok(CachedPrompt { prompt: prompt.clone(), batch, half, page, pages, hidden })
     }
 
@@ -78,7 +78,7 @@ impl GpuModel {
             let start = Start::At(number * PROMPT_ROWS);
             let pass = Pass { start, rows: count, batch: 1, first_batch: 0, appended: count };
             self.pass_of_words(song, pass, 0)?;
-            song.hidden.move_row(&song.gpu, count - 1)?;
+            song.work.hidden.move_row(&song.work.gpu, count - 1)?;
         }
         if !nothing.is_empty() {
             // It sees only itself, wherever it is: the same values, and its keys rotated once for each position.
@@ -90,7 +90,7 @@ impl GpuModel {
     }
 
     fn pass_of_words(&self, song: &GpuSong, pass: Pass<'_>, row: usize) -> Result<()> {
-        let attended = (&song.kv, &song.scratch);
-        self.backbone.pass(&song.gpu, &song.backbone, attended, pass, Some((&song.hidden, row)))
+        let attended = (&song.kv, &song.work.scratch);
+        self.backbone.pass(&song.work.gpu, &song.work.backbone, attended, pass, Some((&song.work.hidden, row)))
     }
 }

@@ -6,7 +6,7 @@ use super::{GpuModel, GpuSong, passes::DepthPass, state::WINDOW};
 use crate::{
     error::{ModelError, Result},
     heartmula::CodeSampler,
-    kernels::lm::Start,
+    kernels::lm::{Guidance, Start},
 };
 
 /// The frames under verification between `open` and `commit`.
@@ -71,9 +71,9 @@ impl GpuModel {
             return Err(ModelError::shape("frames of a window", format!("at most {WINDOW}"), count + first));
         }
         song.check_room(song.length, count)?;
-        song.kv.reserve(&song.gpu, song.length + count)?;
-        song.drawn.set_codes(&song.gpu, &codes)?;
-        self.backbone_pass(song, Start::At(song.length), count, first * song.batch)?;
+        song.kv.reserve(&song.work.gpu, song.length + count)?;
+        song.work.set_codes(&codes)?;
+        self.backbone_pass(&song.work, (&song.kv, Start::At(song.length)), count, first * song.work.batch)?;
         song.length += count;
         Ok(count)
     }
@@ -102,8 +102,8 @@ impl GpuModel {
             return Err(ModelError::shape("song", "one that can go on", "one that failed"));
         }
         let logits = self
-            .head(song, 0, (&song.hidden, 0, true), drafts.len() + 1, (0, guidance))
-            .and_then(|()| self.lists(song, 0, drafts.len() + 1));
+            .head(&song.work, 0, (&song.work.hidden, 0, true), drafts.len() + 1, (0, Guidance::Of(guidance)))
+            .and_then(|()| self.lists(&song.work, 0, drafts.len() + 1));
         let logits = logits.inspect_err(|_| song.length = positions)?;
         Ok((GpuWindow { positions, frames, had_first, depth: None, finishing: None }, logits))
     }
@@ -122,17 +122,17 @@ impl GpuModel {
         let (count, codebooks) = (frames.len(), self.heads.len());
         window.check(first, count)?;
         let codes = self.checked(frames.iter().flatten())?;
-        song.drawn.set_codes(&song.gpu, &codes)?;
-        let output = first * song.batch;
+        song.work.set_codes(&codes)?;
+        let output = first * song.work.batch;
         let pass = DepthPass { from: 0, count: codebooks, frames: count, output, normed: true, first_batch: 0 };
-        self.depth_pass(song, pass)?;
+        self.depth_pass(&song.work, pass)?;
         (window.depth, window.finishing) = (Some((first, count)), None);
         for codebook in 1..codebooks {
-            let rows = (&song.decoder.parts, codebook * count * song.batch, true);
-            self.head(song, codebook, rows, count, ((codebook - 1) * count, guidance))?;
+            let rows = (&song.work.decoder.parts, codebook * count * song.work.batch, true);
+            self.head(&song.work, codebook, rows, count, ((codebook - 1) * count, Guidance::Of(guidance)))?;
         }
         let mut logits = vec![Vec::with_capacity(codebooks - 1); count];
-        for (place, list) in self.lists(song, 0, (codebooks - 1) * count)?.into_iter().enumerate() {
+        for (place, list) in self.lists(&song.work, 0, (codebooks - 1) * count)?.into_iter().enumerate() {
             logits[place % count].push(list);
         }
         Ok(logits)
@@ -154,12 +154,12 @@ impl GpuModel {
             (Some((finishing, first_batch, positions)), _) if finishing == frame => (first_batch, positions),
             // The last depth pass has been over this frame and knows its first codes already.
             (_, Some((first, count))) if (first..first + count).contains(&frame) => {
-                ((frame - first) * song.batch, self.heads.len())
+                ((frame - first) * song.work.batch, self.heads.len())
             }
             _ => (0, 0),
         };
         let known = known.min(settled);
-        let rows = (frame * song.batch, true);
+        let rows = (frame * song.work.batch, true);
         let logits = self.complete(song, (codes, known, settled), rows, first_batch, guidance)?;
         window.finishing = Some((frame, first_batch, codes.len() + 1));
         Ok(logits)
@@ -176,14 +176,14 @@ impl GpuModel {
     ) -> Result<Vec<Vec<f32>>> {
         let mut frame = self.checked(codes.iter())?;
         frame.resize(self.heads.len(), 0);
-        song.drawn.set_codes(&song.gpu, &frame)?;
+        song.work.set_codes(&frame)?;
         let count = codes.len() + 1 - known;
-        self.depth_pass(song, DepthPass { from: known, count, frames: 1, output, normed, first_batch })?;
+        self.depth_pass(&song.work, DepthPass { from: known, count, frames: 1, output, normed, first_batch })?;
         for codebook in settled..=codes.len() {
-            let rows = (&song.decoder.parts, (codebook - known) * song.batch, true);
-            self.head(song, codebook, rows, 1, (codebook - settled, guidance))?;
+            let rows = (&song.work.decoder.parts, (codebook - known) * song.work.batch, true);
+            self.head(&song.work, codebook, rows, 1, (codebook - settled, Guidance::Of(guidance)))?;
         }
-        self.lists(song, 0, codes.len() + 1 - settled)
+        self.lists(&song.work, 0, codes.len() + 1 - settled)
     }
 
     /// Takes these as the next frames, all but the last of which were drafted so.
@@ -215,9 +215,9 @@ impl GpuModel {
     /// When it has fewer.
     pub fn outputs(&self, song: &GpuSong, window: &GpuWindow, frames: usize, device: &Device) -> Result<Tensor> {
         window.check(0, frames)?;
-        let rows = frames * song.batch;
-        let numbers = song.hidden.normed(&song.gpu, 0, rows, self.backbone.eps())?;
-        Ok(Tensor::from_vec(numbers, (rows, song.hidden.width()), device)?)
+        let rows = frames * song.work.batch;
+        let numbers = song.work.hidden.normed(&song.work.gpu, 0, rows, self.backbone.eps())?;
+        Ok(Tensor::from_vec(numbers, (rows, song.work.hidden.width()), device)?)
     }
 
     /// The logits of code 0 that follow from an output of the backbone, for a drafter.
@@ -230,8 +230,8 @@ impl GpuModel {
     pub fn first_logits(&self, hidden: &Tensor, guidance: f64) -> Result<Vec<f32>> {
         self.drafting(hidden.dim(0)?.clamp(1, 2), |song| {
             self.take_output(song, hidden)?;
-            self.head(song, 0, (&song.hidden, 0, false), 1, (0, guidance))?;
-            Ok(self.lists(song, 0, 1)?.swap_remove(0))
+            self.head(&song.work, 0, (&song.work.hidden, 0, false), 1, (0, Guidance::Of(guidance)))?;
+            Ok(self.lists(&song.work, 0, 1)?.swap_remove(0))
         })
     }
 
@@ -261,10 +261,10 @@ impl GpuModel {
     /// Takes rows as they are for the backbone's output.
     fn take_output(&self, song: &mut GpuSong, hidden: &Tensor) -> Result<()> {
         let rows: Vec<f32> = hidden.flatten_all()?.to_vec1()?;
-        song.given.write(&song.gpu, 0, &rows)?;
-        let from = (Some(&song.given), song.drawn.codes());
-        let stream = &song.backbone.stream;
-        Ok(song.gpu.embed_frames(&self.table, from, (song.batch, 1), stream, &song.ones, &song.hidden)?)
+        song.given.write(&song.work.gpu, 0, &rows)?;
+        let from = (Some(&song.given), &song.work.codes);
+        let stream = &song.work.backbone.stream;
+        Ok(song.work.gpu.embed_frames(&self.table, from, (song.work.batch, 1), stream, &song.ones, &song.work.hidden)?)
     }
 }
 

@@ -29,7 +29,7 @@ use task::{Take, Taken};
 
 /// Takes that are made at once where there is memory for them. They share each pass over the weights of the language
 /// model; from four on two cores are bound by arithmetic (`docs/songs.md`), and the first take would only come later.
-const AT_ONCE: u64 = 4;
+const AT_ONCE: usize = 4;
 
 /// Writes takes to files.
 pub(super) fn render(args: &RenderArgs, count: u64, verbosity: Verbosity) -> Result<(), Failed> {
@@ -80,7 +80,7 @@ fn make(mut asked: Asked<'_>, takes: VecDeque<Take>, verbosity: Verbosity, playe
     }
     runtime()?.block_on(async {
         let mut status = Status::new(verbosity.quiet);
-        let engine = asked.engine(&mut status).await?;
+        let engine = asked.engine(AT_ONCE.min(takes.len()), &mut status).await?;
         status.next_song();
         let (rows, by_key) = all(&engine, &asked, takes, &mut status, verbosity).await?;
         status.end_songs(&table::table(&rows), || table::facts(&rows));
@@ -103,9 +103,8 @@ async fn all(
     let mut look = tokio::time::interval(BETWEEN_LOOKS);
     let (mut interrupts, mut by_key) = (Interrupts::listen(), false);
     let mut keys = Keys::listen();
-    let at_once = asked.fit_at_once.min(AT_ONCE) as usize;
     while !waiting.is_empty() || !running.is_empty() {
-        while running.len() < at_once
+        while running.len() < engine.max_songs()
             && let Some(take) = waiting.pop_front()
         {
             match task::start(engine, &asked.fingerprint, take).await {

@@ -7,12 +7,20 @@
 
 #include "common.cuh"
 
+// Where the KV cache of a song lies that has a pass beside others.
+struct SongCache {
+    const unsigned long long* pages;     // as in `AttentionArgs`
+    long long page;                      // positions of a page
+};
+
 struct AttentionArgs {
     const float* joined;                 // [row][heads + 2 * kv_heads][head_dim]: queries, keys, values, all before RoPE
     const unsigned long long* pages;     // where pages begin: [layer][batch row][kv head][keys, values][position]
     const float* cosines;                // [position][head_dim / 2]
     const float* sines;
     const int* start;                    // position of the first rows, or null: 0
+    const SongCache* caches;             // of several songs with `batches` rows each, in the place of `pages` and `page`; or null
+    const SongMemory* songs;             // where those are, in the place of `start`
     __nv_bfloat16* out_parts;            // [row], heads * head_dim channels
     float* found;                        // [batch row][span][time][head][2 + head_dim]
     unsigned int* arrived;               // [batch row][tile of times][kv head]
@@ -57,7 +65,8 @@ __device__ __forceinline__ void attention(const AttentionArgs& p) {
     extern __shared__ __align__(16) char shared[];
     __shared__ bool is_last;
     const int kv_head = blockIdx.y, b = blockIdx.z % p.batch, from = blockIdx.x * p.span;
-    const int start = (p.start ? *p.start : 0) + p.offset;
+    const int song = p.caches ? b / p.batches : 0;
+    const int start = p.caches ? p.songs[song].position : (p.start ? *p.start : 0) + p.offset;
     const int times = p.rows / p.batch, first = (int)blockIdx.z / p.batch * p.tile, here = min(p.tile, times - first);
     const int last = start + first + here - 1;                // the last position that a query of this block is at
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = ATTENDERS / 32;
@@ -76,10 +85,11 @@ __device__ __forceinline__ void attention(const AttentionArgs& p) {
     float* const totals = scores + p.tile * group * p.span;                         // [query][2]
 
     // What the KV cache had before this pass is read while the pass before this kernel still runs.
-    N* const page = reinterpret_cast<N*>(p.pages[from / p.page]);
-    const long long head_place = ((long long)(p.layer * p.batches + p.first_batch + b) * p.kv_heads + kv_head) * 2 * p.page;
-    N* const cached_keys = page + (head_place + from % p.page) * p.head_dim;
-    N* const cached_values = page + (head_place + p.page + from % p.page) * p.head_dim;
+    const int size = p.caches ? (int)p.caches[song].page : p.page, cache_row = p.caches ? b % p.batches : p.first_batch + b;
+    N* const page = reinterpret_cast<N*>((p.caches ? p.caches[song].pages : p.pages)[from / size]);
+    const long long head_place = ((long long)(p.layer * p.batches + cache_row) * p.kv_heads + kv_head) * 2 * size;
+    N* const cached_keys = page + (head_place + from % size) * p.head_dim;
+    N* const cached_values = page + (head_place + size + from % size) * p.head_dim;
     const int old = max(0, min(start - from, p.span));
     copy_rows(keys, cached_keys, old, p.head_dim * sizeof(N), gap * sizeof(N));
     copy_rows(values, cached_values, old, p.head_dim * sizeof(N), p.head_dim * sizeof(N));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, bail};
 
-use super::{Bf16Rows, Buffer, GpuStream};
+use super::{Bf16Rows, Buffer, GpuStream, SongTable};
 use crate::kernels::cpu::HeadDims;
 
 /// Threads of a block, queries that a thread works on at once, and numbers behind a key: as in `attention.cuh`.
@@ -143,7 +143,22 @@ impl PagedKvCache {
         Ok(())
     }
 
-    /// Whether pages of this song are those of one with `positions` positions.
+    /// Whether keys and values are kept in 16 bits.
+    pub fn is_half(&self) -> bool {
+        self.sizes.half
+    }
+
+    /// The address of the table of pages.
+    pub(super) fn table(&self) -> Result<u64> {
+        self.table.address_of(0, self.table.len())
+    }
+
+    /// Positions that memory is taken for.
+    pub fn reserved(&self) -> usize {
+        self.pages.len() * self.sizes.page()
+    }
+
+    /// Positions of a page.
     pub fn page_positions(&self) -> usize {
         self.sizes.page()
     }
@@ -156,6 +171,8 @@ pub(crate) enum Start<'a> {
     At(usize),
     /// Where a number on the GPU says; at the most there.
     Told(&'a Buffer<i32>),
+    /// In the KV caches of several songs, where each of them is: within so many positions.
+    OfEach(&'a SongTable, usize),
 }
 
 /// What an attention is of.
@@ -167,6 +184,7 @@ pub(crate) struct Attention<'a> {
     pub start: Start<'a>,
     /// Rows: `batch` for each position.
     pub rows: usize,
+    /// Of several songs the rows of all.
     pub batch: usize,
     /// The first of the batch rows in the KV cache.
     pub first_batch: usize,
@@ -205,6 +223,8 @@ struct AttentionArgs {
     cosines: u64,
     sines: u64,
     start: u64,
+    caches: u64,
+    songs: u64,
     out_parts: u64,
     found: u64,
     arrived: u64,
@@ -230,8 +250,8 @@ struct AttentionArgs {
 impl GpuStream {
     /// Appends the keys and values of new positions to the KV cache, and attends with their queries to all up to each.
     ///
-    /// What [`Start::Told`] says, with the rows, must be inside of what was reserved: the caller knows what it wrote
-    /// there.
+    /// What [`Start::Told`] and [`Start::OfEach`] say, with the rows, must be inside of what was reserved: the caller knows
+    /// what it wrote there. Of `kv` several songs share the sizes alone, but for the positions.
     ///
     /// # Errors
     /// When shapes do not fit, or there is no room.
@@ -241,15 +261,22 @@ impl GpuStream {
         let Attention { joined, layer, start, rows, batch, first_batch, appended, out } = of;
         let times = rows / batch.max(1);
         let reserved = kv.pages.len() * sizes.page();
-        let (told, offset) = match start {
-            Start::At(position) => (0, position),
-            Start::Told(place) => (place.address_of(0, 1)?, 0),
-        };
-        if times * batch != rows || rows == 0 || appended < times || offset + appended > reserved.min(sizes.capacity) {
-            bail!("{appended} positions behind {offset} where {reserved} of {} are reserved", sizes.capacity)
+        let (mut told, mut caches, mut songs, mut offset) = (0, 0, 0, 0);
+        let (mut known, mut batches) = (reserved.min(sizes.capacity), sizes.batches);
+        match start {
+            Start::At(position) => offset = position,
+            Start::Told(place) => told = place.address_of(0, 1)?,
+            Start::OfEach(table, _) => {
+                let count = batch / sizes.batches;
+                (caches, songs) = (table.caches(count)?, table.places(count)?);
+                (known, batches) = (sizes.capacity, count * sizes.batches);
+            }
         }
-        if layer >= sizes.layers || first_batch + batch > sizes.batches || out.width() != heads * head_dim {
-            bail!("batch rows {first_batch} to {} of {} in layer {layer}", first_batch + batch, sizes.batches)
+        if times * batch != rows || rows == 0 || appended < times || offset + appended > known {
+            bail!("{appended} positions behind {offset} where {known} of {} are reserved", sizes.capacity)
+        }
+        if layer >= sizes.layers || first_batch + batch > batches || out.width() != heads * head_dim {
+            bail!("batch rows {first_batch} to {} of {batches} in layer {layer}", first_batch + batch)
         }
         let (span, spans) = (sizes.span(), sizes.spans());
         let tile = sizes.times(span, times);
@@ -260,6 +287,8 @@ impl GpuStream {
             cosines: kv.angles[0].address_of(0, sizes.capacity * head_dim / 2)?,
             sines: kv.angles[1].address_of(0, sizes.capacity * head_dim / 2)?,
             start: told,
+            caches,
+            songs,
             out_parts: out.rows(0, rows)?,
             found: scratch.found.address_of(0, rows * spans * heads * (2 + head_dim))?,
             arrived: scratch.arrived.address_of(0, batch * tiles * kv_heads)?,
@@ -285,6 +314,7 @@ impl GpuStream {
         let used = match start {
             Start::At(position) => (position + appended).div_ceil(span),
             Start::Told(_) => spans,
+            Start::OfEach(_, positions) => positions.div_ceil(span).min(spans),
         };
         let name = if sizes.half { "attention_f16" } else { "attention_f32" };
         // SAFETY: addresses were given out for as many numbers as the kernel takes from these sizes; pages are reserved

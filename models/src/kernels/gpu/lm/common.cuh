@@ -9,6 +9,16 @@ constexpr int CHUNK = 32;
 // Outputs of one matrix instruction.
 constexpr int TILE = 16;
 
+// Where a song is.
+struct SongMemory {
+    int position;                    // of the next frame that is fed to the backbone
+    int failed;                      // 1 + codebook of the first logit that was no number
+    unsigned int bad;                // that logit
+    int unused;
+    unsigned long long frame;        // number of the frame that is written
+    unsigned long long failed_frame;
+};
+
 // Waits for the kernels before this one. Until then only weights may be read. Every kernel waits before it ends, so
 // that a wait for it is a wait for all before it.
 __device__ __forceinline__ void wait_for_inputs() {

@@ -1,5 +1,5 @@
 // Draws a code from logits as the sampler on a processor does: temperature, the `top_k` largest, and Gumbel noise that
-// is keyed by its place; and what stands in a song's memory on the device.
+// is keyed by its place. A block draws for one song.
 #pragma once
 
 #include "common.cuh"
@@ -7,24 +7,22 @@
 // Frames whose codes are kept until the host has read them.
 constexpr int RING = 8;
 
-struct SongMemory {
-    int position;                    // of the next frame that is fed to the backbone
-    int failed;                      // 1 + codebook of the first logit that was no number
-    unsigned int bad;                // that logit
-    int unused;
-    unsigned long long frame;        // number of the frame that is written
-    unsigned long long failed_frame;
+// How a song's codes are drawn.
+struct DrawSettings {
+    float temperature;
+    int top_k;
+    unsigned int key0, key1;
 };
 
 struct DrawArgs {
-    const float* logits;
-    SongMemory* song;
-    int* codes;                      // [codebooks] of the frame that is written
-    int* ring;                       // [RING][codebooks]
-    int vocabulary, codebook, codebooks, top_k;
-    float temperature;
-    unsigned int key0, key1;
-    int advance;                     // positions by which the song goes on, behind its last codebook
+    const float* logits;             // [song][vocabulary]
+    SongMemory* songs;               // [song]
+    int* codes;                      // [song][codebooks] of the frame that is written
+    int* ring;                       // [RING][codebooks], or null
+    const DrawSettings* settings;    // [song], or null: `own`
+    int vocabulary, codebook, codebooks;
+    DrawSettings own;
+    int advance;                     // positions by which a song goes on, behind its last codebook
 };
 
 // The Philox4x32-10 of Salmon, Moraes, Dror and Shaw (SC 2011).
@@ -68,26 +66,29 @@ extern "C" __global__ void __launch_bounds__(DRAWERS) draw(const DrawArgs p) {
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     wait_for_inputs();
     let_next_begin();
-    const unsigned long long frame = p.song->frame;
+    SongMemory* const song = p.songs + blockIdx.x;
+    const float* const logits = p.logits + (long long)blockIdx.x * p.vocabulary;
+    const DrawSettings settings = p.settings ? p.settings[blockIdx.x] : p.own;
+    const unsigned long long frame = song->frame;
     constexpr int HELD = 9;  // logits that a thread keeps; of a larger vocabulary it reads the others again
     float held[HELD];
     bool bad = false;
     float worst = 0.0f;
-    auto scaled = [&](int token) { return p.temperature > 0.0f ? p.logits[token] / p.temperature : p.logits[token]; };
+    auto scaled = [&](int token) { return settings.temperature > 0.0f ? logits[token] / settings.temperature : logits[token]; };
 #pragma unroll
     for (int i = 0; i < HELD; i++) {
         const int token = i * DRAWERS + threadIdx.x;
-        held[i] = token < p.vocabulary ? p.logits[token] : 0.0f;
+        held[i] = token < p.vocabulary ? logits[token] : 0.0f;
         if (!isfinite(held[i])) bad = true, worst = held[i];
-        if (p.temperature > 0.0f) held[i] = held[i] / p.temperature;
+        if (settings.temperature > 0.0f) held[i] = held[i] / settings.temperature;
     }
     for (int token = HELD * DRAWERS + threadIdx.x; token < p.vocabulary; token += DRAWERS) {
-        if (!isfinite(p.logits[token])) bad = true, worst = p.logits[token];
+        if (!isfinite(logits[token])) bad = true, worst = logits[token];
     }
     // The song ends here, as an error; what is drawn is no code of it.
-    if (bad && atomicCAS(&p.song->failed, 0, 1 + p.codebook) == 0) {
-        p.song->bad = __float_as_uint(worst);
-        p.song->failed_frame = frame;
+    if (bad && atomicCAS(&song->failed, 0, 1 + p.codebook) == 0) {
+        song->bad = __float_as_uint(worst);
+        song->failed_frame = frame;
     }
     auto add = [&](float logit, int token) {
         const int place = atomicAdd(&listed, 1);
@@ -127,16 +128,16 @@ extern "C" __global__ void __launch_bounds__(DRAWERS) draw(const DrawArgs p) {
     for (int i = 0; i < HELD; i++) {
         if (i * DRAWERS + (int)threadIdx.x < p.vocabulary) most = max(most, rank_of(held[i]));
     }
-    const bool all = p.temperature == 0.0f || p.top_k >= p.vocabulary;
+    const bool all = settings.temperature == 0.0f || settings.top_k >= p.vocabulary;
     unsigned int least = 0;
-    if (p.temperature == 0.0f) {
+    if (settings.temperature == 0.0f) {
         least = search(1, 0, [&](unsigned int rank) { return (int)(most >= rank); });
-    } else if (!all && p.top_k <= DRAWERS / 2) {
-        least = search(p.top_k, 16, [&](unsigned int rank) { return (int)(most >= rank); });
+    } else if (!all && settings.top_k <= DRAWERS / 2) {
+        least = search(settings.top_k, 16, [&](unsigned int rank) { return (int)(most >= rank); });
     }
     int count = gather(least);
     if (count > DRAWERS && !all) {
-        least = search(p.top_k, 0, [&](unsigned int rank) {
+        least = search(settings.top_k, 0, [&](unsigned int rank) {
             int reached = 0;
             for (int token = threadIdx.x; token < p.vocabulary; token += DRAWERS) reached += rank_of(scaled(token)) >= rank;
             return reached;
@@ -146,7 +147,7 @@ extern "C" __global__ void __launch_bounds__(DRAWERS) draw(const DrawArgs p) {
     double best = -INFINITY;
     int drawn = 0x7fffffff;
     auto consider = [&](float logit, int token) {
-        const double noise = p.temperature > 0.0f ? gumbel(frame, p.codebook, token, make_uint2(p.key0, p.key1)) : 0.0;
+        const double noise = settings.temperature > 0.0f ? gumbel(frame, p.codebook, token, make_uint2(settings.key0, settings.key1)) : 0.0;
         const double score = (double)logit + noise;
         if (score > best || (score == best && token < drawn)) best = score, drawn = token;
     };
@@ -155,7 +156,7 @@ extern "C" __global__ void __launch_bounds__(DRAWERS) draw(const DrawArgs p) {
             const unsigned int rank = rank_of(list[threadIdx.x]);
             int larger = 0;
             for (int i = 0; i < count; i++) larger += rank_of(list[i]) > rank;
-            if (all || larger < p.top_k) consider(list[threadIdx.x], list_tokens[threadIdx.x]);
+            if (all || larger < settings.top_k) consider(list[threadIdx.x], list_tokens[threadIdx.x]);
         }
     } else {
         for (int token = threadIdx.x; token < p.vocabulary; token += DRAWERS) {
@@ -181,10 +182,10 @@ extern "C" __global__ void __launch_bounds__(DRAWERS) draw(const DrawArgs p) {
     }
     if (lane > 0) return;
     const int code = drawn < p.vocabulary ? drawn : 0;
-    p.codes[p.codebook] = code;
-    p.ring[frame % RING * p.codebooks + p.codebook] = code;
+    p.codes[(long long)blockIdx.x * p.codebooks + p.codebook] = code;
+    if (p.ring) p.ring[frame % RING * p.codebooks + p.codebook] = code;
     if (p.codebook + 1 == p.codebooks) {
-        p.song->frame = frame + 1;
-        p.song->position += p.advance;
+        song->frame = frame + 1;
+        song->position += p.advance;
     }
 }

@@ -10,13 +10,15 @@ mod draw;
 mod embed;
 mod gpu_stream;
 mod product;
+mod song_table;
 
 pub(crate) use attention::{Attention, KvCacheSizes, PagedKvCache, Scratch, Start};
 pub(crate) use buffer::{Bf16Rows, Buffer};
-pub(crate) use draw::{Drawn, SongPlace};
+pub(crate) use draw::{DrawSettings, Drawers, Drawn, SongPlace};
 pub(crate) use embed::Table;
 pub(crate) use gpu_stream::GpuStream;
-pub(crate) use product::{Epilogue, Input, Matrix};
+pub(crate) use product::{Epilogue, Guidance, Input, Matrix};
+pub(crate) use song_table::{SongTable, TableSong};
 
 /// Channels that rows are padded to a multiple of; `CHUNK` in `common.cuh`.
 const CHUNK: usize = 32;

@@ -15,6 +15,7 @@ struct ProductArgs {
     const __nv_bfloat16* rows0;    // parts of the rows below `split`
     const __nv_bfloat16* rows1;    // parts of the others
     const float* squares;          // [row][count of square_parts]: sums of squares of the rows below `split`, or null
+    const float* guidances;        // of each frame, or null: `guidance`
     float* out;                    // [row][out_stride]
     const float* out_scale;        // what results are multiplied with before they become parts, [outputs], or null
     __nv_bfloat16* out_parts;      // parts of the results
@@ -178,7 +179,7 @@ __device__ __forceinline__ void product(const ProductArgs& p) {
             float logit = result(within, r);
             if (p.batch == 2) {
                 const float unled = result(within, r + 1);
-                logit = unled + (logit - unled) * p.guidance;
+                logit = unled + (logit - unled) * (p.guidances ? p.guidances[row / p.batch] : p.guidance);
             }
             p.out[(long long)(row / p.batch) * p.out_stride + output] = logit;
         }

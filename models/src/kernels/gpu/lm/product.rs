@@ -126,7 +126,16 @@ pub(crate) enum Epilogue<'a> {
     /// The gated half becomes the next rows.
     Gate(&'a Bf16Rows),
     /// Logits of frames from their one or two rows; list `first` and those behind it.
-    Guide { logits: &'a Buffer<f32>, first: usize, batch: usize, guidance: f64 },
+    Guide { logits: &'a Buffer<f32>, first: usize, batch: usize, guidance: Guidance<'a> },
+}
+
+/// How much the conditional row of a frame counts beside the unconditional one.
+#[derive(Clone, Copy)]
+pub(crate) enum Guidance<'a> {
+    /// As much in each frame.
+    Of(f64),
+    /// As much as these say, one for each frame.
+    OfEach(&'a Buffer<f32>),
 }
 
 #[repr(C)]
@@ -136,6 +145,7 @@ struct ProductArgs {
     rows0: u64,
     rows1: u64,
     squares: u64,
+    guidances: u64,
     out: u64,
     out_scale: u64,
     out_parts: u64,
@@ -174,6 +184,7 @@ impl GpuStream {
             rows0,
             rows1: behind.map_or(Ok(rows0), |(behind, count)| behind.rows(0, count))?,
             squares: if normed { parts.squares(first, count)? } else { 0 },
+            guidances: 0,
             out: 0,
             out_scale: 0,
             out_parts: 0,
@@ -222,7 +233,11 @@ impl GpuStream {
                     bail!("{rows} rows are no frames of {batch} rows")
                 }
                 arguments.out = logits.address_of(first * outputs, rows / batch * outputs)?;
-                (arguments.batch, arguments.guidance) = (batch as i32, guidance as f32);
+                arguments.batch = batch as i32;
+                match guidance {
+                    Guidance::Of(guidance) => arguments.guidance = guidance as f32,
+                    Guidance::OfEach(guidances) => arguments.guidances = guidances.address_of(0, rows / batch)?,
+                }
                 "guide"
             }
         };
