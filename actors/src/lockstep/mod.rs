@@ -26,7 +26,7 @@ use flume::{Receiver, bounded};
 use heartstream_messages::Stage;
 use heartstream_models::{
     heartmula::HeartMula,
-    speculation::{Frame, SpeculatedSong, write_side_by_side},
+    speculation::{Frame, PassPolicy, SpeculatedSong, takes_turns, write_side_by_side},
 };
 use kameo::{
     actor::{Actor, ActorRef, WeakActorRef},
@@ -51,6 +51,7 @@ pub struct Lockstep {
     /// Songs whose prompt is not read yet.
     joining: VecDeque<LockstepSong>,
     members: Vec<LockstepSong>,
+    policy: PassPolicy,
     pool: ComputePool,
 }
 
@@ -85,7 +86,8 @@ impl Actor for Lockstep {
 
     async fn on_start(args: LockstepArgs, _: ActorRef<Self>) -> Result<Self, Infallible> {
         let LockstepArgs { model, engine, pool, inbox: LockstepInbox(commands) } = args;
-        Ok(Self { model, engine, commands, joining: VecDeque::new(), members: Vec::new(), pool })
+        let (joining, members, policy) = (VecDeque::new(), Vec::new(), PassPolicy::default());
+        Ok(Self { model, engine, commands, joining, members, policy, pool })
     }
 
     async fn next(
@@ -221,7 +223,7 @@ impl Lockstep {
                 Err(ended) => member.finish(ended.into()),
             }
         }
-        let written = write(&self.model, &mut in_pass);
+        let written = write(&self.model, &mut in_pass, &mut self.policy);
         for (mut member, written) in in_pass.into_iter().zip(written) {
             match written.and_then(|frames| member.wrote(&self.model, frames)) {
                 Ok(()) => done.push(member),
@@ -273,29 +275,28 @@ async fn any_taken(members: &mut [LockstepSong]) {
     .await;
 }
 
-/// The next frames of the songs, in one pass. Where that panics or cannot be computed, each is tried alone: the songs are
-/// then as they were before.
-fn write(model: &HeartMula, members: &mut [LockstepSong]) -> Vec<Work<Vec<Frame>>> {
+/// The next frames of the songs, in one pass, or one by one where that is faster. Where a pass panics or cannot be computed,
+/// each is tried alone: the songs are then as they were before.
+fn write(model: &HeartMula, members: &mut [LockstepSong], policy: &mut PassPolicy) -> Vec<Work<Vec<Frame>>> {
     let mut songs: Vec<SpeculatedSong<'_>> = members.iter_mut().filter_map(LockstepSong::in_pass).collect();
     if songs.is_empty() {
         return Vec::new();
     }
     let one_by_one = |songs: &mut [SpeculatedSong<'_>]| {
-        songs.chunks_mut(1).map(|song| caught(|| one(write_side_by_side(model, song)?))).collect()
+        songs.iter_mut().map(|(speculator, state)| caught(|| Ok(speculator.next_frames(model, state)?))).collect()
     };
-    if songs.len() == 1 {
+    if takes_turns(&songs, policy) {
         return one_by_one(&mut songs);
     }
-    match caught(|| Ok(write_side_by_side(model, &mut songs)?)) {
-        Ok(written) => written.into_iter().map(|frames| frames.map_err(|error| Ended::Failed(error.into()))).collect(),
+    let own = |written: heartstream_models::Result<Frame>| match written {
+        Ok(frame) => Ok(vec![frame]),
+        Err(error) => Err(Ended::Failed(error.into())),
+    };
+    match caught(|| Ok(write_side_by_side(model, &mut songs, policy)?)) {
+        Ok(written) => written.into_iter().map(own).collect(),
         Err(_) => {
             tracing::warn!(songs = songs.len(), "a pass failed, and each of its songs is tried alone");
             one_by_one(&mut songs)
         }
     }
-}
-
-/// The frames of the only song of a pass.
-fn one(mut written: Vec<heartstream_models::Result<Vec<Frame>>>) -> Result<Vec<Frame>, Failure> {
-    Ok(written.pop().unwrap_or_else(|| Ok(Vec::new()))?)
 }

@@ -12,7 +12,8 @@
 //! - [`Prefetch`], [`SpeculationCache`]: drafts that are made while a round is verified
 //! - [`Policy`], [`DepthPolicy`]: choices by measured times
 //! - [`Speculator`]: rounds of a whole song; [`Counters`]: what came of them
-//! - [`write_side_by_side`]: several songs in one pass, which use the rows that drafts would
+//! - [`write_side_by_side`]: several songs in one pass, which use the rows that drafts would; [`PassPolicy`], [`takes_turns`]:
+//!   whether each had better draft for itself
 //! - [`Speculation`]: the setting
 
 mod accept;
@@ -23,6 +24,7 @@ mod drafter_inputs;
 mod drafters;
 mod loss_budget;
 mod margin_stats;
+mod pass_policy;
 mod policy;
 mod prefetch_cache;
 mod prefetch_schedule;
@@ -41,12 +43,13 @@ pub use drafters::{
     CarryOver, DRAFTER_FILE, DrafterSizes, DrafterWeights, Heads, MOST_POSITIONS, NGram, NextState, StaleDepth,
 };
 pub use margin_stats::MarginStats;
+pub use pass_policy::PassPolicy;
 pub use policy::{Choice, Policy};
 pub use prefetch_cache::{
     Bundle, Hit, LikelyOutcome, Prefetch, PrefetchCounters, PrefetchRequest, SpeculationCache, fan_out, likely_outcomes,
 };
 pub use round::{Completion, DepthWork, Drafts, RoundOutcome, RoundTimes, Work, run_round};
 pub use setting::{DrafterName, MOST_FRAMES, Speculation};
-pub use side_by_side::{SpeculatedSong, write_side_by_side};
+pub use side_by_side::{SpeculatedSong, takes_turns, write_side_by_side};
 pub use speculator::{Learned, Speculator};
 pub use target::{Frame, FrameTarget, Logits};

@@ -229,6 +229,11 @@ impl Policy {
         self.arms[self.current].choice
     }
 
+    /// Frames a second by the choice that is not on trial; `None` before it was measured.
+    pub fn settled_rate(&self) -> Option<f64> {
+        (self.arms[self.current].time.count >= TRIAL).then(|| self.rate(self.current))
+    }
+
     /// Adds a round of the last choice: it wrote what `outcome` says in `seconds`, drafting included.
     pub fn observe(&mut self, outcome: &RoundOutcome, seconds: f64) {
         let arm = self.running;

@@ -201,6 +201,14 @@ impl Speculator {
         self
     }
 
+    /// Frames a second that it writes when it is alone; `None` before that was measured, and where it does not choose.
+    pub fn rate_alone(&self) -> Option<f64> {
+        match &self.mode {
+            Mode::Auto(learned) => learned.policy.settled_rate(),
+            Mode::Plain | Mode::Fixed { .. } => None,
+        }
+    }
+
     /// Counters of prefetched drafts, and the time spent waiting for them; `None` without a prefetcher.
     pub fn prefetch_counters(&self) -> Option<(&PrefetchCounters, Duration)> {
         self.prefetching.as_ref().map(Prefetching::counters)

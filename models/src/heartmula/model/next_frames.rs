@@ -14,12 +14,12 @@ use super::{
     HeartMula, SongKv, SongState, TensorSong, Tensors, Weights,
     frame::{FrameInPass, joined},
 };
-#[cfg(feature = "cuda")]
-use gpu_frames::gpu_frames;
 use crate::{
     error::{ModelError, Result},
     heartmula::sampler::CodeSampler,
 };
+#[cfg(feature = "cuda")]
+use gpu_frames::gpu_frames;
 
 /// A song of a pass.
 pub struct SongInPass<'a> {

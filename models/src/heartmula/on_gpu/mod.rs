@@ -17,7 +17,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Device;
 
-pub(super) use self::{frames::Drawing, side_by_side::{GpuSongInPass, MOST_SONGS}, state::GpuSong, target::GpuTarget, verify::GpuWindow};
+pub(super) use self::{
+    frames::Drawing,
+    side_by_side::{GpuSongInPass, MOST_SONGS},
+    state::GpuSong,
+    target::GpuTarget,
+    verify::GpuWindow,
+};
 use self::{layers::Layers, prompt::CachedPrompt, side_by_side::SideBySide};
 use super::{HeartMulaConfig, PromptTokens, Sampling, prompt_positions};
 use crate::{

@@ -34,14 +34,7 @@ impl GpuModel {
         let Workspace { gpu, backbone, batch, .. } = work;
         let rows = frames * batch;
         let scale = self.backbone.first_norm();
-        gpu.embed_frames(
-            &self.table,
-            (None, &work.codes),
-            (rows, *batch),
-            &backbone.stream,
-            scale,
-            &backbone.parts,
-        )?;
+        gpu.embed_frames(&self.table, (None, &work.codes), (rows, *batch), &backbone.stream, scale, &backbone.parts)?;
         // Frames of one song follow each other, those of several lie side by side.
         let side_by_side = matches!(start, Start::OfEach(..));
         let (batch, appended) = if side_by_side { (rows, 1) } else { (*batch, frames) };

@@ -264,7 +264,14 @@ impl GpuModel {
         song.given.write(&song.work.gpu, 0, &rows)?;
         let from = (Some(&song.given), &song.work.codes);
         let stream = &song.work.backbone.stream;
-        Ok(song.work.gpu.embed_frames(&self.table, from, (song.work.batch, 1), stream, &song.ones, &song.work.hidden)?)
+        Ok(song.work.gpu.embed_frames(
+            &self.table,
+            from,
+            (song.work.batch, 1),
+            stream,
+            &song.ones,
+            &song.work.hidden,
+        )?)
     }
 }
 

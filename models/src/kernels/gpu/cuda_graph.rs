@@ -7,11 +7,14 @@ use candle_core::{
     cuda_backend::{
         WrapErr,
         cudarc::driver::{
-            CudaGraph, CudaStream, DevicePtr, result,
-            sys::{CUgraphInstantiate_flags, CUstreamCaptureMode},
+            CudaGraph, CudaStream, DevicePtr, DriverError, result,
+            sys::{CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode},
         },
     },
 };
+
+/// How often a capture is tried that other threads spoil.
+const TRIES: usize = 16;
 
 /// Kernels that are launched together. What they read and write must be there as long as this is.
 pub(crate) struct CapturedGraph(CudaGraph);
@@ -27,18 +30,28 @@ impl fmt::Debug for CapturedGraph {
 
 impl CapturedGraph {
     /// Captures the kernels that `ask` launches on `stream`, instead of running them. It may ask for nothing else, and no
-    /// other thread for anything in this stream meanwhile.
+    /// other thread for anything in this stream meanwhile. A thread that waits for the whole GPU, or unloads kernels, spoils the
+    /// captures of all others (seen on an H200 with four models loaded and dropped at once): they are done again.
     ///
     /// # Errors
     /// When one cannot be captured.
-    pub fn of<E: From<Error>>(stream: &Arc<CudaStream>, ask: impl FnOnce() -> Result<(), E>) -> Result<Self, E> {
-        stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).w()?;
-        let asked = ask();
-        let graph = stream.end_capture(CUgraphInstantiate_flags(0)).w();
-        asked?;
-        match graph? {
-            Some(graph) => Ok(Self(graph)),
-            None => Err(Error::Msg("no kernels were captured for a CUDA graph".to_owned()).into()),
+    pub fn of<E: From<Error>>(stream: &Arc<CudaStream>, ask: impl Fn() -> Result<(), E>) -> Result<Self, E> {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).w()?;
+            let asked = ask();
+            let graph = stream.end_capture(CUgraphInstantiate_flags(0));
+            let spoilt = |error: &DriverError| error.0 == CUresult::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
+            if tried < TRIES && graph.as_ref().is_err_and(spoilt) {
+                tracing::debug!(tried, "a capture was spoilt by another thread");
+                continue;
+            }
+            asked?;
+            return match graph.w()? {
+                Some(graph) => Ok(Self(graph)),
+                None => Err(Error::Msg("no kernels were captured for a CUDA graph".to_owned()).into()),
+            };
         }
     }
 

@@ -17,7 +17,8 @@ pub(super) fn gpu_frames(model: &GpuModel, songs: &mut [SongInPass<'_>]) -> Resu
     }
     let mut written: Vec<Option<Written>> = songs.iter().map(|_| None).collect();
     for rows in [1, 2] {
-        let together: Vec<usize> = (0..songs.len()).filter(|place| rows_in_pass(&songs[*place]) == Some(rows)).collect();
+        let together: Vec<usize> =
+            (0..songs.len()).filter(|place| rows_in_pass(&songs[*place]) == Some(rows)).collect();
         for places in together.chunks(MOST_SONGS).filter(|places| places.len() > 1) {
             let frames = in_one_pass(model, songs, places)?;
             for (place, frame) in places.iter().zip(frames) {

@@ -131,7 +131,7 @@ impl GpuStream {
     /// When one cannot be captured.
     pub fn record<E: From<candle_core::Error>>(
         &self,
-        ask: impl FnOnce() -> std::result::Result<(), E>,
+        ask: impl Fn() -> std::result::Result<(), E>,
     ) -> std::result::Result<CapturedGraph, E> {
         CapturedGraph::of(&self.stream, ask)
     }

@@ -86,7 +86,12 @@ impl SongTable {
     ///
     /// # Errors
     /// When the GPU failed, or there are fewer songs.
-    pub fn receive(&mut self, gpu: &GpuStream, codes: &Buffer<i32>, count: usize) -> Result<Vec<(SongPlace, Vec<u32>)>> {
+    pub fn receive(
+        &mut self,
+        gpu: &GpuStream,
+        codes: &Buffer<i32>,
+        count: usize,
+    ) -> Result<Vec<(SongPlace, Vec<u32>)>> {
         self.places(count)?;
         let [places, drawn] = &mut self.host;
         gpu.cuda().memcpy_dtoh(self.places.numbers(), places).w()?;

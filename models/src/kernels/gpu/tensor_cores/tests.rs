@@ -17,8 +17,13 @@ use crate::{
 /// The error that products of halves may have, relative to the largest result: measured 1e-6 to 1e-5.
 const CLOSE: f32 = 3e-5;
 
+thread_local! {
+    /// One for all tensors of a test: a device has a stream of its own, and nothing orders one stream after another.
+    static GPU: Device = DeviceName::Cuda(0).open().expect("an NVIDIA GPU: this test is for nothing else");
+}
+
 fn gpu() -> Device {
-    DeviceName::Cuda(0).open().expect("an NVIDIA GPU: this test is for nothing else")
+    GPU.with(Device::clone)
 }
 
 fn noise(key: u64, shape: &[usize]) -> Tensor {
