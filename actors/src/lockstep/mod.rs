@@ -33,7 +33,7 @@ use kameo::{
     mailbox::{MailboxReceiver, Signal},
 };
 
-use crate::{compute_site::ComputePool, core_turns::CoreTurns, song_context::EngineContext, stage::Failure};
+use crate::{compute_site::ComputePool, core_turns::CoreTurns, song_context::EngineContext};
 use handle::{Command, JOINING};
 pub use handle::{Joining, LockstepHandle, WeakLockstep, WritingEnd};
 use member::{Ended, LockstepSong, Work, caught};

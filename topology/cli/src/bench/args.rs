@@ -169,6 +169,13 @@ pub(crate) struct SongsArgs {
     /// What computes the language model
     #[arg(long, value_name = "cpu|cuda:N", default_value_t = DeviceName::Cpu, value_parser = device)]
     pub device: DeviceName,
+    /// Make the songs from words to sound, too: when the last to join sounds while all others do, and the memory of all.
+    /// The model is loaded once more, with its codec
+    #[arg(long)]
+    pub sound: bool,
+    /// How the codec's weights are stored, with --sound
+    #[command(flatten)]
+    pub codec_weights: CodecWeightsArgs,
     /// For programs
     #[arg(long)]
     pub json: bool,

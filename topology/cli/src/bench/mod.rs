@@ -3,6 +3,7 @@
 pub(super) mod args;
 mod codes;
 mod continuity;
+mod last_to_join;
 mod machine;
 mod machines;
 mod modes;

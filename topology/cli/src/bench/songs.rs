@@ -6,17 +6,22 @@
 use std::time::{Duration, Instant};
 
 use heartstream::{
-    EngineError,
+    Checkpoint, EngineError, Heartstream, Placement, SongRequest,
     units::{Frames, Seconds},
 };
 use heartstream_models::{
-    ModelDirectory,
+    Devices, ModelDirectory,
     heartmula::{HeartMula, KeyedSampler, PromptTokens, Sampling, SongInPass, SongState, WeightReads},
     signal::KeyedNoise,
+    weights::Storage,
 };
 use serde_json::{Value, json};
 
-use super::{args::SongsArgs, machine::Machine};
+use super::{
+    args::SongsArgs,
+    last_to_join::{Joined, last_to_join},
+    machine::Machine,
+};
 use crate::{Failed, prompt_input, status::Status};
 
 /// The most songs of a count.
@@ -29,6 +34,8 @@ struct Row {
     pass: Option<Duration>,
     /// Keys and values of one song at its end.
     kv_bytes: usize,
+    /// With `--sound`.
+    joined: Option<Joined>,
 }
 
 impl Row {
@@ -59,7 +66,7 @@ pub(super) fn songs(args: &SongsArgs, quiet: bool) -> Result<(), Failed> {
         return refuse("counts", "from 1 to 256", count.to_string());
     }
     let (name, checkpoint) = super::subject(&args.subject)?;
-    let directory = ModelDirectory::open(checkpoint)?;
+    let directory = ModelDirectory::open(checkpoint.clone())?;
     let words = prompt_input::read(&args.words)?;
     let prompt = directory.load_tokenizer()?.prompt(&words.tags, &words.lyrics)?.ids;
     let status = Status::new(quiet);
@@ -68,7 +75,8 @@ pub(super) fn songs(args: &SongsArgs, quiet: bool) -> Result<(), Failed> {
     status.say(&format!("loading the model {name}"));
     let model = directory.load_lm(&args.device.open()?)?;
     let subject = Subject { model, prompt, guidance: args.cfg_scale, frames: frames.0 as usize };
-    let mut rows: Vec<Row> = args.counts.iter().map(|songs| Row { songs: *songs, pass: None, kv_bytes: 0 }).collect();
+    let mut rows: Vec<Row> =
+        args.counts.iter().map(|songs| Row { songs: *songs, pass: None, kv_bytes: 0, joined: None }).collect();
     let mut song = None;
     for repeat in 1..=args.repeats {
         for row in &mut rows {
@@ -81,7 +89,12 @@ pub(super) fn songs(args: &SongsArgs, quiet: bool) -> Result<(), Failed> {
     }
     machine.measure()?;
     status.end(&format!("wrote {} {} times", frames.seconds(), args.repeats * rows.len()));
-    let report = Report { name, subject, rows, machine };
+    let facts = subject.facts();
+    if args.sound {
+        drop(subject); // its weights are loaded once more, beside the codec
+        with_sound(args, checkpoint, &SongRequest::new(words.tags, words.lyrics), (&mut rows, &machine), &status)?;
+    }
+    let report = Report { name, facts, rows, machine };
     if args.json {
         out!("{:#}", report.json());
     } else {
@@ -91,6 +104,11 @@ pub(super) fn songs(args: &SongsArgs, quiet: bool) -> Result<(), Failed> {
 }
 
 impl Subject {
+    fn facts(&self) -> Facts {
+        let bytes = WeightReads::new(self.model.config()).plain_frame() * self.model.bytes_per_weight() as f64;
+        Facts { frames: self.frames, guidance: self.guidance, frame_bytes: bytes }
+    }
+
     /// Writes the songs of a row, and returns the codes of the first.
     fn run(&self, row: &mut Row) -> Result<Vec<Vec<u32>>, Failed> {
         let mut songs: Vec<(SongState, KeyedSampler)> = Vec::with_capacity(row.songs);
@@ -116,10 +134,40 @@ impl Subject {
     }
 }
 
+/// Makes the songs of each row from words to sound.
+fn with_sound(
+    args: &SongsArgs,
+    checkpoint: Checkpoint,
+    words: &SongRequest,
+    (rows, machine): (&mut [Row], &Machine),
+    status: &Status,
+) -> Result<(), Failed> {
+    let placement = Placement { threads: args.threads, devices: Devices::all(args.device), ..Placement::default() };
+    let storages = (Storage::Auto, args.codec_weights.codec_weights.into());
+    crate::render::runtime()?.block_on(async {
+        status.say("loading the model with its codec");
+        let builder = Heartstream::builder(checkpoint).placement(placement).weights(storages.0, storages.1);
+        let engine = builder.build().await?;
+        for row in rows {
+            status.say(&format!("{} songs from words to sound", row.songs));
+            row.joined = Some(last_to_join(&engine, row.songs, words, machine).await?);
+        }
+        Ok(())
+    })
+}
+
+/// What is to be said of the subject when it is gone.
+struct Facts {
+    frames: usize,
+    guidance: f64,
+    /// Bytes of weights that a frame reads.
+    frame_bytes: f64,
+}
+
 /// All that the bench found.
 struct Report {
     name: String,
-    subject: Subject,
+    facts: Facts,
     rows: Vec<Row>,
     machine: Machine,
 }
@@ -127,10 +175,8 @@ struct Report {
 impl Report {
     /// Frames a second of a row if reading the weights were all that costs; `None` where that was not measured.
     fn limit(&self, row: &Row) -> Option<f64> {
-        let model = &self.subject.model;
-        let bytes = WeightReads::new(model.config()).plain_frame() * model.bytes_per_weight() as f64;
         let read = self.machine.limits().read_bytes;
-        (read > 0.0).then(|| row.songs as f64 * read / bytes)
+        (read > 0.0).then(|| row.songs as f64 * read / self.facts.frame_bytes)
     }
 
     /// The row of one song, which the others are compared with.
@@ -139,17 +185,24 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let Subject { frames, guidance, .. } = &self.subject;
+        let Facts { frames, guidance, .. } = &self.facts;
+        let with_sound = self.rows.iter().any(|row| row.joined.is_some());
         let head =
             format!("model {}, {frames} frames each, guidance {guidance}, on {}\n\n", self.name, self.machine.name());
-        let columns = "songs   a pass   frames/s   of one   a song's real time   one read allows   keys and values\n";
+        let columns = "songs   a pass   frames/s   of one   a song's real time   one read allows   keys and values";
+        let columns = format!("{columns}{}\n", if with_sound { "   last to sound      memory" } else { "" });
         let line = |row: &Row| {
             let (all, pass) = (row.frames_per_second(), row.pass.unwrap_or_default());
             let ratio =
                 self.one().map_or_else(|| "-".to_owned(), |one| format!("{:.2}", all / one.frames_per_second()));
             let limit = self.limit(row).map_or_else(|| "-".to_owned(), |limit| format!("{limit:.1}"));
+            let joined = row.joined.map_or_else(String::new, |joined| {
+                let memory =
+                    joined.memory.map_or_else(|| "-".to_owned(), |bytes| format!("{:.2} GB", bytes as f64 / 1e9));
+                format!("  {:>12.2} s  {memory:>10}", joined.first_sound.as_secs_f64())
+            });
             format!(
-                "{:>5}  {:>7.1} ms {:>8.1}  {ratio:>7}  {:>19.2}  {limit:>16}  {:>12.1} MB\n",
+                "{:>5}  {:>7.1} ms {:>8.1}  {ratio:>7}  {:>19.2}  {limit:>16}  {:>12.1} MB{joined}\n",
                 row.songs,
                 pass.as_secs_f64() * 1e3,
                 all,
@@ -164,7 +217,12 @@ a song's real time   time over music, of the language model alone: below 1 it is
 one read allows      frames a second if a pass cost nothing but the read of the weights
 keys and values      of all songs, at their end
 ";
-        head + columns + &self.rows.iter().map(line).collect::<String>() + legend
+        let of_sound = "\
+last to sound        from the request of the last song to its first sound, while all others sound
+memory               of all songs and the model then: of the GPU, or of the program at its peak so far
+";
+        let legend = format!("{legend}{}", if with_sound { of_sound } else { "" });
+        head + &columns + &self.rows.iter().map(line).collect::<String>() + &legend
     }
 
     fn json(&self) -> Value {
@@ -176,14 +234,16 @@ keys and values      of all songs, at their end
                 "of_one": self.one().map(|one| row.frames_per_second() / one.frames_per_second()),
                 "limit_frames_per_s": self.limit(row),
                 "kv_bytes": row.kv_bytes * row.songs,
+                "last_first_sound_s": row.joined.map(|joined| joined.first_sound.as_secs_f64()),
+                "memory_bytes": row.joined.and_then(|joined| joined.memory),
             })
         });
         json!({
             "model": self.name,
             "machine": self.machine.name(),
             "threads": self.machine.threads(),
-            "frames": self.subject.frames,
-            "guidance": self.subject.guidance,
+            "frames": self.facts.frames,
+            "guidance": self.facts.guidance,
             "rows": rows.collect::<Vec<_>>(),
         })
     }
