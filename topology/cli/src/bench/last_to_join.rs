@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use heartstream::{Heartstream, Sink, SongControl, SongRequest, units::Frames};
 
 use super::machine::Machine;
-use crate::{Failed, record::peak_memory};
+use crate::Failed;
 
 /// Songs last until they are cancelled: four minutes, more than it takes until all of them sound.
 const LENGTH: Frames = Frames(3000);
@@ -15,7 +15,7 @@ const LENGTH: Frames = Frames(3000);
 pub(super) struct Joined {
     /// From the last song's request to its first sound.
     pub first_sound: Duration,
-    /// Bytes that all take then, the model included: of a GPU's memory, or of the program at its peak so far.
+    /// Bytes that all take then, the model included: of a GPU's memory, or of the program's; `None` where the system does not say.
     pub memory: Option<u64>,
 }
 
@@ -42,8 +42,15 @@ pub(super) async fn last_to_join(
         controls.push(control);
         readers.spawn(async move { while blocks.next_block().await.is_some() {} });
     }
-    let memory = machine.gpu_memory_taken()?.or_else(peak_memory);
+    let memory = machine.gpu_memory_taken()?.or_else(resident);
     controls.iter().for_each(SongControl::cancel);
     readers.join_all().await;
     Ok(Joined { first_sound, memory })
+}
+
+/// Bytes of the program in memory at present, by Linux.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let size = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    size.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }

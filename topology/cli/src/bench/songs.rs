@@ -219,7 +219,7 @@ keys and values      of all songs, at their end
 ";
         let of_sound = "\
 last to sound        from the request of the last song to its first sound, while all others sound
-memory               of all songs and the model then: of the GPU, or of the program at its peak so far
+memory               of all songs and the model then
 ";
         let legend = format!("{legend}{}", if with_sound { of_sound } else { "" });
         head + &columns + &self.rows.iter().map(line).collect::<String>() + &legend
