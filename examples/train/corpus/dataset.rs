@@ -148,7 +148,7 @@ impl Dataset {
         let tags = words::tags(piece, &variation, &song, &mut rng);
         let lyrics = match manner {
             Manner::Excerpt => words::lyrics(piece, &variation, &song, &mut rng),
-            Manner::Form => user_words::lyrics(&variation.sections, &song.syllables, &mut rng),
+            Manner::Form | Manner::ShortForm => user_words::lyrics(&variation.sections, &song.syllables, &mut rng),
         };
         let frames = song.frames();
         Plan { piece: Arc::clone(piece), variation, song, tags, lyrics, frames }

@@ -76,21 +76,22 @@ pub fn parts(piece: &Piece, division: &Division) -> Vec<Vec<usize>> {
 
 /// Orders of verse (0) and chorus (1), and how likely each is.
 const ORDERS: [(&[usize], u32); 11] = [
-    (&[0], 6),
+    (&[0], 4),
     (&[1], 2),
-    (&[0, 0], 4),
-    (&[0, 1], 6),
+    (&[0, 0], 6),
+    (&[0, 1], 3),
     (&[0, 0, 1], 5),
     (&[0, 1, 0], 5),
-    (&[0, 1, 1], 3),
-    (&[0, 0, 1, 1], 6),
+    (&[0, 1, 1], 4),
+    (&[0, 0, 1, 1], 10),
     (&[0, 1, 0, 1], 8),
     (&[0, 1, 0, 1, 1], 4),
     (&[0, 0, 1, 0, 1], 4),
 ];
 
-/// Draws the sections of a song with `lines` lines, or `None` if the piece has no part.
-pub fn draw(parts: &[Vec<usize>], lines: usize, rng: &mut CorpusRng) -> Option<Vec<Section>> {
+/// Draws the sections of a song with `lines` lines, or `None` if the piece has no part; with `returning` only orders in
+/// which a part comes again.
+pub fn draw(parts: &[Vec<usize>], lines: usize, returning: bool, rng: &mut CorpusRng) -> Option<Vec<Section>> {
     // Order of the parts, lines of each, lines of the coda.
     type Choice = (&'static [usize], [usize; PARTS], usize);
     let mut choices: Vec<(Choice, u32)> = Vec::new();
@@ -101,7 +102,7 @@ pub fn draw(parts: &[Vec<usize>], lines: usize, rng: &mut CorpusRng) -> Option<V
     };
     for (order, weight) in ORDERS {
         let times = [0, 1].map(|part| order.iter().filter(|other| **other == part).count());
-        if order.iter().any(|part| *part >= parts.len()) {
+        if order.iter().any(|part| *part >= parts.len()) || (returning && times.iter().all(|times| *times < 2)) {
             continue;
         }
         let range = |times: usize| if times == 0 { 0..=0 } else { 1..=MOST_LINES };
@@ -150,7 +151,8 @@ mod tests {
         let parts = vec![vec![0, 1, 2, 3], vec![8, 9, 10, 11]];
         for lines in 1..=17 {
             for seed in 0..20 {
-                let sections = draw(&parts, lines, &mut CorpusRng::new(&[seed, lines as u64])).expect("two parts");
+                let sections =
+                    draw(&parts, lines, false, &mut CorpusRng::new(&[seed, lines as u64])).expect("two parts");
                 assert_eq!(sections.iter().map(|section| section.phrases.len()).sum::<usize>(), lines);
                 for part in 0..PARTS {
                     let played: Vec<_> = sections.iter().filter(|one| one.part == part && !one.coda).collect();
@@ -158,8 +160,8 @@ mod tests {
                 }
             }
         }
-        assert!(draw(&[], 4, &mut CorpusRng::new(&[1])).is_none());
-        let alone = draw(&parts[..1], 17, &mut CorpusRng::new(&[1])).expect("a verse twice, and a coda");
+        assert!(draw(&[], 4, false, &mut CorpusRng::new(&[1])).is_none());
+        let alone = draw(&parts[..1], 17, false, &mut CorpusRng::new(&[1])).expect("a verse twice, and a coda");
         assert!(alone.iter().all(|section| section.part == 0));
     }
 

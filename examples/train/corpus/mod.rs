@@ -39,6 +39,7 @@ pub use error::{CorpusError, Result};
 pub use form::PARTS;
 pub use instruments::{INSTRUMENTS, Instrument};
 pub use loudness::loudness;
+pub use phrases::LINE_FRAMES;
 pub use render::{FRAME_SAMPLES, Rendered, SAMPLE_RATE, render};
 pub use rng::SplitMix64;
 pub use scores::{Collection, Kind, Mode, Piece};

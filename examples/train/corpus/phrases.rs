@@ -1,6 +1,9 @@
 //! Phrase ends: at the fermatas of a chorale, and every few bars of a dance.
 
-use super::scores::{Kind, Piece, TICKS_PER_QUARTER};
+use super::{
+    scores::{Kind, Piece, TICKS_PER_QUARTER},
+    song::FRAME_SECONDS,
+};
 
 /// A phrase: what is sung on one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +39,23 @@ fn tempi(kind: Kind) -> (f64, f64) {
         Kind::Air => (58.0, 112.0),
         Kind::Dance => (96.0, 150.0),
     }
+}
+
+/// Frames of a line in a form, 2.88 s: a bar, two or four. All lines of all songs have as many, so that what a song plays
+/// again is a whole number of lines earlier, at one of a few distances that a model can learn to look back to. Of meters
+/// of three, six or nine beats an eighth is three or four frames, of others a quarter nine or four and a half.
+pub const LINE_FRAMES: usize = 36;
+/// How far the tempo may be from one that suits the kind of a piece, as a share of it.
+const TEMPO_TOLERANCE: f64 = 0.2;
+
+/// Divides a piece so that its phrases have [`LINE_FRAMES`]; `None` if no tempo of its kind is near.
+pub fn divide_on_grid(piece: &Piece, bars: &[u32]) -> Option<Division> {
+    let (seconds, tempi) = (LINE_FRAMES as f64 * FRAME_SECONDS, tempi(piece.kind));
+    let tempo = |bars: u32| 60.0 * f64::from(bars * piece.bar()) / f64::from(TICKS_PER_QUARTER) / seconds;
+    let off = |bars: u32| (tempo(bars) / tempo(bars).clamp(tempi.0, tempi.1)).ln().abs();
+    let bars = bars.iter().copied().min_by(|a, b| off(*a).total_cmp(&off(*b)))?;
+    let division = Division { phrases: by_bars(piece, bars), tick_seconds: seconds / f64::from(bars * piece.bar()) };
+    (off(bars) < TEMPO_TOLERANCE && !division.phrases.is_empty()).then_some(division)
 }
 
 /// Divides a piece so that its phrases last about `seconds`, as far as the tempi of its kind allow; those of a dance have

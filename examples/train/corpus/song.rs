@@ -3,7 +3,7 @@
 use super::{
     harmony::harmonise,
     instruments::{Instrument, VELOCITIES},
-    phrases::Phrase,
+    phrases::{LINE_FRAMES, Phrase},
     render::{FRAME_SAMPLES, SAMPLE_RATE},
     rng::CorpusRng,
     scores::{Note, Piece},
@@ -12,6 +12,8 @@ use super::{
 
 /// Seconds of a frame of codes.
 pub const FRAME_SECONDS: f64 = FRAME_SAMPLES as f64 / SAMPLE_RATE as f64;
+/// Seconds of a line in a form.
+const LINE_SECONDS: f64 = LINE_FRAMES as f64 * FRAME_SECONDS;
 /// Seconds by which a note comes earlier or later than written, at most.
 const LOOSENESS: f64 = 0.006;
 /// Two onsets nearer than this are sung on one syllable.
@@ -87,7 +89,7 @@ impl<'a> Clock<'a> {
             start += ticks * variation.division.tick_seconds + variation.breath;
             if !variation.sections.is_empty() {
                 // Phrases that are played again begin at the same place of a frame, so their codes are the same, too.
-                start = (start / FRAME_SECONDS - 1e-6).ceil() * FRAME_SECONDS;
+                start = LEAD_IN_SECONDS + ((start - LEAD_IN_SECONDS) / LINE_SECONDS - 1e-6).ceil() * LINE_SECONDS;
             }
         }
         Self { variation, played }
@@ -158,7 +160,9 @@ pub fn play(piece: &Piece, variation: &Variation, rng: &mut CorpusRng) -> Song {
             let rng = again.as_mut().unwrap_or(&mut *rng);
             for note in part.iter().filter(|note| (phrase.start..phrase.end).contains(&note.onset)) {
                 let Some(pitch) = moved(note.pitch, by, instrument) else { continue };
-                let loose = rng.between(-LOOSENESS, LOOSENESS);
+                // Where frames are to come again, an onset is not before its frame.
+                let loose =
+                    if own.is_some() { rng.between(0.0, LOOSENESS) } else { rng.between(-LOOSENESS, LOOSENESS) };
                 let velocity = velocity(piece, note, &phrase, loudness) + rng.between(-4.0, 4.0);
                 notes.push(Sounding {
                     start: (clock.seconds(number, note.onset) + loose).max(0.0),

@@ -134,7 +134,7 @@ mod tests {
         for seed in 0..300 {
             let rng = &mut CorpusRng::new(&[seed]);
             let lines = 1 + rng.below(17);
-            let sections = form::draw(&parts, lines, rng).expect("two parts");
+            let sections = form::draw(&parts, lines, false, rng).expect("two parts");
             let lyrics = lyrics(&sections, &vec![6; lines], rng);
             let sung: Vec<&str> = lyrics.lines().filter(|line| !line.is_empty() && !line.starts_with('[')).collect();
             assert_eq!(sung.len(), lines, "{lyrics}");

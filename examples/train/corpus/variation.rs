@@ -3,7 +3,7 @@
 use super::{
     form::{self, Section},
     instruments::{ACCOMPANISTS, INSTRUMENTS, Instrument, by_tag},
-    phrases::{Division, LINE_SECONDS, divide},
+    phrases::{Division, LINE_SECONDS, divide, divide_on_grid},
     rng::CorpusRng,
     scores::{Kind, Piece},
     song::FRAME_SECONDS,
@@ -16,6 +16,8 @@ pub enum Manner {
     Excerpt,
     /// Its parts in the order of a form (see [`form`]), with as many lines as a user may write.
     Form,
+    /// The same with few lines, and parts that come again.
+    ShortForm,
 }
 
 /// How many voices there are, and what the others do beside the melody.
@@ -86,13 +88,13 @@ const LEVEL: (f64, f64) = (-16.8, -15.2);
 const EXCERPT_BARS: &[u32] = &[2, 4];
 const FORM_BARS: &[u32] = &[1, 2, 4];
 
-/// Seconds of a line where lines are many: with what a song needs beside its lines, 2 to 17 of them come near the 3.2 s a
-/// line that users are told.
-const FORM_LINE: (f64, f64) = (2.75, 3.15);
-/// Seconds that the mean line of a form may have after all, where the tempi of the piece's kind do not allow that.
+/// Seconds that the mean line of a form may have: with what a song needs beside its lines, 2 to 17 of them come near the
+/// 3.2 s a line that users are told.
 const FORM_LINE_ALLOWED: std::ops::Range<f64> = 2.4..3.7;
 /// Most lines of a song.
 pub const MOST_LINES: usize = 17;
+/// Fewest and most lines of a song of a short form.
+const SHORT_LINES: (usize, usize) = (2, 8);
 /// Longest song of a form, in seconds.
 pub const LONGEST_FORM_SECONDS: f64 = 62.0;
 
@@ -108,11 +110,13 @@ impl Variation {
                 let order = (first..first + count).collect();
                 Self::played(piece, division, (order, Vec::new()), [breath, hold, slowing], rng)
             }
-            Manner::Form => {
-                let breath = rng.between(0.0, 0.16);
-                let division = divide(piece, rng.between(FORM_LINE.0, FORM_LINE.1) - breath, FORM_BARS);
+            Manner::Form | Manner::ShortForm => {
+                let (breath, short) = (0.0, manner == Manner::ShortForm);
+                let division = divide_on_grid(piece, FORM_BARS)?;
                 let (hold, slowing) = (rng.between(0.3, 0.8), rng.between(1.0, 1.25));
-                let sections = form::draw(&form::parts(piece, &division), 1 + rng.below(MOST_LINES), rng)?;
+                let (fewest, most) = if short { SHORT_LINES } else { (1, MOST_LINES) };
+                let lines = fewest + rng.below(most - fewest + 1);
+                let sections = form::draw(&form::parts(piece, &division), lines, short, rng)?;
                 let order: Vec<usize> = sections.iter().flat_map(|section| section.phrases.iter().copied()).collect();
                 let phrases = order.iter().map(|place| division.phrases[*place]);
                 let ticks: u32 = phrases.map(|phrase| phrase.end - phrase.start).sum();
