@@ -23,6 +23,8 @@ pub struct Song {
     pub lyrics: String,
     /// When each phrase begins, in seconds: a phrase is a line of the lyrics, but for what is only played.
     pub phrases: Vec<f64>,
+    /// Which phrase of the piece each is: equal ones are played alike.
+    pub order: Vec<usize>,
     /// The place of each phrase in its part of the form, below [`PLACES`]; [`NO_FORM`] where it is not known.
     pub places: Vec<u32>,
     /// The key: pitch class of its tonic, 0 is C, and 12 more where the third above it is a minor one.
@@ -93,7 +95,8 @@ impl Source {
                     let Example { left, right, tags, lyrics, plan, .. } = example?;
                     let key = u32::from(plan.song.tonic) + 12 * u32::from(plan.piece.mode.is_minor());
                     let places = places(&plan.variation);
-                    Ok(Song { left, right, tags, lyrics, phrases: plan.song.phrases, places, key })
+                    let order = plan.variation.order;
+                    Ok(Song { left, right, tags, lyrics, phrases: plan.song.phrases, order, places, key })
                 }))
             }
             Self::Toy => {
@@ -126,7 +129,8 @@ fn toy(index: usize, seed: u64) -> Song {
     let lyrics = format!("[Verse]\n{}[Outro]", "la la la la\n".repeat(lines));
     let phrases = (0..lines).map(|line| line as f64 * 12.0 * 3840.0 / 48_000.0).collect();
     let places = (0..lines as u32).collect();
-    Song { left, right, tags: tags.to_owned(), lyrics, phrases, places, key: 9 }
+    let order = (0..lines).collect();
+    Song { left, right, tags: tags.to_owned(), lyrics, phrases, order, places, key: 9 }
 }
 
 /// The next `count` of endless songs.

@@ -80,7 +80,16 @@ impl SampleGenerator {
         let rows = codes.chunks(self.codebooks.len()).flat_map(|frame| self.row(frame)).collect();
         let (tags, lyrics) = (words.tags.clone(), words.lyrics.clone());
         Ok(Some(GeneratedSong {
-            song: Song { left, right, tags, lyrics, phrases: Vec::new(), places: Vec::new(), key: words.key },
+            song: Song {
+                left,
+                right,
+                tags,
+                lyrics,
+                phrases: Vec::new(),
+                order: Vec::new(),
+                places: Vec::new(),
+                key: words.key,
+            },
             rows,
         }))
     }

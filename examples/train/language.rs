@@ -2,25 +2,20 @@
 //! prompts that the engine writes.
 
 use candle_core::Tensor;
-use heartstream_models::{
-    ModelDirectory,
-    heartmula::{PromptTokens, prompt_positions},
-    text::PromptTokenizer,
-    weights::Checkpoint,
-};
+use heartstream_models::{ModelDirectory, heartmula::prompt_positions, weights::Checkpoint};
 
 use crate::{
-    codes::Coder,
+    copies,
     corpus::Manner,
     error::Result,
     export,
-    feed::{NO_FORM, Pool, Song, Songs, some},
+    feed::{Pool, Songs, some},
     parameters::Parameters,
-    questions::{self, Losses, MOST_PHRASES, Questions},
+    questions::{self, Losses, Questions},
     rng::Rng,
     setting::Setting,
     stage::{Stage, first_song},
-    steady::CodePath,
+    written::{Writer, Written},
 };
 
 /// Songs of a step: 32 that last a minute did not fit into the 139 GB of an H200, 12 took 66 GB.
@@ -31,38 +26,12 @@ const FIRST: usize = 512;
 const FRESH: f64 = 1.5;
 /// Batches that are drawn together and told apart by length, of which one is learnt from.
 const LENGTHS: usize = 4;
+/// Positions of a batch of nothing but sequences of copies, and frames of one at least.
+const COPIED: usize = 400;
+const LEAST_COPIED: usize = 32;
 /// Share of the songs that are learnt without their words, so that guidance works.
 const UNCONDITIONAL: f64 = 0.1;
 const MEASURED: usize = 64;
-
-/// A song as this stage learns from it.
-pub struct Written {
-    /// Its words.
-    pub prompt: PromptTokens,
-    /// Its codes, frame after frame.
-    pub codes: Vec<u16>,
-    /// Phrases that begin behind each frame.
-    pub to_come: Vec<u32>,
-    /// The place in the form of the phrase that each frame belongs to.
-    pub places: Vec<u32>,
-    /// Its key.
-    pub key: u32,
-}
-
-/// Phrases that begin behind each frame.
-fn to_come(phrases: &[f64], frames: usize) -> Vec<u32> {
-    let behind = |frame: usize| phrases.iter().filter(|start| **start > (frame as f64 + 1.0) * 0.08).count() as u32;
-    (0..frames).map(|frame| behind(frame).min(MOST_PHRASES)).collect()
-}
-
-/// The place of the phrase that each frame belongs to.
-fn places(song: &Song, frames: usize) -> Vec<u32> {
-    let of = |frame: usize| {
-        let begun = song.phrases.iter().filter(|start| **start <= (frame as f64 + 0.5) * 0.08).count();
-        song.places.get(begun.saturating_sub(1)).copied().unwrap_or(NO_FORM)
-    };
-    (0..frames).map(of).collect()
-}
 
 /// The stage.
 pub struct Language<'a> {
@@ -75,36 +44,13 @@ pub struct Language<'a> {
     pool: Pool<Written>,
 }
 
-/// Turns songs into what the language model learns from.
-pub struct Writer {
-    tokenizer: PromptTokenizer,
-    coder: Coder,
-}
-
-impl Writer {
-    /// With the finished codes of a run, and the tokenizer of a checkpoint.
-    pub fn open(setting: &Setting, directory: &ModelDirectory) -> Result<Self> {
-        Ok(Self { tokenizer: directory.load_tokenizer()?, coder: Coder::open(setting)? })
-    }
-
-    /// Writes some.
-    pub fn written(&self, songs: &[Song]) -> Result<Vec<Written>> {
-        let one = |(song, path): (&Song, CodePath)| {
-            let prompt = self.tokenizer.prompt(&song.tags, &song.lyrics)?.ids;
-            let to_come = to_come(&song.phrases, song.frames());
-            let places = places(song, song.frames());
-            Ok(Written { prompt, codes: path.codes_by_frame(), to_come, places, key: song.key })
-        };
-        songs.iter().zip(self.coder.paths(songs)?).map(one).collect()
-    }
-}
-
 impl<'a> Language<'a> {
     /// With first weights, on the finished codec, and with the tokenizer that is exported.
     pub fn new(setting: &'a Setting) -> Result<Self> {
         let folder = setting.run.join("words");
         export::write_configs(setting.size, &folder)?;
-        Self::of(setting, &ModelDirectory::open(Checkpoint::Directory(folder))?, Manner::Form)
+        let manner = if setting.short { Manner::ShortForm } else { Manner::Form };
+        Self::of(setting, &ModelDirectory::open(Checkpoint::Directory(folder))?, manner)
     }
 
     /// With first weights, for the words of a checkpoint, and songs in this manner.
@@ -125,13 +71,30 @@ impl<'a> Language<'a> {
     }
 }
 
-/// `count` songs of about one length, each song of the pool as likely as every other, and whether they are learnt with
-/// their words: what is behind the end of a shorter one is computed for nothing.
-fn batch_of<'p>(pool: &'p Pool<Written>, count: usize, rng: &mut Rng) -> Vec<(&'p Written, bool)> {
-    let mut songs: Vec<&Written> = (0..count * LENGTHS).map(|_| pool.pick(rng)).collect();
-    songs.sort_by_key(|song| prompt_positions(&song.prompt) + song.to_come.len());
-    let first = count * rng.below(LENGTHS);
-    songs[first..first + count].iter().map(|song| (*song, rng.unit() >= UNCONDITIONAL)).collect()
+/// `count` rows of about one length, and whether each is learnt with its words: what is behind the end of a shorter one
+/// is computed for nothing. A share of them are sequences of copies, the others songs, each song of the pool as likely as
+/// every other.
+fn batch_of(pool: &Pool<Written>, count: usize, copies: f64, books: usize, rng: &mut Rng) -> Vec<(Written, bool)> {
+    let made = ((copies * count as f64).round() as usize).min(count);
+    let length = |song: &Written| prompt_positions(&song.prompt) + song.frames();
+    let mut rows = Vec::with_capacity(count);
+    if made < count {
+        let count = count - made;
+        let mut songs: Vec<&Written> = (0..count * LENGTHS).map(|_| pool.pick(rng)).collect();
+        songs.sort_by_key(|song| length(song));
+        let first = count * rng.below(LENGTHS);
+        for song in &songs[first..first + count] {
+            rows.push(((*song).clone().with_mistakes(rng), rng.unit() >= UNCONDITIONAL));
+        }
+    }
+    let longest = rows.iter().map(|(song, _)| length(song)).max().unwrap_or(COPIED);
+    for _ in 0..made {
+        let prompt = pool.pick(rng).prompt.clone();
+        let frames = longest.saturating_sub(prompt_positions(&prompt)).max(LEAST_COPIED);
+        let copies = copies::sequence(pool, prompt, frames, books, rng).with_mistakes(rng);
+        rows.push((copies, rng.unit() < 0.5));
+    }
+    rows
 }
 
 impl Stage for Language<'_> {
@@ -147,7 +110,9 @@ impl Stage for Language<'_> {
         let (songs, writer) = (&mut self.songs, &self.writer);
         self.pool.refill(FIRST, |count| writer.written(&some(songs, count)?))?;
         let mut rng = Rng::new(&[self.setting.seed, 4, step as u64]);
-        let batch = batch_of(&self.pool, self.setting.batch.unwrap_or(BATCH), &mut rng);
+        let (count, books) = (self.setting.batch.unwrap_or(BATCH), self.questions.config.audio_num_codebooks);
+        let batch = batch_of(&self.pool, count, self.setting.copies, books, &mut rng);
+        let batch = batch.iter().map(|(song, conditional)| (song, *conditional)).collect();
         self.questions.loss(&self.parameters, batch, self.setting.threads)
     }
 
@@ -159,11 +124,11 @@ impl Stage for Language<'_> {
         }
         let store = self.parameters.frozen_shards();
         let books = self.questions.config.audio_num_codebooks;
-        let mut sums = vec![0.0; books + 1];
+        let mut sums = vec![0.0; books + 3];
         for few in written.chunks(4) {
             let batch: Vec<_> = few.iter().map(|song| (song, true)).collect();
-            let Losses { codebooks, end, .. } = self.questions.losses(&store, &batch)?;
-            for (sum, loss) in sums.iter_mut().zip(codebooks.iter().chain([&end])) {
+            let Losses { codebooks, end, apart: [new, again, _], .. } = self.questions.losses(&store, &batch)?;
+            for (sum, loss) in sums.iter_mut().zip(codebooks.iter().chain([&end, &new, &again])) {
                 *sum += f64::from(loss.to_scalar::<f32>()?) / std::f64::consts::LN_2 / written.chunks(4).len() as f64;
             }
         }
@@ -173,7 +138,7 @@ impl Stage for Language<'_> {
             let [ours, by_frequency, by_repeating] = FIGURES[book];
             measured.extend([(ours, *bits), (by_frequency, unigram), (by_repeating, repeat)]);
         }
-        measured.push(("bits_end", sums[books]));
+        measured.extend([("bits_end", sums[books]), ("bits_new", sums[books + 1]), ("bits_again", sums[books + 2])]);
         Ok(measured)
     }
 

@@ -83,6 +83,12 @@ pub struct Options {
     /// Songs held in memory
     #[arg(long, default_value_t = 2000)]
     pool: usize,
+    /// Language: share of a batch that are sequences of copied codes, from which copying is learnt first
+    #[arg(long, default_value_t = 0.25)]
+    copies: f64,
+    /// Language: songs of at most eight lines, whose parts come again at once
+    #[arg(long)]
+    short: bool,
     /// Autoencoder: begin with the weights that it ended with, and let the encoder be as it is, so that what was built
     /// on its latents stays right; the measure of quality counts more then
     #[arg(long)]
@@ -131,6 +137,8 @@ impl Options {
             rate: self.rate,
             measured: self.measured,
             pool: self.pool,
+            copies: self.copies.clamp(0.0, 1.0),
+            short: self.short,
             kept_every: stage::KEPT_EVERY,
             vocoder_alone: self.vocoder_alone,
             beside: None,

@@ -8,10 +8,11 @@ use heartstream_models::{
 };
 
 use crate::{
+    again::NEW,
     error::Result,
     feed::{KEYS, PLACES},
-    language::Written,
     parameters::Parameters,
+    written::Written,
 };
 
 /// How much it counts that the backbone knows how many phrases are still to begin. Nothing in a song's next codes asks
@@ -38,7 +39,7 @@ pub fn expected(config: &HeartMulaConfig) -> Vec<Expected> {
 }
 
 /// What the parts of a loss are called.
-pub const PARTS: &[&str] = &["first", "second", "last", "end", "phrases", "key", "place"];
+pub const PARTS: &[&str] = &["first", "second", "last", "end", "phrases", "key", "place", "new", "again", "copied"];
 
 /// Songs, and whether each is learnt with its words.
 type Batch<'a> = [(&'a Written, bool)];
@@ -47,22 +48,46 @@ type Batch<'a> = [(&'a Written, bool)];
 const NOTHING: u32 = u32::MAX;
 
 /// How much a whole batch has, of which losses are the mean: a part of it has a part of that.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Whole {
-    frames: usize,
-    songs: usize,
+    songs: f64,
+    means: [f64; MEANS],
+}
+
+/// What is a mean over the frames of a batch: what is learnt from, all frames of songs, those that are new, those that
+/// are played again, and those of sequences of copies that are learnt from.
+const MEANS: usize = 5;
+
+/// How much a frame counts in each mean.
+fn shares(song: &Written, frame: usize) -> [f64; MEANS] {
+    let (weight, new) = (song.weights[frame], song.sources[frame] == NEW);
+    let is = |holds: bool| f64::from(u8::from(holds));
+    let of_song = song.form.is_some();
+    let copied = is(!of_song && weight > 0.0);
+    [f64::from(weight), is(of_song), is(of_song && new), is(of_song && !new), copied]
 }
 
 impl Whole {
-    fn of(batch: &Batch<'_>, books: usize) -> Self {
-        Self { frames: batch.iter().map(|(song, _)| song.codes.len() / books).sum(), songs: batch.len() }
+    fn of(batch: &Batch<'_>) -> Self {
+        let mut whole = Self::default();
+        for (song, _) in batch {
+            whole.songs += f64::from(u8::from(song.form.is_some()));
+            for frame in 0..song.frames() {
+                whole.means.iter_mut().zip(shares(song, frame)).for_each(|(sum, share)| *sum += share);
+            }
+        }
+        whole
     }
 }
 
 /// Cross-entropies of a batch.
 pub struct Losses {
-    /// In nats, the mean for each codebook.
+    /// In nats, the mean for each codebook: each frame counts as much as it is learnt from.
+    learnt: Vec<Tensor>,
+    /// The mean of the frames of songs.
     pub codebooks: Vec<Tensor>,
+    /// The mean of all codebooks where songs are new, where they play again, and where sequences copy.
+    pub apart: [Tensor; 3],
     /// Of the frame behind the last: that the song ends.
     pub end: Tensor,
     /// Of how many phrases are to come.
@@ -112,7 +137,7 @@ impl Questions {
 
     /// How wrong a model with these tensors is.
     pub fn losses(&self, store: &TensorStore, batch: &Batch<'_>) -> Result<Losses> {
-        self.losses_of(store, batch, Whole::of(batch, self.config.audio_num_codebooks))
+        self.losses_of(store, batch, Whole::of(batch))
     }
 
     /// The loss of a whole batch, and its parts by the names of [`PARTS`]; on a processor on several threads.
@@ -125,7 +150,7 @@ impl Questions {
         if self.device.is_cpu() {
             return self.loss_in_parts(parameters, batch, threads);
         }
-        self.loss_of(&parameters.store(), &batch, Whole::of(&batch, self.config.audio_num_codebooks))
+        self.loss_of(&parameters.store(), &batch, Whole::of(&batch))
     }
 
     fn losses_of(&self, store: &TensorStore, batch: &Batch<'_>, whole: Whole) -> Result<Losses> {
@@ -133,8 +158,7 @@ impl Questions {
         let HeartMulaConfig { audio_vocab_size: rows, audio_num_codebooks: books, text_vocab_size: words, .. } =
             self.config;
         let (width, inner) = (self.config.backbone.embed_dim, self.config.decoder.embed_dim);
-        let frames = |song: &Written| song.codes.len() / books;
-        let longest = batch.iter().map(|(song, _)| prompt_positions(&song.prompt) + frames(song)).max().unwrap_or(0);
+        let longest = batch.iter().map(|(song, _)| prompt_positions(&song.prompt) + song.frames()).max().unwrap_or(0);
 
         // Every position is a word, the empty slot, "no words", or a frame; what is behind the end is nothing.
         let (slot, no_words) = (words as u32, words as u32 + 1);
@@ -146,7 +170,7 @@ impl Questions {
                 text[row * longest + place] = if *conditional { id } else { no_words };
             }
             let start = (row * longest + prompt_positions(&song.prompt)) * books;
-            for (place, code) in song.codes.iter().enumerate() {
+            for (place, code) in song.read.iter().enumerate() {
                 audio[start + place] = u32::from(*code);
             }
         }
@@ -167,35 +191,53 @@ impl Questions {
 
         // From the last position of the words on, each position tells the frame that follows; the last one, the end.
         let mut tellers = Vec::new();
-        let mut lasts = Vec::new();
+        let (mut of_songs, mut lasts) = (Vec::new(), Vec::new());
         let mut codes = Vec::new();
+        let mut counts = Vec::new();
         let (mut phrases, mut keys, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for (row, (song, conditional)) in batch.iter().enumerate() {
-            phrases.extend(song.to_come.iter().map(|count| if *conditional { *count } else { UNKNOWN }));
-            keys.extend(std::iter::repeat_n(song.key, frames(song)));
-            places.extend_from_slice(&song.places);
             let row = hidden.narrow(0, row, 1)?.squeeze(0)?;
             let first = prompt_positions(&song.prompt) - 1;
-            tellers.push(row.narrow(0, first, frames(song))?);
-            lasts.push(row.narrow(0, first + frames(song), 1)?);
+            let told = row.narrow(0, first, song.frames())?;
+            if let Some(form) = &song.form {
+                phrases.extend(form.to_come.iter().map(|count| if *conditional { *count } else { UNKNOWN }));
+                keys.extend(std::iter::repeat_n(form.key, song.frames()));
+                places.extend_from_slice(&form.places);
+                lasts.push(row.narrow(0, first + song.frames(), 1)?);
+                of_songs.push(told.clone());
+            }
+            tellers.push(told);
             codes.extend(song.codes.iter().map(|code| u32::from(*code)));
+            counts.extend((0..song.frames()).flat_map(|frame| {
+                let shares = shares(song, frame).into_iter().zip(whole.means);
+                shares.map(|(share, all)| if all > 0.0 { (share / all) as f32 } else { 0.0 })
+            }));
         }
-        let (tellers, lasts) = (Tensor::cat(&tellers, 0)?, Tensor::cat(&lasts, 0)?);
+        let tellers = Tensor::cat(&tellers, 0)?;
         let count = tellers.dim(0)?;
+        let counts = Tensor::from_vec(counts, (count, MEANS), device)?;
         let codes = Tensor::from_vec(codes, (count, books), device)?;
         let one_hot = Self::one_hot(&codes, rows)?; // [N, K, V]
         let head = Linear::load(store, "codebook0_head", [rows, width], false, device)?;
-        let mut losses =
-            vec![cross_entropy(&head.forward(&tellers)?, &one_hot.narrow(1, 0, 1)?.squeeze(1)?, whole.frames)?];
-        let ends = Self::one_hot(&Tensor::full(self.end, batch.len(), device)?, rows)?;
-        let end = cross_entropy(&head.forward(&lasts)?, &ends, whole.songs)?;
-
-        let asked = |(name, classes): (&str, usize), truth: Vec<u32>| {
-            let truth = Self::one_hot(&Tensor::from_vec(truth, count, device)?, classes)?;
-            let head = Linear::load(store, name, [classes, width], false, device)?;
-            cross_entropy(&head.forward(&tellers)?, &truth, whole.frames)
+        let means = |logits: &Tensor, book: usize| -> Result<Tensor> {
+            let nats = cross_entropies(logits, &one_hot.narrow(1, book, 1)?.squeeze(1)?)?;
+            Ok(nats.unsqueeze(0)?.matmul(&counts)?.squeeze(0)?)
         };
-        let (phrases, key, place) = (asked(HEADS[0], phrases)?, asked(HEADS[1], keys)?, asked(HEADS[2], places)?);
+        let mut losses = vec![means(&head.forward(&tellers)?, 0)?];
+        let nothing = || Tensor::zeros((), DType::F32, device);
+        let (mut end, [mut phrases_asked, mut key, mut place]) = (nothing()?, [nothing()?, nothing()?, nothing()?]);
+        if !lasts.is_empty() {
+            let ends = Self::one_hot(&Tensor::full(self.end, lasts.len(), device)?, rows)?;
+            let lasts = Tensor::cat(&lasts, 0)?;
+            end = (cross_entropies(&head.forward(&lasts)?, &ends)?.sum_all()? / whole.songs)?;
+            let of_songs = Tensor::cat(&of_songs, 0)?;
+            let asked = |(name, classes): (&str, usize), truth: Vec<u32>| -> Result<Tensor> {
+                let truth = Self::one_hot(&Tensor::from_vec(truth, of_songs.dim(0)?, device)?, classes)?;
+                let head = Linear::load(store, name, [classes, width], false, device)?;
+                Ok((cross_entropies(&head.forward(&of_songs)?, &truth)?.sum_all()? / whole.means[1])?)
+            };
+            (phrases_asked, key, place) = (asked(HEADS[0], phrases)?, asked(HEADS[1], keys)?, asked(HEADS[2], places)?);
+        }
 
         // The depth decoder sees the teller, then code after code, and tells the next code from the second place on.
         let tables = sounds.reshape((books, rows, width))?.narrow(0, 0, books - 1)?;
@@ -210,21 +252,33 @@ impl Questions {
         for book in 1..books {
             let told = told.narrow(1, book, 1)?.squeeze(1)?.contiguous()?;
             let logits = told.matmul(&heads.get(book - 1)?)?;
-            losses.push(cross_entropy(&logits, &one_hot.narrow(1, book, 1)?.squeeze(1)?, whole.frames)?);
+            losses.push(means(&logits, book)?);
         }
-        Ok(Losses { codebooks: losses, end, phrases, key, place })
+        let all = (Tensor::stack(&losses, 0)?.sum(0)? / books as f64)?;
+        let of = |place: usize| losses.iter().map(|means| means.get(place)).collect::<candle_core::Result<Vec<_>>>();
+        Ok(Losses {
+            learnt: of(0)?,
+            codebooks: of(1)?,
+            apart: [all.get(2)?, all.get(3)?, all.get(4)?],
+            end,
+            phrases: phrases_asked,
+            key,
+            place,
+        })
     }
 
     /// What is learnt from, and its parts.
     fn loss_of(&self, store: &TensorStore, batch: &Batch<'_>, whole: Whole) -> Result<(Tensor, Vec<Tensor>)> {
-        let Losses { codebooks, end, phrases, key, place } = self.losses_of(store, batch, whole)?;
+        let Losses { learnt, codebooks, apart: [new, again, copied], end, phrases, key, place } =
+            self.losses_of(store, batch, whole)?;
         // The first codebook says most and is told from the least.
-        let mut loss = (&codebooks[0] * 2.0)?;
-        for codebook in &codebooks[1..] {
+        let mut loss = (&learnt[0] * 2.0)?;
+        for codebook in &learnt[1..] {
             loss = (loss + codebook)?;
         }
         let last = &codebooks[codebooks.len() - 1];
-        let parts = [&codebooks[0], &codebooks[1], last, &end, &phrases, &key, &place].map(Tensor::detach);
+        let parts = [&codebooks[0], &codebooks[1], last, &end, &phrases, &key, &place, &new, &again, &copied];
+        let parts = parts.map(Tensor::detach);
         let beside = ((((end * 0.1)? + (phrases * AWARE)?)? + (key * IN_KEY)?)? + (place * IN_PLACE)?)?;
         Ok(((loss + beside)?, parts.to_vec()))
     }
@@ -237,10 +291,9 @@ impl Questions {
         mut batch: Vec<(&Written, bool)>,
         parts: usize,
     ) -> Result<(Tensor, Vec<Tensor>)> {
-        let books = self.config.audio_num_codebooks;
-        let whole = Whole::of(&batch, books);
+        let whole = Whole::of(&batch);
         // Songs of a length together: what is behind the end of a shorter one is computed for nothing.
-        batch.sort_by_key(|(song, _)| prompt_positions(&song.prompt) + song.codes.len() / books);
+        batch.sort_by_key(|(song, _)| prompt_positions(&song.prompt) + song.frames());
         let store = &parameters.store();
         let learnt = |part: &Batch<'_>| -> Result<_> {
             let (loss, parts) = self.loss_of(store, part, whole)?;
@@ -268,11 +321,13 @@ impl Questions {
     }
 }
 
-/// The cross-entropy in nats, the mean of `count`.
-fn cross_entropy(logits: &Tensor, one_hot: &Tensor, count: usize) -> Result<Tensor> {
+/// The cross-entropies in nats.
+///
+/// # Shapes
+/// - `logits`, `one_hot` \[N, classes\]; result \[N\]
+fn cross_entropies(logits: &Tensor, one_hot: &Tensor) -> Result<Tensor> {
     let logits = logits.broadcast_sub(&logits.detach().max_keepdim(1)?)?;
-    let total = logits.exp()?.sum(1)?.log()?.sum_all()?;
-    Ok(((total - (logits * one_hot)?.sum_all()?)? / count as f64)?)
+    Ok((logits.exp()?.sum(1)?.log()? - (logits * one_hot)?.sum(1)?)?)
 }
 
 #[cfg(test)]
@@ -280,7 +335,7 @@ mod tests {
     use heartstream_models::heartmula::PromptTokens;
 
     use super::*;
-    use crate::{feed::NO_FORM, rng::Rng, sizes::Size};
+    use crate::{feed::NO_FORM, rng::Rng, sizes::Size, written::Form};
 
     #[test]
     fn a_batch_in_parts_is_learnt_as_it_is_at_once() {
@@ -291,12 +346,17 @@ mod tests {
         let mut written = |frames: usize, conditional| {
             let mut ids = |count| (0..count).map(|_| rng.below(40) as u32).collect();
             let prompt = PromptTokens { tags: ids(3), lyrics: ids(2 * frames) };
-            let codes = (0..frames * 3).map(|_| rng.below(32) as u16).collect();
+            let codes: Vec<u16> = (0..frames * 3).map(|_| rng.below(32) as u16).collect();
             let to_come = (0..frames as u32).map(|frame| frame % MOST_PHRASES).collect();
             let places = (0..frames as u32).map(|frame| frame % NO_FORM).collect();
-            (Written { prompt, codes, to_come, places, key: rng.below(KEYS) as u32 }, conditional)
+            let form = Form { to_come, places, key: rng.below(KEYS) as u32 };
+            let sources = (0..frames as u32).map(|frame| if frame % 3 == 0 { NEW } else { 0 }).collect();
+            let weights = (0..frames).map(|frame| (frame % 4) as f32).collect();
+            let read = codes.clone();
+            (Written { prompt, codes, read, sources, weights, form: Some(form) }, conditional)
         };
-        let songs = [written(7, true), written(3, false), written(20, true), written(12, true)];
+        let mut songs = [written(7, true), written(3, false), written(20, true), written(12, true)];
+        songs[2].0.form = None;
         let batch: Vec<(&Written, bool)> = songs.iter().map(|(song, conditional)| (song, *conditional)).collect();
         let learnt = |(loss, parts): (Tensor, Vec<Tensor>)| -> Vec<Vec<f32>> {
             let gradients = loss.backward().expect("gradients");

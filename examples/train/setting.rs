@@ -44,6 +44,10 @@ pub struct Setting {
     pub measured: Option<usize>,
     /// Songs that are held in memory.
     pub pool: usize,
+    /// Share of the language model's batches that are sequences of copies.
+    pub copies: f64,
+    /// Whether the language model learns from short songs, whose parts come again at once.
+    pub short: bool,
     /// Seconds between two checkpoints.
     pub kept_every: f64,
     /// Whether an autoencoder that is there keeps its encoder, so that what was built on its latents stays right.
@@ -111,6 +115,8 @@ impl Setting {
             rate: None,
             measured: Some(2),
             pool: 4,
+            copies: 0.5,
+            short: false,
             kept_every: 0.0,
             vocoder_alone: false,
             beside: None,

@@ -10,9 +10,11 @@
 //! parts (`--part 2/3`), each of which leaves one file of weights for the next. `docs/demo-model.md` has the commands
 //! of all stages.
 
+mod again;
 mod autoencoder;
 mod codec;
 mod codes;
+mod copies;
 mod corpus;
 mod crops;
 mod curves;
@@ -31,6 +33,7 @@ mod parameters;
 mod part;
 mod pitches;
 mod questions;
+mod repeats;
 mod rng;
 mod semantic;
 mod setting;
@@ -38,6 +41,7 @@ mod sizes;
 mod spectral;
 mod stage;
 mod steady;
+mod written;
 
 use std::path::PathBuf;
 
@@ -65,6 +69,14 @@ enum Command {
     Codec(Options),
     /// Stage (c): backbone and depth decoder, on the codes
     Language(Options),
+    /// Measures how alike the codes of what a song plays again are
+    Repeats {
+        #[command(flatten)]
+        options: Options,
+        /// Songs
+        #[arg(long, default_value_t = 24)]
+        songs: usize,
+    },
     /// Writes the published layout
     Export {
         #[command(flatten)]
@@ -156,6 +168,7 @@ fn run(command: &Command) -> Result<()> {
             let setting = options.setting()?;
             stage::run(&setting, &mut language::Language::new(&setting)?)
         }
+        Command::Repeats { options, songs } => repeats::print(&options.setting()?, *songs),
         Command::Evaluate { options, model, coded, written, prompts, takes, taught, sampling, wavs, pictures } => {
             let [coded, written, prompts, takes, taught] = [coded, written, prompts, takes, taught].map(|count| *count);
             let counts = evaluate::Counts { coded, written, prompts, takes, taught };

@@ -114,6 +114,7 @@ fn written(setting: &Setting, checkpoint: Checkpoint, prompts: usize) -> Result<
                     tags,
                     lyrics,
                     phrases: Vec::new(),
+                    order: Vec::new(),
                     places: Vec::new(),
                     key: words.key,
                 };
@@ -151,7 +152,16 @@ impl Cost {
         self.ratio += signal_to_noise(&ours.concat(), &golden.concat());
         let [left, right] = ours;
         let (tags, lyrics) = (words.tags.clone(), words.lyrics.clone());
-        let song = Song { left, right, tags, lyrics, phrases: Vec::new(), places: Vec::new(), key: words.key };
+        let song = Song {
+            left,
+            right,
+            tags,
+            lyrics,
+            phrases: Vec::new(),
+            order: Vec::new(),
+            places: Vec::new(),
+            key: words.key,
+        };
         let heard = classifier.classify(&song)?;
         self.recognised += f64::from(u8::from(heard.is_some() && heard == tagged(&words.tags)));
         Ok(())
