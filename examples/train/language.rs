@@ -59,11 +59,12 @@ impl<'a> Language<'a> {
         let config = directory.lm.clone();
         let first = first_song(setting, Self::NAME)?;
         let tensors = questions::expected(&config);
+        let songs_of_a_batch = setting.batch.unwrap_or(BATCH) as f64 * (1.0 - setting.copies);
         Ok(Self {
             parameters: Parameters::new(&tensors, setting.seed, &setting.device)?,
             questions: Questions { config, end: directory.ids.audio_eos, device: setting.device.clone() },
             songs: setting.source.songs(false, manner, first, setting.seed ^ 0xC, setting.threads),
-            pool: Pool::new(4 * setting.pool, FRESH * setting.batch.unwrap_or(BATCH) as f64 / BATCH as f64),
+            pool: Pool::new(4 * setting.pool, FRESH * songs_of_a_batch / BATCH as f64),
             manner,
             writer,
             setting,

@@ -365,7 +365,7 @@ mod tests {
             values.chain(parameters.gradients(&gradients).into_iter().map(|gradient| numbers(&gradient))).collect()
         };
         let whole =
-            learnt(questions.loss_of(&parameters.store(), &batch, Whole::of(&batch, 3)).expect("a loss of the whole"));
+            learnt(questions.loss_of(&parameters.store(), &batch, Whole::of(&batch)).expect("a loss of the whole"));
         for parts in [1, 2, 3, 4, 9] {
             let apart = learnt(questions.loss_in_parts(&parameters, batch.clone(), parts).expect("a loss of parts"));
             assert_eq!(apart.len(), whole.len());
