@@ -18,6 +18,8 @@ use crate::{
 pub const LATENTS_PER_FRAME: usize = 2;
 /// Noise that remains in an in-context latent at time 1 (`1e-6` in the reference's solver).
 const NOISE_FLOOR: f32 = 1e-6;
+/// Most guidance that is accepted: more than makes sense, and far less than makes latents infinite.
+const MOST_GUIDANCE: f32 = 1000.0;
 
 /// Whether to stop. It is asked before each block of a step on a processor, on any thread that computes, and before
 /// each step on a GPU. It may also wait before it answers, to let others compute.
@@ -27,7 +29,7 @@ pub type StopCheck<'a> = &'a (dyn Fn() -> bool + Sync);
 /// is computed in the same batch and extrapolated away from.
 ///
 /// # Errors
-/// When there are no steps, or more than 1000, or the guidance is below 1 or not a number.
+/// When there are no steps, or more than 1000, or the guidance is below 1, above 1000 or not a number.
 pub fn check_flow(flow: Flow) -> Result<Flow> {
     let refuse = |option, expected: &str, found: String| {
         Err(ModelError::Option { option, expected: expected.to_owned(), found })
@@ -35,12 +37,9 @@ pub fn check_flow(flow: Flow) -> Result<Flow> {
     if !(1..=1000).contains(&flow.steps) {
         return refuse("flow-steps", "from 1 to 1000 (10 is usual)", flow.steps.to_string());
     }
-    if !(flow.guidance.is_finite() && flow.guidance >= 1.0) {
-        return refuse(
-            "flow-guidance",
-            "a number from 1.0 (no guidance) upwards; 1.25 is usual",
-            flow.guidance.to_string(),
-        );
+    if !(1.0..=MOST_GUIDANCE).contains(&flow.guidance) {
+        let expected = format!("a number from 1.0 (no guidance) to {MOST_GUIDANCE}; 1.25 is usual");
+        return refuse("flow-guidance", &expected, flow.guidance.to_string());
     }
     Ok(flow)
 }
@@ -324,9 +323,9 @@ mod tests {
     #[test]
     fn options_outside_their_range_are_refused_by_name() {
         let check = |steps, guidance| check_flow(Flow { steps, guidance }).map_err(|error| error.to_string());
-        assert!(check(1, 1.0).is_ok() && check(1000, 9.5).is_ok());
+        assert!(check(1, 1.0).is_ok() && check(1000, 1000.0).is_ok());
         assert!(check(0, 1.25).is_err_and(|error| error.starts_with("flow-steps must be")));
-        for guidance in [0.99, f32::NAN, f32::INFINITY] {
+        for guidance in [0.99, 1000.5, f32::MAX, f32::NAN, f32::INFINITY] {
             assert!(check(10, guidance).is_err_and(|error| error.starts_with("flow-guidance must be")));
         }
     }

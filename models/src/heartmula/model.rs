@@ -64,15 +64,18 @@ struct Tensors {
     last_prompt: Mutex<Option<Arc<Prefix>>>,
 }
 
-/// Accepts a guidance scale of 1 (none) or more.
+/// Most guidance that is accepted: more than makes sense, and far less than makes logits infinite.
+const MOST_GUIDANCE: f64 = 1000.0;
+
+/// Accepts a guidance scale from 1 (none) to 1000.
 ///
 /// # Errors
-/// When it is less, or not a number. The reference doubles the batch below 1 too, but guides nothing there.
+/// When it is outside of that, or not a number. The reference doubles the batch below 1 too, but guides nothing there.
 pub fn check_guidance(guidance: f64) -> Result<f64> {
-    if guidance.is_finite() && guidance >= 1.0 {
+    if (1.0..=MOST_GUIDANCE).contains(&guidance) {
         return Ok(guidance);
     }
-    let expected = "a number from 1.0 (no guidance) upwards; 1.5 is usual".to_owned();
+    let expected = format!("a number from 1.0 (no guidance) to {MOST_GUIDANCE}; 1.5 is usual");
     Err(ModelError::Option { option: "cfg-scale", expected, found: guidance.to_string() })
 }
 
@@ -205,7 +208,7 @@ impl HeartMula {
         let guidance = check_guidance(guidance)?;
         let batch = if guidance > 1.0 { 2 } else { 1 };
         // The last frame is never fed back, so it needs no position.
-        let positions = prompt_positions(prompt) + frames.saturating_sub(1);
+        let positions = prompt_positions(prompt).saturating_add(frames.saturating_sub(1));
         let kv = match &self.weights {
             Weights::Tensors(weights) => {
                 let mut song = TensorSong {
