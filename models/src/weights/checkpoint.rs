@@ -80,12 +80,19 @@ impl Checkpoint {
     /// # Errors
     /// When the file is not there or cannot be mapped.
     pub fn file(&self, file: &str) -> Result<FileBytes> {
-        let unreadable = |reason: String| {
-            ModelError::Unreadable {
+        let unreadable = |reason: String| ModelError::Unreadable {
             path: self.path_of(file),
             reason,
-            remedy: "A model directory holds HeartMuLa-oss-3B/, HeartCodec-oss/, tokenizer.json and gen_config.json; download what is missing".to_owned(),
-        }
+            remedy: "A model directory holds HeartMuLa-oss-3B/, HeartCodec-oss/, tokenizer.json and gen_config.json; \
+                     download what is missing"
+                .to_owned(),
+        };
+        let refused = |error: io::Error| match (unreadable(error.to_string()), error.kind()) {
+            (ModelError::Unreadable { path, reason, .. }, io::ErrorKind::PermissionDenied) => {
+                let remedy = "Give this user the right to read the model (chmod -R a+rX DIR)".to_owned();
+                ModelError::Unreadable { path, reason, remedy }
+            }
+            (unreadable, _) => unreadable,
         };
         match self {
             Self::Directory(directory) => {
@@ -93,12 +100,12 @@ impl Checkpoint {
                 // Asked before it is opened: opening a named pipe waits for its writer.
                 let size = std::fs::metadata(&path).map_err(|error| match error.kind() {
                     io::ErrorKind::NotFound => unreadable(format!("{error}{}", beside(&path))),
-                    _ => unreadable(error.to_string()),
+                    _ => refused(error),
                 })?;
                 if !size.is_file() {
                     return Err(unreadable("it is not a file".to_owned()));
                 }
-                let opened = File::open(&path).map_err(|error| unreadable(error.to_string()))?;
+                let opened = File::open(&path).map_err(refused)?;
                 if size.len() == 0 {
                     return Err(unreadable("it is empty".to_owned()));
                 }
