@@ -337,7 +337,7 @@ fn golden_data_that_is_none_is_refused() {
     let (place, model) = (folder(), tiny_model());
     let goldens = model.path().join("goldens.safetensors");
     let check = ["check", "-q", text(model.path())];
-    refused(place.path(), model.path(), &check, 1, &["goldens.safetensors", "No such file"]);
+    refused(place.path(), model.path(), &check, 1, &["goldens.safetensors", "No such file", "--write-goldens"]);
     refused(place.path(), model.path(), &["check", "-q", "nowhere"], 1, &["nowhere", "No such file"]);
     for (bytes, says, remedy) in [
         (&b"not a header"[..], "header", "download the file again"),

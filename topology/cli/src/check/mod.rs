@@ -26,6 +26,14 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
         out!("{}: what this engine computes", file.display());
         return Ok(());
     }
+    let file = args.directory.join("goldens.safetensors");
+    if !file.exists() {
+        return Err(Failed::Error(format!(
+            "there is no golden data to compare with: {}: No such file. tests/golden/half of a clone has the \
+             reference's; `heartstream check DIR --write-goldens FILE` writes what the processor computes",
+            file.display()
+        )));
+    }
     let device = args.device.open()?;
     let goldens = Goldens::open(&directory, &device, args.kv.into())?;
     let mut report = Report::begin(args, &device, &goldens)?;
