@@ -5,6 +5,7 @@
 
 use std::{
     fs::File,
+    ops::RangeInclusive,
     sync::{Arc, Mutex, mpsc},
     thread,
 };
@@ -29,13 +30,17 @@ const BESIDE: u64 = 256 << 20;
 /// Variables by which libraries choose how many threads they start.
 const VARIABLES: [&str; 2] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"];
 
+/// The standard library's variable for the stack of a thread, in bytes, and what it may be: no less than the usual, and
+/// no more than each of a hundred threads can have.
+const STACK: &str = "RUST_MIN_STACK";
+const STACKS: RangeInclusive<usize> = 2 << 20..=1 << 30;
+
 /// Checks the environment and the limits of the system.
 ///
 /// # Errors
 /// When a variable asks for more threads than make sense, or the system gives too few threads or files.
 pub(super) fn check() -> Result<(), Failed> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let most = MOST_THREADS_FOR_A_CORE * cores;
+    let (cores, most) = (cores(), most_threads());
     let mut threads = cores;
     for variable in VARIABLES {
         let Some(found) = std::env::var_os(variable).filter(|value| !value.is_empty()) else { continue };
@@ -49,10 +54,34 @@ pub(super) fn check() -> Result<(), Failed> {
             }
         }
     }
+    // What is no number is ignored there, too.
+    let stack = std::env::var(STACK).ok().and_then(|value| value.parse::<usize>().ok());
+    if let Some(stack) = stack.filter(|stack| !STACKS.contains(stack)) {
+        let expected = format!("from {} to {} bytes, or unset", STACKS.start(), STACKS.end());
+        return Err(EngineError::Option { option: STACK, expected, found: stack.to_string() }.into());
+    }
     let_large_files_fail();
     // Rayon's own pool and candle's, and the pools of the three stages that compute.
     enough_threads(5 * threads + OTHER_THREADS)?;
     enough_files()
+}
+
+/// Cores of this machine that this process may use.
+pub(super) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn most_threads() -> usize {
+    MOST_THREADS_FOR_A_CORE * cores()
+}
+
+/// Refuses a count of threads that makes no sense, before anything is loaded.
+pub(super) fn sensible_threads(count: usize) -> Result<(), Failed> {
+    if (1..=most_threads()).contains(&count) {
+        return Ok(());
+    }
+    let expected = format!("from 1 to {}, {MOST_THREADS_FOR_A_CORE} for each of {} cores", most_threads(), cores());
+    Err(EngineError::Option { option: "threads", expected, found: count.to_string() }.into())
 }
 
 /// Has a file that grows beyond a limit (`ulimit -f`) be an error of writing, as on a full disk, and not the end of the

@@ -123,7 +123,12 @@ pub(super) fn decode(args: &DecodeArgs, verbosity: Verbosity) -> Result<(), Fail
 }
 
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime_of(2)
+}
+
+/// A runtime with its own count of threads: with tokio's, a TOKIO_WORKER_THREADS that is no count is a panic.
+pub(super) fn runtime_of(threads: usize) -> Result<tokio::runtime::Runtime, Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     runtime.map_err(|error| Failed::Error(format!("the system starts no more threads: {error}")))
 }
 

@@ -12,6 +12,8 @@ use crate::{
     card::card,
     interrupts::Interrupts,
     machines::{self, WorkersArgs},
+    preflight::cores,
+    render::runtime_of,
     token_file, values,
 };
 
@@ -66,9 +68,7 @@ pub(super) fn serve(args: &ServeArgs) -> Result<(), Failed> {
     options.gain = card.gain_db.filter(|_| args.loudness != "off");
     options.seconds_per_line = card.seconds_per_line.map(|[low, median, high]| SecondsPerLine::new(low, median, high));
     let library = options.library.clone();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failed::Error(format!("the system starts no more threads: {error}")))?;
-    runtime.block_on(async {
+    runtime_of(cores())?.block_on(async {
         let builder = Heartstream::builder(checkpoint);
         let engine = machines::with_workers(builder, &args.workers).await?.build().await?;
         let server = Server::bind(engine, options).await?;

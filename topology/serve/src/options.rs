@@ -108,10 +108,12 @@ impl ServeOptions {
             }
             _ => (),
         }
-        let Limits { songs, connections, .. } = self.limits;
-        for (option, found, expected) in
-            [("max-songs", songs, "from 1 to 64"), ("connections", connections, "from 1 to 65536")]
-        {
+        let Limits { songs, songs_per_client, connections, .. } = self.limits;
+        for (option, found, expected) in [
+            ("max-songs", songs, "from 1 to 64"),
+            ("songs-per-client", songs_per_client, "from 1 to 65536"),
+            ("connections", connections, "from 1 to 65536"),
+        ] {
             if found == 0 || (option == "max-songs" && found > 64) || found > 65_536 {
                 return Err(ServeError::Option { option, expected, found });
             }

@@ -17,7 +17,14 @@ use super::{
     speed_report::{Row, SpeedReport, Whole},
     stages::{PROMPT, Stages, WINDOWS},
 };
-use crate::{Failed, prompt_input, record::peak_memory, status::Status};
+use crate::{
+    Failed,
+    preflight::{cores, sensible_threads},
+    prompt_input,
+    record::peak_memory,
+    render::runtime_of,
+    status::Status,
+};
 
 /// Runs the bench and prints what it says.
 pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
@@ -33,8 +40,8 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     if !(args.kv_seconds.is_finite() && (0.0..=600.0).contains(&args.kv_seconds)) {
         return refuse("kv-seconds", "from 0 (no long song) to 600", args.kv_seconds.to_string());
     }
-    let runtime = tokio::runtime::Runtime::new()
-        .map_err(|error| Failed::Error(format!("the operating system gives no threads: {error}")))?;
+    args.threads.iter().try_for_each(|threads| sensible_threads(*threads))?;
+    let runtime = runtime_of(cores())?;
     let status = Status::new(quiet);
     status.say("loading the model");
     let devices = Devices::all(args.device);

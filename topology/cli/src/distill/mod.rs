@@ -10,11 +10,14 @@ use std::{
 };
 
 use candle_core::Device;
-use heartstream::{EngineError, units::Seconds};
+use heartstream::{
+    EngineError,
+    units::{Frames, Seconds},
+};
 use heartstream_actors::compute_site::{ComputePool, ComputeSite, available_cores};
 use heartstream_models::{
     ModelDirectory,
-    heartmula::{HeartMula, HeartMulaConfig},
+    heartmula::{HeartMula, HeartMulaConfig, prompt_positions},
     speculation::{DRAFTER_FILE, DrafterName, DrafterSizes, DrafterWeights},
     weights::{Checkpoint, TensorStore},
 };
@@ -22,7 +25,10 @@ use heartstream_tools::distill::{DistillOptions, Distillation, TaughtSong};
 use sha2::{Digest, Sha256};
 
 use self::{prompts::Prompts, songs::Writer};
-use super::{Failed, asked::checkpoint, model_args::DistillArgs, output::probe_file, prompt_input, status::Status};
+use super::{
+    Failed, asked::checkpoint, model_args::DistillArgs, output::probe_file, preflight::sensible_threads, prompt_input,
+    status::Status,
+};
 
 /// One song of this number is held out from training.
 const HELD_OUT: usize = 8;
@@ -45,7 +51,13 @@ pub(super) fn distill(args: &DistillArgs, quiet: bool) -> Result<(), Failed> {
     let unfinished = path.with_extension("training.safetensors");
     let mark = mark(&directory.lm, &directory.lm_store()?)?;
     let begins = Beginning::of(args, &directory, &unfinished, &mark)?;
-    let frames = Seconds(args.seconds).frames().0 as usize;
+    if args.steps == 0 {
+        return Err(
+            EngineError::Option { option: "steps", expected: "from 1 up".to_owned(), found: "0".to_owned() }.into()
+        );
+    }
+    args.threads.map_or(Ok(()), sensible_threads)?;
+    let frames = usize::try_from(Seconds(args.seconds).frames().0).unwrap_or(usize::MAX);
     if args.songs < 2 || args.heads == 0 || args.heads > 8 || frames <= args.heads + 2 {
         let expected = format!("two or more, of more than {} frames, for 1 to 8 heads", args.heads + 2);
         let found = format!("{} songs of {frames} frames for {} heads", args.songs, args.heads);
@@ -60,6 +72,15 @@ pub(super) fn distill(args: &DistillArgs, quiet: bool) -> Result<(), Failed> {
         Ok(tokenizer.prompt(&tags, &lyrics)?.ids)
     });
     let prompts = prompts.collect::<Result<Vec<_>, Failed>>()?;
+    let longest = prompts.iter().map(prompt_positions).max().unwrap_or(0);
+    let room = (directory.lm.backbone.max_seq_len + 1).saturating_sub(longest);
+    if frames > room {
+        let expected = format!(
+            "at most {:.2}, which the positions of the model leave for songs of these words",
+            Frames(room as u64).seconds().0
+        );
+        return Err(EngineError::Option { option: "seconds", expected, found: args.seconds.to_string() }.into());
+    }
     let mut status = Status::new(quiet);
     status.say(&format!("loading the model {}", args.model.model));
     let threads = args.threads.unwrap_or(available_cores().len().max(1));
