@@ -46,15 +46,20 @@ pub(super) fn is_json() -> bool {
 pub(super) fn to_output(line: Arguments<'_>) {
     match writeln!(stdout(), "{}", printable(&line.to_string())) {
         Ok(()) => (),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => process::exit(0),
-        Err(error) => {
-            to_error(format_args!(
-                "heartstream: standard output cannot be written to: {error}. {}",
-                heartstream_models::write_remedy(&error)
-            ));
-            process::exit(1)
-        }
+        Err(error) => output_refused(&error),
     }
+}
+
+/// Ends the program because standard output could not be written to.
+pub(super) fn output_refused(error: &io::Error) -> ! {
+    if error.kind() == ErrorKind::BrokenPipe {
+        process::exit(0);
+    }
+    to_error(format_args!(
+        "heartstream: standard output cannot be written to: {error}. {}",
+        heartstream_models::write_remedy(error)
+    ));
+    process::exit(1)
 }
 
 /// Writes a line for people if that is possible; for programs, the event `note`.

@@ -5,9 +5,13 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-use heartstream_models::foreign_text::{MOST_BYTES, bounded, printable};
+use heartstream_models::foreign_text::{MOST_BYTES, bounded, printable, shown};
 
-use crate::args::Args;
+use crate::{
+    arg_groups::MODEL_VARIABLE,
+    args::Args,
+    output_macros::{failure, output_refused},
+};
 
 /// What programs of the kind call an option, and what it is called here.
 const OTHER_NAMES: [(&[&str], &str); 7] = [
@@ -27,6 +31,17 @@ pub(crate) fn refuse(mut error: clap::Error) -> ! {
         let argument = argument.to_string_lossy();
         printable(&argument) != argument
     };
+    if error.kind() == ErrorKind::InvalidUtf8 {
+        failure(&no_utf8());
+        std::process::exit(2);
+    }
+    if !error.use_stderr() {
+        // Help and version: what cannot be written is an error here, too.
+        match error.print() {
+            Ok(()) => std::process::exit(0),
+            Err(error) => output_refused(&error),
+        }
+    }
     add_tip(&mut error);
     let long = std::env::args_os().map(|argument| argument.len()).sum::<usize>() > MOST_BYTES;
     if error.use_stderr() && (long || std::env::args_os().any(strange)) {
@@ -34,6 +49,20 @@ pub(crate) fn refuse(mut error: clap::Error) -> ! {
         std::process::exit(2);
     }
     error.exit()
+}
+
+/// Says which argument, or the variable in its place, is no UTF-8, which words and names of models must be.
+fn no_utf8() -> String {
+    let of_arguments = || std::env::args_os().find(|argument| argument.to_str().is_none());
+    let (what, found) = match std::env::var_os(MODEL_VARIABLE).filter(|model| model.to_str().is_none()) {
+        Some(model) if of_arguments().is_none() => (format!("the variable {MODEL_VARIABLE}"), model),
+        _ => ("an argument".to_owned(), of_arguments().unwrap_or_default()),
+    };
+    format!(
+        "{what} is not UTF-8: {}. Write it in UTF-8; to a file or a directory of such a name, make a link of another name \
+         (ln -s OLD NEW)",
+        shown(&found.to_string_lossy())
+    )
 }
 
 /// Adds to the error of an unknown option what was probably meant.
@@ -61,9 +90,14 @@ fn tip(found: &str, command: &str) -> Option<Tip> {
     let has = |command: &clap::Command, name: &str| command.get_arguments().any(|one| one.get_long() == Some(name));
     let this = all.find_subcommand(command)?;
     let Some(name) = found.strip_prefix("--") else {
-        let takes_words = !found.starts_with('-') && has(this, "lyrics");
-        let sentence = "words are given with --lyrics, tags with --tags, the name of a file to write with -o";
-        return takes_words.then(|| Tip::Sentence(sentence.to_owned()));
+        let sentence = match (found.starts_with('-'), has(this, "output"), has(this, "model")) {
+            _ if !has(this, "lyrics") && !has(this, "model") => return None,
+            (true, ..) if has(this, "lyrics") => "words that begin with - are written behind a =: --lyrics='- la'",
+            (true, ..) => return None,
+            (_, true, _) => "words are given with --lyrics, tags with --tags, the name of a file to write with -o",
+            _ => "the directory of a model is given with --model",
+        };
+        return Some(Tip::Sentence(sentence.to_owned()));
     };
     let meant = OTHER_NAMES.iter().find(|(names, _)| names.contains(&name)).map(|(_, meant)| *meant);
     if let Some(meant) = meant.filter(|meant| has(this, meant)) {

@@ -43,9 +43,15 @@ pub(super) fn numbered(name: &str, number: u64) -> PathBuf {
 
 fn named(option: &str, path: Option<&Path>, number: u64) -> Result<Option<PathBuf>, Failed> {
     let Some(path) = path else { return Ok(None) };
-    match path.to_str().filter(|name| name.contains(NUMBER)) {
-        Some(name) => Ok(Some(numbered(name, number))),
-        None => Err(Failed::Usage(format!(
+    let Some(name) = path.to_str() else {
+        return Err(Failed::Usage(format!(
+            "the number of a take goes into {option} {}, which is not UTF-8. Give it another name, such as {USUAL}.wav",
+            path.display()
+        )));
+    };
+    match name.contains(NUMBER) {
+        true => Ok(Some(numbered(name, number))),
+        false => Err(Failed::Usage(format!(
             "each take has a file of its own, and {option} {} is one for all. Put {NUMBER} into the name: {}",
             path.display(),
             example(path)
