@@ -118,6 +118,13 @@ for files in 6 8 12; do
 	limited "-n $files" render -q --model "$tiny" -o limited.wav --max-seconds 0.3
 	outcome limits "$files open files" 1 "ulimit -n"
 done
+for stack in 1 99999999999999; do
+	RUST_MIN_STACK=$stack sing; outcome limits "RUST_MIN_STACK=$stack" 2 "RUST_MIN_STACK must be"
+done
+TOKIO_WORKER_THREADS=0 "$program" serve --model "$tiny" --listen 0 --library library >.out 2>.err & server=$!
+for _ in $(seq 600); do ! grep -q listens .out && kill -0 $server 2>/dev/null || break; sleep 0.1; done
+kill $server 2>/dev/null; wait $server; echo $? >.code
+outcome limits "TOKIO_WORKER_THREADS=0" 0 "listens on"
 limited "-v 400000" render -q -o limited.wav --max-seconds 1
 outcome limits "400 MB of address space" 1 "!panicked" "!memory allocation"
 if [ "$(id -u)" != 0 ]; then

@@ -102,6 +102,14 @@ heartstream play song.wav
 outcome options 'a file without an option' 2 'words are given with --lyrics'
 heartstream serve --listen nowhere
 outcome options '--listen nowhere' 2 'localhost:7878'
+heartstream inspect "$tiny"
+outcome options 'a model without an option' 2 'given with --model'
+heartstream render --lyrics '-la'
+outcome options "--lyrics '-la'" 2 'behind a ='
+heartstream render --lyrics=-la -q --max-seconds 0.4 -o hyphen.wav
+outcome options "--lyrics='-la'" 0
+heartstream serve --songs-per-client 0
+outcome options '--songs-per-client 0' 2 'from 1 to 65536'
 heartstream serve --max-songs -1
 outcome options '--max-songs -1' 2 'a whole number from 1 up'
 

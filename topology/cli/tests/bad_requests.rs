@@ -38,9 +38,9 @@ fn options_out_of_range_are_refused_by_name() {
     let cases: [(&str, &[&str]); 14] = [
         ("temperature", &["NaN", "-1", "inf", "-inf", "warm"]),
         ("top-k", &["0", "-3", "1.5"]),
-        ("cfg-scale", &["0.5", "NaN", "inf", "-2"]),
+        ("cfg-scale", &["0.5", "NaN", "inf", "-2", "1000.5", "1e300"]),
         ("flow-steps", &["0", "1001", "-1", "99999999999999999999"]),
-        ("flow-guidance", &["0", "NaN", "inf"]),
+        ("flow-guidance", &["0", "NaN", "inf", "1001", "1e38"]),
         ("flow-workers", &["0", "65", "many"]),
         ("flow-precision", &["f16", "bf16", "half"]),
         ("threads", &["0", "100000"]),
@@ -58,6 +58,40 @@ fn options_out_of_range_are_refused_by_name() {
             refused(place.path(), model.path(), &render, 2, &[option]);
         }
     }
+}
+
+#[test]
+fn a_drafter_that_cannot_be_trained_is_refused_before_songs_are_written() {
+    let (place, model) = (folder(), tiny_model());
+    for (option, value) in [("seconds", "1e300"), ("seconds", "400"), ("steps", "0"), ("threads", "100000")] {
+        let given = format!("--{option}={value}");
+        let distill = ["distill", "-q", "--model", text(model.path()), &given];
+        refused(place.path(), model.path(), &distill, 2, &[option, "must be"]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_not_utf8_is_refused_by_its_name_with_what_to_do() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+    let place = folder();
+    let name = OsStr::from_bytes(b"n\xff");
+    for option in ["--model", "--lyrics", "--tags", "--seed"] {
+        let mut program = support::program();
+        let output = program.args(["render", option]).arg(name).current_dir(place.path()).output().expect("it runs");
+        let said = support::complaint(&output);
+        assert_eq!(output.status.code(), Some(2), "{option}: {said}");
+        assert!(said.contains("not UTF-8: n\u{fffd}") && said.contains("ln -s"), "{option}: {said}");
+    }
+    let output = support::program().arg("inspect").env("HEARTSTREAM_MODEL", name).output().expect("it runs");
+    assert!(support::complaint(&output).contains("HEARTSTREAM_MODEL is not UTF-8"), "{}", support::complaint(&output));
+    let takes = ["render", "--takes", "2", "--max-seconds", "0.3", "-o"];
+    let mut program = support::program();
+    let output = program.args(takes).arg(OsStr::from_bytes(b"n\xff-{n}.wav")).output().expect("it runs");
+    let said = support::complaint(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("not UTF-8") && said.contains("take-{n}.wav"), "{said}");
 }
 
 #[test]

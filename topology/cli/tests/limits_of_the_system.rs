@@ -68,18 +68,41 @@ fn too_few_threads_are_an_error_that_names_their_limit() {
 }
 
 #[test]
-fn a_variable_that_asks_for_too_many_threads_is_refused_by_its_name() {
+fn a_variable_that_asks_for_threads_that_cannot_be_is_refused_by_its_name() {
     for (variable, value) in [
         ("RAYON_NUM_THREADS", "100000"),
         ("RAYON_NUM_THREADS", "x\u{1b}[2J"),
         ("CANDLE_NUM_THREADS", "99999999999999999999"),
+        ("RUST_MIN_STACK", "1"),
+        ("RUST_MIN_STACK", "99999999999999"),
     ] {
         let output = program().args(["inspect"]).env(variable, value).output().expect("the program runs");
         let said = complaint(&output);
         assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains(variable) && said.contains("must be from 0 to"), "{said}");
+        assert!(said.contains(variable) && said.contains("must be from "), "{said}");
         assert!(!said.contains('\u{1b}'), "{said:?}");
     }
+}
+
+#[test]
+fn a_model_that_this_user_may_not_read_has_the_remedy_that_fits() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let Some(mut shell) = limited_as_nobody("-n 1024") else { return };
+    let model = tiny_model();
+    let allow = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the owner's right")
+    };
+    allow(model.path(), 0o755);
+    allow(&model.path().join("tokenizer.json"), 0);
+    let render = ["render", "-o", "-", "--max-seconds", "0.3", "--model"];
+    let output = shell.arg(program().get_program()).args(render).arg(model.path()).output().expect("a shell");
+    let said = complaint(&output);
+    if !said.starts_with("heartstream: ") {
+        return; // the program is where this user may not read
+    }
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("tokenizer.json") && said.contains("chmod -R a+rX"), "{said}");
 }
 
 #[test]
@@ -97,6 +120,11 @@ fn whatever_is_written_beyond_a_limit_of_files_has_the_remedy_that_fits() {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a full disk");
         let output = program().args(["completions", "bash"]).stdout(full).output().expect("the program runs");
         assert!(complaint(&output).contains("Free some space"), "{}", complaint(&output));
+        for arguments in [&["--help"][..], &["render", "-h"], &["--version"]] {
+            let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a full disk");
+            let output = program().args(arguments).stdout(full).output().expect("the program runs");
+            assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", complaint(&output));
+        }
     }
 }
 
