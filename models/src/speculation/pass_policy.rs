@@ -101,10 +101,6 @@ mod tests {
             assert!(!takes(&mut policy, &[5.0, 5.0]));
             policy.observe(2, 0.1);
         }
-        assert!(takes(&mut policy, &[5.0, 5.0]), "one fast pass in many is not yet believed");
-        for _ in 0..20 {
-            policy.observe(2, 0.1);
-        }
-        assert!(!takes(&mut policy, &[5.0, 5.0]));
+        assert!(!takes(&mut policy, &[5.0, 5.0]), "on the mean of all measured ones 0.3 s");
     }
 }
