@@ -51,7 +51,8 @@ pub(super) fn distill(args: &DistillArgs, quiet: bool) -> Result<(), Failed> {
     let unfinished = path.with_extension("training.safetensors");
     let mark = mark(&directory.lm, &directory.lm_store()?)?;
     let begins = Beginning::of(args, &directory, &unfinished, &mark)?;
-    if args.steps == 0 {
+    // A drafter that is there can be written anew, and judged, without a step more.
+    if args.steps == 0 && matches!(begins, Beginning::New) {
         return Err(
             EngineError::Option { option: "steps", expected: "from 1 up".to_owned(), found: "0".to_owned() }.into()
         );
