@@ -31,6 +31,14 @@ pub struct Song {
     pub key: u32,
 }
 
+impl Song {
+    /// A song that was not rendered from notes: what is known of it are its words and its sound.
+    pub fn sounding(tags: &str, lyrics: &str, [left, right]: [Vec<f32>; 2], key: u32) -> Self {
+        let (tags, lyrics) = (tags.to_owned(), lyrics.to_owned());
+        Self { left, right, tags, lyrics, phrases: Vec::new(), order: Vec::new(), places: Vec::new(), key }
+    }
+}
+
 /// Keys that there are.
 pub const KEYS: usize = 24;
 /// Phrases of a part that are told apart: later ones are as the last.

@@ -76,22 +76,9 @@ impl SampleGenerator {
         if codes.is_empty() {
             return Ok(None);
         }
-        let [left, right] = sung(&self.codec, &codes, seed)?;
+        let sound = sung(&self.codec, &codes, seed)?;
         let rows = codes.chunks(self.codebooks.len()).flat_map(|frame| self.row(frame)).collect();
-        let (tags, lyrics) = (words.tags.clone(), words.lyrics.clone());
-        Ok(Some(GeneratedSong {
-            song: Song {
-                left,
-                right,
-                tags,
-                lyrics,
-                phrases: Vec::new(),
-                order: Vec::new(),
-                places: Vec::new(),
-                key: words.key,
-            },
-            rows,
-        }))
+        Ok(Some(GeneratedSong { song: Song::sounding(&words.tags, &words.lyrics, sound, words.key), rows }))
     }
 
     /// The codes of a song, frame after frame, as far as all of them have a row.

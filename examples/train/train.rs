@@ -230,6 +230,7 @@ mod tests {
         stage::run(&setting, &mut codes::Codes::new(&setting).expect("a stage")).expect("codes");
         stage::run(&setting, &mut codec::Codec::new(&setting).expect("latents and codes")).expect("a flow");
         stage::run(&setting, &mut language::Language::new(&setting).expect("codes")).expect("words");
+        repeats::print(&setting, 2).expect("codes to compare");
         let out = folder.path().join("model");
         for wrong in [0.0, f64::NAN, 11.0] {
             assert!(export::export(&setting, &out, wrong).is_err(), "{wrong}");

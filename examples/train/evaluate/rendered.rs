@@ -91,9 +91,7 @@ impl Renderer {
         let plan = SegmentPlan::chained(first.0 as usize, look_ahead).map_err(failed)?;
         let seams = seams_of(&plan, report.frames.0 as usize, 3840);
         // Phrases and key of a written song are not known.
-        let (tags, lyrics) = (tags.to_owned(), lyrics.to_owned());
-        let song =
-            Song { left, right, tags, lyrics, phrases: Vec::new(), order: Vec::new(), places: Vec::new(), key: 0 };
+        let song = Song::sounding(tags, lyrics, [left, right], 0);
         Ok(Rendered { song, by_itself: report.frames < longest, seams })
     }
 }

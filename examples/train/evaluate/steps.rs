@@ -107,17 +107,7 @@ fn written(setting: &Setting, checkpoint: Checkpoint, prompts: usize) -> Result<
                 let mut song = engine.sing_to(request, sinks).await.map_err(failed)?;
                 while song.next_block().await.is_some() {}
                 song.finished().await;
-                let (tags, lyrics) = (words.tags.clone(), words.lyrics.clone());
-                let words = Song {
-                    left: Vec::new(),
-                    right: Vec::new(),
-                    tags,
-                    lyrics,
-                    phrases: Vec::new(),
-                    order: Vec::new(),
-                    places: Vec::new(),
-                    key: words.key,
-                };
+                let words = Song::sounding(&words.tags, &words.lyrics, [Vec::new(), Vec::new()], words.key);
                 songs.push((words, seed, SavedSong::read(&path)?.codes));
             }
         }
@@ -150,18 +140,7 @@ impl Cost {
             self.convergence += spectral_convergence(ours, golden) / 2.0;
         }
         self.ratio += signal_to_noise(&ours.concat(), &golden.concat());
-        let [left, right] = ours;
-        let (tags, lyrics) = (words.tags.clone(), words.lyrics.clone());
-        let song = Song {
-            left,
-            right,
-            tags,
-            lyrics,
-            phrases: Vec::new(),
-            order: Vec::new(),
-            places: Vec::new(),
-            key: words.key,
-        };
+        let song = Song::sounding(&words.tags, &words.lyrics, ours, words.key);
         let heard = classifier.classify(&song)?;
         self.recognised += f64::from(u8::from(heard.is_some() && heard == tagged(&words.tags)));
         Ok(())

@@ -178,17 +178,7 @@ mod tests {
         let lyrics = "[Verse]\none\ntwo\n\n[Outro]".to_owned();
         let song = |seconds: f64| {
             let sound = vec![0.1f32; (seconds * 48_000.0) as usize];
-            let (left, right, tags) = (sound.clone(), sound, String::new());
-            Song {
-                left,
-                right,
-                tags,
-                lyrics: lyrics.clone(),
-                phrases: Vec::new(),
-                order: Vec::new(),
-                places: Vec::new(),
-                key: 0,
-            }
+            Song::sounding("", &lyrics, [sound.clone(), sound], 0)
         };
         for (seconds, fits) in [(4.7, false), (4.9, true), (7.9, true), (8.1, false)] {
             assert_eq!(Figures::of(&song(seconds), true).expect("a sound").fits(), fits, "{seconds} s of 2 lines");

@@ -52,7 +52,7 @@ impl HeartMula {
         match &self.weights {
             Weights::Tensors(weights) => self.tensor_frames(weights, songs),
             #[cfg(feature = "cuda")]
-            Weights::Gpu(model) => gpu_frames(model, songs),
+            Weights::Gpu(model) => Ok(gpu_frames(model, songs)),
         }
     }
 

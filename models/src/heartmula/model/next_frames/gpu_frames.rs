@@ -10,24 +10,25 @@ use crate::{
 };
 
 /// Writes the next frame of each song: those with as many rows whose last frame is to be fed in one pass, each of the others
-/// by itself.
-pub(super) fn gpu_frames(model: &GpuModel, songs: &mut [SongInPass<'_>]) -> Result<Vec<Written>> {
+/// by itself, and so those whose pass cannot be computed.
+pub(super) fn gpu_frames(model: &GpuModel, songs: &mut [SongInPass<'_>]) -> Vec<Written> {
     if let [song] = songs {
-        return Ok(vec![alone(model, song, true)]);
+        return vec![alone(model, song, true)];
     }
     let mut written: Vec<Option<Written>> = songs.iter().map(|_| None).collect();
     for rows in [1, 2] {
         let together: Vec<usize> =
             (0..songs.len()).filter(|place| rows_in_pass(&songs[*place]) == Some(rows)).collect();
         for places in together.chunks(MOST_SONGS).filter(|places| places.len() > 1) {
-            let frames = in_one_pass(model, songs, places)?;
-            for (place, frame) in places.iter().zip(frames) {
-                written[*place] = Some(frame);
+            // An error of this pass is none of the call's: songs of a pass before it have their frames.
+            match in_one_pass(model, songs, places) {
+                Ok(frames) => places.iter().zip(frames).for_each(|(place, frame)| written[*place] = Some(frame)),
+                Err(error) => tracing::warn!(%error, "a pass failed, and each of its songs is tried alone"),
             }
         }
     }
     let one_by_one = songs.iter_mut().zip(written);
-    Ok(one_by_one.map(|(song, written)| written.unwrap_or_else(|| alone(model, song, false))).collect())
+    one_by_one.map(|(song, written)| written.unwrap_or_else(|| alone(model, song, false))).collect()
 }
 
 /// Rows of a song that can take part in a pass.
