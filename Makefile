@@ -8,7 +8,7 @@ TEST_NEEDS := sox pulseaudio pulseaudio-utils libasound2-plugins chromium chromi
 # Where `make install` puts things: program, manual pages and completions below it.
 PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 
-.PHONY: play serve soak soak-queue install test test-arm64 test-gpu test-memory test-serve-load test-serve-kill test-machines measure-machines setup setup-tests
+.PHONY: play serve soak soak-queue install test test-arm64 test-gpu test-memory test-memory-products test-memory-others test-serve-load test-serve-kill test-machines measure-machines setup setup-tests setup-memory
 
 ## Play a song of the built-in demo model (or write song.wav where there is no loudspeaker).
 play: setup
@@ -62,11 +62,12 @@ test-gpu: setup
 
 ## Run the kernels' tests where every access to memory is watched. Valgrind hides AVX-512, so that set is left out there.
 ## Whether values are initialised is not watched: optimised iterators look at ones that they then make no use of.
-test-memory: setup
-	@$(call install,command -v valgrind,valgrind)
-	runner=CARGO_TARGET_$$(rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)_RUNNER; \
-	env "$$runner=valgrind --quiet --error-exitcode=1 --undef-value-errors=no" PROPTEST_CASES=8 \
-		cargo test $(TESTED) --lib -- kernels::cpu
+## It knows one core: products have a process of their own, so that `make -j2 test-memory` has use for two.
+test-memory: test-memory-products test-memory-others
+test-memory-products: setup-memory
+	$(call watched,kernels::cpu::matmul)
+test-memory-others: setup-memory
+	$(call watched,kernels::cpu --skip kernels::cpu::matmul)
 
 ## Serve the demo model to two hundred clients for five minutes: some slow, some that leave, some that send anything.
 test-serve-load: setup
@@ -93,6 +94,9 @@ setup:
 setup-tests: setup
 	@$(call install,{ command -v sox && command -v pulseaudio && command -v parec && command -v chromedriver && command -v chromium && ls /usr/lib/*/alsa-lib/libasound_module_pcm_pulse.so; },$(TEST_NEEDS))
 
+setup-memory: setup
+	@$(call install,command -v valgrind,valgrind)
+
 comma := ,
 
 # install(check, packages): installs Debian packages when the check fails on Linux.
@@ -105,4 +109,11 @@ if [ "$$(uname -s)" = Linux ] && ! $(1) >/dev/null 2>&1; then \
 	fi; \
 	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(2) >/dev/null; \
 fi
+endef
+
+# watched(filter): the kernels' tests that the filter lets through, under Valgrind.
+define watched
+runner=CARGO_TARGET_$$(rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)_RUNNER; \
+env "$$runner=valgrind --quiet --error-exitcode=1 --undef-value-errors=no" PROPTEST_CASES=8 \
+	cargo test $(TESTED) --lib -- $(1)
 endef
