@@ -8,7 +8,7 @@ TEST_NEEDS := sox pulseaudio pulseaudio-utils libasound2-plugins chromium chromi
 # Where `make install` puts things: program, manual pages and completions below it.
 PREFIX ?= $(if $(filter 0,$(shell id -u)),/usr/local,$(HOME)/.local)
 
-.PHONY: play serve soak soak-queue install test test-arm64 test-gpu test-memory test-memory-products test-memory-others test-serve-load test-serve-kill test-machines measure-machines setup setup-tests setup-memory
+.PHONY: play serve soak soak-queue install test test-arm64 test-gpu test-memory test-memory-attention test-memory-others test-serve-load test-serve-kill test-machines measure-machines setup setup-tests setup-memory
 
 ## Play a song of the built-in demo model (or write song.wav where there is no loudspeaker).
 play: setup
@@ -62,12 +62,12 @@ test-gpu: setup
 
 ## Run the kernels' tests where every access to memory is watched. Valgrind hides AVX-512, so that set is left out there.
 ## Whether values are initialised is not watched: optimised iterators look at ones that they then make no use of.
-## It knows one core: products have a process of their own, so that `make -j2 test-memory` has use for two.
-test-memory: test-memory-products test-memory-others
-test-memory-products: setup-memory
-	$(call watched,kernels::cpu::matmul)
+## It knows one core: attention, which takes longest, has a process of its own, so that `make -j2 test-memory` has use for two.
+test-memory: test-memory-attention test-memory-others
+test-memory-attention: setup-memory
+	$(call watched,kernels::cpu::kv_store)
 test-memory-others: setup-memory
-	$(call watched,kernels::cpu --skip kernels::cpu::matmul)
+	$(call watched,kernels::cpu --skip kernels::cpu::kv_store)
 
 ## Serve the demo model to two hundred clients for five minutes: some slow, some that leave, some that send anything.
 test-serve-load: setup

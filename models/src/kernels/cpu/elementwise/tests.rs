@@ -78,7 +78,9 @@ fn expected(xs: &[f32], width: usize, rows: usize) -> [Vec<f64>; 7] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.min(32), failure_persistence: None, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn every_kernel_computes_what_the_formula_says_with_every_set(rows in 1usize..9, width in 2usize..70) {

@@ -123,7 +123,9 @@ fn is_the_same_in_pieces<N: KvNumber>(setting: &Setting, set: KernelSet, pieces:
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.min(16), failure_persistence: None, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn attention_over_a_store_is_what_the_formula_says(
