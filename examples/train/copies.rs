@@ -2,7 +2,9 @@
 //!
 //! What comes again is all that is learnt from; what is new only is there to be copied. Pieces are of three kinds, from
 //! the easiest on: frames of a song (or of many) in any order, each of which says at once where it stood before; those
-//! of a song that differ from the one before them; and a song as it is, in which most frames are as the one before.
+//! of a song that differ from the one before them; and lines of a song as it is, of which those frames are learnt from
+//! that differ from the one before. No piece is shorter than a line: a model that learns to copy what lies a few frames
+//! back holds a note for ever. Sequences have no words, so that no song is taken for one.
 
 use heartstream_models::heartmula::PromptTokens;
 
@@ -11,7 +13,10 @@ use crate::{again::NEW, corpus::LINE_FRAMES, feed::Pool, rng::Rng, written::Writ
 /// Share of a sequence's pieces that were there before.
 const AGAIN: f64 = 0.6;
 
-/// What a piece is made of, how many frames it has, and by how many of them it is recognised.
+/// Frames of the longest piece.
+const LONGEST: usize = 4 * LINE_FRAMES;
+
+/// What a piece is made of, and by how many of its frames it is recognised.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Scattered,
@@ -20,14 +25,6 @@ enum Kind {
 }
 
 impl Kind {
-    fn lengths(self) -> (usize, usize) {
-        match self {
-            Self::Scattered => (4, 40),
-            Self::Changes => (8, 64),
-            Self::Played => (16, 120),
-        }
-    }
-
     fn recognised(self) -> usize {
         match self {
             Self::Scattered => 1,
@@ -57,28 +54,29 @@ fn piece(kind: Kind, songs: &[&Written], books: usize, length: usize, rng: &mut 
 }
 
 /// A sequence of about `frames` frames, of songs of `pool`.
-pub fn sequence(pool: &Pool<Written>, prompt: PromptTokens, frames: usize, books: usize, rng: &mut Rng) -> Written {
+pub fn sequence(pool: &Pool<Written>, frames: usize, books: usize, rng: &mut Rng) -> Written {
+    let prompt = PromptTokens { tags: Vec::new(), lyrics: Vec::new() };
     let kind = [Kind::Scattered, Kind::Changes, Kind::Played][rng.below(3)];
     let count = [1, 4][rng.below(2)];
     let songs: Vec<&Written> = (0..count).map(|_| pool.pick(rng)).collect();
     let (mut codes, mut sources, mut weights) = (Vec::new(), Vec::new(), Vec::new());
     let mut pieces: Vec<std::ops::Range<usize>> = Vec::new();
-    let (least, most) = kind.lengths();
-    // Pieces of every other sequence are lines, as those of songs; lengths of the others are much alike.
-    let lines = rng.below(2) == 0;
-    let typical = (least as f64 * (most as f64 / least as f64).powf(rng.unit())) as usize;
+    // Pieces of every other sequence are lines, as those of songs.
+    let lines = kind == Kind::Played || rng.below(2) == 0;
     while sources.len() < frames {
         if !pieces.is_empty() && rng.unit() < AGAIN {
             let again = pieces[rng.below(pieces.len())].clone();
             for (place, source) in again.enumerate() {
                 codes.extend_from_within(source * books..(source + 1) * books);
                 sources.push(source as u32);
-                weights.push(if place < kind.recognised() { 0.0 } else { 1.0 });
+                let changes = codes.len() < 2 * books
+                    || codes[codes.len() - 2 * books..][..books] != codes[codes.len() - books..];
+                weights.push(if place < kind.recognised() || !changes { 0.0 } else { 1.0 });
             }
         } else {
             let length = match lines {
                 true => LINE_FRAMES * [1, 1, 2][rng.below(3)],
-                false => (typical / 2 + rng.below(typical + 1)).max(2),
+                false => LINE_FRAMES + rng.below(LONGEST - LINE_FRAMES + 1),
             };
             let piece = piece(kind, &songs, books, length, rng);
             let first = sources.len();
@@ -113,8 +111,7 @@ mod tests {
         let mut learnt = 0;
         for seed in 0..60 {
             let rng = &mut Rng::new(&[seed]);
-            let prompt = PromptTokens { tags: vec![], lyrics: vec![] };
-            let made = sequence(&pool, prompt, 300, books, rng).with_mistakes(rng);
+            let made = sequence(&pool, 300, books, rng).with_mistakes(rng);
             assert_eq!((made.frames(), made.codes.len(), made.weights.len()), (300, 900, 300));
             for frame in (0..300).filter(|frame| made.weights[*frame] > 0.0) {
                 let source = made.sources[frame] as usize;

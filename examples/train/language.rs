@@ -90,10 +90,8 @@ fn batch_of(pool: &Pool<Written>, count: usize, copies: f64, books: usize, rng: 
     }
     let longest = rows.iter().map(|(song, _)| length(song)).max().unwrap_or(COPIED);
     for _ in 0..made {
-        let prompt = pool.pick(rng).prompt.clone();
-        let frames = longest.saturating_sub(prompt_positions(&prompt)).max(LEAST_COPIED);
-        let copies = copies::sequence(pool, prompt, frames, books, rng).with_mistakes(rng);
-        rows.push((copies, rng.unit() < 0.5));
+        let copies = copies::sequence(pool, longest.max(LEAST_COPIED), books, rng).with_mistakes(rng);
+        rows.push((copies, true));
     }
     rows
 }

@@ -21,6 +21,9 @@ pub struct SamplingArgs {
     /// Guidance of the language model [default: the engine's]
     #[arg(long)]
     guidance: Option<f64>,
+    /// Guidance of flow matching [default: the engine's]
+    #[arg(long)]
+    flow_guidance: Option<f32>,
 }
 
 /// The engine with a checkpoint.
@@ -73,7 +76,8 @@ impl Renderer {
     async fn song(&self, tags: &str, lyrics: &str, seed: u64, longest: Frames) -> Result<Rendered> {
         let mut request = SongRequest::new(tags, lyrics);
         (request.seed, request.max_frames) = (seed, longest);
-        let SamplingArgs { temperature, top_k, guidance } = self.sampling;
+        let SamplingArgs { temperature, top_k, guidance, flow_guidance } = self.sampling;
+        request.flow.guidance = flow_guidance.unwrap_or(request.flow.guidance);
         let sampling = &mut request.sampling;
         sampling.temperature = temperature.unwrap_or(sampling.temperature);
         sampling.top_k = top_k.unwrap_or(sampling.top_k);
