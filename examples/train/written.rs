@@ -107,10 +107,11 @@ impl Written {
                 if rng.unit() * HELD_EVERY < 1.0 {
                     let (least, most) = (HELD.0 as f64, HELD.1 as f64);
                     let length = (least * (most / least).powf(rng.unit())) as usize;
-                    for frame in first + 1..(first + length).min(frames) {
+                    let end = (first + length).min(frames);
+                    for frame in first + 1..end {
                         self.read.copy_within(first * books..(first + 1) * books, frame * books);
-                        held[frame] = true;
                     }
+                    held[first + 1..end.max(first + 1)].fill(true);
                 }
             }
             for (weight, source) in self.weights.iter_mut().zip(&self.sources) {
