@@ -12,7 +12,7 @@ use super::{
     KernelSet,
     elementwise::exp_row,
     packed::{PANEL, WeightDtype},
-    tile::{Tile, Tiles, dtype_code, tiles},
+    tile::{Run, Tile, Tiles, dtype_code, tiles},
 };
 
 /// Positions of a segment of keys and values, at most: the inputs that a tile adds up in one go.
@@ -163,6 +163,7 @@ fn score<N: KvNumber>(
             let tile = Tile {
                 x: queries[row * head_dim..(row + rows) * head_dim].as_ptr(),
                 x_stride: head_dim,
+                runs: &[Run { place: 0, inputs: head_dim }],
                 w: segment.keys[first * head_dim * PANEL..(first + count) * head_dim * PANEL].as_ptr().cast(),
                 w_stride: head_dim * PANEL * size_of::<N>(),
                 inputs: head_dim,
@@ -203,6 +204,7 @@ fn weigh<N: KvNumber>(
             let tile = Tile {
                 x: weights[row * width + start..(row + rows) * width].as_ptr(),
                 x_stride: width,
+                runs: &[Run { place: 0, inputs }],
                 w: segment.values[first * segment.room * PANEL..(first + count) * segment.room * PANEL].as_ptr().cast(),
                 w_stride: segment.room * PANEL * size_of::<N>(),
                 inputs,

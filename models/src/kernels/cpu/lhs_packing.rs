@@ -1,6 +1,8 @@
-//! Left-hand side of a product, and its packing for tiles.
+//! Left-hand side of a product: where its rows lie, and their packing for tiles.
 
 use std::ops::Range;
+
+use super::tile::Run;
 
 /// Inputs of a tile, at most.
 pub(super) const MOST_INPUTS: usize = 512;
@@ -75,6 +77,21 @@ impl<'a> Rows<'a> {
             (input, to) = (input + count, rest);
         }
         room
+    }
+
+    /// Where numbers `inputs` of a row lie; `None` where a quad of them would reach beyond a run.
+    pub(super) fn runs(&self, inputs: Range<usize>) -> Option<Vec<Run>> {
+        let whole = [self.width, inputs.start].iter().all(|place| place.is_multiple_of(QUAD));
+        whole.then(|| {
+            let cut = |start: usize| (start / self.width + 1) * self.width;
+            let starts = std::iter::successors(Some(inputs.start), |start| Some(cut(*start)));
+            let starts = starts.take_while(|start| *start < inputs.end);
+            let run = |start: usize| Run {
+                place: self.runs[start / self.width] + start % self.width,
+                inputs: cut(start).min(inputs.end) - start,
+            };
+            starts.map(run).collect()
+        })
     }
 
     /// Lays out numbers `inputs` of rows `rows`, at most [`MOST_INPUTS`] inputs, as a tile takes them.

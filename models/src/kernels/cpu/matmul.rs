@@ -7,10 +7,10 @@ use rayon::prelude::*;
 use super::{
     KernelSet,
     bf16_tiles::{self, Unit},
-    lhs_packing::{MOST_INPUTS, Rows, packed_numbers},
+    lhs_packing::{MOST_INPUTS, QUAD, Rows, packed_numbers},
     packed::{PANEL, Packed, WeightDtype},
     results::{ProductEpilogue, Results},
-    tile::{Tile, Tiles, dtype_code, tiles},
+    tile::{Compute, Run, Tile, Tiles, dtype_code, tiles},
 };
 
 /// Inputs of a block. Of 128 to 768 this was the best in f32 and f16 (1488 x 1536 x 4096, one core with AVX-512): a
@@ -32,6 +32,12 @@ pub(super) const WORTH_A_THREAD: usize = 400_000;
 /// on 16 cores (2026-11-30) 186 rows with f16 weights, 4096 x 1536, took 2.20 ms so and 3.05 otherwise; 744 rows with
 /// 1536 x 8192, where a task has 43 panels, 15.4 and 13.5.
 const WORTH_PACKING: usize = 16;
+/// Panels up to which rows are not packed at all, but read from where they lie. The demo model's vocoder (12 to 384
+/// channels) made 84 GFLOP/s so with 8 to 64 panels, and 59 with none (one core with AVX-512, 2026-12-01); other
+/// products of many rows were as fast either way.
+const FEW_PANELS: usize = 16;
+/// Rows whose distance is a multiple of so many numbers (4 KB) would evict each other from the nearest cache.
+const CACHE_WAY: usize = 1024;
 /// Tasks for each thread, if there is enough work: a thread that is preempted then delays the others less.
 const TASKS: usize = 6;
 /// Tasks for each thread where rows are few: such a product is short, and long sequential reads are what counts.
@@ -103,19 +109,23 @@ pub fn matmul(set: KernelSet, rows: Rows<'_>, weights: &Packed, finish: ProductE
     };
     if !few {
         let place = |row: usize| packed_numbers(row, weights.inputs());
-        let shares = columns > 1 && weights.panels() < columns * WORTH_PACKING;
+        let in_place = product.in_place();
+        let shares = in_place.is_none() && columns > 1 && weights.panels() < columns * WORTH_PACKING;
         let mut room = SHARED.take();
         let packed = first(&mut room, if shares { place(rows.count) } else { 0 });
         if shares {
             product.pack_together((0..blocks).map(|block| row(block)..row(block + 1)), packed);
         }
-        let packed = shares.then_some(&*packed);
         turn(blocks * columns, &|task| {
             let (block, column) = (task / columns, task % columns);
             let (rows, panels) = (row(block)..row(block + 1), panel(column)..panel(column + 1));
-            let packed = packed.map(|packed| &packed[place(rows.start)..place(rows.end)]);
+            let left = match &in_place {
+                Some(runs) => Left::InPlace(runs),
+                None if shares => Left::Packed(&packed[place(rows.start)..place(rows.end)]),
+                None => Left::ToPack,
+            };
             // SAFETY: the tasks' rows times panels are disjoint and inside the result, whose size was compared above.
-            unsafe { product.many(rows, panels, packed) }
+            unsafe { product.many(rows, panels, left) }
         });
         return SHARED.set(room);
     }
@@ -147,6 +157,17 @@ fn split(rows: usize, groups: usize, threads: usize, wanted: usize) -> (usize, u
     (blocks, even.unwrap_or(columns))
 }
 
+/// How a task gets its rows.
+#[derive(Clone, Copy)]
+enum Left<'a> {
+    /// It packs them.
+    ToPack,
+    /// They were packed for all tasks; these are its own.
+    Packed(&'a [f32]),
+    /// From where they lie: the runs of each block of inputs.
+    InPlace(&'a [Vec<Run>]),
+}
+
 struct Product<'a> {
     tiles: &'static Tiles,
     rows: Rows<'a>,
@@ -165,9 +186,10 @@ impl Product<'_> {
         for first in panels.clone().step_by(group) {
             let group = group.min(panels.end - first);
             for start in (0..inputs).step_by(BLOCK) {
-                let tile = Tile {
+                let mut tile = Tile {
                     x: packed[start * count..].as_ptr(),
                     x_stride: 0,
+                    runs: &[],
                     w: self.panel(first, start),
                     w_stride: self.weights.panel_bytes(),
                     inputs: BLOCK.min(inputs - start),
@@ -175,12 +197,23 @@ impl Product<'_> {
                     out_stride: 0,
                     add: start > 0,
                 };
+                let kernel = (self.tiles.packed, dtype_code(self.weights.dtype()));
                 // SAFETY: all rows were packed, block after block, and the outputs are ours.
-                unsafe { self.put(dtype_code(self.weights.dtype()), 0, count, first, group, tile) };
+                unsafe { self.put(kernel, 0, count, first, group, &mut tile) };
             }
             // SAFETY: as above.
             unsafe { self.results.finish(0..count, first, group) };
         }
+    }
+
+    /// The runs of each block of inputs, where it does not pay to pack rows. A convolution of few channels would pack
+    /// for as long as it multiplies.
+    fn in_place(&self) -> Option<Vec<Vec<Run>>> {
+        if self.weights.panels() > FEW_PANELS || self.rows.stride.is_multiple_of(CACHE_WAY) {
+            return None;
+        }
+        let inputs = self.weights.inputs();
+        (0..inputs).step_by(BLOCK).map(|start| self.rows.runs(start..inputs.min(start + BLOCK))).collect()
     }
 
     /// The pieces of packed rows `rows`, in the order in which they lie: block after block of inputs, tile after tile.
@@ -205,18 +238,19 @@ impl Product<'_> {
         pieces.into_par_iter().for_each(|(rows, inputs, to)| self.rows.pack(rows, inputs, to));
     }
 
-    /// A range of rows with a range of panels. Rows are packed once, if they are not `packed` already, and weights
-    /// widened block by block where that pays, for each is used many times.
+    /// A range of rows with a range of panels. Weights are widened block by block where that pays, for each is used many
+    /// times.
     ///
     /// # Safety
     /// No other thread may touch the outputs of these rows and panels meanwhile.
-    unsafe fn many(&self, rows: Range<usize>, panels: Range<usize>, packed: Option<&[f32]>) {
+    unsafe fn many(&self, rows: Range<usize>, panels: Range<usize>, left: Left<'_>) {
         let (inputs, dtype) = (self.weights.inputs(), self.weights.dtype());
         let (most, group) = self.tiles.many;
         let tiles = rows.len().div_ceil(most);
         let widen = self.tiles.widen.filter(|_| dtype != WeightDtype::F32 && tiles >= WORTH_WIDENING);
         let mut scratch = SCRATCH.take();
-        let own = first(&mut scratch.x, if packed.is_some() { 0 } else { packed_numbers(rows.len(), inputs) });
+        let packs = matches!(left, Left::ToPack);
+        let own = first(&mut scratch.x, if packs { packed_numbers(rows.len(), inputs) } else { 0 });
         let wide = first(&mut scratch.wide, if widen.is_some() { group * PANEL * BLOCK.min(inputs) } else { 0 });
         // Rows of results can be so far apart that they evict each other from every cache. So partial sums are kept
         // elsewhere, with a stride that is no power of two.
@@ -228,15 +262,26 @@ impl Product<'_> {
         let place = |row: usize, start: usize| {
             packed_numbers(rows.len(), start) + packed_numbers(row, BLOCK.min(inputs - start))
         };
-        let x = packed.unwrap_or_else(|| {
+        if packs {
             let mut rest = &mut *own;
             for (rows, inputs) in self.pieces(rows.clone()) {
                 let (to, others) = rest.split_at_mut(packed_numbers(rows.len(), inputs.len()));
                 self.rows.pack(rows, inputs, to);
                 rest = others;
             }
-            own
-        });
+        }
+        let own = &*own;
+        // The first of a tile's rows at a block of inputs, the runs of that block, and the kernel that reads them.
+        let from = |top: usize, start: usize| -> (*const f32, &[Run], Compute) {
+            match left {
+                Left::ToPack => (own[place(top, start)..].as_ptr(), &[], self.tiles.packed),
+                Left::Packed(packed) => (packed[place(top, start)..].as_ptr(), &[], self.tiles.packed),
+                Left::InPlace(runs) => {
+                    let first = (rows.start + top) * self.rows.stride;
+                    (self.rows.numbers[first..].as_ptr(), &runs[start / BLOCK], self.tiles.compute)
+                }
+            }
+        };
         for chunk in panels.clone().step_by(CHUNK) {
             let end = panels.end.min(chunk + CHUNK);
             for start in (0..inputs).step_by(BLOCK) {
@@ -256,9 +301,11 @@ impl Product<'_> {
                     };
                     for tile in 0..tiles {
                         let (top, end) = (row(tile), row(tile + 1));
+                        let (x, runs, compute) = from(top, start);
                         let mut tile = Tile {
-                            x: x[place(top, start)..].as_ptr(),
-                            x_stride: 0,
+                            x,
+                            x_stride: self.rows.stride,
+                            runs,
                             w,
                             w_stride,
                             inputs: block,
@@ -267,14 +314,15 @@ impl Product<'_> {
                             add: start > 0,
                         };
                         if whole {
-                            // SAFETY: `x` and `w` hold the block, and the outputs are ours.
-                            unsafe { self.put(dtype_code(dtype), rows.start + top, end - top, first, group, tile) };
+                            let (row, count) = (rows.start + top, end - top);
+                            // SAFETY: the rows and `w` hold the block, and the outputs are ours.
+                            unsafe { self.put((compute, dtype_code(dtype)), row, count, first, group, &mut tile) };
                             continue;
                         }
                         tile.out = sums[top * stride + (first - chunk) * PANEL..end * stride].as_mut_ptr();
                         tile.out_stride = stride;
-                        // SAFETY: `x` and `w` hold the block, and `sums` has the outputs of the chunk for every row.
-                        unsafe { (self.tiles.packed)(dtype_code(dtype), end - top, group, &tile) };
+                        // SAFETY: the rows and `w` hold the block, and `sums` has the outputs of the chunk for every row.
+                        unsafe { compute(dtype_code(dtype), end - top, group, &tile) };
                     }
                 }
             }
@@ -296,12 +344,20 @@ impl Product<'_> {
         unsafe { self.weights.as_ptr().add(place) }
     }
 
-    /// Computes a tile whose outputs begin at row `row` and panel `first`. The last panel may be cut: its outputs then
-    /// go by way of a buffer.
+    /// Computes a tile whose outputs begin at row `row` and panel `first`, with this kernel for this dtype. The last panel
+    /// may be cut: its outputs then go by way of a buffer.
     ///
     /// # Safety
     /// As [`Tiles::compute`], but for the outputs, which must be this task's own.
-    unsafe fn put(&self, dtype: u8, row: usize, rows: usize, first: usize, panels: usize, mut tile: Tile) {
+    unsafe fn put(
+        &self,
+        (compute, dtype): (Compute, u8),
+        row: usize,
+        rows: usize,
+        first: usize,
+        panels: usize,
+        tile: &mut Tile<'_>,
+    ) {
         let outputs = self.weights.outputs();
         let columns = panels * PANEL;
         let there = columns.min(outputs - first * PANEL);
@@ -310,7 +366,7 @@ impl Product<'_> {
         if there == columns {
             (tile.out, tile.out_stride) = (out, outputs);
             // SAFETY: as the caller guarantees.
-            return unsafe { (self.tiles.packed)(dtype, rows, panels, &tile) };
+            return unsafe { compute(dtype, rows, panels, tile) };
         }
         // As large as the largest tile; not set to zeros, which would take as long as a small tile.
         let mut buffer = [const { MaybeUninit::<f32>::uninit() }; 16 * 4 * PANEL];
@@ -328,12 +384,27 @@ impl Product<'_> {
         }
         (tile.out, tile.out_stride) = (buffer, columns);
         // SAFETY: the buffer has room for the tile, and numbers where the tile adds to them.
-        unsafe { (self.tiles.packed)(dtype, rows, panels, &tile) };
+        unsafe { compute(dtype, rows, panels, tile) };
         for row in 0..rows {
-            for column in 0..there {
-                // SAFETY: these are outputs of this task, and the tile has written `columns` to each row of the buffer.
-                unsafe { *out.add(row * outputs + column) = *buffer.add(row * columns + column) };
-            }
+            // SAFETY: these are outputs of this task, and the tile has written `columns` to each row of the buffer.
+            unsafe { copy_some(buffer.add(row * columns), out.add(row * outputs), there) };
+        }
+    }
+}
+
+/// Copies a few numbers, a quad at once: a call of `memcpy` for each row of a narrow convolution takes longer.
+///
+/// # Safety
+/// They must be there at both places, which may not overlap.
+unsafe fn copy_some(from: *const f32, to: *mut f32, count: usize) {
+    let quads = count / QUAD * QUAD;
+    // SAFETY: as the caller guarantees; a quad need not be aligned.
+    unsafe {
+        for place in (0..quads).step_by(QUAD) {
+            to.add(place).cast::<[f32; QUAD]>().write_unaligned(from.add(place).cast::<[f32; QUAD]>().read_unaligned());
+        }
+        for place in quads..count {
+            *to.add(place) = *from.add(place);
         }
     }
 }

@@ -13,20 +13,36 @@ pub(super) mod dtype {
     pub const F32: u8 = 0;
     pub const F16: u8 = 1;
     pub const BF16: u8 = 2;
+
+    /// Bytes of a number.
+    pub const fn bytes(dtype: u8) -> usize {
+        if dtype == F32 { 4 } else { 2 }
+    }
+}
+
+/// Contiguous inputs of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    /// Numbers from the row's beginning to the first of them.
+    pub place: usize,
+    /// How many there are: a multiple of [`QUAD`], but for the last run of a tile.
+    pub inputs: usize,
 }
 
 /// Where a tile reads and writes.
 #[derive(Clone, Copy)]
-pub(super) struct Tile {
-    /// First input of the first row.
+pub(super) struct Tile<'a> {
+    /// The first row; of packed rows their first input.
     pub x: *const f32,
-    /// Numbers from a row to the next; of no meaning for [`Tiles::packed`].
+    /// Numbers from a row to the next; of no meaning for packed rows.
     pub x_stride: usize,
+    /// Where the inputs of a row are, in their order; of no meaning for packed rows.
+    pub runs: &'a [Run],
     /// First weight of the first panel at the first input.
     pub w: *const u8,
     /// Bytes from a panel to the next.
     pub w_stride: usize,
-    /// Inputs.
+    /// Inputs: those of all runs.
     pub inputs: usize,
     /// First output of the first row.
     pub out: *mut f32,
@@ -49,8 +65,8 @@ pub(super) struct Tiles {
     /// Computes a tile of (dtype, rows, panels), which are at most those of `many` or of one of `few`.
     ///
     /// # Safety
-    /// The set must run here. For every row, panel and input of the tile, `x`, `w` and `out` must be there to be read
-    /// and (`out`) written, `PANEL` outputs for each panel, and no other thread may touch `out` meanwhile.
+    /// The set must run here. For every row, panel and input of the tile, the row's runs, `w` and `out` must be there to
+    /// be read and (`out`) written, `PANEL` outputs for each panel, and no other thread may touch `out` meanwhile.
     pub compute: Compute,
     /// As `compute`, of rows that [`super::Rows::pack`] has laid out.
     ///
@@ -68,7 +84,7 @@ pub(super) struct Tiles {
 ///
 /// # Safety
 /// That of the field of [`Tiles`] that it stands in.
-pub(super) type Compute = unsafe fn(u8, usize, usize, &Tile);
+pub(super) type Compute = unsafe fn(u8, usize, usize, &Tile<'_>);
 
 impl Tiles {
     /// Rows (at most) and panels of the tiles that a product of `rows` rows is made of.
@@ -82,15 +98,30 @@ impl Tiles {
     }
 }
 
-/// Where number `k` of row `row` of a tile lies.
+/// Where input `k` of a run lies in row `row` of a tile, whose first row has the run at `x`.
 ///
 /// # Safety
 /// It must be there.
 #[inline(always)]
-pub(super) unsafe fn left<const PACKED: bool, const R: usize>(tile: &Tile, row: usize, k: usize) -> *const f32 {
-    let place = if PACKED { k / QUAD * QUAD * R + row * QUAD + k % QUAD } else { row * tile.x_stride + k };
+pub(super) unsafe fn left<const PACKED: bool, const R: usize>(
+    x: *const f32,
+    x_stride: usize,
+    row: usize,
+    k: usize,
+) -> *const f32 {
+    let place = if PACKED { k / QUAD * QUAD * R + row * QUAD + k % QUAD } else { row * x_stride + k };
     // SAFETY: as the caller guarantees.
-    unsafe { tile.x.add(place) }
+    unsafe { x.add(place) }
+}
+
+/// The runs of a tile's rows: packed rows are one, which is put into `one`.
+#[inline(always)]
+pub(super) fn runs_of<'a, const PACKED: bool>(tile: &Tile<'a>, one: &'a mut [Run; 1]) -> &'a [Run] {
+    if !PACKED {
+        return tile.runs;
+    }
+    *one = [Run { place: 0, inputs: tile.inputs }];
+    one
 }
 
 /// The kernels of `set`, which must run here.
@@ -141,28 +172,33 @@ pub(super) use tile_of;
 
 /// # Safety
 /// As [`Tiles::compute`].
-unsafe fn compute<const PACKED: bool>(dtype: u8, rows: usize, panels: usize, tile: &Tile) {
+unsafe fn compute<const PACKED: bool>(dtype: u8, rows: usize, panels: usize, tile: &Tile<'_>) {
     // SAFETY: the caller guarantees the places; portable code runs everywhere.
     unsafe { tile_of!(portable, PACKED, tile, dtype, rows, panels, { 1: 1 2 3 4; }) }
 }
 
 /// # Safety
 /// As [`Tiles::compute`].
-unsafe fn portable<const DTYPE: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile) {
+unsafe fn portable<const DTYPE: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile<'_>) {
     let mut sums = [[0f32; PANEL]; R];
-    for k in 0..tile.inputs {
-        // SAFETY: input k of the panel is there, and so is number k of each row.
-        unsafe {
-            let weights = match DTYPE {
-                dtype::F32 => *tile.w.cast::<[f32; PANEL]>().add(k),
-                dtype::F16 => (*tile.w.cast::<[u16; PANEL]>().add(k)).map(|bits| f16::from_bits(bits).to_f32()),
-                _ => (*tile.w.cast::<[u16; PANEL]>().add(k)).map(|bits| f32::from_bits(u32::from(bits) << 16)),
-            };
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let x = *left::<PACKED, R>(tile, row, k);
-                sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += x * weight);
+    let mut w = tile.w;
+    for run in runs_of::<PACKED>(tile, &mut [Run { place: 0, inputs: 0 }]) {
+        for k in 0..run.inputs {
+            // SAFETY: input k of the run is there in each row, and so are its weights.
+            unsafe {
+                let weights = match DTYPE {
+                    dtype::F32 => *w.cast::<[f32; PANEL]>().add(k),
+                    dtype::F16 => (*w.cast::<[u16; PANEL]>().add(k)).map(|bits| f16::from_bits(bits).to_f32()),
+                    _ => (*w.cast::<[u16; PANEL]>().add(k)).map(|bits| f32::from_bits(u32::from(bits) << 16)),
+                };
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = *left::<PACKED, R>(tile.x.add(run.place), tile.x_stride, row, k);
+                    sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += x * weight);
+                }
             }
         }
+        // SAFETY: as above.
+        w = unsafe { w.add(run.inputs * PANEL * dtype::bytes(DTYPE)) };
     }
     for (row, sums) in sums.iter().enumerate() {
         for (column, sum) in sums.iter().enumerate() {

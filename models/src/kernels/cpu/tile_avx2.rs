@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{
     packed::PANEL,
-    tile::{Tile, Tiles, dtype, left, tile_of},
+    tile::{Run, Tile, Tiles, dtype, left, runs_of, tile_of},
 };
 
 /// Numbers of a register.
@@ -18,7 +18,7 @@ pub(super) const TILES: Tiles = Tiles {
     widen: Some(widen),
 };
 
-unsafe fn compute<const PACKED: bool>(dtype: u8, rows: usize, panels: usize, tile: &Tile) {
+unsafe fn compute<const PACKED: bool>(dtype: u8, rows: usize, panels: usize, tile: &Tile<'_>) {
     // SAFETY: the caller guarantees the processor and the places.
     unsafe { tile_of!(product, PACKED, tile, dtype, rows, panels, { 1: 1 2 3 4 5 6; 2: 1 2 3; }) }
 }
@@ -47,24 +47,31 @@ unsafe fn weights<const DTYPE: u8>(w: *const u8, k: usize, half: usize) -> __m25
 /// # Safety
 /// As [`Tiles::compute`].
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn product<const DTYPE: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile) {
+unsafe fn product<const DTYPE: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile<'_>) {
     let mut sums = [[[_mm256_setzero_ps(); 2]; P]; R];
-    for k in 0..tile.inputs {
-        // SAFETY: input k of each panel is there, and so is number k of each row.
-        unsafe {
-            let mut w = [[_mm256_setzero_ps(); 2]; P];
-            for (panel, w) in w.iter_mut().enumerate() {
-                let from = tile.w.add(panel * tile.w_stride);
-                *w = [weights::<DTYPE>(from, k, 0), weights::<DTYPE>(from, k, 1)];
-            }
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let x = _mm256_set1_ps(*left::<PACKED, R>(tile, row, k));
-                for (panel, sums) in sums.iter_mut().enumerate() {
-                    sums[0] = _mm256_fmadd_ps(x, w[panel][0], sums[0]);
-                    sums[1] = _mm256_fmadd_ps(x, w[panel][1], sums[1]);
+    let mut first = tile.w;
+    for run in runs_of::<PACKED>(tile, &mut [Run { place: 0, inputs: 0 }]) {
+        // SAFETY: the run is there.
+        let rows = unsafe { tile.x.add(run.place) };
+        for k in 0..run.inputs {
+            // SAFETY: input k of the run is there in each row, and so are its weights in each panel.
+            unsafe {
+                let mut w = [[_mm256_setzero_ps(); 2]; P];
+                for (panel, w) in w.iter_mut().enumerate() {
+                    let from = first.add(panel * tile.w_stride);
+                    *w = [weights::<DTYPE>(from, k, 0), weights::<DTYPE>(from, k, 1)];
+                }
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = _mm256_set1_ps(*left::<PACKED, R>(rows, tile.x_stride, row, k));
+                    for (panel, sums) in sums.iter_mut().enumerate() {
+                        sums[0] = _mm256_fmadd_ps(x, w[panel][0], sums[0]);
+                        sums[1] = _mm256_fmadd_ps(x, w[panel][1], sums[1]);
+                    }
                 }
             }
         }
+        // SAFETY: as above.
+        first = unsafe { first.add(run.inputs * PANEL * dtype::bytes(DTYPE)) };
     }
     for (row, sums) in sums.iter().enumerate() {
         for (panel, sums) in sums.iter().enumerate() {

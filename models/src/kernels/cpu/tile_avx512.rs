@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::{
     lhs_packing::QUAD,
     packed::PANEL,
-    tile::{Tile, Tiles, dtype, left, tile_of},
+    tile::{Run, Tile, Tiles, dtype, left, runs_of, tile_of},
 };
 
 /// Prefetch distance of weights, in bytes. Of 1 to 8 KB these were the best for a large matrix in bf16: 2 to 6
@@ -27,7 +27,7 @@ pub(super) const TILES: Tiles = Tiles {
     widen: None,
 };
 
-unsafe fn compute<const PACKED: bool>(dtype: u8, rows: usize, panels: usize, tile: &Tile) {
+unsafe fn compute<const PACKED: bool>(dtype: u8, rows: usize, panels: usize, tile: &Tile<'_>) {
     // SAFETY: the caller guarantees the processor and the places.
     unsafe {
         tile_of!(product, PACKED, tile, dtype, rows, panels, {
@@ -37,10 +37,6 @@ unsafe fn compute<const PACKED: bool>(dtype: u8, rows: usize, panels: usize, til
             4: 1 2 3 4 5 6;
         });
     }
-}
-
-const fn bytes(dtype: u8) -> usize {
-    if dtype == dtype::F32 { 4 } else { 2 }
 }
 
 /// # Safety
@@ -86,7 +82,7 @@ unsafe fn two_weights<const DTYPE: u8>(w: *const u8, k: usize) -> [__m512; 2] {
 /// # Safety
 /// As [`Tiles::compute`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-unsafe fn product<const DTYPE: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile) {
+unsafe fn product<const DTYPE: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile<'_>) {
     // The sums are needed only at the end, and from a farther cache: they are prefetched now.
     for row in 0..R {
         for panel in 0..P {
@@ -95,53 +91,55 @@ unsafe fn product<const DTYPE: u8, const PACKED: bool, const R: usize, const P: 
         }
     }
     let mut sums = [[_mm512_setzero_ps(); P]; R];
-    let quads = tile.inputs / QUAD;
-    for quad in 0..quads {
-        for pair in 0..QUAD / 2 {
-            let k = quad * QUAD + 2 * pair;
-            // SAFETY: inputs k and k + 1 of each panel are there, and so are these numbers of each row.
+    let mut first = tile.w;
+    for run in runs_of::<PACKED>(tile, &mut [Run { place: 0, inputs: 0 }]) {
+        // SAFETY: the run is there.
+        let rows = unsafe { tile.x.add(run.place) };
+        let quads = run.inputs / QUAD;
+        for quad in 0..quads {
+            for pair in 0..QUAD / 2 {
+                let k = quad * QUAD + 2 * pair;
+                // SAFETY: inputs k and k + 1 of the run are there in each row, and so are their weights in each panel.
+                unsafe {
+                    let mut w = [[_mm512_setzero_ps(); 2]; P];
+                    for (panel, w) in w.iter_mut().enumerate() {
+                        let from = first.add(panel * tile.w_stride);
+                        if PACKED {
+                            let later = from.wrapping_add(ahead(R) + k * PANEL * dtype::bytes(DTYPE));
+                            for line in 0..2 * PANEL * dtype::bytes(DTYPE) / LINE {
+                                _mm_prefetch::<_MM_HINT_T0>(later.wrapping_add(line * LINE).cast()); // touches nothing
+                            }
+                        }
+                        *w = two_weights::<DTYPE>(from, k);
+                    }
+                    for next in 0..2 {
+                        for (row, sums) in sums.iter_mut().enumerate() {
+                            let x = _mm512_set1_ps(*left::<PACKED, R>(rows, tile.x_stride, row, k + next));
+                            for (w, sum) in w.iter().zip(sums) {
+                                *sum = _mm512_fmadd_ps(x, w[next], *sum);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        for k in quads * QUAD..run.inputs {
+            // SAFETY: input k of the run is there in each row, and so are its weights in each panel.
             unsafe {
-                let mut w = [[_mm512_setzero_ps(); 2]; P];
+                let mut w = [_mm512_setzero_ps(); P];
                 for (panel, w) in w.iter_mut().enumerate() {
-                    let from = tile.w.add(panel * tile.w_stride);
-                    if PACKED {
-                        let first = from.wrapping_add(ahead(R) + k * PANEL * bytes(DTYPE));
-                        for line in 0..2 * PANEL * bytes(DTYPE) / LINE {
-                            _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(line * LINE).cast()); // touches nothing
-                        }
-                    }
-                    *w = two_weights::<DTYPE>(from, k);
+                    *w = weights::<DTYPE>(first.add(panel * tile.w_stride), k);
                 }
-                for next in 0..2 {
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        let x = if PACKED {
-                            tile.x.add(quad * QUAD * R + row * QUAD + 2 * pair + next)
-                        } else {
-                            tile.x.add(row * tile.x_stride + k + next)
-                        };
-                        let x = _mm512_set1_ps(*x);
-                        for (w, sum) in w.iter().zip(sums) {
-                            *sum = _mm512_fmadd_ps(x, w[next], *sum);
-                        }
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = _mm512_set1_ps(*left::<PACKED, R>(rows, tile.x_stride, row, k));
+                    for (panel, sum) in sums.iter_mut().enumerate() {
+                        *sum = _mm512_fmadd_ps(x, w[panel], *sum);
                     }
                 }
             }
         }
-    }
-    for k in quads * QUAD..tile.inputs {
-        // SAFETY: input k of each panel is there, and so is number k of each row.
-        unsafe {
-            let mut w = [_mm512_setzero_ps(); P];
-            for (panel, w) in w.iter_mut().enumerate() {
-                *w = weights::<DTYPE>(tile.w.add(panel * tile.w_stride), k);
-            }
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let x = _mm512_set1_ps(*left::<PACKED, R>(tile, row, k));
-                for (panel, sum) in sums.iter_mut().enumerate() {
-                    *sum = _mm512_fmadd_ps(x, w[panel], *sum);
-                }
-            }
-        }
+        // SAFETY: as above.
+        first = unsafe { first.add(run.inputs * PANEL * dtype::bytes(DTYPE)) };
     }
     for (row, sums) in sums.iter().enumerate() {
         for (panel, sum) in sums.iter().enumerate() {

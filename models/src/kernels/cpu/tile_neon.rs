@@ -4,7 +4,7 @@ use std::arch::{aarch64::*, asm};
 
 use super::{
     packed::PANEL,
-    tile::{Tile, Tiles, dtype, left, tile_of},
+    tile::{Run, Tile, Tiles, dtype, left, runs_of, tile_of},
 };
 
 /// Numbers of a register.
@@ -21,7 +21,7 @@ pub(super) const TILES: Tiles = Tiles {
     widen: Some(widen),
 };
 
-unsafe fn compute<const PACKED: bool>(dtype: u8, rows: usize, panels: usize, tile: &Tile) {
+unsafe fn compute<const PACKED: bool>(dtype: u8, rows: usize, panels: usize, tile: &Tile<'_>) {
     // SAFETY: the caller guarantees the processor and the places.
     unsafe { tile_of!(product, PACKED, tile, dtype, rows, panels, { 1: 1 2 3 4 5 6; 2: 1 2 3; }) }
 }
@@ -70,23 +70,30 @@ unsafe fn weights<const DTYPE: u8>(w: *const u8, k: usize, pair: usize) -> [floa
 /// # Safety
 /// As [`Tiles::compute`].
 #[target_feature(enable = "neon")]
-unsafe fn product<const DTYPE: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile) {
+unsafe fn product<const DTYPE: u8, const PACKED: bool, const R: usize, const P: usize>(tile: &Tile<'_>) {
     let mut sums = [[[[vdupq_n_f32(0.0); 2]; PAIRS]; P]; R];
-    for k in 0..tile.inputs {
-        for panel in 0..P {
-            // SAFETY: input k of each panel is there, and so is number k of each row.
-            unsafe {
-                let from = tile.w.add(panel * tile.w_stride);
-                let w = [weights::<DTYPE>(from, k, 0), weights::<DTYPE>(from, k, 1)];
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = *left::<PACKED, R>(tile, row, k);
-                    for (sums, w) in sums[panel].iter_mut().zip(w) {
-                        sums[0] = vfmaq_n_f32(sums[0], w[0], x);
-                        sums[1] = vfmaq_n_f32(sums[1], w[1], x);
+    let mut first = tile.w;
+    for run in runs_of::<PACKED>(tile, &mut [Run { place: 0, inputs: 0 }]) {
+        // SAFETY: the run is there.
+        let rows = unsafe { tile.x.add(run.place) };
+        for k in 0..run.inputs {
+            for panel in 0..P {
+                // SAFETY: input k of the run is there in each row, and so are its weights in each panel.
+                unsafe {
+                    let from = first.add(panel * tile.w_stride);
+                    let w = [weights::<DTYPE>(from, k, 0), weights::<DTYPE>(from, k, 1)];
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        let x = *left::<PACKED, R>(rows, tile.x_stride, row, k);
+                        for (sums, w) in sums[panel].iter_mut().zip(w) {
+                            sums[0] = vfmaq_n_f32(sums[0], w[0], x);
+                            sums[1] = vfmaq_n_f32(sums[1], w[1], x);
+                        }
                     }
                 }
             }
         }
+        // SAFETY: as above.
+        first = unsafe { first.add(run.inputs * PANEL * dtype::bytes(DTYPE)) };
     }
     for (row, sums) in sums.iter().enumerate() {
         for (panel, sums) in sums.iter().enumerate() {

@@ -88,6 +88,26 @@ proptest! {
             prop_assert!(product(set, rows, &weights, None) == expected);
         }
     }
+
+    /// Rows of few outputs are read from where they lie, those of many are packed; runs are cut where a block ends.
+    #[test]
+    fn rows_read_in_place_are_the_bits_of_packed_rows(
+        count in 17usize..120, quads in 1usize..40, taps in 1usize..8, kind in 0usize..3, few in 1usize..60,
+    ) {
+        let (width, many) = (quads * QUAD, (FEW_PANELS + 1) * PANEL + 3);
+        let numbers = noise(4, (count + taps) * width);
+        let runs: Vec<usize> = (0..taps).map(|tap| tap * width).collect();
+        let rows = Rows { numbers: &numbers, count, stride: width, runs: &runs, width };
+        let [few, many] = [few, many].map(|outputs| packed(outputs, taps * width, KINDS[kind]));
+        for set in KernelSet::here() {
+            let (in_place, by_packing) = (product(set, rows, &few, None), product(set, rows, &many, None));
+            for (in_place, by_packing) in
+                in_place.chunks_exact(few.outputs()).zip(by_packing.chunks_exact(many.outputs()))
+            {
+                prop_assert!(in_place == &by_packing[..few.outputs()], "{}", set);
+            }
+        }
+    }
 }
 
 #[test]
