@@ -68,7 +68,7 @@ pub enum ModelError {
         remedy: &'static str,
     },
     /// A file is no saved song, or not one that can be used here.
-    #[error("{} is damaged: {reason}. {remedy}", path.display())]
+    #[error("{} {}: {reason}. {remedy}", path.display(), remedy.finding())]
     SavedSong {
         /// The file.
         path: PathBuf,
@@ -212,6 +212,17 @@ pub enum SavedSongRemedy {
     Model,
     /// Another length of the song, or another file.
     Length,
+}
+
+impl SavedSongRemedy {
+    /// What is wrong with a file that needs this.
+    fn finding(self) -> &'static str {
+        match self {
+            Self::File => "is damaged",
+            Self::Model => "is a song of another model",
+            Self::Length => "does not fit this model",
+        }
+    }
 }
 
 impl fmt::Display for SavedSongRemedy {

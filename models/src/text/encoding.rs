@@ -21,8 +21,10 @@ pub struct NotText {
 pub enum NotTextKind {
     /// Text in an encoding such as GBK, Shift JIS or Latin-1.
     OtherEncoding,
-    /// UTF-16 without a mark, UTF-32, or UTF-16 with half a character in it.
+    /// UTF-16 without a mark, or with half a character in it.
     WideEncoding,
+    /// UTF-32, with a mark or without.
+    Utf32,
     /// A document of a word processor, or a PDF.
     Document,
     /// A picture, sound, or program.
@@ -37,6 +39,7 @@ impl NotText {
                 "Save it as UTF-8 (iconv -f GBK -t UTF-8 OLD > NEW, with the name of its encoding)"
             }
             NotTextKind::WideEncoding => "Save it as UTF-8 (iconv -f UTF-16 -t UTF-8 OLD > NEW)",
+            NotTextKind::Utf32 => "Save it as UTF-8 (iconv -f UTF-32 -t UTF-8 OLD > NEW)",
             NotTextKind::Document => "Export it as plain text in UTF-8",
             NotTextKind::Binary => "Give a text file in UTF-8",
         }
@@ -47,7 +50,8 @@ impl fmt::Display for NotText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
             NotTextKind::OtherEncoding => "not UTF-8 text",
-            NotTextKind::WideEncoding => "not UTF-8 text, but UTF-16 that is damaged or has no mark, or UTF-32",
+            NotTextKind::WideEncoding => "not UTF-8 text, but UTF-16 that is damaged or has no mark",
+            NotTextKind::Utf32 => "not UTF-8 text, but UTF-32",
             NotTextKind::Document => "not text, but a document with its formatting",
             NotTextKind::Binary => "not text",
         };
@@ -73,7 +77,7 @@ pub fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, NotText> {
         return Err(wrong(0, NotTextKind::Document));
     }
     let text = match bytes {
-        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => return Err(wrong(0, NotTextKind::WideEncoding)),
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => return Err(wrong(0, NotTextKind::Utf32)),
         [0xff, 0xfe, units @ ..] => utf16(units, u16::from_le_bytes).map_err(|unit| (2 + 2 * unit, true)),
         [0xfe, 0xff, units @ ..] => utf16(units, u16::from_be_bytes).map_err(|unit| (2 + 2 * unit, true)),
         [0xef, 0xbb, 0xbf, rest @ ..] => utf8(rest).map_err(|byte| (3 + byte, false)),
@@ -90,9 +94,13 @@ pub fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, NotText> {
     match bytes.iter().position(|byte| *byte == 0).filter(|_| text.contains('\0')) {
         None => Ok(text),
         Some(byte) => {
-            // Letters of the alphabet have a NUL beside each in UTF-16.
+            // Letters of the alphabet have a NUL beside each in UTF-16, and three in UTF-32.
             let nuls = bytes.iter().filter(|byte| **byte == 0).count();
-            let kind = if 3 * nuls > bytes.len() { NotTextKind::WideEncoding } else { NotTextKind::Binary };
+            let kind = match nuls as f64 / bytes.len() as f64 {
+                share if share > 0.6 => NotTextKind::Utf32,
+                share if share > 0.33 => NotTextKind::WideEncoding,
+                _ => NotTextKind::Binary,
+            };
             Err(wrong(byte, kind))
         }
     }
@@ -178,11 +186,12 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_refused_with_the_byte_and_what_to_do() {
-        let cases: [(&[u8], usize, &str, &str); 9] = [
+        let cases: [(&[u8], usize, &str, &str); 10] = [
             (b"[Verse]\n\xb4\xba\xcc\xec", 8, "byte 8 is wrong (0xb4)", "iconv -f GBK"),
             (b"caf\xe9", 3, "not UTF-8", "Save it as UTF-8"),
             (b"l\0a\0 \0l\0a\0", 1, "UTF-16", "iconv -f UTF-16"),
-            (b"\xff\xfe\0\0l\0\0\0", 0, "UTF-32", "UTF-8"),
+            (b"\xff\xfe\0\0l\0\0\0", 0, "UTF-32", "iconv -f UTF-32"),
+            (b"l\0\0\0a\0\0\0", 1, "UTF-32", "iconv -f UTF-32"),
             (b"\xff\xfel\0a", 4, "UTF-16", "UTF-8"),
             (b"\xff\xfe\x3d\xd8l\0", 2, "damaged", "UTF-8"),
             (b"PK\x03\x04rest", 0, "document", "Export"),

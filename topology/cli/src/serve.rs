@@ -24,7 +24,7 @@ pub(crate) struct ServeArgs {
         help_heading = heading::CLIENTS)]
     listen: SocketAddr,
     /// A name that the server is reached by, besides the address, such as that of a reverse proxy; may be given again
-    #[arg(long = "host", value_name = "NAME", help_heading = heading::CLIENTS)]
+    #[arg(long = "host", value_name = "NAME", value_parser = values::host, help_heading = heading::CLIENTS)]
     hosts: Vec<String>,
     /// File with the secret that clients have to know
     #[arg(long, value_name = "FILE", help_heading = heading::CLIENTS)]

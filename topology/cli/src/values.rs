@@ -1,7 +1,7 @@
 //! Values of options as people write them: times with units, whole numbers, rates, cores.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
     str::FromStr,
 };
@@ -29,6 +29,23 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     let address = text.parse().ok().or(port.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
     address
         .ok_or_else(|| "expected an address with a port such as 127.0.0.1:7878 or localhost:7878, or a port".to_owned())
+}
+
+/// Reads the name of a host, as a client's `Host` header has it, without a port.
+pub(crate) fn host(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let is_name =
+        |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_".contains(&c));
+    let address = text.trim_start_matches('[').trim_end_matches(']');
+    if address.parse::<IpAddr>().is_ok() {
+        return Ok(address.to_owned());
+    }
+    match text.trim_end_matches('.').split('.').all(is_name) {
+        true => Ok(text.to_owned()),
+        false => Err("expected a name without a scheme, a port or a path, such as music.example.org; one with other \
+                      letters than a to z in the form that browsers send (xn--…)"
+            .to_owned()),
+    }
 }
 
 /// Reads a time above 0: `240`, `240s`, `4m`, `1m30s`, `1.5 min`, `800ms`, `3:45`.
@@ -202,6 +219,18 @@ mod tests {
         assert_eq!(address("[::1]:80").map(|address| address.port()), Ok(80));
         for wrong in ["", ":", "localhost", "127.0.0.1", "127.0.0.1:99999", "host:80", "-1"] {
             assert!(address(wrong).is_err_and(|said| said.contains("localhost:7878")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_without_a_scheme_a_port_or_a_path() {
+        for name in ["localhost", "music.example.org", "my_box", "example.org.", "192.168.0.7", "xn--bcher-kva.example"]
+        {
+            assert_eq!(host(name), Ok(name.to_owned()));
+        }
+        assert_eq!(host(" [::1] "), Ok("::1".to_owned()));
+        for wrong in ["", ".", "http://a.org", "a.org:80", "a.org/x", "a..org", "b\u{fc}cher.example", "a b", "*"] {
+            assert!(host(wrong).is_err_and(|said| said.contains("music.example.org")), "{wrong}");
         }
     }
 
