@@ -21,7 +21,7 @@ const BLOCK: usize = MOST_INPUTS;
 const ROWS: usize = 96;
 /// Rows below which a block is not made smaller for the sake of more tasks: weights are read once for each block.
 const LEAST_ROWS: usize = 48;
-/// Tiles of a block from which on weights are widened beforehand, where widening pays at all.
+/// Tiles of a block from which on weights are widened beforehand, where its inputs are few enough.
 const WORTH_WIDENING: usize = 4;
 /// Panels whose sums stay in the second cache from block to block of inputs: 1024 outputs of [`ROWS`] rows are 384 KB.
 const CHUNK: usize = 64;
@@ -247,7 +247,9 @@ impl Product<'_> {
         let (inputs, dtype) = (self.weights.inputs(), self.weights.dtype());
         let (most, group) = self.tiles.many;
         let tiles = rows.len().div_ceil(most);
-        let widen = self.tiles.widen.filter(|_| dtype != WeightDtype::F32 && tiles >= WORTH_WIDENING);
+        let (widen, widest) = self.tiles.widen;
+        let pays = dtype != WeightDtype::F32 && tiles >= WORTH_WIDENING && BLOCK.min(inputs) <= widest;
+        let widen = pays.then_some(widen);
         let mut scratch = SCRATCH.take();
         let packs = matches!(left, Left::ToPack);
         let own = first(&mut scratch.x, if packs { packed_numbers(rows.len(), inputs) } else { 0 });

@@ -73,11 +73,12 @@ pub(super) struct Tiles {
     /// # Safety
     /// As `compute`; `x` must be there as that writes it.
     pub packed: Compute,
-    /// Widens `PANEL · inputs` numbers of a 16-bit type; none where a tile of many rows widens in registers at no cost.
+    /// Widens `PANEL · inputs` numbers of a 16-bit type, and the inputs of a block up to which that is faster, for many
+    /// rows, than widening in registers.
     ///
     /// # Safety
     /// The set must run here; these numbers must be there at both places.
-    pub widen: Option<unsafe fn(u8, *const u16, *mut f32, usize)>,
+    pub widen: (unsafe fn(u8, *const u16, *mut f32, usize), usize),
 }
 
 /// Computes a tile of (dtype, rows, panels).
@@ -145,8 +146,13 @@ pub(super) fn dtype_code(dtype: WeightDtype) -> u8 {
     }
 }
 
-const PORTABLE: Tiles =
-    Tiles { few: &[(4, 1)], many: (4, 1), compute: compute::<false>, packed: compute::<true>, widen: Some(widen) };
+const PORTABLE: Tiles = Tiles {
+    few: &[(4, 1)],
+    many: (4, 1),
+    compute: compute::<false>,
+    packed: compute::<true>,
+    widen: (widen, usize::MAX),
+};
 
 /// Calls `$kernel::<dtype, packed, rows, panels>($tile)` for the values that `$dtype`, `$rows` and `$panels` have, out
 /// of those listed; every other one is a mistake of the caller.

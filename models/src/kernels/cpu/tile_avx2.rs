@@ -15,7 +15,7 @@ pub(super) const TILES: Tiles = Tiles {
     many: (6, 1),
     compute: compute::<false>,
     packed: compute::<true>,
-    widen: Some(widen),
+    widen: (widen, usize::MAX),
 };
 
 unsafe fn compute<const PACKED: bool>(dtype: u8, rows: usize, panels: usize, tile: &Tile<'_>) {
