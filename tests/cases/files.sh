@@ -144,4 +144,6 @@ heartstream render -q "${short[@]}" --max-seconds 12 -o whole.wav
 heartstream render -q "${short[@]}" --max-seconds 6 -o part.wav --save-codes part.codes
 heartstream render -q --model "$tiny" --resume part.codes --max-seconds 12 -o part.wav
 outcome others "--resume with more seconds than the song ran into" 0
+heartstream render -q --model noise --resume part.codes -o part.wav
+outcome others "--resume of another model's song" 1 'is a song of another model' 'model that wrote' '!is damaged'
 holds others "… and it is the song of so many seconds" cmp -s part.wav whole.wav

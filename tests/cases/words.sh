@@ -25,6 +25,9 @@ sung --lyrics "$inputs/lyrics_crlf.txt"
 holds K1 'the song of lyrics_crlf.txt is that of lyrics_lf.txt' cmp -s sung.wav lf.wav
 sung --lyrics "$inputs/lyrics_gbk.txt"
 outcome K1 'lyrics_gbk.txt' 2 'byte 8 is wrong' 'iconv'
+printf '\377\376\0\0l\0\0\0a\0\0\0' >utf32.txt
+sung --lyrics utf32.txt
+outcome K1 'lyrics in UTF-32' 2 'but UTF-32' 'iconv -f UTF-32'
 for nothing in bom zwsp; do
 	sung --lyrics "$inputs/lyrics_only_$nothing.txt"
 	outcome K1 "lyrics_only_$nothing.txt" 2 'the lyrics are empty'
@@ -102,6 +105,8 @@ heartstream play song.wav
 outcome options 'a file without an option' 2 'words are given with --lyrics'
 heartstream serve --listen nowhere
 outcome options '--listen nowhere' 2 'localhost:7878'
+heartstream serve --host http://music.example.org:80/
+outcome others '--host with a whole address' 2 'without a scheme, a port or a path' 'music.example.org'
 heartstream inspect "$tiny"
 outcome options 'a model without an option' 2 'given with --model'
 heartstream render --lyrics '-la'
