@@ -73,12 +73,9 @@ pub(super) struct Tiles {
     /// # Safety
     /// As `compute`; `x` must be there as that writes it.
     pub packed: Compute,
-    /// Widens `PANEL · inputs` numbers of a 16-bit type, and the inputs of a block up to which that is faster, for many
+    /// How weights of 16 bits are widened beforehand, and the inputs of a block up to which that is faster, for many
     /// rows, than widening in registers.
-    ///
-    /// # Safety
-    /// The set must run here; these numbers must be there at both places.
-    pub widen: (unsafe fn(u8, *const u16, *mut f32, usize), usize),
+    pub widen: (Widen, usize),
 }
 
 /// Computes a tile of (dtype, rows, panels).
@@ -86,6 +83,12 @@ pub(super) struct Tiles {
 /// # Safety
 /// That of the field of [`Tiles`] that it stands in.
 pub(super) type Compute = unsafe fn(u8, usize, usize, &Tile<'_>);
+
+/// Widens `PANEL · inputs` numbers of a 16-bit dtype: (dtype, from, to, inputs).
+///
+/// # Safety
+/// The set must run here; these numbers must be there at both places.
+pub(super) type Widen = unsafe fn(u8, *const u16, *mut f32, usize);
 
 impl Tiles {
     /// Rows (at most) and panels of the tiles that a product of `rows` rows is made of.
@@ -218,7 +221,7 @@ unsafe fn portable<const DTYPE: u8, const PACKED: bool, const R: usize, const P:
 }
 
 /// # Safety
-/// As [`Tiles::widen`].
+/// As [`Widen`].
 unsafe fn widen(dtype: u8, from: *const u16, to: *mut f32, inputs: usize) {
     for place in 0..inputs * PANEL {
         // SAFETY: the caller guarantees these numbers at both places.

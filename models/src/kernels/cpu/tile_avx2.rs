@@ -88,7 +88,7 @@ unsafe fn product<const DTYPE: u8, const PACKED: bool, const R: usize, const P: 
 }
 
 /// # Safety
-/// As [`Tiles::widen`].
+/// As [`super::tile::Widen`].
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn widen_rows<const DTYPE: u8>(from: *const u16, to: *mut f32, inputs: usize) {
     for k in 0..inputs {

@@ -81,7 +81,7 @@ unsafe fn two_weights<const DTYPE: u8>(w: *const u8, k: usize) -> [__m512; 2] {
 }
 
 /// # Safety
-/// As [`Tiles::widen`].
+/// As [`super::tile::Widen`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 unsafe fn widen_rows<const DTYPE: u8>(from: *const u16, to: *mut f32, inputs: usize) {
     for k in 0..inputs {
