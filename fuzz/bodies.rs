@@ -11,7 +11,7 @@ use std::{
 
 use heartstream::codes::SavedSong;
 use heartstream_models::{
-    ModelDirectory,
+    ModelDirectory, SongDefaults,
     heartcodec::HeartCodecConfig,
     heartmula::{HeartMulaConfig, SpecialIds, expected_tensors},
     text::{PromptTokenizer, decode, normalise},
@@ -104,6 +104,7 @@ pub fn config(data: &[u8]) {
             fs::write(folder.join("gen_config.json"), data).expect("a file");
             let checkpoint = Checkpoint::open(folder).expect("a directory");
             drop(SpecialIds::read(&checkpoint, &scene().directory.lm));
+            drop(SongDefaults::read(&checkpoint));
         }
     }
 }

@@ -127,7 +127,7 @@ impl SongRequest {
     /// Frames of look-ahead at which no seam of the demo model can be told from any other place (`docs/continuity.md`).
     pub const USUAL_LOOK_AHEAD: Frames = Frames(12);
 
-    /// A song of these words with seed 0 and default settings.
+    /// A song of these words with seed 0 and the reference's defaults, whatever the model's own are.
     pub fn new(tags: impl Into<String>, lyrics: impl Into<String>) -> Self {
         Self {
             tags: tags.into(),

@@ -8,6 +8,7 @@ use crate::{
     heartmula::{self, HeartMula, HeartMulaConfig, SpecialIds},
     kernels::cpu::WeightDtype,
     part_discovery::{self, FoundParts},
+    song_defaults::SongDefaults,
     speculation::{DRAFTER_FILE, DrafterWeights},
     text::{KnownTags, PUBLISHED_VOCABULARY, PromptTokenizer, TAGS_FILE},
     weights::{Checkpoint, FakeQuant, FlowPrecision, Storage, TensorStore, file_names, fingerprint},
@@ -38,6 +39,8 @@ pub struct ModelDirectory {
     pub lm: HeartMulaConfig,
     /// Ids with a meaning.
     pub ids: SpecialIds,
+    /// Options of a song that does not say them.
+    pub defaults: SongDefaults,
     /// Sizes of the codec.
     pub codec: HeartCodecConfig,
     /// The tags that the model is known to take; `None` where nothing is known of them.
@@ -64,6 +67,7 @@ impl ModelDirectory {
         warnings.extend(more);
         let (ids, more) = SpecialIds::read(&checkpoint, &lm)?;
         warnings.extend(more);
+        let defaults = SongDefaults::read(&checkpoint)?;
         let known_tags = known_tags(&checkpoint, lm.text_vocab_size, &mut warnings);
         let (lm_storage, codec_storage) = (Storage::Auto, Storage::Stored);
         Ok(Self {
@@ -72,6 +76,7 @@ impl ModelDirectory {
             codec_part,
             lm,
             ids,
+            defaults,
             codec,
             known_tags,
             warnings,

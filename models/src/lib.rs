@@ -31,6 +31,7 @@ mod output_lock;
 mod part_discovery;
 pub mod signal;
 mod song_codes;
+mod song_defaults;
 pub mod speculation;
 #[cfg(test)]
 mod test_checkpoints;
@@ -48,3 +49,4 @@ pub use kernels::cpu::WeightDtype;
 pub use library_pools::start_library_pools;
 pub use output_lock::lock_output;
 pub use song_codes::SongCodes;
+pub use song_defaults::SongDefaults;

@@ -2,6 +2,7 @@
 
 use crate::{
     error::Result,
+    song_defaults::SongDefaults,
     weights::{Checkpoint, Json},
 };
 
@@ -208,6 +209,7 @@ impl SpecialIds {
     pub fn read(checkpoint: &Checkpoint, model: &HeartMulaConfig) -> Result<(Self, Vec<String>)> {
         let mut json = Json::read(checkpoint, "gen_config.json")?;
         json.ignore(&["empty_id"]); // stands in a column that is always masked
+        json.ignore(&SongDefaults::FIELDS);
         let text = 0..=model.text_vocab_size - 1;
         // Defaults: HeartMuLaGenConfig in the reference's music_generation.py.
         let mut id = |name: &str, default: usize, range| {

@@ -92,7 +92,10 @@ impl Json {
     /// # Errors
     /// When the field is no whole number in `range`.
     pub fn whole(&mut self, name: &str, default: usize, range: std::ops::RangeInclusive<usize>) -> Result<usize> {
-        let expected = || format!("a whole number from {} to {}", range.start(), range.end());
+        let expected = || match *range.end() {
+            usize::MAX => format!("a whole number from {} up", range.start()),
+            end => format!("a whole number from {} to {end}", range.start()),
+        };
         let Some(value) = self.take(name) else { return Ok(default) };
         // 5e5 and 500000.0 are whole numbers too: some writers of JSON know only floats.
         let number = value
@@ -102,6 +105,15 @@ impl Json {
             Some(number) if range.contains(&number) => Ok(number),
             _ => Err(self.wrong(name, expected(), &value)),
         }
+    }
+
+    /// The number in `name`, or `default` when the field is not there.
+    ///
+    /// # Errors
+    /// When the field is no number.
+    pub fn number(&mut self, name: &str, default: f64) -> Result<f64> {
+        let Some(value) = self.take(name) else { return Ok(default) };
+        value.as_f64().ok_or_else(|| self.wrong(name, "a number", &value))
     }
 
     /// The number in `name`, or `default` when the field is not there.

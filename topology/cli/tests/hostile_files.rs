@@ -6,7 +6,7 @@ mod support;
 use std::{fs, path::Path};
 
 use heartstream_models::{
-    CODEC_PART, LM_PARTS, ModelError, TOKENIZER,
+    CODEC_PART, LM_PARTS, ModelError, SongDefaults, TOKENIZER,
     heartcodec::{self, HeartCodecConfig},
     heartmula::{self, HeartMulaConfig, SpecialIds},
     kernels::cpu::WeightDtype,
@@ -220,7 +220,7 @@ fn any_json_is_a_config_or_refused_by_file_and_field() {
                         ));
                     })
                     .err(),
-                _ => SpecialIds::read(&checkpoint, &lm).map(drop).err(),
+                _ => SpecialIds::read(&checkpoint, &lm).and(SongDefaults::read(&checkpoint)).map(drop).err(),
             };
             if let Some(error) = refused {
                 prop_assert!(error.to_string().contains(name), "{error}");
