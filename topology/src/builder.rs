@@ -237,6 +237,7 @@ fn load(
         drafter: directory.load_drafter(&device)?.map(Arc::new),
         drafting: Drafting::read(&directory, plan)?,
         sizes: directory.lm.clone(),
+        defaults: directory.defaults,
         audio_eos: directory.ids.audio_eos,
         learned: LearnedBefore::default(),
         #[cfg(feature = "remote")]

@@ -71,10 +71,11 @@ impl Decoder {
         };
         let workers = plan.flow_devices.iter().enumerate().map(&mut worker);
         let workers = workers.collect::<Result<Vec<Arc<HeartCodec>>, EngineError>>()?;
-        // The short one first, so that the usual one is the last that was used.
+        // As most songs are decoded, by the model's own defaults. The short one first, so that the usual one is the last
+        // that was used.
         for most in [FirstWindow::SHORT, FirstWindow::USUAL] {
             let first_window = FirstWindow { most, deadline: None };
-            let sound = request::sound(&SongRequest { first_window, ..SongRequest::new("", "") })?;
+            let sound = request::sound(&SongRequest { first_window, ..directory.defaults.request("", "") })?;
             for codec in &workers {
                 codec.warm_up(sound.segments.next(None).computed(), sound.flow)?;
             }

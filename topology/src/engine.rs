@@ -8,7 +8,7 @@ use heartstream_actors::{
 };
 use heartstream_messages::{SongRequest, units};
 use heartstream_models::{
-    ModelError, SavedSongRemedy,
+    ModelError, SavedSongRemedy, SongDefaults,
     heartmula::HeartMula,
     signal::SegmentPlan,
     speculation::{Speculation, Speculator},
@@ -134,6 +134,27 @@ impl Heartstream {
     /// A short name for the contents of the checkpoint.
     pub fn fingerprint(&self) -> &str {
         &self.lm_resources.fingerprint
+    }
+
+    /// The model's own defaults, as its `gen_config.json` says them. A [`SongRequest::new`] has the reference's,
+    /// whatever the model; [`SongDefaults::request`] has these.
+    ///
+    /// ```
+    /// # use heartstream::Heartstream;
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), heartstream::EngineError> {
+    /// # let engine = Heartstream::builder(heartstream_tools::synth::noise()).build().await?;
+    /// let mut request = engine.defaults().request("piano,calm", "[Verse]\nThe sun creeps in");
+    /// assert_eq!(request.flow, engine.defaults().flow);
+    /// request.sampling.temperature = 0.8; // what is said wins
+    /// # request.max_frames = heartstream::units::Frames(2);
+    /// let report = engine.sing(request).await?.finished().await;
+    /// # assert_eq!(report.frames, heartstream::units::Frames(2));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn defaults(&self) -> SongDefaults {
+        self.lm_resources.defaults
     }
 
     /// How the song of a request is cut into windows; a deadline can still shorten the first one.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use heartstream_actors::song_writer::LearnedBefore;
 use heartstream_models::{
-    ModelDirectory,
+    ModelDirectory, SongDefaults,
     heartmula::{HeartMula, HeartMulaConfig},
     speculation::{DrafterInputs, DrafterWeights},
     text::PromptTokenizer,
@@ -18,6 +18,8 @@ pub(crate) struct LmResources {
     pub tokenizer: Arc<PromptTokenizer>,
     /// Sizes of the language model.
     pub sizes: HeartMulaConfig,
+    /// The model's own defaults.
+    pub defaults: SongDefaults,
     /// The drafter that was trained for it, if there is one.
     pub drafter: Option<Arc<DrafterWeights>>,
     /// The drafting model, where it is on another device.

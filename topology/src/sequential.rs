@@ -241,6 +241,7 @@ mod tests {
         let lm_resources = LmResources {
             tokenizer,
             sizes: directory.lm.clone(),
+            defaults: directory.defaults,
             drafter: None,
             drafting: None,
             audio_eos: u32::MAX,
