@@ -2,6 +2,7 @@
 
 use heartstream::{
     Continuity, FirstWindow, Flow, Sampling, SongRequest,
+    models::SongDefaults,
     units::{Frames, Seconds},
 };
 use heartstream_formats::Format;
@@ -31,7 +32,8 @@ pub(crate) struct Order {
     /// The longest song, in seconds; the model may end it before.
     #[schema(example = 30.0, minimum = 0.08, maximum = 240.0)]
     pub seconds: Option<f64>,
-    /// How adventurous: 0 takes the likeliest code always.
+    /// How adventurous: 0 takes the likeliest code always. Where this and the four options below are left out, the
+    /// model's own defaults are taken, which `/v1/models` says.
     #[schema(minimum = 0.0, maximum = 1000.0)]
     pub temperature: Option<f32>,
     /// Draw only from so many of the likeliest codes.
@@ -73,7 +75,8 @@ pub(crate) struct Checked {
 
 impl Order {
     /// The songs, as far as their options are in range; whether the model can sing the words is the engine's to say.
-    pub fn check(&self, limits: &Limits) -> Result<Checked, ApiError> {
+    /// What the order leaves out is the model's default.
+    pub fn check(&self, limits: &Limits, defaults: &SongDefaults) -> Result<Checked, ApiError> {
         let refused = |what: &str, expected: String| Err(ApiError::Refused(format!("{what} must be {expected}")));
         let takes = self.takes.unwrap_or(1);
         if !(1..=limits.takes).contains(&takes) {
@@ -103,7 +106,7 @@ impl Order {
             Some(seed) => seed,
             None => another_seed()?,
         };
-        let (sampling, flow) = (Sampling::default(), Flow::default());
+        let SongDefaults { sampling, flow } = defaults;
         let first = SongRequest {
             seed: first_seed,
             max_frames: Seconds(seconds).frames(),
@@ -139,7 +142,7 @@ mod tests {
 
     fn checked(order: &str) -> Result<Checked, ApiError> {
         let order: Order = serde_json::from_str(order).expect("an order");
-        order.check(&Limits::default())
+        order.check(&Limits::default(), &SongDefaults::default())
     }
 
     #[test]
@@ -149,6 +152,21 @@ mod tests {
         assert_eq!(seeds, [u64::MAX, 0, 1]);
         let alike = |request: &SongRequest| SongRequest { seed: 0, ..request.clone() };
         assert!(checked.requests.iter().all(|request| alike(request) == alike(&checked.requests[0])));
+    }
+
+    #[test]
+    fn an_order_wins_over_the_models_defaults_and_what_it_leaves_out_is_theirs() {
+        let sampling = Sampling { temperature: 0.0, top_k: 7, cfg_scale: 3.0 };
+        let defaults = SongDefaults { sampling, flow: Flow { steps: 3, guidance: 2.0 } };
+        let request = |order: &str| {
+            let order: Order = serde_json::from_str(order).expect("an order");
+            order.check(&Limits::default(), &defaults).expect("in range").requests.remove(0)
+        };
+        let plain = request(r#"{"lyrics":"la"}"#);
+        assert_eq!((plain.sampling, plain.flow), (defaults.sampling, defaults.flow));
+        let asked = request(r#"{"lyrics":"la","temperature":0.5,"flow_guidance":1.5}"#);
+        assert_eq!(asked.sampling, Sampling { temperature: 0.5, ..sampling });
+        assert_eq!(asked.flow, Flow { guidance: 1.5, ..defaults.flow });
     }
 
     #[test]

@@ -4,9 +4,11 @@ mod support;
 
 use std::{io::Read, thread};
 
+use heartstream::Checkpoint;
 use heartstream_serve::SecondsPerLine;
+use heartstream_tools::synth::{SynthSize, synthesise};
 use serde_json::json;
-use support::{Running, engine};
+use support::{Running, built, engine};
 
 fn id(ordered: &serde_json::Value) -> String {
     ordered["id"].as_str().expect("an id").to_owned()
@@ -188,6 +190,45 @@ fn a_song_says_how_it_was_asked_for_so_that_it_can_be_asked_for_again() {
     assert_eq!(first["songs"][0]["options"], second["songs"][0]["options"]);
     let [first, second] = [first, second].map(|ordered| server.audio_when_done(ordered["id"].as_str().unwrap()));
     assert!(samples(&first) == samples(&second), "another song");
+}
+
+#[test]
+fn what_an_order_leaves_out_is_the_models_own_and_what_it_says_wins() {
+    let place = tempfile::tempdir().unwrap();
+    // More steps than clients may ask for: what the model does by itself, they may.
+    let own = json!({ "temperature": 0.7, "top_k": 20, "cfg_scale": 2.0, "flow_steps": 4, "flow_guidance": 2.5 });
+    let model = |name: &str, fields: &serde_json::Value| {
+        let folder = place.path().join(name);
+        synthesise(SynthSize::Tiny, 5, &folder, &mut |_, _| ()).unwrap();
+        let path = folder.join("gen_config.json");
+        let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        std::fs::write(&path, config.to_string()).unwrap();
+        built(Checkpoint::open(&folder).unwrap())
+    };
+    let start = |name: &str, fields: &serde_json::Value| {
+        let library = place.path().join(format!("{name}-library"));
+        Running::with(model(name, fields), &library, |options| options.limits.flow_steps = 3)
+    };
+    let own_server = start("own", &own);
+    assert_eq!(own_server.get("/v1/models").json()["data"][0]["defaults"], own);
+    let ordered = own_server.order(1.0, json!({}));
+    let mut options = ordered["songs"][0]["options"].clone();
+    for (name, value) in own.as_object().unwrap() {
+        assert_eq!(&options[name], value, "{name}");
+    }
+    assert!(own_server.post("/v1/songs", &json!({ "lyrics": "la", "flow_steps": 5 })).status == 422);
+    options["seed"] = json!(7);
+    let again = own_server.order(1.0, options);
+    let [first, again] = [&ordered, &again].map(|ordered| own_server.audio_when_done(ordered["id"].as_str().unwrap()));
+    assert!(samples(&first) == samples(&again), "ordered again with all that it says");
+    let wins = json!({ "temperature": 1.0, "top_k": 10, "cfg_scale": 1.5, "flow_steps": 2, "flow_guidance": 1.25 });
+    let plain_server = start("plain", &json!({}));
+    let [other, plain] = [&own_server, &plain_server].map(|server| {
+        let ordered = server.order(1.0, wins.clone());
+        server.audio_when_done(ordered["id"].as_str().unwrap())
+    });
+    assert!(samples(&other) == samples(&plain) && samples(&other) != samples(&first), "what an order says wins");
 }
 
 #[test]

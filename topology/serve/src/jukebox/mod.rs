@@ -22,7 +22,7 @@ use crate::{
     live_song::{End, Listener, LiveSong, NewSong, State},
     metrics::Metrics,
     options::Limits,
-    order::Checked,
+    order::{Checked, Order},
 };
 use queue::Queue;
 
@@ -48,6 +48,8 @@ pub(crate) struct Jukebox {
 
 impl Jukebox {
     pub fn new(engine: Heartstream, library: Library, limits: Limits, gain: Option<f64>) -> Arc<Self> {
+        // What the model does by default a client may ask for, too: a song is ordered again with all of its options.
+        let limits = Limits { flow_steps: limits.flow_steps.max(engine.defaults().flow.steps), ..limits };
         let elsewhere = engine.song_workers();
         let (queue, ended, freed) = (Mutex::default(), Notify::new(), Notify::new());
         let metrics = Metrics::default();
@@ -62,6 +64,11 @@ impl Jukebox {
             });
         }
         jukebox
+    }
+
+    /// The songs that an order means, with the model's defaults where it leaves something out.
+    pub fn checked(&self, order: &Order) -> Result<Checked, ApiError> {
+        order.check(&self.limits, &self.engine.defaults())
     }
 
     /// Takes the songs of an order, all of them or none.
@@ -284,7 +291,6 @@ mod tests {
     use heartstream_tools::synth;
 
     use super::*;
-    use crate::order::Order;
 
     /// A promise that is not settled by then is kept for ever.
     const HANGS: Duration = Duration::from_secs(60);
@@ -295,7 +301,8 @@ mod tests {
         let engine = Heartstream::builder(synth::noise()).build().await.unwrap();
         let jukebox = Jukebox::new(engine, Library::open(folder.path()).unwrap(), Limits::default(), None);
         let order = r#"{"lyrics":"la","seconds":240,"while_listened":true}"#;
-        let order = serde_json::from_str::<Order>(order).unwrap().check(&jukebox.limits).unwrap();
+        let order = serde_json::from_str::<Order>(order).unwrap();
+        let order = jukebox.checked(&order).unwrap();
         let mut ordering = Box::pin(jukebox.order_and_listen(order, "a client"));
         poll_fn(|context| {
             let answered = ordering.as_mut().poll(context).is_ready();
@@ -320,7 +327,7 @@ mod tests {
         let engine = Heartstream::builder(synth::noise()).build().await.unwrap();
         let jukebox = Jukebox::new(engine, Library::open(folder.path()).unwrap(), Limits::default(), None);
         let order: Order = serde_json::from_str(r#"{"lyrics":"la","seconds":0.5}"#).unwrap();
-        let order = order.check(&jukebox.limits).unwrap();
+        let order = jukebox.checked(&order).unwrap();
         let mut ordering = Box::pin(jukebox.order(order, "a client"));
         poll_fn(|context| {
             let answered = ordering.as_mut().poll(context).is_ready();

@@ -129,6 +129,7 @@ $("sections").append(...SECTIONS.map((name) => button(name, () => insertSection(
   const { data } = await ask("GET", "/v1/models");
   $("seconds").max = data[0].max_seconds;
   $("takes").max = data[0].max_takes;
+  for (const [name, value] of Object.entries(data[0].defaults)) $(name).placeholder = value;
   $("format").append(...data[0].formats.map((name) => new Option(FORMATS[name] ?? name, name)));
   $("model").textContent = `model ${data[0].id} (${data[0].fingerprint})`;
   await Promise.all([fillTags(), history(false)]);

@@ -33,7 +33,7 @@ pub(crate) struct Seen {
     BodyRefusals,
 ))]
 pub(crate) async fn check(With(app): With<Arc<App>>, Body(order): Body<Order>) -> Result<Json<Seen>, ApiError> {
-    let checked = order.check(&app.jukebox.limits)?;
+    let checked = app.jukebox.checked(&order)?;
     let request = checked.requests.into_iter().next();
     let request = request.ok_or_else(|| ApiError::Internal("an order without songs".to_owned()))?;
     let engine = app.jukebox.engine.clone();

@@ -33,7 +33,7 @@ pub(crate) async fn order(
     Client(client): Client,
     Body(order): Body<Order>,
 ) -> Result<Response, ApiError> {
-    let checked = order.check(&app.jukebox.limits)?;
+    let checked = app.jukebox.checked(&order)?;
     let songs = app.jukebox.order(checked, &client).await?;
     let mut views = Vec::new();
     for song in &songs {

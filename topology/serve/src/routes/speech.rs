@@ -62,6 +62,6 @@ pub(crate) async fn speech(
         while_listened: true,
         ..Order::default()
     };
-    let listener = app.jukebox.order_and_listen(order.check(&app.jukebox.limits)?, &client).await?;
+    let listener = app.jukebox.order_and_listen(app.jukebox.checked(&order)?, &client).await?;
     Ok(audio::live(listener, false))
 }
