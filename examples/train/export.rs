@@ -3,7 +3,9 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use candle_core::{DType, Device, Tensor};
-use heartstream_models::{CODEC_PART, LM_PARTS, TOKENIZER, heartcodec, heartmula, text::TAGS_FILE, weights::Expected};
+use heartstream_models::{
+    CODEC_PART, LM_PARTS, SongDefaults, TOKENIZER, heartcodec, heartmula, text::TAGS_FILE, weights::Expected,
+};
 use heartstream_tools::synth::{codec_json, gen_config_json, lm_json};
 
 use crate::{
@@ -18,8 +20,38 @@ use crate::{
 /// The tags that songs are tagged with, by kind, for those who use the model.
 const TAGS: &str = include_str!("../../models/demo/tags.json");
 
+/// Defaults that the checkpoint says.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct DefaultsArgs {
+    /// The temperature that its songs have by default [default: that of --beside, or 1]
+    #[arg(long)]
+    pub temperature: Option<f32>,
+    /// The likeliest codes that they are drawn from [default: that of --beside, or 50]
+    #[arg(long)]
+    pub top_k: Option<usize>,
+    /// The guidance of the language model [default: that of --beside, or 1.5]
+    #[arg(long)]
+    pub cfg_scale: Option<f64>,
+    /// The guidance of flow matching [default: that of --beside, or 1.25]
+    #[arg(long)]
+    pub flow_guidance: Option<f32>,
+}
+
+impl DefaultsArgs {
+    /// These, and of the others those of the checkpoint that the run was learnt beside.
+    fn or(&self, beside: SongDefaults) -> SongDefaults {
+        let mut defaults = beside;
+        let SongDefaults { sampling, flow } = &mut defaults;
+        sampling.temperature = self.temperature.unwrap_or(sampling.temperature);
+        sampling.top_k = self.top_k.unwrap_or(sampling.top_k);
+        sampling.cfg_scale = self.cfg_scale.unwrap_or(sampling.cfg_scale);
+        flow.guidance = self.flow_guidance.unwrap_or(flow.guidance);
+        defaults
+    }
+}
+
 /// Writes the configs, the tokenizer and the list of tags.
-pub fn write_configs(size: Size, out: &Path) -> Result<()> {
+pub fn write_configs(size: Size, defaults: &SongDefaults, out: &Path) -> Result<()> {
     let write = |name: &str, text: String| {
         let file = out.join(name);
         if let Some(folder) = file.parent() {
@@ -30,7 +62,7 @@ pub fn write_configs(size: Size, out: &Path) -> Result<()> {
     let lm = size.lm(tokens::vocabulary_size());
     write(&format!("{}/config.json", LM_PARTS[0]), lm_json(&lm, "float16"))?;
     write(&format!("{CODEC_PART}/config.json"), codec_json(&size.codec(), "float16"))?;
-    write("gen_config.json", gen_config_json(&lm))?;
+    write("gen_config.json", gen_config_json(&lm, defaults))?;
     write(TAGS_FILE, TAGS.to_owned())?;
     write(TOKENIZER, tokens::tokenizer_json())
 }
@@ -41,19 +73,23 @@ pub const WEIGHTS: &str = "model.safetensors";
 const LM_HEADS: [&str; 2] = ["codebook0_head.weight", "audio_head"];
 
 /// Writes the whole checkpoint into `out`, its heads `sharpness` times as long, and says how large it is. The codec is
-/// that of the checkpoint that the run was learnt beside, if there is one.
-pub fn export(setting: &Setting, out: &Path, sharpness: f64) -> Result<()> {
+/// that of the checkpoint that the run was learnt beside, if there is one, and so are the defaults that are not said.
+pub fn export(setting: &Setting, out: &Path, sharpness: f64, defaults: &DefaultsArgs) -> Result<()> {
     if !(0.1..=10.0).contains(&sharpness) {
         let problem = format!("--sharpness: expected a number from 0.1 to 10, found {sharpness}");
         return Err(TrainError::Order(problem));
     }
-    write_configs(setting.size, out)?;
+    // `out` may be the checkpoint beside, whose defaults are read before they are written.
+    let beside = setting.beside()?;
+    let defaults = defaults.or(beside.as_ref().map_or_else(SongDefaults::default, |directory| directory.defaults));
+    defaults.check()?;
+    write_configs(setting.size, &defaults, out)?;
     let load = |stage: &str| -> Result<HashMap<String, Tensor>> {
         Ok(candle_core::safetensors::load(setting.weights_of(stage)?, &Device::Cpu)?)
     };
-    let codec = match setting.beside()? {
+    let codec = match &beside {
         Some(directory) => {
-            belongs_together(setting, &directory)?;
+            belongs_together(setting, directory)?;
             let file = directory.checkpoint.path_of(CODEC_PART).join(WEIGHTS);
             candle_core::safetensors::load(file, &Device::Cpu)?
         }

@@ -2,7 +2,7 @@
 //! prompts that the engine writes.
 
 use candle_core::Tensor;
-use heartstream_models::{ModelDirectory, heartmula::prompt_positions, weights::Checkpoint};
+use heartstream_models::{ModelDirectory, SongDefaults, heartmula::prompt_positions, weights::Checkpoint};
 
 use crate::{
     copies,
@@ -48,7 +48,7 @@ impl<'a> Language<'a> {
     /// With first weights, on the finished codec, and with the tokenizer that is exported.
     pub fn new(setting: &'a Setting) -> Result<Self> {
         let folder = setting.run.join("words");
-        export::write_configs(setting.size, &folder)?;
+        export::write_configs(setting.size, &SongDefaults::default(), &folder)?;
         let manner = if setting.short { Manner::ShortForm } else { Manner::Form };
         Self::of(setting, &ModelDirectory::open(Checkpoint::Directory(folder))?, manner)
     }

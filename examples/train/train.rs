@@ -88,6 +88,8 @@ enum Command {
         /// unless given, it then writes as it would at the inverse of this: a small model errs less there
         #[arg(long, default_value_t = 1.0)]
         sharpness: f64,
+        #[command(flatten)]
+        defaults: export::DefaultsArgs,
     },
     /// Makes songs of an exported checkpoint louder, and has the encoders of the run expect that, both in place
     Level {
@@ -179,7 +181,9 @@ fn run(command: &Command) -> Result<()> {
         Command::Steps { options, model, prompts, taught, plot } => {
             evaluate::steps::print(&options.setting()?, model, *prompts, *taught, plot.as_ref())
         }
-        Command::Export { encoders, out, sharpness } => export::export(&encoders.setting()?, out, *sharpness),
+        Command::Export { encoders, out, sharpness, defaults } => {
+            export::export(&encoders.setting()?, out, *sharpness, defaults)
+        }
     }
 }
 
@@ -204,7 +208,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{setting::Setting, sizes::Size, stage::Stage};
+    use crate::{export::DefaultsArgs, setting::Setting, sizes::Size, stage::Stage};
 
     #[test]
     fn all_stages_learn_and_what_they_export_is_a_checkpoint_that_writes_a_song() {
@@ -233,9 +237,13 @@ mod tests {
         repeats::print(&setting, 2).expect("codes to compare");
         let out = folder.path().join("model");
         for wrong in [0.0, f64::NAN, 11.0] {
-            assert!(export::export(&setting, &out, wrong).is_err(), "{wrong}");
+            assert!(export::export(&setting, &out, wrong, &DefaultsArgs::default()).is_err(), "{wrong}");
         }
-        export::export(&setting, &out, 1.5).expect("all stages");
+        let none = DefaultsArgs { flow_guidance: Some(0.5), ..DefaultsArgs::default() };
+        let refused = export::export(&setting, &out, 1.5, &none).expect_err("less than no guidance").to_string();
+        assert!(refused.contains("flow-guidance"), "{refused}");
+        let said = DefaultsArgs { flow_guidance: Some(2.0), top_k: Some(20), ..DefaultsArgs::default() };
+        export::export(&setting, &out, 1.5, &said).expect("all stages");
         let numbers = |name: &str, weights: &std::collections::HashMap<String, candle_core::Tensor>| {
             let all = weights[name].flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("numbers");
             all.iter().map(|x| f64::from(x.abs())).sum::<f64>()
@@ -296,7 +304,11 @@ mod tests {
         evaluated(&counts, &beside).expect("figures of the checkpoint that both were learnt beside");
         stage::run(&beside, &mut language::Language::new(&beside).expect("codes")).expect("words");
         let other = folder.path().join("other");
-        export::export(&beside, &other, 1.0).expect("another language model for the same codec");
+        let warmer = DefaultsArgs { temperature: Some(0.7), ..DefaultsArgs::default() };
+        export::export(&beside, &other, 1.0, &warmer).expect("another language model for the same codec");
+        let defaults = ModelDirectory::open(Checkpoint::Directory(other.clone())).expect("configs").defaults;
+        let sampling = Sampling { temperature: 0.7, top_k: 20, ..Sampling::default() };
+        assert_eq!((defaults.sampling, defaults.flow.guidance), (sampling, 2.0), "those of the checkpoint beside stay");
         let codec =
             |model: &std::path::Path| std::fs::read(model.join("HeartCodec-oss/model.safetensors")).expect("there");
         assert!(codec(&other) == codec(&directory.checkpoint.path_of("")), "the codec stays as it is");

@@ -9,19 +9,19 @@ use crate::{
     feed::Song,
 };
 
-/// How songs are sampling, where it is not by default.
+/// How songs are made, where it is not by the model's own defaults.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct SamplingArgs {
-    /// Temperature of the songs [default: the engine's]
+    /// Temperature of the songs [default: the model's own]
     #[arg(long)]
     temperature: Option<f32>,
-    /// Codes that may be drawn, the likeliest ones [default: the engine's]
+    /// Codes that may be drawn, the likeliest ones [default: the model's own]
     #[arg(long)]
     top_k: Option<usize>,
-    /// Guidance of the language model [default: the engine's]
+    /// Guidance of the language model [default: the model's own]
     #[arg(long)]
     guidance: Option<f64>,
-    /// Guidance of flow matching [default: the engine's]
+    /// Guidance of flow matching [default: the model's own]
     #[arg(long)]
     flow_guidance: Option<f32>,
 }
@@ -74,7 +74,7 @@ impl Renderer {
     }
 
     async fn song(&self, tags: &str, lyrics: &str, seed: u64, longest: Frames) -> Result<Rendered> {
-        let mut request = SongRequest::new(tags, lyrics);
+        let mut request = self.engine.defaults().request(tags, lyrics);
         (request.seed, request.max_frames) = (seed, longest);
         let SamplingArgs { temperature, top_k, guidance, flow_guidance } = self.sampling;
         request.flow.guidance = flow_guidance.unwrap_or(request.flow.guidance);

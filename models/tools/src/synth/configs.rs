@@ -1,6 +1,7 @@
 //! Configs of synthesised checkpoints, by size.
 
 use heartstream_models::{
+    SongDefaults,
     heartcodec::HeartCodecConfig,
     heartmula::{HeartMulaConfig, TransformerConfig},
 };
@@ -134,11 +135,17 @@ pub fn codec_json(config: &HeartCodecConfig, dtype: &str) -> String {
     format!("{json:#}\n")
 }
 
-/// `gen_config.json`: the song ends with the second of the ids that are no codes, as in the published file.
-pub fn gen_config_json(config: &HeartMulaConfig) -> String {
+/// `gen_config.json`: the song ends with the second of the ids that are no codes, as in the published file. Of the
+/// defaults it says those that are not the reference's.
+pub fn gen_config_json(config: &HeartMulaConfig, defaults: &SongDefaults) -> String {
     let [bos, eos] = super::tokenizer::SPECIAL;
-    let json =
+    let mut json =
         json!({ "text_bos_id": bos, "text_eos_id": eos, "audio_eos_id": config.audio_vocab_size - 4, "empty_id": 0 });
+    for ((name, own), (_, usual)) in defaults.fields().into_iter().zip(SongDefaults::default().fields()) {
+        if own != usual {
+            json[name] = own;
+        }
+    }
     format!("{json:#}\n")
 }
 

@@ -20,7 +20,7 @@ pub use noise::{NOISE, NOISE_SEED, noise};
 pub use random::{random, random_model};
 
 use heartstream_models::{
-    CODEC_PART, LM_PARTS, ModelError, Result, TOKENIZER,
+    CODEC_PART, LM_PARTS, ModelError, Result, SongDefaults, TOKENIZER,
     heartcodec::{self, HeartCodecConfig},
     heartmula::{self, HeartMulaConfig},
     signal::KeyedNoise,
@@ -58,7 +58,7 @@ fn configs(lm: &HeartMulaConfig, codec: &HeartCodecConfig, dtype: &str) -> Resul
     Ok(vec![
         (format!("{}/config.json", LM_PARTS[0]), lm_json(lm, dtype).into_bytes()),
         (format!("{CODEC_PART}/config.json"), codec_json(codec, dtype).into_bytes()),
-        ("gen_config.json".to_owned(), gen_config_json(lm).into_bytes()),
+        ("gen_config.json".to_owned(), gen_config_json(lm, &SongDefaults::default()).into_bytes()),
         (TOKENIZER.to_owned(), tokenizer::byte_tokenizer()?.into_bytes()),
     ])
 }
