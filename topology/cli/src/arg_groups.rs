@@ -184,12 +184,12 @@ pub(crate) struct OutputArgs {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = heading::SOUND)]
 pub(crate) struct SoundArgs {
-    /// Steps of flow matching: fewer are faster, more are finer
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole(1..=1000_usize), allow_hyphen_values = true)]
-    pub flow_steps: usize,
-    /// How far the codes lead the sound: 1 not at all
-    #[arg(long, value_name = "G", default_value_t = 1.25, value_parser = number::<f32>, allow_hyphen_values = true)]
-    pub flow_guidance: f32,
+    /// Steps of flow matching: fewer are faster, more are finer [default: the model's own, or 10]
+    #[arg(long, value_name = "N", value_parser = whole(1..=1000_usize), allow_hyphen_values = true)]
+    pub flow_steps: Option<usize>,
+    /// How far the codes lead the sound: 1 not at all [default: the model's own, or 1.25]
+    #[arg(long, value_name = "G", value_parser = number::<f32>, allow_hyphen_values = true)]
+    pub flow_guidance: Option<f32>,
     /// How the song is cut into windows and joined again
     #[arg(long, value_enum, default_value_t = ContinuityName::Chained)]
     pub continuity: ContinuityName,

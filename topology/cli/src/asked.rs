@@ -57,7 +57,7 @@ impl<'a> Asked<'a> {
             }
         };
         let (request, notes) = match &saved {
-            None => request(args, &fingerprint, live)?,
+            None => request(args, &directory.defaults, &fingerprint, live)?,
             Some((saved, _)) => (saved.request.clone(), Vec::new()),
         };
         Heartstream::check_options(&request)?;

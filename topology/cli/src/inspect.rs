@@ -9,7 +9,7 @@ use heartstream::{
     units::Seconds,
 };
 use heartstream_models::{
-    ModelDirectory, ModelError, heartcodec,
+    ModelDirectory, ModelError, SongDefaults, heartcodec,
     heartmula::{self, TransformerConfig, prompt_positions},
     text::Prompt,
     weights::{Expected, TensorStore},
@@ -47,7 +47,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
         _ => None,
     };
     let song = SongSize::of(
-        &SongRequest { max_frames, ..SongRequest::new("", "") },
+        &SongRequest { max_frames, ..directory.defaults.request("", "") },
         prompt.as_ref().map_or(SongSize::USUAL_PROMPT, |(prompt, _)| prompt_positions(&prompt.ids) as u64),
     )?;
     let plan = Plan::new(&Placement { flow_workers: 1, ..Placement::default() })?;
@@ -129,6 +129,7 @@ fn report(
             "vocoder_channels": codec_config.vocoder_channels(0),
             "part_of_checkpoint": stored(codec),
         },
+        "defaults": Value::from_iter(directory.defaults.fields()),
         "warnings": directory.warnings,
         "problems": problems,
     });
@@ -215,6 +216,9 @@ fn print(report: &Value) {
         estimator["heads"]
     );
     out!("  {:<14} {} channels at its widest", "vocoder", codec["vocoder_channels"]);
+    // In the order of the fields; a JSON object has that of the alphabet.
+    let defaults = SongDefaults::default().fields().map(|(name, _)| format!("{name} {}", report["defaults"][name]));
+    out!("defaults: {}", defaults.join(", "));
     if let Some(ids) = report["tokenizer"]["ids_of_a_trial"].as_u64() {
         out!("tokenizer: a line of words becomes {ids} ids");
     }

@@ -95,7 +95,7 @@ pub(super) fn decode(args: &DecodeArgs, verbosity: Verbosity) -> Result<(), Fail
     let saved = SavedSong::read(&args.codes)?;
     // Another codec is what decoding again may be for; codes that no model can have written are a mistake.
     saved.codes.check(&args.codes, directory.codec.num_quantizers, directory.ids.audio_eos)?;
-    let request = saved_request(&saved, &args.sound, &fingerprint)?;
+    let request = saved_request(&saved, &args.sound, &directory.defaults, &fingerprint)?;
     Heartstream::check_options(&request)?;
     let placement = placement(&args.placement);
     let plan = Plan::new(&placement)?;

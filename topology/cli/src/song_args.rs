@@ -35,16 +35,17 @@ pub(crate) struct RenderArgs {
     #[arg(long, value_name = "TIME", value_parser = time, allow_hyphen_values = true,
         help_heading = heading::WORDS)]
     pub max_seconds: Option<f64>,
-    /// How far the words lead the song: 1 not at all
-    #[arg(long, value_name = "C", default_value_t = 1.5, value_parser = number::<f64>, allow_hyphen_values = true, help_heading = heading::WORDS)]
-    pub cfg_scale: f64,
-    /// How adventurous: 0 takes the likeliest code always
-    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = number::<f32>, allow_hyphen_values = true, help_heading = heading::SOUND)]
-    pub temperature: f32,
-    /// Draw only from the K likeliest codes
-    #[arg(long, value_name = "K", default_value_t = 50, value_parser = count, allow_hyphen_values = true,
+    /// How far the words lead the song: 1 not at all [default: the model's own, or 1.5]
+    #[arg(long, value_name = "C", value_parser = number::<f64>, allow_hyphen_values = true,
+        help_heading = heading::WORDS)]
+    pub cfg_scale: Option<f64>,
+    /// How adventurous: 0 takes the likeliest code always [default: the model's own, or 1]
+    #[arg(long, value_name = "T", value_parser = number::<f32>, allow_hyphen_values = true,
         help_heading = heading::SOUND)]
-    pub top_k: usize,
+    pub temperature: Option<f32>,
+    /// Draw only from the K likeliest codes [default: the model's own, or 50]
+    #[arg(long, value_name = "K", value_parser = count, allow_hyphen_values = true, help_heading = heading::SOUND)]
+    pub top_k: Option<usize>,
     #[command(flatten)]
     pub sound: SoundArgs,
     /// How frames are found, which no song depends on: auto (as it pays), off, or drafters with commas between

@@ -292,6 +292,14 @@ fn configs_of_models_that_cannot_be_are_refused_by_field() {
         ("a begin beyond the vocabulary", ids("text_bos_id", json!(128_000)), &["`text_bos_id`", "128000"]),
         ("no begin", ids("text_bos_id", Value::Null), &["`text_bos_id`", "missing"]),
         ("an id that is text", ids("text_eos_id", json!("</s>")), &["`text_eos_id`", "</s>"]),
+        ("a default below 0", ids("temperature", json!(-1)), &["gen_config.json", "`temperature`", "from 0", "is -1"]),
+        ("a default beyond f32", ids("temperature", json!(1e300)), &["`temperature`", "1e+300"]),
+        ("a default that is text", ids("flow_guidance", json!("2")), &["`flow_guidance`", "a number", "\"2\""]),
+        ("a default of no guidance", ids("flow_guidance", json!(0.5)), &["`flow_guidance`", "from 1.0", "0.5"]),
+        ("a default of much guidance", ids("cfg_scale", json!(1001)), &["`cfg_scale`", "to 1000", "1001"]),
+        ("a default of no steps", ids("flow_steps", json!(0)), &["`flow_steps`", "from 1 up", "is 0"]),
+        ("a default of many steps", ids("flow_steps", json!(1001)), &["`flow_steps`", "from 1 to 1000", "1001"]),
+        ("a default that is a fraction", ids("top_k", json!(2.5)), &["`top_k`", "a whole number from 1 up", "2.5"]),
     ]);
 }
 

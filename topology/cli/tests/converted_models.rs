@@ -5,7 +5,7 @@ mod support;
 
 use std::{fs, path::Path};
 
-use support::{complaint, folder, run, samples, text};
+use support::{complaint, edit_json, folder, run, samples, text};
 
 fn bytes_in(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
@@ -28,7 +28,10 @@ fn a_converted_model_sings_what_the_original_sings_with_weights_stored_so() {
     let path = |name: &str| folder.path().join(name);
     let [original, converted] = [path("original"), path("converted")];
     done(&["synth", "--size", "small", "--out", text(&original)]);
+    edit_json(&original.join("gen_config.json"), |config| config["flow_guidance"] = 2.into());
     done(&["convert", "--model", text(&original), "--out", text(&converted), "--codec", "f16"]);
+    let [own, copied] = [&original, &converted].map(|model| fs::read(model.join("gen_config.json")).expect("a file"));
+    assert_eq!(own, copied, "the model's own defaults come along");
     assert!(bytes_in(&converted) * 19 < bytes_in(&original) * 10, "about half as large");
     let song = |name: &str, model: &Path, more: &[&str]| {
         let wav = path(name);
