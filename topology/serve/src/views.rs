@@ -143,7 +143,7 @@ impl SongView {
 }
 
 impl Options {
-    fn of(request: &SongRequest) -> Self {
+    pub fn of(request: &SongRequest) -> Self {
         let SongRequest { sampling, flow, first_window, .. } = request;
         Self {
             temperature: sampling.temperature,

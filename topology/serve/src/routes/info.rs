@@ -8,7 +8,6 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use heartstream::models::SongDefaults;
 use heartstream_formats::Format;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -18,6 +17,7 @@ use crate::{
     body::Body,
     error::{ApiError, ErrorBody},
     guard::{cookie, is_encrypted},
+    views::Options,
 };
 
 /// The page
@@ -74,29 +74,7 @@ pub(crate) struct Model {
     /// The most takes of an order.
     max_takes: usize,
     /// Options of a song whose order leaves them out.
-    defaults: Defaults,
-}
-
-/// The model's own defaults, by the names that an order has for them.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Defaults {
-    temperature: f32,
-    top_k: usize,
-    cfg_scale: f64,
-    flow_steps: usize,
-    flow_guidance: f32,
-}
-
-impl From<SongDefaults> for Defaults {
-    fn from(SongDefaults { sampling, flow }: SongDefaults) -> Self {
-        Self {
-            temperature: sampling.temperature,
-            top_k: sampling.top_k,
-            cfg_scale: sampling.cfg_scale,
-            flow_steps: flow.steps,
-            flow_guidance: flow.guidance,
-        }
-    }
+    defaults: Options,
 }
 
 /// The model that sings
@@ -111,7 +89,7 @@ pub(crate) async fn models(With(app): With<Arc<App>>) -> Json<Models> {
         formats: Format::ALL.into_iter().filter(|format| format.check().is_ok()).map(Format::name).collect(),
         max_seconds: app.jukebox.limits.seconds,
         max_takes: app.jukebox.limits.takes,
-        defaults: app.jukebox.engine.defaults().into(),
+        defaults: Options::of(&app.jukebox.engine.defaults().request("", "")),
     };
     Json(Models { object: "list", data: vec![model] })
 }
