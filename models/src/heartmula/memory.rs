@@ -12,6 +12,14 @@ use crate::{
 
 /// Bytes of an activation.
 const F32: u64 = size_of::<f32>() as u64;
+/// Positions of a page of keys and values on a GPU, and of a block's span of them at most (`PAGE` and `MOST_SPAN` of the
+/// kernels).
+const GPU_PAGE: u64 = 256;
+const GPU_SPAN: u64 = 64;
+/// Frames that are verified together at most on a GPU: drafts, the frame behind them, and a first one that is there.
+const GPU_WINDOW: u64 = MOST_FRAMES as u64 + 2;
+#[cfg(feature = "cuda")]
+const _: () = assert!(GPU_PAGE == crate::kernels::lm::PAGE as u64 && GPU_WINDOW == super::on_gpu::WINDOW as u64);
 
 impl TransformerConfig {
     /// Bytes of keys and values of one position in one row on a processor.
@@ -27,6 +35,14 @@ impl TransformerConfig {
         // Input, queries, the attention's result for both rows and for new positions, the residual stream before and
         // after attention, its norm, and angles; gate, up projection, and their product.
         F32 * positions * (10 * width + 3 * hidden)
+    }
+
+    /// The same on a GPU: the residual stream and its rows as parts, queries with keys and values, the attention's result,
+    /// and the gated product.
+    fn gpu_pass_bytes(&self, positions: u64) -> u64 {
+        let (width, hidden) = (self.embed_dim as u64, self.intermediate_dim as u64);
+        let keys = (self.num_kv_heads * self.head_dim()) as u64;
+        F32 * positions * (4 * width + 2 * keys + hidden)
     }
 }
 
@@ -63,6 +79,27 @@ impl HeartMulaConfig {
         let verifying = self.backbone.pass_bytes(rows * (MOST_FRAMES as u64 + 1));
         let writing = self.kv_bytes(rows, prompt + frames, dtype) + kept + verifying;
         reading.max(writing)
+    }
+
+    /// The same on a GPU: pages of keys and values, a copy of those of the prompt, and what passes compute in, for as many
+    /// frames as are verified together.
+    pub fn song_bytes_on_gpu(&self, rows: u64, prompt: u64, frames: u64, dtype: WeightDtype) -> u64 {
+        let TransformerConfig { num_layers, num_heads, num_kv_heads, .. } = self.backbone;
+        let head = self.backbone.head_dim() as u64;
+        let position = rows * (num_layers * num_kv_heads) as u64 * 2 * head * dtype.bytes() as u64;
+        let pages = |positions: u64| position * positions.next_multiple_of(GPU_PAGE);
+        let kept = Some(pages(prompt)).filter(|bytes| *bytes <= MOST_BYTES as u64).unwrap_or(0);
+        let verified = rows * GPU_WINDOW;
+        // What the blocks of an attention tell each other, of each span of positions.
+        let spans = (prompt + frames).div_ceil(GPU_SPAN);
+        let scratch = F32 * verified * spans * num_heads as u64 * (head + 2);
+        let (depth, codebooks) = (&self.decoder, self.audio_num_codebooks as u64);
+        let depth_position = (depth.num_layers * depth.num_kv_heads * 2 * depth.head_dim()) as u64 * F32;
+        let depth_keys = verified * depth_position * codebooks.next_multiple_of(GPU_SPAN / 2);
+        let logits = F32 * GPU_WINDOW * codebooks * self.audio_vocab_size as u64;
+        let passes = self.backbone.gpu_pass_bytes(verified) + depth.gpu_pass_bytes(verified * codebooks);
+        let entering = F32 * verified * (codebooks + 2) * self.backbone.embed_dim as u64;
+        pages(prompt + frames) + kept + scratch + depth_keys + logits + passes + entering
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) use gpu::tensor_cores::{EulerStep, EulerWay};
 pub(crate) use gpu::{Awaited, HostReader};
 #[cfg(feature = "cuda")]
 pub(crate) use gpu::{
-    CapturedGraph, Priority, Uploads, lazy_link::missing_libraries, lm, order_by_stream_alone, stream_of,
+    CapturedGraph, Priority, Uploads, lazy_link::missing_libraries, lm, order_by_stream_alone, settled, stream_of,
 };
 pub use linear::Linear;
 pub use norm::{AdaLnModulation, RmsNorm, gated_sum, layer_norm};

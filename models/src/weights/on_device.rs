@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::TensorStore;
 #[cfg(feature = "cuda")]
-use crate::kernels::Uploads;
+use crate::kernels::{Uploads, settled};
 use crate::{error::Result, kernels::cpu::WeightDtype};
 
 /// Numbers of a tensor that is worth an upload in pieces.
@@ -56,6 +56,11 @@ impl TensorStore {
                 _ => uploads.tensor(shape, |first, to| numbers.read_in_parallel(first, to)),
             };
         }
-        Ok(Tensor::from_vec(numbers.read_all()?, shape, device)?.to_dtype(dtype)?)
+        let tensor = Tensor::from_vec(numbers.read_all()?, shape, device)?.to_dtype(dtype)?;
+        #[cfg(feature = "cuda")]
+        if device.is_cuda() {
+            return Ok(settled(&tensor)?);
+        }
+        Ok(tensor)
     }
 }

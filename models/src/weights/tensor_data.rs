@@ -206,7 +206,7 @@ impl TensorData {
     ///
     /// # Errors
     /// As [`TensorData::read`].
-    pub(super) fn read_in_parallel(&self, first: usize, to: &mut [f32]) -> Result<()> {
+    pub(crate) fn read_in_parallel(&self, first: usize, to: &mut [f32]) -> Result<()> {
         let pieces = to.par_chunks_mut(WORTH_A_THREAD).enumerate();
         pieces.try_for_each(|(piece, to)| self.read(first + piece * WORTH_A_THREAD, to))
     }
@@ -216,7 +216,7 @@ impl TensorData {
     /// # Errors
     /// As [`TensorData::read`].
     #[cfg(feature = "cuda")]
-    pub(super) fn read_as_bf16(&self, first: usize, to: &mut [bf16]) -> Result<()> {
+    pub(crate) fn read_as_bf16(&self, first: usize, to: &mut [bf16]) -> Result<()> {
         to.par_chunks_mut(PIECE).enumerate().try_for_each(|(piece, to)| {
             let mut numbers = [0f32; PIECE];
             let numbers = &mut numbers[..to.len()];

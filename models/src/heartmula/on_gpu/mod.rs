@@ -20,7 +20,7 @@ use candle_core::Device;
 pub(super) use self::{
     frames::Drawing,
     side_by_side::{GpuSongInPass, MOST_SONGS},
-    state::GpuSong,
+    state::{GpuSong, WINDOW},
     target::GpuTarget,
     verify::GpuWindow,
 };
@@ -76,13 +76,18 @@ impl GpuModel {
         }
         drop(stored);
         let name = "audio_embeddings.weight";
-        let rows = store.matrix(name, &[config.audio_num_codebooks * vocabulary, width], device)?;
+        let shape = [config.audio_num_codebooks * vocabulary, width];
+        let codes = store.numbers(name, &shape)?;
+        let table = match store.matrix_type(name) {
+            WeightDtype::Bf16 => Table::new(&gpu, shape, vocabulary, |rows| codes.read_as_bf16(0, rows))?,
+            _ => Table::new(&gpu, shape, vocabulary, |rows| codes.read_in_parallel(0, rows))?,
+        };
         let model = Self {
             backbone: Layers::load(&gpu, &config.backbone, store, "backbone", device)?,
             projection: matrix("projection.weight", [inner, width])?,
             decoder: Layers::load(&gpu, &config.decoder, store, "decoder", device)?,
             heads,
-            table: Table::new(&gpu, rows, vocabulary)?,
+            table,
             config: config.clone(),
             drafting: Mutex::new([None, None]),
             last_prompt: Mutex::new(None),

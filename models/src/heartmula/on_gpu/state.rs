@@ -19,7 +19,7 @@ use crate::{
 /// Positions of a prompt that are read in one pass: as many rows as a block multiplies at once.
 pub(super) const PROMPT_ROWS: usize = 32;
 /// Frames that are verified together at most: the drafts, the frame behind them, and a first one that is there.
-pub(super) const WINDOW: usize = MOST_FRAMES + 2;
+pub(in crate::heartmula) const WINDOW: usize = MOST_FRAMES + 2;
 
 /// Numbers of songs.
 static NUMBERS: AtomicU64 = AtomicU64::new(0);

@@ -30,6 +30,7 @@ pub(crate) use self::{
     cuda_graph::CapturedGraph,
     priority::{Priority, stream_of},
     upload::Uploads,
+    weight_pool::settled,
 };
 pub(super) use dilated_conv::{DilatedConv, Prelu};
 pub(crate) use host_reader::{Awaited, HostReader};

@@ -1,7 +1,7 @@
-//! GPU memory pool for weights, against fragmentation.
+//! GPU memory pool for what stays, weights and the state of songs, against fragmentation.
 //!
-//! What is made and let go between two weights would leave gaps between them, which hold memory that nothing else can use; so
-//! weights have a pool of their own.
+//! The driver takes and returns memory in pieces of 32 MiB. Where results that are let go at once lie between numbers that stay,
+//! these hold whole pieces of which little is in use: 0.3 GB of the published model's. So what stays has a pool of its own.
 
 use std::{
     collections::HashMap,
@@ -107,7 +107,7 @@ pub(super) unsafe fn tensor(shape: impl Into<Shape>, kind: DType, device: &Devic
 ///
 /// # Errors
 /// When the GPU has no memory.
-pub(super) fn settled(tensor: &Tensor) -> Result<Tensor> {
+pub(crate) fn settled(tensor: &Tensor) -> Result<Tensor> {
     let tensor = tensor.contiguous()?;
     // SAFETY: all of it is written next, in the same stream.
     let settled = unsafe { self::tensor(tensor.dims(), tensor.dtype(), tensor.device())? };

@@ -14,7 +14,7 @@ const KEY_GAP: usize = 8;
 /// Bytes of memory that any block may have, less what the kernel holds beside.
 const MEMORY: usize = 48 * 1024 - 64;
 /// Positions that memory is taken for at once.
-pub(super) const PAGE: usize = 256;
+pub(crate) const PAGE: usize = 256;
 /// Positions of a block at most, and times of queries that it has at most.
 const MOST_SPAN: usize = 64;
 const MOST_TIMES: usize = 1;

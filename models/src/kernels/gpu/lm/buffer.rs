@@ -26,21 +26,11 @@ impl<T> fmt::Debug for Buffer<T> {
 }
 
 impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
-    /// `count` zeros.
+    /// `count` zeros, beside the weights: none of these is let go soon.
     ///
     /// # Errors
     /// When the GPU has no memory for them.
     pub fn zeros(gpu: &GpuStream, count: usize) -> Result<Self> {
-        let numbers = gpu.cuda().alloc_zeros::<T>(count.max(1)).w()?;
-        let address = numbers.device_ptr(gpu.cuda()).0;
-        Ok(Self { numbers, address })
-    }
-
-    /// `count` zeros that stay as long as the model.
-    ///
-    /// # Errors
-    /// When the GPU has no memory for them.
-    pub fn lasting(gpu: &GpuStream, count: usize) -> Result<Self> {
         // SAFETY: zeros are written next.
         let mut numbers = unsafe { weight_pool::room::<T>(gpu.cuda(), count)? };
         gpu.cuda().memset_zeros(&mut numbers).w()?;

@@ -12,7 +12,7 @@ mod gpu_stream;
 mod product;
 mod song_table;
 
-pub(crate) use attention::{Attention, KvCacheSizes, PagedKvCache, Scratch, Start};
+pub(crate) use attention::{Attention, KvCacheSizes, PAGE, PagedKvCache, Scratch, Start};
 pub(crate) use buffer::{Bf16Rows, Buffer};
 pub(crate) use draw::{DrawSettings, Drawers, Drawn, SongPlace};
 pub(crate) use embed::Table;

@@ -58,7 +58,7 @@ impl Matrix {
         let gated = if gates { outputs / 2 } else { 0 };
         let tiles = if gates { gated.div_ceil(TILE / 2) } else { outputs.div_ceil(TILE) };
         let row_chunks = inputs.div_ceil(CHUNK);
-        let packed = Buffer::lasting(gpu, tiles * TILE * planes * row_chunks * CHUNK)?;
+        let packed = Buffer::zeros(gpu, tiles * TILE * planes * row_chunks * CHUNK)?;
         weight.device().synchronize()?;
         let (storage, layout) = weight.storage_and_layout();
         let Storage::Cuda(storage) = &*storage else { bail!("a weight for a GPU lies elsewhere") };
