@@ -283,7 +283,7 @@ impl Stage {
             if stopped() {
                 return Ok(None);
             }
-            (xs, normed) = block.forward(&xs, &entered, &rotary, blocks.peek().copied())?;
+            (xs, normed) = block.forward(xs, entered, &rotary, blocks.peek().copied())?;
         }
         Ok(Some(layer_norm(&xs, NORM_EPS, AdaLnModulation { table: &modulation.out, shift: 0, scale: 1 })?))
     }
@@ -307,24 +307,31 @@ impl Modulated<'_> {
         Ok(attention_norm.operand(xs, self.attention_steer(), attention.product())?)
     }
 
-    /// The residual stream behind the block, and what the next one's attention takes of it.
+    /// The residual stream behind the block, and what the next one's attention takes of it. Each result is let go as soon as
+    /// nothing needs it: gates and what they gate take most of a window's memory, and these would be held beside them.
     ///
     /// # Shapes
     /// - `xs` and result \[B, L, D\]
     fn forward(
         &self,
-        xs: &Tensor,
-        normed: &Operand,
+        xs: Tensor,
+        normed: Operand,
         rotary: &RotaryTable,
         next: Option<Modulated<'_>>,
     ) -> Result<(Tensor, Option<Operand>)> {
         let Self { block, table } = *self;
-        let found = Operand::of(block.attention.forward(normed, rotary)?, &block.output)?;
-        let (found, modulated) = (block.output.multiply(&found)?, AdaLnModulation { table, shift: 3, scale: 4 });
+        let attended = block.attention.forward(&normed, rotary)?;
+        drop(normed);
+        let found = block.output.multiply(&Operand::of(attended, &block.output)?)?;
+        let modulated = AdaLnModulation { table, shift: 3, scale: 4 };
         let (xs, normed) =
-            block.feed_forward_norm.operand_of_sum((xs, &found), (table, 2), modulated, &block.gate_up)?;
-        let hidden = gated(block.gate_up.multiply(&normed)?, &block.down)?;
+            block.feed_forward_norm.operand_of_sum((&xs, &found), (table, 2), modulated, &block.gate_up)?;
+        drop(found);
+        let gates = block.gate_up.multiply(&normed)?;
+        drop(normed);
+        let hidden = gated(gates, &block.down)?;
         let (made, gate) = (block.down.multiply(&hidden)?, (table, 5));
+        drop(hidden);
         let Some(next) = next else { return Ok((gated_sum(&xs, &made, gate.0, gate.1)?, None)) };
         let Block { attention_norm, attention, .. } = next.block;
         let (xs, normed) =

@@ -2,6 +2,8 @@
 
 use super::{config::HeartCodecConfig, vocoder::CHUNK};
 
+/// Latents up to which a window's step is recorded on a GPU.
+pub(super) const RECORDED_ON_GPU: u64 = 256;
 /// Bytes of an activation.
 const F32: u64 = size_of::<f32>() as u64;
 
@@ -16,8 +18,8 @@ impl HeartCodecConfig {
         let held = input + (input - output) + first + joined;
         // A convolution over three places: three of its inputs side by side, its result, and that of the layer behind it.
         let projection = 3 * joined + 2 * second;
-        // The residual stream before and after attention and its norm; gate, up projection, and their product.
-        let feed_forward = 4 * second + 3 * hidden;
+        // The residual stream; gate, up projection, and their product.
+        let feed_forward = second + 3 * hidden;
         // The residual stream, its norm, queries, keys and values, and the attention's result, by tasks and as rows.
         let attention = 7 * second;
         // Beside that a few of one row: noise, state, in-context latents, velocity.
@@ -27,19 +29,21 @@ impl HeartCodecConfig {
     /// The same on a GPU's tensor cores, where a product's results are kept in two parts.
     pub fn window_bytes_on_gpu(&self, rows: u64, latents: u64) -> u64 {
         let (second, hidden) = (2 * self.inner_dim() as u64, Self::hidden_dim(2 * self.inner_dim()) as u64);
-        // Gate and what it gates in two parts, what becomes of them as halves; the residual stream before and behind, its
-        // norm as halves. Beside that what the estimator is given.
-        let feed_forward = 4 * hidden + hidden + 3 * second;
+        // Gate and what it gates in two parts, what becomes of them as halves, and the residual stream. Beside that what the
+        // estimator is given.
+        let feed_forward = 4 * hidden + hidden + second;
         // Queries, keys and values in two parts and as halves, and what was found.
         let attention = 6 * second + 3 * second + 3 * second;
-        F32 * latents * rows * (feed_forward.max(attention) + self.in_channels as u64)
+        let of = |latents| F32 * latents * rows * (feed_forward.max(attention) + 2 * self.in_channels as u64);
+        // Steps of short windows are recorded, each with memory of its own.
+        of(latents) + of(latents.min(RECORDED_ON_GPU))
     }
 
-    /// The most bytes that the vocoder takes on a GPU, which decodes more latents at once: a layer's input and result, in
-    /// f32 and as halves, and what is between two layers.
+    /// The most bytes that the vocoder takes on a GPU, which decodes more latents at once: of its widest layer, that at the
+    /// sound's own rate, the input and the result as halves.
     pub fn sound_bytes_on_gpu(&self) -> u64 {
         let channels = (2 * self.init_channel * self.samples_per_latent()) as u64;
-        5 * F32 * super::vocoder::MOST_AT_ONCE as u64 * channels + self.sound_bytes()
+        2 * F32 * super::vocoder::MOST_AT_ONCE as u64 * channels
     }
 
     /// The most bytes that the vocoder takes for both channels: activations of a chunk, and histories.
@@ -56,7 +60,7 @@ impl HeartCodecConfig {
         }
         places *= self.num_samples as u64;
         widest = widest.max(places * self.init_channel as u64);
-        // A layer's input, the same behind its history, and its result.
-        2 * F32 * (3 * widest + history)
+        // The widest layer's input and result, and the sound as it comes out and as it is handed on.
+        2 * F32 * (2 * (widest + places) + history)
     }
 }

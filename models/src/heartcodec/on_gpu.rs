@@ -14,6 +14,7 @@ use super::{
     Flow,
     estimator::Estimator,
     flow_matching::{EulerTime, StopCheck, euler_times},
+    memory::RECORDED_ON_GPU,
     modulation::Modulation,
 };
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
 
 /// Latents up to which a window's step is recorded: the kernels of a longer one take the GPU longer than the host. They
 /// are those of a song's first windows, too, which its first sound and the speakers wait for.
-const MOST_RECORDED: usize = 256;
+const MOST_RECORDED: usize = RECORDED_ON_GPU as usize;
 /// Positions that there are angles for from the beginning: more than the longest usual window has.
 const POSITIONS: usize = 1024;
 /// Steps whose modulation is on the GPU at once, 1.3 MB each at the published size.
@@ -142,7 +143,6 @@ impl GpuSolver {
         }
         windows.push(window);
         let Some(window) = windows.last_mut() else { return Ok(None) };
-
         window.way.begin(noise, known, fixed)?;
         let mut under_way: Vec<CudaEvent> = Vec::new();
         for index in 0..times.len() {

@@ -307,7 +307,9 @@ impl Vocoder {
             }
         }
         if let Some((times, convolution, slope)) = &self.repeat {
-            xs = convolution.forward(xs.repeated(*times)?, next()?, activated(*slope, Results::Multiplied))?;
+            let repeated = xs.repeated(*times)?;
+            drop(xs); // of a GPU's memory these two layers would take most
+            xs = convolution.forward(repeated, next()?, activated(*slope, Results::Multiplied))?;
         }
         let sound = ConvEpilogue { results: Results::Read, ..ConvEpilogue::default() };
         Ok(self.last.forward(&xs, next()?, sound)?.tensor()?)

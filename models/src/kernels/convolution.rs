@@ -33,12 +33,14 @@ fn convolve(
 ) -> Result<Signal> {
     let xs = xs.halves()?;
     let old = history.exchange(&xs)?;
-    let add = epilogue.add.as_ref().map(Signal::tensor).transpose()?;
+    let ConvEpilogue { slope, add, results } = epilogue;
+    // The halves of what is added are let go here.
+    let add = add.map(|signal| signal.tensor()).transpose()?;
     let fused = tensor_cores::TapEpilogue {
-        slope: epilogue.slope,
+        slope,
         add: add.as_ref(),
-        numbers: epilogue.results != Results::Multiplied,
-        halves: epilogue.results != Results::Read,
+        numbers: results != Results::Multiplied,
+        halves: results != Results::Read,
     };
     Ok(Signal::Halved(weight.convolve(&xs, &old, reach, fused)?))
 }
