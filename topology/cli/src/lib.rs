@@ -68,6 +68,8 @@ pub fn reads_as_plan(bytes: &[u8]) -> bool {
 
 /// Runs the program with the arguments of the process.
 pub fn run() -> ExitCode {
+    #[cfg(feature = "cuda")]
+    with_little_room_for_cublas();
     let args = parse();
     if progress_form(&args.command) == ProgressForm::Json {
         output_macros::as_json();
@@ -86,6 +88,17 @@ pub fn run() -> ExitCode {
             ExitCode::from(2)
         }
         Err(Failed::Cancelled) => ExitCode::from(130),
+    }
+}
+
+/// Has cuBLAS take 8 MiB for each stage in the place of 64, unless the user chose: no slower with these products, and 0.2 GB
+/// less of a GPU's memory (`docs/decisions/027-what-a-gpus-memory-holds.md`).
+#[cfg(feature = "cuda")]
+#[expect(unsafe_code, reason = "cuBLAS takes this from the environment alone")]
+fn with_little_room_for_cublas() {
+    if std::env::var_os(heartstream::memory::CUBLAS_ROOM).is_none() {
+        // SAFETY: the program has no other thread yet that could read the environment.
+        unsafe { std::env::set_var(heartstream::memory::CUBLAS_ROOM, ":4096:2") };
     }
 }
 

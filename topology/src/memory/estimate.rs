@@ -18,6 +18,8 @@ use crate::{plan::Plan, request};
 
 /// The embeddings of codes.
 const EMBEDDINGS: &str = "audio_embeddings.weight";
+/// What the codec's tensors are called that modulate steps.
+const MODULATION: &str = ".adaln_single";
 /// The program with its runtime and its threads before any model: 17 MB on x86-64 with the smallest model that there
 /// is.
 const PROGRAM: u64 = 16 << 20;
@@ -34,8 +36,12 @@ const COPIES: u64 = 3;
 const GIVEN_BACK: u64 = 32 << 20;
 /// Freed memory that an allocator keeps at the end of a thread's heap, at most (twice the above, in the same source).
 const KEPT: u64 = 2 * GIVEN_BACK;
-/// What a GPU's memory has in it before any weight: CUDA's context, kernels, and what cuBLAS works in.
-const GPU: u64 = 900 << 20;
+/// The variable of the environment by which cuBLAS takes its room on a GPU, for each stage that computes there: `:4096:2` is
+/// twice 4096 KiB, what the program `heartstream` sets. A program that embeds the engine can set it before its first thread
+/// starts.
+pub const CUBLAS_ROOM: &str = "CUBLAS_WORKSPACE_CONFIG";
+/// The driver's pools take and return memory in pieces of this size; of two pools one may be all but empty each.
+const GPU_PIECES: u64 = 2 * (32 << 20);
 /// Bytes of a number on its way through the pipeline.
 const F32: u64 = size_of::<f32>() as u64;
 
@@ -105,6 +111,10 @@ pub struct MemoryPlan {
     pub queues: u64,
     /// The part of the codec's weights that the vocoder has.
     pub vocoder_weights: u64,
+    /// The part of the language model's weights that lies in the host's memory where a GPU computes it.
+    pub language_model_on_host: u64,
+    /// The part of the codec's weights that does: what modulates a step is computed there.
+    pub codec_on_host: u64,
     /// The part of the program's that the threads of one song have.
     pub threads: u64,
     /// What each part of the model computes on.
@@ -112,6 +122,10 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
+    /// Bytes that CUDA's context and kernels take of a GPU's memory before anything is loaded: measured on an H200, which has
+    /// more multiprocessors than most; with fewer it is smaller.
+    pub const CUDA_CONTEXT: u64 = 560_000_000;
+
     /// Estimates what a song of this size takes with the model in `directory`, its weights stored as that says.
     ///
     /// # Errors
@@ -126,25 +140,26 @@ impl MemoryPlan {
         let dtype = directory.kv_dtype(&lm);
         let threads = plan.lm.threads + sound_threads(plan);
         let matrices = weights(directory, &lm, &heartmula::expected_tensors(&directory.lm));
-        let language_model = if plan.devices.lm.is_cpu() {
-            matrices
+        let (language_model, language_model_on_host, song_bytes) = if plan.devices.lm.is_cpu() {
+            (matrices, 0, sizes.song_bytes(song.lm_rows, prompt, frames, dtype))
         } else {
-            // The embeddings of codes, too, which stay in their file on a processor; and what tensor cores multiply are
-            // planes of bf16.
+            // What tensor cores multiply are planes of bf16.
             let numbers = lm.matrix_type(EMBEDDINGS);
-            let codes = sizes.audio_num_codebooks * sizes.audio_vocab_size * sizes.backbone.embed_dim * numbers.bytes();
-            let (planes, of) = match numbers {
-                WeightDtype::Bf16 => (1, 1),
-                WeightDtype::F16 => (2, 1),
-                WeightDtype::F32 => (3, 2),
+            let (planes, of, bytes) = match numbers {
+                WeightDtype::Bf16 => (1, 1, 2),
+                WeightDtype::F16 => (2, 1, 4),
+                WeightDtype::F32 => (3, 2, 4),
             };
-            matrices * planes / of + codes as u64
+            // The embeddings of codes, which stay in their file on a processor, lie in the host's memory for a GPU.
+            let codes = (sizes.audio_num_codebooks * sizes.audio_vocab_size * sizes.backbone.embed_dim * bytes) as u64;
+            (matrices * planes / of + codes, codes, sizes.song_bytes_on_gpu(song.lm_rows, prompt, frames, dtype))
         };
         Ok(Self {
             program: PROGRAM + THREAD * threads as u64,
             tokenizer: TOKENIZER_FACTOR * directory.checkpoint.file(TOKENIZER).map_or(0, |file| file.len() as u64),
             language_model,
-            song: sizes.song_bytes(song.lm_rows, prompt, frames, dtype),
+            language_model_on_host,
+            song: song_bytes,
             ..Self::of_sound(directory, plan, song)?
         })
     }
@@ -174,6 +189,7 @@ impl MemoryPlan {
             flow: window * if song.several_windows { plan.flow.len() as u64 } else { 1 },
             vocoder: if vocoder.is_cpu() { sizes.sound_bytes() } else { sizes.sound_bytes_on_gpu() },
             vocoder_weights: weights(directory, &store, &heartcodec::expected_tensors_of_vocoder(sizes)),
+            codec_on_host: if flow.is_cpu() { 0 } else { weights(directory, &store, &modulation(&tensors)) },
             threads: THREAD * sound_threads(plan) as u64,
             devices: plan.devices,
             queues: queues(plan, latents * directory.codec.out_channels as u64),
@@ -197,8 +213,9 @@ impl MemoryPlan {
         let on = |there: DeviceName, bytes: u64| if there == device { bytes } else { 0 };
         on(DeviceName::Cpu, self.threads + self.queues)
             + on(self.devices.lm, self.song)
-            + on(self.devices.flow, self.flow)
-            + on(self.devices.vocoder, self.vocoder)
+            // On a GPU there is one window at a time, and one piece in the vocoder, whichever song it is of.
+            + on(self.devices.flow, if device.is_cpu() { self.flow } else { 0 })
+            + on(self.devices.vocoder, if device.is_cpu() { self.vocoder } else { 0 })
     }
 
     /// The most that `songs` songs at once hold on all devices.
@@ -235,18 +252,21 @@ impl MemoryPlan {
     }
 
     fn always_on(&self, device: DeviceName) -> u64 {
-        if device.is_cpu() { self.program + self.tokenizer } else { GPU }
+        if device.is_cpu() { self.program + self.tokenizer } else { Self::CUDA_CONTEXT + GPU_PIECES }
     }
 
     fn writing_on(&self, device: DeviceName) -> u64 {
-        if self.devices.lm == device { self.language_model + self.song } else { 0 }
+        let weights = self.language_model - self.language_model_on_host;
+        let there = if self.devices.lm == device { weights + self.song + of_stage(device) } else { 0 };
+        there + if device.is_cpu() { self.language_model_on_host } else { 0 }
     }
 
     fn sound_on(&self, device: DeviceName) -> u64 {
         let on = |there: DeviceName, bytes: u64| if there == device { bytes } else { 0 };
-        on(DeviceName::Cpu, self.allocator_slack + self.queues)
-            + on(self.devices.flow, self.codec.saturating_sub(self.vocoder_weights) + self.flow)
-            + on(self.devices.vocoder, self.vocoder_weights + self.vocoder)
+        let flow_weights = self.codec.saturating_sub(self.vocoder_weights + self.codec_on_host);
+        on(DeviceName::Cpu, self.allocator_slack + self.queues + self.codec_on_host)
+            + on(self.devices.flow, flow_weights + self.flow + of_stage(device))
+            + on(self.devices.vocoder, self.vocoder_weights + self.vocoder + of_stage(device))
     }
 
     /// All terms by their names.
@@ -267,9 +287,30 @@ impl MemoryPlan {
     }
 }
 
+/// What a stage takes of a device beside its weights and what it computes with: on a GPU the room of its cuBLAS.
+fn of_stage(device: DeviceName) -> u64 {
+    if device.is_cpu() { 0 } else { cublas_room(std::env::var(CUBLAS_ROOM).ok().as_deref()) }
+}
+
+/// Bytes that cuBLAS takes for each stage that computes on a GPU: what its variable says, `:KiB:count` once or more often,
+/// rounded up to the driver's pieces of 2 MiB; without it 64 MiB on an H200.
+pub(super) fn cublas_room(variable: Option<&str>) -> u64 {
+    let numbers = |text: &str| text.split(':').map(|number| number.parse().ok()).collect::<Option<Vec<u64>>>();
+    let said = variable.and_then(|text| numbers(text.strip_prefix(':')?));
+    let Some(pairs) = said.filter(|numbers| numbers.len().is_multiple_of(2)) else { return 64 << 20 };
+    let bytes = pairs.chunks_exact(2).fold(0u64, |all, pair| all.saturating_add(pair[0].saturating_mul(pair[1])));
+    // No GPU has 2⁶¹ bytes, and sums of this stay below 2⁶⁴.
+    bytes.saturating_mul(1024).min(1 << 61).next_multiple_of(2 << 20)
+}
+
 /// Threads that each song has for itself.
 fn sound_threads(plan: &Plan) -> usize {
     plan.vocoder.threads + plan.flow.iter().map(|site| site.threads).sum::<usize>()
+}
+
+/// The tensors that make a time step into what modulates it.
+fn modulation(tensors: &[Expected]) -> Vec<Expected> {
+    tensors.iter().filter(|tensor| tensor.name.contains(MODULATION)).cloned().collect()
 }
 
 /// Bytes of these tensors in memory.
@@ -309,9 +350,13 @@ mod tests {
     use crate::{plan::Placement, units::Seconds};
 
     fn estimate(size: SynthSize, seconds: f64, codec: Storage) -> MemoryPlan {
+        estimate_on(Devices::default(), size, seconds, codec)
+    }
+
+    fn estimate_on(devices: Devices, size: SynthSize, seconds: f64, codec: Storage) -> MemoryPlan {
         let directory =
             heartstream_tools::synth::random_model(size, 1).expect("a model").stored_as(Storage::Auto, codec);
-        let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(2), ..Placement::default() });
+        let plan = Plan::new(&Placement { flow_workers: 1, threads: Some(2), devices, ..Placement::default() });
         let request = SongRequest { max_frames: Seconds(seconds).frames(), ..SongRequest::new("a", "b") };
         let song = SongSize::of(&request, 200).expect("a song");
         MemoryPlan::estimate(&directory, &plan.expect("a plan"), &song).expect("a forecast")
@@ -322,6 +367,45 @@ mod tests {
         let plan = estimate(SynthSize::Full, 240.0, Storage::As(WeightDtype::F16));
         assert!((10.5e9..12e9).contains(&(plan.streaming() as f64)), "{plan:#?}");
         assert!(estimate(SynthSize::Full, 240.0, Storage::Auto).streaming() as f64 > 14e9);
+    }
+
+    #[test]
+    fn on_a_gpu_songs_take_what_was_measured_on_an_h200_within_a_twentieth() {
+        let gpu = DeviceName::Cuda(0);
+        let half = Storage::As(WeightDtype::F16);
+        // With 8 MiB for cuBLAS in each of three stages, as in the program; without CUDA's context.
+        let room = 3 * (cublas_room(None) - cublas_room(Some(":4096:2"))) + MemoryPlan::CUDA_CONTEXT;
+        for (seconds, songs, measured) in [(240.0, 1, 11.55e9), (60.0, 1, 11.04e9), (60.0, 4, 12.22e9)] {
+            let plan = estimate_on(Devices::all(gpu), SynthSize::Full, seconds, half);
+            let estimated = plan.streaming_on(gpu) + (songs - 1) * plan.another_song_on(gpu) - room;
+            let ratio = estimated as f64 / measured;
+            assert!((0.95..1.05).contains(&ratio), "{songs} of {seconds} s: {estimated} estimated, {ratio:.3}");
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_song_on_a_gpu_are_on_the_gpu_or_in_the_machines_memory_and_in_no_third_place() {
+        let plan = estimate_on(Devices::all(DeviceName::Cuda(0)), SynthSize::Small, 30.0, Storage::Auto);
+        let beside = MemoryPlan::CUDA_CONTEXT + GPU_PIECES + 3 * of_stage(DeviceName::Cuda(0));
+        assert_eq!(plan.terms().iter().map(|(_, bytes)| bytes).sum::<u64>() + beside, plan.streaming());
+        assert!(plan.language_model_on_host > 0 && plan.codec_on_host > 0, "{plan:#?}");
+    }
+
+    #[test]
+    fn what_cublas_takes_is_read_from_its_variable() {
+        for (variable, mebibytes) in [
+            (None, 64),
+            (Some(""), 64),
+            (Some(":x:2"), 64),
+            (Some(":4096"), 64),
+            (Some(":4096:2"), 8),
+            (Some(":4096:2:16:8"), 10),
+            (Some(":16:8"), 2),
+            (Some(":0:0"), 0),
+        ] {
+            assert_eq!(cublas_room(variable), mebibytes << 20, "{variable:?}");
+        }
+        assert!(cublas_room(Some(":18446744073709551615:18446744073709551615")) > 1 << 60);
     }
 
     #[test]

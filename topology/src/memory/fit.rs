@@ -232,6 +232,21 @@ mod tests {
     }
 
     #[test]
+    fn a_card_of_8_gb_makes_a_song_of_four_minutes_one_half_after_the_other_and_says_so() {
+        let directory = heartstream_tools::synth::random_model(SynthSize::Full, 1).expect("a model");
+        let devices = Devices::all(DeviceName::Cuda(0));
+        let placement = Placement { flow_workers: 1, threads: Some(2), devices, ..Placement::default() };
+        let plan = Plan::new(&placement).expect("a plan");
+        let request = SongRequest { max_frames: crate::units::Seconds(240.0).frames(), ..SongRequest::new("a", "b") };
+        let song = SongSize::of(&request, 200).expect("a song");
+        // Of 8 GiB the driver keeps some 0.1 for itself.
+        let limits = "cuda:0=7.9GiB".parse().expect("limits");
+        let (fit, sentence) = fit(&limits, &directory, Storage::Auto, &plan, &song).expect("a way");
+        assert!(fit.one_after_the_other, "{fit:?}");
+        assert!(sentence.is_some_and(|sentence| sentence.ends_with("nothing sounds before that")));
+    }
+
+    #[test]
     fn each_gpu_is_asked_for_what_it_computes() {
         let gpus = Devices { lm: DeviceName::Cuda(0), flow: DeviceName::Cuda(1), vocoder: DeviceName::Cuda(1) };
         let (fit, _) =

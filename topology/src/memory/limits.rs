@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use heartstream_models::{DeviceName, Devices, ModelError};
 
-use super::MemorySize;
+use super::{MemoryPlan, MemorySize};
 
 /// The most bytes that may be taken: of each device's memory, and of single ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,6 +35,8 @@ impl MemoryLimits {
     pub fn or_what_is_free(mut self, devices: Devices) -> Result<Self, ModelError> {
         for gpu in devices.gpus() {
             if let Some(free) = gpu.free_memory()? {
+                // What the context of this program has taken to look is part of what is estimated.
+                let free = free + MemoryPlan::CUDA_CONTEXT;
                 let limit = self.of(gpu).map_or(free, |limit| limit.0.min(free));
                 self.of.retain(|(name, _)| *name != gpu);
                 self.of.push((gpu, MemorySize(limit)));

@@ -9,7 +9,7 @@ mod fit;
 mod limits;
 mod size;
 
-pub use estimate::{MemoryPlan, SongSize};
+pub use estimate::{CUBLAS_ROOM, MemoryPlan, SongSize};
 pub(crate) use fit::fit;
 pub use limits::MemoryLimits;
 pub use size::MemorySize;

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use heartstream::{Heartstream, Sink, SongControl, SongRequest, units::Frames};
 
-use super::machine::Machine;
 use crate::Failed;
 
 /// Songs last until they are cancelled: four minutes, more than it takes until all of them sound.
@@ -20,12 +19,7 @@ pub(super) struct Joined {
 }
 
 /// Makes so many songs at once and lets the last one join when all others sound.
-pub(super) async fn last_to_join(
-    engine: &Heartstream,
-    songs: usize,
-    words: &SongRequest,
-    machine: &Machine,
-) -> Result<Joined, Failed> {
+pub(super) async fn last_to_join(engine: &Heartstream, songs: usize, words: &SongRequest) -> Result<Joined, Failed> {
     let request = |seed| SongRequest { seed, max_frames: LENGTH, ..words.clone() };
     let mut controls = Vec::with_capacity(songs);
     let mut first_sound = Duration::ZERO;
@@ -40,9 +34,12 @@ pub(super) async fn last_to_join(
         first_sound = since.elapsed();
         let (mut blocks, control) = song.split();
         controls.push(control);
-        readers.spawn(async move { while blocks.next_block().await.is_some() {} });
+        readers.spawn(async move {
+            while blocks.next_block().await.is_some() {}
+            blocks.finished().await
+        });
     }
-    let memory = machine.gpu_memory_taken()?.or_else(resident);
+    let memory = resident();
     controls.iter().for_each(SongControl::cancel);
     readers.join_all().await;
     Ok(Joined { first_sound, memory })

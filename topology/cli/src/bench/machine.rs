@@ -1,5 +1,11 @@
 //! The machine that a bench measures on: its threads, its limits, its name.
 
+#[cfg(feature = "cuda")]
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
 use heartstream_actors::awake::kept_awake;
 use heartstream_models::{
     DeviceName,
@@ -7,6 +13,10 @@ use heartstream_models::{
 };
 
 use crate::Failed;
+
+/// Time between two looks at a GPU's memory: a window of flow matching takes longer.
+#[cfg(feature = "cuda")]
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 /// What the stages are measured on, and what it can do at best.
 pub(super) struct Machine {
@@ -90,17 +100,43 @@ impl Machine {
         format!("{} with {} kernels, {} threads", processor(), KernelSet::chosen(), self.threads())
     }
 
-    /// Bytes of GPU memory that are taken now and were free when the GPU was opened; `None` on a processor.
-    ///
-    /// # Errors
-    /// When the driver does not answer.
-    pub(super) fn gpu_memory_taken(&self) -> Result<Option<u64>, Failed> {
+    /// Does `work`, and looks at the GPU's memory meanwhile: the result, and the most bytes that were taken and were free when
+    /// the GPU was opened, so without CUDA's own context; `None` on a processor.
+    pub(super) fn with_gpu_memory<T>(&self, work: impl FnOnce() -> T) -> (T, Option<u64>) {
         #[cfg(feature = "cuda")]
         if let Some(gpu) = &self.gpu {
-            let now = heartstream_models::GpuInfo::of(&gpu.device)?;
-            return Ok(Some(gpu.found.free.saturating_sub(now.free)));
+            let taken = || {
+                let now = heartstream_models::GpuInfo::of(&gpu.device).ok()?;
+                Some(gpu.found.free.saturating_sub(now.free))
+            };
+            let ended = AtomicBool::new(false);
+            return std::thread::scope(|scope| {
+                let most = scope.spawn(|| {
+                    let mut most = None;
+                    while !ended.load(Ordering::Acquire) {
+                        most = most.max(taken());
+                        std::thread::sleep(BETWEEN_LOOKS);
+                    }
+                    most.max(taken())
+                });
+                let end = EndOnDrop(&ended); // a panic of the work must not leave the other thread waiting
+                let result = work();
+                drop(end);
+                (result, most.join().unwrap_or(None))
+            });
         }
-        Ok(None)
+        (work(), None)
+    }
+}
+
+/// Sets a flag when it is dropped.
+#[cfg(feature = "cuda")]
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+#[cfg(feature = "cuda")]
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 

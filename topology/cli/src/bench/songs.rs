@@ -144,16 +144,17 @@ fn with_sound(
 ) -> Result<(), Failed> {
     let placement = Placement { threads: args.threads, devices: Devices::all(args.device), ..Placement::default() };
     let storages = (Storage::Auto, args.codec_weights.codec_weights.into());
-    crate::render::runtime()?.block_on(async {
-        status.say("loading the model with its codec");
-        let builder = Heartstream::builder(checkpoint).placement(placement).weights(storages.0, storages.1);
-        let engine = builder.build().await?;
-        for row in rows {
-            status.say(&format!("{} songs from words to sound", row.songs));
-            row.joined = Some(last_to_join(&engine, row.songs, words, machine).await?);
-        }
-        Ok(())
-    })
+    let runtime = crate::render::runtime()?;
+    status.say("loading the model with its codec");
+    let builder = Heartstream::builder(checkpoint).placement(placement).weights(storages.0, storages.1);
+    let engine = runtime.block_on(builder.build())?;
+    for row in rows {
+        status.say(&format!("{} songs from words to sound", row.songs));
+        let (joined, on_gpu) = machine.with_gpu_memory(|| runtime.block_on(last_to_join(&engine, row.songs, words)));
+        let joined = joined?;
+        row.joined = Some(Joined { memory: on_gpu.or(joined.memory), ..joined });
+    }
+    Ok(())
 }
 
 /// What is to be said of the subject when it is gone.

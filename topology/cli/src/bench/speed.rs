@@ -64,14 +64,13 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
     }
     let engine = runtime.block_on(builder.build())?;
     // Before the stages are measured, which leave other windows and steps in a GPU's caches than loading does.
-    let whole = if args.seconds == 0.0 {
-        None
+    let (whole, gpu_memory) = if args.seconds == 0.0 {
+        (None, None)
     } else {
         status.say("making a song");
-        Some(runtime.block_on(song(&engine, args))?)
+        let (whole, memory) = machine.with_gpu_memory(|| runtime.block_on(song(&engine, args)));
+        (Some(whole?), memory)
     };
-    // Pools keep what the song took at its peak; the stages below take other windows beside it.
-    let after_song = machine.gpu_memory_taken()?;
     let mut rows = Vec::new();
     let (Some(lm), Some(decoder)) = (engine.language_model(), engine.decoder()) else {
         return Err(Failed::Error("only a model that is in memory as a whole can be measured".to_owned()));
@@ -131,9 +130,13 @@ pub(super) fn speed(args: &SpeedArgs, quiet: bool) -> Result<(), Failed> {
         whole,
         kv_bytes,
         peak_memory,
-        gpu_memory: after_song.filter(|_| args.seconds > 0.0),
+        gpu_memory,
         estimated: estimated.streaming_on(DeviceName::Cpu),
-        gpu_estimated: estimated.devices.gpus().first().map(|gpu| estimated.streaming_on(*gpu)),
+        gpu_estimated: estimated
+            .devices
+            .gpus()
+            .first()
+            .map(|gpu| estimated.streaming_on(*gpu) - MemoryPlan::CUDA_CONTEXT),
     };
     if args.json {
         out!("{:#}", report.json());

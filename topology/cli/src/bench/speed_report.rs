@@ -66,11 +66,11 @@ pub(super) struct SpeedReport {
     /// Keys and values of the long song that was there while sound was made.
     pub kv_bytes: Option<u64>,
     pub peak_memory: Option<u64>,
-    /// Bytes of GPU memory that the model, the song and CUDA's pools hold behind the song; `None` without a song.
+    /// The most bytes of GPU memory that the model and the song took, without CUDA's own context; `None` without a song.
     pub gpu_memory: Option<u64>,
     /// Estimated peak memory of the pipeline in the machine's memory, with a song of this length.
     pub estimated: u64,
-    /// The same in the GPU's.
+    /// The same in the GPU's, without CUDA's own context.
     pub gpu_estimated: Option<u64>,
 }
 
@@ -171,7 +171,7 @@ impl SpeedReport {
         if let Some(bytes) = self.gpu_memory {
             let estimated =
                 self.gpu_estimated.map_or(String::new(), |bytes| format!(", estimated {}", MemorySize(bytes)));
-            let _ = writeln!(text, "GPU memory {}{estimated}", MemorySize(bytes));
+            let _ = writeln!(text, "GPU memory {}{estimated}, beside CUDA's own context", MemorySize(bytes));
         }
         text + LEGEND
     }
