@@ -89,7 +89,7 @@ pub fn sequence(pool: &Pool<Written>, frames: usize, books: usize, rng: &mut Rng
     sources.truncate(frames);
     weights.truncate(frames);
     codes.truncate(frames * books);
-    Written { prompt, read: codes.clone(), codes, sources, weights, form: None }
+    Written { prompt, read: codes.clone(), heard: codes.clone(), codes, sources, weights, form: None }
 }
 
 #[cfg(test)]
@@ -104,7 +104,7 @@ mod tests {
             let codes: Vec<u16> = (0..frames * books as u16).map(|place| place / 6 + 7 * number).collect();
             let prompt = PromptTokens { tags: vec![1], lyrics: vec![2, 3] };
             let (sources, weights) = (vec![NEW; usize::from(frames)], vec![1.0; usize::from(frames)]);
-            Written { prompt, read: codes.clone(), codes, sources, weights, form: None }
+            Written { prompt, read: codes.clone(), heard: codes.clone(), codes, sources, weights, form: None }
         };
         let mut pool = Pool::new(4, 1.0);
         pool.refill(4, |count| Ok((0..count as u16).map(song).collect())).expect("four songs");

@@ -72,13 +72,28 @@ pub const WEIGHTS: &str = "model.safetensors";
 /// The tensors that turn what the language model thinks into logits.
 const LM_HEADS: [&str; 2] = ["codebook0_head.weight", "audio_head"];
 
+/// How many times as long the head of each of `books` codebooks becomes: one number for all, or one for each.
+fn of_books(sharpness: &[f64], books: usize) -> Result<Vec<f64>> {
+    if let Some(wrong) = sharpness.iter().find(|one| !(0.1..=10.0).contains(*one)) {
+        return Err(TrainError::Order(format!("--sharpness: expected a number from 0.1 to 10, found {wrong}")));
+    }
+    match sharpness {
+        [all] => Ok(vec![*all; books]),
+        each if each.len() == books => Ok(each.to_vec()),
+        others => {
+            let found = others.len();
+            Err(TrainError::Order(format!(
+                "--sharpness: expected one number, or {books}, one a codebook; found {found}"
+            )))
+        }
+    }
+}
+
 /// Writes the whole checkpoint into `out`, its heads `sharpness` times as long, and says how large it is. The codec is
 /// that of the checkpoint that the run was learnt beside, if there is one, and so are the defaults that are not said.
-pub fn export(setting: &Setting, out: &Path, sharpness: f64, defaults: &DefaultsArgs) -> Result<()> {
-    if !(0.1..=10.0).contains(&sharpness) {
-        let problem = format!("--sharpness: expected a number from 0.1 to 10, found {sharpness}");
-        return Err(TrainError::Order(problem));
-    }
+pub fn export(setting: &Setting, out: &Path, sharpness: &[f64], defaults: &DefaultsArgs) -> Result<()> {
+    let lm = setting.size.lm(tokens::vocabulary_size());
+    let sharpness = of_books(sharpness, lm.audio_num_codebooks)?;
     // `out` may be the checkpoint beside, whose defaults are read before they are written.
     let beside = setting.beside()?;
     let defaults = defaults.or(beside.as_ref().map_or_else(SongDefaults::default, |directory| directory.defaults));
@@ -100,12 +115,16 @@ pub fn export(setting: &Setting, out: &Path, sharpness: f64, defaults: &Defaults
             codec
         }
     };
-    let lm = setting.size.lm(tokens::vocabulary_size());
     write_part(codec, &heartcodec::expected_tensors(&setting.size.codec()), &out.join(CODEC_PART))?;
     let mut language = load("language")?;
-    for name in LM_HEADS {
+    let (first, later) = (sharpness[0], &sharpness[1..]);
+    let later: Vec<f32> = later.iter().map(|one| *one as f32).collect();
+    for (name, longer) in LM_HEADS.into_iter().zip([
+        Tensor::new(&[[first as f32]], &Device::Cpu)?,
+        Tensor::new(later.as_slice(), &Device::Cpu)?.reshape((later.len(), 1, 1))?,
+    ]) {
         let head = language.remove(name).ok_or_else(|| missing(name))?;
-        language.insert(name.to_owned(), (head.to_dtype(DType::F32)? * sharpness)?);
+        language.insert(name.to_owned(), head.to_dtype(DType::F32)?.broadcast_mul(&longer)?);
     }
     write_part(language, &heartmula::expected_tensors(&lm), &out.join(LM_PARTS[0]))
 }

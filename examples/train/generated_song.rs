@@ -109,11 +109,11 @@ impl SampleGenerator {
 }
 
 /// What is made of each song's words and seed, on `threads` threads, in their order.
-fn each<T: Send>(
-    words: &[Song],
+pub fn each<W: Sync, T: Send>(
+    words: &[W],
     first: usize,
     threads: usize,
-    one: impl Fn(&Song, u64) -> Result<T> + Sync,
+    one: impl Fn(&W, u64) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
     let (threads, one) = (threads.max(1), &one);
     let mut all = Vec::with_capacity(words.len());

@@ -32,6 +32,8 @@ const LEAST_COPIED: usize = 32;
 /// Share of the songs that are learnt without their words, so that guidance works.
 const UNCONDITIONAL: f64 = 0.1;
 const MEASURED: usize = 64;
+/// Steps of a part behind which as many frames are read as drawn as ever: the model has to find its place first.
+const DRAWN_RISE: f64 = 400.0;
 
 /// The stage.
 pub struct Language<'a> {
@@ -69,6 +71,25 @@ impl<'a> Language<'a> {
             writer,
             setting,
         })
+    }
+}
+
+impl Language<'_> {
+    /// A batch read in part as the model would sing it itself: with its own draws from a pass over the batch as it is, or
+    /// from as many passes as are set, each over what the one before drew. They are passes as the one that is learnt
+    /// from, but no gradient goes back through them.
+    fn with_draws(&self, batch: Vec<(Written, bool)>, share: f64, rng: &mut Rng) -> Result<Vec<(Written, bool)>> {
+        let mut read = batch.clone();
+        for _ in 0..self.setting.draw_passes {
+            let rows: Vec<_> = read.iter().map(|(song, conditional)| (song, *conditional)).collect();
+            let drawn = self.questions.drawn(&self.parameters.store(), &rows, rng)?;
+            let rows = batch.iter().zip(drawn);
+            let drawn = |((song, conditional), drawn): (&(Written, bool), Vec<u16>)| {
+                (song.clone().with_draws(&drawn, share, rng), *conditional)
+            };
+            read = rows.map(drawn).collect();
+        }
+        Ok(read)
     }
 }
 
@@ -110,7 +131,11 @@ impl Stage for Language<'_> {
         self.pool.refill(FIRST, |count| writer.written(&some(songs, count)?))?;
         let mut rng = Rng::new(&[self.setting.seed, 4, step as u64]);
         let (count, books) = (self.setting.batch.unwrap_or(BATCH), self.questions.config.audio_num_codebooks);
-        let batch = batch_of(&self.pool, count, self.setting.copies, books, &mut rng);
+        let mut batch = batch_of(&self.pool, count, self.setting.copies, books, &mut rng);
+        let drawn = self.setting.drawn * (step as f64 / DRAWN_RISE).min(1.0);
+        if drawn > 0.0 {
+            batch = self.with_draws(batch, drawn, &mut rng)?;
+        }
         let batch = batch.iter().map(|(song, conditional)| (song, *conditional)).collect();
         self.questions.loss(&self.parameters, batch, self.setting.threads)
     }

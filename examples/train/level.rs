@@ -106,7 +106,7 @@ pub mod tests {
     pub fn check(setting: &Setting, folder: &Path) {
         let [quiet, loud] = ["quiet", "loud"].map(|name| folder.join(name));
         for out in [&quiet, &loud] {
-            export::export(setting, out, 1.0, &export::DefaultsArgs::default()).expect("all stages");
+            export::export(setting, out, &[1.0], &export::DefaultsArgs::default()).expect("all stages");
         }
         let louder = Setting { run: folder.join("louder"), ..setting.clone() };
         for stage in [Autoencoder::NAME, Codes::NAME] {

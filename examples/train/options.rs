@@ -86,6 +86,14 @@ pub struct Options {
     /// Language: share of a batch that are sequences of copied codes, from which copying is learnt first
     #[arg(long, default_value_t = 0.25)]
     copies: f64,
+    /// Language: share of the frames that are played again that are read as the model itself drew them, which rises
+    /// over the first 400 steps of a part; half as many of a song's other frames
+    #[arg(long, default_value_t = 0.0)]
+    drawn: f64,
+    /// Language: passes that draw before each one that is learnt from. The second one reads what the first one drew, and
+    /// so on, which is nearer to a song of the model's own
+    #[arg(long, default_value_t = 1)]
+    draw_passes: usize,
     /// Language: songs of at most eight lines, whose parts come again at once
     #[arg(long)]
     short: bool,
@@ -138,6 +146,8 @@ impl Options {
             measured: self.measured,
             pool: self.pool,
             copies: self.copies.clamp(0.0, 1.0),
+            drawn: self.drawn.clamp(0.0, 1.0),
+            draw_passes: self.draw_passes,
             short: self.short,
             kept_every: stage::KEPT_EVERY,
             vocoder_alone: self.vocoder_alone,

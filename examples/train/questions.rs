@@ -12,6 +12,7 @@ use crate::{
     error::Result,
     feed::{KEYS, PLACES},
     parameters::Parameters,
+    rng::Rng,
     written::Written,
 };
 
@@ -26,6 +27,13 @@ const UNKNOWN: u32 = MOST_PHRASES + 1;
 const IN_KEY: f64 = 0.2;
 /// How much it counts that the backbone knows which phrase of which part it is in: only so can it play that again.
 const IN_PLACE: f64 = 0.2;
+
+/// How much the first codebook counts, and each later one: the first says most and is told from the least.
+const FIRST_BOOK: f64 = 2.0;
+const LATER_BOOK: f64 = 1.5;
+/// How much more a frame that is played again counts in later codebooks, beside one that is new. A model that learns all
+/// codebooks alike copies the first one and makes the others up.
+const LATER_AGAIN: f64 = 2.0;
 
 /// What the backbone is asked beside the codes, and how many answers there are.
 const HEADS: [(&str, usize); 3] =
@@ -54,9 +62,11 @@ struct Whole {
     means: [f64; MEANS],
 }
 
-/// What is a mean over the frames of a batch: what is learnt from, all frames of songs, those that are new, those that
-/// are played again, and those of sequences of copies that are learnt from.
-const MEANS: usize = 5;
+/// What is a mean over the frames of a batch: what is learnt from in the first codebook and in later ones, all frames of
+/// songs, those that are new, those that are played again, and those of sequences of copies that are learnt from.
+const MEANS: usize = 6;
+/// The place of all frames of songs.
+const OF_SONGS: usize = 2;
 
 /// How much a frame counts in each mean.
 fn shares(song: &Written, frame: usize) -> [f64; MEANS] {
@@ -64,7 +74,8 @@ fn shares(song: &Written, frame: usize) -> [f64; MEANS] {
     let is = |holds: bool| f64::from(u8::from(holds));
     let of_song = song.form.is_some();
     let copied = is(!of_song && weight > 0.0);
-    [f64::from(weight), is(of_song), is(of_song && new), is(of_song && !new), copied]
+    let (weight, again) = (f64::from(weight), if new { 1.0 } else { LATER_AGAIN });
+    [weight, weight * again, is(of_song), is(of_song && new), is(of_song && !new), copied]
 }
 
 impl Whole {
@@ -153,11 +164,12 @@ impl Questions {
         self.loss_of(&parameters.store(), &batch, Whole::of(&batch))
     }
 
-    fn losses_of(&self, store: &TensorStore, batch: &Batch<'_>, whole: Whole) -> Result<Losses> {
+    /// What the backbone makes of each position of a batch, which is as long as its longest row, \[B, T, D\].
+    fn hidden(&self, store: &TensorStore, batch: &Batch<'_>) -> Result<Tensor> {
         let device = &self.device;
         let HeartMulaConfig { audio_vocab_size: rows, audio_num_codebooks: books, text_vocab_size: words, .. } =
             self.config;
-        let (width, inner) = (self.config.backbone.embed_dim, self.config.decoder.embed_dim);
+        let width = self.config.backbone.embed_dim;
         let longest = batch.iter().map(|(song, _)| prompt_positions(&song.prompt) + song.frames()).max().unwrap_or(0);
 
         // Every position is a word, the empty slot, "no words", or a frame; what is behind the end is nothing.
@@ -187,27 +199,104 @@ impl Questions {
         let embedded = (Self::embedded(&table, text, 1)? + Self::embedded(&sounds, audio, books)?)?;
         let backbone = Transformer::load(&self.config.backbone, store, "backbone", device)?;
         let mut cache = KvCache::new(&self.config.backbone, batch.len(), longest, device)?;
-        let hidden = backbone.forward(&embedded.reshape((batch.len(), longest, width))?, &mut cache)?;
+        Ok(backbone.forward(&embedded.reshape((batch.len(), longest, width))?, &mut cache)?)
+    }
+
+    /// The positions of `hidden` that tell a frame of a row.
+    fn tellers(hidden: &Tensor, row: usize, song: &Written) -> Result<Tensor> {
+        let first = prompt_positions(&song.prompt) - 1;
+        Ok(hidden.narrow(0, row, 1)?.squeeze(0)?.narrow(0, first, song.frames())?)
+    }
+
+    /// The depth decoder sees the teller, then code after code, and tells the next code from the second place on: the
+    /// logits of each codebook but the first.
+    ///
+    /// # Shapes
+    /// - `tellers` \[N, D\], `heard` 1 at each code of all codebooks \[N, K, V\]; results \[N, V\]
+    fn depth(&self, store: &TensorStore, tellers: &Tensor, heard: &Tensor) -> Result<Vec<Tensor>> {
+        let (device, count) = (&self.device, tellers.dim(0)?);
+        let HeartMulaConfig { audio_vocab_size: rows, audio_num_codebooks: books, .. } = self.config;
+        let (width, inner) = (self.config.backbone.embed_dim, self.config.decoder.embed_dim);
+        let sounds = store.tensor("audio_embeddings.weight", &[rows * books, width], device)?;
+        let tables = sounds.reshape((books, rows, width))?.narrow(0, 0, books - 1)?;
+        let heard = heard.narrow(1, 0, books - 1)?.transpose(0, 1)?.contiguous()?;
+        let heard = heard.matmul(&tables.contiguous()?)?.transpose(0, 1)?; // [N, K - 1, D]
+        let inputs = Tensor::cat(&[&tellers.unsqueeze(1)?, &heard.contiguous()?], 1)?.contiguous()?;
+        let projection = Linear::load(store, "projection", [inner, width], false, device)?;
+        let decoder = Transformer::load(&self.config.decoder, store, "decoder", device)?;
+        let mut cache = KvCache::new(&self.config.decoder, count, books, device)?;
+        let told = decoder.forward(&projection.forward(&inputs)?, &mut cache)?; // [N, K, D']
+        let heads = store.tensor("audio_head", &[books - 1, inner, rows], device)?;
+        let logits = |book: usize| -> Result<Tensor> {
+            let told = told.narrow(1, book, 1)?.squeeze(1)?.contiguous()?;
+            Ok(told.matmul(&heads.get(book - 1)?)?)
+        };
+        (1..books).map(logits).collect()
+    }
+
+    /// The codes that a model with these tensors draws for each frame of each row, having read what is before that frame
+    /// in it: all frames in parallel, the codebooks of a frame one after the other.
+    pub fn drawn(&self, store: &TensorStore, batch: &Batch<'_>, rng: &mut Rng) -> Result<Vec<Vec<u16>>> {
+        let HeartMulaConfig { audio_vocab_size: rows, audio_num_codebooks: books, .. } = self.config;
+        let hidden = self.hidden(store, batch)?.detach();
+        let tellers = batch.iter().enumerate().map(|(row, (song, _))| Self::tellers(&hidden, row, song));
+        let tellers = Tensor::cat(&tellers.collect::<Result<Vec<_>>>()?, 0)?;
+        let head = Linear::load(store, "codebook0_head", [rows, self.config.backbone.embed_dim], false, &self.device)?;
+        let mut codes = vec![self.draw(&head.forward(&tellers)?, rng)?];
+        let nothing = Tensor::zeros_like(&codes[0])?;
+        while codes.len() < books {
+            // What was not drawn yet is not seen by what is asked for now.
+            let heard = codes.iter().chain(std::iter::repeat(&nothing)).take(books).collect::<Vec<_>>();
+            let heard = Self::one_hot(&Tensor::stack(&heard, 1)?, rows)?;
+            codes.push(self.draw(&self.depth(store, &tellers, &heard)?[codes.len() - 1], rng)?);
+        }
+        let codes = Tensor::stack(&codes, 1)?.flatten_all()?.to_vec1::<u32>()?;
+        let mut codes = codes.into_iter().map(|code| code as u16);
+        Ok(batch.iter().map(|(song, _)| codes.by_ref().take(song.frames() * books).collect()).collect())
+    }
+
+    /// A code for each row, as likely as its logits say. None of them ends a song.
+    ///
+    /// # Shapes
+    /// - `logits` \[N, V\]; result \[N\]
+    fn draw(&self, logits: &Tensor, rng: &mut Rng) -> Result<Tensor> {
+        let codes = self.end as usize;
+        let logits = logits.detach().narrow(1, 0, codes)?.contiguous()?;
+        let weights = logits.broadcast_sub(&logits.max_keepdim(1)?)?.exp()?;
+        let sums = weights.cumsum(1)?;
+        let count = logits.dim(0)?;
+        let places: Vec<f32> = (0..count).map(|_| rng.unit() as f32).collect();
+        let places = Tensor::from_vec(places, (count, 1), &self.device)?;
+        let places = places.mul(&sums.narrow(1, codes - 1, 1)?)?;
+        let below = sums.broadcast_le(&places)?.to_dtype(DType::F32)?.sum(1)?;
+        Ok(below.minimum((codes - 1) as f64)?.to_dtype(DType::U32)?)
+    }
+
+    fn losses_of(&self, store: &TensorStore, batch: &Batch<'_>, whole: Whole) -> Result<Losses> {
+        let device = &self.device;
+        let HeartMulaConfig { audio_vocab_size: rows, audio_num_codebooks: books, .. } = self.config;
+        let width = self.config.backbone.embed_dim;
+        let hidden = self.hidden(store, batch)?;
 
         // From the last position of the words on, each position tells the frame that follows; the last one, the end.
         let mut tellers = Vec::new();
         let (mut of_songs, mut lasts) = (Vec::new(), Vec::new());
-        let mut codes = Vec::new();
+        let (mut codes, mut heard) = (Vec::new(), Vec::new());
         let mut counts = Vec::new();
         let (mut phrases, mut keys, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for (row, (song, conditional)) in batch.iter().enumerate() {
-            let row = hidden.narrow(0, row, 1)?.squeeze(0)?;
-            let first = prompt_positions(&song.prompt) - 1;
-            let told = row.narrow(0, first, song.frames())?;
+            let told = Self::tellers(&hidden, row, song)?;
             if let Some(form) = &song.form {
                 phrases.extend(form.to_come.iter().map(|count| if *conditional { *count } else { UNKNOWN }));
                 keys.extend(std::iter::repeat_n(form.key, song.frames()));
                 places.extend_from_slice(&form.places);
-                lasts.push(row.narrow(0, first + song.frames(), 1)?);
+                let last = prompt_positions(&song.prompt) - 1 + song.frames();
+                lasts.push(hidden.narrow(0, row, 1)?.squeeze(0)?.narrow(0, last, 1)?);
                 of_songs.push(told.clone());
             }
             tellers.push(told);
             codes.extend(song.codes.iter().map(|code| u32::from(*code)));
+            heard.extend(song.heard.iter().map(|code| u32::from(*code)));
             counts.extend((0..song.frames()).flat_map(|frame| {
                 let shares = shares(song, frame).into_iter().zip(whole.means);
                 shares.map(|(share, all)| if all > 0.0 { (share / all) as f32 } else { 0.0 })
@@ -218,6 +307,7 @@ impl Questions {
         let counts = Tensor::from_vec(counts, (count, MEANS), device)?;
         let codes = Tensor::from_vec(codes, (count, books), device)?;
         let one_hot = Self::one_hot(&codes, rows)?; // [N, K, V]
+        let heard = Self::one_hot(&Tensor::from_vec(heard, (count, books), device)?, rows)?;
         let head = Linear::load(store, "codebook0_head", [rows, width], false, device)?;
         let means = |logits: &Tensor, book: usize| -> Result<Tensor> {
             let nats = cross_entropies(logits, &one_hot.narrow(1, book, 1)?.squeeze(1)?)?;
@@ -234,32 +324,20 @@ impl Questions {
             let asked = |(name, classes): (&str, usize), truth: Vec<u32>| -> Result<Tensor> {
                 let truth = Self::one_hot(&Tensor::from_vec(truth, of_songs.dim(0)?, device)?, classes)?;
                 let head = Linear::load(store, name, [classes, width], false, device)?;
-                Ok((cross_entropies(&head.forward(&of_songs)?, &truth)?.sum_all()? / whole.means[1])?)
+                Ok((cross_entropies(&head.forward(&of_songs)?, &truth)?.sum_all()? / whole.means[OF_SONGS])?)
             };
             (phrases_asked, key, place) = (asked(HEADS[0], phrases)?, asked(HEADS[1], keys)?, asked(HEADS[2], places)?);
         }
 
-        // The depth decoder sees the teller, then code after code, and tells the next code from the second place on.
-        let tables = sounds.reshape((books, rows, width))?.narrow(0, 0, books - 1)?;
-        let heard = one_hot.narrow(1, 0, books - 1)?.transpose(0, 1)?.contiguous()?;
-        let heard = heard.matmul(&tables.contiguous()?)?.transpose(0, 1)?; // [N, K - 1, D]
-        let inputs = Tensor::cat(&[&tellers.unsqueeze(1)?, &heard.contiguous()?], 1)?.contiguous()?;
-        let projection = Linear::load(store, "projection", [inner, width], false, device)?;
-        let decoder = Transformer::load(&self.config.decoder, store, "decoder", device)?;
-        let mut cache = KvCache::new(&self.config.decoder, count, books, device)?;
-        let told = decoder.forward(&projection.forward(&inputs)?, &mut cache)?; // [N, K, D']
-        let heads = get("audio_head", &[books - 1, inner, rows])?;
-        for book in 1..books {
-            let told = told.narrow(1, book, 1)?.squeeze(1)?.contiguous()?;
-            let logits = told.matmul(&heads.get(book - 1)?)?;
-            losses.push(means(&logits, book)?);
+        for (logits, book) in self.depth(store, &tellers, &heard)?.iter().zip(1..) {
+            losses.push(means(logits, book)?);
         }
         let all = (Tensor::stack(&losses, 0)?.sum(0)? / books as f64)?;
-        let of = |place: usize| losses.iter().map(|means| means.get(place)).collect::<candle_core::Result<Vec<_>>>();
+        let learnt = losses.iter().enumerate().map(|(book, means)| means.get(book.min(1)));
         Ok(Losses {
-            learnt: of(0)?,
-            codebooks: of(1)?,
-            apart: [all.get(2)?, all.get(3)?, all.get(4)?],
+            learnt: learnt.collect::<candle_core::Result<_>>()?,
+            codebooks: losses.iter().map(|means| means.get(OF_SONGS)).collect::<candle_core::Result<_>>()?,
+            apart: [all.get(3)?, all.get(4)?, all.get(5)?],
             end,
             phrases: phrases_asked,
             key,
@@ -271,10 +349,9 @@ impl Questions {
     fn loss_of(&self, store: &TensorStore, batch: &Batch<'_>, whole: Whole) -> Result<(Tensor, Vec<Tensor>)> {
         let Losses { learnt, codebooks, apart: [new, again, copied], end, phrases, key, place } =
             self.losses_of(store, batch, whole)?;
-        // The first codebook says most and is told from the least.
-        let mut loss = (&learnt[0] * 2.0)?;
+        let mut loss = (&learnt[0] * FIRST_BOOK)?;
         for codebook in &learnt[1..] {
-            loss = (loss + codebook)?;
+            loss = (loss + (codebook * LATER_BOOK)?)?;
         }
         let last = &codebooks[codebooks.len() - 1];
         let parts = [&codebooks[0], &codebooks[1], last, &end, &phrases, &key, &place, &new, &again, &copied];
@@ -338,6 +415,69 @@ mod tests {
     use crate::{feed::NO_FORM, rng::Rng, sizes::Size, written::Form};
 
     #[test]
+    fn codes_are_drawn_as_often_as_their_logits_say_and_none_of_them_ends_a_song() {
+        let config = Size::Tiny.lm(40);
+        let questions = Questions { config, end: 3, device: Device::Cpu };
+        let count = 20_000;
+        let weights = [1.0f32, 0.0, 3.0, 100.0];
+        let logits = Tensor::new(weights.map(|weight| weight.ln().max(-1e9)).as_slice(), &Device::Cpu);
+        let logits = logits.and_then(|logits| logits.unsqueeze(0)?.broadcast_as((count, 4))).expect("logits");
+        let drawn = questions.draw(&logits, &mut Rng::new(&[6])).and_then(|drawn| Ok(drawn.to_vec1::<u32>()?));
+        let drawn = drawn.expect("codes");
+        let share = |code: u32| drawn.iter().filter(|drawn| **drawn == code).count() as f64 / count as f64;
+        assert_eq!((share(1), share(3)), (0.0, 0.0));
+        assert!((share(0) - 0.25).abs() < 0.02, "{}", share(0));
+    }
+
+    /// A model that is nearly sure of every code draws those that cost it next to nothing: each at its own frame, and
+    /// later codebooks behind the first ones that were drawn.
+    #[test]
+    fn what_is_drawn_is_what_costs_least_where_it_was_drawn() {
+        let config = Size::Tiny.lm(40);
+        let parameters = Parameters::new(&expected(&config), 3, &Device::Cpu).expect("variables");
+        let store = parameters.store();
+        let sure = expected(&config).into_iter().map(|Expected { name, shape }| {
+            let tensor = store.tensor(&name, &shape, &Device::Cpu).expect("a tensor");
+            let longer = if ["codebook0_head.weight", "audio_head"].contains(&name.as_str()) { 1e4 } else { 1.0 };
+            (name, (tensor * longer).expect("a tensor"))
+        });
+        let store = TensorStore::from_tensors(sure);
+        let end = config.audio_vocab_size as u32;
+        let questions = Questions { config, end, device: Device::Cpu };
+        let mut rng = Rng::new(&[4]);
+        let mut song = |frames: usize| {
+            let codes: Vec<u16> = (0..frames * 3).map(|_| rng.below(32) as u16).collect();
+            Written {
+                prompt: PromptTokens { tags: vec![1, 2], lyrics: vec![3] },
+                read: codes.clone(),
+                heard: codes.clone(),
+                codes,
+                sources: vec![NEW; frames],
+                weights: vec![1.0; frames],
+                form: Some(Form { to_come: vec![0; frames], places: vec![0; frames], key: 0 }),
+            }
+        };
+        let songs = [song(30), song(50)];
+        let batch = songs.each_ref().map(|song| (song, true));
+        let drawn = questions.drawn(&store, &batch, &mut Rng::new(&[5])).expect("draws");
+        assert_eq!(drawn.iter().map(Vec::len).collect::<Vec<_>>(), [90, 150]);
+        let cost = |songs: &[Written]| -> Vec<f32> {
+            let batch: Vec<_> = songs.iter().map(|song| (song, true)).collect();
+            let losses = questions.losses(&store, &batch).expect("losses").codebooks;
+            losses.iter().map(|loss| loss.to_scalar::<f32>().expect("a number")).collect()
+        };
+        let as_drawn: Vec<Written> = songs
+            .iter()
+            .zip(&drawn)
+            .map(|(song, drawn)| Written { codes: drawn.clone(), heard: drawn.clone(), ..song.clone() })
+            .collect();
+        let (drawn, written) = (cost(&as_drawn), cost(&songs));
+        for (drawn, written) in drawn.iter().zip(&written) {
+            assert!(*drawn < 1.0 && *written > 50.0 * drawn, "{drawn} nats where others cost {written}");
+        }
+    }
+
+    #[test]
     fn a_batch_in_parts_is_learnt_as_it_is_at_once() {
         let config = Size::Tiny.lm(40);
         let parameters = Parameters::new(&expected(&config), 3, &Device::Cpu).expect("variables");
@@ -352,8 +492,8 @@ mod tests {
             let form = Form { to_come, places, key: rng.below(KEYS) as u32 };
             let sources = (0..frames as u32).map(|frame| if frame % 3 == 0 { NEW } else { 0 }).collect();
             let weights = (0..frames).map(|frame| (frame % 4) as f32).collect();
-            let read = codes.clone();
-            (Written { prompt, codes, read, sources, weights, form: Some(form) }, conditional)
+            let (read, heard) = (codes.clone(), codes.clone());
+            (Written { prompt, codes, read, heard, sources, weights, form: Some(form) }, conditional)
         };
         let mut songs = [written(7, true), written(3, false), written(20, true), written(12, true)];
         songs[2].0.form = None;

@@ -46,6 +46,10 @@ pub struct Setting {
     pub pool: usize,
     /// Share of the language model's batches that are sequences of copies.
     pub copies: f64,
+    /// Share of the frames played again that the language model reads as it drew them itself, once it has begun.
+    pub drawn: f64,
+    /// Passes that draw before one that is learnt from; each reads what the one before drew.
+    pub draw_passes: usize,
     /// Whether the language model learns from short songs, whose parts come again at once.
     pub short: bool,
     /// Seconds between two checkpoints.
@@ -116,6 +120,8 @@ impl Setting {
             measured: Some(2),
             pool: 4,
             copies: 0.5,
+            drawn: 0.3,
+            draw_passes: 2,
             short: false,
             kept_every: 0.0,
             vocoder_alone: false,

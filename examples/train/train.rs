@@ -84,10 +84,11 @@ enum Command {
         /// The folder of the checkpoint
         #[arg(long)]
         out: PathBuf,
-        /// How many times as long the language model's heads become. At the temperature of 1 that songs are drawn at if
-        /// unless given, it then writes as it would at the inverse of this: a small model errs less there
-        #[arg(long, default_value_t = 1.0)]
-        sharpness: f64,
+        /// How many times as long the language model's heads become, or with as many numbers as there are codebooks
+        /// the head of each (1,1.2,1.2). A head that is longer writes at the temperature of 1 as it would at the inverse of
+        /// this: a small model errs less there
+        #[arg(long, value_delimiter = ',', default_value = "1")]
+        sharpness: Vec<f64>,
         #[command(flatten)]
         defaults: export::DefaultsArgs,
     },
@@ -133,6 +134,25 @@ enum Command {
         #[arg(long)]
         pictures: Option<PathBuf>,
     },
+    /// Measures how much of the codes comes back in an exported checkpoint's songs by prompts in a user's manner
+    Copied {
+        #[command(flatten)]
+        options: Options,
+        /// The folder of the checkpoint [default: the demo model, where the trainer was built]
+        #[arg(long, default_value = evaluate::DEMO, hide_default_value = true)]
+        model: PathBuf,
+        /// Prompts, at most 48
+        #[arg(long, default_value_t = 48)]
+        prompts: usize,
+        /// Songs of each
+        #[arg(long, default_value_t = 1)]
+        takes: usize,
+        #[command(flatten)]
+        sampling: evaluate::SamplingArgs,
+        /// A line for each song, too
+        #[arg(long)]
+        each: bool,
+    },
     /// Measures what fewer Euler steps cost an exported checkpoint
     Steps {
         #[command(flatten)]
@@ -177,12 +197,15 @@ fn run(command: &Command) -> Result<()> {
             let shown = evaluate::Shown { wavs: wavs.clone(), pictures: pictures.clone() };
             evaluate::evaluate(&options.setting()?, model, &counts, *sampling, &shown)
         }
+        Command::Copied { options, model, prompts, takes, sampling, each } => {
+            evaluate::copied::print(&options.setting()?, model, *sampling, [*prompts, *takes], *each)
+        }
         Command::Level { options, model, decibels } => level::change(&options.setting()?, model, *decibels),
         Command::Steps { options, model, prompts, taught, plot } => {
             evaluate::steps::print(&options.setting()?, model, *prompts, *taught, plot.as_ref())
         }
         Command::Export { encoders, out, sharpness, defaults } => {
-            export::export(&encoders.setting()?, out, *sharpness, defaults)
+            export::export(&encoders.setting()?, out, sharpness, defaults)
         }
     }
 }
@@ -236,14 +259,14 @@ mod tests {
         stage::run(&setting, &mut language::Language::new(&setting).expect("codes")).expect("words");
         repeats::print(&setting, 2).expect("codes to compare");
         let out = folder.path().join("model");
-        for wrong in [0.0, f64::NAN, 11.0] {
-            assert!(export::export(&setting, &out, wrong, &DefaultsArgs::default()).is_err(), "{wrong}");
+        for wrong in [&[0.0][..], &[f64::NAN], &[11.0], &[1.0, 1.0], &[1.0, 0.0, 1.0], &[]] {
+            assert!(export::export(&setting, &out, wrong, &DefaultsArgs::default()).is_err(), "{wrong:?}");
         }
         let none = DefaultsArgs { flow_guidance: Some(0.5), ..DefaultsArgs::default() };
-        let refused = export::export(&setting, &out, 1.5, &none).expect_err("less than no guidance").to_string();
+        let refused = export::export(&setting, &out, &[1.5], &none).expect_err("less than no guidance").to_string();
         assert!(refused.contains("flow-guidance"), "{refused}");
         let said = DefaultsArgs { flow_guidance: Some(2.0), top_k: Some(20), ..DefaultsArgs::default() };
-        export::export(&setting, &out, 1.5, &said).expect("all stages");
+        export::export(&setting, &out, &[1.5, 2.0, 2.0], &said).expect("all stages");
         let numbers = |name: &str, weights: &std::collections::HashMap<String, candle_core::Tensor>| {
             let all = weights[name].flatten_all().and_then(|flat| flat.to_vec1::<f32>()).expect("numbers");
             all.iter().map(|x| f64::from(x.abs())).sum::<f64>()
@@ -253,7 +276,7 @@ mod tests {
             let file = setting.weights_of(language::Language::NAME).expect("a stage that ended");
             parameters::read_weights(&file, &Device::Cpu).expect("weights")
         });
-        for (name, longer) in [("codebook0_head.weight", 1.5), ("audio_head", 1.5), ("audio_embeddings.weight", 1.0)] {
+        for (name, longer) in [("codebook0_head.weight", 1.5), ("audio_head", 2.0), ("audio_embeddings.weight", 1.0)] {
             let (ours, theirs) = (numbers(name, &exported), numbers(name, &learnt));
             assert!((ours / theirs - longer).abs() < 1e-2, "{name}: {ours} and {theirs}");
         }
@@ -278,6 +301,8 @@ mod tests {
         evaluate::evaluate(&setting, &directory.checkpoint.path_of(""), &counts, Default::default(), &shown)
             .expect("figures");
         assert!(folder.path().join("pictures/prompt-0.png").exists());
+        let model = directory.checkpoint.path_of("");
+        evaluate::copied::print(&setting, &model, Default::default(), [2, 1], true).expect("figures of codes");
         let plot = folder.path().join("steps.svg");
         evaluate::steps::print(&setting, &directory.checkpoint.path_of(""), 1, 2, Some(&plot)).expect("a table");
         assert!(std::fs::read_to_string(&plot).expect("a drawing").contains("Euler steps"));
@@ -305,7 +330,7 @@ mod tests {
         stage::run(&beside, &mut language::Language::new(&beside).expect("codes")).expect("words");
         let other = folder.path().join("other");
         let warmer = DefaultsArgs { temperature: Some(0.7), ..DefaultsArgs::default() };
-        export::export(&beside, &other, 1.0, &warmer).expect("another language model for the same codec");
+        export::export(&beside, &other, &[1.0], &warmer).expect("another language model for the same codec");
         let defaults = ModelDirectory::open(Checkpoint::Directory(other.clone())).expect("configs").defaults;
         let sampling = Sampling { temperature: 0.7, top_k: 20, ..Sampling::default() };
         assert_eq!((defaults.sampling, defaults.flow.guidance), (sampling, 2.0), "those of the checkpoint beside stay");

@@ -3,6 +3,7 @@
 mod audio_features;
 mod chroma;
 mod comb;
+pub mod copied;
 mod edges;
 mod form;
 mod instruments;

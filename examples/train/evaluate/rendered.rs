@@ -1,7 +1,7 @@
 //! Songs of the engine: one for each prompt and seed, with the sampling that is measured.
 
 use heartstream::{Continuity, FirstWindow, Heartstream, SongRequest, units::Frames};
-use heartstream_models::{signal::SegmentPlan, weights::Checkpoint};
+use heartstream_models::{heartmula::Sampling, signal::SegmentPlan, weights::Checkpoint};
 use heartstream_tools::quality::{Seam, seams_of};
 
 use crate::{
@@ -24,6 +24,17 @@ pub struct SamplingArgs {
     /// Guidance of flow matching [default: the model's own]
     #[arg(long)]
     flow_guidance: Option<f32>,
+}
+
+impl SamplingArgs {
+    /// What they say of how codes are drawn, and of the rest what `defaults` says.
+    pub fn or(&self, defaults: Sampling) -> Sampling {
+        Sampling {
+            temperature: self.temperature.unwrap_or(defaults.temperature),
+            top_k: self.top_k.unwrap_or(defaults.top_k),
+            cfg_scale: self.guidance.unwrap_or(defaults.cfg_scale),
+        }
+    }
 }
 
 /// The engine with a checkpoint.
@@ -76,12 +87,8 @@ impl Renderer {
     async fn song(&self, tags: &str, lyrics: &str, seed: u64, longest: Frames) -> Result<Rendered> {
         let mut request = self.engine.defaults().request(tags, lyrics);
         (request.seed, request.max_frames) = (seed, longest);
-        let SamplingArgs { temperature, top_k, guidance, flow_guidance } = self.sampling;
-        request.flow.guidance = flow_guidance.unwrap_or(request.flow.guidance);
-        let sampling = &mut request.sampling;
-        sampling.temperature = temperature.unwrap_or(sampling.temperature);
-        sampling.top_k = top_k.unwrap_or(sampling.top_k);
-        sampling.cfg_scale = guidance.unwrap_or(sampling.cfg_scale);
+        request.flow.guidance = self.sampling.flow_guidance.unwrap_or(request.flow.guidance);
+        request.sampling = self.sampling.or(request.sampling);
         debug_assert_eq!(request.continuity, Continuity::Chained, "the seams below are those of the default");
         let mut song = self.engine.sing(request).await.map_err(failed)?;
         let (mut left, mut right) = (Vec::new(), Vec::new());

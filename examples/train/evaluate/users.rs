@@ -58,14 +58,18 @@ impl Figures {
         })
     }
 
-    /// Whether the song is as long as its lines say.
     fn fits(&self) -> bool {
-        (self.seconds / (LINE_SECONDS * self.lines as f64) - 1.0).abs() <= LENGTH_TOLERANCE
+        fits(self.seconds, self.lines)
     }
 }
 
+/// Whether a song is as long as its lines say.
+pub fn fits(seconds: f64, lines: usize) -> bool {
+    (seconds / (LINE_SECONDS * lines as f64) - 1.0).abs() <= LENGTH_TOLERANCE
+}
+
 /// The frames after which a song is ended: twice what its lines ask for, and 10 s.
-fn longest(prompt: &Prompt) -> Frames {
+pub fn longest(prompt: &Prompt) -> Frames {
     Frames(((2.0 * LINE_SECONDS * prompt.lines() as f64 + 10.0) * 12.5) as u64)
 }
 
@@ -118,7 +122,7 @@ pub fn print(
 }
 
 /// The `share` quantile; not a number where there is nothing.
-fn quantile(numbers: impl Iterator<Item = f64>, share: f64) -> f64 {
+pub fn quantile(numbers: impl Iterator<Item = f64>, share: f64) -> f64 {
     let mut sorted: Vec<f64> = numbers.collect();
     sorted.sort_by(f64::total_cmp);
     let place = (share * sorted.len().saturating_sub(1) as f64).round() as usize;
@@ -126,7 +130,7 @@ fn quantile(numbers: impl Iterator<Item = f64>, share: f64) -> f64 {
 }
 
 /// How many of a hundred.
-fn percent(figures: &[Figures], holds: impl Fn(&Figures) -> bool) -> f64 {
+pub fn percent<T>(figures: &[T], holds: impl Fn(&T) -> bool) -> f64 {
     100.0 * figures.iter().filter(|one| holds(one)).count() as f64 / figures.len().max(1) as f64
 }
 
