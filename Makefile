@@ -50,7 +50,7 @@ test: setup-tests
 	cargo test $(TESTED) --all-targets
 	cargo test $(TESTED) --doc
 
-## Build everything for ARM64, and run the kernels and the reference's numbers on emulated processors.
+## Build for ARM64, but for integration tests, and run the kernels and the reference's numbers on emulated processors.
 test-arm64: setup
 	.ci/arm64
 

@@ -64,6 +64,12 @@ impl KernelSet {
         Self::ALL.into_iter().filter(|set| set.runs_here())
     }
 
+    /// Those of them that differ in what no tile does, such as attention.
+    #[cfg(test)]
+    pub(in crate::kernels) fn vectors_here() -> impl Iterator<Item = Self> {
+        Self::here().filter(|set| set.of_vectors() == *set)
+    }
+
     /// The set whose vector instructions do what no tile does.
     pub fn of_vectors(self) -> Self {
         match self {

@@ -153,7 +153,7 @@ proptest! {
     ) {
         let positions = pieces.iter().sum();
         let setting = Setting::new(kv_heads, group, 2 * half, batch, positions);
-        for set in KernelSet::here() {
+        for set in KernelSet::vectors_here() {
             prop_assert!(is_the_same_in_pieces::<f32>(&setting, set, &pieces), "{} in {:?}", set, pieces);
             prop_assert!(is_the_same_in_pieces::<f16>(&setting, set, &pieces), "{} in {:?}, f16", set, pieces);
         }
@@ -169,7 +169,7 @@ proptest! {
         setting.sin.fill(0.0);
         let halves = |number: &mut f32| *number = f16::from_f32(*number).to_f32();
         setting.keys.iter_mut().chain(&mut setting.values).for_each(halves);
-        for set in KernelSet::here() {
+        for set in KernelSet::vectors_here() {
             let wide = setting.fed(set, &mut setting.store::<f32>(), &[positions]);
             prop_assert!(setting.fed(set, &mut setting.store::<f16>(), &[positions]) == wide, "{}", set);
         }
@@ -181,7 +181,7 @@ proptest! {
     ) {
         let setting = Setting::new(heads, 1, 2 * half, batch, positions);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("threads");
-        for set in KernelSet::here() {
+        for set in KernelSet::vectors_here() {
             let run = || {
                 let mut out = vec![f32::NAN; setting.queries.len()];
                 let Setting { queries, keys, values, .. } = &setting;
@@ -201,7 +201,7 @@ proptest! {
 
 fn what_is_hidden_stays_hidden<N: KvNumber>() {
     let mut setting = Setting::new(2, 3, 24, 1, 290);
-    for set in KernelSet::here() {
+    for set in KernelSet::vectors_here() {
         let clean = setting.fed(set, &mut setting.store::<N>(), &[290]);
         let (keys, values) = (setting.keys.clone(), setting.values.clone());
         let hidden = 270 * setting.sizes.key_width();
