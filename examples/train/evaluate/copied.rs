@@ -86,7 +86,7 @@ impl Copied {
 }
 
 /// A checkpoint that writes codes.
-struct Singer {
+struct CodeGenerator {
     lm: HeartMula,
     tokenizer: PromptTokenizer,
     sampling: Sampling,
@@ -94,7 +94,7 @@ struct Singer {
     books: usize,
 }
 
-impl Singer {
+impl CodeGenerator {
     fn copied(&self, prompt: &Prompt, seed: u64) -> Result<Copied> {
         let ids = self.tokenizer.prompt(&prompt.tags, &prompt.lyrics)?.ids;
         let frames = longest(prompt).0 as usize;
@@ -125,7 +125,7 @@ pub fn print(
     each_song: bool,
 ) -> Result<()> {
     let directory = ModelDirectory::open(Checkpoint::Directory(model.to_owned()))?;
-    let singer = Singer {
+    let generator = CodeGenerator {
         lm: directory.load_lm(&Device::Cpu)?,
         tokenizer: directory.load_tokenizer()?,
         sampling: sampling.or(directory.defaults.sampling),
@@ -134,7 +134,7 @@ pub fn print(
     };
     let [count, takes] = counts;
     let asked: Vec<Prompt> = (0..takes).flat_map(|_| prompts().into_iter().take(count)).collect();
-    let songs = each(&asked, 0, setting.threads, |prompt, seed| singer.copied(prompt, seed))?;
+    let songs = each(&asked, 0, setting.threads, |prompt, seed| generator.copied(prompt, seed))?;
     for (song, prompt) in songs.iter().zip(&asked).filter(|_| each_song) {
         let equal: Vec<String> = song.equal.iter().map(|share| format!("{:.0}", 100.0 * share)).collect();
         println!(
@@ -151,7 +151,7 @@ pub fn print(
     }
     let long: Vec<&Copied> = songs.iter().filter(|song| song.frames >= LONG).collect();
     let of_long = |of: &dyn Fn(&Copied) -> f64, share: f64| 100.0 * quantile(long.iter().map(|song| of(song)), share);
-    let Sampling { temperature, top_k, cfg_scale } = singer.sampling;
+    let Sampling { temperature, top_k, cfg_scale } = generator.sampling;
     println!(
         "temperature {temperature}, {top_k} codes, guidance {cfg_scale}: {} songs, {} long ones",
         songs.len(),
@@ -161,7 +161,7 @@ pub fn print(
         |of: &dyn Fn(&Copied) -> f64| [0.25, 0.5, 0.75].map(|share| format!("{:.0}", of_long(of, share))).join(", ");
     println!("windows that come back, quartiles: {} %", quartiles(&|song| song.back[0]));
     println!("the same in the first codebook: {} %", quartiles(&|song| song.back[1]));
-    for book in 0..singer.books {
+    for book in 0..generator.books {
         println!("equal codes of codebook {book}, quartiles: {} %", quartiles(&|song| song.equal[book]));
     }
     println!(
