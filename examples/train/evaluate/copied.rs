@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use candle_core::Device;
+use heartstream::units::Frames;
 use heartstream_models::{
     ModelDirectory,
     heartmula::{HeartMula, KeyedSampler, Sampling},
@@ -18,7 +19,7 @@ use heartstream_models::{
 use super::{
     SamplingArgs,
     prompts::{Prompt, prompts},
-    users::{fits, longest, percent, quantile},
+    users::{LONG, fits, longest, percent, quantile},
 };
 use crate::{error::Result, generated_song::each, setting::Setting};
 
@@ -30,8 +31,11 @@ const STEP: usize = 6;
 const NEARLY_ALL: f64 = 0.85;
 /// A window whose first codebook changes less often is a held note.
 const CHANGES: usize = 4;
-/// Frames of the shortest song that is asked what comes back in it: 20 s.
-const LONG: usize = 250;
+
+/// How long frames last.
+fn seconds(frames: usize) -> f64 {
+    Frames(frames as u64).seconds().0
+}
 
 /// What is measured of a song.
 struct Copied {
@@ -80,7 +84,7 @@ impl Copied {
             by_itself,
             back: back.map(share),
             equal: means.into_iter().map(share).collect(),
-            held: held as f64 * 0.08,
+            held: seconds(held),
         }
     }
 }
@@ -141,7 +145,7 @@ pub fn print(
             "  {:<40} {:>2} lines, {:>5.1} s{}, {:>3.0} % back, {:>3.0} % in the first codebook, equal {} %, {:>4.1} s held",
             prompt.tags,
             song.lines,
-            song.frames as f64 * 0.08,
+            seconds(song.frames),
             if song.by_itself { "" } else { " (not ended)" },
             100.0 * song.back[0],
             100.0 * song.back[1],
@@ -149,7 +153,7 @@ pub fn print(
             song.held,
         );
     }
-    let long: Vec<&Copied> = songs.iter().filter(|song| song.frames >= LONG).collect();
+    let long: Vec<&Copied> = songs.iter().filter(|song| seconds(song.frames) >= LONG).collect();
     let of_long = |of: &dyn Fn(&Copied) -> f64, share: f64| 100.0 * quantile(long.iter().map(|song| of(song)), share);
     let Sampling { temperature, top_k, cfg_scale } = generator.sampling;
     println!(
@@ -172,7 +176,7 @@ pub fn print(
     println!(
         "songs that end by themselves: {:.0} %; lengths within 25 % of 3.2 s a line: {:.0} %",
         percent(&songs, |song| song.by_itself),
-        percent(&songs, |song| fits(song.frames as f64 * 0.08, song.lines)),
+        percent(&songs, |song| fits(seconds(song.frames), song.lines)),
     );
     Ok(())
 }

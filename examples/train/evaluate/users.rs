@@ -25,7 +25,7 @@ const LINE_SECONDS: f64 = 3.2;
 /// How far from that a length may be, as a share of it.
 const LENGTH_TOLERANCE: f64 = 0.25;
 /// Seconds of the shortest song that is asked what comes back in it.
-const LONG: f64 = 20.0;
+pub const LONG: f64 = 20.0;
 
 /// What is measured of a song.
 struct Figures {

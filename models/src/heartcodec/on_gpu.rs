@@ -143,6 +143,7 @@ impl GpuSolver {
         }
         windows.push(window);
         let Some(window) = windows.last_mut() else { return Ok(None) };
+
         window.way.begin(noise, known, fixed)?;
         let mut under_way: Vec<CudaEvent> = Vec::new();
         for index in 0..times.len() {
